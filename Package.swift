@@ -1,0 +1,91 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+// MARK: - Settings shared by every Swift target
+
+let settings: [SwiftSetting] = [
+  .strictMemorySafety(),
+  .enableExperimentalFeature("Lifetimes"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .treatAllWarnings(as: .error),
+]
+
+let argumentParser = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+  name: "swift-pyramid-drop",
+  platforms: [.macOS(.v26)],
+  products: [
+    .library(name: "PDrop", targets: ["PDrop"]),
+    .executable(name: "pdrop-run", targets: ["pdrop-run"]),
+    .executable(name: "pdrop-bench", targets: ["pdrop-bench"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: [
+    // MARK: - C libraries
+
+    .systemLibrary(
+      name: "COpenBLAS", pkgConfig: "openblas",
+      providers: [.apt(["libopenblas-dev", "liblapacke-dev"]), .brew(["openblas"])]),
+    .target(
+      name: "CImageCodecs",
+      linkerSettings: [
+        .linkedLibrary("turbojpeg"), .linkedLibrary("png"), .linkedLibrary("webp"),
+      ]),
+
+    // MARK: - The engine, each target importing only those above it
+
+    .target(
+      name: "Kernels", dependencies: ["COpenBLAS"], swiftSettings: settings,
+      linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
+    .target(name: "ModelFormats", dependencies: ["Kernels"], swiftSettings: settings),
+    .target(name: "TokenDropping", swiftSettings: settings),
+    .target(
+      name: "LLaVA", dependencies: ["Kernels", "ModelFormats", "TokenDropping"],
+      swiftSettings: settings),
+    .target(
+      name: "PDrop",
+      dependencies: ["CImageCodecs", "Kernels", "ModelFormats", "TokenDropping", "LLaVA"],
+      swiftSettings: settings),
+
+    // MARK: - Executables
+
+    .executableTarget(
+      name: "pdrop-run", dependencies: ["PDrop", argumentParser], swiftSettings: settings),
+    .executableTarget(
+      name: "pdrop-bench", dependencies: ["PDrop", argumentParser],
+      path: "Benchmarks/pdrop-bench", swiftSettings: settings),
+
+    // MARK: - Tests
+
+    .target(
+      name: "TestSupport", dependencies: ["Kernels", "ModelFormats"],
+      path: "Tests/TestSupport", swiftSettings: settings),
+    .testTarget(
+      name: "KernelsTests", dependencies: ["Kernels", "ModelFormats", "TestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ModelFormatsTests", dependencies: ["Kernels", "ModelFormats", "TestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "TokenDroppingTests", dependencies: ["TokenDropping", "TestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "LLaVATests",
+      dependencies: ["LLaVA", "Kernels", "ModelFormats", "TokenDropping", "TestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "PDropTests",
+      dependencies: [
+        "PDrop", "LLaVA", "Kernels", "ModelFormats", "TokenDropping", "TestSupport",
+      ],
+      swiftSettings: settings),
+  ],
+  swiftLanguageModes: [.v6]
+)
