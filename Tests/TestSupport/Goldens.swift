@@ -9,6 +9,9 @@ public enum Goldens {
   /// A file or folder among the goldens.
   public static func url(_ path: String) -> URL { folder.appending(path: path) }
 
+  /// The path of a file or folder among the goldens.
+  public static func path(_ path: String) -> String { url(path).path(percentEncoded: false) }
+
   /// A JSON file among the goldens.
   public static func json<Value: Decodable>(_ path: String, as type: Value.Type) throws -> Value {
     try JSONDecoder().decode(type, from: Data(contentsOf: url(path)))

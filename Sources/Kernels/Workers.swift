@@ -1,0 +1,59 @@
+internal import Dispatch
+internal import Synchronization
+
+/// The threads that share the work of one product or kernel.
+///
+/// Work is cut into tasks by its shape alone, never by the number of threads, so results do not depend on that number.
+/// Libraries are called single-threaded from within a task.
+package struct Workers: Sendable {
+  /// How many threads work at a time.
+  package let count: Int
+
+  /// - Precondition: `count` is at least 1.
+  package init(count: Int) {
+    precondition(count >= 1, "Workers: \(count) threads")
+    self.count = count
+  }
+
+  /// Calls `body` once for every task, from up to `count` threads, and returns when all are done.
+  ///
+  /// - Parameter body: Receives the task, `0..<tasks`, and the worker that runs it, `0..<count`; no two calls at the same
+  ///   time have the same worker.
+  func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
+    let threads = min(count, tasks)
+    guard threads > 1 else {
+      for task in 0..<tasks { body(task, 0) }
+      return
+    }
+    withoutActuallyEscaping(body) { body in
+      // Sound: every task is handed out once, and tasks write to disjoint memory only.
+      nonisolated(unsafe) let body = body
+      let next = Atomic(0)
+      DispatchQueue.concurrentPerform(iterations: threads) { worker in
+        while true {
+          let task = next.wrappingAdd(1, ordering: .relaxed).oldValue
+          guard task < tasks else { return }
+          unsafe body(task, worker)
+        }
+      }
+    }
+  }
+
+  /// Calls `body` with disjoint blocks of the rows of `matrix`, in parallel when that pays.
+  ///
+  /// - Parameter body: Receives the first row of its block, the number of rows, and the block.
+  func forEachBlock(
+    of matrix: inout Matrix, _ body: (_ firstRow: Int, _ rowCount: Int, _ block: inout MutableSpan<Float>) -> Void
+  ) {
+    let (rows, columns) = (matrix.rows, matrix.columns)
+    let blockRows = max(1, 16_384 / columns)
+    let base = unsafe matrix.base
+    run(tasks: (rows + blockRows - 1) / blockRows) { task, _ in
+      let first = task * blockRows
+      let rowCount = min(blockRows, rows - first)
+      let buffer = unsafe UnsafeMutableBufferPointer(start: base + first * columns, count: rowCount * columns)
+      var block = unsafe buffer.mutableSpan
+      body(first, rowCount, &block)
+    }
+  }
+}

@@ -1,0 +1,61 @@
+internal import Kernels
+internal import ModelFormats
+
+/// One layer of the decoder, in two halves so that visual tokens can be ranked and dropped between them.
+///
+/// `project` norms all rows and makes their keys, before rotation. Ranking needs just that of the layer; and what it leaves
+/// is what the layer goes on with, so that it costs next to nothing.
+struct DecoderLayer: Sendable {
+  let attentionNorm: [Float]
+  let queries: Linear
+  let keys: Linear
+  let values: Linear
+  let output: Linear
+  let feedForwardNorm: [Float]
+  let gate: Linear
+  let up: Linear
+  let down: Linear
+  let heads: HeadLayout
+  let epsilon: Float
+
+  init(_ scope: CheckpointScope, _ configuration: TextConfiguration) throws(CheckpointError) {
+    let (size, inner) = (configuration.hiddenSize, configuration.intermediateSize)
+    heads = configuration.heads
+    epsilon = configuration.rmsNormEpsilon
+    attentionNorm = try scope.scope("input_layernorm").vector("weight", count: size)
+    let attention = scope.scope("self_attn")
+    queries = try attention.linear("q_proj", inputs: size, outputs: heads.queryColumns)
+    keys = try attention.linear("k_proj", inputs: size, outputs: heads.keyValueColumns)
+    values = try attention.linear("v_proj", inputs: size, outputs: heads.keyValueColumns)
+    output = try attention.linear("o_proj", inputs: heads.queryColumns, outputs: size)
+    feedForwardNorm = try scope.scope("post_attention_layernorm").vector("weight", count: size)
+    let mlp = scope.scope("mlp")
+    gate = try mlp.linear("gate_proj", inputs: size, outputs: inner)
+    up = try mlp.linear("up_proj", inputs: size, outputs: inner)
+    down = try mlp.linear("down_proj", inputs: inner, outputs: size)
+  }
+
+  /// Norms `state.hidden` and makes its keys, not yet rotated.
+  func project(_ state: inout DecoderState, on compute: Compute) {
+    compute.rmsNorm(&state.normed, state.hidden, gain: attentionNorm, epsilon: epsilon)
+    compute.multiply(&state.keys, state.normed, by: keys, .keys)
+  }
+
+  /// Attention and feed-forward for the projected rows, which join the cache at `positions`.
+  func finish(_ state: inout DecoderState, _ cache: LayerCache, at positions: [Int], on compute: Compute) {
+    compute.multiply(&state.queries, state.normed, by: queries, .queries)
+    compute.multiply(&state.values, state.normed, by: values, .values)
+    compute.rotate(&state.queries, to: positions, &state.rotary)
+    compute.rotate(&state.keys, to: positions, &state.rotary)
+    cache.append(keys: state.keys, values: state.values, lastPosition: positions.last ?? -1)
+    compute.causalAttention(
+      &state.attended, queries: state.queries, keys: cache.keys, values: cache.values, heads: heads)
+    compute.addProduct(to: &state.hidden, state.attended, by: output, .attentionOutput)
+
+    compute.rmsNorm(&state.normed, state.hidden, gain: feedForwardNorm, epsilon: epsilon)
+    compute.multiply(&state.gate, state.normed, by: gate, .feedForwardGate)
+    compute.multiply(&state.up, state.normed, by: up, .feedForwardUp)
+    compute.gatedSiLU(&state.gate, state.up)
+    compute.addProduct(to: &state.hidden, state.gate, by: down, .feedForwardDown)
+  }
+}

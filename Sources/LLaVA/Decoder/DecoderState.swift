@@ -1,0 +1,49 @@
+package import Kernels
+package import ModelFormats
+
+/// The working memory of one request in the decoder: its rows on the way through the layers, and its cache.
+package struct DecoderState: ~Copyable {
+  /// The residual stream, `[T, D]`.
+  package var hidden: Matrix
+  package var cache: KVCache
+  /// If set, the last row of `hidden` in front of the first layer and behind each layer is kept in `lastRows`.
+  package var recordsLastRows = false
+  package var lastRows: [[Float]] = []
+
+  var normed: Matrix
+  /// Queries of the layer that ran last, rotated.
+  var queries: Matrix
+  var keys: Matrix
+  var values: Matrix
+  var attended: Matrix
+  var gate: Matrix
+  var up: Matrix
+  var rotary: RotaryTable
+
+  package init(_ configuration: TextConfiguration) {
+    func matrix(_ columns: Int) -> Matrix { Matrix(rows: 0, columns: columns) }
+    let heads = configuration.heads
+    hidden = matrix(configuration.hiddenSize)
+    cache = KVCache(layerCount: configuration.layerCount, columns: heads.keyValueColumns)
+    normed = matrix(configuration.hiddenSize)
+    queries = matrix(heads.queryColumns)
+    keys = matrix(heads.keyValueColumns)
+    values = matrix(heads.keyValueColumns)
+    attended = matrix(heads.queryColumns)
+    gate = matrix(configuration.intermediateSize)
+    up = matrix(configuration.intermediateSize)
+    rotary = RotaryTable(headDimension: heads.headDimension, theta: configuration.ropeTheta)
+  }
+
+  /// Keeps some rows of everything that a projected layer goes on with.
+  mutating func keepRows(_ kept: [Int]) {
+    hidden.keepRows(kept)
+    normed.keepRows(kept)
+    keys.keepRows(kept)
+  }
+
+  mutating func recordLastRow() {
+    guard recordsLastRows, hidden.rows > 0 else { return }
+    lastRows.append(hidden.rowValues(hidden.rows - 1))
+  }
+}

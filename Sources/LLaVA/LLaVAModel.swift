@@ -1,0 +1,44 @@
+package import Kernels
+package import ModelFormats
+
+/// LLaVA: a vision tower, a projector and a language model that reads the picture's features between the words.
+///
+/// Holds weights only and never changes, so any number of requests may share it.
+package struct LLaVAModel: Sendable {
+  package let configuration: LLaVAConfiguration
+  package let vision: VisionEncoder
+  let projector: Projector
+  package let decoder: Decoder
+
+  /// Finds all weights in a checkpoint; they stay where they are on disk.
+  ///
+  /// - Throws: `CheckpointError` naming the first tensor that is missing or has another shape than `config.json` says.
+  package init(_ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration) throws(CheckpointError) {
+    self.configuration = configuration
+    vision = try VisionEncoder(checkpoint.scope("vision_tower.vision_model"), configuration)
+    projector = try Projector(checkpoint.scope("multi_modal_projector"), configuration)
+    decoder = try Decoder(checkpoint, configuration)
+  }
+
+  /// Tensors of a checkpoint that the model has no use for, but for those it is known not to need.
+  ///
+  /// LLaVA reads the tower before its last layer, so that layer and the final norm are in the file for nothing.
+  package func unusedTensors(of checkpoint: Checkpoint) -> [String] {
+    let tower = "vision_tower.vision_model."
+    let unneededLayers = configuration.visionLayersNeeded..<max(
+      configuration.visionLayersNeeded, configuration.vision.layerCount)
+    let known = unneededLayers.map { "\(tower)encoder.layers.\($0)." } + ["\(tower)post_layernorm."]
+    return checkpoint.unreadNames.filter { name in !known.contains { name.hasPrefix($0) } }
+  }
+
+  /// What stands for a picture among the prompt's embeddings.
+  ///
+  /// - Parameters:
+  ///   - pixels: Normalised values, `[views, 3, imageSize, imageSize]`.
+  ///   - views: How many views all pictures have together.
+  /// - Returns: `[views · patches, D]`.
+  package func imageFeatures(_ pixels: [Float], views: Int, on compute: Compute) -> Matrix {
+    let features = compute.during(.encode) { vision(pixels, views: views, on: compute) }
+    return compute.during(.project) { projector(features, on: compute) }
+  }
+}

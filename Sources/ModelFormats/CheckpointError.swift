@@ -1,0 +1,40 @@
+package import Kernels
+
+/// What is wrong with a model directory or one of its files.
+package enum CheckpointError: Error, Equatable, CustomStringConvertible {
+  case file(FileError)
+  case notADirectory(path: String)
+  case noWeights(directory: String, found: [String])
+  case malformed(file: String, reason: String)
+  case badValue(file: String, key: String, expected: String, found: String)
+  case missingTensor(name: String, directory: String)
+  case shapeMismatch(name: String, expected: [Int], found: [Int], file: String)
+  case unsupportedElement(name: String, found: String, file: String)
+  case duplicateTensor(name: String, file: String)
+
+  package var description: String {
+    switch self {
+    case .file(let error):
+      error.description
+    case .notADirectory(let path):
+      "\(path): expected a model directory (config.json, tokenizer.json, *.safetensors), found none"
+    case .noWeights(let directory, let found) where found.isEmpty:
+      "\(directory): no weights; expected model.safetensors or model.safetensors.index.json"
+    case .noWeights(let directory, let found):
+      "\(directory): no safetensors weights, found \(found.joined(separator: ", ")); "
+        + "save the model as safetensors (save_pretrained(..., safe_serialization=True))"
+    case .malformed(let file, let reason):
+      "\(file): \(reason)"
+    case .badValue(let file, let key, let expected, let found):
+      "\(file): \(key): expected \(expected), found \(found)"
+    case .missingTensor(let name, let directory):
+      "\(directory): the checkpoint has no tensor '\(name)'; is the download complete?"
+    case .shapeMismatch(let name, let expected, let found, let file):
+      "\(file): '\(name)' has shape \(found), expected \(expected) from config.json"
+    case .unsupportedElement(let name, let found, let file):
+      "\(file): '\(name)' is stored as \(found), expected F32, F16 or BF16"
+    case .duplicateTensor(let name, let file):
+      "\(file): the tensor '\(name)' occurs twice"
+    }
+  }
+}

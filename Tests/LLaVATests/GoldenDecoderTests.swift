@@ -1,0 +1,77 @@
+import Kernels
+import LLaVA
+import ModelFormats
+import TestSupport
+import Testing
+import TokenDropping
+
+/// The decoder against the reference's runs, from the reference's own image features on.
+@Suite struct GoldenDecoderTests {
+  @Test(arguments: GoldenCase.all)
+  func `follows the reference through every run`(model: String, name: String) throws {
+    let (golden, tensors) = try GoldenCase.load(model, name)
+    let llava = try TestModel(model)
+    for run in golden.runs {
+      try check(run, of: golden, tensors, llava, "\(model)/\(name)/\(run.name)")
+    }
+  }
+
+  private func check(
+    _ run: GoldenCase.Run, of golden: GoldenCase, _ tensors: GoldenTensors, _ llava: TestModel, _ label: String
+  ) throws {
+    let decoder = llava.model.decoder
+    let compute = Compute(workers: Workers(count: 2))
+    var state = DecoderState(llava.model.configuration.text)
+    state.recordsLastRows = true
+    var layout = try llava.splice(&state.hidden, golden)
+    #expect(layout.rowCount == golden.sequence_length, "\(label)")
+    #expect(layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] } == golden.image_spans, "\(label)")
+
+    let plan = try DropPlan(
+      run.policy.policy, layerCount: llava.model.configuration.text.layerCount,
+      visualTokenCounts: golden.num_image_tokens)
+    let records = decoder(&state, &layout, plan, on: compute)
+    var logits = decoder.logits(state, on: compute)
+    #expect(state.cache.lengths == run.kv_len_prefill, "\(label)")
+    try expectClose(logits, tensors.floats("\(run.name)/last_logits"), 3e-3, "\(label) last_logits")
+    try expectClose(state.lastRows.flatMap { $0 }, tensors.floats("\(run.name)/hidden_last"), 3e-3, "\(label) hidden_last")
+    try check(records, run, tensors, label)
+
+    state.recordsLastRows = false
+    var tokens: [Int] = []
+    for step in 0..<golden.new_tokens {
+      let token = try #require(indexOfMaximum(logits))
+      tokens.append(token)
+      guard step + 1 < golden.new_tokens else { break }
+      state.hidden.resize(rows: 0)
+      var next = try decoder.splice(
+        &state.hidden, tokens: [token], placeholder: -1, features: Matrix(rows: 0, columns: state.hidden.columns),
+        featureCounts: [], limit: 1)
+      _ = decoder(&state, &next, on: compute)
+      logits = decoder.logits(state, on: compute)
+    }
+    #expect(tokens == run.tokens, "\(label)")
+    #expect(state.cache.lengths == run.kv_len_end, "\(label)")
+    try expectClose(logits, tensors.floats("\(run.name)/final_logits"), 3e-3, "\(label) final_logits")
+  }
+
+  private func check(_ records: [DropRecord], _ run: GoldenCase.Run, _ tensors: GoldenTensors, _ label: String) throws {
+    guard !run.stages.isEmpty, !run.stages[0].images.isEmpty else {
+      #expect(records.isEmpty, "\(label)")
+      return
+    }
+    #expect(records.count == run.stages.count, "\(label)")
+    for (s, (record, stage)) in zip(records, run.stages).enumerated() {
+      #expect(record.layer == stage.layer, "\(label) stage \(s)")
+      #expect(record.tokensBefore == stage.tokens_before && record.tokensAfter == stage.tokens_after, "\(label) stage \(s)")
+      for (j, picture) in record.pictures.enumerated() {
+        let prefix = "\(run.name)/stage\(s)/image\(j)"
+        #expect(picture.start == stage.images[j].start && picture.count == stage.images[j].count, "\(label) \(prefix)")
+        #expect(try picture.kept == tensors.integers("\(prefix)/kept"), "\(label) \(prefix)")
+        let scores = try tensors.floats("\(prefix)/scores")
+        let difference = Difference.relative(picture.scores, scores)
+        #expect(difference.largest <= 2e-3, "\(label) \(prefix): \(difference)")
+      }
+    }
+  }
+}
