@@ -1,0 +1,111 @@
+package import ModelFormats
+
+/// Turns a picture into what CLIP's vision encoder takes: a square of normalised samples.
+///
+/// In the mode `pad` the picture is first put on a square of the mean colour; in the mode `crop` it is resized and its
+/// middle cut out.
+///
+/// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `CLIPImageProcessor` in transformers; algorithm.md 4.3, 4.4.
+public struct CLIPPreprocessor: Sendable {
+  /// Either `pad` or `crop`.
+  public let mode: ImageMode
+
+  /// The side `S` of a view.
+  public let size: Int
+
+  private let configuration: PreprocessorConfiguration
+
+  /// - Parameters:
+  ///   - configuration: The checkpoint's, or LLaVA's.
+  ///   - mode: `pad` or `crop`; `auto` is resolved as without a `config.json`.
+  /// - Throws: ``PreprocessorConfigurationError`` when the views would not all be squares of one size.
+  package init(
+    _ configuration: PreprocessorConfiguration, mode: ImageMode
+  ) throws(PreprocessorConfigurationError) {
+    let mode = mode.resolved(configuration, imageAspectRatio: nil)
+    var view: PreprocessorConfiguration.Size
+    switch (configuration.centerCrops, configuration.resizes, configuration.resizesTo) {
+    case (true, _, _): view = configuration.cropSize
+    case (false, true, .exact(let size)): view = size
+    case (false, true, .shortestEdge(let edge)) where mode == .pad:
+      view = PreprocessorConfiguration.Size(height: edge, width: edge)
+    default:
+      throw .invalidValue(key: "do_center_crop", expected: "true, as views must have one size", found: "false")
+    }
+    guard view.height == view.width else {
+      throw .invalidValue(key: "crop_size", expected: "a square", found: "\(view.height) x \(view.width)")
+    }
+    self.configuration = configuration
+    self.mode = mode
+    size = view.height
+  }
+
+  /// The picture as one view.
+  public func callAsFunction(_ image: Image) -> ImageViews {
+    let canvas = mode == .pad ? Canvas(squaring: image, fill: meanColor) : Canvas(image)
+    let pixels = view(canvas)
+    return ImageViews(count: 1, size: size, pixels: pixels, pixelValues: pixelValues(pixels))
+  }
+
+  /// The size of a canvas after the resize, before the crop.
+  package func resizedSize(width: Int, height: Int) -> PreprocessorConfiguration.Size {
+    guard configuration.resizes else { return PreprocessorConfiguration.Size(height: height, width: width) }
+    switch configuration.resizesTo {
+    case .exact(let size): return size
+    case .shortestEdge(let edge):
+      // In double, not in integers: the reference rounds this quotient before it truncates.
+      let long = Int(Double(edge * max(width, height)) / Double(min(width, height)))
+      return width <= height
+        ? PreprocessorConfiguration.Size(height: long, width: edge)
+        : PreprocessorConfiguration.Size(height: edge, width: long)
+    }
+  }
+
+  /// The background of the mode `pad`: the mean, which the normalisation then takes to about zero.
+  private var meanColor: [UInt8] { configuration.mean.map { UInt8(clamping: Int($0 * 255)) } }
+
+  /// The middle of the resized canvas, `[3, S, S]`; black where the resized canvas is smaller.
+  private func view(_ canvas: Canvas) -> [UInt8] {
+    let resized = resizedSize(width: canvas.width, height: canvas.height)
+    let left = Self.cropOrigin(resized.width, size)
+    let top = Self.cropOrigin(resized.height, size)
+    let columns = max(0, left)..<min(resized.width, left + size)
+    let rows = max(0, top)..<min(resized.height, top + size)
+    let samples = resizedBicubic(
+      canvas, width: resized.width, height: resized.height, columns: columns, rows: rows)
+    var planes = [UInt8](repeating: 0, count: 3 * size * size)
+    for (y, row) in rows.enumerated() {
+      for c in 0..<3 {
+        let target = (c * size + row - top) * size - left + columns.lowerBound
+        let source = y * columns.count * 3 + c
+        for x in 0..<columns.count { planes[target + x] = samples[source + 3 * x] }
+      }
+    }
+    return planes
+  }
+
+  /// Where a window of `size` in the middle of `count` starts: rounded down, also when negative.
+  private static func cropOrigin(_ count: Int, _ size: Int) -> Int { (count - size) >> 1 }
+
+  /// `(sample * rescale_factor - mean) / std` of `[views, 3, S, S]`, in single precision.
+  private func pixelValues(_ pixels: [UInt8]) -> [Float] {
+    let plane = size * size
+    let tables = (0..<3).map { channel in (0...255).map { normalized(UInt8($0), channel: channel) } }
+    var values: [Float] = []
+    values.reserveCapacity(pixels.count)
+    for start in stride(from: 0, to: pixels.count, by: plane) {
+      let table = tables[start / plane % 3]
+      for i in start..<start + plane { values.append(table[Int(pixels[i])]) }
+    }
+    return values
+  }
+
+  private func normalized(_ sample: UInt8, channel: Int) -> Float {
+    var value = Float(sample)
+    if configuration.rescales { value *= Float(configuration.rescaleFactor) }
+    if configuration.normalizes {
+      value = (value - Float(configuration.mean[channel])) / Float(configuration.standardDeviation[channel])
+    }
+    return value
+  }
+}

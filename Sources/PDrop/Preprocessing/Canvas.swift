@@ -1,0 +1,41 @@
+/// A picture on a larger, plain background that is never built: only its colour and the picture's place are known.
+struct Canvas {
+  let image: Image
+  let width: Int
+  let height: Int
+
+  /// The columns of the canvas that the picture covers.
+  let columns: Range<Int>
+
+  /// The rows of the canvas that the picture covers.
+  let rows: Range<Int>
+
+  /// The colour of the background.
+  let fill: [UInt8]
+
+  /// The picture alone.
+  init(_ image: Image) {
+    self.image = image
+    width = image.width
+    height = image.height
+    columns = 0..<image.width
+    rows = 0..<image.height
+    fill = [0, 0, 0]
+  }
+
+  /// The picture in the middle of a square; the odd pixel is on the right or at the bottom.
+  ///
+  /// Source: `expand2square` in LLaVA's `llava/mm_utils.py`.
+  init(squaring image: Image, fill: [UInt8]) {
+    precondition(fill.count == 3, "Canvas: fill has \(fill.count) channels")
+    let side = max(image.width, image.height)
+    let left = (side - image.width) / 2
+    let top = (side - image.height) / 2
+    self.image = image
+    width = side
+    height = side
+    columns = left..<left + image.width
+    rows = top..<top + image.height
+    self.fill = fill
+  }
+}

@@ -1,0 +1,31 @@
+/// A picture in memory: 8-bit RGB, rows from the top, three bytes a pixel.
+public struct Image: Sendable, Equatable {
+  /// The number of columns, at least 1.
+  public let width: Int
+
+  /// The number of rows, at least 1.
+  public let height: Int
+
+  /// The samples, `[height, width, 3]`.
+  public let pixels: [UInt8]
+
+  /// Makes a picture from its samples.
+  ///
+  /// - Parameters:
+  ///   - width: The number of columns.
+  ///   - height: The number of rows.
+  ///   - pixels: The samples, `[height, width, 3]`.
+  /// - Throws: ``ImageError/invalidPixels(width:height:expected:found:)`` unless both sides are positive and the count
+  ///   is `width * height * 3`.
+  public init(width: Int, height: Int, pixels: [UInt8]) throws(ImageError) {
+    let (area, areaOverflow) = width.multipliedReportingOverflow(by: height)
+    let (count, overflow) = area.multipliedReportingOverflow(by: 3)
+    guard width > 0, height > 0, !areaOverflow, !overflow, pixels.count == count else {
+      throw .invalidPixels(
+        width: width, height: height, expected: areaOverflow || overflow ? nil : count, found: pixels.count)
+    }
+    self.width = width
+    self.height = height
+    self.pixels = pixels
+  }
+}

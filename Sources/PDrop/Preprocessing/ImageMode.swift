@@ -1,0 +1,26 @@
+package import ModelFormats
+
+/// How a picture that is not square becomes the square that the vision encoder sees.
+public enum ImageMode: String, Sendable, CaseIterable {
+  /// Filled up to a square with the mean colour, as LLaVA-1.5 was evaluated.
+  case pad
+
+  /// Cut to its middle, as Hugging Face's processor of LLaVA-1.5 does by default.
+  case crop
+
+  /// One of the two, as the checkpoint's files say.
+  case auto
+
+  /// The mode that stands for `auto`; `pad` and `crop` stand for themselves.
+  ///
+  /// - Parameters:
+  ///   - configuration: The checkpoint's `preprocessor_config.json`, nil where there is none.
+  ///   - imageAspectRatio: The value of `image_aspect_ratio` in `config.json`, nil where there is none.
+  ///
+  /// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `LlavaImageProcessor` in transformers.
+  package func resolved(_ configuration: PreprocessorConfiguration?, imageAspectRatio: String?) -> ImageMode {
+    guard self == .auto else { return self }
+    guard let configuration else { return .pad }
+    return configuration.padsToSquare || imageAspectRatio == "pad" ? .pad : .crop
+  }
+}

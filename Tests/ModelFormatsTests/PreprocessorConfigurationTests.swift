@@ -1,0 +1,83 @@
+import Foundation
+import ModelFormats
+import TestSupport
+import Testing
+
+@Suite struct PreprocessorConfigurationTests {
+  private func decoded(_ json: String) throws -> PreprocessorConfiguration {
+    try PreprocessorConfiguration(json: Data(json.utf8))
+  }
+
+  @Test(arguments: ["tiny-llava-1.5", "tiny-llava-1.5-bf16"])
+  func `reads a checkpoint's file as LLaVA's defaults`(model: String) throws {
+    let file = try Data(contentsOf: Goldens.url("models/\(model)/preprocessor_config.json"))
+    var expected = PreprocessorConfiguration()
+    expected.imageProcessorType = "CLIPImageProcessor"
+    #expect(try PreprocessorConfiguration(json: file) == expected)
+  }
+
+  @Test func `takes LLaVA's values where the file is silent`() throws {
+    #expect(try decoded("{}") == PreprocessorConfiguration())
+    #expect(try decoded(#"{"size": null, "resample": null, "unheard_of": [1]}"#) == PreprocessorConfiguration())
+  }
+
+  @Test(arguments: [
+    (#"{"size": 224}"#, PreprocessorConfiguration.ResizeTarget.shortestEdge(224)),
+    (#"{"size": {"shortest_edge": 30}}"#, .shortestEdge(30)),
+    (#"{"size": {"height": 20, "width": 30}}"#, .exact(.init(height: 20, width: 30))),
+    (#"{"size": {"width": 30}}"#, .exact(.init(height: 30, width: 30))),
+  ])
+  func `reads every spelling of size`(json: String, target: PreprocessorConfiguration.ResizeTarget) throws {
+    #expect(try decoded(json).resizesTo == target)
+  }
+
+  @Test(arguments: [
+    (#"{"crop_size": 224}"#, 224, 224), (#"{"crop_size": {"height": 20}}"#, 20, 20),
+    (#"{"crop_size": {"width": 20}}"#, 20, 20), (#"{"crop_size": {"height": 20, "width": 30}}"#, 20, 30),
+  ])
+  func `reads every spelling of crop_size`(json: String, height: Int, width: Int) throws {
+    #expect(try decoded(json).cropSize == .init(height: height, width: width))
+  }
+
+  @Test(arguments: ["[[336, 672], [672, 336]]", #""[[336, 672], [672, 336]]""#, #""[(336, 672), (672, 336)]""#])
+  func `reads grid pinpoints as a list and as a string`(list: String) throws {
+    let pinpoints = try decoded(#"{"image_grid_pinpoints": \#(list)}"#).gridPinpoints
+    #expect(pinpoints == [.init(height: 336, width: 672), .init(height: 672, width: 336)])
+  }
+
+  @Test func `takes do_pad as padding to a square except for LLaVA-NeXT`() throws {
+    #expect(try decoded(#"{"do_pad": true}"#).padsToSquare)
+    #expect(try decoded(#"{"do_pad": true, "image_processor_type": "LlavaImageProcessor"}"#).padsToSquare)
+    #expect(try !decoded(#"{"do_pad": true, "image_processor_type": "LlavaNextImageProcessor"}"#).padsToSquare)
+  }
+
+  @Test(arguments: [
+    (#"{"size": 0}"#, "size"), (#"{"size": 4097}"#, "size"), (#"{"size": {}}"#, "size"),
+    (#"{"size": {"height": -3, "width": 4}}"#, "size"), (#"{"crop_size": {"height": 9999}}"#, "crop_size"),
+    (#"{"image_mean": [0.5, 0.5]}"#, "image_mean"), (#"{"image_mean": [0.5, 1e30, 0.5]}"#, "image_mean"),
+    (#"{"image_std": [1, 0, 1]}"#, "image_std"), (#"{"image_std": [1, -1, 1]}"#, "image_std"),
+    (#"{"rescale_factor": 0}"#, "rescale_factor"), (#"{"rescale_factor": 1e9}"#, "rescale_factor"),
+    (#"{"resample": 2}"#, "resample"), (#"{"image_grid_pinpoints": [[336]]}"#, "image_grid_pinpoints"),
+    (#"{"image_grid_pinpoints": [[336, 0]]}"#, "image_grid_pinpoints"),
+    (#"{"image_grid_pinpoints": "(1x1),...,(6x6)"}"#, "image_grid_pinpoints"),
+  ])
+  func `refuses a value by its key`(json: String, key: String) {
+    let error = #expect(throws: PreprocessorConfigurationError.self) { try decoded(json) }
+    guard case .invalidValue(key, _, _) = error else {
+      Issue.record("\(json): \(String(describing: error))")
+      return
+    }
+  }
+
+  @Test(arguments: [
+    "", "[]", "3", "{", #"{"size": "big"}"#, #"{"do_resize": "yes"}"#, #"{"image_mean": 0.5}"#,
+    #"{"rescale_factor": 1e999}"#, #"{"size": 1e300}"#, #"{"size": 3.5}"#, #"{"image_grid_pinpoints": 5}"#,
+  ])
+  func `refuses what is no such file`(json: String) {
+    let error = #expect(throws: PreprocessorConfigurationError.self) { try decoded(json) }
+    guard case .malformed = error else {
+      Issue.record("\(json): \(String(describing: error))")
+      return
+    }
+  }
+}
