@@ -1,0 +1,21 @@
+/// One turn of a conversation.
+public struct ChatMessage: Equatable, Sendable {
+  public enum Role: String, Sendable, CaseIterable {
+    case system, user, assistant
+  }
+
+  public enum Part: Equatable, Sendable {
+    case text(String)
+
+    /// The next of the pictures that go with the conversation.
+    case image
+  }
+
+  public var role: Role
+  public var parts: [Part]
+
+  public init(role: Role, parts: [Part]) {
+    self.role = role
+    self.parts = parts
+  }
+}

@@ -1,0 +1,84 @@
+extension PromptTemplate {
+  /// The templates that can be asked for by name.
+  public static let named: [PromptTemplate] = [
+    .vicunaV1, .llavaV1, .mistralInstruct, .chatMLDirect, .llavaLlama2, .plain, .llava15HF,
+  ]
+
+  private static let aliases = ["v1": "vicuna_v1", "mistral_direct": "chatml_direct"]
+
+  /// The template of this name; `-` and `_`, `.` and `_`, capitals and small letters are the same.
+  public init?(named name: String) {
+    let key = Self.key(name)
+    let wanted = Self.aliases[key] ?? key
+    guard let template = Self.named.first(where: { Self.key($0.name) == wanted }) else { return nil }
+    self = template
+  }
+
+  private static func key(_ name: String) -> String {
+    String(name.lowercased().map { $0 == "-" || $0 == "." ? "_" : $0 })
+  }
+
+  // MARK: - Templates of the original code
+
+  /// The template of LLaVA's evaluation scripts.
+  public static let vicunaV1 = vicuna(
+    name: "vicuna_v1",
+    systemText: """
+      A chat between a curious user and an artificial intelligence assistant. \
+      The assistant gives helpful, detailed, and polite answers to the user's questions.
+      """)
+
+  /// The template that LLaVA's interactive scripts choose for names with `v1`.
+  public static let llavaV1 = vicuna(
+    name: "llava_v1",
+    systemText: """
+      A chat between a curious human and an artificial intelligence assistant. \
+      The assistant gives helpful, detailed, and polite answers to the human's questions.
+      """)
+
+  public static let mistralInstruct = PromptTemplate(
+    name: "mistral_instruct", systemText: "", systemMessages: .replaceSystemText, system: llama2System,
+    nestsSystemText: true, user: Turn(prefix: "[INST] ", suffix: " [/INST]"),
+    assistant: Turn(prefix: " ", suffix: " </s>"), generationPrompt: "")
+
+  /// The template of LLaVA-1.6-34B; the original code also calls it `mistral_direct`.
+  public static let chatMLDirect = PromptTemplate(
+    name: "chatml_direct", systemText: "Answer the questions.", systemMessages: .replaceSystemText,
+    system: Turn(prefix: "<|im_start|>system\n", suffix: "<|im_end|>"),
+    user: Turn(prefix: "<|im_start|>user\n", suffix: "<|im_end|>"),
+    assistant: Turn(prefix: "<|im_start|>assistant\n", suffix: "<|im_end|>"),
+    generationPrompt: "<|im_start|>assistant\n")
+
+  public static let llavaLlama2 = PromptTemplate(
+    name: "llava_llama_2",
+    systemText: """
+      You are a helpful language and vision assistant. You are able to understand the visual content that the user \
+      provides, and assist the user with a variety of tasks using natural language.
+      """,
+    systemMessages: .replaceSystemText, system: llama2System, nestsSystemText: true,
+    user: Turn(prefix: "[INST] ", suffix: " [/INST]"), assistant: Turn(prefix: " ", suffix: " </s>"),
+    userSeparator: "<s>", generationPrompt: "")
+
+  /// A picture and its caption, as in pretraining.
+  public static let plain = PromptTemplate(
+    name: "plain", systemText: "", systemMessages: .leaveOut, system: Turn(prefix: "", suffix: ""),
+    user: Turn(prefix: "", suffix: "", textSuffix: "\n"), assistant: Turn(prefix: "", suffix: "", textSuffix: "\n"),
+    image: "<image>", generationPrompt: "")
+
+  // MARK: - Templates of the converted checkpoints
+
+  /// The template published with llava-1.5-7b-hf, which has no system text.
+  public static let llava15HF = PromptTemplate(
+    name: "llava-1.5-hf", systemText: "", systemMessages: .writeInPlace,
+    system: Turn(prefix: "", suffix: "", textSuffix: " "), user: Turn(prefix: "USER: ", suffix: "", textSuffix: " "),
+    assistant: Turn(prefix: "ASSISTANT: ", suffix: "", textSuffix: " "), generationPrompt: "ASSISTANT:")
+
+  private static let llama2System = Turn(prefix: "<<SYS>>\n", suffix: "\n<</SYS>>\n\n")
+
+  private static func vicuna(name: String, systemText: String) -> PromptTemplate {
+    PromptTemplate(
+      name: name, systemText: systemText, systemMessages: .replaceSystemText, system: Turn(prefix: "", suffix: " "),
+      user: Turn(prefix: "USER: ", suffix: " "), assistant: Turn(prefix: "ASSISTANT: ", suffix: "</s>"),
+      generationPrompt: "ASSISTANT:")
+  }
+}

@@ -1,0 +1,125 @@
+import Foundation
+import PDrop
+import TestSupport
+import Testing
+
+private struct ChatCase: Decodable {
+  struct Message: Decodable {
+    struct Content: Decodable {
+      var type: String
+      var text: String?
+    }
+
+    var role: String
+    var content: [Content]
+  }
+
+  var model: String
+  var messages: [Message]
+  var prompt: String
+  var prompt_ids: [Int32]
+
+  var chat: [ChatMessage] {
+    messages.map { message in
+      ChatMessage(
+        role: ChatMessage.Role(rawValue: message.role) ?? .user,
+        parts: message.content.map { $0.type == "image" ? .image : .text($0.text ?? "") })
+    }
+  }
+}
+
+@Suite struct ChatTemplateTests {
+  private static let question = ChatMessage(role: .user, parts: [.image, .text("Q")])
+  private static let dialogue = [
+    question, ChatMessage(role: .assistant, parts: [.text("Yes.")]), ChatMessage(role: .user, parts: [.text("R")]),
+  ]
+
+  @Test func `writes and encodes conversations as the checkpoints' own templates do`() throws {
+    for golden in try Goldens.json("chat_cases.json", as: [ChatCase].self) {
+      let names =
+        golden.model == "tiny-llava-next-vicuna" ? [golden.model, golden.model + "-newnames"] : [golden.model]
+      for name in names {
+        let directory = Goldens.url("models/" + name)
+        let template = try #require(try PromptTemplate.load(directory: directory))
+        let prompt = template.render(golden.chat)
+        #expect(prompt == golden.prompt)
+        #expect(try Tokenizer(directory: directory).encodePrompt(prompt) == golden.prompt_ids)
+      }
+    }
+  }
+
+  /// Shapes of published templates, shortened where nothing depends on it.
+  @Test(arguments: [
+    (
+      "{% for message in messages %}{{ message['role'].upper() + ': ' }}{% for c in message['content'] | "
+        + "selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}{% endfor %}{% for c in message['content'] %}"
+        + "{{ c['text'] + ' ' }}{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}",
+      "SYSTEM: S USER: <image>\nQ ASSISTANT: Yes. USER: R ASSISTANT:"
+    ),
+    (
+      "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': '}}{% endif %}"
+        + "{# Images \"first\" #}{{ \"<image>\\n\" }}{{ content[\"text\"] + \" \"}}{% generation %}{{ content['text'] + ' '}}"
+        + "{% endgeneration %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}",
+      "S USER: <image>\nQ ASSISTANT: Yes. USER: R ASSISTANT:"
+    ),
+    (
+      "{% for message in messages %}{% if message['role'] == 'system' %}{{ '<<SYS>>\\n' + message['content'][0]['text'] "
+        + "+ '\\n<</SYS>>\\n\\n' }}{% elif message['role'] == 'user' %}{{ '[INST] ' }}{{ '<image>\\n' }}"
+        + "{{ content['text'] }}{{ ' [/INST]' }}{% elif message['role'] == 'assistant' %}{{ ' ' }}{{ content['text'] }}"
+        + "{{ '</s>' }}{% endif %}{% endfor %}",
+      "<<SYS>>\nS\n<</SYS>>\n\n[INST] <image>\nQ [/INST] Yes.</s>[INST] R [/INST]"
+    ),
+    (
+      "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}{{ '<image>' }}{{ '\\n' + "
+        + "content['text'] }}{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}"
+        + "{{ '<|im_start|>assistant\\n' }}{% endif %}",
+      "<|im_start|>system\n\nS<|im_end|><|im_start|>user\n<image>\nQ<|im_end|><|im_start|>assistant\n\nYes.<|im_end|>"
+        + "<|im_start|>user\n\nR<|im_end|><|im_start|>assistant\n"
+    ),
+    (
+      "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}{{ '<image>\\n' }}{{ c['text'] }}"
+        + "{{ '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+      "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n<image>\nQ<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n"
+        + "<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n"
+    ),
+    (
+      "{{ bos_token }}Be kind. {% for m in messages %}{% if m['role'] != 'system' %}{{ m['role'] | upper }}: {% endif %}"
+        + "<image>\n{{ c['text'] }}{% if m['role'] == 'assistant' %}{{ eos_token }}{% else %} {% endif %}{% endfor %}"
+        + "ASSISTANT:",
+      "Be kind. S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"
+    ),
+  ])
+  func `recognises published templates`(source: String, expected: String) throws {
+    let template = try #require(PromptTemplate.recognise(chatTemplate: source))
+    #expect(template.render([ChatMessage(role: .system, parts: [.text("S")])] + Self.dialogue) == expected)
+  }
+
+  @Test(arguments: [
+    "", "{% for m in messages %}{{ m['content'] }}{% endfor %}", "[INST] {{ x }} [/INST]", "<image> ASSISTANT: upper",
+    "{{ system }}{% for m in messages %}{{ m['role'].upper() }}: <image>{% endfor %}ASSISTANT:",
+  ])
+  func `recognises nothing else`(source: String) { #expect(PromptTemplate.recognise(chatTemplate: source) == nil) }
+
+  @Test func `reads template files in their order, and says which is strange`() throws {
+    let directory = FileManager.default.temporaryDirectory.appending(path: "ChatTemplateTests-\(UUID())")
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: directory) }
+    func write(_ name: String, _ text: String) throws {
+      try Data(text.utf8).write(to: directory.appending(path: name))
+    }
+    #expect(try PromptTemplate.load(directory: directory) == nil)
+    try write(
+      "tokenizer_config.json", #"{"chat_template": [{"name": "default", "template": "{% %}[INST][/INST]<image>"}]}"#)
+    #expect(try PromptTemplate.load(directory: directory)?.name == "mistral")
+    try write("chat_template.jinja", "{% %}<|im_start|><image><|im_end|>")
+    #expect(try PromptTemplate.load(directory: directory)?.name == "chatml")
+    try write("chat_template.json", #"{"chat_template": "hello"}"#)
+    #expect(throws: PromptError.unrecognisedTemplate(file: "chat_template.json")) {
+      try PromptTemplate.load(directory: directory)
+    }
+    try write("chat_template.json", #"{"chat_template": 3}"#)
+    #expect(throws: PromptError.noTemplate(file: "chat_template.json", found: "3")) {
+      try PromptTemplate.load(directory: directory)
+    }
+  }
+}
