@@ -20,7 +20,7 @@ let package = Package(
   name: "swift-pyramid-drop",
   platforms: [.macOS(.v26)],
   products: [
-    .library(name: "PDrop", targets: ["PDrop"]),
+    .library(name: "PDrop", targets: ["PDrop", "TokenDropping"]),
     .executable(name: "pdrop-run", targets: ["pdrop-run"]),
     .executable(name: "pdrop-bench", targets: ["pdrop-bench"]),
   ],
@@ -56,10 +56,16 @@ let package = Package(
 
     // MARK: - Executables
 
+    .target(
+      name: "CommandLineOptions", dependencies: ["PDrop", "TokenDropping", argumentParser],
+      swiftSettings: settings),
     .executableTarget(
-      name: "pdrop-run", dependencies: ["PDrop", argumentParser], swiftSettings: settings),
+      name: "pdrop-run",
+      dependencies: ["PDrop", "TokenDropping", "CommandLineOptions", argumentParser],
+      swiftSettings: settings),
     .executableTarget(
-      name: "pdrop-bench", dependencies: ["PDrop", argumentParser],
+      name: "pdrop-bench",
+      dependencies: ["PDrop", "TokenDropping", "CommandLineOptions", argumentParser],
       path: "Benchmarks/pdrop-bench", swiftSettings: settings),
 
     // MARK: - Tests

@@ -20,11 +20,9 @@ static int read_header(tjhandle handle, const unsigned char *bytes, size_t count
   *colorspace = -1;
   if (count > ULONG_MAX) return fail(message, message_size, "file too large");
   if (tjDecompressHeader3(handle, bytes, (unsigned long)count, width, height, &subsampling, colorspace) != 0) {
-    // Warnings, and sampling factors that TurboJPEG has no name for, also end here, but with the header filled in;
-    // decoding to RGB needs no name for the sampling.
-    if (*width <= 0 || *height <= 0 || *colorspace < 0) {
-      return fail(message, message_size, tjGetErrorStr2(handle));
-    }
+    // Warnings, and sampling factors that TurboJPEG has no name for, also end here, but with the size filled in;
+    // decoding to RGB needs no such name, and says itself when it cannot.
+    if (*width <= 0 || *height <= 0) return fail(message, message_size, tjGetErrorStr2(handle));
   }
   if (*width <= 0 || *height <= 0) return fail(message, message_size, "no picture in the file");
   return 0;

@@ -20,15 +20,22 @@ internal import COpenBLAS
   package func during<Result: ~Copyable, Failure: Error>(
     _ phase: Phase, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    let outer = ledger.phase
     let inner = durations.values.reduce(.zero, +)
     let start = ContinuousClock.now
-    ledger.phase = phase
     defer {
       let nested = durations.values.reduce(.zero, +) - inner
       durations[phase, default: .zero] += ContinuousClock.now - start - nested
-      ledger.phase = outer
     }
+    return try counting(as: phase, body)
+  }
+
+  /// Books the multiply-adds of `body`, but not its time, on a phase.
+  package func counting<Result: ~Copyable, Failure: Error>(
+    as phase: Phase, _ body: () throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    let outer = ledger.phase
+    ledger.phase = phase
+    defer { ledger.phase = outer }
     return try body()
   }
 

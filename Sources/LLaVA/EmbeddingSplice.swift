@@ -25,7 +25,7 @@ package enum SequenceError: Error, Equatable, CustomStringConvertible {
   }
 }
 
-extension Decoder {
+extension LanguageModel {
   /// Puts a prompt's embeddings into `hidden`, each placeholder replaced by its picture's features.
   ///
   /// - Parameters:
@@ -68,5 +68,12 @@ extension Decoder {
       }
     }
     return SequenceLayout(rowCount: length, visualSpans: spans)
+  }
+
+  /// Puts the embedding of one generated token into `hidden`, `[1, D]`.
+  package func embed(_ token: Int, into hidden: inout Matrix) throws(SequenceError) -> SequenceLayout {
+    try splice(
+      &hidden, tokens: [token], placeholder: -1, features: Matrix(rows: 0, columns: hidden.columns),
+      featureCounts: [], limit: 1)
   }
 }

@@ -8,7 +8,7 @@ package struct LLaVAModel: Sendable {
   package let configuration: LLaVAConfiguration
   package let vision: VisionEncoder
   let projector: Projector
-  package let decoder: Decoder
+  package let languageModel: LanguageModel
 
   /// Finds all weights in a checkpoint; they stay where they are on disk.
   ///
@@ -17,7 +17,7 @@ package struct LLaVAModel: Sendable {
     self.configuration = configuration
     vision = try VisionEncoder(checkpoint.scope("vision_tower.vision_model"), configuration)
     projector = try Projector(checkpoint.scope("multi_modal_projector"), configuration)
-    decoder = try Decoder(checkpoint, configuration)
+    languageModel = try LanguageModel(checkpoint, configuration)
   }
 
   /// Tensors of a checkpoint that the model has no use for, but for those it is known not to need.

@@ -18,6 +18,9 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   package var text: TextConfiguration
   package var vision: VisionConfiguration
 
+  /// Rows that stand for one view of a picture.
+  package var visualTokensPerView: Int { vision.patchCount + (dropsClassToken ? 0 : 1) }
+
   /// Tower layers that have to run for the feature layer.
   package var visionLayersNeeded: Int {
     visionFeatureLayer >= 0 ? visionFeatureLayer : vision.layerCount + 1 + visionFeatureLayer

@@ -9,6 +9,9 @@ package struct SafetensorsFile: Sendable {
     package let elementName: String
     package let shape: [Int]
     package let bytes: Range<Int>
+
+    /// Sorts records by place, empty ones first.
+    fileprivate var order: (Int, Int) { (bytes.lowerBound, bytes.upperBound) }
   }
 
   package let path: String
@@ -32,8 +35,7 @@ package struct SafetensorsFile: Sendable {
         reason: "header of \(headerSize) bytes announced, \(storage.count - 8) bytes follow; truncated, or no safetensors file")
     }
     let header = storage.copy(8..<8 + Int(headerSize))
-    if let name = repeatedKey(inObject: header) { throw .duplicateTensor(name: name, file: path) }
-    let entries = try JSONFile.decode(Header.self, from: header, file: path).entries
+    let entries = try Header(header, file: path).entries
     records = try Self.records(entries, payload: 8 + Int(headerSize)..<storage.count, file: path)
   }
 
@@ -63,8 +65,8 @@ package struct SafetensorsFile: Sendable {
         }
         bits = product
       }
-      let offsets = entry.data_offsets
-      guard offsets.count == 2, offsets[0] >= 0, offsets[0] <= offsets[1], offsets[1] <= payload.count else {
+      let offsets = entry.offsets
+      guard offsets[0] >= 0, offsets[0] <= offsets[1], offsets[1] <= payload.count else {
         throw .malformed(
           file: file, reason: "'\(name)' lies at \(offsets) of \(payload.count) bytes; the file is truncated or damaged")
       }
@@ -78,7 +80,7 @@ package struct SafetensorsFile: Sendable {
         bytes: payload.lowerBound + offsets[0]..<payload.lowerBound + offsets[1])
     }
     var end = payload.lowerBound
-    for (name, record) in records.sorted(by: { ($0.value.bytes.lowerBound, $0.value.bytes.upperBound) < ($1.value.bytes.lowerBound, $1.value.bytes.upperBound) }) {
+    for (name, record) in records.sorted(by: { $0.value.order < $1.value.order }) {
       guard record.bytes.lowerBound == end else {
         let fault = record.bytes.lowerBound < end ? "overlaps another tensor" : "leaves a gap before it"
         throw .malformed(file: file, reason: "'\(name)' \(fault)")
@@ -99,57 +101,41 @@ package struct SafetensorsFile: Sendable {
 }
 
 /// The JSON header: an entry per tensor, and metadata that nobody here reads.
-private struct Header: Decodable {
-  struct Entry: Decodable {
+private struct Header {
+  struct Entry {
     var dtype: String
     var shape: [Int]
-    var data_offsets: [Int]
-  }
-
-  struct Name: CodingKey {
-    var stringValue: String
-    var intValue: Int? { nil }
-    init(stringValue: String) { self.stringValue = stringValue }
-    init?(intValue: Int) { nil }
+    var offsets: [Int]
   }
 
   var entries: [String: Entry] = [:]
 
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.container(keyedBy: Name.self)
-    for key in container.allKeys where key.stringValue != "__metadata__" {
-      entries[key.stringValue] = try container.decode(Entry.self, forKey: key)
+  init(_ bytes: [UInt8], file: String) throws(CheckpointError) {
+    let members: [JSONValue.Member]
+    do throws(JSONParser.Failure) {
+      guard let object = try JSONParser.parse(bytes).members else {
+        throw JSONParser.Failure(offset: 0, expected: "an object")
+      }
+      members = object
+    } catch {
+      throw .malformed(file: file, reason: "the header is not JSON: expected \(error.expected) at byte \(error.offset)")
+    }
+    for member in members where member.key != "__metadata__" {
+      guard let dtype = member.value["dtype"].string, let shape = Self.integers(member.value["shape"]),
+        let offsets = Self.integers(member.value["data_offsets"]), offsets.count == 2
+      else {
+        throw .malformed(file: file, reason: "'\(member.key)' has no dtype, shape and data_offsets of whole numbers")
+      }
+      let entry = Entry(dtype: dtype, shape: shape, offsets: offsets)
+      guard entries.updateValue(entry, forKey: member.key) == nil else {
+        throw .duplicateTensor(name: member.key, file: file)
+      }
     }
   }
-}
 
-/// The first key that occurs twice at the top level of a JSON object: JSON readers drop one of the two without a word.
-///
-/// Keys are compared as written, so a key that differs in its escapes only counts as another one.
-private func repeatedKey(inObject json: [UInt8]) -> String? {
-  var seen: Set<ArraySlice<UInt8>> = []
-  var depth = 0
-  var expectsKey = false
-  var i = json.startIndex
-  while i < json.endIndex {
-    switch json[i] {
-    case UInt8(ascii: "{"), UInt8(ascii: "["):
-      depth += 1
-      expectsKey = depth == 1
-    case UInt8(ascii: "}"), UInt8(ascii: "]"):
-      depth -= 1
-    case UInt8(ascii: ","):
-      expectsKey = depth == 1
-    case UInt8(ascii: "\""):
-      let start = i + 1
-      i += 1
-      while i < json.endIndex, json[i] != UInt8(ascii: "\"") { i += json[i] == UInt8(ascii: "\\") ? 2 : 1 }
-      guard i < json.endIndex else { return nil }
-      if expectsKey, !seen.insert(json[start..<i]).inserted { return String(decoding: json[start..<i], as: UTF8.self) }
-      expectsKey = false
-    default: break
-    }
-    i += 1
+  private static func integers(_ value: JSONValue) -> [Int]? {
+    guard let items = value.array else { return nil }
+    let integers = items.compactMap(\.integer)
+    return integers.count == items.count ? integers : nil
   }
-  return nil
 }

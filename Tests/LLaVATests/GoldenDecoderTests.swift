@@ -19,7 +19,7 @@ import TokenDropping
   private func check(
     _ run: GoldenCase.Run, of golden: GoldenCase, _ tensors: GoldenTensors, _ llava: TestModel, _ label: String
   ) throws {
-    let decoder = llava.model.decoder
+    let decoder = llava.model.languageModel
     let compute = Compute(workers: Workers(count: 2))
     var state = DecoderState(llava.model.configuration.text)
     state.recordsLastRows = true
@@ -30,7 +30,7 @@ import TokenDropping
     let plan = try DropPlan(
       run.policy.policy, layerCount: llava.model.configuration.text.layerCount,
       visualTokenCounts: golden.num_image_tokens)
-    let records = decoder(&state, &layout, plan, on: compute)
+    let records = decoder.prefill(&state, &layout, plan, on: compute)
     var logits = decoder.logits(state, on: compute)
     #expect(state.cache.lengths == run.kv_len_prefill, "\(label)")
     try expectClose(logits, tensors.floats("\(run.name)/last_logits"), 3e-3, "\(label) last_logits")
@@ -43,11 +43,8 @@ import TokenDropping
       let token = try #require(indexOfMaximum(logits))
       tokens.append(token)
       guard step + 1 < golden.new_tokens else { break }
-      state.hidden.resize(rows: 0)
-      var next = try decoder.splice(
-        &state.hidden, tokens: [token], placeholder: -1, features: Matrix(rows: 0, columns: state.hidden.columns),
-        featureCounts: [], limit: 1)
-      _ = decoder(&state, &next, on: compute)
+      var next = try decoder.embed(token, into: &state.hidden)
+      decoder.decode(&state, &next, on: compute)
       logits = decoder.logits(state, on: compute)
     }
     #expect(tokens == run.tokens, "\(label)")

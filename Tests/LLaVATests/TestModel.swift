@@ -24,7 +24,7 @@ struct TestModel {
       let values = try Goldens.tensors("features/\(name)/\(file).safetensors").floats("features")
       features.append(Matrix(values, columns: features.columns))
     }
-    return try model.decoder.splice(
+    return try model.languageModel.splice(
       &hidden, tokens: golden.prompt_ids, placeholder: model.configuration.imageTokenID, features: features,
       featureCounts: golden.num_image_tokens, limit: model.configuration.text.contextLength)
   }

@@ -107,6 +107,10 @@ import Testing
     #expect(throws: ImageError.tooManyPixels(name: "image", width: 53, height: 41, limit: 53 * 41 - 1)) {
       try decoder.decode(bytes)
     }
+    decoder.sideLimit = 52
+    #expect(throws: ImageError.sideTooLong(name: "image", width: 53, height: 41, limit: 52)) {
+      try decoder.decode(bytes)
+    }
     decoder.byteLimit = bytes.count - 1
     let path = Fixtures.url("images/rgb.png").path
     #expect(throws: ImageError.fileTooLarge(name: path, byteCount: bytes.count, limit: bytes.count - 1)) {

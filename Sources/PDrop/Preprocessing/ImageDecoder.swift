@@ -15,6 +15,9 @@ public struct ImageDecoder: Sendable {
   /// The largest number of pixels, checked before any is allocated; Pillow's own limit unless set.
   public var pixelLimit = 178_956_970
 
+  /// The longest side; libpng's own limit unless set. The weights of a resize grow with the sides, not the area.
+  public var sideLimit = 1_000_000
+
   /// The largest file in bytes.
   public var byteLimit = 1 << 28
 
@@ -75,6 +78,9 @@ public struct ImageDecoder: Sendable {
     }
     let file = EncodedImage(bytes: bytes, format: format, name: name)
     let (width, height) = try file.size()
+    guard max(width, height) <= sideLimit else {
+      throw .sideTooLong(name: name, width: width, height: height, limit: sideLimit)
+    }
     let (area, overflow) = width.multipliedReportingOverflow(by: height)
     guard !overflow, area <= pixelLimit else {
       throw .tooManyPixels(name: name, width: width, height: height, limit: pixelLimit)

@@ -9,6 +9,7 @@ public enum ImageError: Error, Equatable {
   case unknownFormat(name: String, firstBytes: [UInt8])
   case animated(name: String, format: ImageFormat)
   case tooManyPixels(name: String, width: Int, height: Int, limit: Int)
+  case sideTooLong(name: String, width: Int, height: Int, limit: Int)
   case damaged(name: String, format: ImageFormat, reason: String)
   case invalidPixels(width: Int, height: Int, expected: Int?, found: Int)
 }
@@ -37,6 +38,8 @@ extension ImageError: CustomStringConvertible {
       return "\(name): an animated \(format.rawValue) is not supported; save one frame as a still picture"
     case .tooManyPixels(let name, let width, let height, let limit):
       return "\(name): \(width) x \(height) pixels, more than the limit of \(limit); scale the picture down"
+    case .sideTooLong(let name, let width, let height, let limit):
+      return "\(name): \(width) x \(height) pixels, a side longer than the limit of \(limit); cut the picture"
     case .damaged(let name, let format, let reason):
       return "\(name): damaged \(format.rawValue) (\(reason)); save or download the picture again"
     case .invalidPixels(let width, let height, let expected, let found):

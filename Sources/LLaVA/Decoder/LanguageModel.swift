@@ -2,7 +2,7 @@ package import Kernels
 internal import ModelFormats
 
 /// The language model: a stack of layers between which visual tokens may be dropped, and the output head.
-package struct Decoder: Sendable {
+package struct LanguageModel: Sendable {
   let embedding: Tensor
   let layers: [DecoderLayer]
   let outputNorm: [Float]
@@ -24,18 +24,28 @@ package struct Decoder: Sendable {
     epsilon = text.rmsNormEpsilon
   }
 
-  /// Runs the rows in `state.hidden` through all layers, dropping visual tokens as planned.
-  ///
-  /// A prompt and a single generated token take the same way. Positions go on from each layer's own cache, so they
-  /// differ from layer to layer after a compact drop.
+  /// Runs a prompt's rows in `state.hidden` through all layers, dropping visual tokens as planned.
   ///
   /// - Parameters:
   ///   - layout: Describes the rows; shrinks with them.
   ///   - room: Rows to come later, for which the caches make room at once.
   /// - Returns: What each drop did.
-  package func callAsFunction(
-    _ state: inout DecoderState, _ layout: inout SequenceLayout, _ plan: DropPlan = .none, room: Int = 0,
-    on compute: Compute
+  package func prefill(
+    _ state: inout DecoderState, _ layout: inout SequenceLayout, _ plan: DropPlan, room: Int = 0, on compute: Compute
+  ) -> [DropRecord] {
+    compute.during(.prefill) { run(&state, &layout, plan, room: room, on: compute) }
+  }
+
+  /// Runs generated tokens in `state.hidden` through all layers.
+  package func decode(_ state: inout DecoderState, _ layout: inout SequenceLayout, on compute: Compute) {
+    compute.during(.decode) { _ = run(&state, &layout, .none, room: 0, on: compute) }
+  }
+
+  /// The one loop over the layers, for a prompt and for a generated token alike.
+  ///
+  /// Positions go on from each layer's own cache, so after a compact drop they differ from layer to layer.
+  private func run(
+    _ state: inout DecoderState, _ layout: inout SequenceLayout, _ plan: DropPlan, room: Int, on compute: Compute
   ) -> [DropRecord] {
     var records: [DropRecord] = []
     compute.ledger.stage = 0
@@ -91,7 +101,7 @@ package struct Decoder: Sendable {
 
   /// The logits of every row of `hidden`, `[T, N]`.
   package func logits(_ hidden: borrowing Matrix, on compute: Compute) -> Matrix {
-    compute.during(.head) {
+    compute.counting(as: .head) {
       var normed = Matrix(rows: 0, columns: hidden.columns)
       compute.rmsNorm(&normed, hidden, gain: outputNorm, epsilon: epsilon)
       var logits = Matrix(rows: 0, columns: head.outputSize)

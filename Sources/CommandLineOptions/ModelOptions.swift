@@ -1,0 +1,96 @@
+public import ArgumentParser
+internal import Foundation
+public import PDrop
+
+extension ImageMode: ExpressibleByArgument {}
+
+/// The numbers that weights are multiplied in.
+public enum Precision: String, CaseIterable, ExpressibleByArgument, Sendable {
+  case auto, f32
+}
+
+/// Which model to load, how to read its pictures and prompts, and on how many threads.
+public struct ModelOptions: ParsableArguments {
+  @Option(name: [.short, .long], help: "Model directory in the Hugging Face layout. (default: the bundled tiny-textvqa)")
+  public var model: String?
+
+  @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
+  public var threads: Int?
+
+  @Option(name: [.customLong("image-mode")], help: "Fit pictures by padding, by cropping, or as the model says: pad, crop, auto.")
+  public var imageMode = ImageMode.auto
+
+  @Option(
+    name: [.customLong("chat-template"), .customLong("conv-mode")],
+    help: "Prompt format, such as vicuna_v1 or mistral_instruct. (default: the model's own)")
+  public var chatTemplate: String?
+
+  @Option(help: "Arithmetic: auto or f32.")
+  public var precision = Precision.auto
+
+  public init() {}
+
+  public func validate() throws {
+    guard threads.map({ (1...1024).contains($0) }) ?? true else {
+      throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
+    }
+    if let chatTemplate, PromptTemplate(named: chatTemplate) == nil {
+      let known = PromptTemplate.named.map(\.name).joined(separator: ", ")
+      throw ValidationError("--chat-template '\(chatTemplate)' is not known; use one of \(known)")
+    }
+  }
+
+  public var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
+
+  /// Loads the model's tokenizer only.
+  public func loadTokenizer() throws -> Tokenizer {
+    let directory = try model ?? BundledModel.directory()
+    do { return try Tokenizer(directory: URL(filePath: directory, directoryHint: .isDirectory)) } catch {
+      throw FileProblem("\(error)")
+    }
+  }
+
+  /// Loads the model.
+  public func load() throws -> VisionLanguageModel {
+    var options = VisionLanguageModel.Options()
+    options.imageMode = imageMode
+    options.template = chatTemplate.flatMap(PromptTemplate.init(named:))
+    return try VisionLanguageModel(directory: try model ?? BundledModel.directory(), options: options)
+  }
+}
+
+/// The model that comes with the package.
+public enum BundledModel {
+  /// The environment variable that names the folder of bundled models.
+  static let variable = "PDROP_MODELS"
+  static let name = "tiny-textvqa"
+
+  public struct NotFound: Error, CustomStringConvertible {
+    public var description: String {
+      "the bundled model Models/\(BundledModel.name) was not found beside the program; give a model with -m, or name the "
+        + "folder Models in \(BundledModel.variable)"
+    }
+  }
+
+  /// Its directory: in the folder named by `PDROP_MODELS`, or in `Models` in a folder above the program.
+  static func directory() throws(NotFound) -> String {
+    var folders: [URL] = []
+    if let folder = ProcessInfo.processInfo.environment[variable] {
+      folders.append(URL(filePath: folder, directoryHint: .isDirectory))
+    }
+    var folder = URL(filePath: executablePath()).resolvingSymlinksInPath().deletingLastPathComponent()
+    while folder.pathComponents.count > 1 {
+      folders.append(folder.appending(path: "Models"))
+      folder.deleteLastPathComponent()
+    }
+    let directories = folders.map { $0.appending(path: name).path(percentEncoded: false) }
+    guard let found = directories.first(where: { FileManager.default.fileExists(atPath: $0 + "/config.json") }) else {
+      throw NotFound()
+    }
+    return found
+  }
+
+  private static func executablePath() -> String {
+    Bundle.main.executablePath ?? CommandLine.arguments.first ?? ""
+  }
+}

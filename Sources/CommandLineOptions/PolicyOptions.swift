@@ -1,0 +1,78 @@
+public import ArgumentParser
+public import TokenDropping
+
+extension PositionRule: ExpressibleByArgument {}
+
+/// The policies by their names on the command line.
+public enum PolicyName: String, CaseIterable, ExpressibleByArgument, Sendable {
+  case none, pyramiddrop, fastv, random, uniform
+}
+
+/// How a policy drops; which policy is another option.
+public struct PolicyOptions: ParsableArguments {
+  @Option(
+    name: [.customLong("layer-list"), .customLong("layer_list")],
+    help: "Drop after these many layers, such as 8,16,24.")
+  public var layerList: NumberList<Int>?
+
+  @Option(
+    name: [.customLong("image-token-ratio-list"), .customLong("image_token_ratio_list")],
+    help: "Shares of the original visual tokens to keep there, such as 0.5,0.25,0.125.")
+  public var ratioList: NumberList<Double>?
+
+  @Option(help: "Keep this share of the visual tokens from stage to stage, in equal stages. (default: 0.5)")
+  public var lambda: Double?
+
+  @Option(help: "Number of equal stages. (default: 4)")
+  public var stages: Int?
+
+  @Option(name: [.customLong("fastv-k"), .customLong("fastv_k")], help: "FastV: layers that see all tokens. (default: 2)")
+  public var fastVK: Int?
+
+  @Option(name: [.customLong("fastv-r"), .customLong("fastv_r")], help: "FastV: share of tokens dropped. (default: 0.5)")
+  public var fastVR: Double?
+
+  @Option(help: "Positions after a drop: compact or original. (default: the method's own)")
+  public var positions: PositionRule?
+
+  public init() {}
+
+  public func validate() throws {
+    guard (layerList == nil) == (ratioList == nil) else {
+      throw ValidationError("--layer-list and --image-token-ratio-list belong together; give both")
+    }
+    guard layerList == nil || (lambda == nil && stages == nil) else {
+      throw ValidationError("--layer-list says all that --lambda and --stages say; give one or the other")
+    }
+  }
+
+  /// The policy of this name with these options.
+  ///
+  /// - Throws: `ValidationError` when an option belongs to another policy.
+  public func policy(_ name: PolicyName, seed: UInt64) throws -> any TokenDroppingPolicy {
+    let isStaged = [.pyramiddrop, .random, .uniform].contains(name)
+    if !isStaged, layerList != nil || lambda != nil || stages != nil {
+      throw ValidationError("--policy \(name.rawValue) has no stages; --layer-list, --lambda and --stages are pyramiddrop's")
+    }
+    if name != .fastv, fastVK != nil || fastVR != nil {
+      throw ValidationError("--fastv-k and --fastv-r go with --policy fastv, not \(name.rawValue)")
+    }
+    switch name {
+    case .none: return NoDropping()
+    case .pyramiddrop: return PyramidDrop(schedule, positions: positions ?? .compact)
+    case .random: return RandomDrop(schedule, seed: seed, positions: positions ?? .compact)
+    case .uniform: return UniformDrop(schedule, positions: positions ?? .compact)
+    case .fastv: return FastV(k: fastVK ?? 2, r: fastVR ?? 0.5, positions: positions ?? .original)
+    }
+  }
+
+  /// Whether any option here was given.
+  public var areGiven: Bool {
+    layerList != nil || lambda != nil || stages != nil || fastVK != nil || fastVR != nil || positions != nil
+  }
+
+  private var schedule: StageSchedule {
+    if let layerList, let ratioList { return .listed(layers: layerList.numbers, ratios: ratioList.numbers) }
+    return .geometric(lambda: lambda ?? 0.5, stages: stages ?? 4)
+  }
+}

@@ -1,0 +1,81 @@
+public import TokenDropping
+
+/// One question: what is asked about which pictures, and how it is to be answered.
+public struct Request: Sendable {
+  /// What is asked.
+  public enum Prompt: Sendable {
+    /// Messages, put into the model's prompt format.
+    case messages([ChatMessage])
+    /// Text in the model's prompt format already; `<image>` marks each picture.
+    case rendered(String)
+  }
+
+  /// Where a picture comes from.
+  public enum Picture: Sendable {
+    case file(String)
+    case encoded([UInt8], name: String)
+    case decoded(Image)
+  }
+
+  public var prompt: Prompt
+  public var pictures: [Picture]
+  public var policy: any TokenDroppingPolicy
+  public var options: GenerationOptions
+  /// Whether the response keeps the tensors that a trace holds.
+  public var recordsTensors = false
+
+  public init(
+    prompt: Prompt, pictures: [Picture] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
+    options: GenerationOptions = GenerationOptions()
+  ) {
+    self.prompt = prompt
+    self.pictures = pictures
+    self.policy = policy
+    self.options = options
+  }
+
+  /// A question about pictures, which stand in front of it unless the question itself says where with `<image>`.
+  public init(
+    question: String, pictures: [Picture] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
+    options: GenerationOptions = GenerationOptions()
+  ) {
+    let images = question.contains("<image>") ? [] : pictures.map { _ in ChatMessage.Part.image }
+    self.init(
+      prompt: .messages([ChatMessage(role: .user, parts: images + [.text(question)])]), pictures: pictures,
+      policy: policy, options: options)
+  }
+}
+
+/// How an answer is generated.
+public struct GenerationOptions: Sendable, Hashable {
+  /// The most tokens to generate.
+  public var maxTokens = 128
+  /// 0 takes the likeliest token each time; above, tokens are drawn.
+  public var temperature = 0.0
+  /// Draw from this many of the likeliest tokens only; 0 for all.
+  public var topK = 50
+  /// Draw from the likeliest tokens that together have this probability.
+  public var topP = 1.0
+  public var seed: UInt64 = 0
+  /// Go on after the end token.
+  public var ignoresEndToken = false
+  /// The longest sequence of prompt, pictures and answer; `nil` for what the model was made for.
+  public var contextLength: Int?
+
+  public init() {}
+}
+
+/// Why a question could not be answered, although model and files are sound.
+public enum GenerationError: Error, Equatable, CustomStringConvertible {
+  case imageTokenMismatch(tokenizer: Int, configuration: Int)
+  case notANumber(tokenCount: Int)
+
+  public var description: String {
+    switch self {
+    case .imageTokenMismatch(let tokenizer, let configuration):
+      "<image> is token \(tokenizer) of the tokenizer, but config.json says \(configuration); the files do not belong together"
+    case .notANumber(let tokenCount):
+      "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
+    }
+  }
+}

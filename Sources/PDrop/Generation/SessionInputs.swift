@@ -1,0 +1,88 @@
+internal import Kernels
+internal import LLaVA
+internal import ModelFormats
+
+extension VisionLanguageModel {
+  /// A prompt as the model reads it.
+  public func rendered(_ prompt: Request.Prompt) -> String {
+    switch prompt {
+    case .messages(let messages): template.render(messages)
+    case .rendered(let text): text
+    }
+  }
+
+  /// The prompt's tokens, beginning token included, one image token per picture.
+  ///
+  /// - Throws: `SequenceError` when the prompt does not name as many pictures as are given.
+  func promptTokens(of request: Request) throws(SequenceError) -> [Int] {
+    let tokens = tokenizer.encodePrompt(rendered(request.prompt)).map(Int.init)
+    let placeholders = tokens.count { $0 == llava.configuration.imageTokenID }
+    guard placeholders == request.pictures.count else {
+      throw .placeholderMismatch(placeholders: placeholders, pictures: request.pictures.count)
+    }
+    return tokens
+  }
+
+  /// The pictures, decoded and cut into what the tower looks at.
+  func views(of pictures: [Request.Picture], _ timings: inout RunReport.Timings) throws -> [ImageViews] {
+    let start = ContinuousClock.now
+    let images = try pictures.map { try $0.image() }
+    let decoded = ContinuousClock.now
+    let views = images.map { preprocessor($0) }
+    timings.decodeImage = (decoded - start).milliseconds
+    timings.preprocess = (ContinuousClock.now - decoded).milliseconds
+    return views
+  }
+
+  /// What stands for the pictures among the prompt's embeddings, one after the other, `[V, D]`.
+  func features(of views: [ImageViews], on compute: Compute) -> Matrix {
+    guard !views.isEmpty else { return Matrix(rows: 0, columns: llava.configuration.text.hiddenSize) }
+    return llava.imageFeatures(
+      views.flatMap(\.pixelValues), views: views.reduce(0) { $0 + $1.count }, on: compute)
+  }
+}
+
+extension Request.Picture {
+  /// The picture's pixels.
+  fileprivate func image() throws(ImageError) -> Image {
+    switch self {
+    case .file(let path): try ImageDecoder().decode(contentsOfFile: path)
+    case .encoded(let bytes, let name): try ImageDecoder().decode(bytes, name: name)
+    case .decoded(let image): image
+    }
+  }
+}
+
+extension RunReport.Stage {
+  init(_ drop: DropRecord) {
+    self.init(
+      layer: drop.layer, scoringLayer: drop.scoringLayer, tokensBefore: drop.tokensBefore,
+      tokensAfter: drop.tokensAfter,
+      images: drop.pictures.map { Picture(start: $0.start, count: $0.count, kept: $0.kept) })
+  }
+}
+
+extension RunReport.Flops {
+  /// Operations are twice the multiply-adds of the ledger.
+  init(_ ledger: CostLedger) {
+    func count(_ phase: Phase) -> Int { 2 * ledger.total(phase) }
+    self.init(
+      encode: count(.encode), project: count(.project), prefill: count(.prefill), rank: count(.rank),
+      decode: count(.decode), head: count(.head))
+  }
+}
+
+extension RunReport.Timings {
+  mutating func add(_ durations: [Phase: Duration]) {
+    func milliseconds(_ phase: Phase) -> Double { durations[phase, default: .zero].milliseconds }
+    encode = milliseconds(.encode)
+    project = milliseconds(.project)
+    prefill = milliseconds(.prefill)
+    rank = milliseconds(.rank)
+    decode = milliseconds(.decode)
+  }
+}
+
+extension Duration {
+  var milliseconds: Double { Double(components.seconds) * 1e3 + Double(components.attoseconds) * 1e-15 }
+}

@@ -1,0 +1,110 @@
+internal import Foundation
+internal import Kernels
+internal import LLaVA
+internal import ModelFormats
+
+/// A model directory, loaded: weights, tokenizer, prompt format and picture preparation.
+///
+/// Never changes, so any number of sessions may share it. Weights stay on disk and are mapped.
+public struct VisionLanguageModel: Sendable {
+  /// How a directory is to be read.
+  public struct Options: Sendable {
+    public var imageMode = ImageMode.auto
+    /// The prompt format; `nil` for the one that the directory names.
+    public var template: PromptTemplate?
+
+    public init() {}
+  }
+
+  /// The directory's name.
+  public let name: String
+  public let tokenizer: Tokenizer
+  public let template: PromptTemplate
+  public let preprocessor: CLIPPreprocessor
+  /// Tokens that end an answer.
+  public let endTokens: Set<Int>
+  /// Stored tensors that the model has no use for, which may mean that the directory is not what it seems.
+  public let unusedTensors: [String]
+  /// Bytes of all stored weights.
+  public let weightBytes: Int
+  public let loadTime: Duration
+  let llava: LLaVAModel
+
+  /// Loads a LLaVA directory in the Hugging Face layout.
+  ///
+  /// - Throws: `ModelError` naming the file, what was expected, what was found and the remedy.
+  public init(directory: String, options: Options = Options()) throws(ModelError) {
+    let start = ContinuousClock.now
+    var isDirectory = false
+    guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory else {
+      throw ModelError(CheckpointError.notADirectory(path: directory))
+    }
+    do {
+      let configuration = try LLaVAConfiguration(directory: directory)
+      let checkpoint = try Checkpoint(directory: directory)
+      let url = URL(filePath: directory, directoryHint: .isDirectory)
+      llava = try LLaVAModel(checkpoint, configuration)
+      tokenizer = try Tokenizer(directory: url)
+      template = try options.template ?? PromptTemplate.load(directory: url) ?? .vicunaV1
+      let preparation = try JSONFile.readIfPresent(
+        PreprocessorConfiguration.self, at: directory + "/preprocessor_config.json")
+      preprocessor = try CLIPPreprocessor(
+        preparation ?? PreprocessorConfiguration(),
+        mode: options.imageMode.resolved(preparation, imageAspectRatio: configuration.imageAspectRatio))
+      guard preprocessor.size == configuration.vision.imageSize else {
+        throw CheckpointError.badValue(
+          file: directory + "/preprocessor_config.json", key: "crop_size",
+          expected: "the tower's \(configuration.vision.imageSize)", found: "\(preprocessor.size)")
+      }
+      endTokens = try Self.endTokens(directory, tokenizer)
+      unusedTensors = llava.unusedTensors(of: checkpoint)
+      weightBytes = checkpoint.byteCount
+    } catch {
+      throw ModelError(error)
+    }
+    if let token = tokenizer.imageToken, Int(token) != llava.configuration.imageTokenID {
+      throw ModelError(
+        GenerationError.imageTokenMismatch(tokenizer: Int(token), configuration: llava.configuration.imageTokenID))
+    }
+    name = URL(filePath: directory).standardizedFileURL.lastPathComponent
+    loadTime = ContinuousClock.now - start
+  }
+
+  public var layerCount: Int { llava.configuration.text.layerCount }
+  /// The longest sequence that the model was made for.
+  public var contextLength: Int { llava.configuration.text.contextLength }
+
+  /// The end tokens of `generation_config.json`, one or several, or else the tokenizer's.
+  private static func endTokens(_ directory: String, _ tokenizer: Tokenizer) throws(CheckpointError) -> Set<Int> {
+    struct File: Decodable {
+      var eos_token_id: OneOrMore?
+    }
+    enum OneOrMore: Decodable {
+      case one(Int)
+      case more([Int])
+
+      init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if let one = try? container.decode(Int.self) {
+          self = .one(one)
+        } else {
+          self = .more(try container.decode([Int].self))
+        }
+      }
+    }
+    switch try JSONFile.readIfPresent(File.self, at: directory + "/generation_config.json")?.eos_token_id {
+    case .one(let token): return [token]
+    case .more(let tokens): return Set(tokens)
+    case nil: return Set(tokenizer.endToken.map { [Int($0)] } ?? [])
+    }
+  }
+}
+
+/// A model directory that cannot be used: one line that names the file, what was expected and what was found.
+public struct ModelError: Error, CustomStringConvertible {
+  public let underlying: any Error
+
+  init(_ underlying: any Error) { self.underlying = underlying }
+
+  public var description: String { "\(underlying)" }
+}

@@ -1,0 +1,85 @@
+import ArgumentParser
+import CommandLineOptions
+import Foundation
+import PDrop
+import TokenDropping
+
+/// `pdrop-run`: answers one question, or a file of them.
+struct Answer: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "answer",
+    abstract: "Answers a question about pictures, or every question of a file.")
+
+  enum Format: String, CaseIterable, ExpressibleByArgument { case text, json }
+
+  @OptionGroup(title: "Model") var modelOptions: ModelOptions
+  @OptionGroup(title: "Question") var question: QuestionOptions
+  @OptionGroup(title: "Generation") var generation: GenerationArguments
+
+  @Option(help: ArgumentHelp("How to drop visual tokens: none, pyramiddrop, fastv, random or uniform."))
+  var policy = PolicyName.pyramiddrop
+
+  @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
+  @OptionGroup(title: "Batch") var batch: BatchOptions
+
+  @Option(help: "Print the answer as text, or the run's whole record as JSON.")
+  var format = Format.text
+
+  @Option(help: "Directory for trace.json and trace.safetensors: what the run did, with tensors.")
+  var trace: String?
+
+  @Flag(name: .customLong("verbose-prompt"), help: "Print the prompt and its tokens on stderr.")
+  var verbosePrompt = false
+
+  @Flag(name: [.short, .long], help: "Print tokens kept, time and FLOPs on stderr.")
+  var verbose = false
+
+  func validate() throws {
+    _ = try policyOptions.policy(policy, seed: generation.seed)
+    if batch.input != nil {
+      guard question.isEmpty, trace == nil else {
+        throw ValidationError("--input brings its own questions and pictures; leave out --prompt, --file, --image and --trace")
+      }
+    } else {
+      guard question.prompt != nil || question.file != nil else {
+        throw ValidationError("nothing is asked; give a question by --prompt or --file, or many by --input")
+      }
+      guard batch.imageFolder == nil, batch.output == nil else {
+        throw ValidationError("--image-folder and --output go with --input")
+      }
+    }
+  }
+
+  func run() throws {
+    let policy = try policyOptions.policy(policy, seed: generation.seed)
+    let model = try modelOptions.load()
+    // A schedule that does not fit the model is found before any work.
+    _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
+    if verbose { Report.model(model, modelOptions) }
+    if batch.input != nil {
+      try BatchRun(
+        model: model, policy: policy, options: generation.options, threads: modelOptions.threadCount, files: batch
+      ).run()
+    } else {
+      try answer(question.request(policy, generation.options), with: model)
+    }
+  }
+
+  /// Answers one question, its words printed as they become certain.
+  private func answer(_ request: Request, with model: VisionLanguageModel) throws {
+    var request = request
+    request.recordsTensors = trace != nil
+    if verbosePrompt { Report.prompt(request, model) }
+    var session = try Session(model, request, threads: modelOptions.threadCount)
+    while let piece = try session.next() {
+      if format == .text { FileHandle.standardOutput.write(Data(piece.utf8)) }
+    }
+    let report = session.report
+    switch format {
+    case .text: FileHandle.standardOutput.write(Data("\n".utf8))
+    case .json: try JSONLine.print(report)
+    }
+    if let trace { try session.writeTrace(to: trace) }
+    if verbose { Report.run(report) }
+  }
+}

@@ -1,0 +1,47 @@
+import CommandLineOptions
+import Foundation
+import PDrop
+
+/// What `-v` and `--verbose-prompt` print on stderr.
+enum Report {
+  /// The model, in a line, and stored tensors it has no use for.
+  static func model(_ model: VisionLanguageModel, _ options: ModelOptions) {
+    let megabytes = model.weightBytes / 1_000_000
+    Log.write(
+      "model \(model.name), \(megabytes) MB of weights, \(model.layerCount) layers, f32 through OpenBLAS, "
+        + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.template.name)")
+    for name in model.unusedTensors.prefix(8) { Log.write("note: the tensor '\(name)' is not used") }
+    if model.unusedTensors.count > 8 { Log.write("note: nor are \(model.unusedTensors.count - 8) more") }
+  }
+
+  /// The prompt as the model reads it, and its tokens, runs of image tokens as `<image>`.
+  static func prompt(_ request: Request, _ model: VisionLanguageModel) {
+    let rendered = model.rendered(request.prompt)
+    let tokens = model.tokenizer.encodePrompt(rendered)
+    Log.write("prompt (\(model.template.name)): \(rendered.debugDescription)")
+    Log.write("tokens: \(tokens.map(String.init).joined(separator: " "))")
+  }
+
+  /// Tokens kept, FLOPs and time of a run.
+  static func run(_ report: RunReport) {
+    let kept = report.visualTokensPerStage.map(String.init).joined(separator: " -> ")
+    Log.write("policy \(report.policy.method): visual tokens \(kept)")
+    let spent = report.flops.prefill + report.flops.rank
+    let saved = 100 * (1 - Double(spent) / Double(max(1, report.flopsWithoutDropping)))
+    Log.write(
+      String(
+        format: "FLOPs counted: prompt %.3f G (%.1f%% less than without dropping), tower %.3f G, decoding %.3f G",
+        Double(spent) / 1e9, saved, Double(report.flops.encode + report.flops.project) / 1e9,
+        Double(report.flops.decode + report.flops.head) / 1e9))
+    let time = report.milliseconds
+    Log.write(
+      String(
+        format: "time: load %.0f ms, picture %.0f, tower %.0f, prompt %.0f, ranking %.1f, decoding %.0f (%d tokens), all %.0f",
+        time.load, time.decodeImage + time.preprocess, time.encode + time.project, time.prefill, time.rank, time.decode,
+        report.tokens.count, time.total))
+    Log.write(
+      String(
+        format: "memory: cache %.1f MB, process at its peak %.0f MB", Double(report.cacheBytes) / 1e6,
+        Double(report.peakResidentBytes) / 1e6))
+  }
+}

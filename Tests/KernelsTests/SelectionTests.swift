@@ -1,0 +1,30 @@
+import Kernels
+import TestSupport
+import Testing
+
+@Suite struct SelectionTests {
+  @Test(arguments: [
+    ([3, 1, 2], 2, [0, 2]), ([1, 1, 1, 1], 2, [0, 1]), ([0, 5, 5, 7], 2, [1, 3]), ([1, 2], 0, []), ([], 0, []),
+    ([.nan, 1, -.infinity], 1, [1]), ([.nan, .nan, 1], 2, [0, 2]),
+  ] as [([Float], Int, [Int])])
+  func `keeps the largest in order, lower indices first`(scores: [Float], count: Int, expected: [Int]) {
+    #expect(topIndices(scores, count: count) == expected)
+  }
+
+  @Test func `agrees with a full sort`() {
+    var numbers = SeededNumbers(1)
+    for count in [0, 1, 31, 32, 500] {
+      // Few distinct values, so that ties are common.
+      let scores = (0..<500).map { _ in Float(numbers.integer(in: 0...20)) }
+      let plain = scores.enumerated().sorted { ($1.element, $0.offset) < ($0.element, $1.offset) }.prefix(count)
+      #expect(topIndices(scores, count: count) == plain.map(\.offset).sorted())
+    }
+  }
+
+  @Test func `finds the first of the largest`() {
+    #expect(indexOfMaximum([1, 3, 3]) == 1)
+    #expect(indexOfMaximum([.nan, -.infinity]) == 1)
+    #expect(indexOfMaximum([.nan]) == nil)
+    #expect(indexOfMaximum([]) == nil)
+  }
+}
