@@ -71,7 +71,7 @@ let package = Package(
     // MARK: - Tests
 
     .target(
-      name: "TestSupport", dependencies: ["Kernels", "ModelFormats"],
+      name: "TestSupport", dependencies: ["Kernels", "TokenDropping"],
       path: "Tests/TestSupport", swiftSettings: settings),
     .testTarget(
       name: "KernelsTests", dependencies: ["Kernels", "ModelFormats", "TestSupport"],

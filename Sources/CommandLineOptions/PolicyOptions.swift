@@ -66,9 +66,12 @@ public struct PolicyOptions: ParsableArguments {
     }
   }
 
-  /// Whether any option here was given.
-  public var areGiven: Bool {
-    layerList != nil || lambda != nil || stages != nil || fastVK != nil || fastVR != nil || positions != nil
+  /// The options that mean something to a policy, for a command that runs several.
+  public func forPolicy(_ name: PolicyName) -> PolicyOptions {
+    var options = self
+    if [.none, .fastv].contains(name) { (options.layerList, options.ratioList, options.lambda, options.stages) = (nil, nil, nil, nil) }
+    if name != .fastv { (options.fastVK, options.fastVR) = (nil, nil) }
+    return options
   }
 
   private var schedule: StageSchedule {

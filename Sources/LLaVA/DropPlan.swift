@@ -12,6 +12,9 @@ package struct DropPlan: Sendable, Equatable {
     package var ranking: Ranking
     /// How many tokens of each picture stay.
     package var keepCounts: [Int]
+
+    /// Whether tokens are scored with the keys of the layer behind the drop, which that layer then goes on with.
+    var scoresWithNextLayer: Bool { ranking == .attention && scoringLayer == afterLayer }
   }
 
   package let drops: [Drop]

@@ -5,13 +5,14 @@ internal import TokenDropping
 struct VisualTokenRanker {
   let layers: [DecoderLayer]
 
-  /// One score per row of the sequence for a drop in front of layer `index`, whose rows have been projected.
+  /// One score per row of the sequence for a drop in front of layer `index`; its rows have been projected if the drop scores
+  /// with that layer.
   func scores(
     for drop: DropPlan.Drop, before index: Int, _ state: inout DecoderState, _ layout: SequenceLayout,
     on compute: Compute
   ) -> [Float] {
     switch drop.ranking {
-    case .attention where drop.scoringLayer == index:
+    case .attention where drop.scoresWithNextLayer:
       return attentionOfNextLayer(layers[index], &state, layout.positions, on: compute)
     case .attention:
       // The layer that ran last: its rotated queries are still in the state, its rotated keys in its cache.

@@ -71,6 +71,8 @@ public struct VisionLanguageModel: Sendable {
   }
 
   public var layerCount: Int { llava.configuration.text.layerCount }
+  /// The token that stands for a picture in a prompt.
+  public var imageToken: Int { llava.configuration.imageTokenID }
   /// The longest sequence that the model was made for.
   public var contextLength: Int { llava.configuration.text.contextLength }
 

@@ -16,9 +16,8 @@ enum Report {
 
   /// The prompt as the model reads it, and its tokens, runs of image tokens as `<image>`.
   static func prompt(_ request: Request, _ model: VisionLanguageModel) {
-    let rendered = model.rendered(request.prompt)
-    let tokens = model.tokenizer.encodePrompt(rendered)
-    Log.write("prompt (\(model.template.name)): \(rendered.debugDescription)")
+    let tokens = model.tokens(of: request.prompt)
+    Log.write("prompt (\(model.template.name)): \(model.rendered(request.prompt).debugDescription)")
     Log.write("tokens: \(tokens.map(String.init).joined(separator: " "))")
   }
 

@@ -8,7 +8,7 @@ import Testing
   func `agrees with the plain loops, causal and grouped`(queryRows: Int, keyRows: Int) {
     for keyValueHeads in [1, 2, 4] {
       let heads = HeadLayout(headCount: 4, keyValueHeadCount: keyValueHeads, headDimension: 6)
-      var numbers = SeededNumbers(UInt64(queryRows * keyRows))
+      var numbers = SeededGenerator(UInt64(queryRows * keyRows))
       let (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
       var result = Matrix(rows: 0, columns: heads.queryColumns)
       let compute = Compute(workers: Workers(count: 2))
@@ -25,7 +25,7 @@ import Testing
 
   @Test func `looks at nothing outside its own sequence`() {
     let heads = HeadLayout(headCount: 2, keyValueHeadCount: 2, headDimension: 8)
-    var numbers = SeededNumbers(3)
+    var numbers = SeededGenerator(3)
     let (q, k, v) = inputs(&numbers, heads, 3 * 70, 3 * 70)
     let columns = heads.queryColumns
     let compute = Compute(workers: Workers(count: 2))
@@ -44,7 +44,7 @@ import Testing
 
   @Test func `the last row's attention is the mean over heads of what the row attends to`() {
     let heads = HeadLayout(headCount: 4, keyValueHeadCount: 2, headDimension: 4)
-    var numbers = SeededNumbers(5)
+    var numbers = SeededGenerator(5)
     let (q, k, _) = inputs(&numbers, heads, 2, 37)
     let found = Compute(workers: Workers(count: 2)).lastRowAttention(
       queries: Matrix(q, columns: heads.queryColumns), keys: Matrix(k, columns: heads.keyValueColumns), heads: heads)
@@ -60,7 +60,7 @@ import Testing
   }
 
   private func inputs(
-    _ numbers: inout SeededNumbers, _ heads: HeadLayout, _ queryRows: Int, _ keyRows: Int
+    _ numbers: inout SeededGenerator, _ heads: HeadLayout, _ queryRows: Int, _ keyRows: Int
   ) -> ([Float], [Float], [Float]) {
     (
       numbers.floats(queryRows * heads.queryColumns, in: -2...2), numbers.floats(keyRows * heads.keyValueColumns, in: -2...2),

@@ -18,7 +18,7 @@ import Testing
 
   @Test(arguments: shapes)
   func `agrees with the plain loop`(shape: Shape) {
-    var numbers = SeededNumbers(7)
+    var numbers = SeededGenerator(7)
     let x = numbers.floats(shape.rows * shape.inputs)
     let weight = numbers.floats(shape.outputs * shape.inputs)
     let bias = numbers.floats(shape.outputs)
@@ -48,7 +48,7 @@ import Testing
 
   @Test(arguments: [ElementType.f16, .bf16])
   func `uses half-precision weights as if they had been widened before`(element: ElementType) {
-    var numbers = SeededNumbers(11)
+    var numbers = SeededGenerator(11)
     let (rows, inputs, outputs) = (5, 48, 130)
     let bits = (0..<inputs * outputs).map { _ in
       element == .f16
@@ -58,7 +58,8 @@ import Testing
     let widened = Tensor(stored.floats(), shape: [outputs, inputs])
     let x = Matrix(numbers.floats(rows * inputs), columns: inputs)
     let compute = Compute(workers: Workers(count: 2))
-    var (y, z) = (Matrix(rows: 0, columns: outputs), Matrix(rows: 0, columns: outputs))
+    var y = Matrix(rows: 0, columns: outputs)
+    var z = Matrix(rows: 0, columns: outputs)
     compute.multiply(&y, x, by: Linear(weight: stored), .output)
     compute.multiply(&z, x, by: Linear(weight: widened), .output)
     #expect(y.values == z.values)
@@ -75,7 +76,7 @@ import Testing
   }
 
   @Test func `gives the same bits for any number of threads`() {
-    var numbers = SeededNumbers(13)
+    var numbers = SeededGenerator(13)
     let linear = Linear(weight: Tensor(numbers.floats(2304 * 96), shape: [2304, 96]))
     let x = numbers.floats(70 * 96)
     let results = [1, 2, 3, 8].map { threads in

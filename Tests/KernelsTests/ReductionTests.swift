@@ -8,7 +8,7 @@ import Testing
 
   @Test(arguments: sizes)
   func `agree with plain loops in double precision`(count: Int) {
-    var numbers = SeededNumbers(UInt64(count))
+    var numbers = SeededGenerator(UInt64(count))
     let values = numbers.floats(count)
     // Each of the count roundings errs by at most 2^-24 of a partial sum, which is at most count.
     let bound = Double(count * count) * 0x1p-24

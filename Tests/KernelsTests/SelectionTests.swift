@@ -12,10 +12,10 @@ import Testing
   }
 
   @Test func `agrees with a full sort`() {
-    var numbers = SeededNumbers(1)
+    var numbers = SeededGenerator(1)
     for count in [0, 1, 31, 32, 500] {
       // Few distinct values, so that ties are common.
-      let scores = (0..<500).map { _ in Float(numbers.integer(in: 0...20)) }
+      let scores = (0..<500).map { _ in Float(numbers.next(0...20)) }
       let plain = scores.enumerated().sorted { ($1.element, $0.offset) < ($0.element, $1.offset) }.prefix(count)
       #expect(topIndices(scores, count: count) == plain.map(\.offset).sorted())
     }

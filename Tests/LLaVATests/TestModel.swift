@@ -2,8 +2,6 @@ import Kernels
 import LLaVA
 import ModelFormats
 import TestSupport
-import Testing
-import TokenDropping
 
 /// A golden checkpoint, loaded.
 struct TestModel {
@@ -28,24 +26,4 @@ struct TestModel {
       &hidden, tokens: golden.prompt_ids, placeholder: model.configuration.imageTokenID, features: features,
       featureCounts: golden.num_image_tokens, limit: model.configuration.text.contextLength)
   }
-}
-
-extension GoldenCase.Policy {
-  /// The policy that the golden names.
-  var policy: any TokenDroppingPolicy {
-    switch method {
-    case "pyramiddrop": PyramidDrop(.listed(layers: layers ?? [], ratios: keep ?? []))
-    case "fastv": FastV(k: k ?? 0, r: r ?? 0)
-    default: NoDropping()
-    }
-  }
-}
-
-/// Expects two lists of numbers to differ by at most `tolerance`.
-func expectClose(
-  _ found: [Float], _ expected: [Float], _ tolerance: Double, _ label: String,
-  sourceLocation: SourceLocation = #_sourceLocation
-) {
-  let difference = Difference.absolute(found, expected)
-  #expect(difference.largest <= tolerance, "\(label): \(difference)", sourceLocation: sourceLocation)
 }

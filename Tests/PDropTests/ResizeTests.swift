@@ -1,7 +1,7 @@
 import TestSupport
 import Testing
 
-@testable import PDrop
+import PDrop
 
 @Suite struct ResizeTests {
   private func resized(_ image: Image, width: Int, height: Int) -> [UInt8] {

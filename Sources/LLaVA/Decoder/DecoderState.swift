@@ -35,13 +35,6 @@ package struct DecoderState: ~Copyable {
     rotary = RotaryTable(headDimension: heads.headDimension, theta: configuration.ropeTheta)
   }
 
-  /// Keeps some rows of everything that a projected layer goes on with.
-  mutating func keepRows(_ kept: [Int]) {
-    hidden.keepRows(kept)
-    normed.keepRows(kept)
-    keys.keepRows(kept)
-  }
-
   mutating func recordLastRow() {
     guard recordsLastRows, hidden.rows > 0 else { return }
     lastRows.append(hidden.rowValues(hidden.rows - 1))

@@ -52,10 +52,11 @@ package struct LanguageModel: Sendable {
     state.recordLastRow()
     for (index, layer) in layers.enumerated() {
       compute.ledger.layer = index
+      let drop = plan.drops.first { $0.afterLayer == index }
+      // Only a ranking by this layer's own keys needs them before the drop.
+      if let drop, !drop.scoresWithNextLayer { records.append(rankAndDrop(drop, &state, &layout, on: compute)) }
       layer.project(&state, on: compute)
-      if let drop = plan.drops.first(where: { $0.afterLayer == index }) {
-        records.append(rankAndDrop(drop, &state, &layout, on: compute))
-      }
+      if let drop, drop.scoresWithNextLayer { records.append(rankAndDrop(drop, &state, &layout, on: compute)) }
       let cache = state.cache.layers[index]
       cache.reserve(rows: cache.length + layout.rowCount + room)
       layer.finish(&state, cache, at: layout.positions.map { cache.nextPosition + $0 }, on: compute)
@@ -74,12 +75,16 @@ package struct LanguageModel: Sendable {
       let (blocks, rowsBefore) = (layout.visualBlocks, layout.rowCount)
       let blockScores = blocks.map { Array(scores[$0.rows]) }
       let kept = zip(blockScores, drop.keepCounts).map { topIndices($0, count: $1) }
-      state.keepRows(layout.keep(kept, positions: drop.positions))
-
-      // Keys were made for all rows; those of the dropped ones served the ranking alone.
-      let keys = layers[drop.afterLayer].keys
-      let wasted = (rowsBefore - layout.rowCount) * keys.inputSize * keys.outputSize
-      compute.ledger.move(.keys, wasted, from: .prefill, to: .rank)
+      let rows = layout.keep(kept, positions: drop.positions)
+      state.hidden.keepRows(rows)
+      if drop.scoresWithNextLayer {
+        state.normed.keepRows(rows)
+        state.keys.keepRows(rows)
+        // Keys were made for all rows; those of the dropped ones served the ranking alone.
+        let keys = layers[drop.afterLayer].keys
+        let extra = (rowsBefore - layout.rowCount) * keys.inputSize * keys.outputSize
+        compute.ledger.move(.keys, extra, from: .prefill, to: .rank)
+      }
       compute.ledger.stage += 1
       return DropRecord(
         layer: drop.afterLayer, scoringLayer: drop.scoringLayer, tokensBefore: rowsBefore,

@@ -8,6 +8,8 @@ public struct Request: Sendable {
     case messages([ChatMessage])
     /// Text in the model's prompt format already; `<image>` marks each picture.
     case rendered(String)
+    /// Tokens, beginning token included, with the model's image token for each picture.
+    case tokens([Int])
   }
 
   /// Where a picture comes from.

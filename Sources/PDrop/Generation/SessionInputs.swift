@@ -8,14 +8,21 @@ extension VisionLanguageModel {
     switch prompt {
     case .messages(let messages): template.render(messages)
     case .rendered(let text): text
+    case .tokens(let tokens): tokenizer.decode(tokens.map(Int32.init(truncatingIfNeeded:)), skipSpecialTokens: false)
     }
   }
 
-  /// The prompt's tokens, beginning token included, one image token per picture.
+  /// A prompt's tokens, beginning token included, one image token per picture.
+  public func tokens(of prompt: Request.Prompt) -> [Int] {
+    if case .tokens(let tokens) = prompt { return tokens }
+    return tokenizer.encodePrompt(rendered(prompt)).map(Int.init)
+  }
+
+  /// The tokens of a request's prompt.
   ///
   /// - Throws: `SequenceError` when the prompt does not name as many pictures as are given.
   func promptTokens(of request: Request) throws(SequenceError) -> [Int] {
-    let tokens = tokenizer.encodePrompt(rendered(request.prompt)).map(Int.init)
+    let tokens = tokens(of: request.prompt)
     let placeholders = tokens.count { $0 == llava.configuration.imageTokenID }
     guard placeholders == request.pictures.count else {
       throw .placeholderMismatch(placeholders: placeholders, pictures: request.pictures.count)

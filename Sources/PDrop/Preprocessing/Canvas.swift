@@ -1,20 +1,20 @@
 /// A picture on a larger, plain background that is never built: only its colour and the picture's place are known.
-struct Canvas {
-  let image: Image
-  let width: Int
-  let height: Int
+package struct Canvas {
+  package let image: Image
+  package let width: Int
+  package let height: Int
 
   /// The columns of the canvas that the picture covers.
-  let columns: Range<Int>
+  package let columns: Range<Int>
 
   /// The rows of the canvas that the picture covers.
-  let rows: Range<Int>
+  package let rows: Range<Int>
 
   /// The colour of the background.
-  let fill: [UInt8]
+  package let fill: [UInt8]
 
   /// The picture alone.
-  init(_ image: Image) {
+  package init(_ image: Image) {
     self.image = image
     width = image.width
     height = image.height
@@ -26,7 +26,7 @@ struct Canvas {
   /// The picture in the middle of a square; the odd pixel is on the right or at the bottom.
   ///
   /// Source: `expand2square` in LLaVA's `llava/mm_utils.py`.
-  init(squaring image: Image, fill: [UInt8]) {
+  package init(squaring image: Image, fill: [UInt8]) {
     precondition(fill.count == 3, "Canvas: fill has \(fill.count) channels")
     let side = max(image.width, image.height)
     let left = (side - image.width) / 2

@@ -1,0 +1,183 @@
+import Foundation
+import PDrop
+import TestSupport
+import Testing
+import TokenDropping
+
+/// What holds for a session whatever the weights are.
+@Suite struct SessionTests {
+  let model: VisionLanguageModel
+
+  init() throws { model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5")) }
+
+  static let prompts = ["USER: <image>\nWhat is it? ASSISTANT:", "<image> What is it?", "What is it? <image>"]
+
+  @Test(arguments: prompts)
+  func `a schedule that keeps everything is no dropping, bit for bit`(prompt: String) throws {
+    let all = try trace(prompt, PyramidDrop(.listed(layers: [8, 16, 24], ratios: [1, 1, 1])))
+    let none = try trace(prompt, NoDropping())
+    #expect(all.report.tokens == none.report.tokens)
+    for name in ["last_logits", "final_logits", "hidden_last"] {
+      #expect(try all.tensors.bytes(name) == none.tensors.bytes(name), "\(name)")
+    }
+  }
+
+  @Test(arguments: [
+    NoDropping(), PyramidDrop(), FastV(), RandomDrop(seed: 3), UniformDrop(), FastV(positions: .compact),
+    PyramidDrop(positions: .original),
+  ] as [any TokenDroppingPolicy])
+  func `one thread and three give the same bytes`(policy: any TokenDroppingPolicy) throws {
+    let one = try trace(Self.prompts[0], policy, threads: 1)
+    let three = try trace(Self.prompts[0], policy, threads: 3)
+    #expect(one.report.tokens == three.report.tokens)
+    for name in one.tensors.names {
+      #expect(try one.tensors.bytes(name) == three.tensors.bytes(name), "\(policy.name) \(name)")
+    }
+  }
+
+  @Test(arguments: [PyramidDrop(), RandomDrop(seed: 1), UniformDrop()] as [any TokenDroppingPolicy])
+  func `kept sets are nested and of the planned size`(policy: any TokenDroppingPolicy) throws {
+    let report = try trace(Self.prompts[0], policy).report
+    let kept = report.stages.map { $0.images[0].kept }
+    #expect(kept.map(\.count) == [288, 144, 72])
+    for (earlier, later) in zip(kept, kept.dropFirst()) { #expect(Set(later).isSubset(of: earlier)) }
+    for list in kept { #expect(list == list.sorted() && Set(list).count == list.count) }
+    #expect(report.visualTokensPerStage == [576, 288, 144, 72])
+  }
+
+  @Test func `uniform dropping is even`() throws {
+    let kept = try trace(Self.prompts[0], UniformDrop()).report.stages[0].images[0].kept
+    #expect(zip(kept, kept.dropFirst()).allSatisfy { $1 - $0 == 2 })
+  }
+
+  @Test func `random dropping depends on its seed alone`() throws {
+    func kept(_ seed: UInt64) throws -> [Int] {
+      try trace(Self.prompts[0], RandomDrop(seed: seed)).report.stages[0].images[0].kept
+    }
+    #expect(try kept(1) == kept(1))
+    #expect(try kept(1) != kept(2))
+  }
+
+  @Test func `without a picture every policy is no dropping`() throws {
+    let question = "USER: What is it? ASSISTANT:"
+    let none = try run(question, NoDropping(), pictures: 0)
+    for policy in [PyramidDrop(), FastV()] as [any TokenDroppingPolicy] {
+      let report = try run(question, policy, pictures: 0)
+      #expect(report.tokens == none.tokens)
+      #expect(report.stages.allSatisfy { $0.images.isEmpty })
+      #expect(report.flops.rank == 0)
+    }
+  }
+
+  @Test(arguments: [NoDropping(), PyramidDrop(), FastV(), PyramidDrop(.geometric(lambda: 0.4))] as [any TokenDroppingPolicy])
+  func `counted FLOPs are those of the closed formula`(policy: any TokenDroppingPolicy) throws {
+    let report = try run(Self.prompts[0], policy)
+    // d 64, m 176, 4 heads of 16: per row 4 d² + 3 d m, and d L (L + 1) for attention.
+    let prompt = report.cacheLengthsAfterPrompt.reduce(0) { $0 + $1 * (4 * 64 * 64 + 3 * 64 * 176) + 64 * $1 * ($1 + 1) }
+    #expect(report.flops.prefill == 2 * prompt)
+    // Ranking beyond the layers: PyramidDrop makes keys for rows that then leave, and one query; both score all rows.
+    let rank = report.stages.reduce(0) { sum, stage in
+      let nextLayer = stage.scoringLayer == stage.layer
+      let products = nextLayer ? (stage.tokensBefore - stage.tokensAfter) * 64 * 64 + 64 * 64 : 0
+      return sum + products + stage.tokensBefore * 64
+    }
+    #expect(report.flops.rank == 2 * rank)
+    // Tower: patches, then 3 of 4 layers over 577 rows of width 32 and MLP 64.
+    let tower = 576 * 588 * 32 + 3 * (577 * (4 * 32 * 32 + 2 * 32 * 64) + 2 * 32 * 577 * 577)
+    #expect(report.flops.encode == 2 * tower)
+    #expect(report.flops.project == 2 * 576 * (32 * 64 + 64 * 64))
+    #expect(report.flops.head == 2 * report.tokens.count * 64 * 1216)
+    let steps = (1..<report.tokens.count).reduce(0) { sum, step in
+      report.cacheLengthsAfterPrompt.reduce(sum) { $0 + 4 * 64 * 64 + 3 * 64 * 176 + 2 * 64 * ($1 + step) }
+    }
+    #expect(report.flops.decode == 2 * steps)
+  }
+
+  @Test func `decoding with a cache equals reading the whole text at once`() throws {
+    var options = GenerationOptions()
+    options.maxTokens = 6
+    options.ignoresEndToken = true
+    let prompt = model.tokens(of: .rendered(Self.prompts[0]))
+    let stepwise = try traceOf(.tokens(prompt), NoDropping(), options)
+    options.maxTokens = 1
+    let atOnce = try traceOf(.tokens(prompt + stepwise.report.tokens.dropLast()), NoDropping(), options)
+    #expect(atOnce.report.tokens.last == stepwise.report.tokens.last)
+    try expectClose(atOnce.tensors.floats("last_logits"), stepwise.tensors.floats("final_logits"), 1e-3, "logits")
+  }
+
+  @Test func `streams the answer piece by piece`() throws {
+    var session = try Session(model, request(.rendered(Self.prompts[0]), PyramidDrop(), GenerationOptions()), threads: 2)
+    var text = ""
+    while let piece = try session.next() { text += piece }
+    #expect(text == session.report.text)
+    #expect(!text.isEmpty)
+    #expect(try session.next() == nil)
+  }
+
+  @Test func `stops at the end of the context`() throws {
+    var options = GenerationOptions()
+    options.ignoresEndToken = true
+    let length = try run(Self.prompts[0], NoDropping()).sequenceLength
+    options.contextLength = length + 3
+    let report = try traceOf(.rendered(Self.prompts[0]), NoDropping(), options).report
+    #expect(report.tokens.count == 3)
+    #expect(report.finishReason == .length)
+  }
+
+  @Test func `draws reproducibly, and the likeliest token when only that may be drawn`() throws {
+    func tokens(_ change: (inout GenerationOptions) -> Void) throws -> [Int] {
+      var options = GenerationOptions()
+      options.maxTokens = 8
+      options.ignoresEndToken = true
+      change(&options)
+      return try traceOf(.rendered("USER: Hello ASSISTANT:"), NoDropping(), options, pictures: 0).report.tokens
+    }
+    let greedy = try tokens { _ in }
+    #expect(try tokens { ($0.temperature, $0.topK) = (1, 1) } == greedy)
+    #expect(try tokens { ($0.temperature, $0.topP) = (1, 1e-9) } == greedy)
+    let drawn = try tokens { ($0.temperature, $0.seed) = (5, 1) }
+    #expect(try tokens { ($0.temperature, $0.seed) = (5, 1) } == drawn)
+    #expect(try tokens { ($0.temperature, $0.seed) = (5, 2) } != drawn)
+  }
+
+  @Test func `names prompts and pictures that do not go together`() {
+    for (prompt, pictures) in [("USER: <image>", 0), ("USER: Hi", 1), ("<image><image>", 1)] {
+      #expect(throws: (any Error).self) { try run(prompt, NoDropping(), pictures: pictures) }
+    }
+  }
+
+  // MARK: - Runs
+
+  private func request(
+    _ prompt: Request.Prompt, _ policy: any TokenDroppingPolicy, _ options: GenerationOptions, pictures: Int = 1
+  ) -> Request {
+    let picture = Request.Picture.file(Goldens.path("images/gray_300x400.png"))
+    return Request(
+      prompt: prompt, pictures: Array(repeating: picture, count: pictures), policy: policy, options: options)
+  }
+
+  private func run(_ prompt: String, _ policy: any TokenDroppingPolicy, pictures: Int = 1) throws -> RunReport {
+    var options = GenerationOptions()
+    options.maxTokens = 3
+    options.ignoresEndToken = true
+    var session = try Session(model, request(.rendered(prompt), policy, options, pictures: pictures), threads: 2)
+    while try session.next() != nil {}
+    return session.report
+  }
+
+  private func trace(_ prompt: String, _ policy: any TokenDroppingPolicy, threads: Int = 2) throws -> Trace {
+    var options = GenerationOptions()
+    options.maxTokens = 3
+    options.ignoresEndToken = true
+    return try traceOf(.rendered(prompt), policy, options, threads: threads)
+  }
+
+  private func traceOf(
+    _ prompt: Request.Prompt, _ policy: any TokenDroppingPolicy, _ options: GenerationOptions, pictures: Int = 1,
+    threads: Int = 2
+  ) throws -> Trace {
+    var request = request(prompt, policy, options, pictures: pictures)
+    request.recordsTensors = true
+    return try Trace(of: request, model, threads: threads)
+  }
+}

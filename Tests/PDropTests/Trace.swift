@@ -1,0 +1,31 @@
+import Foundation
+import PDrop
+import TestSupport
+
+/// A run, written as a trace and read back.
+struct Trace {
+  let report: RunReport
+  let tensors: GoldenTensors
+
+  init(of request: Request, _ model: VisionLanguageModel, threads: Int = 2) throws {
+    var session = try Session(model, request, threads: threads)
+    while try session.next() != nil {}
+    let folder = FileManager.default.temporaryDirectory.appending(path: "trace-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try session.writeTrace(to: folder.path(percentEncoded: false))
+    report = try JSONDecoder().decode(RunReport.self, from: Data(contentsOf: folder.appending(path: "trace.json")))
+    tensors = try GoldenTensors(folder.appending(path: "trace.safetensors"))
+  }
+
+  /// A run of a golden case.
+  init(of golden: GoldenCase, _ run: GoldenCase.Run, _ model: VisionLanguageModel) throws {
+    var options = GenerationOptions()
+    options.maxTokens = golden.new_tokens
+    options.ignoresEndToken = true
+    var request = Request(
+      prompt: .rendered(golden.prompt), pictures: golden.images.map { .file(Goldens.path($0)) },
+      policy: run.policy.policy, options: options)
+    request.recordsTensors = true
+    try self.init(of: request, model)
+  }
+}
