@@ -67,7 +67,7 @@ import Testing
       preparation: .init(prefix: .never),
       roles: .init(beginning: nil, end: nil, unknown: 0, padding: nil, image: nil), fusesUnknown: false)
     #expect(Tokenizer(vocabulary).encode("a axy") == [3, 2, 0, 0])
-    vocabulary.preparation.splitsWords = true
+    vocabulary.preparation.words = .metaspace
     #expect(Tokenizer(vocabulary).encode("a axy") == [2, 1, 2, 0, 0])
   }
 }

@@ -83,6 +83,14 @@ private struct ChatCase: Decodable {
         + "<|im_start|>user\nR<|im_end|>\n<|im_start|>assistant\n"
     ),
     (
+      "{% for message in messages %}{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}"
+        + "{# Render all images first #}{{ '<image>\\n' }}{{ content['text'] }}{{ '<|eot_id|>' }}{% endfor %}"
+        + "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}",
+      "<|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n<image>\nQ"
+        + "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nYes.<|eot_id|><|start_header_id|>user"
+        + "<|end_header_id|>\n\nR<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    ),
+    (
       "{{ bos_token }}Be kind. {% for m in messages %}{% if m['role'] != 'system' %}{{ m['role'] | upper }}: {% endif %}"
         + "<image>\n{{ c['text'] }}{% if m['role'] == 'assistant' %}{{ eos_token }}{% else %} {% endif %}{% endfor %}"
         + "ASSISTANT:",

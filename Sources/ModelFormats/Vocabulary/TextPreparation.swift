@@ -1,6 +1,6 @@
 /// What is done to text before it is cut into pieces.
 package struct TextPreparation: Equatable, Sendable {
-  /// Where a `▁` is put in front of the text.
+  /// Where a `▁`, or a space where pieces spell bytes, is put in front of the text.
   package enum Prefix: Equatable, Sendable {
     /// In front of every stretch of text between added tokens.
     case always
@@ -14,13 +14,27 @@ package struct TextPreparation: Equatable, Sendable {
     case never
   }
 
+  /// Where merges stop, and what the pieces are spelled in.
+  package enum Words: Equatable, Sendable {
+    /// Nowhere; pieces are text with `▁` for spaces.
+    case none
+
+    /// In front of every `▁`, which stands for a space.
+    case metaspace
+
+    /// Where the pattern cuts; pieces spell the bytes of a word in the characters of `ByteAlphabet`.
+    case byteLevel(WordPattern)
+  }
+
   package var prefix: Prefix
 
   /// Whether this happens before normalized added tokens are looked for rather than after.
   package var isNormalizer: Bool
 
-  /// Whether merges stop at every `▁`.
-  package var splitsWords: Bool
+  package var words: Words
+
+  /// Whether characters are put together with their accents (Unicode's form C).
+  package var composes = false
 
   /// Whether spaces at both ends go and runs of spaces become one.
   package var collapsesSpaces: Bool
@@ -29,13 +43,15 @@ package struct TextPreparation: Equatable, Sendable {
   package var stripsLeadingSpace: Bool
 
   package init(
-    prefix: Prefix, isNormalizer: Bool = true, splitsWords: Bool = false, collapsesSpaces: Bool = false,
+    prefix: Prefix, isNormalizer: Bool = true, words: Words = .none, collapsesSpaces: Bool = false,
     stripsLeadingSpace: Bool = true
   ) {
     self.prefix = prefix
     self.isNormalizer = isNormalizer
-    self.splitsWords = splitsWords
+    self.words = words
     self.collapsesSpaces = collapsesSpaces
     self.stripsLeadingSpace = stripsLeadingSpace
   }
+
+  package var isByteLevel: Bool { if case .byteLevel = words { true } else { false } }
 }

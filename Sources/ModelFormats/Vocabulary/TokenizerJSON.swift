@@ -3,8 +3,9 @@ extension Vocabulary {
 
   /// Reads `tokenizer.json` of the Hugging Face tokenizers library.
   ///
-  /// Understood are byte-pair models over characters with byte fallback, as Llama and Mistral have them, in both
-  /// spellings: the older with `Prepend` and `Replace` normalizers, the newer with a `Metaspace` pre-tokenizer.
+  /// Understood are byte-pair models over characters with byte fallback, as Llama-2 and Mistral have them, in both
+  /// spellings: the older with `Prepend` and `Replace` normalizers, the newer with a `Metaspace` pre-tokenizer; and
+  /// those over bytes, as Llama-3 and Qwen2 have them.
   ///
   /// - Throws: `VocabularyError`; kinds that would need other rules are refused by name.
   ///
@@ -25,11 +26,17 @@ extension Vocabulary {
     var unknown: Int32? = nil
     if let name = model["unk_token"].string { unknown = try table.id(of: name, neededFor: "unk_token") }
     let bytePieces = model["byte_fallback"].bool == true ? try table.bytePieces() : []
+    let preparation =
+      if let byteLevel = try TextPreparation(byteLevel: root, file: file) { byteLevel } else { try preparation(root) }
+    let takesWholeWords = model["ignore_merges"].bool ?? false
+    if takesWholeWords, !preparation.isByteLevel { throw unsupported("ignore_merges", "true") }
+    let beginning = templateBeginning(root["post_processor"])
     return Vocabulary(
       pieces: table.pieces, merges: try merges(model["merges"], table), addedTokens: added.sorted,
-      bytePieces: bytePieces, preparation: try preparation(root),
-      roles: try sides.roles(in: added, unknown: unknown, addsBeginning: addsBeginning(root["post_processor"])),
-      fusesUnknown: model["fuse_unk"].bool ?? false)
+      bytePieces: bytePieces, preparation: preparation,
+      roles: try sides.roles(
+        in: added, unknown: unknown, beginning: beginning, addsBeginning: beginning != nil),
+      fusesUnknown: model["fuse_unk"].bool ?? false, takesWholeWords: takesWholeWords)
   }
 
   private static func unsupported(_ part: String, _ found: String) -> VocabularyError {
@@ -43,7 +50,6 @@ extension Vocabulary {
     for field in ["continuing_subword_prefix", "end_of_word_suffix"] {
       if let text = model[field].string, !text.isEmpty { throw unsupported(field, text) }
     }
-    if model["ignore_merges"].bool == true { throw unsupported("ignore_merges", "true") }
     switch model["dropout"] {
     case .null, .integer(0), .number(0): break
     default: throw unsupported("dropout", model["dropout"].kind)
@@ -93,10 +99,12 @@ extension Vocabulary {
     throw .missingField(file: file, field: "model.merges", expected: "two pieces in merge \(rank)")
   }
 
-  /// Whether the template for one text puts a token in front of it.
-  private static func addsBeginning(_ postProcessor: JSONValue) -> Bool {
+  /// The token that the template for one text puts in front of it.
+  private static func templateBeginning(_ postProcessor: JSONValue) -> String? {
     let steps = postProcessor["processors"].array ?? [postProcessor]
-    return steps.contains { $0["single"].array?.first.map { !$0["SpecialToken"].isNull } ?? false }
+    return steps.lazy.compactMap { $0["single"].array?.first?["SpecialToken"] }.first { !$0.isNull }.map {
+      $0["id"].string ?? "<s>"
+    }
   }
 }
 
@@ -108,7 +116,7 @@ extension Vocabulary {
   private static func preparation(_ root: JSONValue) throws(VocabularyError) -> TextPreparation {
     var preparation = TextPreparation(prefix: .never, stripsLeadingSpace: false)
     var replacesSpaces = false
-    for step in steps(root["normalizer"], "normalizers") {
+    for step in root["normalizer"].steps("normalizers") {
       switch (step["type"].string, step["prepend"].string, step["pattern"]["String"].string, step["content"].string) {
       case ("Prepend", space, _, _) where !replacesSpaces && preparation.prefix == .never:
         preparation.prefix = .always
@@ -116,22 +124,18 @@ extension Vocabulary {
       default: throw unsupported("normalizer", step["type"].kind)
       }
     }
-    for step in steps(root["pre_tokenizer"], "pretokenizers") {
+    for step in root["pre_tokenizer"].steps("pretokenizers") {
       guard step["type"].string == "Metaspace", step["replacement"].string ?? space == space,
         preparation.prefix == .never
       else { throw unsupported("pre_tokenizer", step["type"].kind) }
       preparation.isNormalizer = replacesSpaces
       replacesSpaces = true
       preparation.prefix = try metaspacePrefix(step)
-      preparation.splitsWords = step["split"].bool ?? true
+      preparation.words = step["split"].bool ?? true ? .metaspace : .none
     }
     guard replacesSpaces else { throw unsupported("treatment of spaces", "none") }
     try checkDecoder(root["decoder"], &preparation)
     return preparation
-  }
-
-  private static func steps(_ value: JSONValue, _ field: String) -> [JSONValue] {
-    value.isNull ? [] : value["type"].string == "Sequence" ? value[field].array ?? [] : [value]
   }
 
   /// Older files say `add_prefix_space` only.
@@ -148,7 +152,7 @@ extension Vocabulary {
     _ decoder: JSONValue, _ preparation: inout TextPreparation
   ) throws(VocabularyError) {
     var kinds: [String] = []
-    for step in steps(decoder, "decoders") {
+    for step in decoder.steps("decoders") {
       let kind = step["type"].kind
       switch (kind, step["pattern"]["String"].string, step["content"].string) {
       case ("Replace", space, " "), ("ByteFallback", _, _), ("Fuse", _, _): break

@@ -50,8 +50,12 @@ package struct TokenizerSideFiles {
   }
 
   /// Says which tokens play which part; those without a name take the usual one.
-  func roles(in table: AddedTokenTable, unknown: Int32?, addsBeginning: Bool) throws(VocabularyError) -> SpecialTokens {
-    let beginningName = name("bos_token") ?? "<s>"
+  ///
+  /// - Parameter beginning: The beginning token as the tokenizer itself names it, where it does.
+  func roles(
+    in table: AddedTokenTable, unknown: Int32?, beginning: String? = nil, addsBeginning: Bool
+  ) throws(VocabularyError) -> SpecialTokens {
+    let beginningName = name("bos_token") ?? beginning ?? "<s>"
     let roles = SpecialTokens(
       beginning: table[beginningName], end: table[name("eos_token") ?? "</s>"], unknown: unknown,
       padding: name("pad_token").flatMap { table[$0] }, image: table[name("image_token") ?? "<image>"],

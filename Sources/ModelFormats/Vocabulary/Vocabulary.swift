@@ -43,9 +43,12 @@ package struct Vocabulary: Sendable {
   /// Whether a run of unknown characters becomes one unknown token.
   package var fusesUnknown: Bool
 
+  /// Whether a word that is a piece is taken as it is, whatever its merges are.
+  package var takesWholeWords: Bool
+
   package init(
     pieces: [String], merges: [Pair: Merge], addedTokens: [AddedToken], bytePieces: [Int32],
-    preparation: TextPreparation, roles: SpecialTokens, fusesUnknown: Bool
+    preparation: TextPreparation, roles: SpecialTokens, fusesUnknown: Bool, takesWholeWords: Bool = false
   ) {
     self.pieces = pieces
     self.merges = merges
@@ -54,6 +57,7 @@ package struct Vocabulary: Sendable {
     self.preparation = preparation
     self.roles = roles
     self.fusesUnknown = fusesUnknown
+    self.takesWholeWords = takesWholeWords
   }
 
   /// One more than the largest id.

@@ -12,35 +12,57 @@ struct BytePairMerger: Sendable {
   private let bytePieces: [Int32]
   private let unknown: Int32?
   private let fusesUnknown: Bool
-  private let splitsWords: Bool
+  private let words: TextPreparation.Words
+
+  /// The pieces that are taken whole where they are words, by the characters that spell them.
+  private let wholeWords: [[Unicode.Scalar]: Int32]
 
   init(_ vocabulary: Vocabulary) {
     merges = vocabulary.merges
     bytePieces = vocabulary.bytePieces
     unknown = vocabulary.roles.unknown
     fusesUnknown = vocabulary.fusesUnknown
-    splitsWords = vocabulary.preparation.splitsWords
+    words = vocabulary.preparation.words
     var characters: [Unicode.Scalar: Int32] = [:]
     for (id, piece) in vocabulary.pieces.enumerated() {
       let scalars = piece.unicodeScalars
       if let scalar = scalars.first, scalars.dropFirst().isEmpty { characters[scalar] = Int32(id) }
     }
     self.characters = characters
+    var wholeWords: [[Unicode.Scalar]: Int32] = [:]
+    if vocabulary.takesWholeWords {
+      for (id, piece) in vocabulary.pieces.enumerated() { wholeWords[Array(piece.unicodeScalars)] = Int32(id) }
+    }
+    self.wholeWords = wholeWords
   }
 
   /// Appends the ids of a text.
   ///
   /// Cost: O(n log n) in its length.
   func append(_ text: ArraySlice<UInt8>, to ids: inout [Int32]) {
+    let text = String(decoding: text, as: UTF8.self)
+    switch words {
+    case .none: appendWord(text.unicodeScalars, to: &ids)
+    case .metaspace:
+      var rest = text.unicodeScalars[...]
+      while !rest.isEmpty {
+        let end = rest.dropFirst().firstIndex(of: "▁") ?? rest.endIndex
+        appendWord(rest[..<end], to: &ids)
+        rest = rest[end...]
+      }
+    case .byteLevel(let pattern):
+      for word in WordScanner(text, pattern).words {
+        let spelled = word.flatMap { (UTF8.encode($0) ?? .init()).map { ByteAlphabet.characters[Int($0)] } }
+        if let id = wholeWords[spelled] { ids.append(id) } else { appendWord(spelled, to: &ids) }
+      }
+    }
+  }
+
+  private func appendWord(_ characters: some Sequence<Unicode.Scalar>, to ids: inout [Int32]) {
     var word: [Int32] = []
     var endsInUnknown = false
-    for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
-      if splitsWords, scalar == "▁" {
-        appendMerged(word, to: &ids)
-        word.removeAll(keepingCapacity: true)
-        endsInUnknown = false
-      }
-      if let id = characters[scalar] {
+    for scalar in characters {
+      if let id = self.characters[scalar] {
         word.append(id)
         endsInUnknown = false
       } else if !bytePieces.isEmpty {

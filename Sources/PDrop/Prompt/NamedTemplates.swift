@@ -1,10 +1,10 @@
 extension PromptTemplate {
   /// The templates that can be asked for by name.
   public static let named: [PromptTemplate] = [
-    .vicunaV1, .llavaV1, .mistralInstruct, .chatMLDirect, .llavaLlama2, .plain, .llava15HF,
+    .vicunaV1, .llavaV1, .mistralInstruct, .chatMLDirect, .llavaLlama2, .llavaLlama3, .qwen15, .plain, .llava15HF,
   ]
 
-  private static let aliases = ["v1": "vicuna_v1", "mistral_direct": "chatml_direct"]
+  private static let aliases = ["v1": "vicuna_v1", "mistral_direct": "chatml_direct", "llama3": "llava_llama_3", "qwen2": "qwen_1_5"]
 
   /// The template of this name; `-` and `_`, `.` and `_`, capitals and small letters are the same.
   public init?(named name: String) {
@@ -51,13 +51,22 @@ extension PromptTemplate {
 
   public static let llavaLlama2 = PromptTemplate(
     name: "llava_llama_2",
-    systemText: """
-      You are a helpful language and vision assistant. You are able to understand the visual content that the user \
-      provides, and assist the user with a variety of tasks using natural language.
-      """,
+    systemText: visionAssistant,
     systemMessages: .replaceSystemText, system: llama2System, nestsSystemText: true,
     user: Turn(prefix: "[INST] ", suffix: " [/INST]"), assistant: Turn(prefix: " ", suffix: " </s>"),
     userSeparator: "<s>", generationPrompt: "")
+
+  public static let llavaLlama3 = PromptTemplate(
+    name: "llava_llama_3", systemText: visionAssistant, systemMessages: .replaceSystemText, system: llama3Turn("system"),
+    user: llama3Turn("user"), assistant: llama3Turn("assistant"), generationPrompt: llama3Turn("assistant").prefix)
+
+  /// The template of the LLaVA-NeXT models over Qwen1.5 and Qwen2.
+  public static let qwen15 = PromptTemplate(
+    name: "qwen_1_5", systemText: "You are a helpful assistant.", systemMessages: .replaceSystemText,
+    system: Turn(prefix: "<|im_start|>system\n", suffix: "<|im_end|>\n"),
+    user: Turn(prefix: "<|im_start|>user\n", suffix: "<|im_end|>\n"),
+    assistant: Turn(prefix: "<|im_start|>assistant\n", suffix: "<|im_end|>\n"),
+    generationPrompt: "<|im_start|>assistant\n")
 
   /// A picture and its caption, as in pretraining.
   public static let plain = PromptTemplate(
@@ -73,7 +82,18 @@ extension PromptTemplate {
     system: Turn(prefix: "", suffix: "", textSuffix: " "), user: Turn(prefix: "USER: ", suffix: "", textSuffix: " "),
     assistant: Turn(prefix: "ASSISTANT: ", suffix: "", textSuffix: " "), generationPrompt: "ASSISTANT:")
 
+  /// The system text over Llama-2 and Llama-3.
+  private static let visionAssistant = """
+    You are a helpful language and vision assistant. You are able to understand the visual content that the user \
+    provides, and assist the user with a variety of tasks using natural language.
+    """
+
   private static let llama2System = Turn(prefix: "<<SYS>>\n", suffix: "\n<</SYS>>\n\n")
+
+  /// A turn of a Llama-3 conversation.
+  static func llama3Turn(_ role: String) -> Turn {
+    Turn(prefix: "<|start_header_id|>\(role)<|end_header_id|>\n\n", suffix: "<|eot_id|>")
+  }
 
   private static func vicuna(name: String, systemText: String) -> PromptTemplate {
     PromptTemplate(

@@ -4,6 +4,7 @@ import ModelFormats
 ///
 /// The parts together are the text that `Tokenizer.decode` gives for all ids at once. Held back is a run of byte
 /// tokens: its bytes are a text only if they are valid UTF-8 to the end of the run, else each of them becomes U+FFFD.
+/// Where all pieces spell bytes, a character is held back until its last byte has come.
 public struct StreamingDecoder: Sendable {
   private let tokenizer: Tokenizer
   private let skipSpecialTokens: Bool
@@ -18,6 +19,10 @@ public struct StreamingDecoder: Sendable {
   /// Takes the next id and returns the text that is now certain, often empty.
   public mutating func push(_ id: Int32) -> String {
     guard let piece = tokenizer.piece(id), !(skipSpecialTokens && tokenizer.isSpecial(id)) else { return "" }
+    if tokenizer.vocabulary.preparation.isByteLevel {
+      bytes += ByteAlphabet.bytes(of: piece)
+      return takeWholeCharacters()
+    }
     if let byte = Self.byte(of: piece) {
       bytes.append(byte)
       return ""
@@ -26,7 +31,18 @@ public struct StreamingDecoder: Sendable {
   }
 
   /// The text still held back.
-  public mutating func finish() -> String { strip(takeBytes()) }
+  public mutating func finish() -> String {
+    guard tokenizer.vocabulary.preparation.isByteLevel else { return strip(takeBytes()) }
+    defer { bytes.removeAll() }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// All bytes but those of a character that has begun and may still be completed.
+  private mutating func takeWholeCharacters() -> String {
+    let held = bytes.unfinishedCharacterCount
+    defer { bytes.removeFirst(bytes.count - held) }
+    return String(decoding: bytes.dropLast(held), as: UTF8.self)
+  }
 
   private mutating func takeBytes() -> String {
     defer { bytes.removeAll() }
@@ -49,5 +65,35 @@ public struct StreamingDecoder: Sendable {
 
   private static func text(of piece: String) -> String {
     String(String.UnicodeScalarView(piece.unicodeScalars.map { $0 == "▁" ? " " : $0 }))
+  }
+}
+
+extension [UInt8] {
+  /// How many bytes at the end are the beginning of a UTF-8 character that later bytes can complete.
+  fileprivate var unfinishedCharacterCount: Int {
+    for count in 1...3 where count <= self.count {
+      let start = self.count - count
+      let length =
+        switch self[start] {
+        case 0x80...0xBF: 0
+        case 0xC2...0xDF: 2
+        case 0xE0...0xEF: 3
+        case 0xF0...0xF4: 4
+        default: 1
+        }
+      if length == 0 { continue }
+      guard count < length else { return 0 }
+      // The second byte excludes long spellings, surrogates and what lies beyond Unicode.
+      let second: ClosedRange<UInt8> =
+        switch self[start] {
+        case 0xE0: 0xA0...0xBF
+        case 0xED: 0x80...0x9F
+        case 0xF0: 0x90...0xBF
+        case 0xF4: 0x80...0x8F
+        default: 0x80...0xBF
+        }
+      return count == 1 || second.contains(self[start + 1]) ? count : 0
+    }
+    return 0
   }
 }

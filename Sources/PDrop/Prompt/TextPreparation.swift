@@ -1,3 +1,4 @@
+internal import Foundation
 import ModelFormats
 
 extension TextPreparation {
@@ -8,9 +9,11 @@ extension TextPreparation {
   ///
   /// - Parameter isBeginning: Whether the stretch starts the whole text.
   func prepare(_ text: ArraySlice<UInt8>, isBeginning: Bool) -> [UInt8] {
-    let text = collapsesSpaces ? Self.collapse(text) : text
+    var text = collapsesSpaces ? Self.collapse(text) : text
+    if composes { text = Array(String(decoding: text, as: UTF8.self).precomposedStringWithCanonicalMapping.utf8)[...] }
     guard let first = text.first else { return [] }
-    let startsWithSpace = first == 0x20 || text.starts(with: Self.space)
+    let space = isByteLevel ? [0x20] : Self.space
+    let startsWithSpace = first == 0x20 || text.starts(with: space)
     let hasPrefix =
       switch prefix {
       case .always: true
@@ -18,10 +21,10 @@ extension TextPreparation {
       case .first: isBeginning && !startsWithSpace
       case .never: false
       }
-    var prepared = hasPrefix ? Self.space : []
+    var prepared = hasPrefix ? space : []
     prepared.reserveCapacity(text.count + text.count / 2)
     for byte in text {
-      if byte == 0x20 { prepared += Self.space } else { prepared.append(byte) }
+      if byte == 0x20 { prepared += space } else { prepared.append(byte) }
     }
     return prepared
   }
