@@ -17,7 +17,7 @@ public struct ModelOptions: ParsableArguments {
   @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
   public var threads: Int?
 
-  @Option(name: [.customLong("image-mode")], help: "Fit pictures by padding, by cropping, or as the model says: pad, crop, auto.")
+  @Option(name: [.customLong("image-mode")], help: "Fit pictures by padding, by cropping, by tiles, or as the model says: pad, crop, anyres, auto.")
   public var imageMode = ImageMode.auto
 
   @Option(

@@ -52,6 +52,8 @@ struct ConfigurationFile: Decodable {
   var multimodal_projector_bias: Bool?
   var tie_word_embeddings: Bool?
   var image_aspect_ratio: String?
+  var image_grid_pinpoints: GridPinpoints?
+  var use_image_newline_parameter: Bool?
   var text_config: Text?
   var vision_config: Vision?
 }
@@ -60,8 +62,10 @@ extension ConfigurationFile {
   /// The configuration, with the reference library's defaults, or what is wrong with it.
   func checked(_ path: String) throws(CheckpointError) -> LLaVAConfiguration {
     let check = ValueCheck(file: path)
-    guard let modelType = model_type, modelType == "llava" else {
-      throw check.fault("model_type", "'llava' (LLaVA-1.5 in the Hugging Face layout)", model_type ?? "nothing")
+    guard let modelType = model_type, modelType == "llava" || modelType == "llava_next" else {
+      throw check.fault(
+        "model_type", "'llava' or 'llava_next' (LLaVA-1.5 or LLaVA-NeXT in the Hugging Face layout)",
+        model_type.map { "'\($0)'" } ?? "nothing")
     }
     let text = try (text_config ?? Text()).checked(check)
     // The reference's default tower is CLIP ViT-L/14-336 only when the whole section is missing.
@@ -79,7 +83,8 @@ extension ConfigurationFile {
       projectorActivation: try check.activation("projector_hidden_act", projector_hidden_act ?? "gelu"),
       projectorHasBias: multimodal_projector_bias ?? true,
       tiesWordEmbeddings: text_config?.tie_word_embeddings ?? tie_word_embeddings ?? false,
-      imageAspectRatio: image_aspect_ratio, text: text, vision: vision)
+      imageAspectRatio: image_aspect_ratio, anyResolution: try checkedAnyResolution(vision, check), text: text,
+      vision: vision)
     guard (0...vision.layerCount).contains(configuration.visionLayersNeeded) else {
       throw check.fault(
         "vision_feature_layer", "a layer of \(vision.layerCount)", "\(configuration.visionFeatureLayer)")

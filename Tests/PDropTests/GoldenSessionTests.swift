@@ -7,9 +7,7 @@ import TokenDropping
 
 /// Whole runs against the reference's, through the trace: picture files and a prompt in, everything else out.
 @Suite struct GoldenSessionTests {
-  static let cases = GoldenCase.all.filter { $0.model.hasPrefix("tiny-llava-1.5") }
-
-  @Test(arguments: cases)
+  @Test(arguments: GoldenCase.all)
   func `traces what the reference did`(model: String, name: String) throws {
     let (golden, tensors) = try GoldenCase.load(model, name)
     let directory = Goldens.path("models/\(model)")

@@ -33,9 +33,9 @@ public struct Session: ~Copyable {
     record.promptTokens = try model.promptTokens(of: request)
 
     let views = try model.views(of: request.pictures, &record.milliseconds)
-    let features = model.features(of: views, on: compute)
-    let counts = views.map { $0.count * llava.configuration.visualTokensPerView }
+    let counts = views.map { llava.visualTokenCount($0.tiles) }
     let plan = try DropPlan(request.policy, layerCount: text.layerCount, visualTokenCounts: counts)
+    let features = model.features(of: views, on: compute)
     record.paperFlops = paperFlops(plan, visualTokenCount: features.rows, text)
 
     var state = DecoderState(text)
