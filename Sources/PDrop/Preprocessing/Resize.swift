@@ -14,7 +14,8 @@
 ///
 /// Cost: for each picture row `3 * columns.count` times the taps across, plus as much again for each wanted row it
 /// reaches. Source: `ImagingResample` in Pillow's `src/libImaging/Resample.c`; algorithm.md 4.3.
-package func resizedBicubic(_ canvas: Canvas, width: Int, height: Int, columns: Range<Int>, rows: Range<Int>) -> [UInt8] {
+package func resizedBicubic(_ canvas: Canvas, width: Int, height: Int, columns: Range<Int>, rows: Range<Int>) -> [UInt8]
+{
   precondition(
     !columns.isEmpty && !rows.isEmpty && columns.lowerBound >= 0 && columns.upperBound <= width
       && rows.lowerBound >= 0 && rows.upperBound <= height,

@@ -62,7 +62,8 @@ public enum ConversationError: Error, Equatable, CustomStringConvertible {
 
   public var description: String {
     switch self {
-    case .malformed(let place, let expected): "the conversation is not in OpenAI's form: expected \(expected) at \(place)"
+    case .malformed(let place, let expected):
+      "the conversation is not in OpenAI's form: expected \(expected) at \(place)"
     }
   }
 }
