@@ -14,9 +14,16 @@ public struct Output {
       self.init()
       return
     }
-    let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else { throw FileProblem("\(path): cannot be written; is it a file in a folder of yours?") }
-    self.init(FileHandle(fileDescriptor: descriptor, closeOnDealloc: true), path)
+    let manager = FileManager.default
+    if !manager.fileExists(atPath: path) { _ = manager.createFile(atPath: path, contents: nil) }
+    guard let handle = FileHandle(forWritingAtPath: path) else {
+      throw FileProblem("\(path): cannot be written; is it a file in a folder of yours?")
+    }
+    let kind = try? manager.attributesOfItem(atPath: path)[.type] as? FileAttributeType
+    if kind == .typeRegular {
+      do { try handle.truncate(atOffset: 0) } catch { throw FileProblem("\(path): cannot be emptied") }
+    }
+    self.init(handle, path)
   }
 
   private init(_ handle: FileHandle, _ name: String) { (self.handle, self.name) = (handle, name) }
