@@ -19,7 +19,8 @@ package struct LLaVAModel: Sendable {
     self.configuration = configuration
     vision = try VisionEncoder(checkpoint.scope("vision_tower.vision_model"), configuration)
     projector = try Projector(checkpoint.scope("multi_modal_projector"), configuration)
-    imageNewline = configuration.anyResolution == nil
+    imageNewline =
+      configuration.anyResolution == nil
       ? nil : try checkpoint.tensor("image_newline", shape: [configuration.text.hiddenSize]).floats()
     languageModel = try LanguageModel(checkpoint, configuration)
   }
@@ -29,8 +30,10 @@ package struct LLaVAModel: Sendable {
   /// LLaVA reads the tower before its last layer, so that layer and the final norm are in the file for nothing.
   package func unusedTensors(of checkpoint: Checkpoint) -> [String] {
     let tower = "vision_tower.vision_model."
-    let unneededLayers = configuration.visionLayersNeeded..<max(
-      configuration.visionLayersNeeded, configuration.vision.layerCount)
+    let unneededLayers =
+      configuration
+      .visionLayersNeeded..<max(
+        configuration.visionLayersNeeded, configuration.vision.layerCount)
     let known = unneededLayers.map { "\(tower)encoder.layers.\($0)." } + ["\(tower)post_layernorm."]
     return checkpoint.unreadNames.filter { name in !known.contains { name.hasPrefix($0) } }
   }

@@ -97,7 +97,9 @@ extension ConfigurationFile.Text {
   func checked(_ check: ValueCheck) throws(CheckpointError) -> TextConfiguration {
     let kind = model_type ?? "llama"
     let isMistral = kind == "mistral"
-    guard isMistral || kind == "llama" else { throw check.fault("text_config.model_type", "'llama' or 'mistral'", kind) }
+    guard isMistral || kind == "llama" else {
+      throw check.fault("text_config.model_type", "'llama' or 'mistral'", kind)
+    }
     let hiddenSize = try check.size("text_config.hidden_size", hidden_size ?? 4096)
     let headCount = try check.size("text_config.num_attention_heads", num_attention_heads ?? 32)
     let keyValueHeadCount = try check.size(
@@ -123,7 +125,8 @@ extension ConfigurationFile.Text {
     }
     return TextConfiguration(
       modelType: kind, hiddenSize: hiddenSize,
-      intermediateSize: try check.size("text_config.intermediate_size", intermediate_size ?? (isMistral ? 14_336 : 11_008)),
+      intermediateSize: try check.size(
+        "text_config.intermediate_size", intermediate_size ?? (isMistral ? 14_336 : 11_008)),
       layerCount: try check.integer("text_config.num_hidden_layers", num_hidden_layers ?? 32, in: 1...1024),
       headCount: headCount, keyValueHeadCount: keyValueHeadCount, headDimension: headDimension,
       vocabularySize: try check.integer("text_config.vocab_size", vocab_size ?? 32_000, in: 1...(1 << 24)),

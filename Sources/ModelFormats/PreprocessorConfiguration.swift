@@ -104,7 +104,8 @@ extension PreprocessorConfiguration: Decodable {
     imageProcessorType = try file.decodeIfPresent(String.self, forKey: .imageProcessorType)
     let padsBatch = imageProcessorType?.hasPrefix("LlavaNext") ?? false
     padsToSquare = try flag(.pads, default: false) && !padsBatch
-    gridPinpoints = try file.decodeIfPresent(GridPinpoints.self, forKey: .gridPinpoints)?.pairs
+    gridPinpoints =
+      try file.decodeIfPresent(GridPinpoints.self, forKey: .gridPinpoints)?.pairs
       .map { Size(height: $0, width: $1) } ?? []
     try checkNumbers()
     let resample = try file.decodeIfPresent(Int.self, forKey: .resample) ?? 3

@@ -144,7 +144,8 @@ extension AnyResolution {
   func `rounds a product that just misses an integer as Hugging Face does only`(width: Int, height: Int) {
     let cut = geometry(width, height, .released(.original)).tiles
     let rounded = geometry(width, height, .released(.huggingFace)).tiles
-    let (short, long) = width < height
+    let (short, long) =
+      width < height
       ? (cut.keptColumns.count, rounded.keptColumns.count) : (cut.keptRows.count, rounded.keptRows.count)
     #expect(short != long, "\(cut), \(rounded)")
   }

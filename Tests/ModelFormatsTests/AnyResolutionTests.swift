@@ -35,7 +35,7 @@ import Testing
     #", "use_image_newline_parameter": true"#,
   ])
   func `takes the released canvases from a list, a string or silence`(members: String) throws {
-    #expect(try configuration(#"{"model_type": "llava_next"\#(members)}"#).anyResolution == Self.released)
+    #expect(try configuration(#"{"model_type": "llava_next", "image_token_index": 9\#(members)}"#).anyResolution == Self.released)
   }
 
   @Test func `reads pairs as height and width or as width and height by the arithmetic`() {
@@ -54,14 +54,16 @@ import Testing
     (#""image_grid_pinpoints": [[336, 500]]"#, "image_grid_pinpoints"),
     (#""image_grid_pinpoints": [[336, 336000]]"#, "image_grid_pinpoints"),
     (#""image_grid_pinpoints": "(1x1),...,(6x6)""#, "image_grid_pinpoints"),
-    (#""image_grid_pinpoints": [\#(Array(repeating: "[336, 672]", count: 65).joined(separator: ","))]"#,
-     "image_grid_pinpoints"),
+    (
+      #""image_grid_pinpoints": [\#(Array(repeating: "[336, 672]", count: 65).joined(separator: ","))]"#,
+      "image_grid_pinpoints"
+    ),
     (#""use_image_newline_parameter": false"#, "use_image_newline_parameter"),
     (#""vision_feature_select_strategy": "full""#, "vision_feature_select_strategy"),
   ])
   func `refuses a value by its key`(member: String, key: String) {
     let error = #expect(throws: CheckpointError.self) {
-      try configuration(#"{"model_type": "llava_next", \#(member)}"#)
+      try configuration(#"{"model_type": "llava_next", "image_token_index": 9, \#(member)}"#)
     }
     guard case .badValue(_, key, _, _) = error else {
       Issue.record("\(member): \(String(describing: error))")
@@ -71,7 +73,7 @@ import Testing
 
   @Test func `names the key of a value of another type`() {
     let error = #expect(throws: CheckpointError.self) {
-      try configuration(#"{"model_type": "llava_next", "image_grid_pinpoints": 5}"#)
+      try configuration(#"{"model_type": "llava_next", "image_token_index": 9, "image_grid_pinpoints": 5}"#)
     }
     #expect(error?.description.contains("image_grid_pinpoints") == true)
   }

@@ -44,7 +44,10 @@ public struct GoldenCase: Decodable, Sendable {
 
   /// The case `name` of a model, such as `tiny-llava-1.5`, with its tensors.
   public static func load(_ model: String, _ name: String) throws -> (GoldenCase, GoldenTensors) {
-    (try Goldens.json("cases/\(model)/\(name).json", as: GoldenCase.self), try Goldens.tensors("cases/\(model)/\(name).safetensors"))
+    (
+      try Goldens.json("cases/\(model)/\(name).json", as: GoldenCase.self),
+      try Goldens.tensors("cases/\(model)/\(name).safetensors")
+    )
   }
 
   /// All cases in the folder, as model and name.

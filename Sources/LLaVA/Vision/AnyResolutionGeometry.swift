@@ -24,7 +24,7 @@ package struct TileGrid: Sendable, Equatable {
 /// the reference takes it.
 ///
 /// Source: `select_best_resolution`, `resize_and_pad_image` in LLaVA's `llava/mm_utils.py`, `unpad_image` in its
-/// `llava/model/llava_arch.py`, and the functions of the same tasks in transformers; algorithm.md 4.5.
+/// `llava/model/llava_arch.py`, and the functions of the same tasks in transformers.
 package struct AnyResolutionGeometry: Sendable, Equatable {
   /// What the picture is put on, in pixels.
   package let canvas: PixelSize
@@ -36,7 +36,8 @@ package struct AnyResolutionGeometry: Sendable, Equatable {
   ///   - picture: The picture's size, at least one pixel.
   ///   - rules: The model's canvases and views.
   package init(_ picture: PixelSize, _ rules: AnyResolution) {
-    precondition(picture.width > 0 && picture.height > 0 && !rules.canvases.isEmpty, "AnyResolutionGeometry: \(picture)")
+    precondition(
+      picture.width > 0 && picture.height > 0 && !rules.canvases.isEmpty, "AnyResolutionGeometry: \(picture)")
     canvas = Self.canvas(for: picture, rules.canvases)
     resized = Self.resized(picture, to: canvas)
     let (rows, columns) = (canvas.height / rules.viewSize, canvas.width / rules.viewSize)

@@ -20,7 +20,7 @@ extension LLaVAModel {
   /// - Returns: `[visualTokenCount(tiles), D]`.
   ///
   /// Source: `prepare_inputs_labels_for_multimodal` in LLaVA's `llava/model/llava_arch.py`, merge type `spatial_unpad`;
-  /// `pack_image_features` in transformers; algorithm.md 4.5.
+  /// `pack_image_features` in transformers.
   func packed(_ features: consuming Matrix, _ tiles: TileGrid?) -> Matrix {
     guard let imageNewline else {
       precondition(tiles == nil, "packed: tiles without a newline")

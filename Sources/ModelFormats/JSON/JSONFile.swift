@@ -38,6 +38,8 @@ package enum JSONFile {
       throw .badValue(file: file, key: key, expected: expected, found: found)
     } catch let error as DecodingError {
       throw .malformed(file: file, reason: error.oneLine)
+    } catch PreprocessorConfigurationError.invalidValue(let key, let expected, let found) {
+      throw .badValue(file: file, key: key, expected: expected, found: found)
     } catch {
       throw .malformed(file: file, reason: "not JSON")
     }

@@ -50,7 +50,8 @@ public struct Session: ~Copyable {
       2 * prefillMultiplyAdds(rowsPerLayer: Array(repeating: layout.rowCount, count: text.layerCount), text)
     record.imageSpans = layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }
 
-    let drops = llava.languageModel.prefill(&state, &layout, plan, room: tokenLimit, on: compute)
+    // Longer answers are seldom; the caches grow for them.
+    let drops = llava.languageModel.prefill(&state, &layout, plan, room: min(tokenLimit, 1024), on: compute)
     let logits = llava.languageModel.logits(state, on: compute)
     record.stages = drops.map(RunReport.Stage.init)
     record.cacheLengthsAfterPrompt = state.cache.lengths

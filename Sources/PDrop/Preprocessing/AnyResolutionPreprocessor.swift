@@ -5,7 +5,7 @@ package import ModelFormats
 /// copy of it in the middle of a black canvas.
 ///
 /// Source: `process_anyres_image` in LLaVA's `llava/mm_utils.py`; `LlavaNextImageProcessor` in transformers;
-/// algorithm.md 4.5.
+///.
 public struct AnyResolutionPreprocessor: ImagePreprocessor {
   public let mode = ImageMode.anyres
   public var size: Int { rules.viewSize }
@@ -24,14 +24,16 @@ public struct AnyResolutionPreprocessor: ImagePreprocessor {
     let expected = "\(view.height), the side of the tower's picture"
     guard configuration.cropSize == view else {
       throw .invalidValue(
-        key: "crop_size", expected: expected, found: "\(configuration.cropSize.height) x \(configuration.cropSize.width)")
+        key: "crop_size", expected: expected,
+        found: "\(configuration.cropSize.height) x \(configuration.cropSize.width)")
     }
     guard configuration.resizesTo == .shortestEdge(view.height) || configuration.resizesTo == .exact(view) else {
       throw .invalidValue(key: "size", expected: expected, found: "\(configuration.resizesTo)")
     }
     guard configuration.gridPinpoints.isEmpty || configuration.gridPinpoints == rules.canvases else {
       throw .invalidValue(
-        key: "image_grid_pinpoints", expected: "those of config.json", found: "\(configuration.gridPinpoints.count) others")
+        key: "image_grid_pinpoints", expected: "those of config.json",
+        found: "\(configuration.gridPinpoints.count) others")
     }
     self.rules = rules
     normalization = Normalization(configuration)

@@ -5,7 +5,7 @@ package import ModelFormats
 /// In the mode `pad` the picture is first put on a square of the mean colour; in the mode `crop` it is resized and its
 /// middle cut out.
 ///
-/// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `CLIPImageProcessor` in transformers; algorithm.md 4.3, 4.4.
+/// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `CLIPImageProcessor` in transformers.
 public struct CLIPPreprocessor: ImagePreprocessor {
   /// Either `pad` or `crop`.
   public let mode: ImageMode

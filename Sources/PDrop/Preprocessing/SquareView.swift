@@ -19,7 +19,8 @@ struct SquareView {
   ///   - left: The column of the square on which the picture's first column lies; negative when it lies outside.
   ///   - top: The row of the square on which the picture's first row lies; negative when it lies outside.
   mutating func paste(_ samples: [UInt8], columns: Int, left: Int, top: Int) {
-    precondition(columns > 0 && samples.count.isMultiple(of: 3 * columns), "paste: \(samples.count) of \(columns) columns")
+    precondition(
+      columns > 0 && samples.count.isMultiple(of: 3 * columns), "paste: \(samples.count) of \(columns) columns")
     let across = max(0, -left)..<max(0, -left, min(columns, size - left))
     let down = max(0, -top)..<max(0, -top, min(samples.count / (3 * columns), size - top))
     for y in down {

@@ -1,0 +1,75 @@
+import Foundation
+import Kernels
+import LLaVA
+import ModelFormats
+import TestSupport
+import Testing
+import TokenDropping
+
+/// What a drop must amount to, whatever the weights are.
+@Suite struct DropIdentityTests {
+  private static let dropLayer = 8
+
+  @Test func `keeping nothing is running the other layers on the text alone`() throws {
+    let (golden, _) = try GoldenCase.load("tiny-llava-1.5", "shapes_640x480")
+    let whole = try TestModel("tiny-llava-1.5")
+    let compute = Compute(workers: Workers(count: 2))
+    let text = whole.model.configuration.text
+
+    var state = DecoderState(text)
+    var layout = try whole.splice(&state.hidden, golden)
+    let policy = PyramidDrop(.listed(layers: [Self.dropLayer], ratios: [0]))
+    let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.num_image_tokens)
+    let records = whole.model.languageModel.prefill(&state, &layout, plan, on: compute)
+    let dropped = whole.model.languageModel.logits(state, on: compute)
+    #expect(records.map { $0.pictures[0].kept } == [[]])
+
+    // The first layers on everything, then a model of the other layers on the rows of the text.
+    let first = try Self.model(layers: 0..<Self.dropLayer)
+    var firstState = DecoderState(first.configuration.text)
+    layout = try whole.splice(&firstState.hidden, golden)
+    let image = layout.visualBlocks[0].rows
+    _ = first.languageModel.prefill(&firstState, &layout, .none, on: compute)
+
+    let rest = try Self.model(layers: Self.dropLayer..<text.layerCount)
+    var restState = DecoderState(rest.configuration.text)
+    restState.hidden.append(firstState.hidden)
+    restState.hidden.keepRows((0..<layout.rowCount).filter { !image.contains($0) })
+    var textLayout = SequenceLayout(rowCount: restState.hidden.rows)
+    _ = rest.languageModel.prefill(&restState, &textLayout, .none, on: compute)
+    expectClose(dropped, rest.languageModel.logits(restState, on: compute), 1e-4, "logits")
+  }
+
+  @Test func `dropping everything from a picture leaves its place to the text`() {
+    var layout = SequenceLayout(rowCount: 7, visualSpans: [1..<3, 4..<6])
+    #expect(layout.keep([[], [1]], positions: .original) == [0, 3, 5, 6])
+    #expect(layout.positions == [0, 3, 5, 6])
+    #expect(layout.visualBlocks.map(\.rows) == [1..<1, 2..<3])
+    #expect(layout.keep([[], []], positions: .compact) == [0, 1, 3])
+    #expect(layout.positions == [0, 1, 2])
+  }
+
+  /// The golden checkpoint with some of its decoder layers only, numbered from 0.
+  private static func model(layers: Range<Int>) throws -> LLaVAModel {
+    let source = try Goldens.tensors("models/tiny-llava-1.5/model.safetensors")
+    let prefix = "language_model.model.layers."
+    var writer = SafetensorsWriter()
+    for name in source.names {
+      var target = name
+      if name.hasPrefix(prefix) {
+        let parts = name.dropFirst(prefix.count).split(separator: ".", maxSplits: 1)
+        guard let layer = Int(parts[0]), layers.contains(layer) else { continue }
+        target = "\(prefix)\(layer - layers.lowerBound).\(parts[1])"
+      }
+      writer.add(target, try source.floats(name), shape: try source.shape(name))
+    }
+    let folder = FileManager.default.temporaryDirectory.appending(path: "layers-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try writer.encoded().write(to: folder.appending(path: "model.safetensors"))
+    var configuration = try LLaVAConfiguration(directory: Goldens.path("models/tiny-llava-1.5"))
+    configuration.text.layerCount = layers.count
+    // The weights stay mapped when the file is removed.
+    return try LLaVAModel(Checkpoint(directory: folder.path(percentEncoded: false)), configuration)
+  }
+}
