@@ -35,7 +35,8 @@ import Testing
     #", "use_image_newline_parameter": true"#,
   ])
   func `takes the released canvases from a list, a string or silence`(members: String) throws {
-    #expect(try configuration(#"{"model_type": "llava_next", "image_token_index": 9\#(members)}"#).anyResolution == Self.released)
+    let json = #"{"model_type": "llava_next", "image_token_index": 9\#(members)}"#
+    #expect(try configuration(json).anyResolution == Self.released)
   }
 
   @Test func `reads pairs as height and width or as width and height by the arithmetic`() {

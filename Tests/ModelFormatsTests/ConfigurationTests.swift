@@ -137,7 +137,8 @@ import Testing
   }
 
   @Test(arguments: [
-    (#"{}"#, "model_type"), (#"{"model_type":"llava_onevision"}"#, "model_type"), (#"{"model_type":"llama"}"#, "model_type"),
+    (#"{}"#, "model_type"), (#"{"model_type":"llava_onevision"}"#, "model_type"),
+    (#"{"model_type":"llama"}"#, "model_type"),
     (#"{"model_type":"llava","image_token_index":32000}"#, "image_token_index"),
     (#"{"model_type":"llava","image_token_index":-1}"#, "image_token_index"),
     (#"{"model_type":"llava","image_token_index":9,"vision_feature_layer":25}"#, "vision_feature_layer"),
