@@ -92,6 +92,9 @@ let package = Package(
         "PDrop", "LLaVA", "Kernels", "ModelFormats", "TokenDropping", "TestSupport",
       ],
       swiftSettings: settings),
+    // Runs the program as a process; depends on it so that it is built.
+    .testTarget(
+      name: "CommandLineTests", dependencies: ["pdrop-run", "TestSupport"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

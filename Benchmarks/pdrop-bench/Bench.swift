@@ -30,7 +30,8 @@ struct Bench {
     var options = GenerationOptions()
     options.maxTokens = generatedTokens
     options.ignoresEndToken = true
-    let request = Request(prompt: .tokens(promptTokens), pictures: [.decoded(try picture())], policy: policy, options: options)
+    let request = Request(
+      prompt: .tokens(promptTokens), pictures: [.decoded(try picture())], policy: policy, options: options)
     var session = try Session(model, request, threads: threads)
     while try session.next() != nil {}
     return session.report
@@ -63,7 +64,9 @@ struct Bench {
     let cost = first.flops
     var rows = [
       row("enc1", tokens: 1, flops: cost.encode + cost.project) { $0.encode + $0.project },
-      row("pp\(first.sequenceLength)", tokens: first.sequenceLength, flops: cost.prefill + cost.rank) { $0.prefill + $0.rank },
+      row("pp\(first.sequenceLength)", tokens: first.sequenceLength, flops: cost.prefill + cost.rank) {
+        $0.prefill + $0.rank
+      },
     ]
     // The first token comes from the prompt; the others take a decoding step each.
     if generatedTokens > 1 {

@@ -34,31 +34,33 @@ public struct FileProblem: Error, CustomStringConvertible {
 extension ParsableCommand {
   /// Runs the program: output on stdout, one line on stderr for an error, and the exit status of `ExitStatus`.
   public static func runProgram() -> Never {
+    // Whoever reads our output may stop reading; that ends the program without a word, as for any filter.
+    _ = signal(SIGPIPE, SIG_DFL)
     do {
       var command = try parseAsRoot()
       try command.run()
       Foundation.exit(ExitStatus.success.rawValue)
-    } catch let code as ExitCode {
-      Foundation.exit(code.rawValue)
     } catch {
-      let parserCode = exitCode(for: error)
-      if parserCode.isSuccess {
-        print(fullMessage(for: error))
-        Foundation.exit(ExitStatus.success.rawValue)
-      }
-      if parserCode == .validationFailure {
-        Log.write(fullMessage(for: error))
-        Foundation.exit(ExitStatus.usage.rawValue)
-      }
-      Log.error("\(error)")
-      Foundation.exit(ExitStatus(error).rawValue)
+      Foundation.exit(report(error))
     }
   }
-}
 
-/// Lines for people, on stderr; stdout is for data.
-public enum Log {
-  public static func write(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
-
-  public static func error(_ message: String) { write("error: " + message) }
+  /// Prints what ended the program, if that is still to be said, and returns the exit status.
+  private static func report(_ error: any Error) -> Int32 {
+    if let code = error as? ExitCode { return code.rawValue }
+    switch exitCode(for: error) {
+    case .success:
+      do { try Output().write(fullMessage(for: error) + "\n") } catch { return report(error) }
+      return ExitStatus.success.rawValue
+    case .validationFailure:
+      let message = message(for: error)
+      Log.error(message.split(separator: "\n").joined(separator: " "))
+      let usage = fullMessage(for: error).dropFirst((_errorPrefix + message).count)
+      for line in usage.split(separator: "\n") { Log.write(String(line)) }
+      return ExitStatus.usage.rawValue
+    default:
+      Log.error("\(error)")
+      return ExitStatus(error).rawValue
+    }
+  }
 }

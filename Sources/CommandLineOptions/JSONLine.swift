@@ -11,6 +11,6 @@ public enum JSONLine {
 
   /// Writes the line to standard output.
   public static func print(_ value: some Encodable) throws {
-    FileHandle.standardOutput.write(try encode(value))
+    try Output().write(encode(value))
   }
 }

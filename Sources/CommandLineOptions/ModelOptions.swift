@@ -11,13 +11,16 @@ public enum Precision: String, CaseIterable, ExpressibleByArgument, Sendable {
 
 /// Which model to load, how to read its pictures and prompts, and on how many threads.
 public struct ModelOptions: ParsableArguments {
-  @Option(name: [.short, .long], help: "Model directory in the Hugging Face layout. (default: the bundled tiny-textvqa)")
+  @Option(
+    name: [.short, .long], help: "Model directory in the Hugging Face layout. (default: the bundled tiny-textvqa)")
   public var model: String?
 
   @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
   public var threads: Int?
 
-  @Option(name: [.customLong("image-mode")], help: "Fit pictures by padding, by cropping, or as the model says: pad, crop, auto.")
+  @Option(
+    name: [.customLong("image-mode")],
+    help: "Fit pictures by padding, by cropping, by tiles, or as the model says: pad, crop, anyres, auto.")
   public var imageMode = ImageMode.auto
 
   @Option(

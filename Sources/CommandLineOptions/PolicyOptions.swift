@@ -26,10 +26,12 @@ public struct PolicyOptions: ParsableArguments {
   @Option(help: "Number of equal stages. (default: 4)")
   public var stages: Int?
 
-  @Option(name: [.customLong("fastv-k"), .customLong("fastv_k")], help: "FastV: layers that see all tokens. (default: 2)")
+  @Option(
+    name: [.customLong("fastv-k"), .customLong("fastv_k")], help: "FastV: layers that see all tokens. (default: 2)")
   public var fastVK: Int?
 
-  @Option(name: [.customLong("fastv-r"), .customLong("fastv_r")], help: "FastV: share of tokens dropped. (default: 0.5)")
+  @Option(
+    name: [.customLong("fastv-r"), .customLong("fastv_r")], help: "FastV: share of tokens dropped. (default: 0.5)")
   public var fastVR: Double?
 
   @Option(help: "Positions after a drop: compact or original. (default: the method's own)")
@@ -52,7 +54,8 @@ public struct PolicyOptions: ParsableArguments {
   public func policy(_ name: PolicyName, seed: UInt64) throws -> any TokenDroppingPolicy {
     let isStaged = [.pyramiddrop, .random, .uniform].contains(name)
     if !isStaged, layerList != nil || lambda != nil || stages != nil {
-      throw ValidationError("--policy \(name.rawValue) has no stages; --layer-list, --lambda and --stages are pyramiddrop's")
+      throw ValidationError(
+        "--policy \(name.rawValue) has no stages; --layer-list, --lambda and --stages are pyramiddrop's")
     }
     if name != .fastv, fastVK != nil || fastVR != nil {
       throw ValidationError("--fastv-k and --fastv-r go with --policy fastv, not \(name.rawValue)")
@@ -69,7 +72,9 @@ public struct PolicyOptions: ParsableArguments {
   /// The options that mean something to a policy, for a command that runs several.
   public func forPolicy(_ name: PolicyName) -> PolicyOptions {
     var options = self
-    if [.none, .fastv].contains(name) { (options.layerList, options.ratioList, options.lambda, options.stages) = (nil, nil, nil, nil) }
+    if [.none, .fastv].contains(name) {
+      (options.layerList, options.ratioList, options.lambda, options.stages) = (nil, nil, nil, nil)
+    }
     if name != .fastv { (options.fastVK, options.fastVR) = (nil, nil) }
     return options
   }

@@ -79,7 +79,8 @@ extension Compute {
     _ heads: HeadLayout, sequences: Int, visible: (_ row: Int) -> Int
   ) {
     precondition(
-      queries.columns == heads.queryColumns && keys.columns == heads.keyValueColumns && result.columns == queries.columns
+      queries.columns == heads.queryColumns && keys.columns == heads.keyValueColumns
+        && result.columns == queries.columns
         && values.columns == keys.columns && values.rows == keys.rows && queries.rows.isMultiple(of: sequences)
         && keys.rows.isMultiple(of: sequences),
       "attention: queries \(queries.rows)×\(queries.columns), keys \(keys.rows)×\(keys.columns), "
@@ -150,7 +151,8 @@ extension Compute {
   /// Cost: S·heads·d multiply-adds. Source: PyramidDrop's rank step, one row instead of all.
   package func lastRowAttention(queries: borrowing Matrix, keys: borrowing Matrix, heads: HeadLayout) -> [Float] {
     precondition(
-      queries.rows > 0 && keys.rows > 0 && queries.columns == heads.queryColumns && keys.columns == heads.keyValueColumns,
+      queries.rows > 0 && keys.rows > 0 && queries.columns == heads.queryColumns
+        && keys.columns == heads.keyValueColumns,
       "lastRowAttention: queries \(queries.rows)×\(queries.columns), keys \(keys.rows)×\(keys.columns), \(heads)")
     let (keyCount, dimension) = (keys.rows, heads.headDimension)
     ledger.add(.attention, keyCount * heads.queryColumns)

@@ -10,7 +10,8 @@
 /// Source: Zhang and Sennrich 2019, Root Mean Square Layer Normalization.
 package func rmsNorm(_ y: inout MutableSpan<Float>, _ x: Span<Float>, gain: Span<Float>, epsilon: Float) {
   let columns = gain.count
-  precondition(x.count == y.count && x.count.isMultiple(of: columns), "rmsNorm: x \(x.count), y \(y.count), D \(columns)")
+  precondition(
+    x.count == y.count && x.count.isMultiple(of: columns), "rmsNorm: x \(x.count), y \(y.count), D \(columns)")
   for t in 0..<x.count / columns {
     let row = x.row(t, columns: columns)
     var out = y.row(t, columns: columns)
@@ -51,7 +52,8 @@ extension Compute {
   /// `rmsNorm` of all rows of `x`, in parallel.
   package func rmsNorm(_ y: inout Matrix, _ x: borrowing Matrix, gain: [Float], epsilon: Float) {
     let (input, factors, columns) = (x.span, gain.span, x.columns)
-    precondition(gain.count == columns && y.columns == columns, "rmsNorm: gain \(gain.count), D \(columns), y \(y.columns)")
+    precondition(
+      gain.count == columns && y.columns == columns, "rmsNorm: gain \(gain.count), D \(columns), y \(y.columns)")
     y.resize(rows: x.rows)
     workers.forEachBlock(of: &y) { first, count, block in
       let rows = input.extracting(first * columns..<(first + count) * columns)

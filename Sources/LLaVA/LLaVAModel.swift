@@ -8,6 +8,8 @@ package struct LLaVAModel: Sendable {
   package let configuration: LLaVAConfiguration
   package let vision: VisionEncoder
   let projector: Projector
+  /// What ends a row of a LLaVA-NeXT picture, `[D]`; `nil` for LLaVA-1.5.
+  let imageNewline: [Float]?
   package let languageModel: LanguageModel
 
   /// Finds all weights in a checkpoint; they stay where they are on disk.
@@ -17,6 +19,9 @@ package struct LLaVAModel: Sendable {
     self.configuration = configuration
     vision = try VisionEncoder(checkpoint.scope("vision_tower.vision_model"), configuration)
     projector = try Projector(checkpoint.scope("multi_modal_projector"), configuration)
+    imageNewline =
+      configuration.anyResolution == nil
+      ? nil : try checkpoint.tensor("image_newline", shape: [configuration.text.hiddenSize]).floats()
     languageModel = try LanguageModel(checkpoint, configuration)
   }
 
@@ -25,8 +30,10 @@ package struct LLaVAModel: Sendable {
   /// LLaVA reads the tower before its last layer, so that layer and the final norm are in the file for nothing.
   package func unusedTensors(of checkpoint: Checkpoint) -> [String] {
     let tower = "vision_tower.vision_model."
-    let unneededLayers = configuration.visionLayersNeeded..<max(
-      configuration.visionLayersNeeded, configuration.vision.layerCount)
+    let unneededLayers =
+      configuration
+      .visionLayersNeeded..<max(
+        configuration.visionLayersNeeded, configuration.vision.layerCount)
     let known = unneededLayers.map { "\(tower)encoder.layers.\($0)." } + ["\(tower)post_layernorm."]
     return checkpoint.unreadNames.filter { name in !known.contains { name.hasPrefix($0) } }
   }
@@ -34,10 +41,19 @@ package struct LLaVAModel: Sendable {
   /// What stands for a picture among the prompt's embeddings.
   ///
   /// - Parameters:
-  ///   - pixels: Normalised values, `[views, 3, imageSize, imageSize]`.
-  ///   - views: How many views all pictures have together.
+  ///   - pixels: Normalised values of the picture's views, `[views, 3, imageSize, imageSize]`: the base view, then the
+  ///     tiles row by row.
+  ///   - tiles: How the tiles make the picture; `nil` for a picture seen in one view.
+  /// - Returns: `[visualTokenCount(tiles), D]`.
+  package func imageFeatures(_ pixels: [Float], tiles: TileGrid?, on compute: Compute) -> Matrix {
+    packed(viewFeatures(pixels, views: 1 + (tiles?.tileCount ?? 0), on: compute), tiles)
+  }
+
+  /// The features of views, each for itself, through the tower in one batch.
+  ///
+  /// - Parameter pixels: Normalised values, `[views, 3, imageSize, imageSize]`.
   /// - Returns: `[views · patches, D]`.
-  package func imageFeatures(_ pixels: [Float], views: Int, on compute: Compute) -> Matrix {
+  package func viewFeatures(_ pixels: [Float], views: Int, on compute: Compute) -> Matrix {
     let features = compute.during(.encode) { vision(pixels, views: views, on: compute) }
     return compute.during(.project) { projector(features, on: compute) }
   }

@@ -75,7 +75,9 @@ package final class Checkpoint {
     let map = try JSONFile.read(Index.self, at: index).weight_map
     var files: [String: SafetensorsFile] = [:]
     for (name, fileName) in map.sorted(by: { $0.key < $1.key }) {
-      guard !fileName.contains("/"), fileName != "..", !fileName.isEmpty else {
+      // Bytes, not characters: a slash with a combining accent is another character, but still a slash to the system.
+      guard !fileName.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == 0 }), fileName != "..", !fileName.isEmpty
+      else {
         throw .badValue(file: index, key: "weight_map.\(name)", expected: "a file name", found: "'\(fileName)'")
       }
       let path = directory + "/" + fileName

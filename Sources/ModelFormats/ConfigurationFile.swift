@@ -52,6 +52,8 @@ struct ConfigurationFile: Decodable {
   var multimodal_projector_bias: Bool?
   var tie_word_embeddings: Bool?
   var image_aspect_ratio: String?
+  var image_grid_pinpoints: GridPinpoints?
+  var use_image_newline_parameter: Bool?
   var text_config: Text?
   var vision_config: Vision?
 }
@@ -60,8 +62,10 @@ extension ConfigurationFile {
   /// The configuration, with the reference library's defaults, or what is wrong with it.
   func checked(_ path: String) throws(CheckpointError) -> LLaVAConfiguration {
     let check = ValueCheck(file: path)
-    guard let modelType = model_type, modelType == "llava" else {
-      throw check.fault("model_type", "'llava' (LLaVA-1.5 in the Hugging Face layout)", model_type ?? "nothing")
+    guard let modelType = model_type, modelType == "llava" || modelType == "llava_next" else {
+      throw check.fault(
+        "model_type", "'llava' or 'llava_next' (LLaVA-1.5 or LLaVA-NeXT in the Hugging Face layout)",
+        model_type.map { "'\($0)'" } ?? "nothing")
     }
     let text = try (text_config ?? Text()).checked(check)
     // The reference's default tower is CLIP ViT-L/14-336 only when the whole section is missing.
@@ -79,7 +83,8 @@ extension ConfigurationFile {
       projectorActivation: try check.activation("projector_hidden_act", projector_hidden_act ?? "gelu"),
       projectorHasBias: multimodal_projector_bias ?? true,
       tiesWordEmbeddings: text_config?.tie_word_embeddings ?? tie_word_embeddings ?? false,
-      imageAspectRatio: image_aspect_ratio, text: text, vision: vision)
+      imageAspectRatio: image_aspect_ratio, anyResolution: try checkedAnyResolution(vision, check), text: text,
+      vision: vision)
     guard (0...vision.layerCount).contains(configuration.visionLayersNeeded) else {
       throw check.fault(
         "vision_feature_layer", "a layer of \(vision.layerCount)", "\(configuration.visionFeatureLayer)")
@@ -92,7 +97,9 @@ extension ConfigurationFile.Text {
   func checked(_ check: ValueCheck) throws(CheckpointError) -> TextConfiguration {
     let kind = model_type ?? "llama"
     let isMistral = kind == "mistral"
-    guard isMistral || kind == "llama" else { throw check.fault("text_config.model_type", "'llama' or 'mistral'", kind) }
+    guard isMistral || kind == "llama" else {
+      throw check.fault("text_config.model_type", "'llama' or 'mistral'", kind)
+    }
     let hiddenSize = try check.size("text_config.hidden_size", hidden_size ?? 4096)
     let headCount = try check.size("text_config.num_attention_heads", num_attention_heads ?? 32)
     let keyValueHeadCount = try check.size(
@@ -118,7 +125,8 @@ extension ConfigurationFile.Text {
     }
     return TextConfiguration(
       modelType: kind, hiddenSize: hiddenSize,
-      intermediateSize: try check.size("text_config.intermediate_size", intermediate_size ?? (isMistral ? 14_336 : 11_008)),
+      intermediateSize: try check.size(
+        "text_config.intermediate_size", intermediate_size ?? (isMistral ? 14_336 : 11_008)),
       layerCount: try check.integer("text_config.num_hidden_layers", num_hidden_layers ?? 32, in: 1...1024),
       headCount: headCount, keyValueHeadCount: keyValueHeadCount, headDimension: headDimension,
       vocabularySize: try check.integer("text_config.vocab_size", vocab_size ?? 32_000, in: 1...(1 << 24)),

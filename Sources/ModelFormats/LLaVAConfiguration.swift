@@ -15,6 +15,8 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   package var tiesWordEmbeddings: Bool
   /// How original LLaVA checkpoints say that pictures are fitted: `pad`, `anyres` or nothing.
   package var imageAspectRatio: String?
+  /// How pictures are spread over several views; `nil` for models that look at a picture once.
+  package var anyResolution: AnyResolution?
   package var text: TextConfiguration
   package var vision: VisionConfiguration
 
@@ -68,7 +70,9 @@ package struct VisionConfiguration: Sendable, Equatable {
   package var layerNormEpsilon: Float
   package var activation: Activation
 
-  package var patchCount: Int { (imageSize / patchSize) * (imageSize / patchSize) }
+  package var patchesPerSide: Int { imageSize / patchSize }
+
+  package var patchCount: Int { patchesPerSide * patchesPerSide }
 
   package var heads: HeadLayout {
     HeadLayout(headCount: headCount, keyValueHeadCount: headCount, headDimension: hiddenSize / headCount)

@@ -10,16 +10,7 @@
 ///
 /// Source: `CLIPImageProcessor`, `LlavaImageProcessor` and `LlavaNextImageProcessor` in transformers.
 package struct PreprocessorConfiguration: Sendable, Equatable {
-  /// Rows and columns, in the order of the file.
-  package struct Size: Sendable, Equatable, Hashable {
-    package var height: Int
-    package var width: Int
-
-    package init(height: Int, width: Int) {
-      self.height = height
-      self.width = width
-    }
-  }
+  package typealias Size = PixelSize
 
   /// What a picture is resized to.
   package enum ResizeTarget: Sendable, Equatable {
@@ -113,7 +104,9 @@ extension PreprocessorConfiguration: Decodable {
     imageProcessorType = try file.decodeIfPresent(String.self, forKey: .imageProcessorType)
     let padsBatch = imageProcessorType?.hasPrefix("LlavaNext") ?? false
     padsToSquare = try flag(.pads, default: false) && !padsBatch
-    gridPinpoints = try file.decodeIfPresent(PinpointsField.self, forKey: .gridPinpoints)?.sizes ?? []
+    gridPinpoints =
+      try file.decodeIfPresent(GridPinpoints.self, forKey: .gridPinpoints)?.pairs
+      .map { Size(height: $0, width: $1) } ?? []
     try checkNumbers()
     let resample = try file.decodeIfPresent(Int.self, forKey: .resample) ?? 3
     guard resample == 3 else {
@@ -137,16 +130,6 @@ extension PreprocessorConfiguration: Decodable {
 }
 
 // MARK: - Fields with several spellings
-
-/// The largest side that a file may ask for.
-private let largestSide = 4096
-
-private func checkSide(_ side: Int, key: String) throws(PreprocessorConfigurationError) -> Int {
-  guard (1...largestSide).contains(side) else {
-    throw .invalidValue(key: key, expected: "from 1 to \(largestSide)", found: "\(side)")
-  }
-  return side
-}
 
 /// A number, or an object with `shortest_edge`, or one with `height`, `width` or both.
 private struct SizeField: Decodable {
@@ -172,7 +155,7 @@ private struct SizeField: Decodable {
   }
 
   func resizeTarget(key: String) throws(PreprocessorConfigurationError) -> PreprocessorConfiguration.ResizeTarget {
-    if let shortestEdge { return .shortestEdge(try checkSide(shortestEdge, key: key)) }
+    if let shortestEdge { return .shortestEdge(try checkedSide(shortestEdge, key: key)) }
     return .exact(try cropSize(key: key))
   }
 
@@ -181,35 +164,6 @@ private struct SizeField: Decodable {
       throw .invalidValue(key: key, expected: "shortest_edge, height or width", found: "none of them")
     }
     return PreprocessorConfiguration.Size(
-      height: try checkSide(rows, key: key), width: try checkSide(columns, key: key))
-  }
-}
-
-/// A list of `[height, width]`, or a string that holds such a list with square or round brackets.
-private struct PinpointsField: Decodable {
-  var sizes: [PreprocessorConfiguration.Size]
-
-  init(from decoder: any Decoder) throws {
-    let key = "image_grid_pinpoints"
-    let container = try decoder.singleValueContainer()
-    let pairs: [[Int]]
-    if let text = try? container.decode(String.self) {
-      let list = text.map { $0 == "(" ? "[" : $0 == ")" ? "]" : String($0) }.joined()
-      guard let decoded = try? JSONDecoder().decode([[Int]].self, from: Data(list.utf8)) else {
-        throw PreprocessorConfigurationError.invalidValue(
-          key: key, expected: "a list of pairs of numbers", found: "\"\(text.prefix(60))\"")
-      }
-      pairs = decoded
-    } else {
-      pairs = try container.decode([[Int]].self)
-    }
-    sizes = try pairs.map { pair in
-      guard pair.count == 2 else {
-        throw PreprocessorConfigurationError.invalidValue(
-          key: key, expected: "pairs of numbers", found: "\(pair.prefix(8))")
-      }
-      return try PreprocessorConfiguration.Size(
-        height: checkSide(pair[0], key: key), width: checkSide(pair[1], key: key))
-    }
+      height: try checkedSide(rows, key: key), width: try checkedSide(columns, key: key))
   }
 }

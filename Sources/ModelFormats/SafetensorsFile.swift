@@ -29,10 +29,12 @@ package struct SafetensorsFile: Sendable {
       throw .malformed(file: path, reason: "\(storage.count) bytes are too few for a safetensors file")
     }
     let headerSize = storage.copy(0..<8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-    guard headerSize <= UInt64(min(Self.headerLimit, storage.count - 8)) else {
+    let largest = min(Self.headerLimit, storage.count - 8)
+    guard headerSize <= UInt64(largest) else {
       throw .malformed(
         file: path,
-        reason: "header of \(headerSize) bytes announced, \(storage.count - 8) bytes follow; truncated, or no safetensors file")
+        reason: "header of \(headerSize) bytes announced, at most \(largest) possible; "
+          + "truncated, or no safetensors file")
     }
     let header = storage.copy(8..<8 + Int(headerSize))
     let entries = try Header(header, file: path).entries
@@ -59,21 +61,25 @@ package struct SafetensorsFile: Sendable {
       }
       var bits = width
       for size in entry.shape {
-        let (product, overflow) = bits.multipliedReportingOverflow(by: size)
+        // An empty axis does not excuse the others: whoever multiplies some of them must not overflow.
+        let (product, overflow) = bits.multipliedReportingOverflow(by: max(size, 1))
         guard size >= 0, !overflow else {
           throw .malformed(file: file, reason: "'\(name)' has the impossible shape \(entry.shape)")
         }
         bits = product
       }
+      if entry.shape.contains(0) { bits = 0 }
       let offsets = entry.offsets
       guard offsets[0] >= 0, offsets[0] <= offsets[1], offsets[1] <= payload.count else {
         throw .malformed(
-          file: file, reason: "'\(name)' lies at \(offsets) of \(payload.count) bytes; the file is truncated or damaged")
+          file: file, reason: "'\(name)' lies at \(offsets) of \(payload.count) bytes; the file is truncated or damaged"
+        )
       }
       guard bits.isMultiple(of: 8), bits / 8 == offsets[1] - offsets[0] else {
         throw .malformed(
           file: file,
-          reason: "'\(name)' has \(offsets[1] - offsets[0]) bytes, expected \(bits / 8) for \(entry.dtype) \(entry.shape)")
+          reason:
+            "'\(name)' has \(offsets[1] - offsets[0]) bytes, expected \(bits / 8) for \(entry.dtype) \(entry.shape)")
       }
       records[name] = Record(
         elementName: entry.dtype, shape: entry.shape,

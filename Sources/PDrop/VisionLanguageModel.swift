@@ -20,7 +20,7 @@ public struct VisionLanguageModel: Sendable {
   public let name: String
   public let tokenizer: Tokenizer
   public let template: PromptTemplate
-  public let preprocessor: CLIPPreprocessor
+  public let preprocessor: any ImagePreprocessor
   /// Tokens that end an answer.
   public let endTokens: Set<Int>
   /// Stored tensors that the model has no use for, which may mean that the directory is not what it seems.
@@ -48,14 +48,7 @@ public struct VisionLanguageModel: Sendable {
       template = try options.template ?? PromptTemplate.load(directory: url) ?? .vicunaV1
       let preparation = try JSONFile.readIfPresent(
         PreprocessorConfiguration.self, at: directory + "/preprocessor_config.json")
-      preprocessor = try CLIPPreprocessor(
-        preparation ?? PreprocessorConfiguration(),
-        mode: options.imageMode.resolved(preparation, imageAspectRatio: configuration.imageAspectRatio))
-      guard preprocessor.size == configuration.vision.imageSize else {
-        throw CheckpointError.badValue(
-          file: directory + "/preprocessor_config.json", key: "crop_size",
-          expected: "the tower's \(configuration.vision.imageSize)", found: "\(preprocessor.size)")
-      }
+      preprocessor = try configuration.preprocessor(preparation, mode: options.imageMode)
       endTokens = try Self.endTokens(directory, tokenizer)
       unusedTensors = llava.unusedTensors(of: checkpoint)
       weightBytes = checkpoint.byteCount

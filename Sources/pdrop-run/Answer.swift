@@ -38,12 +38,10 @@ struct Answer: ParsableCommand {
     _ = try policyOptions.policy(policy, seed: generation.seed)
     if batch.input != nil {
       guard question.isEmpty, trace == nil else {
-        throw ValidationError("--input brings its own questions and pictures; leave out --prompt, --file, --image and --trace")
+        throw ValidationError(
+          "--input brings its own questions and pictures; leave out --prompt, --file, --image and --trace")
       }
     } else {
-      guard question.prompt != nil || question.file != nil else {
-        throw ValidationError("nothing is asked; give a question by --prompt or --file, or many by --input")
-      }
       guard batch.imageFolder == nil, batch.output == nil else {
         throw ValidationError("--image-folder and --output go with --input")
       }
@@ -51,6 +49,10 @@ struct Answer: ParsableCommand {
   }
 
   func run() throws {
+    // Not in validate(), where it would speak before the parser names an option that it does not know.
+    guard question.prompt != nil || question.file != nil || batch.input != nil else {
+      throw ValidationError("nothing is asked; give a question by --prompt or --file, or many by --input")
+    }
     let policy = try policyOptions.policy(policy, seed: generation.seed)
     let model = try modelOptions.load()
     // A schedule that does not fit the model is found before any work.
@@ -71,12 +73,13 @@ struct Answer: ParsableCommand {
     request.recordsTensors = trace != nil
     if verbosePrompt { Report.prompt(request, model) }
     var session = try Session(model, request, threads: modelOptions.threadCount)
+    let output = Output()
     while let piece = try session.next() {
-      if format == .text { FileHandle.standardOutput.write(Data(piece.utf8)) }
+      if format == .text { try output.write(piece) }
     }
     let report = session.report
     switch format {
-    case .text: FileHandle.standardOutput.write(Data("\n".utf8))
+    case .text: try output.write("\n")
     case .json: try JSONLine.print(report)
     }
     if let trace { try session.writeTrace(to: trace) }

@@ -45,19 +45,22 @@ struct BatchRun {
 
   /// - Throws: `ExitCode` 1 when some questions could not be answered.
   func run() throws {
-    let lines = try TextFile.read(files.input ?? "-").split(whereSeparator: \.isNewline)
-    let output = try openOutput()
-    var failures = 0
+    // JSON may hold the other characters that end lines in Unicode.
+    let lines = try TextFile.read(files.input ?? "-")
+      .split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
+    let output = try Output(path: files.output ?? "-")
+    var (questions, failures) = (0, 0)
     for (index, line) in lines.enumerated() where !line.allSatisfy(\.isWhitespace) {
       let answer = answer(String(line), number: index + 1)
+      questions += 1
       if let error = answer.error {
         failures += 1
         Log.error("line \(index + 1): \(error.message)")
       }
-      try output.write(contentsOf: JSONLine.encode(answer))
+      try output.write(JSONLine.encode(answer))
     }
     if failures > 0 {
-      Log.write("\(failures) of \(lines.count) questions could not be answered; their records say why")
+      Log.write("\(failures) of \(questions) questions could not be answered; their records say why")
       throw ExitCode(ExitStatus.someFailed.rawValue)
     }
   }
@@ -86,13 +89,6 @@ struct BatchRun {
       result.error = AnswerLine.Failure(message: "\(error)")
     }
     return result
-  }
-
-  private func openOutput() throws(FileProblem) -> FileHandle {
-    guard let path = files.output, path != "-" else { return .standardOutput }
-    guard FileManager.default.createFile(atPath: path, contents: nil), let handle = FileHandle(forWritingAtPath: path)
-    else { throw FileProblem("\(path): the answers cannot be written there") }
-    return handle
   }
 }
 

@@ -41,10 +41,14 @@ struct GenerationArguments: ParsableArguments {
   @Flag(name: .customLong("ignore-eos"), help: "Go on after the end token.")
   var ignoresEndToken = false
 
-  @Option(name: [.customShort("c"), .customLong("ctx-size")], help: "Longest sequence of prompt, pictures and answer. (default: the model's)")
+  @Option(
+    name: [.customShort("c"), .customLong("ctx-size")],
+    help: "Longest sequence of prompt, pictures and answer. (default: the model's)")
   var contextLength: Int?
 
-  @Option(name: [.customLong("temp"), .customLong("temperature")], help: "0 takes the likeliest token; above, tokens are drawn.")
+  @Option(
+    name: [.customLong("temp"), .customLong("temperature")],
+    help: "0 takes the likeliest token; above, tokens are drawn.")
   var temperature = 0.0
 
   @Option(name: .customLong("top-k"), help: "Draw from this many likeliest tokens; 0 for all.")

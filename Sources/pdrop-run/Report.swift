@@ -9,7 +9,8 @@ enum Report {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
       "model \(model.name), \(megabytes) MB of weights, \(model.layerCount) layers, f32 through OpenBLAS, "
-        + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.template.name)")
+        + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.template.name)"
+    )
     for name in model.unusedTensors.prefix(8) { Log.write("note: the tensor '\(name)' is not used") }
     if model.unusedTensors.count > 8 { Log.write("note: nor are \(model.unusedTensors.count - 8) more") }
   }
@@ -35,7 +36,8 @@ enum Report {
     let time = report.milliseconds
     Log.write(
       String(
-        format: "time: load %.0f ms, picture %.0f, tower %.0f, prompt %.0f, ranking %.1f, decoding %.0f (%d tokens), all %.0f",
+        format:
+          "time: load %.0f ms, picture %.0f, tower %.0f, prompt %.0f, ranking %.1f, decoding %.0f (%d tokens), all %.0f",
         time.load, time.decodeImage + time.preprocess, time.encode + time.project, time.prefill, time.rank, time.decode,
         report.tokens.count, time.total))
     Log.write(

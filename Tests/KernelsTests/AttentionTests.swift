@@ -63,7 +63,8 @@ import Testing
     _ numbers: inout SeededGenerator, _ heads: HeadLayout, _ queryRows: Int, _ keyRows: Int
   ) -> ([Float], [Float], [Float]) {
     (
-      numbers.floats(queryRows * heads.queryColumns, in: -2...2), numbers.floats(keyRows * heads.keyValueColumns, in: -2...2),
+      numbers.floats(queryRows * heads.queryColumns, in: -2...2),
+      numbers.floats(keyRows * heads.keyValueColumns, in: -2...2),
       numbers.floats(keyRows * heads.keyValueColumns)
     )
   }

@@ -12,7 +12,8 @@ import Testing
 
   /// Around the panel width of 64 and the row counts that take different ways.
   static let shapes = [
-    Shape(rows: 1, inputs: 1, outputs: 1), Shape(rows: 1, inputs: 33, outputs: 65), Shape(rows: 2, inputs: 64, outputs: 63),
+    Shape(rows: 1, inputs: 1, outputs: 1), Shape(rows: 1, inputs: 33, outputs: 65),
+    Shape(rows: 2, inputs: 64, outputs: 63),
     Shape(rows: 7, inputs: 100, outputs: 64), Shape(rows: 3, inputs: 17, outputs: 2050),
   ]
 
@@ -66,9 +67,11 @@ import Testing
   }
 
   @Test func `reads floats that lie on an odd address`() {
-    let bytes = [UInt8(0)] + ([1.5, -2, 3, 4] as [Float]).flatMap { value in
-      littleEndianBytes(value)
-    }
+    let bytes =
+      [UInt8(0)]
+      + ([1.5, -2, 3, 4] as [Float]).flatMap { value in
+        littleEndianBytes(value)
+      }
     let tensor = Tensor(SharedBytes(copying: bytes), offset: 1, shape: [2, 2], element: .f32)
     var y = Matrix(rows: 0, columns: 2)
     Compute(workers: Workers(count: 1)).multiply(&y, Matrix([1, 10], columns: 2), by: Linear(weight: tensor), .output)

@@ -3,10 +3,11 @@ import TestSupport
 import Testing
 
 @Suite struct SelectionTests {
-  @Test(arguments: [
-    ([3, 1, 2], 2, [0, 2]), ([1, 1, 1, 1], 2, [0, 1]), ([0, 5, 5, 7], 2, [1, 3]), ([1, 2], 0, []), ([], 0, []),
-    ([.nan, 1, -.infinity], 1, [1]), ([.nan, .nan, 1], 2, [0, 2]),
-  ] as [([Float], Int, [Int])])
+  @Test(
+    arguments: [
+      ([3, 1, 2], 2, [0, 2]), ([1, 1, 1, 1], 2, [0, 1]), ([0, 5, 5, 7], 2, [1, 3]), ([1, 2], 0, []), ([], 0, []),
+      ([.nan, 1, -.infinity], 1, [1]), ([.nan, .nan, 1], 2, [0, 2]),
+    ] as [([Float], Int, [Int])])
   func `keeps the largest in order, lower indices first`(scores: [Float], count: Int, expected: [Int]) {
     #expect(topIndices(scores, count: count) == expected)
   }

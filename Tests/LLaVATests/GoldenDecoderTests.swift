@@ -34,7 +34,8 @@ import TokenDropping
     var logits = decoder.logits(state, on: compute)
     #expect(state.cache.lengths == run.kv_len_prefill, "\(label)")
     try expectClose(logits, tensors.floats("\(run.name)/last_logits"), 3e-3, "\(label) last_logits")
-    try expectClose(state.lastRows.flatMap { $0 }, tensors.floats("\(run.name)/hidden_last"), 3e-3, "\(label) hidden_last")
+    try expectClose(
+      state.lastRows.flatMap { $0 }, tensors.floats("\(run.name)/hidden_last"), 3e-3, "\(label) hidden_last")
     try check(records, run, tensors, label)
 
     state.recordsLastRows = false
@@ -60,7 +61,8 @@ import TokenDropping
     #expect(records.count == run.stages.count, "\(label)")
     for (s, (record, stage)) in zip(records, run.stages).enumerated() {
       #expect(record.layer == stage.layer, "\(label) stage \(s)")
-      #expect(record.tokensBefore == stage.tokens_before && record.tokensAfter == stage.tokens_after, "\(label) stage \(s)")
+      #expect(
+        record.tokensBefore == stage.tokens_before && record.tokensAfter == stage.tokens_after, "\(label) stage \(s)")
       for (j, picture) in record.pictures.enumerated() {
         let prefix = "\(run.name)/stage\(s)/image\(j)"
         #expect(picture.start == stage.images[j].start && picture.count == stage.images[j].count, "\(label) \(prefix)")

@@ -1,5 +1,6 @@
 import Kernels
 import LLaVA
+import ModelFormats
 import TestSupport
 import Testing
 
@@ -16,7 +17,7 @@ import Testing
     let compute = Compute(workers: Workers(count: 2))
     let golden = try Goldens.tensors("features/\(model)/\(image).safetensors")
 
-    let features = llava.imageFeatures(pixels, views: 1, on: compute)
+    let features = llava.imageFeatures(pixels, tiles: nil, on: compute)
     try expectClose(features.values, golden.floats("features"), 2e-4, "features")
     guard golden.names.contains("vision_hidden_0") else { return }
     let embedded = llava.vision.hidden(pixels, views: 1, layers: 0, on: compute)
@@ -28,18 +29,78 @@ import Testing
   @Test func `encodes several views as it encodes each alone`() throws {
     let llava = try TestModel("tiny-llava-1.5").model
     let compute = Compute(workers: Workers(count: 2))
-    let pictures = try ["shapes_640x480.png", "wide_1000x200.png"].map(Self.pixelValues)
-    let together = llava.imageFeatures(pictures.flatMap { $0 }, views: 2, on: compute).values
-    let alone = pictures.flatMap { llava.imageFeatures($0, views: 1, on: compute).values }
+    let pictures = try ["shapes_640x480.png", "wide_1000x200.png"].map { try Self.pixelValues($0) }
+    let together = llava.viewFeatures(pictures.flatMap { $0 }, views: 2, on: compute).values
+    let alone = pictures.flatMap { llava.viewFeatures($0, views: 1, on: compute).values }
     expectClose(together, alone, 1e-5, "two views")
   }
 
+  @Test(arguments: [
+    ("tiny-llava-next-vicuna", "shapes_640x480.png", 2340), ("tiny-llava-next-vicuna", "wide_1000x200.png", 1598),
+    ("tiny-llava-next-vicuna", "gray_300x400.png", 1376), ("tiny-llava-next-vicuna", "tiny_20x30.png", 984),
+    ("tiny-llava-next-mistral", "shapes_640x480.png", 2340), ("tiny-llava-next-mistral", "palette_512x256.png", 1752),
+  ])
+  func `packs several views as the reference does`(model: String, image: String, tokenCount: Int) throws {
+    let llava = try TestModel(model).model
+    let tiles = try Self.tiles(image, llava)
+    let pixels = try Self.pixelValues(image, of: "llava_next")
+    let features = llava.imageFeatures(pixels, tiles: tiles, on: Compute(workers: Workers(count: 2)))
+    #expect(features.rows == tokenCount && llava.visualTokenCount(tiles) == tokenCount)
+    let golden = try Goldens.tensors("features/\(model)/\(image).safetensors")
+    try expectClose(features.values, golden.floats("features"), 2e-4, "features")
+  }
+
+  @Test func `ends a picture in one view with a newline when the model has one`() throws {
+    let llava = try TestModel("tiny-llava-next-vicuna").model
+    let compute = Compute(workers: Workers(count: 2))
+    let pixels = try Self.pixelValues("shapes_640x480.png")
+    let features = llava.imageFeatures(pixels, tiles: nil, on: compute)
+    #expect(features.rows == 577 && llava.visualTokenCount(nil) == 577)
+    let newline = try Checkpoint(directory: Goldens.path("models/tiny-llava-next-vicuna"))
+      .tensor("image_newline", shape: [64]).floats()
+    #expect(features.values == llava.viewFeatures(pixels, views: 1, on: compute).values + newline)
+  }
+
+  @Test func `reads newer names to the same features and logits, bit for bit`() throws {
+    let pixels = try Self.pixelValues("tiny_20x30.png", of: "llava_next")
+    let results = try ["tiny-llava-next-vicuna", "tiny-llava-next-vicuna-newnames"].map { name in
+      let llava = try TestModel(name).model
+      let compute = Compute(workers: Workers(count: 2))
+      let tiles = try Self.tiles("tiny_20x30.png", llava)
+      let features = llava.imageFeatures(pixels, tiles: tiles, on: compute)
+      let bits = features.values.map(\.bitPattern)
+      var state = DecoderState(llava.configuration.text)
+      var layout = try llava.languageModel.splice(
+        &state.hidden, tokens: [1, llava.configuration.imageTokenID, 300, 301], placeholder: 1200, features: features,
+        featureCounts: [llava.visualTokenCount(tiles)], limit: 4096)
+      _ = llava.languageModel.prefill(&state, &layout, .none, on: compute)
+      return bits + llava.languageModel.logits(state, on: compute).map(\.bitPattern)
+    }
+    #expect(results[0] == results[1])
+  }
+
+  /// The tiles of a golden picture.
+  private static func tiles(_ image: String, _ llava: LLaVAModel) throws -> TileGrid {
+    struct Picture: Decodable {
+      var file: String
+      var width: Int
+      var height: Int
+    }
+    let pictures = try Goldens.json("images/images.json", as: [Picture].self)
+    let picture = try #require(pictures.first { $0.file == image })
+    let rules = try #require(llava.configuration.anyResolution)
+    return AnyResolutionGeometry(PixelSize(height: picture.height, width: picture.width), rules).tiles
+  }
+
   /// The reference's 8-bit pixels of a picture, normalised as CLIP does it.
-  private static func pixelValues(_ image: String) throws -> [Float] {
-    let bytes = try Goldens.tensors("preprocess/llava15/\(image).safetensors").bytes("pixels_u8")
+  private static func pixelValues(_ image: String, of model: String = "llava15") throws -> [Float] {
+    let bytes = try Goldens.tensors("preprocess/\(model)/\(image).safetensors").bytes("pixels_u8")
     let mean: [Float] = [0.48145466, 0.4578275, 0.40821073]
     let deviation: [Float] = [0.26862954, 0.26130258, 0.27577711]
-    let plane = bytes.count / 3
-    return bytes.indices.map { (Float(bytes[$0]) / 255 - mean[$0 / plane]) / deviation[$0 / plane] }
+    let plane = 336 * 336
+    return bytes.indices.map { i in
+      let channel = i / plane % 3
+      return (Float(bytes[i]) / 255 - mean[channel]) / deviation[channel]
+    }
   }
 }

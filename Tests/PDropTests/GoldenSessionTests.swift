@@ -7,9 +7,7 @@ import TokenDropping
 
 /// Whole runs against the reference's, through the trace: picture files and a prompt in, everything else out.
 @Suite struct GoldenSessionTests {
-  static let cases = GoldenCase.all.filter { $0.model.hasPrefix("tiny-llava-1.5") }
-
-  @Test(arguments: cases)
+  @Test(arguments: GoldenCase.all)
   func `traces what the reference did`(model: String, name: String) throws {
     let (golden, tensors) = try GoldenCase.load(model, name)
     let directory = Goldens.path("models/\(model)")
@@ -35,11 +33,13 @@ import TokenDropping
     #expect(report.text == run.text, "\(label)")
     #expect(report.policy.method == run.policy.method, "\(label)")
     for tensor in ["last_logits", "final_logits", "hidden_last"] {
-      try expectClose(trace.tensors.floats(tensor), expected.floats("\(run.name)/\(tensor)"), 3e-3, "\(label) \(tensor)")
+      try expectClose(
+        trace.tensors.floats(tensor), expected.floats("\(run.name)/\(tensor)"), 3e-3, "\(label) \(tensor)")
     }
     if !golden.images.isEmpty {
       let features = try golden.images.flatMap { image in
-        try Goldens.tensors("features/\(model)/\(URL(filePath: image).lastPathComponent).safetensors").floats("features")
+        try Goldens.tensors("features/\(model)/\(URL(filePath: image).lastPathComponent).safetensors").floats(
+          "features")
       }
       try expectClose(trace.tensors.floats("features"), features, 2e-4, "\(label) features")
       let stages = run.stages

@@ -1,7 +1,7 @@
+import Foundation
+import PDrop
 import TestSupport
 import Testing
-
-import PDrop
 
 @Suite struct ResizeTests {
   private func resized(_ image: Image, width: Int, height: Int) -> [UInt8] {
@@ -15,6 +15,23 @@ import PDrop
     let to = try tensors.shape("\(index)/out")
     let image = try Image(width: from[1], height: from[0], pixels: tensors.bytes("\(index)/in"))
     #expect(resized(image, width: to[1], height: to[0]) == (try tensors.bytes("\(index)/out")))
+  }
+
+  @Test func `takes rows and columns in Pillow's order`() throws {
+    struct Resize: Decodable {
+      var image: String
+      var width: Int
+      var height: Int
+      var sha256: String
+    }
+    let resizes = try JSONDecoder().decode(
+      [Resize].self, from: Data(contentsOf: Fixtures.url("images/resizes.json")))
+    #expect(resizes.count > 20)
+    for resize in resizes {
+      let image = try ImageDecoder().decode(contentsOfFile: Goldens.path("images/\(resize.image)"))
+      let pixels = resized(image, width: resize.width, height: resize.height)
+      #expect(sha256(pixels) == resize.sha256, "\(resize.image) to \(resize.width) x \(resize.height)")
+    }
   }
 
   @Test func `keeps a picture whose size does not change`() throws {

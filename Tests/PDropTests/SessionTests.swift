@@ -22,10 +22,11 @@ import TokenDropping
     }
   }
 
-  @Test(arguments: [
-    NoDropping(), PyramidDrop(), FastV(), RandomDrop(seed: 3), UniformDrop(), FastV(positions: .compact),
-    PyramidDrop(positions: .original),
-  ] as [any TokenDroppingPolicy])
+  @Test(
+    arguments: [
+      NoDropping(), PyramidDrop(), FastV(), RandomDrop(seed: 3), UniformDrop(), FastV(positions: .compact),
+      PyramidDrop(positions: .original),
+    ] as [any TokenDroppingPolicy])
   func `one thread and three give the same bytes`(policy: any TokenDroppingPolicy) throws {
     let one = try trace(Self.prompts[0], policy, threads: 1)
     let three = try trace(Self.prompts[0], policy, threads: 3)
@@ -69,11 +70,15 @@ import TokenDropping
     }
   }
 
-  @Test(arguments: [NoDropping(), PyramidDrop(), FastV(), PyramidDrop(.geometric(lambda: 0.4))] as [any TokenDroppingPolicy])
+  @Test(
+    arguments: [NoDropping(), PyramidDrop(), FastV(), PyramidDrop(.geometric(lambda: 0.4))] as [any TokenDroppingPolicy]
+  )
   func `counted FLOPs are those of the closed formula`(policy: any TokenDroppingPolicy) throws {
     let report = try run(Self.prompts[0], policy)
     // d 64, m 176, 4 heads of 16: per row 4 d² + 3 d m, and d L (L + 1) for attention.
-    let prompt = report.cacheLengthsAfterPrompt.reduce(0) { $0 + $1 * (4 * 64 * 64 + 3 * 64 * 176) + 64 * $1 * ($1 + 1) }
+    let prompt = report.cacheLengthsAfterPrompt.reduce(0) {
+      $0 + $1 * (4 * 64 * 64 + 3 * 64 * 176) + 64 * $1 * ($1 + 1)
+    }
     #expect(report.flops.prefill == 2 * prompt)
     // Ranking beyond the layers: PyramidDrop makes keys for rows that then leave, and one query; both score all rows.
     let rank = report.stages.reduce(0) { sum, stage in
@@ -106,7 +111,8 @@ import TokenDropping
   }
 
   @Test func `streams the answer piece by piece`() throws {
-    var session = try Session(model, request(.rendered(Self.prompts[0]), PyramidDrop(), GenerationOptions()), threads: 2)
+    var session = try Session(
+      model, request(.rendered(Self.prompts[0]), PyramidDrop(), GenerationOptions()), threads: 2)
     var text = ""
     while let piece = try session.next() { text += piece }
     #expect(text == session.report.text)

@@ -33,7 +33,8 @@ package enum FileError: Error, Equatable, CustomStringConvertible {
   ///
   /// - Throws: `FileError` when there is no such file, or it is empty or not readable.
   package init(mapping path: String) throws(FileError) {
-    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    // Opening a pipe would otherwise wait for somebody to write to it.
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else {
       throw errno == ENOENT ? .notFound(path: path) : .unreadable(path: path, reason: lastSystemError())
     }
@@ -43,7 +44,8 @@ package enum FileError: Error, Equatable, CustomStringConvertible {
     guard status.st_mode & S_IFMT == S_IFREG else { throw .notAFile(path: path) }
     guard status.st_size > 0 else { throw .empty(path: path) }
     count = Int(status.st_size)
-    guard let mapped = unsafe mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), unsafe mapped != MAP_FAILED else {
+    guard let mapped = unsafe mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), unsafe mapped != MAP_FAILED
+    else {
       throw .unreadable(path: path, reason: lastSystemError())
     }
     unsafe base = UnsafeRawPointer(mapped)

@@ -17,7 +17,8 @@ package struct LanguageModel: Sendable {
     for i in 0..<text.layerCount { layers.append(try DecoderLayer(model.scope("layers.\(i)"), text)) }
     self.layers = layers
     outputNorm = try model.scope("norm").vector("weight", count: text.hiddenSize)
-    head = configuration.tiesWordEmbeddings
+    head =
+      configuration.tiesWordEmbeddings
       ? Linear(weight: embedding)
       : try checkpoint.scope("language_model")
         .linear("lm_head", inputs: text.hiddenSize, outputs: text.vocabularySize)

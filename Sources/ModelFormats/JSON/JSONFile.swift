@@ -34,8 +34,12 @@ package enum JSONFile {
   ) throws(CheckpointError) -> Value {
     do { return try JSONDecoder().decode(type, from: Data(bytes)) } catch let error as CheckpointError {
       throw error
+    } catch PreprocessorConfigurationError.invalidValue(let key, let expected, let found) {
+      throw .badValue(file: file, key: key, expected: expected, found: found)
     } catch let error as DecodingError {
       throw .malformed(file: file, reason: error.oneLine)
+    } catch PreprocessorConfigurationError.invalidValue(let key, let expected, let found) {
+      throw .badValue(file: file, key: key, expected: expected, found: found)
     } catch {
       throw .malformed(file: file, reason: "not JSON")
     }

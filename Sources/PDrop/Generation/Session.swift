@@ -33,9 +33,9 @@ public struct Session: ~Copyable {
     record.promptTokens = try model.promptTokens(of: request)
 
     let views = try model.views(of: request.pictures, &record.milliseconds)
-    let features = model.features(of: views, on: compute)
-    let counts = views.map { $0.count * llava.configuration.visualTokensPerView }
+    let counts = views.map { llava.visualTokenCount($0.tiles) }
     let plan = try DropPlan(request.policy, layerCount: text.layerCount, visualTokenCounts: counts)
+    let features = model.features(of: views, on: compute)
     record.paperFlops = paperFlops(plan, visualTokenCount: features.rows, text)
 
     var state = DecoderState(text)
@@ -50,7 +50,8 @@ public struct Session: ~Copyable {
       2 * prefillMultiplyAdds(rowsPerLayer: Array(repeating: layout.rowCount, count: text.layerCount), text)
     record.imageSpans = layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }
 
-    let drops = llava.languageModel.prefill(&state, &layout, plan, room: tokenLimit, on: compute)
+    // Longer answers are seldom; the caches grow for them.
+    let drops = llava.languageModel.prefill(&state, &layout, plan, room: min(tokenLimit, 1024), on: compute)
     let logits = llava.languageModel.logits(state, on: compute)
     record.stages = drops.map(RunReport.Stage.init)
     record.cacheLengthsAfterPrompt = state.cache.lengths

@@ -32,20 +32,26 @@ extension VisionLanguageModel {
 
   /// The pictures, decoded and cut into what the tower looks at.
   func views(of pictures: [Request.Picture], _ timings: inout RunReport.Timings) throws -> [ImageViews] {
-    let start = ContinuousClock.now
-    let images = try pictures.map { try $0.image() }
-    let decoded = ContinuousClock.now
-    let views = images.map { preprocessor($0) }
-    timings.decodeImage = (decoded - start).milliseconds
-    timings.preprocess = (ContinuousClock.now - decoded).milliseconds
-    return views
+    try pictures.map { picture in
+      let start = ContinuousClock.now
+      let image = try picture.image()
+      let decoded = ContinuousClock.now
+      let views = preprocessor(image)
+      timings.decodeImage += (decoded - start).milliseconds
+      timings.preprocess += (ContinuousClock.now - decoded).milliseconds
+      return views
+    }
   }
 
   /// What stands for the pictures among the prompt's embeddings, one after the other, `[V, D]`.
-  func features(of views: [ImageViews], on compute: Compute) -> Matrix {
-    guard !views.isEmpty else { return Matrix(rows: 0, columns: llava.configuration.text.hiddenSize) }
-    return llava.imageFeatures(
-      views.flatMap(\.pixelValues), views: views.reduce(0) { $0 + $1.count }, on: compute)
+  ///
+  /// The views of a picture are one batch; so memory grows with the largest picture, not with their number.
+  func features(of pictures: [ImageViews], on compute: Compute) -> Matrix {
+    var features = Matrix(rows: 0, columns: llava.configuration.text.hiddenSize)
+    for views in pictures {
+      features.append(llava.imageFeatures(views.pixelValues, tiles: views.tiles, on: compute))
+    }
+    return features
   }
 }
 

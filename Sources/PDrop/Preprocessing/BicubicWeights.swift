@@ -3,7 +3,7 @@
 /// The axis may be longer than the picture on it: inputs outside `covered` are background, and only the sums of their
 /// weights are kept.
 ///
-/// Source: `precompute_coeffs` and `normalize_coeffs_8bpc` in Pillow's `src/libImaging/Resample.c`; algorithm.md 4.3.
+/// Source: `precompute_coeffs` and `normalize_coeffs_8bpc` in Pillow's `src/libImaging/Resample.c`.
 struct BicubicWeights {
   /// The number of fraction bits of a weight.
   static let precision: Int32 = 22

@@ -5,8 +5,8 @@ package import ModelFormats
 /// In the mode `pad` the picture is first put on a square of the mean colour; in the mode `crop` it is resized and its
 /// middle cut out.
 ///
-/// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `CLIPImageProcessor` in transformers; algorithm.md 4.3, 4.4.
-public struct CLIPPreprocessor: Sendable {
+/// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `CLIPImageProcessor` in transformers.
+public struct CLIPPreprocessor: ImagePreprocessor {
   /// Either `pad` or `crop`.
   public let mode: ImageMode
 
@@ -14,6 +14,7 @@ public struct CLIPPreprocessor: Sendable {
   public let size: Int
 
   private let configuration: PreprocessorConfiguration
+  private let normalization: Normalization
 
   /// - Parameters:
   ///   - configuration: The checkpoint's, or LLaVA's.
@@ -23,6 +24,7 @@ public struct CLIPPreprocessor: Sendable {
     _ configuration: PreprocessorConfiguration, mode: ImageMode
   ) throws(PreprocessorConfigurationError) {
     let mode = mode.resolved(configuration, imageAspectRatio: nil)
+    precondition(mode != .anyres, "CLIPPreprocessor: makes one view, not several")
     var view: PreprocessorConfiguration.Size
     switch (configuration.centerCrops, configuration.resizes, configuration.resizesTo) {
     case (true, _, _): view = configuration.cropSize
@@ -36,6 +38,7 @@ public struct CLIPPreprocessor: Sendable {
       throw .invalidValue(key: "crop_size", expected: "a square", found: "\(view.height) x \(view.width)")
     }
     self.configuration = configuration
+    normalization = Normalization(configuration)
     self.mode = mode
     size = view.height
   }
@@ -43,8 +46,7 @@ public struct CLIPPreprocessor: Sendable {
   /// The picture as one view.
   public func callAsFunction(_ image: Image) -> ImageViews {
     let canvas = mode == .pad ? Canvas(squaring: image, fill: meanColor) : Canvas(image)
-    let pixels = view(canvas)
-    return ImageViews(count: 1, size: size, pixels: pixels, pixelValues: pixelValues(pixels))
+    return ImageViews(view(canvas), size: size, normalization)
   }
 
   /// The size of a canvas after the resize, before the crop.
@@ -73,39 +75,11 @@ public struct CLIPPreprocessor: Sendable {
     let rows = max(0, top)..<min(resized.height, top + size)
     let samples = resizedBicubic(
       canvas, width: resized.width, height: resized.height, columns: columns, rows: rows)
-    var planes = [UInt8](repeating: 0, count: 3 * size * size)
-    for (y, row) in rows.enumerated() {
-      for c in 0..<3 {
-        let target = (c * size + row - top) * size - left + columns.lowerBound
-        let source = y * columns.count * 3 + c
-        for x in 0..<columns.count { planes[target + x] = samples[source + 3 * x] }
-      }
-    }
-    return planes
+    var view = SquareView(size: size)
+    view.paste(samples, columns: columns.count, left: columns.lowerBound - left, top: rows.lowerBound - top)
+    return view.planes
   }
 
   /// Where a window of `size` in the middle of `count` starts: rounded down, also when negative.
   private static func cropOrigin(_ count: Int, _ size: Int) -> Int { (count - size) >> 1 }
-
-  /// `(sample * rescale_factor - mean) / std` of `[views, 3, S, S]`, in single precision.
-  private func pixelValues(_ pixels: [UInt8]) -> [Float] {
-    let plane = size * size
-    let tables = (0..<3).map { channel in (0...255).map { normalized(UInt8($0), channel: channel) } }
-    var values: [Float] = []
-    values.reserveCapacity(pixels.count)
-    for start in stride(from: 0, to: pixels.count, by: plane) {
-      let table = tables[start / plane % 3]
-      for i in start..<start + plane { values.append(table[Int(pixels[i])]) }
-    }
-    return values
-  }
-
-  private func normalized(_ sample: UInt8, channel: Int) -> Float {
-    var value = Float(sample)
-    if configuration.rescales { value *= Float(configuration.rescaleFactor) }
-    if configuration.normalizes {
-      value = (value - Float(configuration.mean[channel])) / Float(configuration.standardDeviation[channel])
-    }
-    return value
-  }
 }

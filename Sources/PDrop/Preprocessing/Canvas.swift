@@ -38,4 +38,14 @@ package struct Canvas {
     rows = top..<top + image.height
     self.fill = fill
   }
+
+  /// The canvas with rows and columns exchanged.
+  var transposed: Canvas { Canvas(transposing: self) }
+
+  private init(transposing canvas: Canvas) {
+    image = canvas.image.transposed
+    (width, height) = (canvas.height, canvas.width)
+    (columns, rows) = (canvas.rows, canvas.columns)
+    fill = canvas.fill
+  }
 }

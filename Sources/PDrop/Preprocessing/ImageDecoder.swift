@@ -8,8 +8,8 @@ import CImageCodecs
 
 /// Reads JPEG, PNG and WebP pictures as 8-bit RGB.
 ///
-/// The pixels are those of Pillow's `Image.open(file).convert("RGB")`: alpha is dropped, not blended; neither gamma, nor
-/// colour profiles, nor the orientation tag are applied; CMYK is taken as stored inverted. Of 16-bit samples the high
+/// The pixels are those of Pillow's `Image.open(file).convert("RGB")`: alpha is dropped, not blended; neither gamma
+/// nor colour profiles are applied, and the orientation tag only when asked for; CMYK is taken as stored inverted. Of 16-bit samples the high
 /// byte is kept (Pillow clips 16-bit grey instead).
 public struct ImageDecoder: Sendable {
   /// The largest number of pixels, checked before any is allocated; Pillow's own limit unless set.
@@ -20,6 +20,9 @@ public struct ImageDecoder: Sendable {
 
   /// The largest file in bytes.
   public var byteLimit = 1 << 28
+
+  /// Whether pictures are put upright by their Exif orientation; the reference does not, and so neither does this.
+  public var appliesOrientation = false
 
   /// Makes a decoder with the usual limits.
   public init() {}
@@ -85,7 +88,9 @@ public struct ImageDecoder: Sendable {
     guard !overflow, area <= pixelLimit else {
       throw .tooManyPixels(name: name, width: width, height: height, limit: pixelLimit)
     }
-    return try Image(width: width, height: height, pixels: file.pixels(width: width, height: height))
+    let image = try Image(width: width, height: height, pixels: file.pixels(width: width, height: height))
+    guard appliesOrientation, let orientation = ExifOrientation(encodedPicture: bytes) else { return image }
+    return image.oriented(orientation)
   }
 }
 

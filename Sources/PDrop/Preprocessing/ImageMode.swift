@@ -1,6 +1,6 @@
 package import ModelFormats
 
-/// How a picture that is not square becomes the square that the vision encoder sees.
+/// How a picture that is not square becomes the square, or the squares, that the vision encoder sees.
 public enum ImageMode: String, Sendable, CaseIterable {
   /// Filled up to a square with the mean colour, as LLaVA-1.5 was evaluated.
   case pad
@@ -8,10 +8,13 @@ public enum ImageMode: String, Sendable, CaseIterable {
   /// Cut to its middle, as Hugging Face's processor of LLaVA-1.5 does by default.
   case crop
 
-  /// One of the two, as the checkpoint's files say.
+  /// Squeezed into one square and spread over several more, as LLaVA-NeXT does.
+  case anyres
+
+  /// One of them, as the checkpoint's files say.
   case auto
 
-  /// The mode that stands for `auto`; `pad` and `crop` stand for themselves.
+  /// The mode that stands for `auto` where pictures are seen in one view; the others stand for themselves.
   ///
   /// - Parameters:
   ///   - configuration: The checkpoint's `preprocessor_config.json`, nil where there is none.

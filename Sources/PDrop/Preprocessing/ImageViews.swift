@@ -1,4 +1,6 @@
-/// What the vision encoder sees of one picture: one square, or several tiles of the same size.
+package import LLaVA
+
+/// What the vision encoder sees of one picture: one square, or one of the whole picture and several tiles of it.
 public struct ImageViews: Sendable, Equatable {
   /// The number of squares.
   public let count: Int
@@ -9,6 +11,21 @@ public struct ImageViews: Sendable, Equatable {
   /// The samples before rescaling, `[count, 3, S, S]`.
   public let pixels: [UInt8]
 
-  /// The samples, rescaled and normalised, `[count, 3, S, S]`.
-  public let pixelValues: [Float]
+  /// How the tiles behind the first square make the picture; `nil` when there are none.
+  package let tiles: TileGrid?
+
+  private let normalization: Normalization
+
+  /// - Parameter pixels: `[views, 3, size, size]`.
+  init(_ pixels: [UInt8], size: Int, tiles: TileGrid? = nil, _ normalization: Normalization) {
+    count = 1 + (tiles?.tileCount ?? 0)
+    precondition(pixels.count == count * 3 * size * size, "ImageViews: \(pixels.count) samples for \(count) views")
+    self.size = size
+    self.pixels = pixels
+    self.tiles = tiles
+    self.normalization = normalization
+  }
+
+  /// The samples, rescaled and normalised, `[count, 3, S, S]`; four times as large as the samples, so made when asked for.
+  public var pixelValues: [Float] { normalization(pixels, plane: size * size) }
 }

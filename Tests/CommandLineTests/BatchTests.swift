@@ -1,0 +1,59 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct BatchTests {
+  /// What is asked here of a line of answers.
+  private struct Answer: Decodable {
+    struct Failure: Decodable { var message: String }
+
+    var question_id: Int?
+    var answer_id: String
+    var text: String?
+    var error: Failure?
+  }
+
+  private let questions = [
+    #"{"question_id": 1, "text": "a"}"#, "", #"{"question_id": 3, "text"#, #"{"question_id": 4, "text": "a\u2028b"}"#,
+    #"{"question_id": 5, "image": "none.jpg", "text": "a"}"#, #"{"question_id": 6, "image": "text.jpg", "text": "a"}"#,
+    #"{"question_id": 7, "text": "<image>"}"#, "[]", #"{"question_id": [], "text": "a"}"#,
+    "{\"question_id\": 10, \"text\": \"a\u{2028}b\u{85}c\"}\r",
+  ]
+
+  @Test func `answers every question that can be answered, in order`() throws {
+    let folder = try TemporaryFolder()
+    try folder.write("text.jpg", "hello there")
+    let input = try folder.write("questions.jsonl", questions.joined(separator: "\n") + "\n")
+    let output = folder.path("answers.jsonl")
+    let run = try ProgramRun([
+      "-t", "1", "-n", "1", "--input", input, "--image-folder", folder.path, "--output", output,
+    ])
+    #expect(run.status == 1 && !run.wasKilled && run.output.isEmpty)
+    let lines = try String(contentsOf: URL(filePath: output), encoding: .utf8).split(separator: "\n")
+    let answers = try lines.map { try JSONDecoder().decode(Answer.self, from: Data($0.utf8)) }
+    #expect(answers.map(\.answer_id) == ["1", "3", "4", "5", "6", "7", "8", "9", "10"])
+    #expect(answers.map(\.question_id) == [1, nil, 4, 5, 6, 7, nil, nil, 10])
+    #expect(answers.map { $0.error == nil } == [true, false, true, false, false, false, false, false, true])
+    #expect(answers.allSatisfy { ($0.text == nil) == ($0.error != nil) })
+    let errors = run.errorLines.filter { $0.hasPrefix("error: line ") }
+    #expect(errors.count == 6 && errors.first?.hasPrefix("error: line 3: ") == true, "\(run.errors)")
+    #expect(run.errorLines.last?.hasPrefix("6 of 9 questions") == true, "\(run.errors)")
+  }
+
+  @Test func `answers nothing when nothing is asked`() throws {
+    let folder = try TemporaryFolder()
+    let run = try ProgramRun(["--input", folder.write("questions.jsonl", "")])
+    #expect(run.status == 0 && run.output.isEmpty && run.errors.isEmpty)
+  }
+
+  @Test func `names files that cannot be read or written`() throws {
+    let folder = try TemporaryFolder()
+    let missing = folder.path("none/file")
+    try ProgramRun(["--input", missing]).expectFailure(3, missing)
+    let input = try folder.write("questions.jsonl", questions[0])
+    try ProgramRun(["--input", input, "--output", missing]).expectFailure(3, missing)
+    try ProgramRun(["--input", input, "--output", folder.path]).expectFailure(3, folder.path)
+    guard FileManager.default.fileExists(atPath: "/dev/full") else { return }
+    try ProgramRun(["-t", "1", "-n", "0", "--input", input, "--output", "/dev/full"]).expectFailure(3, "/dev/full")
+  }
+}

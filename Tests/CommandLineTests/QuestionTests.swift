@@ -1,0 +1,56 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct QuestionTests {
+  private let picture = Fixtures.url("images/baseline_420.jpg").path
+
+  private func ask(_ arguments: String...) throws -> ProgramRun { try ProgramRun(["-t", "1", "-n", "1"] + arguments) }
+
+  /// A JPEG whose header says 30000 x 30000.
+  private func hugePicture() throws -> [UInt8] {
+    var bytes = [UInt8](try Data(contentsOf: URL(filePath: picture)))
+    let frame = try #require(bytes.indices.first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xC0 })
+    bytes.replaceSubrange(frame + 5..<frame + 9, with: [0x75, 0x30, 0x75, 0x30])
+    return bytes
+  }
+
+  @Test func `refuses a picture that is none`() throws {
+    let folder = try TemporaryFolder()
+    let whole = try Data(contentsOf: URL(filePath: picture))
+    let pictures = [
+      (folder.path("none.jpg"), "no such file"), (folder.path, "folder"),
+      (try folder.write("empty.png", ""), "empty"),
+      (try folder.write("text.png", "hello there"), "not a known picture"),
+      (try folder.write("cut.jpg", whole.prefix(whole.count / 2)), "damaged"),
+      (try folder.write("huge.jpg", hugePicture()), "30000 x 30000"),
+    ]
+    for (path, words) in pictures { try ask("-p", "a", "--image", path).expectFailure(3, words) }
+    try ask("-p", "a", "--image", "\(picture),\(folder.path("none.jpg"))").expectFailure(3, "none.jpg")
+  }
+
+  @Test func `refuses a prompt whose pictures are not those given`() throws {
+    try ask("--raw", "-p", "a", "--image", picture).expectFailure(1, "no <image>")
+    try ask("-p", "<image> a").expectFailure(1, "no picture is given")
+    try ask("-p", "<image> <image> a", "--image", picture).expectFailure(1, "one for each")
+  }
+
+  @Test func `refuses a prompt longer than the context`() throws {
+    try ask("-c", "8", "-p", "one two three four five six seven").expectFailure(1, "only 8")
+  }
+
+  @Test func `answers within any limit`() throws {
+    let limit = "\(Int.max)"
+    let run = try ProgramRun(["-t", "1", "-p", "a", "-n", limit, "-c", limit, "--format", "json"])
+    #expect(run.status == 0 && run.errors.isEmpty, "\(run)")
+    #expect(try ask("-p", "a", "-n", "0").output == "\n")
+  }
+
+  @Test func `says where a trace cannot be written`() throws {
+    let folder = try TemporaryFolder()
+    let file = try folder.write("file", "x")
+    let run = try ask("-p", "a", "--trace", file + "/trace")
+    #expect(run.status == 3 && run.errorLines.count == 1)
+    #expect(run.errors.hasPrefix("error: \(file)/trace: the trace cannot be written"), "\(run.errors)")
+  }
+}

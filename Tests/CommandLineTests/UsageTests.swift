@@ -1,0 +1,73 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct UsageTests {
+  @Test(arguments: [
+    ([], "give a question"), (["--nonsense"], "nonsense"), (["-p"], "Missing value"), (["answer", "x"], "'x'"),
+    (["-p", "a", "-f", "b"], "give one"), (["--image", "a.jpg"], "nothing is asked"),
+    (["tokenize"], "--file or by --prompt"),
+    (["-p", "a", "-t", "0"], "--threads"), (["-p", "a", "-t", "1025"], "--threads"),
+    (["-p", "a", "-t", "many"], "many"),
+    (["-p", "a", "-n", "-1"], "-n"), (["-p", "a", "--n-predict=-1"], "--n-predict"),
+    (["-p", "a", "-c", "0"], "--ctx-size"),
+    (["-p", "a", "-n", "99999999999999999999"], "99999999999999999999"), (["-p", "a", "--temp", "nan"], "--temp"),
+    (["-p", "a", "--temp", "inf"], "--temp"), (["-p", "a", "--temp=-1"], "--temp"),
+    (["-p", "a", "--top-p", "0"], "--top-p"),
+    (["-p", "a", "--top-p", "1.1"], "--top-p"), (["-p", "a", "--top-p", "nan"], "--top-p"),
+    (["-p", "a", "--top-k=-1"], "--top-k"), (["-p", "a", "-s=-1"], "-1"),
+    (["-p", "a", "--policy", "best"], "pyramiddrop"),
+    (["-p", "a", "--format", "xml"], "json"), (["-p", "a", "--chat-template", "none_such"], "vicuna_v1"),
+    (["-p", "a", "--precision", "f8"], "f8"), (["-p", "a", "--positions", "new"], "compact"),
+    (["-p", "a", "--input", "b"], "--input brings"), (["-p", "a", "--output", "b"], "go with --input"),
+    (["-p", "a", "--no\u{1B}[31m\nerror: such"], #"\u{1B}"#),
+  ])
+  func `refuses a wrong command line`(arguments: [String], words: String) throws {
+    try ProgramRun(arguments).expectFailure(2, words)
+  }
+
+  @Test(arguments: [
+    (["--layer-list", "8,16", "--image-token-ratio-list", "0.5"], "2 entries"),
+    (["--layer-list", "8"], "belong together"), (["--image-token-ratio-list", "0.5"], "belong together"),
+    (["--layer-list", "8,16", "--image-token-ratio-list", "0.25,0.5"], "must not rise"),
+    (["--layer-list", "16,8", "--image-token-ratio-list", "0.5,0.25"], "must rise"),
+    (["--layer-list", "0", "--image-token-ratio-list", "0.5"], "layer 0"),
+    (["--layer-list", "32", "--image-token-ratio-list", "0.5"], "layer 32"),
+    (["--layer-list", "8", "--image-token-ratio-list", "1.5"], "1.5"),
+    (["--layer-list", "8", "--image-token-ratio-list", "nan"], "nan"),
+    (["--layer-list", "8,", "--image-token-ratio-list", "1"], "8,"),
+    (["--layer-list", "8", "--image-token-ratio-list", "1", "--stages", "2"], "one or the other"),
+    (["--lambda", "2"], "2.0"), (["--lambda", "nan"], "nan"), (["--stages", "0"], "0 stages"),
+    (["--stages", "33"], "33 stages"),
+    (["--policy", "fastv", "--fastv-k", "0"], "layer 0"), (["--policy", "fastv", "--fastv-k", "32"], "layer 32"),
+    (["--policy", "fastv", "--fastv-r", "2"], "2.0"), (["--policy", "fastv", "--lambda", "0.5"], "no stages"),
+    (["--policy", "none", "--stages", "2"], "no stages"), (["--fastv-k", "2"], "--policy fastv"),
+  ])
+  func `refuses a schedule that does not fit`(arguments: [String], words: String) throws {
+    try ProgramRun(["-p", "a"] + arguments).expectFailure(2, words)
+  }
+
+  @Test(arguments: [["--version"], ["--help"], ["tokenize", "--help"]])
+  func `prints what is asked for about itself`(arguments: [String]) throws {
+    let run = try ProgramRun(arguments)
+    #expect(run.status == 0 && !run.output.isEmpty && run.errors.isEmpty)
+  }
+
+  @Test func `says that a full disk takes no output`() throws {
+    let arguments = [
+      ["--version"], ["tokenize", "-p", "a"], ["-p", "a", "-n", "1"], ["-p", "a", "-n", "1", "--format", "json"],
+    ]
+    for arguments in arguments {
+      // Not every system has a disk that is always full.
+      guard let full = FileHandle(forWritingAtPath: "/dev/full") else { return }
+      try ProgramRun(arguments, output: full).expectFailure(3, "standard output")
+    }
+  }
+
+  @Test func `ends quietly when nobody reads its output`() throws {
+    let pipe = Pipe()
+    try pipe.fileHandleForReading.close()
+    let run = try ProgramRun(["tokenize", "-p", "a"], output: pipe.fileHandleForWriting)
+    #expect(run.wasKilled && run.status == SIGPIPE && run.errors.isEmpty, "\(run)")
+  }
+}

@@ -1,0 +1,240 @@
+import Foundation
+import LLaVA
+import ModelFormats
+import TestSupport
+import Testing
+import TokenDropping
+
+extension AnyResolution {
+  /// The canvases of the released models with views of 336 pixels and 24 patches a side.
+  static func released(_ arithmetic: Arithmetic) -> AnyResolution {
+    AnyResolution(
+      pinpoints: [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)], viewSize: 336, patchesPerSide: 24,
+      arithmetic: arithmetic)
+  }
+}
+
+@Suite struct AnyResolutionGeometryTests {
+  private func geometry(_ width: Int, _ height: Int, _ rules: AnyResolution) -> AnyResolutionGeometry {
+    AnyResolutionGeometry(PixelSize(height: height, width: width), rules)
+  }
+
+  // MARK: - The reference's sizes
+
+  private struct Golden: Decodable {
+    struct Fit: Decodable {
+      var best_hw: [Int]
+      var resized_hw: [Int]
+      var grid_hw: [Int]
+      var rows: Int
+      var cols: Int
+      var tokens: Int
+    }
+
+    struct Row: Decodable {
+      var hw: [Int]
+      var pinpoints5: Fit
+      var pinpoints8: Fit
+    }
+
+    var pinpoints5: [[Int]]
+    var pinpoints8: [[Int]]
+    var rows: [Row]
+  }
+
+  @Test func `fits 300 pictures as Hugging Face does`() throws {
+    let golden = try Goldens.json("ops/geometry.json", as: Golden.self)
+    #expect(golden.rows.count == 300)
+    for (pinpoints, fit) in [(golden.pinpoints5, \Golden.Row.pinpoints5), (golden.pinpoints8, \.pinpoints8)] {
+      let rules = AnyResolution(
+        pinpoints: pinpoints.map { ($0[0], $0[1]) }, viewSize: 336, patchesPerSide: 24, arithmetic: .huggingFace)
+      for row in golden.rows {
+        let (found, expected) = (geometry(row.hw[1], row.hw[0], rules), row[keyPath: fit])
+        let tiles = found.tiles
+        #expect([found.canvas.height, found.canvas.width] == expected.best_hw, "\(row.hw)")
+        #expect([found.resized.height, found.resized.width] == expected.resized_hw, "\(row.hw)")
+        #expect([24 * tiles.rows, 24 * tiles.columns] == expected.grid_hw, "\(row.hw)")
+        #expect(576 + tiles.tokenCount == expected.tokens, "\(row.hw)")
+        // The file divides features by rows, which leaves no columns where there are no rows.
+        #expect(tiles.keptRows.count == expected.rows, "\(row.hw)")
+        #expect(tiles.keptRows.isEmpty || tiles.keptColumns.count == expected.cols, "\(row.hw)")
+      }
+    }
+  }
+
+  // MARK: - The worked examples of the notes, in LLaVA's own arithmetic
+
+  struct Example: CustomTestStringConvertible {
+    var picture: (Int, Int)
+    var canvas: (Int, Int)
+    var tiles: (Int, Int)
+    var resized: (Int, Int)
+    var paste: (Int, Int)
+    var kept: (Int, Int)
+    var tokens: Int
+    var halves: [Int]
+    var testDescription: String { "\(picture.0)x\(picture.1)" }
+  }
+
+  /// Sizes are width and height, tiles and kept features rows and columns, as in the notes.
+  static let examples = [
+    Example(
+      picture: (640, 480), canvas: (672, 672), tiles: (2, 2), resized: (672, 504), paste: (0, 84), kept: (36, 48),
+      tokens: 2340, halves: [1170, 585, 292]),
+    Example(
+      picture: (1000, 300), canvas: (1008, 336), tiles: (1, 3), resized: (1008, 303), paste: (0, 16), kept: (22, 72),
+      tokens: 2182, halves: [1091, 545, 272]),
+    Example(
+      picture: (336, 336), canvas: (336, 672), tiles: (2, 1), resized: (336, 336), paste: (0, 168), kept: (24, 24),
+      tokens: 1176, halves: [588, 294, 147]),
+    Example(
+      picture: (480, 640), canvas: (672, 672), tiles: (2, 2), resized: (504, 672), paste: (84, 0), kept: (48, 36),
+      tokens: 2352, halves: [1176, 588, 294]),
+    Example(
+      picture: (672, 672), canvas: (672, 672), tiles: (2, 2), resized: (672, 672), paste: (0, 0), kept: (48, 48),
+      tokens: 2928, halves: [1464, 732, 366]),
+    Example(
+      picture: (899, 1024), canvas: (672, 672), tiles: (2, 2), resized: (590, 672), paste: (41, 0), kept: (48, 42),
+      tokens: 2640, halves: [1320, 660, 330]),
+    Example(
+      picture: (1024, 899), canvas: (672, 672), tiles: (2, 2), resized: (672, 590), paste: (0, 41), kept: (42, 48),
+      tokens: 2634, halves: [1317, 658, 329]),
+    Example(
+      picture: (1920, 1080), canvas: (672, 672), tiles: (2, 2), resized: (672, 378), paste: (0, 147), kept: (28, 48),
+      tokens: 1948, halves: [974, 487, 243]),
+    Example(
+      picture: (200, 1000), canvas: (336, 1008), tiles: (3, 1), resized: (202, 1008), paste: (67, 0), kept: (72, 14),
+      tokens: 1656, halves: [828, 414, 207]),
+    Example(
+      picture: (1008, 336), canvas: (1008, 336), tiles: (1, 3), resized: (1008, 336), paste: (0, 0), kept: (24, 72),
+      tokens: 2328, halves: [1164, 582, 291]),
+    Example(
+      picture: (336, 1008), canvas: (336, 1008), tiles: (3, 1), resized: (336, 1008), paste: (0, 0), kept: (72, 24),
+      tokens: 2376, halves: [1188, 594, 297]),
+    Example(
+      picture: (100, 100), canvas: (336, 672), tiles: (2, 1), resized: (336, 336), paste: (0, 168), kept: (24, 24),
+      tokens: 1176, halves: [588, 294, 147]),
+    Example(
+      picture: (5000, 50), canvas: (1008, 336), tiles: (1, 3), resized: (1008, 11), paste: (0, 162), kept: (0, 72),
+      tokens: 576, halves: [288, 144, 72]),
+  ]
+
+  @Test(arguments: examples)
+  func `follows the worked examples`(example: Example) throws {
+    let found = geometry(example.picture.0, example.picture.1, .released(.original))
+    #expect((found.canvas.width, found.canvas.height) == example.canvas)
+    #expect((found.tiles.rows, found.tiles.columns) == example.tiles)
+    #expect((found.resized.width, found.resized.height) == example.resized)
+    #expect((found.left, found.top) == example.paste)
+    #expect((found.tiles.keptRows.count, found.tiles.keptColumns.count) == example.kept)
+    #expect(576 + found.tiles.tokenCount == example.tokens)
+    let plan = try DropPlan(PyramidDrop(), layerCount: 32, visualTokenCounts: [example.tokens])
+    #expect(plan.drops.map(\.keepCounts) == example.halves.map { [$0] })
+  }
+
+  // MARK: - The two arithmetics
+
+  @Test func `takes the transposed canvas on a tie when the file lists heights first`() {
+    #expect(geometry(20, 30, .released(.original)).canvas == PixelSize(height: 672, width: 336))
+    #expect(geometry(20, 30, .released(.huggingFace)).canvas == PixelSize(height: 336, width: 672))
+  }
+
+  /// The kept side is 41.99… features before it is cut: with 41 the margin is 3 as with 42, with 27.99… it is not.
+  @Test(arguments: [(792, 1408), (1408, 792)])
+  func `rounds a product that just misses an integer as Hugging Face does only`(width: Int, height: Int) {
+    let cut = geometry(width, height, .released(.original)).tiles
+    let rounded = geometry(width, height, .released(.huggingFace)).tiles
+    let (short, long) =
+      width < height
+      ? (cut.keptColumns.count, rounded.keptColumns.count) : (cut.keptRows.count, rounded.keptRows.count)
+    #expect(short != long, "\(cut), \(rounded)")
+  }
+
+  // MARK: - Any size
+
+  @Test(arguments: AnyResolution.Arithmetic.allCases)
+  func `counts tokens as a plain implementation does`(arithmetic: AnyResolution.Arithmetic) {
+    var numbers = SeededGenerator(7)
+    let lists = [
+      [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)],
+      [(672, 672), (336, 1344), (1344, 336), (1008, 672), (336, 336), (2016, 2016)],
+    ]
+    var (nothing, differing) = (0, 0)
+    for index in 0..<10_000 {
+      // Every fourth picture is a strip.
+      let limits = index.isMultiple(of: 4) ? (60, 9000) : (3000, 3000)
+      let sides = (numbers.next(1...limits.0), numbers.next(1...limits.1))
+      let (width, height) = index.isMultiple(of: 8) ? sides : (sides.1, sides.0)
+      let pinpoints = lists[index % 3 / 2]
+      let rules = AnyResolution(pinpoints: pinpoints, viewSize: 336, patchesPerSide: 24, arithmetic: arithmetic)
+      let found = geometry(width, height, rules).tiles
+      let plain = PlainAnyResolution(pinpoints: pinpoints, arithmetic == .huggingFace)
+      let expected = plain.newlinesAndFeatures(width: width, height: height)
+      if found.keptRows.count != expected.newlines || found.tokenCount != expected.newlines + expected.features {
+        differing += 1
+        if differing < 10 { Issue.record("\(width)x\(height): \(found), \(expected)") }
+      }
+      if expected.features == 0 { nothing += 1 }
+    }
+    #expect(differing == 0)
+    #expect(nothing > 100, "strips of which nothing is left must be among the pictures")
+  }
+
+  @Test(arguments: AnyResolution.Arithmetic.allCases)
+  func `takes any size`(arithmetic: AnyResolution.Arithmetic) {
+    let sides = [1, 2, 335, 336, 337, 1_000_000, 1 << 31, 1 << 53, .max]
+    for (width, height) in sides.flatMap({ width in sides.map { (width, $0) } }) {
+      let found = geometry(width, height, .released(arithmetic))
+      #expect(found.resized.width >= 1 && found.resized.height >= 1)
+      #expect(found.left >= 0 && found.top >= 0 && found.tiles.tokenCount <= 2928 - 576, "\(width)x\(height)")
+    }
+  }
+
+  @Test func `takes the patches from the tower`() {
+    let rules = AnyResolution(pinpoints: [(84, 42)], viewSize: 42, patchesPerSide: 3, arithmetic: .huggingFace)
+    let tiles = geometry(10, 10, rules).tiles
+    #expect((tiles.rows, tiles.columns) == (2, 1))
+    #expect((tiles.keptRows, tiles.keptColumns) == (1..<5, 0..<3))
+  }
+}
+
+/// The rules once more, written from the notes with nothing of the engine's: a list of candidates that is sorted, decimal
+/// text for the rounding, features counted one by one.
+private struct PlainAnyResolution {
+  private let canvases: [(width: Int, height: Int)]
+  private let rounds: Bool
+
+  init(pinpoints: [(Int, Int)], _ isHuggingFace: Bool) {
+    canvases = pinpoints.map { isHuggingFace ? ($0.1, $0.0) : ($0.0, $0.1) }
+    rounds = isHuggingFace
+  }
+
+  func newlinesAndFeatures(width: Int, height: Int) -> (newlines: Int, features: Int) {
+    let candidates = canvases.enumerated().map { index, canvas in
+      let scale = Double.minimum(Double(canvas.width) / Double(width), Double(canvas.height) / Double(height))
+      let fitted = Int(Double(width) * scale) * Int(Double(height) * scale)
+      let effective = fitted < width * height ? fitted : width * height
+      return [-effective, canvas.width * canvas.height - effective, index]
+    }
+    let best = canvases[candidates.sorted { $0.lexicographicallyPrecedes($1) }[0][2]]
+    let (mapWidth, mapHeight) = (best.width / 14, best.height / 14)
+
+    var (cutRows, cutColumns) = (0, 0)
+    if Double(width) / Double(height) > Double(mapWidth) / Double(mapHeight) {
+      cutRows = (mapHeight - integer(Double(height) * (Double(mapWidth) / Double(width)))) / 2
+    } else {
+      cutColumns = (mapWidth - integer(Double(width) * (Double(mapHeight) / Double(height)))) / 2
+    }
+    var (newlines, features) = (0, 0)
+    for row in 0..<mapHeight where row >= cutRows && row < mapHeight - cutRows {
+      newlines += 1
+      for column in 0..<mapWidth where column >= cutColumns && column < mapWidth - cutColumns { features += 1 }
+    }
+    return (newlines, features)
+  }
+
+  private func integer(_ value: Double) -> Int {
+    guard rounds else { return Int(value) }
+    return Int(String(format: "%.7f", value).prefix { $0 != "." }) ?? -1
+  }
+}

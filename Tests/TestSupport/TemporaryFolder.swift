@@ -1,0 +1,30 @@
+public import Foundation
+
+/// A folder for a test's files, removed with its owner.
+public struct TemporaryFolder: ~Copyable {
+  public let url: URL
+
+  public init() throws {
+    url = FileManager.default.temporaryDirectory.appending(path: "pdrop-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+  }
+
+  deinit { try? FileManager.default.removeItem(at: url) }
+
+  /// The path of the folder.
+  public var path: String { url.path }
+
+  /// The path of a file in the folder, which need not exist.
+  public func path(_ name: String) -> String { url.appending(path: name).path }
+
+  /// Writes a file and returns its path.
+  @discardableResult
+  public func write(_ name: String, _ bytes: some Sequence<UInt8>) throws -> String {
+    try Data(bytes).write(to: url.appending(path: name))
+    return path(name)
+  }
+
+  /// Writes a text file and returns its path.
+  @discardableResult
+  public func write(_ name: String, _ text: String) throws -> String { try write(name, Array(text.utf8)) }
+}
