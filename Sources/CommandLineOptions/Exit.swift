@@ -18,7 +18,9 @@ public enum ExitStatus: Int32, Sendable {
     self =
       switch error {
       case is DropPolicyError, is ValidationError: .usage
-      case is ModelError, is ImageError, is TraceError, is BundledModel.NotFound, is FileProblem: .file
+      case is ModelError, is ImageError, is PictureReferenceError, is TraceError, is BundledModel.NotFound,
+        is FileProblem:
+        .file
       default: .someFailed
       }
   }

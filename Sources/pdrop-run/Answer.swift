@@ -50,8 +50,8 @@ struct Answer: ParsableCommand {
 
   func run() throws {
     // Not in validate(), where it would speak before the parser names an option that it does not know.
-    guard question.prompt != nil || question.file != nil || batch.input != nil else {
-      throw ValidationError("nothing is asked; give a question by --prompt or --file, or many by --input")
+    guard question.isGiven || batch.input != nil else {
+      throw ValidationError("nothing is asked; give a question by --prompt, --file or --chat, or many by --input")
     }
     let policy = try policyOptions.policy(policy, seed: generation.seed)
     let model = try modelOptions.load()

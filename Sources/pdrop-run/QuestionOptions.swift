@@ -1,12 +1,19 @@
 import ArgumentParser
 import CommandLineOptions
+import Foundation
 import PDrop
 import TokenDropping
 
 /// The question and its pictures.
 struct QuestionOptions: ParsableArguments {
-  @Option(help: "Picture: JPEG, PNG or WebP; repeat it, or list several with commas.")
+  /// What to do with the Exif orientation of photos.
+  enum ExifRule: String, CaseIterable, ExpressibleByArgument { case ignore, apply }
+
+  @Option(help: "Picture: a JPEG, PNG or WebP file, or a data URL; repeat it, or list several files with commas.")
   var image: [String] = []
+
+  @Option(help: "Photos by their Exif orientation: ignore it as the reference does, or apply it.")
+  var exif = ExifRule.ignore
 
   @Option(name: [.short, .long], help: "The question; <image> in it says where the picture belongs, else in front.")
   var prompt: String?
@@ -17,19 +24,47 @@ struct QuestionOptions: ParsableArguments {
   @Flag(help: "The question is in the model's prompt format already; <image> marks each picture.")
   var raw = false
 
+  @Option(help: "A conversation to answer: JSON with OpenAI's messages, pictures as image_url parts.")
+  var chat: String?
+
   func validate() throws {
-    guard prompt == nil || file == nil else { throw ValidationError("--prompt and --file both ask; give one of them") }
+    guard [prompt, file, chat].count(where: { $0 != nil }) <= 1 else {
+      throw ValidationError("--prompt, --file and --chat all ask; give one of them")
+    }
+    guard chat == nil || (image.isEmpty && !raw) else {
+      throw ValidationError("--chat brings its own pictures and its own form; leave out --image and --raw")
+    }
   }
 
-  var isEmpty: Bool { image.isEmpty && prompt == nil && file == nil && !raw }
+  var isGiven: Bool { prompt != nil || file != nil || chat != nil }
+  var isEmpty: Bool { image.isEmpty && !isGiven && !raw }
 
   /// The request that the options describe.
   func request(_ policy: any TokenDroppingPolicy, _ options: GenerationOptions) throws -> Request {
+    var request = try chat.map(conversation) ?? question()
+    request.policy = policy
+    request.options = options
+    request.appliesOrientation = exif == .apply
+    return request
+  }
+
+  private func question() throws -> Request {
     let text = try prompt ?? TextFile.read(file ?? "-")
-    let pictures = image.flatMap { $0.split(separator: ",") }.map { Request.Picture.file(String($0)) }
-    return raw
-      ? Request(prompt: .rendered(text), pictures: pictures, policy: policy, options: options)
-      : Request(question: text, pictures: pictures, policy: policy, options: options)
+    let references = image.flatMap { $0.hasPrefix("data:") ? [$0] : $0.split(separator: ",").map(String.init) }
+    let pictures = try references.map { try Request.Picture(reference: $0) }
+    return raw ? Request(prompt: .rendered(text), pictures: pictures) : Request(question: text, pictures: pictures)
+  }
+
+  /// A file's conversation; its relative paths begin in the file's folder.
+  private func conversation(_ path: String) throws -> Request {
+    let text = try TextFile.read(path)
+    let folder = path == "-" ? nil : URL(filePath: path).deletingLastPathComponent().path(percentEncoded: false)
+    do {
+      let conversation = try Conversation(json: Data(text.utf8), folder: folder)
+      return Request(prompt: .messages(conversation.messages), pictures: conversation.pictures)
+    } catch {
+      throw FileProblem("\(path): \(error)")
+    }
   }
 }
 

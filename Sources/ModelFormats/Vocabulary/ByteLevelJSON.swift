@@ -13,7 +13,9 @@ extension TextPreparation {
     let splits = steps.dropLast()
     var pattern: WordPattern? = last["use_regex"].bool ?? true ? .gpt2 : nil
     for split in splits {
-      guard pattern == nil, split["type"].string == "Split" else { throw unsupported("pre_tokenizer", split["type"].kind) }
+      guard pattern == nil, split["type"].string == "Split" else {
+        throw unsupported("pre_tokenizer", split["type"].kind)
+      }
       // The patterns match every character, so keeping the matches is as good as cutting around them.
       switch (split["behavior"].string, split["invert"].bool ?? false) {
       case ("Isolated", false), ("Removed", true): break

@@ -23,6 +23,8 @@ public struct Request: Sendable {
   public var pictures: [Picture]
   public var policy: any TokenDroppingPolicy
   public var options: GenerationOptions
+  /// Whether photos are put upright by their Exif orientation; the reference leaves them as stored.
+  public var appliesOrientation = false
   /// Whether the response keeps the tensors that a trace holds.
   public var recordsTensors = false
 

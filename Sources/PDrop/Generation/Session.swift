@@ -32,7 +32,7 @@ public struct Session: ~Copyable {
     record.milliseconds.load = model.loadTime.milliseconds
     record.promptTokens = try model.promptTokens(of: request)
 
-    let views = try model.views(of: request.pictures, &record.milliseconds)
+    let views = try model.views(of: request, &record.milliseconds)
     let counts = views.map { llava.visualTokenCount($0.tiles) }
     let plan = try DropPlan(request.policy, layerCount: text.layerCount, visualTokenCounts: counts)
     let features = model.features(of: views, on: compute)

@@ -31,10 +31,12 @@ extension VisionLanguageModel {
   }
 
   /// The pictures, decoded and cut into what the tower looks at.
-  func views(of pictures: [Request.Picture], _ timings: inout RunReport.Timings) throws -> [ImageViews] {
-    try pictures.map { picture in
+  func views(of request: Request, _ timings: inout RunReport.Timings) throws -> [ImageViews] {
+    var decoder = ImageDecoder()
+    decoder.appliesOrientation = request.appliesOrientation
+    return try request.pictures.map { picture in
       let start = ContinuousClock.now
-      let image = try picture.image()
+      let image = try picture.image(decoder)
       let decoded = ContinuousClock.now
       let views = preprocessor(image)
       timings.decodeImage += (decoded - start).milliseconds
@@ -57,10 +59,10 @@ extension VisionLanguageModel {
 
 extension Request.Picture {
   /// The picture's pixels.
-  fileprivate func image() throws(ImageError) -> Image {
+  fileprivate func image(_ decoder: ImageDecoder) throws(ImageError) -> Image {
     switch self {
-    case .file(let path): try ImageDecoder().decode(contentsOfFile: path)
-    case .encoded(let bytes, let name): try ImageDecoder().decode(bytes, name: name)
+    case .file(let path): try decoder.decode(contentsOfFile: path)
+    case .encoded(let bytes, let name): try decoder.decode(bytes, name: name)
     case .decoded(let image): image
     }
   }

@@ -13,7 +13,9 @@ extension PromptTemplate {
       template = mistral(source)
     } else if source.contains("<|im_start|>"), source.contains("<|im_end|>") {
       template = chatML(source)
-    } else if source.contains("<|start_header_id|>"), source.contains("<|end_header_id|>\n\n"), source.contains("<|eot_id|>") {
+    } else if source.contains("<|start_header_id|>"), source.contains("<|end_header_id|>\n\n"),
+      source.contains("<|eot_id|>")
+    {
       template = llama3
     } else if source.contains("upper"), source.contains("ASSISTANT:"), source.contains(": ") {
       template = vicuna(source)
@@ -60,7 +62,8 @@ extension PromptTemplate {
   }
 
   private static let llama3 = PromptTemplate(
-    name: "llama3", systemText: "", systemMessages: .writeInPlace, system: llama3Turn("system"), user: llama3Turn("user"),
+    name: "llama3", systemText: "", systemMessages: .writeInPlace, system: llama3Turn("system"),
+    user: llama3Turn("user"),
     assistant: llama3Turn("assistant"), generationPrompt: llama3Turn("assistant").prefix)
 
   private static func vicuna(_ source: ChatTemplateSource) -> PromptTemplate {

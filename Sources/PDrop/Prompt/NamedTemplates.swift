@@ -4,7 +4,9 @@ extension PromptTemplate {
     .vicunaV1, .llavaV1, .mistralInstruct, .chatMLDirect, .llavaLlama2, .llavaLlama3, .qwen15, .plain, .llava15HF,
   ]
 
-  private static let aliases = ["v1": "vicuna_v1", "mistral_direct": "chatml_direct", "llama3": "llava_llama_3", "qwen2": "qwen_1_5"]
+  private static let aliases = [
+    "v1": "vicuna_v1", "mistral_direct": "chatml_direct", "llama3": "llava_llama_3", "qwen2": "qwen_1_5",
+  ]
 
   /// The template of this name; `-` and `_`, `.` and `_`, capitals and small letters are the same.
   public init?(named name: String) {
@@ -57,7 +59,8 @@ extension PromptTemplate {
     userSeparator: "<s>", generationPrompt: "")
 
   public static let llavaLlama3 = PromptTemplate(
-    name: "llava_llama_3", systemText: visionAssistant, systemMessages: .replaceSystemText, system: llama3Turn("system"),
+    name: "llava_llama_3", systemText: visionAssistant, systemMessages: .replaceSystemText,
+    system: llama3Turn("system"),
     user: llama3Turn("user"), assistant: llama3Turn("assistant"), generationPrompt: llama3Turn("assistant").prefix)
 
   /// The template of the LLaVA-NeXT models over Qwen1.5 and Qwen2.

@@ -46,7 +46,8 @@ struct WordScanner {
   private func wordEnd(from start: Int) -> Int {
     if let end = endingEnd(from: start) { return end }
     let afterSpace = scalars[start] == " " ? start + 1 : start
-    let letters = pattern.wordLead == .space ? afterSpace : kinds[start] == .space || kinds[start] == .symbol ? start + 1 : start
+    let letters =
+      pattern.wordLead == .space ? afterSpace : kinds[start] == .space || kinds[start] == .symbol ? start + 1 : start
     if kind(at: letters) == .letter { return end(of: letters) { $0 == .letter } }
     let digits = pattern.numbersTakeSpace ? afterSpace : start
     if kind(at: digits) == .number { return end(of: digits, limit: pattern.digitLimit) { $0 == .number } }

@@ -71,7 +71,7 @@ def build(kind):
         # A piece that no merge makes, which only a tokenizer that takes whole words finds.
         data = json.loads(tokenizer.to_str())
         merges = data["model"]["merges"]
-        data["model"]["merges"] = [m for m in merges if "".join(m) not in ("Ġimage", "Ġtabs")]
+        data["model"]["merges"] = [m for m in merges if "".join(m) not in ("Ġquestion", "Ġthings")]
         tokenizer = Tokenizer.from_str(json.dumps(data))
     return tokenizer
 

@@ -1,0 +1,61 @@
+import Foundation
+import PDrop
+import TestSupport
+import Testing
+
+@Suite struct ConversationTests {
+  @Test func `reads OpenAI's messages, pictures in order`() throws {
+    let json = """
+      {"messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [
+          {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAEC"}},
+          {"type": "text", "text": "What is it?"},
+          {"type": "image_url", "image_url": "cat.jpg"}]},
+        {"role": "assistant", "content": "A cat."},
+        {"role": "user", "content": [{"type": "image", "image": "/a/b.png"}, {"type": "text", "text": "And here?"}]}]}
+      """
+    let conversation = try Conversation(json: Data(json.utf8), folder: "photos")
+    #expect(
+      conversation.messages == [
+        ChatMessage(role: .system, parts: [.text("Be brief.")]),
+        ChatMessage(role: .user, parts: [.image, .text("What is it?"), .image]),
+        ChatMessage(role: .assistant, parts: [.text("A cat.")]),
+        ChatMessage(role: .user, parts: [.image, .text("And here?")]),
+      ])
+    #expect(conversation.pictures.count == 3)
+    guard case .encoded([0, 1, 2], _) = conversation.pictures[0],
+      case .file("photos/cat.jpg") = conversation.pictures[1],
+      case .file("/a/b.png") = conversation.pictures[2]
+    else {
+      Issue.record("\(conversation.pictures)")
+      return
+    }
+  }
+
+  @Test(arguments: [
+    "", "[]", "{}", #"[{"role":"user"}]"#, #"[{"role":"robot","content":"hi"}]"#, #"[{"role":"user","content":[{}]}]"#,
+    #"[{"role":"assistant","content":"hi"}]"#, #"{"messages":5}"#,
+  ])
+  func `refuses what is no conversation, in one line`(json: String) {
+    let error = #expect(throws: ConversationError.self) { try Conversation(json: Data(json.utf8)) }
+    #expect(error?.description.contains("\n") == false)
+  }
+
+  @Test(arguments: [
+    "http://a/b.png", "HTTPS://a/b.png", "ftp://a", "data:image/png,abc", "data:;base64", "data:x;base64,!!!!=",
+  ])
+  func `fetches nothing and refuses broken data`(reference: String) {
+    let error = #expect(throws: PictureReferenceError.self) { try Request.Picture(reference: reference) }
+    #expect(error?.description.contains("\n") == false)
+  }
+
+  @Test func `takes paths and file URLs`() throws {
+    for (reference, path) in [("a b.png", "a b.png"), ("file:///a%20b.png", "/a b.png"), ("/x/y.jpg", "/x/y.jpg")] {
+      guard case .file(path) = try Request.Picture(reference: reference) else {
+        Issue.record("\(reference)")
+        continue
+      }
+    }
+  }
+}
