@@ -3,7 +3,7 @@
 /// `x = n·ln 2 + r` with whole `n`, a polynomial of degree six for `e^r` on |r| <= ln 2 / 2, and `n` added to the exponent.
 /// Without branches, so that loops over it vectorise.
 @inline(__always)
-func exponential(_ x: Float) -> Float {
+package func exponential(_ x: Float) -> Float {
   let low: Float = x < -87 ? -87 : x
   let clamped: Float = low > 88 ? 88 : low
   // Adding 1.5·2^23 rounds to a whole number, whose value then stands in the low bits.
