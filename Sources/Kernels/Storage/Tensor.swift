@@ -33,8 +33,6 @@ package enum ElementType: String, Sendable, CaseIterable {
 
   package var count: Int { shape.reduce(1, *) }
 
-  package var byteCount: Int { count * element.byteCount }
-
   /// Row count of a matrix: the first dimension.
   package var rows: Int { shape.first ?? 1 }
 
