@@ -38,6 +38,9 @@ package final class Checkpoint {
     tensors.values.reduce(0) { $0 + ($1.file.records[$1.storedName]?.bytes.count ?? 0) }
   }
 
+  /// Whether there is a tensor of this name.
+  package func contains(_ name: String) -> Bool { tensors[name] != nil }
+
   /// A tensor by name and expected shape.
   package func tensor(_ name: String, shape: [Int]) throws(CheckpointError) -> Tensor {
     guard let entry = tensors[name] else { throw .missingTensor(name: name, directory: directory) }

@@ -11,6 +11,9 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case shapeMismatch(name: String, expected: [Int], found: [Int], file: String)
   case unsupportedElement(name: String, found: String, file: String)
   case duplicateTensor(name: String, file: String)
+  case missingTower(directory: String, name: String, looked: [String])
+  case missingTrainedTower(directory: String)
+  case unneededTower(directory: String, given: String)
 
   package var description: String {
     switch self {
@@ -35,6 +38,14 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
       "\(file): '\(name)' is stored as \(found), expected F32, F16 or BF16"
     case .duplicateTensor(let name, let file):
       "\(file): the tensor '\(name)' occurs twice"
+    case .missingTower(let directory, let name, let looked):
+      "\(directory): the vision tower '\(name)' is not in the checkpoint, nor a directory at "
+        + "\(looked.joined(separator: ", ")); give its directory (config.json and weights) with --vision-tower"
+    case .missingTrainedTower(let directory):
+      "\(directory): config.json says that the vision tower was trained along, but the checkpoint has no "
+        + "model.vision_tower.* tensors, and stock CLIP would be a wrong one; is the download complete?"
+    case .unneededTower(let directory, let given):
+      "\(directory): the checkpoint brings its own vision tower; leave out --vision-tower \(given)"
     }
   }
 }

@@ -11,6 +11,7 @@ enum Report {
       "model \(model.name), \(megabytes) MB of weights, \(model.layerCount) layers, f32 through OpenBLAS, "
         + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.template.name)"
     )
+    if let tower = model.visionTower { Log.write("vision tower: the weights in \(tower)") }
     for name in model.unusedTensors.prefix(8) { Log.write("note: the tensor '\(name)' is not used") }
     if model.unusedTensors.count > 8 { Log.write("note: nor are \(model.unusedTensors.count - 8) more") }
   }

@@ -41,10 +41,11 @@ public struct Session: ~Copyable {
     var state = DecoderState(text)
     state.recordsLastRows = request.recordsTensors
     let contextLength = request.options.contextLength ?? text.contextLength
+    let promptLimit = request.options.contextLength ?? llava.configuration.promptLimit ?? contextLength
     var layout = try llava.languageModel.splice(
       &state.hidden, tokens: record.promptTokens, placeholder: llava.configuration.imageTokenID, features: features,
-      featureCounts: counts, limit: contextLength)
-    let tokenLimit = min(request.options.maxTokens, contextLength - layout.rowCount)
+      featureCounts: counts, limit: promptLimit)
+    let tokenLimit = max(0, min(request.options.maxTokens, contextLength - layout.rowCount))
     record.sequenceLength = layout.rowCount
     record.flopsWithoutDropping =
       2 * prefillMultiplyAdds(rowsPerLayer: Array(repeating: layout.rowCount, count: text.layerCount), text)
