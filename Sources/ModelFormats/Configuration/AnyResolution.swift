@@ -43,6 +43,9 @@ package struct AnyResolution: Sendable, Equatable {
     self.merge = merge
   }
 
+  /// What the reference library takes when the file is silent: the canvases of the released models.
+  static let releasedPinpoints = [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)]
+
   /// Checks that a file's canvases are few and made of whole views.
   init(
     checking pinpoints: [(Int, Int)], _ vision: VisionConfiguration, arithmetic: Arithmetic,
@@ -74,10 +77,7 @@ extension ConfigurationFile {
       throw check.fault(
         "vision_feature_select_strategy", "'default' for llava_next", "'\(vision_feature_select_strategy ?? "")'")
     }
-    let pinpoints = image_grid_pinpoints?.pairs ?? Self.releasedPinpoints
+    let pinpoints = image_grid_pinpoints?.pairs ?? AnyResolution.releasedPinpoints
     return try AnyResolution(checking: pinpoints, vision, arithmetic: .huggingFace, check)
   }
-
-  /// What the reference library takes when the file is silent: the canvases of the released models.
-  private static let releasedPinpoints = [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)]
 }
