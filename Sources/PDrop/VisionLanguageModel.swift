@@ -10,7 +10,7 @@ public struct VisionLanguageModel: Sendable {
   /// How a directory is to be read.
   public struct Options: Sendable {
     public var imageMode = ImageMode.auto
-    /// The prompt format; `nil` for the one that the directory names.
+    /// The prompt format; `nil` for the directory's own.
     public var template: PromptTemplate?
 
     public init() {}
@@ -19,7 +19,8 @@ public struct VisionLanguageModel: Sendable {
   /// The directory's name.
   public let name: String
   public let tokenizer: Tokenizer
-  public let template: PromptTemplate
+  /// The prompt format and what it was chosen by.
+  public let templateChoice: TemplateChoice
   public let preprocessor: any ImagePreprocessor
   /// Tokens that end an answer.
   public let endTokens: Set<Int>
@@ -40,12 +41,17 @@ public struct VisionLanguageModel: Sendable {
       throw ModelError(CheckpointError.notADirectory(path: directory))
     }
     do {
+    name = URL(filePath: directory).standardizedFileURL.lastPathComponent
       let configuration = try LLaVAConfiguration(directory: directory)
       let checkpoint = try Checkpoint(directory: directory)
       let url = URL(filePath: directory, directoryHint: .isDirectory)
       llava = try LLaVAModel(checkpoint, configuration)
       tokenizer = try Tokenizer(directory: url)
-      template = try options.template ?? PromptTemplate.load(directory: url) ?? .vicunaV1
+      templateChoice =
+        try options.template.map { TemplateChoice($0, .given) } ?? TemplateChoice(directory: url)
+        ?? TemplateChoice(
+          modelType: configuration.modelType, textModelType: configuration.text.modelType,
+          vocabularySize: configuration.text.vocabularySize, name: name)
       let preparation = try JSONFile.readIfPresent(
         PreprocessorConfiguration.self, at: directory + "/preprocessor_config.json")
       preprocessor = try configuration.preprocessor(preparation, mode: options.imageMode)
@@ -59,11 +65,11 @@ public struct VisionLanguageModel: Sendable {
       throw ModelError(
         GenerationError.imageTokenMismatch(tokenizer: Int(token), configuration: llava.configuration.imageTokenID))
     }
-    name = URL(filePath: directory).standardizedFileURL.lastPathComponent
     loadTime = ContinuousClock.now - start
   }
 
   public var layerCount: Int { llava.configuration.text.layerCount }
+  public var template: PromptTemplate { templateChoice.template }
   /// The token that stands for a picture in a prompt.
   public var imageToken: Int { llava.configuration.imageTokenID }
   /// The longest sequence that the model was made for.

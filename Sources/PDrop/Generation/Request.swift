@@ -25,6 +25,8 @@ public struct Request: Sendable {
   public var options: GenerationOptions
   /// Whether photos are put upright by their Exif orientation; the reference leaves them as stored.
   public var appliesOrientation = false
+  /// Takes the place of the template's system text and of a system message that the messages begin with; empty for none.
+  public var systemText: String?
   /// Whether the response keeps the tensors that a trace holds.
   public var recordsTensors = false
 

@@ -4,28 +4,40 @@ internal import ModelFormats
 
 extension VisionLanguageModel {
   /// A prompt as the model reads it.
-  public func rendered(_ prompt: Request.Prompt) -> String {
-    switch prompt {
-    case .messages(let messages): template.render(messages)
-    case .rendered(let text): text
-    case .tokens(let tokens): tokenizer.decode(tokens.map(Int32.init(truncatingIfNeeded:)), skipSpecialTokens: false)
+  ///
+  /// - Parameter systemText: The request's, for messages.
+  /// - Throws: `PromptError` for a system text that the template or the prompt has no place for.
+  public func rendered(_ prompt: Request.Prompt, systemText: String? = nil) throws(PromptError) -> String {
+    switch (prompt, systemText) {
+    case (.messages(let messages), _):
+      guard (systemText ?? "").isEmpty || template.takesSystemText else {
+        throw .noPlaceForSystemText(template: template.name)
+      }
+      return template.render(messages, systemText: systemText)
+    case (_, .some): throw .systemTextForFinishedPrompt
+    case (.rendered(let text), nil): return text
+    case (.tokens(let tokens), nil):
+      return tokenizer.decode(tokens.map(Int32.init(truncatingIfNeeded:)), skipSpecialTokens: false)
     }
   }
 
   /// A prompt's tokens, beginning token included, one image token per picture.
-  public func tokens(of prompt: Request.Prompt) -> [Int] {
-    if case .tokens(let tokens) = prompt { return tokens }
-    return tokenizer.encodePrompt(rendered(prompt)).map(Int.init)
+  ///
+  /// - Throws: `PromptError` as `rendered` does.
+  public func tokens(of prompt: Request.Prompt, systemText: String? = nil) throws(PromptError) -> [Int] {
+    if case .tokens(let tokens) = prompt, systemText == nil { return tokens }
+    return tokenizer.encodePrompt(try rendered(prompt, systemText: systemText)).map(Int.init)
   }
 
   /// The tokens of a request's prompt.
   ///
-  /// - Throws: `SequenceError` when the prompt does not name as many pictures as are given.
-  func promptTokens(of request: Request) throws(SequenceError) -> [Int] {
-    let tokens = tokens(of: request.prompt)
+  /// - Throws: `PromptError` as `rendered` does, `SequenceError` when the prompt does not name as many pictures as are
+  ///   given.
+  func promptTokens(of request: Request) throws -> [Int] {
+    let tokens = try tokens(of: request.prompt, systemText: request.systemText)
     let placeholders = tokens.count { $0 == llava.configuration.imageTokenID }
     guard placeholders == request.pictures.count else {
-      throw .placeholderMismatch(placeholders: placeholders, pictures: request.pictures.count)
+      throw SequenceError.placeholderMismatch(placeholders: placeholders, pictures: request.pictures.count)
     }
     return tokens
   }
