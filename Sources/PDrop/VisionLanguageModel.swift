@@ -30,6 +30,7 @@ public struct VisionLanguageModel: Sendable {
   public let weightBytes: Int
   public let loadTime: Duration
   let llava: LLaVAModel
+  let identity = ModelIdentity()
 
   /// Loads a LLaVA directory in the Hugging Face layout.
   ///
@@ -40,8 +41,8 @@ public struct VisionLanguageModel: Sendable {
     guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory else {
       throw ModelError(CheckpointError.notADirectory(path: directory))
     }
-    do {
     name = URL(filePath: directory).standardizedFileURL.lastPathComponent
+    do {
       let configuration = try LLaVAConfiguration(directory: directory)
       let checkpoint = try Checkpoint(directory: directory)
       let url = URL(filePath: directory, directoryHint: .isDirectory)
@@ -68,8 +69,8 @@ public struct VisionLanguageModel: Sendable {
     loadTime = ContinuousClock.now - start
   }
 
-  public var layerCount: Int { llava.configuration.text.layerCount }
   public var template: PromptTemplate { templateChoice.template }
+  public var layerCount: Int { llava.configuration.text.layerCount }
   /// The token that stands for a picture in a prompt.
   public var imageToken: Int { llava.configuration.imageTokenID }
   /// The longest sequence that the model was made for.

@@ -44,39 +44,49 @@ extension VisionLanguageModel {
 
   /// The pictures, decoded and cut into what the tower looks at.
   func views(of request: Request, _ timings: inout RunReport.Timings) throws -> [ImageViews] {
+    try request.pictures.map { try views(of: $0, appliesOrientation: request.appliesOrientation, &timings) }
+  }
+
+  /// A picture, decoded and cut into what the tower looks at.
+  func views(
+    of picture: Request.Picture, appliesOrientation: Bool, _ timings: inout RunReport.Timings
+  ) throws -> ImageViews {
     var decoder = ImageDecoder()
-    decoder.appliesOrientation = request.appliesOrientation
-    return try request.pictures.map { picture in
-      let start = ContinuousClock.now
-      let image = try picture.image(decoder)
-      let decoded = ContinuousClock.now
-      let views = preprocessor(image)
-      timings.decodeImage += (decoded - start).milliseconds
-      timings.preprocess += (ContinuousClock.now - decoded).milliseconds
-      return views
+    decoder.appliesOrientation = appliesOrientation
+    let start = ContinuousClock.now
+    let image: Image
+    switch picture {
+    case .file(let path): image = try decoder.decode(contentsOfFile: path)
+    case .encoded(let bytes, let name): image = try decoder.decode(bytes, name: name)
+    case .decoded(let decoded): image = decoded
+    case .features(let encoded):
+      guard encoded.model === identity else { throw GenerationError.foreignPicture }
+      return encoded.views
     }
+    let decoded = ContinuousClock.now
+    let views = preprocessor(image)
+    timings.decodeImage += (decoded - start).milliseconds
+    timings.preprocess += (ContinuousClock.now - decoded).milliseconds
+    return views
   }
 
   /// What stands for the pictures among the prompt's embeddings, one after the other, `[V, D]`.
   ///
   /// The views of a picture are one batch; so memory grows with the largest picture, not with their number.
-  func features(of pictures: [ImageViews], on compute: Compute) -> Matrix {
+  func features(of pictures: [Request.Picture], _ views: [ImageViews], on compute: Compute) -> Matrix {
     var features = Matrix(rows: 0, columns: llava.configuration.text.hiddenSize)
-    for views in pictures {
-      features.append(llava.imageFeatures(views.pixelValues, tiles: views.tiles, on: compute))
+    for (picture, views) in zip(pictures, views) {
+      features.append(self.features(of: picture, views, on: compute))
     }
     return features
   }
-}
 
-extension Request.Picture {
-  /// The picture's pixels.
-  fileprivate func image(_ decoder: ImageDecoder) throws(ImageError) -> Image {
-    switch self {
-    case .file(let path): try decoder.decode(contentsOfFile: path)
-    case .encoded(let bytes, let name): try decoder.decode(bytes, name: name)
-    case .decoded(let image): image
+  /// What stands for one picture, `[tokens, D]`: encoded now, unless that was done before.
+  func features(of picture: Request.Picture, _ views: ImageViews, on compute: Compute) -> Matrix {
+    if case .features(let encoded) = picture {
+      return Matrix(encoded.features, columns: llava.configuration.text.hiddenSize)
     }
+    return llava.imageFeatures(views.pixelValues, tiles: views.tiles, on: compute)
   }
 }
 
