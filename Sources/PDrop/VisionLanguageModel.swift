@@ -10,7 +10,7 @@ public struct VisionLanguageModel: Sendable {
   /// How a directory is to be read.
   public struct Options: Sendable {
     public var imageMode = ImageMode.auto
-    /// The prompt format; `nil` for the one that the directory names.
+    /// The prompt format; `nil` for the directory's own.
     public var template: PromptTemplate?
     /// The CLIP directory of an original LLaVA checkpoint without a tower of its own; `nil` to look for it beside the model.
     public var visionTower: String?
@@ -21,7 +21,8 @@ public struct VisionLanguageModel: Sendable {
   /// The directory's name.
   public let name: String
   public let tokenizer: Tokenizer
-  public let template: PromptTemplate
+  /// The prompt format and what it was chosen by.
+  public let templateChoice: TemplateChoice
   public let preprocessor: any ImagePreprocessor
   /// Tokens that end an answer.
   public let endTokens: Set<Int>
@@ -33,6 +34,7 @@ public struct VisionLanguageModel: Sendable {
   public let visionTower: String?
   public let loadTime: Duration
   let llava: LLaVAModel
+  let identity = ModelIdentity()
 
   /// Loads a LLaVA directory, in the Hugging Face layout or as the original LLaVA code writes it.
   ///
@@ -43,6 +45,7 @@ public struct VisionLanguageModel: Sendable {
     guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory else {
       throw ModelError(CheckpointError.notADirectory(path: directory))
     }
+    name = URL(filePath: directory).standardizedFileURL.lastPathComponent
     do {
       let files = try ModelDirectory(directory, visionTower: options.visionTower)
       let url = URL(filePath: directory, directoryHint: .isDirectory)
@@ -53,7 +56,11 @@ public struct VisionLanguageModel: Sendable {
       }
       llava = try LLaVAModel(files.checkpoint, configuration, tower: files.tower.checkpoint)
       tokenizer = Tokenizer(vocabulary)
-      template = try options.template ?? PromptTemplate.load(directory: url) ?? .vicunaV1
+      templateChoice =
+        try options.template.map { TemplateChoice($0, .given) } ?? TemplateChoice(directory: url)
+        ?? TemplateChoice(
+          modelType: configuration.modelType, textModelType: configuration.text.kind.rawValue,
+          vocabularySize: configuration.text.vocabularySize, name: name)
       preprocessor = try configuration.preprocessor(files.preprocessor(), mode: options.imageMode)
       endTokens = try files.endTokens() ?? Set(tokenizer.endToken.map { [Int($0)] } ?? [])
       unusedTensors = llava.unusedTensors(of: files.checkpoint)
@@ -66,10 +73,10 @@ public struct VisionLanguageModel: Sendable {
       throw ModelError(
         GenerationError.imageTokenMismatch(tokenizer: Int(token), configuration: llava.configuration.imageTokenID))
     }
-    name = URL(filePath: directory).standardizedFileURL.lastPathComponent
     loadTime = ContinuousClock.now - start
   }
 
+  public var template: PromptTemplate { templateChoice.template }
   public var layerCount: Int { llava.configuration.text.layerCount }
   /// The token that stands for a picture in a prompt.
   public var imageToken: Int { llava.configuration.imageTokenID }

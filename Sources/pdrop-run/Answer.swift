@@ -71,7 +71,7 @@ struct Answer: ParsableCommand {
   private func answer(_ request: Request, with model: VisionLanguageModel) throws {
     var request = request
     request.recordsTensors = trace != nil
-    if verbosePrompt { Report.prompt(request, model) }
+    if verbosePrompt { try Report.prompt(request, model) }
     var session = try Session(model, request, threads: modelOptions.threadCount)
     let output = Output()
     while let piece = try session.next() {

@@ -9,7 +9,7 @@ enum Report {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
       "model \(model.name), \(megabytes) MB of weights, \(model.layerCount) layers, f32 through OpenBLAS, "
-        + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.template.name)"
+        + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.templateChoice)"
     )
     if let tower = model.visionTower { Log.write("vision tower: the weights in \(tower)") }
     for name in model.unusedTensors.prefix(8) { Log.write("note: the tensor '\(name)' is not used") }
@@ -17,9 +17,10 @@ enum Report {
   }
 
   /// The prompt as the model reads it, and its tokens, runs of image tokens as `<image>`.
-  static func prompt(_ request: Request, _ model: VisionLanguageModel) {
-    let tokens = model.tokens(of: request.prompt)
-    Log.write("prompt (\(model.template.name)): \(model.rendered(request.prompt).debugDescription)")
+  static func prompt(_ request: Request, _ model: VisionLanguageModel) throws {
+    let tokens = try model.tokens(of: request.prompt, systemText: request.systemText)
+    let text = try model.rendered(request.prompt, systemText: request.systemText)
+    Log.write("prompt (\(model.templateChoice)): \(text.debugDescription)")
     Log.write("tokens: \(tokens.map(String.init).joined(separator: " "))")
   }
 

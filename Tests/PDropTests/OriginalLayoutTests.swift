@@ -41,11 +41,10 @@ import TokenDropping
     #expect((original.visionTower == nil) == towerInside)
 
     let prompt = "USER: <image>\nWhat is this? ASSISTANT:"
-    #expect(original.imageToken == -200 && !converted.tokens(of: .rendered(prompt)).contains(-200))
-    #expect(
-      original.tokens(of: .rendered(prompt)).map { $0 == -200 ? converted.imageToken : $0 }
-        == converted.tokens(of: .rendered(prompt)))
-    #expect(original.rendered(.tokens(original.tokens(of: .rendered("a<image>b")))).contains("<image>"))
+    let (own, theirs) = try (original.tokens(of: .rendered(prompt)), converted.tokens(of: .rendered(prompt)))
+    #expect(original.imageToken == -200 && own.contains(-200) && !theirs.contains(-200))
+    #expect(own.map { $0 == -200 ? converted.imageToken : $0 } == theirs)
+    #expect(try original.rendered(.tokens(original.tokens(of: .rendered("a<image>b")))).contains("<image>"))
     #expect(try bits(original, picture, prompt) == bits(converted, picture, prompt))
   }
 

@@ -35,7 +35,7 @@ public struct Session: ~Copyable {
     let views = try model.views(of: request, &record.milliseconds)
     let counts = views.map { llava.visualTokenCount($0.tiles) }
     let plan = try DropPlan(request.policy, layerCount: text.layerCount, visualTokenCounts: counts)
-    let features = model.features(of: views, on: compute)
+    let features = model.features(of: request.pictures, views, on: compute)
     record.paperFlops = paperFlops(plan, visualTokenCount: features.rows, text)
 
     var state = DecoderState(text)
