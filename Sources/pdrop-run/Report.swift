@@ -16,6 +16,14 @@ enum Report {
     if model.unusedTensors.count > 8 { Log.write("note: nor are \(model.unusedTensors.count - 8) more") }
   }
 
+  /// A warning where the prompt format is a guess, which may spoil every answer.
+  static func guess(_ model: VisionLanguageModel) {
+    guard model.templateChoice.isGuess else { return }
+    Log.write(
+      "warning: \(model.name) has no chat template and nothing names its family; taking \(model.template.name), "
+        + "name another by --chat-template if answers are strange")
+  }
+
   /// The prompt as the model reads it, and its tokens, runs of image tokens as `<image>`.
   static func prompt(_ request: Request, _ model: VisionLanguageModel) throws {
     let tokens = try model.tokens(of: request.prompt, systemText: request.systemText)
