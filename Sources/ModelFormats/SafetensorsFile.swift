@@ -50,6 +50,12 @@ package struct SafetensorsFile: Sendable {
     return Tensor(storage, offset: record.bytes.lowerBound, shape: record.shape, element: element)
   }
 
+  /// A tensor's bytes as they are stored, whatever its type.
+  package func bytes(_ name: String) throws(CheckpointError) -> [UInt8] {
+    guard let record = records[name] else { throw .missingTensor(name: name, directory: path) }
+    return storage.copy(record.bytes)
+  }
+
   /// The records of all entries, which must fill the payload without gaps or overlaps.
   private static func records(
     _ entries: [String: Header.Entry], payload: Range<Int>, file: String
