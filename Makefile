@@ -10,7 +10,7 @@ DEBIAN_PACKAGES = libopenblas-dev liblapacke-dev libturbojpeg0-dev libpng-dev li
 IMAGE ?= Models/samples/bike.png
 QUESTION ?= What number is at the top right?
 
-.PHONY: run test test-debug test-release build bench format lint deps clean
+.PHONY: run test test-debug test-release build bench check format lint deps clean
 
 # Answers a question about a bundled picture with the bundled model, with and without dropping.
 run: build
@@ -35,6 +35,10 @@ build: deps
 # What the bundled model costs by policy and phase.
 bench: build
 	$(RELEASE)/pdrop-bench
+
+# The bundled model, stage by stage, against what the reference library computed.
+check: build
+	$(RELEASE)/pdrop-run check
 
 # Lays the code out, or says where it is not.
 format:

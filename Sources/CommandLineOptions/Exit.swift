@@ -18,8 +18,8 @@ public enum ExitStatus: Int32, Sendable {
     self =
       switch error {
       case is DropPolicyError, is PromptError, is ValidationError: .usage
-      case is ModelError, is ImageError, is PictureReferenceError, is TraceError, is BundledModel.NotFound,
-        is FileProblem:
+      case is ModelError, is ImageError, is PictureReferenceError, is TraceError, is ReferenceError,
+        is BundledModel.NotFound, is FileProblem:
         .file
       default: .someFailed
       }

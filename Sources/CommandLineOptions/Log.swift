@@ -14,7 +14,7 @@ public enum Log {
 
   /// The text with whatever breaks lines, steers terminals or turns the writing direction spelled as an escape, since file
   /// names and contents of files come from others.
-  static func oneLine(_ text: String) -> String {
+  public static func oneLine(_ text: String) -> String {
     var line = ""
     for scalar in text.unicodeScalars.prefix(lengthLimit) {
       let category = scalar.properties.generalCategory

@@ -49,11 +49,14 @@ public struct ModelOptions: ParsableArguments {
     }
   }
 
+  /// The model's directory: that given, or the bundled model's.
+  public func directory() throws -> String { try model ?? BundledModel.directory() }
+
   public var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
 
   /// Loads the model's tokenizer only.
   public func loadTokenizer() throws -> Tokenizer {
-    let directory = try model ?? BundledModel.directory()
+    let directory = try directory()
     do { return try Tokenizer(directory: URL(filePath: directory, directoryHint: .isDirectory)) } catch {
       throw FileProblem("\(error)")
     }
@@ -65,7 +68,7 @@ public struct ModelOptions: ParsableArguments {
     options.imageMode = imageMode
     options.visionTower = visionTower
     options.template = chatTemplate.flatMap(PromptTemplate.init(named:))
-    return try VisionLanguageModel(directory: try model ?? BundledModel.directory(), options: options)
+    return try VisionLanguageModel(directory: try directory(), options: options)
   }
 }
 

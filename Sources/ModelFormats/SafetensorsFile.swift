@@ -31,6 +31,12 @@ package struct SafetensorsFile: WeightFile {
     records = try Self.records(entries, payload: 8 + Int(headerSize)..<storage.count, file: path)
   }
 
+  /// A tensor's bytes as they are stored, whatever its type.
+  package func bytes(_ name: String) throws(CheckpointError) -> [UInt8] {
+    guard let record = records[name] else { throw .missingTensor(name: name, directory: path) }
+    return storage.copy(record.bytes)
+  }
+
   /// The records of all entries, which must fill the payload without gaps or overlaps.
   private static func records(
     _ entries: [String: Header.Entry], payload: Range<Int>, file: String

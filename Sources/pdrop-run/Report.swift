@@ -4,7 +4,7 @@ import PDrop
 
 /// What `-v` and `--verbose-prompt` print on stderr.
 enum Report {
-  /// The model, in a line, and stored tensors it has no use for.
+  /// The model, in a line, and its unused tensors.
   static func model(_ model: VisionLanguageModel, _ options: ModelOptions) {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
@@ -12,6 +12,11 @@ enum Report {
         + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.templateChoice)"
     )
     if let tower = model.visionTower { Log.write("vision tower: the weights in \(tower)") }
+    unusedTensors(of: model)
+  }
+
+  /// Stored tensors that the model has no use for, the first few by name.
+  static func unusedTensors(of model: VisionLanguageModel) {
     for name in model.unusedTensors.prefix(8) { Log.write("note: the tensor '\(name)' is not used") }
     if model.unusedTensors.count > 8 { Log.write("note: nor are \(model.unusedTensors.count - 8) more") }
   }

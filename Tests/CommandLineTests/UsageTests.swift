@@ -50,7 +50,7 @@ import Testing
     try ProgramRun(["-p", "a"] + arguments).expectFailure(2, words)
   }
 
-  @Test(arguments: [["--version"], ["--help"], ["tokenize", "--help"]])
+  @Test(arguments: [["--version"], ["--help"], ["tokenize", "--help"], ["check", "--help"]])
   func `prints what is asked for about itself`(arguments: [String]) throws {
     let run = try ProgramRun(arguments)
     #expect(run.status == 0 && !run.output.isEmpty && run.errors.isEmpty)

@@ -16,7 +16,8 @@ public struct Session: ~Copyable {
   private var sampler: Sampler
   private var text: StreamingDecoder
   private var record: RunReport
-  private var tensors: TraceTensors?
+  /// What a request that asked for tensors has left of them.
+  private(set) var tensors: TraceTensors?
 
   /// Decodes and encodes the pictures and runs the prompt through the model.
   ///

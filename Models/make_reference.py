@@ -1,0 +1,348 @@
+"""Writes down what the reference library makes of a question about pictures, stage by stage, for `pdrop-run check`.
+
+    python make_reference.py MODEL_DIR --image cat.jpg --prompt "What is on the mat?" [--out DIR]
+
+Works on any LLaVA-1.5 or LLaVA-NeXT directory in the Hugging Face layout whose language model is a Llama, Mistral or Qwen2.
+Everything is computed in float32 on the CPU: a model of 7 billion parameters takes 28 GB of memory. Without --out the files
+go to MODEL_DIR/reference, where `pdrop-run check -m MODEL_DIR` looks first; cases made one after the other add up there.
+
+The form of the files is that of Tests/Goldens (see its README): cases, features and preprocess, with copies of the pictures.
+Besides, a case made from a question keeps it as `question`, so that the prompt format is checked too.
+
+The modules of transformers' model are used; attention, the cache and the dropping are written out here, since the library does
+not drop. The run without dropping is compared with the library's own forward pass and generation before it is stored.
+
+Needs torch, transformers 4.57, safetensors and Pillow.
+"""
+import argparse
+import filecmp
+import json
+import os
+import shutil
+import sys
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+# The largest difference allowed between the run without dropping and the library's own.
+TOLERANCE = 1e-3
+
+
+# --- The decoder, layer by layer -------------------------------------------------------------------------------------------
+class Decoder:
+    """The language model of a transformers LLaVA, one sequence at a time, with visual tokens dropped between layers."""
+
+    def __init__(self, model):
+        self.lm, self.head = model.model.language_model, model.lm_head
+        cfg = self.lm.config
+        if cfg.model_type not in ("llama", "mistral", "qwen2"):
+            sys.exit(f"the language model is a {cfg.model_type}; expected llama, mistral or qwen2")
+        if getattr(cfg, "sliding_window", None) and getattr(cfg, "use_sliding_window", True):
+            sys.exit("the language model attends through a sliding window, which this script does not")
+        self.layers = self.lm.layers
+        self.head_dim = self.layers[0].self_attn.head_dim
+        self.group = cfg.num_attention_heads // cfg.num_key_value_heads
+
+    def project(self, i, h, positions):
+        """h [T,D] -> queries, keys and values [H,T,d] of layer i; queries and keys rotated."""
+        layer = self.layers[i]
+        x = layer.input_layernorm(h)
+        cos, sin = (t[0] for t in self.lm.rotary_emb(x[None], positions[None]))
+        heads = lambda linear: linear(x).view(len(h), -1, self.head_dim).transpose(0, 1)
+        a = layer.self_attn
+        q, k, v = heads(a.q_proj), heads(a.k_proj), heads(a.v_proj)
+        half = self.head_dim // 2
+        rotate = lambda t: t * cos + torch.cat([-t[..., half:], t[..., :half]], -1) * sin
+        return rotate(q), rotate(k).repeat_interleave(self.group, 0), v.repeat_interleave(self.group, 0)
+
+    def finish(self, i, h, q, k, v):
+        """The layer's output for the last rows of the sequence, of which h and q are given and k and v are all."""
+        layer, (heads, rows, _), total = self.layers[i], q.shape, k.shape[1]
+        out = torch.empty_like(q)
+        for a in range(0, rows, 512):
+            b = min(a + 512, rows)
+            seen = total - rows + b
+            s = q[:, a:b] @ k[:, :seen].transpose(1, 2) * self.head_dim ** -0.5
+            row = torch.arange(total - rows + a, seen)[:, None]
+            out[:, a:b] = s.masked_fill(torch.arange(seen) > row, -torch.inf).softmax(-1) @ v[:, :seen]
+        h = h + layer.self_attn.o_proj(out.transpose(0, 1).reshape(rows, -1))
+        return h + layer.mlp(layer.post_attention_layernorm(h))
+
+    def attention_of_last(self, q, k):
+        """What the last row pays every row, mean over heads, [T]."""
+        return (q[:, -1:] @ k.transpose(1, 2) * self.head_dim ** -0.5).softmax(-1).mean(0)[0]
+
+    def logits(self, h):
+        return self.head(self.lm.norm(h))
+
+    def prefill(self, embeds, spans, policy):
+        """Runs a prompt. embeds [T,D]; spans: start and length of each picture. Returns what happened as a dict."""
+        h, positions = embeds, torch.arange(len(embeds))
+        blocks = [(start, torch.arange(n)) for start, n in spans]
+        run = {"policy": policy, "hidden": [h[-1]], "caches": [], "stages": [], "next": len(embeds)}
+        keep = {}  # layer -> how many tokens of each picture stay from there on
+        if policy["method"] == "pyramiddrop":
+            keep = {l: [int(n * share) for _, n in spans] for l, share in zip(policy["layers"], policy["keep"])}
+        if policy["method"] == "fastv":
+            keep = {policy["k"]: [round(n * (1 - policy["r"])) for _, n in spans]}
+        before = None
+        for i in range(len(self.layers)):
+            q, k, v = self.project(i, h, positions)
+            if i in keep and spans:
+                own = policy["method"] == "pyramiddrop"
+                scores = self.attention_of_last(*((q, k) if own else before))
+                rows, blocks = self.drop(run, i, scores, blocks, keep[i])
+                h = h[rows]
+                positions = torch.arange(len(rows)) if own else positions[rows]
+                q, k, v = self.project(i, h, positions)
+            h = self.finish(i, h, q, k, v)
+            before = (q, k)
+            run["caches"].append((k, v))
+            run["hidden"].append(h[-1])
+        run["lengths"] = [k.shape[1] for k, _ in run["caches"]]
+        run["logits"] = self.logits(h[-1])
+        return run
+
+    @staticmethod
+    def drop(run, layer, scores, blocks, counts):
+        """Keeps the best of each picture in their order. Returns the rows that stay and the pictures' new blocks."""
+        stage = {"layer": layer, "tokens_before": len(scores), "images": []}
+        rows, left, end = [], [], 0
+        for (start, tokens), count in zip(blocks, counts):
+            own = scores[start:start + len(tokens)]
+            order = own.argsort(descending=True, stable=True)
+            kept = order[:count].sort().values
+            inside = 0 < count < len(tokens)
+            margin = float(1 - own[order[count]] / own[order[count - 1]]) if inside else None
+            stage["images"].append({"start": start, "count": len(tokens), "kept": count, "margin": margin,
+                                    "scores": own, "tokens": tokens[kept]})
+            rows += [torch.arange(end, start), start + kept]
+            left.append((sum(map(len, rows)) - count, tokens[kept]))
+            end = start + len(tokens)
+        rows = torch.cat(rows + [torch.arange(end, len(scores))])
+        stage["tokens_after"] = len(rows)
+        run["stages"].append(stage)
+        return rows, left
+
+    def generate(self, run, count):
+        """The likeliest tokens, end tokens like any other, and the smallest lead over the runner-up in standard deviations."""
+        logits, tokens, leads = run["logits"], [], []
+        while True:
+            best = logits.topk(2)
+            tokens.append(int(best.indices[0]))
+            leads.append(float((best.values[0] - best.values[1]) / logits.std()))
+            if len(tokens) == count:
+                run["final_logits"] = logits
+                return tokens, min(leads)
+            h = self.lm.embed_tokens(torch.tensor(tokens[-1:]))
+            for i, (k, v) in enumerate(run["caches"]):
+                place = k.shape[1] if run["policy"]["method"] == "pyramiddrop" else run["next"]
+                q, new_k, new_v = self.project(i, h, torch.tensor([place]))
+                k, v = torch.cat([k, new_k], 1), torch.cat([v, new_v], 1)
+                run["caches"][i] = (k, v)
+                h = self.finish(i, h, q, k, v)
+            run["next"] += 1
+            logits = self.logits(h[-1])
+
+
+# --- The model and its inputs ------------------------------------------------------------------------------------------------
+def load(directory):
+    """The model and its processor; every weight must have found its place."""
+    from transformers import (AutoConfig, AutoImageProcessor, AutoProcessor, LlavaForConditionalGeneration,
+                              LlavaNextForConditionalGeneration)
+    config = AutoConfig.from_pretrained(directory)
+    classes = {"llava": LlavaForConditionalGeneration, "llava_next": LlavaNextForConditionalGeneration}
+    if config.model_type not in classes:
+        sys.exit(f"{directory}: a model of the type {config.model_type}; expected llava or llava_next")
+    model, found = classes[config.model_type].from_pretrained(
+        directory, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    if found["missing_keys"] or found["mismatched_keys"]:
+        sys.exit(f"{directory}: weights are missing: {sorted(found['missing_keys'])[:5]}")
+    processor = AutoProcessor.from_pretrained(directory)
+    processor.image_processor = AutoImageProcessor.from_pretrained(directory, use_fast=False)
+    # Older directories leave these to the library, which then counts the picture's tokens wrongly.
+    processor.patch_size = processor.patch_size or config.vision_config.patch_size
+    processor.vision_feature_select_strategy = (
+        processor.vision_feature_select_strategy or config.vision_feature_select_strategy)
+    processor.num_additional_image_tokens = processor.num_additional_image_tokens or 1
+    model.generation_config.eos_token_id = None
+    return model.eval(), processor
+
+
+def rendered(processor, question, pictures):
+    """The question in the model's prompt format, the pictures in front unless it says where."""
+    parts = [] if "<image>" in question else [{"type": "image"}] * pictures
+    message = {"role": "user", "content": parts + [{"type": "text", "text": question}]}
+    if processor.chat_template is None:
+        sys.exit("the directory has no chat template; give the prompt in the model's format and --raw")
+    return processor.apply_chat_template([message], add_generation_prompt=True)
+
+
+def image_features(model, inputs):
+    """What stands for each picture among the embeddings, [tokens, D] each."""
+    sizes = [inputs["image_sizes"]] if "image_sizes" in inputs else []
+    return list(model.model.get_image_features(inputs["pixel_values"], *sizes))
+
+
+def spans_of(ids, image_token, counts):
+    """Start and length of each picture in the expanded ids."""
+    spans, row = [], 0
+    for count in counts:
+        row += ids[row:].tolist().index(image_token)
+        spans.append([row, count])
+        row += count
+    return spans
+
+
+# --- Files -----------------------------------------------------------------------------------------------------------------
+def write(out, path, content):
+    """Writes JSON or tensors to a file under `out`; refuses to change what cases made before rely on."""
+    path = os.path.join(out, path)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    new = path + ".new"
+    if path.endswith(".json"):
+        with open(new, "w") as file:
+            json.dump(content, file, indent=1)
+            file.write("\n")
+    else:
+        save_file({name: t.detach().contiguous().clone() for name, t in content.items()}, new)
+        os.chmod(new, 0o644)
+    if not path.startswith(os.path.join(out, "cases")) and os.path.exists(path) and not filecmp.cmp(path, new, False):
+        os.remove(new)
+        sys.exit(f"{path}: exists and differs; remove it, or give another --out")
+    os.replace(new, path)
+
+
+def copy_picture(out, picture):
+    """Copies a picture to where the case names it; returns that name."""
+    name = "images/" + os.path.basename(picture)
+    target = os.path.join(out, name)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if not os.path.exists(target):
+        shutil.copyfile(picture, target)
+    elif not filecmp.cmp(picture, target, False):
+        sys.exit(f"{target}: another picture of this name is there; rename {picture}")
+    return name
+
+
+def write_picture(out, model_name, model, processor, picture, small):
+    """Writes one picture's pixels, hidden states of the tower, and features."""
+    name = os.path.basename(picture) + ".safetensors"
+    images = processor.image_processor
+    inputs = images(images=[Image.open(picture)], return_tensors="pt")
+    values = inputs["pixel_values"][0]
+    mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (images.image_mean, images.image_std))
+    levels = ((values.double() * std + mean) / images.rescale_factor).round()
+    if (((levels * images.rescale_factor - mean) / std).float() - values).abs().max() > 2e-6:
+        sys.exit(f"{picture}: the processor does not rescale and normalise as LLaVA's does")
+    tensors = {"pixels_u8": levels.to(torch.uint8)}
+    if not small:
+        tensors["pixel_values"] = values
+    kind = "llava_next" if model.config.model_type == "llava_next" else "llava15"
+    write(out, os.path.join("preprocess", kind, name), tensors)
+
+    tensors = {"features": image_features(model, inputs)[0]}
+    layer = model.config.vision_feature_layer
+    if not small and isinstance(layer, int):
+        first = values.view(-1, *values.shape[-3:])[:1]
+        states = model.model.vision_tower(first, output_hidden_states=True).hidden_states
+        tensors |= {"vision_hidden_0": states[0][0], "vision_hidden_select": states[layer][0]}
+    write(out, os.path.join("features", model_name, name), tensors)
+
+
+# --- A case ----------------------------------------------------------------------------------------------------------------
+def policies(layer_count):
+    """The runs of a case: without dropping, FastV, and PyramidDrop in equal quarters."""
+    return {
+        "vanilla": {"method": "none"},
+        "fastv_k2_r50": {"method": "fastv", "k": 2, "r": 0.5},
+        "pdrop_default": {"method": "pyramiddrop", "layers": [i * layer_count // 4 for i in (1, 2, 3)],
+                          "keep": [0.5, 0.25, 0.125]},
+    }
+
+
+def compare_with_library(model, inputs, run, tokens):
+    """Stops unless the run without dropping is the library's own; takes over the library's logits."""
+    own = model(**inputs, output_hidden_states=True)
+    hidden = torch.stack([state[0, -1] for state in own.hidden_states[:-1]])
+    worst = max(float((hidden - torch.stack(run["hidden"][:-1])).abs().max()),
+                float((own.logits[0, -1] - run["logits"]).abs().max()))
+    length = inputs["input_ids"].shape[1]
+    generated = model.generate(**inputs, do_sample=False, max_new_tokens=len(tokens))[0, length:].tolist()
+    if not worst < TOLERANCE or generated != tokens:
+        sys.exit(f"this script departs from transformers by {worst:.1e}, tokens {generated} and {tokens}")
+    print(f"without dropping: within {worst:.1e} of transformers, the same tokens")
+    run["logits"] = own.logits[0, -1]
+
+
+def record(run, name, tokens, lead, text, tensors):
+    """A run's entry in the case's JSON; its tensors join `tensors`."""
+    for s, stage in enumerate(run["stages"]):
+        for j, picture in enumerate(stage["images"]):
+            tensors[f"{name}/stage{s}/image{j}/scores"] = picture.pop("scores")
+            tensors[f"{name}/stage{s}/image{j}/kept"] = picture.pop("tokens").to(torch.int32)
+    tensors[f"{name}/last_logits"] = run["logits"]
+    tensors[f"{name}/final_logits"] = run["final_logits"]
+    tensors[f"{name}/hidden_last"] = torch.stack(run["hidden"])
+    margins = [p["margin"] for s in run["stages"] for p in s["images"] if p["margin"] is not None]
+    print(f"{name}: {text!r}, smallest margin of a drop {min(margins, default=1):.1e}, of a token {lead:.1e}")
+    if min(margins + [lead]) < 1.2e-3:
+        print(f"warning: {name} is decided so closely that another machine may decide otherwise; try another prompt")
+    return {"name": name, "policy": run["policy"], "tokens": tokens, "text": text, "min_gap_over_std": lead,
+            "kv_len_prefill": run["lengths"], "kv_len_end": [k.shape[1] for k, _ in run["caches"]],
+            "stages": run["stages"]}
+
+
+@torch.no_grad()
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="model directory in the Hugging Face layout")
+    parser.add_argument("--image", action="append", default=[], help="picture; repeat it for several")
+    parser.add_argument("--prompt", required=True, help="the question; <image> says where a picture belongs")
+    parser.add_argument("--raw", action="store_true", help="the prompt is in the model's format already")
+    parser.add_argument("--out", help="folder for the reference (default: MODEL_DIR/reference)")
+    parser.add_argument("--name", help="the case's name (default: the first picture's, or text_only)")
+    parser.add_argument("-n", type=int, default=24, help="tokens to generate (default: 24)")
+    parser.add_argument("--small", action="store_true", help="leave out normalised pixels and the tower's hidden states")
+    args = parser.parse_args()
+    out = args.out or os.path.join(args.model, "reference")
+    model_name = os.path.basename(os.path.abspath(args.model))
+    case_name = args.name or (os.path.splitext(os.path.basename(args.image[0]))[0] if args.image else "text_only")
+
+    model, processor = load(args.model)
+    prompt = args.prompt if args.raw else rendered(processor, args.prompt, len(args.image))
+    pictures = [Image.open(path) for path in args.image]
+    inputs = (processor(images=pictures, text=prompt, return_tensors="pt") if pictures
+              else processor.tokenizer(prompt, return_tensors="pt"))
+    features = image_features(model, inputs) if pictures else []
+    ids = inputs["input_ids"][0]
+    spans = spans_of(ids, model.config.image_token_id, [len(f) for f in features])
+    embeds = model.model.language_model.embed_tokens(ids)
+    for (start, count), f in zip(spans, features):
+        embeds[start:start + count] = f
+
+    decoder, tensors, runs = Decoder(model), {}, []
+    for name, policy in policies(len(decoder.layers)).items():
+        run = decoder.prefill(embeds, spans, policy)
+        tokens, lead = decoder.generate(run, args.n)
+        if policy["method"] == "none":
+            compare_with_library(model, inputs, run, tokens)
+        text = processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        runs.append(record(run, name, tokens, lead, text, tensors))
+
+    for picture in dict.fromkeys(args.image):
+        write_picture(out, model_name, model, processor, picture, args.small)
+    case = {"images": [copy_picture(out, path) for path in args.image], "prompt": prompt,
+            "prompt_ids": processor.tokenizer(prompt)["input_ids"], "sequence_length": len(ids),
+            "image_spans": spans, "num_image_tokens": [n for _, n in spans], "new_tokens": args.n, "runs": runs}
+    if not args.raw:
+        case["question"] = args.prompt
+    path = os.path.join("cases", model_name, case_name)
+    write(out, path + ".json", case)
+    write(out, path + ".safetensors", tensors)
+    print(f"wrote {os.path.join(out, path)}")
+
+
+if __name__ == "__main__":
+    main()

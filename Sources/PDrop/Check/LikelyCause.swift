@@ -1,0 +1,87 @@
+internal import LLaVA
+internal import ModelFormats
+
+/// What most likely makes a stage the first to depart, given that those in front of it agree.
+struct LikelyCause {
+  private let result: StageResult
+  /// The stages that were compared in front of it.
+  private let earlier: ArraySlice<StageResult>
+  private let model: VisionLanguageModel
+
+  init(of result: StageResult, behind earlier: ArraySlice<StageResult>, _ model: VisionLanguageModel) {
+    (self.result, self.earlier, self.model) = (result, earlier, model)
+  }
+
+  /// One sentence, without a full stop.
+  var sentence: String {
+    switch result.stage.kind {
+    case .prompt:
+      "the prompt format is not the reference's: chat_template.json, chat_template.jinja or --chat-template"
+    case .promptTokens:
+      "the tokenizer's files are not the reference's, or say otherwise where the beginning token goes (add_bos_token) or "
+        + "which text gets a space in front (legacy, add_prefix_space)"
+    case .pixels: pixels
+    case .pixelValues: "image_mean, image_std or rescale_factor of preprocessor_config.json differs"
+    case .towerInput:
+      "the tower's patch, class or position embedding or its pre_layrnorm has other weights"
+        + (wasCompared(.pixelValues) ? "" : ", or image_mean or image_std of preprocessor_config.json differs")
+    case .towerOutput:
+      "a layer of the tower has other weights, or vision_feature_layer or the tower's hidden_act or layer_norm_eps differs"
+    case .features: features
+    case .imageSpans, .sequenceLength:
+      "<image> stands elsewhere, or a picture has another number of tokens (vision_feature_select_strategy, patch_size)"
+    case .embedding: "the embedding table (embed_tokens) has other weights"
+    case .layers: layers
+    case .drop: "the drop happens elsewhere or keeps another number of tokens: the rounding of a share, or of what"
+    case .scores:
+      "the ranking: the input norm, q_proj or k_proj of the layer that it asks (PyramidDrop the one behind the drop, FastV "
+        + "the one before), the positions, or the mean over heads"
+    case .kept: "the number that stays is rounded otherwise, or two scores are closer than the tolerance"
+    case .cacheLengthsAfterPrompt, .cacheLengthsAtEnd: "a layer caches other tokens than those that reach it"
+    case .lastLogits: "the final norm or lm_head has other weights, or tie_word_embeddings differs"
+    case .tokens, .finalLogits:
+      "the positions of new tokens or what they find in the caches, or two tokens are almost equally likely"
+    case .text: "the tokenizer turns tokens into text otherwise, or takes other tokens for special ones"
+    }
+  }
+
+  private var pixels: String {
+    result.place?.coordinates.isEmpty == true
+      ? "the picture is cut into other views: image_grid_pinpoints differs"
+      : "the picture is fitted to the square otherwise (here by '\(model.preprocessor.mode.rawValue)'; see "
+        + "preprocessor_config.json and --image-mode), or resized by another filter"
+  }
+
+  private var features: String {
+    let pixels = earlier.first { $0.stage.kind == .pixels && $0.stage.picture == result.stage.picture }
+    if pixels?.place != nil {
+      return
+        "the picture's pixels are not quite the reference's, by another JPEG decoder or rounding; another picture, as "
+        + "PNG, shows whether that is all"
+    }
+    guard let row = result.place?.coordinates.first?.index else {
+      return
+        "the picture has another number of tokens: vision_feature_select_strategy, image_grid_pinpoints or unpadding"
+    }
+    if wasCompared(.towerOutput) {
+      return row < model.llava.configuration.visualTokensPerView
+        ? "the projector has other weights, or projector_hidden_act differs"
+        : "the tiles are put together otherwise (their order, unpadding, image_newline), or the projector has other weights"
+    }
+    return
+      "the tower or the projector has other weights, vision_feature_layer or an activation differs, or image_mean or "
+      + "image_std does; a reference with the tower's hidden states tells them apart"
+  }
+
+  private var layers: String {
+    let layer = result.place?.coordinates.first?.index ?? 0
+    let isBehindDrop = layer > 0 && result.stage.layers?.lowerBound == layer
+    return "layer \(layer) has other weights"
+      + (isBehindDrop ? ", or positions behind the drop are numbered otherwise" : "")
+      + (layer < 4 ? ", or rope_theta, rope_scaling or rms_norm_eps differs" : "")
+  }
+
+  private func wasCompared(_ kind: CheckStage.Kind) -> Bool {
+    earlier.contains { $0.stage.kind == kind && $0.stage.picture == result.stage.picture }
+  }
+}

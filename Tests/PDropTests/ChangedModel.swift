@@ -1,0 +1,98 @@
+import Foundation
+import ModelFormats
+import TestSupport
+import Testing
+
+/// A copy of a golden model with changes, beside a reference that may be changed as well; files are links until then.
+final class ChangedModel {
+  private let folder: TemporaryFolder
+  let name: String
+
+  /// - Parameters:
+  ///   - name: The golden model.
+  ///   - golden: The one case of it that the reference has.
+  ///   - runs: The runs of the case that the reference has; all by default.
+  init(_ name: String = "tiny-llava-1.5", case golden: String = "text_only", runs: [String]? = nil) throws {
+    folder = try TemporaryFolder()
+    self.name = name
+    let manager = FileManager.default
+    for path in [name, "reference/cases/\(name)"] {
+      try manager.createDirectory(at: folder.url.appending(path: path), withIntermediateDirectories: true)
+    }
+    for file in try manager.contentsOfDirectory(atPath: Goldens.path("models/\(name)")) {
+      try link("models/\(name)/\(file)", as: "\(name)/\(file)")
+    }
+    for path in ["images", "features", "preprocess"] { try link(path, as: "reference/\(path)") }
+    for kind in ["json", "safetensors"] {
+      try link("cases/\(name)/\(golden).\(kind)", as: "reference/cases/\(name)/\(golden).\(kind)")
+    }
+    guard let runs else { return }
+    try changeJSON("reference/cases/\(name)/\(golden).json") { object in
+      let all = object["runs"] as? [[String: Any]] ?? []
+      object["runs"] = all.filter { runs.contains($0["name"] as? String ?? "") }
+    }
+  }
+
+  /// The model's directory.
+  var directory: String { folder.path(name) }
+
+  /// The folder of the reference.
+  var reference: String { folder.path("reference") }
+
+  private func link(_ golden: String, as path: String) throws {
+    try FileManager.default.createSymbolicLink(
+      at: folder.url.appending(path: path), withDestinationURL: Goldens.url(golden))
+  }
+
+  /// Puts other bytes in the place of a file's, or of none.
+  func write(_ path: String, _ bytes: some Sequence<UInt8>) throws {
+    try? remove(path)
+    let parent = folder.url.appending(path: path).deletingLastPathComponent()
+    try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
+    try folder.write(path, bytes)
+  }
+
+  func remove(_ path: String) throws { try FileManager.default.removeItem(at: folder.url.appending(path: path)) }
+
+  func bytes(_ path: String) throws -> [UInt8] { [UInt8](try Data(contentsOf: folder.url.appending(path: path))) }
+
+  /// Changes the object of a JSON file.
+  func changeJSON(_ path: String, _ change: (inout [String: Any]) -> Void) throws {
+    var object = try JSONSerialization.jsonObject(with: Data(bytes(path))) as? [String: Any] ?? [:]
+    change(&object)
+    try write(path, JSONSerialization.data(withJSONObject: object))
+  }
+
+  /// Changes the first run of a case.
+  func changeRun(_ path: String, _ change: (inout [String: Any]) -> Void) throws {
+    try changeJSON(path) { object in
+      var runs = object["runs"] as? [[String: Any]] ?? []
+      change(&runs[0])
+      object["runs"] = runs
+    }
+  }
+
+  /// Sets a byte of a tensor.
+  func setByte(_ index: Int, of tensor: String, to value: UInt8, in path: String) throws {
+    var bytes = try bytes(path)
+    bytes[try range(of: tensor, in: path).lowerBound + index] = value
+    try write(path, bytes)
+  }
+
+  private func range(of tensor: String, in path: String) throws -> Range<Int> {
+    try #require(try SafetensorsFile(folder.path(path)).records[tensor]?.bytes, "\(tensor)")
+  }
+
+  /// Adds to every value of one of the model's `F32` tensors.
+  func add(_ difference: Float, to tensor: String) throws {
+    let path = "\(name)/model.safetensors"
+    let range = try range(of: tensor, in: path)
+    var bytes = try bytes(path)
+    for i in stride(from: range.lowerBound, to: range.upperBound, by: 4) {
+      let word = (0..<4).reduce(UInt32(0)) { $0 | UInt32(bytes[i + $1]) << (8 * UInt32($1)) }
+      let changed = (Float(bitPattern: word) + difference).bitPattern
+      for j in 0..<4 { bytes[i + j] = UInt8(truncatingIfNeeded: changed >> (8 * UInt32(j))) }
+    }
+    try write(path, bytes)
+  }
+}
