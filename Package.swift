@@ -39,6 +39,9 @@ let package = Package(
         .linkedLibrary("turbojpeg"), .linkedLibrary("png"), .linkedLibrary("webp"),
       ]),
 
+    // Products of few rows and conversions, in variants chosen at run time.
+    .target(name: "CQuantKernels"),
+
     // MARK: - The engine, each target importing only those above it
 
     .target(
