@@ -41,6 +41,8 @@ let package = Package(
 
     // Products of few rows and conversions, in variants chosen at run time.
     .target(name: "CQuantKernels"),
+    // Loads the library itself, where there is one: nothing to link.
+    .target(name: "COneDNN"),
 
     // MARK: - The engine, each target importing only those above it
 
