@@ -47,7 +47,7 @@ let package = Package(
     // MARK: - The engine, each target importing only those above it
 
     .target(
-      name: "Kernels", dependencies: ["COpenBLAS"], swiftSettings: settings,
+      name: "Kernels", dependencies: ["COpenBLAS", "COneDNN", "CQuantKernels"], swiftSettings: settings,
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
     .target(name: "ModelFormats", dependencies: ["Kernels"], swiftSettings: settings),
     .target(name: "TokenDropping", swiftSettings: settings),
