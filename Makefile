@@ -5,7 +5,7 @@ MARCH ?= native
 SWIFT_FLAGS ?= $(if $(MARCH),-Xcc -march=$(MARCH))
 SWIFT ?= swift
 RELEASE = .build/release
-DEBIAN_PACKAGES = libopenblas-dev liblapacke-dev libturbojpeg0-dev libpng-dev libwebp-dev pkg-config
+DEBIAN_PACKAGES = libopenblas-dev liblapacke-dev libdnnl-dev libturbojpeg0-dev libpng-dev libwebp-dev pkg-config
 
 IMAGE ?= Models/samples/bike.png
 QUESTION ?= What number is at the top right?

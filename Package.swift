@@ -39,10 +39,15 @@ let package = Package(
         .linkedLibrary("turbojpeg"), .linkedLibrary("png"), .linkedLibrary("webp"),
       ]),
 
+    // Products of few rows and conversions, in variants chosen at run time.
+    .target(name: "CQuantKernels"),
+    // Loads the library itself, where there is one: nothing to link.
+    .target(name: "COneDNN"),
+
     // MARK: - The engine, each target importing only those above it
 
     .target(
-      name: "Kernels", dependencies: ["COpenBLAS"], swiftSettings: settings,
+      name: "Kernels", dependencies: ["COpenBLAS", "COneDNN", "CQuantKernels"], swiftSettings: settings,
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
     .target(name: "ModelFormats", dependencies: ["Kernels"], swiftSettings: settings),
     .target(name: "TokenDropping", swiftSettings: settings),

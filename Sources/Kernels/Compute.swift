@@ -5,15 +5,21 @@ internal import COpenBLAS
 /// One owner at a time; several requests have one each. All matrix kernels are its methods.
 @safe package final class Compute {
   package let workers: Workers
+  /// What products may use.
+  package let processor: Processor
   package var ledger = CostLedger()
   /// Wall time of each phase, without the phases inside it.
   package private(set) var durations: [Phase: Duration] = [:]
-  private var scratch: [WorkerScratch]
+  private let scratch: [Scratch]
+  private let integers: [Scratch]
+  private let shared = Scratch()
 
-  package init(workers: Workers) {
+  package init(workers: Workers, processor: Processor = .current) {
     openblas_set_num_threads(1)
     self.workers = workers
-    scratch = (0..<workers.count).map { _ in WorkerScratch() }
+    self.processor = processor
+    scratch = (0..<workers.count).map { _ in Scratch() }
+    integers = (0..<workers.count).map { _ in Scratch() }
   }
 
   /// Runs `body` as part of a phase: its multiply-adds and its time are booked there.
@@ -41,21 +47,29 @@ internal import COpenBLAS
 
   /// A worker's own floats, at least `count` of them, holding anything.
   func scratch(_ worker: Int, count: Int) -> UnsafeMutablePointer<Float> {
-    unsafe scratch[worker].floats(count)
+    unsafe scratch[worker].room(count * MemoryLayout<Float>.stride).bindMemory(to: Float.self, capacity: count)
   }
+
+  /// A worker's own whole numbers, apart from its floats, holding anything.
+  func integerScratch(_ worker: Int, count: Int) -> UnsafeMutablePointer<Int32> {
+    unsafe integers[worker].room(count * MemoryLayout<Int32>.stride).bindMemory(to: Int32.self, capacity: count)
+  }
+
+  /// Bytes that all workers may read, on a boundary of 64 bytes, until they are asked for again.
+  func sharedScratch(byteCount: Int) -> UnsafeMutableRawPointer { unsafe shared.room(byteCount) }
 }
 
-/// Scratch memory of one worker, which only grows.
-@safe private final class WorkerScratch {
+/// Scratch memory, which only grows.
+@safe private final class Scratch {
   private var capacity = 0
-  private var base: UnsafeMutablePointer<Float>?
+  private var base: UnsafeMutableRawPointer?
 
-  func floats(_ count: Int) -> UnsafeMutablePointer<Float> {
-    if let base = unsafe base, count <= capacity { return unsafe base }
+  func room(_ byteCount: Int) -> UnsafeMutableRawPointer {
+    if let base = unsafe base, byteCount <= capacity { return unsafe base }
     unsafe base?.deallocate()
-    let grown = unsafe allocateFloats(count)
+    let grown = UnsafeMutableRawPointer.allocate(byteCount: max(byteCount, 1), alignment: 64)
     unsafe base = grown
-    capacity = count
+    capacity = byteCount
     return unsafe grown
   }
 

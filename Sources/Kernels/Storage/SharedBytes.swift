@@ -63,6 +63,18 @@ package enum FileError: Error, Equatable, CustomStringConvertible {
     isMapped = false
   }
 
+  /// Bytes that `fill` writes, aligned to 64 bytes.
+  ///
+  /// - Parameter fill: Receives the first of `count` bytes and must write all of them.
+  init(count: Int, filledBy fill: (UnsafeMutableRawPointer) -> Void) {
+    precondition(count >= 0, "SharedBytes: \(count) bytes")
+    self.count = count
+    let bytes = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: 64)
+    unsafe fill(bytes)
+    unsafe base = UnsafeRawPointer(bytes)
+    isMapped = false
+  }
+
   deinit {
     if isMapped {
       unsafe munmap(UnsafeMutableRawPointer(mutating: base), count)

@@ -54,6 +54,9 @@ package enum ElementType: String, Sendable, CaseIterable {
     return unsafe address.assumingMemoryBound(to: Float.self)
   }
 
+  /// Where the values lie, on any address; valid while the tensor lives.
+  var address: UnsafeRawPointer { unsafe bytes.address(of: offset) }
+
   /// Writes a range of the values, widened exactly, to `destination`.
   func widen(_ range: Range<Int>, into destination: UnsafeMutablePointer<Float>) {
     precondition(range.lowerBound >= 0 && range.upperBound <= count, "widen: \(range) of \(count)")

@@ -1,0 +1,98 @@
+// Rounding and quantisation, in loops that the compiler turns into vectors; compiled for several processors and chosen
+// when the program loads. All steps are rounded one by one, so every processor gives the same bits.
+
+#include <string.h>
+
+#include "CQuantKernels.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define FOR_EACH_PROCESSOR
+#endif
+
+#pragma STDC FP_CONTRACT OFF
+
+static inline uint32_t bits_of(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+static inline float float_of(uint32_t bits) {
+  float x;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+FOR_EACH_PROCESSOR
+void pdrop_round_f32_to_bf16(const float *restrict x, size_t count, uint16_t *restrict y) {
+  for (size_t i = 0; i < count; i++) {
+    const uint32_t bits = bits_of(x[i]), up = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+    // Rounding up could carry a NaN's last bits into its sign: keep its upper half, made quiet.
+    y[i] = (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? (bits >> 16 | 0x40) : up);
+  }
+}
+
+// The largest magnitude; NaN counts as larger than infinity, as it does among the bit patterns.
+FOR_EACH_PROCESSOR
+static float largest_magnitude(const float *x, size_t count) {
+  uint32_t largest = 0;
+  for (size_t i = 0; i < count; i++) {
+    const uint32_t magnitude = bits_of(x[i]) & 0x7FFFFFFF;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return float_of(largest);
+}
+
+// Below this, 127 / largest is no longer a number to multiply with.
+static const float smallest_row = 0x1p-119f;
+
+// The whole number next to x, at most 127 away from zero; 127 for NaN. Adding 1.5 * 2^23 rounds to a whole number, whose
+// value then stands in the low bits.
+static inline int32_t whole(float x) {
+  const float low = x > -127 ? x : -127, clamped = x != x ? 127 : low < 127 ? low : 127;
+  return (int32_t)(bits_of(clamped + 12582912) - 0x4B400000);
+}
+
+FOR_EACH_PROCESSOR
+static int32_t quantize(const float *restrict x, size_t count, float inverse, int8_t *restrict y, int32_t offset) {
+  int32_t sum = 0;
+  for (size_t i = 0; i < count; i++) {
+    const int32_t q = whole(x[i] * inverse);
+    y[i] = (int8_t)(q + offset);
+    sum += q;
+  }
+  return sum;
+}
+
+float pdrop_quantize_s8(const float *x, size_t count, int8_t *y, int32_t *sum) {
+  const float largest = largest_magnitude(x, count);
+  *sum = 0;
+  if (largest < smallest_row) {
+    memset(y, 0, count);
+    return 0;
+  }
+  *sum = quantize(x, count, 127 / largest, y, 0);
+  return largest / 127;
+}
+
+float pdrop_quantize_u8(const float *x, size_t count, uint8_t *y) {
+  const float largest = largest_magnitude(x, count);
+  if (largest < smallest_row) {
+    memset(y, 128, count);
+    return 0;
+  }
+  quantize(x, count, 127 / largest, (int8_t *)y, 128);
+  return largest / 127;
+}
+
+FOR_EACH_PROCESSOR
+void pdrop_scale_row(const int32_t *restrict s, const int32_t *restrict sums, const float *restrict scales,
+                     float row_scale, size_t count, float *restrict y, int add) {
+  if (add) {
+    for (size_t i = 0; i < count; i++) y[i] += (float)(s[i] - 128 * sums[i]) * (row_scale * scales[i]);
+  } else {
+    for (size_t i = 0; i < count; i++) y[i] = (float)(s[i] - 128 * sums[i]) * (row_scale * scales[i]);
+  }
+}

@@ -1,0 +1,73 @@
+/// A linear layer, `y = x · weightᵀ + bias`, over weights in any of the forms that products take.
+package struct Linear: Sendable {
+  /// `[outputs, inputs]`.
+  enum Weight {
+    /// For products in f32: as stored, widened where it is used.
+    case widened(Tensor)
+    /// For products in bf16.
+    case brain(Tensor)
+    /// For products in whole numbers.
+    case whole(Int8Weights)
+  }
+
+  let weight: Weight
+  /// `[outputs]`.
+  package let bias: [Float]?
+  package let inputSize: Int
+  package let outputSize: Int
+
+  /// A layer over a weight as stored, computed in f32.
+  ///
+  /// - Precondition: `bias` has one value per row of `weight`.
+  package init(weight: Tensor, bias: [Float]? = nil) {
+    precondition(bias?.count ?? weight.rows == weight.rows, "Linear: weight \(weight.shape), bias \(bias?.count ?? 0)")
+    self.init(.widened(weight), bias: bias, inputSize: weight.columns, outputSize: weight.rows)
+  }
+
+  private init(_ weight: Weight, bias: [Float]?, inputSize: Int, outputSize: Int) {
+    self.weight = weight
+    self.bias = bias
+    self.inputSize = inputSize
+    self.outputSize = outputSize
+  }
+
+  /// What products with the layer are computed in.
+  package var arithmetic: Arithmetic {
+    switch weight {
+    case .widened: .f32
+    case .brain: .bf16
+    case .whole: .int8
+    }
+  }
+
+  /// Bytes of the weight, as it is kept.
+  package var weightByteCount: Int {
+    switch weight {
+    case .widened(let tensor), .brain(let tensor): tensor.count * tensor.element.byteCount
+    case .whole(let weights): weights.byteCount
+    }
+  }
+
+  /// The same layer for products in another arithmetic; its weight is converted once, in parallel.
+  ///
+  /// A weight stored in bf16 stays where it is for f32 and bf16, one in f16 is rounded. Rows too long for sums of whole
+  /// numbers stay as they are.
+  ///
+  /// - Precondition: The layer is still as it was stored, or is asked to stay what it is.
+  package func converted(to arithmetic: Arithmetic, workers: Workers) -> Linear {
+    guard case .widened(let tensor) = weight else {
+      precondition(arithmetic == self.arithmetic, "Linear: \(self.arithmetic) cannot become \(arithmetic)")
+      return self
+    }
+    func with(_ weight: Weight) -> Linear {
+      Linear(weight, bias: bias, inputSize: inputSize, outputSize: outputSize)
+    }
+    switch arithmetic {
+    case .f32: return self
+    case .bf16: return with(.brain(tensor.rounded(workers: workers)))
+    case .int8:
+      guard inputSize <= Int8Weights.largestInputCount else { return self }
+      return with(.whole(Int8Weights(quantizing: tensor, workers: workers)))
+    }
+  }
+}

@@ -1,0 +1,52 @@
+/// What the products of linear layers are computed in.
+package enum Arithmetic: String, Sendable, CaseIterable {
+  /// Weights as stored, widened exactly; floats throughout.
+  case f32
+  /// Weights and inputs rounded to bf16, sums in f32.
+  case bf16
+  /// Weights quantised by output, inputs by row, sums exact.
+  case int8
+}
+
+/// What a user may ask for.
+package enum Precision: String, Sendable, CaseIterable {
+  /// The fastest that is as exact as the checkpoint: bf16 where the processor has it, else f32.
+  case auto
+  case f32
+  case bf16
+  case int8
+
+  /// What it comes to on a processor.
+  package struct Choice: Sendable {
+    package let arithmetic: Arithmetic
+    /// One line: what multiplies, and why not what was asked for.
+    package let reason: String
+  }
+
+  /// Decides what is computed in, by what the processor and its libraries can do fast.
+  ///
+  /// Brain floats without their instructions would only lose digits, so they give way to f32.
+  package func choice(on processor: Processor = .current) -> Choice {
+    let floats = "f32 by \(processor.floatLibrary)"
+    switch self {
+    case .f32: return Choice(arithmetic: .f32, reason: floats)
+    case .auto, .bf16:
+      guard processor.instructions >= .avx512BF16 else {
+        return Choice(arithmetic: .f32, reason: "\(floats); the processor has no AVX512_BF16")
+      }
+      if let oneDNN = processor.oneDNN, oneDNN.hasBF16 {
+        return Choice(arithmetic: .bf16, reason: "bf16 by oneDNN \(oneDNN.version)")
+      }
+      let missing = processor.oneDNN == nil ? "no oneDNN" : "oneDNN without bf16"
+      return self == .auto
+        ? Choice(arithmetic: .f32, reason: "\(floats); \(missing)")
+        : Choice(arithmetic: .bf16, reason: "bf16 by own kernels; \(missing)")
+    case .int8:
+      if let oneDNN = processor.oneDNN, oneDNN.hasInt8 {
+        return Choice(arithmetic: .int8, reason: "int8 by oneDNN \(oneDNN.version)")
+      }
+      let missing = processor.oneDNN == nil ? "no oneDNN" : "no VNNI"
+      return Choice(arithmetic: .int8, reason: "int8 by own kernels (\(processor.instructions)); \(missing)")
+    }
+  }
+}

@@ -1,0 +1,33 @@
+import Kernels
+import Testing
+
+@Suite struct PrecisionTests {
+  @Test func `without brain floats everything but int8 is f32`() {
+    let processor = Processor.current.limited(to: .avx2)
+    for precision in [Precision.auto, .f32, .bf16] { #expect(precision.choice(on: processor).arithmetic == .f32) }
+    #expect(Precision.int8.choice(on: processor).arithmetic == .int8)
+    #expect(Precision.f32.choice(on: processor).reason.hasPrefix("f32 by OpenBLAS"))
+  }
+
+  @Test func `says what is missing`() {
+    let bare = Processor.current.limited(to: .portable, withoutOneDNN: true)
+    #expect(Precision.bf16.choice(on: bare).reason.hasSuffix("the processor has no AVX512_BF16"))
+    #expect(Precision.int8.choice(on: bare).reason == "int8 by own kernels (portable); no oneDNN")
+  }
+
+  @Test(.enabled(if: Processor.current.instructions >= .avx512BF16))
+  func `takes bf16 by itself where it is fast, and where it is asked for`() {
+    let without = Processor.current.limited(withoutOneDNN: true)
+    #expect(Precision.auto.choice(on: without).arithmetic == .f32)
+    #expect(Precision.bf16.choice(on: without).arithmetic == .bf16)
+    #expect(Precision.bf16.choice(on: without).reason == "bf16 by own kernels; no oneDNN")
+    if let oneDNN = Processor.current.oneDNN, oneDNN.hasBF16 {
+      #expect(Precision.auto.choice().arithmetic == .bf16)
+      #expect(Precision.auto.choice().reason == "bf16 by oneDNN \(oneDNN.version)")
+    }
+  }
+
+  @Test func `takes nothing that is not there`() {
+    #expect(Processor.current.limited(to: .avx512BF16).instructions == Processor.current.instructions)
+  }
+}
