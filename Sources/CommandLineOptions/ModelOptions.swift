@@ -3,11 +3,7 @@ internal import Foundation
 public import PDrop
 
 extension ImageMode: ExpressibleByArgument {}
-
-/// The numbers that weights are multiplied in.
-public enum Precision: String, CaseIterable, ExpressibleByArgument, Sendable {
-  case auto, f32
-}
+extension Precision: ExpressibleByArgument {}
 
 /// Which model to load, how to read its pictures and prompts, and on how many threads.
 public struct ModelOptions: ParsableArguments {
@@ -34,8 +30,13 @@ public struct ModelOptions: ParsableArguments {
     help: "CLIP directory of an original LLaVA checkpoint. (default: looked for beside the model)")
   public var visionTower: String?
 
-  @Option(help: "Arithmetic: auto or f32.")
+  @Option(help: "Arithmetic: auto, f32, bf16 or int8.")
   public var precision = Precision.auto
+
+  @Option(
+    name: .customLong("precision-vision"),
+    help: "Arithmetic of the vision tower. (default: as --precision, but not int8)")
+  public var visionPrecision = Precision.auto
 
   public init() {}
 
@@ -67,6 +68,9 @@ public struct ModelOptions: ParsableArguments {
     var options = VisionLanguageModel.Options()
     options.imageMode = imageMode
     options.visionTower = visionTower
+    options.precision = precision
+    options.visionPrecision = visionPrecision
+    options.threads = threadCount
     options.template = chatTemplate.flatMap(PromptTemplate.init(named:))
     return try VisionLanguageModel(directory: try directory(), options: options)
   }

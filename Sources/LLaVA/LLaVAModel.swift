@@ -14,19 +14,48 @@ package struct LLaVAModel: Sendable {
 
   /// Finds all weights in a checkpoint; they stay where they are on disk.
   ///
-  /// - Parameter tower: A CLIP directory's weights; `nil` where the checkpoint brings its tower along.
+  /// - Parameters:
+  ///   - tower: A CLIP directory's weights; `nil` where the checkpoint brings its tower along.
+  ///   - arithmetic: What products are computed in; weights stored otherwise are converted here.
+  ///   - workers: Convert weights in parallel.
   /// - Throws: `CheckpointError` naming the first tensor that is missing or has another shape than `config.json` says.
   package init(
-    _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, tower: Checkpoint? = nil
+    _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, tower: Checkpoint? = nil,
+    arithmetic: ModelArithmetic = ModelArithmetic(.f32), workers: Workers = Workers(count: 1)
   ) throws(CheckpointError) {
     self.configuration = configuration
-    let towerScope = tower?.scope("vision_model") ?? checkpoint.scope("vision_tower.vision_model")
+    func conversion(_ arithmetic: Arithmetic) -> LinearConversion { LinearConversion(to: arithmetic, workers: workers) }
+    let visionConversion = conversion(arithmetic.vision)
+    let towerScope =
+      tower?.scope("vision_model", visionConversion)
+      ?? checkpoint.scope("vision_tower.vision_model", visionConversion)
     vision = try VisionEncoder(towerScope, configuration)
-    projector = try Projector(checkpoint.scope("multi_modal_projector"), configuration)
+    projector = try Projector(checkpoint.scope("multi_modal_projector", visionConversion), configuration)
     imageNewline =
       configuration.anyResolution?.merge != .spatialUnpad
       ? nil : try checkpoint.tensor("image_newline", shape: [configuration.text.hiddenSize]).floats()
-    languageModel = try LanguageModel(checkpoint, configuration)
+    languageModel = try LanguageModel(
+      checkpoint, configuration, layers: conversion(arithmetic.decoder), head: conversion(arithmetic.head))
+  }
+
+  /// All linear layers of the model.
+  private var linears: [Linear] {
+    vision.linears + [projector.expand, projector.contract] + languageModel.layers.flatMap(\.linears)
+      + [languageModel.head]
+  }
+
+  /// Bytes of the embedding and of all linear layers, as they are kept.
+  package var weightBytes: Int {
+    let embedding = languageModel.embedding
+    let embeddingBytes =
+      configuration.tiesWordEmbeddings ? 0 : embedding.count * embedding.element.byteCount
+    return linears.reduce(embeddingBytes) { $0 + $1.weightByteCount }
+  }
+
+  /// Numbers in the embedding and in all linear layers.
+  package var parameterCount: Int {
+    let embeddingCount = configuration.tiesWordEmbeddings ? 0 : languageModel.embedding.count
+    return linears.reduce(embeddingCount) { $0 + $1.inputSize * $1.outputSize + ($1.bias?.count ?? 0) }
   }
 
   /// Tensors of a checkpoint that the model has no use for, but for those it is known not to need.

@@ -64,7 +64,11 @@ package final class Checkpoint {
   }
 
   /// A view of the tensors whose names begin with `prefix` and a dot.
-  package func scope(_ prefix: String) -> CheckpointScope { CheckpointScope(checkpoint: self, prefix: prefix + ".") }
+  ///
+  /// - Parameter conversion: What becomes of the linear layers in it.
+  package func scope(_ prefix: String, _ conversion: LinearConversion = .none) -> CheckpointScope {
+    CheckpointScope(checkpoint: self, prefix: prefix + ".", conversion: conversion)
+  }
 
   /// Tensors that nobody asked for, but for buffers that every model computes for itself.
   package var unreadNames: [String] {
@@ -95,39 +99,5 @@ package final class Checkpoint {
       guard file.records[name] != nil else { throw .missingTensor(name: name, directory: path) }
       try add(name, of: file)
     }
-  }
-}
-
-/// A dotted prefix of parameter names, walked like a directory.
-package struct CheckpointScope {
-  private let checkpoint: Checkpoint
-  private let prefix: String
-
-  init(checkpoint: Checkpoint, prefix: String) {
-    self.checkpoint = checkpoint
-    self.prefix = prefix
-  }
-
-  /// The scope one name further down.
-  package func scope(_ name: String) -> CheckpointScope {
-    CheckpointScope(checkpoint: checkpoint, prefix: prefix + name + ".")
-  }
-
-  /// A stored tensor of the expected shape.
-  package func tensor(_ name: String, shape: [Int]) throws(CheckpointError) -> Tensor {
-    try checkpoint.tensor(prefix + name, shape: shape)
-  }
-
-  /// A small tensor as floats: a norm's gain, a bias.
-  package func vector(_ name: String, count: Int) throws(CheckpointError) -> [Float] {
-    try tensor(name, shape: [count]).floats()
-  }
-
-  /// A linear layer, with its bias if it has one.
-  package func linear(_ name: String, inputs: Int, outputs: Int, bias: Bool = false) throws(CheckpointError) -> Linear {
-    let layer = scope(name)
-    return Linear(
-      weight: try layer.tensor("weight", shape: [outputs, inputs]),
-      bias: bias ? try layer.vector("bias", count: outputs) : nil)
   }
 }

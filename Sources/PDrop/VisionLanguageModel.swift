@@ -14,6 +14,11 @@ public struct VisionLanguageModel: Sendable {
     public var template: PromptTemplate?
     /// The CLIP directory of an original LLaVA checkpoint without a tower of its own; `nil` to look for it beside the model.
     public var visionTower: String?
+    public var precision = Precision.auto
+    /// For the vision tower and the projector; `auto` follows `precision`, but does not quantise.
+    public var visionPrecision = Precision.auto
+    /// How many threads convert weights.
+    public var threads = ProcessInfo.processInfo.activeProcessorCount
 
     public init() {}
   }
@@ -28,8 +33,10 @@ public struct VisionLanguageModel: Sendable {
   public let endTokens: Set<Int>
   /// Stored tensors that the model has no use for, which may mean that the directory is not what it seems.
   public let unusedTensors: [String]
-  /// Bytes of all stored weights.
+  /// Bytes of all weights as they are kept for computing.
   public let weightBytes: Int
+  /// What the weights are multiplied in.
+  public let precision: ModelPrecision
   /// The CLIP directory whose weights the vision tower has; `nil` where the model brings its own.
   public let visionTower: String?
   public let loadTime: Duration
@@ -54,7 +61,11 @@ public struct VisionLanguageModel: Sendable {
       if configuration.layout == .original {
         configuration.imageTokenID = Int(vocabulary.imageToken(orElse: Int32(LLaVAConfiguration.imageSentinel)))
       }
-      llava = try LLaVAModel(files.checkpoint, configuration, tower: files.tower.checkpoint)
+      let storedBytes = files.checkpoint.byteCount + (files.tower.checkpoint?.byteCount ?? 0)
+      precision = ModelPrecision(options.precision, vision: options.visionPrecision, weightBytes: storedBytes)
+      llava = try LLaVAModel(
+        files.checkpoint, configuration, tower: files.tower.checkpoint, arithmetic: precision.arithmetic,
+        workers: Workers(count: options.threads))
       tokenizer = Tokenizer(vocabulary)
       templateChoice =
         try options.template.map { TemplateChoice($0, .given) } ?? TemplateChoice(directory: url)
@@ -64,7 +75,7 @@ public struct VisionLanguageModel: Sendable {
       preprocessor = try configuration.preprocessor(files.preprocessor(), mode: options.imageMode)
       endTokens = try files.endTokens() ?? Set(tokenizer.endToken.map { [Int($0)] } ?? [])
       unusedTensors = llava.unusedTensors(of: files.checkpoint)
-      weightBytes = files.checkpoint.byteCount + (files.tower.checkpoint?.byteCount ?? 0)
+      weightBytes = llava.weightBytes
       visionTower = files.tower.checkpoint == nil ? nil : files.tower.directory
     } catch {
       throw ModelError(error)

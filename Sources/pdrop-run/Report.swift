@@ -8,7 +8,7 @@ enum Report {
   static func model(_ model: VisionLanguageModel, _ options: ModelOptions) {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
-      "model \(model.name), \(megabytes) MB of weights, \(model.layerCount) layers, f32 through OpenBLAS, "
+      "model \(model.name), \(megabytes) MB of weights, \(model.layerCount) layers, \(model.precision.reason), "
         + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.templateChoice)"
     )
     if let tower = model.visionTower { Log.write("vision tower: the weights in \(tower)") }

@@ -36,6 +36,8 @@ struct DecoderLayer: Sendable {
     down = try mlp.linear("down_proj", inputs: inner, outputs: size)
   }
 
+  var linears: [Linear] { [queries, keys, values, output, gate, up, down] }
+
   /// Norms `state.hidden` and makes its keys, not yet rotated.
   func project(_ state: inout DecoderState, on compute: Compute) {
     compute.rmsNorm(&state.normed, state.hidden, gain: attentionNorm, epsilon: epsilon)

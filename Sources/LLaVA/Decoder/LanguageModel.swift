@@ -9,9 +9,12 @@ package struct LanguageModel: Sendable {
   let head: Linear
   let epsilon: Float
 
-  init(_ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration) throws(CheckpointError) {
+  init(
+    _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, layers conversion: LinearConversion,
+    head headConversion: LinearConversion
+  ) throws(CheckpointError) {
     let text = configuration.text
-    let model = checkpoint.scope("language_model.model")
+    let model = checkpoint.scope("language_model.model", conversion)
     embedding = try model.scope("embed_tokens").tensor("weight", shape: [text.vocabularySize, text.hiddenSize])
     var layers: [DecoderLayer] = []
     for i in 0..<text.layerCount { layers.append(try DecoderLayer(model.scope("layers.\(i)"), text)) }
@@ -19,8 +22,8 @@ package struct LanguageModel: Sendable {
     outputNorm = try model.scope("norm").vector("weight", count: text.hiddenSize)
     head =
       configuration.tiesWordEmbeddings
-      ? Linear(weight: embedding)
-      : try checkpoint.scope("language_model")
+      ? headConversion(Linear(weight: embedding))
+      : try checkpoint.scope("language_model", headConversion)
         .linear("lm_head", inputs: text.hiddenSize, outputs: text.vocabularySize)
     epsilon = text.rmsNormEpsilon
   }

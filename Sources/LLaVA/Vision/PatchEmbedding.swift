@@ -14,8 +14,7 @@ struct PatchEmbedding: Sendable {
 
   init(_ scope: CheckpointScope, _ configuration: VisionConfiguration) throws(CheckpointError) {
     let (size, patch) = (configuration.hiddenSize, configuration.patchSize)
-    projection = Linear(
-      weight: try scope.scope("patch_embedding").tensor("weight", shape: [size, 3, patch, patch]))
+    projection = try scope.convolution("patch_embedding", channels: 3, side: patch, outputs: size)
     classEmbedding = try scope.vector("class_embedding", count: size)
     positions = try scope.scope("position_embedding")
       .tensor("weight", shape: [1 + configuration.patchCount, size]).floats()

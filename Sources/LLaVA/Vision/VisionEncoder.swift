@@ -23,6 +23,9 @@ package struct VisionEncoder: Sendable {
     self.layers = layers
   }
 
+  /// The linear layers, the patch embedding's first.
+  var linears: [Linear] { [embedding.projection] + layers.flatMap(\.linears) }
+
   /// What the patches of `views` pictures look like to the tower.
   ///
   /// - Parameter pixels: Normalised values, `[views, 3, imageSize, imageSize]`.

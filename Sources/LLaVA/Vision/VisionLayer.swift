@@ -36,6 +36,8 @@ struct VisionLayer: Sendable {
     contract = try scope.scope("mlp").linear("fc2", inputs: inner, outputs: size, bias: true)
   }
 
+  var linears: [Linear] { [queries, keys, values, output, expand, contract] }
+
   /// Updates the rows of `views` pictures in place.
   func callAsFunction(
     _ hidden: inout Matrix, _ scratch: inout VisionScratch, views: Int, _ configuration: VisionConfiguration,

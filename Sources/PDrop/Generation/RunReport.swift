@@ -4,7 +4,8 @@
 public struct RunReport: Codable, Sendable {
   public var model: String
   public var policy: Policy
-  public var precision = "f32"
+  /// What the decoder's weights were multiplied in.
+  public var precision: String
   public var threads: Int
   /// Beginning token included, one image token per picture.
   public var promptTokens: [Int] = []

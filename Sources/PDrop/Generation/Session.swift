@@ -29,7 +29,8 @@ public struct Session: ~Copyable {
     let (llava, text) = (model.llava, model.llava.configuration.text)
     let compute = Compute(workers: Workers(count: threads))
     var record = RunReport(
-      model: model.name, policy: try RunReport.Policy(request.policy, layerCount: text.layerCount), threads: threads)
+      model: model.name, policy: try RunReport.Policy(request.policy, layerCount: text.layerCount),
+      precision: model.precision.name, threads: threads)
     record.milliseconds.load = model.loadTime.milliseconds
     record.promptTokens = try model.promptTokens(of: request)
 

@@ -1,0 +1,55 @@
+internal import Kernels
+internal import LLaVA
+
+/// The numbers that a model's weights are multiplied in, as asked for.
+public enum Precision: String, CaseIterable, Sendable {
+  /// What is fastest without quantising: bf16 for large models where the processor has it, else f32.
+  case auto
+  case f32
+  case bf16
+  /// Decoder layers in whole numbers, one scale per output and one per row; head and tower keep more digits.
+  case int8
+}
+
+/// What a model multiplies in, and why.
+public struct ModelPrecision: Sendable, Equatable {
+  /// The decoder's arithmetic: `f32`, `bf16` or `int8`.
+  public let name: String
+  /// One line: what multiplies, and why not what was asked for.
+  public let reason: String
+  let arithmetic: ModelArithmetic
+
+  /// Below this many bytes of weights the products are too small to gain from bf16, and the whole is fast as it is.
+  static let largeModelBytes = 256 << 20
+
+  /// - Parameters:
+  ///   - precision: For the decoder.
+  ///   - vision: For tower and projector; `auto` follows the decoder, but does not quantise.
+  ///   - weightBytes: Bytes of the weights as stored.
+  init(_ precision: Precision, vision: Precision, weightBytes: Int, on processor: Processor = .current) {
+    let isSmall = precision == .auto && weightBytes < Self.largeModelBytes
+    let choice = (isSmall ? .f32 : precision.kernels).choice(on: processor)
+    let exact =
+      choice.arithmetic == .int8 ? Kernels.Precision.auto.choice(on: processor).arithmetic : choice.arithmetic
+    let tower = vision == .auto ? exact : vision.kernels.choice(on: processor).arithmetic
+    arithmetic = ModelArithmetic(decoder: choice.arithmetic, vision: tower, head: exact)
+    name = choice.arithmetic.rawValue
+    var reason = choice.reason
+    if isSmall { reason += ", as the model is small" }
+    if tower != choice.arithmetic || exact != choice.arithmetic {
+      reason += "; tower in \(tower.rawValue), head in \(exact.rawValue)"
+    }
+    self.reason = reason
+  }
+}
+
+extension Precision {
+  fileprivate var kernels: Kernels.Precision {
+    switch self {
+    case .auto: .auto
+    case .f32: .f32
+    case .bf16: .bf16
+    case .int8: .int8
+    }
+  }
+}
