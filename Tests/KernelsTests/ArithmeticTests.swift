@@ -23,7 +23,7 @@ import Testing
       (ElementType.f32, Arithmetic.f32), (.f16, .f32), (.bf16, .f32), (.bf16, .bf16), (.f16, .bf16),
     ] {
       let (linear, weights) = layer.linear(element, arithmetic)
-      for rows in [1, 2, 3, 7, 16, 17, 33] {
+      for rows in [1, 2, 3, 7, 16, 17, 65] {
         let x = numbers.floats(rows * shape.inputs)
         let compute = Compute(workers: Workers(count: 2), processor: processor)
         var y = Matrix(rows: 0, columns: shape.outputs)
@@ -134,7 +134,7 @@ import Testing
   func `gives the same bits for any number of threads`(processor: Processor, arithmetic: Arithmetic) {
     var numbers = SeededGenerator(13)
     let (linear, _) = StoredLayer(&numbers, 96, 300).linear(.f16, arithmetic)
-    for rows in [3, 40] {
+    for rows in [3, 70] {
       let x = numbers.floats(rows * 96)
       let results = [1, 2, 3, 8].map { threads in
         var y = Matrix(rows: 0, columns: 300)

@@ -16,11 +16,12 @@ import Testing
   }
 
   @Test(.enabled(if: Processor.current.instructions >= .avx512BF16))
-  func `takes bf16 by itself where it is fast, and where it is asked for`() {
+  func `takes bf16 where the processor has it, with and without the library`() {
     let without = Processor.current.limited(withoutOneDNN: true)
-    #expect(Precision.auto.choice(on: without).arithmetic == .f32)
-    #expect(Precision.bf16.choice(on: without).arithmetic == .bf16)
-    #expect(Precision.bf16.choice(on: without).reason == "bf16 by own kernels; no oneDNN")
+    for precision in [Precision.auto, .bf16] {
+      #expect(precision.choice(on: without).arithmetic == .bf16)
+      #expect(precision.choice(on: without).reason == "bf16 by own kernels; no oneDNN")
+    }
     if let oneDNN = Processor.current.oneDNN, oneDNN.hasBF16 {
       #expect(Precision.auto.choice().arithmetic == .bf16)
       #expect(Precision.auto.choice().reason == "bf16 by oneDNN \(oneDNN.version)")

@@ -23,9 +23,10 @@ extension Compute {
   /// The one door to matrix products: `y = x · weightᵀ + bias`, or `y +=`, one panel of outputs a task.
   ///
   /// The width of a panel depends on the layer alone, and each panel is one single-threaded computation: the result is the
-  /// same for any number of workers. Of a row's company: in int8 it changes nothing, as sums are exact. Else up to 16 rows
-  /// take our own kernels and share one order of summation; more take a library's. oneDNN's gave a row the same bits among
-  /// any number of rows from 1 to 625 (2.6.3 and 3.2, AVX-512), though it does not promise so; OpenBLAS' do not.
+  /// same for any number of workers. Of a row's company: in int8 it changes nothing, as sums are exact. Else up to 16
+  /// rows, in bf16 up to 64, take our own kernels and share one order of summation; more take a library's. oneDNN's gave a
+  /// row the same bits among any number of rows from 1 to 625 (2.6.3 and 3.2, AVX-512), though it does not promise so;
+  /// OpenBLAS' do not.
   private func product(
     _ y: inout Matrix, _ x: borrowing Matrix, _ linear: Linear, adds: Bool, _ operation: Operation
   ) {

@@ -37,10 +37,9 @@ package enum Precision: String, Sendable, CaseIterable {
       if let oneDNN = processor.oneDNN, oneDNN.hasBF16 {
         return Choice(arithmetic: .bf16, reason: "bf16 by oneDNN \(oneDNN.version)")
       }
+      // Slower than oneDNN's, but faster than anybody's f32.
       let missing = processor.oneDNN == nil ? "no oneDNN" : "oneDNN without bf16"
-      return self == .auto
-        ? Choice(arithmetic: .f32, reason: "\(floats); \(missing)")
-        : Choice(arithmetic: .bf16, reason: "bf16 by own kernels; \(missing)")
+      return Choice(arithmetic: .bf16, reason: "bf16 by own kernels; \(missing)")
     case .int8:
       if let oneDNN = processor.oneDNN, oneDNN.hasInt8 {
         return Choice(arithmetic: .int8, reason: "int8 by oneDNN \(oneDNN.version)")
