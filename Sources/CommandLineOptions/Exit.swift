@@ -17,7 +17,7 @@ public enum ExitStatus: Int32, Sendable {
   public init(_ error: any Error) {
     self =
       switch error {
-      case is DropPolicyError, is ValidationError: .usage
+      case is DropPolicyError, is PromptError, is ValidationError: .usage
       case is ModelError, is ImageError, is PictureReferenceError, is TraceError, is ReferenceError,
         is BundledModel.NotFound, is FileProblem:
         .file

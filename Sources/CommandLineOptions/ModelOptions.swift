@@ -12,7 +12,8 @@ public enum Precision: String, CaseIterable, ExpressibleByArgument, Sendable {
 /// Which model to load, how to read its pictures and prompts, and on how many threads.
 public struct ModelOptions: ParsableArguments {
   @Option(
-    name: [.short, .long], help: "Model directory in the Hugging Face layout. (default: the bundled tiny-textvqa)")
+    name: [.short, .long],
+    help: "Model directory, of the Hugging Face or the original layout. (default: the bundled tiny-textvqa)")
   public var model: String?
 
   @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
@@ -27,6 +28,11 @@ public struct ModelOptions: ParsableArguments {
     name: [.customLong("chat-template"), .customLong("conv-mode")],
     help: "Prompt format, such as vicuna_v1 or mistral_instruct. (default: the model's own)")
   public var chatTemplate: String?
+
+  @Option(
+    name: [.customLong("vision-tower")],
+    help: "CLIP directory of an original LLaVA checkpoint. (default: looked for beside the model)")
+  public var visionTower: String?
 
   @Option(help: "Arithmetic: auto or f32.")
   public var precision = Precision.auto
@@ -60,6 +66,7 @@ public struct ModelOptions: ParsableArguments {
   public func load() throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.imageMode = imageMode
+    options.visionTower = visionTower
     options.template = chatTemplate.flatMap(PromptTemplate.init(named:))
     return try VisionLanguageModel(directory: try directory(), options: options)
   }

@@ -6,7 +6,8 @@
 
 /// Rotary position embedding: cosines and sines by position, made when a position is first needed.
 ///
-/// Dimension `i` of a head turns with dimension `i + d/2` by `position · theta^(-2i/d)`. As in the reference, the frequency
+/// Dimension `i` of a head turns with dimension `i + d/2` by `position · theta^(-2i/d)`, or less where the model stretches
+/// its frequencies. As in the reference, the frequency
 /// and the angle are rounded to `Float` before cosine and sine are taken.
 ///
 /// Source: Su et al. 2021, RoFormer; the split-half pairing of Hugging Face's Llama.
@@ -17,12 +18,10 @@ package struct RotaryTable: ~Copyable {
   private var angles: Matrix
 
   /// - Precondition: `headDimension` is even and positive.
-  package init(headDimension: Int, theta: Double) {
+  package init(headDimension: Int, theta: Double, scaling: RotaryScaling = .none) {
     precondition(headDimension > 0 && headDimension.isMultiple(of: 2), "RotaryTable: head dimension \(headDimension)")
     self.headDimension = headDimension
-    frequencies = (0..<headDimension / 2).map { i in
-      1 / Float(pow(theta, Double(Float(2 * i) / Float(headDimension))))
-    }
+    frequencies = scaling.frequencies(headDimension: headDimension, theta: theta)
     angles = Matrix(rows: 0, columns: headDimension)
   }
 

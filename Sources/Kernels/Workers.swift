@@ -1,7 +1,4 @@
-internal import Dispatch
-internal import Synchronization
-
-/// The threads that share the work of one product or kernel.
+/// The threads that share the work of one product or kernel: the calling one and helpers from the process's pool.
 ///
 /// Work is cut into tasks by its shape alone, never by the number of threads, so results do not depend on that number.
 /// Libraries are called single-threaded from within a task.
@@ -13,30 +10,21 @@ package struct Workers: Sendable {
   package init(count: Int) {
     precondition(count >= 1, "Workers: \(count) threads")
     self.count = count
+    WorkerPool.shared.grow(to: count - 1)
   }
 
   /// Calls `body` once for every task, from up to `count` threads, and returns when all are done.
   ///
+  /// The helpers serve one call at a time. A call that finds them busy, because another request computes or because it comes
+  /// from within a task, does all of its tasks itself: nobody waits, and a task may use kernels.
+  ///
   /// - Parameter body: Receives the task, `0..<tasks`, and the worker that runs it, `0..<count`; no two calls at the same
-  ///   time have the same worker.
-  func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
-    let threads = min(count, tasks)
-    guard threads > 1 else {
-      for task in 0..<tasks { body(task, 0) }
-      return
-    }
-    withoutActuallyEscaping(body) { body in
-      // Sound: every task is handed out once, and tasks write to disjoint memory only.
-      nonisolated(unsafe) let body = body
-      let next = Atomic(0)
-      DispatchQueue.concurrentPerform(iterations: threads) { worker in
-        while true {
-          let task = next.wrappingAdd(1, ordering: .relaxed).oldValue
-          guard task < tasks else { return }
-          unsafe body(task, worker)
-        }
-      }
-    }
+  ///   time have the same worker. Must be safe to call from several threads, writing to disjoint memory in each task.
+  package func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
+    let helpers = min(count, tasks) - 1
+    if helpers > 0, WorkerPool.shared.run(tasks: tasks, helpers: helpers, body) { return }
+    let worker = WorkerPool.shared.currentWorker
+    for task in 0..<tasks { body(task, worker) }
   }
 
   /// Calls `body` with disjoint blocks of the rows of `matrix`, in parallel when that pays.

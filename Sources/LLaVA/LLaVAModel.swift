@@ -8,19 +8,23 @@ package struct LLaVAModel: Sendable {
   package let configuration: LLaVAConfiguration
   package let vision: VisionEncoder
   let projector: Projector
-  /// What ends a row of a LLaVA-NeXT picture, `[D]`; `nil` for LLaVA-1.5.
+  /// What ends a row of a LLaVA-NeXT picture, `[D]`; `nil` for models that mark no rows.
   let imageNewline: [Float]?
   package let languageModel: LanguageModel
 
   /// Finds all weights in a checkpoint; they stay where they are on disk.
   ///
+  /// - Parameter tower: A CLIP directory's weights; `nil` where the checkpoint brings its tower along.
   /// - Throws: `CheckpointError` naming the first tensor that is missing or has another shape than `config.json` says.
-  package init(_ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration) throws(CheckpointError) {
+  package init(
+    _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, tower: Checkpoint? = nil
+  ) throws(CheckpointError) {
     self.configuration = configuration
-    vision = try VisionEncoder(checkpoint.scope("vision_tower.vision_model"), configuration)
+    let towerScope = tower?.scope("vision_model") ?? checkpoint.scope("vision_tower.vision_model")
+    vision = try VisionEncoder(towerScope, configuration)
     projector = try Projector(checkpoint.scope("multi_modal_projector"), configuration)
     imageNewline =
-      configuration.anyResolution == nil
+      configuration.anyResolution?.merge != .spatialUnpad
       ? nil : try checkpoint.tensor("image_newline", shape: [configuration.text.hiddenSize]).floats()
     languageModel = try LanguageModel(checkpoint, configuration)
   }

@@ -11,32 +11,46 @@ package import Kernels
 /// Knows which tensors have been asked for, so that those nobody asked for can be named.
 package final class Checkpoint {
   package let directory: String
-  private var tensors: [String: (file: SafetensorsFile, storedName: String)] = [:]
+  private var tensors: [String: (file: any WeightFile, storedName: String)] = [:]
   private var read: Set<String> = []
 
-  /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
+  /// The kinds of files that weights come in, the preferred one first; shards are listed in a file with `.index.json` added.
+  private static let kinds: [(name: String, type: any WeightFile.Type)] = [
+    ("model.safetensors", SafetensorsFile.self), ("pytorch_model.bin", TorchArchive.self),
+  ]
+
+  /// Where weights are looked for, in order.
+  static let fileNames = kinds.flatMap { [$0.name, $0.name + ".index.json"] }
+
+  /// Opens `model.safetensors`, the shards that `model.safetensors.index.json` lists, or PyTorch's files.
   ///
   /// - Throws: `CheckpointError` when there are no weights or a file is damaged.
   package init(directory: String) throws(CheckpointError) {
     self.directory = directory
-    let single = directory + "/model.safetensors"
-    let index = directory + "/model.safetensors.index.json"
-    if FileManager.default.fileExists(atPath: single) {
-      let file = try SafetensorsFile(single)
-      for name in file.records.keys { try add(name, of: file) }
-    } else if FileManager.default.fileExists(atPath: index) {
-      try addShards(of: index)
-    } else {
-      let others = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
-      throw .noWeights(
-        directory: directory, found: others.filter { $0.hasSuffix(".bin") || $0.hasSuffix(".gguf") }.sorted())
+    for (name, type) in Self.kinds {
+      let single = directory + "/" + name
+      let index = single + ".index.json"
+      if FileManager.default.fileExists(atPath: single) {
+        let file = try type.init(single)
+        for name in file.records.keys { try add(name, of: file) }
+        return
+      } else if FileManager.default.fileExists(atPath: index) {
+        try addShards(of: index, type)
+        return
+      }
     }
+    let others = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    throw .noWeights(
+      directory: directory, found: others.filter { $0.hasSuffix(".bin") || $0.hasSuffix(".gguf") }.sorted())
   }
 
-  /// Bytes of all stored tensors.
+  /// Bytes of all stored tensors; tensors that share their bytes count each.
   package var byteCount: Int {
     tensors.values.reduce(0) { $0 + ($1.file.records[$1.storedName]?.bytes.count ?? 0) }
   }
+
+  /// Whether there is a tensor of this name.
+  package func contains(_ name: String) -> Bool { tensors[name] != nil }
 
   /// A tensor by name and expected shape.
   package func tensor(_ name: String, shape: [Int]) throws(CheckpointError) -> Tensor {
@@ -57,17 +71,17 @@ package final class Checkpoint {
     tensors.keys.filter { !read.contains($0) && !ParameterNames.isComputedBuffer($0) }.sorted()
   }
 
-  private func add(_ storedName: String, of file: SafetensorsFile) throws(CheckpointError) {
+  private func add(_ storedName: String, of file: any WeightFile) throws(CheckpointError) {
     let name = ParameterNames.canonical(storedName)
     guard tensors.updateValue((file, storedName), forKey: name) == nil else {
       throw .duplicateTensor(name: name, file: file.path)
     }
   }
 
-  private func addShards(of index: String) throws(CheckpointError) {
+  private func addShards(of index: String, _ type: any WeightFile.Type) throws(CheckpointError) {
     struct Index: Decodable { var weight_map: [String: String] }
     let map = try JSONFile.read(Index.self, at: index).weight_map
-    var files: [String: SafetensorsFile] = [:]
+    var files: [String: any WeightFile] = [:]
     for (name, fileName) in map.sorted(by: { $0.key < $1.key }) {
       // Bytes, not characters: a slash with a combining accent is another character, but still a slash to the system.
       guard !fileName.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == 0 }), fileName != "..", !fileName.isEmpty
@@ -75,8 +89,8 @@ package final class Checkpoint {
         throw .badValue(file: index, key: "weight_map.\(name)", expected: "a file name", found: "'\(fileName)'")
       }
       let path = directory + "/" + fileName
-      let file: SafetensorsFile
-      if let known = files[path] { file = known } else { file = try SafetensorsFile(path) }
+      let file: any WeightFile
+      if let known = files[path] { file = known } else { file = try type.init(path) }
       files[path] = file
       guard file.records[name] != nil else { throw .missingTensor(name: name, directory: path) }
       try add(name, of: file)

@@ -11,6 +11,13 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case shapeMismatch(name: String, expected: [Int], found: [Int], file: String)
   case unsupportedElement(name: String, found: String, file: String)
   case duplicateTensor(name: String, file: String)
+  case missingTower(directory: String, name: String, looked: [String])
+  case missingTrainedTower(directory: String)
+  case unneededTower(directory: String, given: String)
+  case stridedTensor(name: String, shape: [Int], strides: [Int], file: String)
+  case forbiddenGlobal(name: String, file: String)
+  /// A file that PyTorch can read and we do not.
+  case convertible(file: String, reason: String)
 
   package var description: String {
     switch self {
@@ -19,9 +26,9 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .notADirectory(let path):
       "\(path): expected a model directory (config.json, tokenizer.json, *.safetensors), found none"
     case .noWeights(let directory, let found) where found.isEmpty:
-      "\(directory): no weights; expected model.safetensors or model.safetensors.index.json"
+      "\(directory): no weights; expected \(Checkpoint.fileNames.joined(separator: " or "))"
     case .noWeights(let directory, let found):
-      "\(directory): no safetensors weights, found \(found.joined(separator: ", ")); "
+      "\(directory): no weights in a known file, found \(found.joined(separator: ", ")); "
         + "save the model as safetensors (save_pretrained(..., safe_serialization=True))"
     case .malformed(let file, let reason):
       "\(file): \(reason)"
@@ -35,6 +42,29 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
       "\(file): '\(name)' is stored as \(found), expected F32, F16 or BF16"
     case .duplicateTensor(let name, let file):
       "\(file): the tensor '\(name)' occurs twice"
+    case .missingTower(let directory, let name, let looked):
+      "\(directory): the vision tower '\(name)' is not in the checkpoint, nor a directory at "
+        + "\(looked.joined(separator: ", ")); give its directory (config.json and weights) with --vision-tower"
+    case .missingTrainedTower(let directory):
+      "\(directory): config.json says that the vision tower was trained along, but the checkpoint has no "
+        + "model.vision_tower.* tensors, and stock CLIP would be a wrong one; is the download complete?"
+    case .unneededTower(let directory, let given):
+      "\(directory): the checkpoint brings its own vision tower; leave out --vision-tower \(given)"
+    case .stridedTensor(let name, let shape, let strides, let file):
+      "\(file): '\(name)' of shape \(shape) has strides \(strides), expected row after row; \(Self.conversion)"
+    case .forbiddenGlobal(let name, let file):
+      "\(file): refused, since it asks for '\(name)', which no tensor needs"
+        + (name.hasPrefix("torch._utils.") ? "; \(Self.conversion)" : "")
+    case .convertible(let file, let reason):
+      "\(file): \(reason); \(Self.conversion)"
     }
   }
+
+  /// How to turn a directory's `.bin` files into safetensors; `weights_only` keeps PyTorch from running code in them.
+  private static let conversion = """
+    with torch 2.6 or later and safetensors, run in its directory: python3 -c "import glob, torch, safetensors.torch as s; \
+    d = {}; [d.update(torch.load(f, 'cpu', weights_only=True)) for f in sorted(glob.glob('pytorch_model*.bin'))]; \
+    s.save_file({k: d.pop(k).clone(memory_format=torch.contiguous_format) for k in list(d) if torch.is_tensor(d[k])}, \
+    'model.safetensors', {'format': 'pt'})"
+    """
 }

@@ -1,22 +1,12 @@
 package import Kernels
 
-/// The tensors of a safetensors file, mapped; every offset, shape and type has been checked.
+/// The tensors of a safetensors file.
 ///
 /// Source: the safetensors format: eight bytes of header size, a JSON header, then the tensors' bytes without gaps.
-package struct SafetensorsFile: Sendable {
-  /// Where a tensor lies: its type's name, shape and byte range in the file.
-  package struct Record: Sendable, Equatable {
-    package let elementName: String
-    package let shape: [Int]
-    package let bytes: Range<Int>
-
-    /// Sorts records by place, empty ones first.
-    fileprivate var order: (Int, Int) { (bytes.lowerBound, bytes.upperBound) }
-  }
-
+package struct SafetensorsFile: WeightFile {
   package let path: String
-  package let records: [String: Record]
-  private let storage: SharedBytes
+  package let records: [String: WeightRecord]
+  package let storage: SharedBytes
 
   /// The largest header the format allows.
   private static let headerLimit = 100_000_000
@@ -41,15 +31,6 @@ package struct SafetensorsFile: Sendable {
     records = try Self.records(entries, payload: 8 + Int(headerSize)..<storage.count, file: path)
   }
 
-  /// A tensor of floats by its stored name.
-  package func tensor(_ name: String) throws(CheckpointError) -> Tensor {
-    guard let record = records[name] else { throw .missingTensor(name: name, directory: path) }
-    guard let element = ElementType(rawValue: record.elementName) else {
-      throw .unsupportedElement(name: name, found: record.elementName, file: path)
-    }
-    return Tensor(storage, offset: record.bytes.lowerBound, shape: record.shape, element: element)
-  }
-
   /// A tensor's bytes as they are stored, whatever its type.
   package func bytes(_ name: String) throws(CheckpointError) -> [UInt8] {
     guard let record = records[name] else { throw .missingTensor(name: name, directory: path) }
@@ -59,22 +40,15 @@ package struct SafetensorsFile: Sendable {
   /// The records of all entries, which must fill the payload without gaps or overlaps.
   private static func records(
     _ entries: [String: Header.Entry], payload: Range<Int>, file: String
-  ) throws(CheckpointError) -> [String: Record] {
-    var records: [String: Record] = [:]
+  ) throws(CheckpointError) -> [String: WeightRecord] {
+    var records: [String: WeightRecord] = [:]
     for (name, entry) in entries {
       guard let width = bitWidths[entry.dtype] else {
         throw .unsupportedElement(name: name, found: entry.dtype, file: file)
       }
-      var bits = width
-      for size in entry.shape {
-        // An empty axis does not excuse the others: whoever multiplies some of them must not overflow.
-        let (product, overflow) = bits.multipliedReportingOverflow(by: max(size, 1))
-        guard size >= 0, !overflow else {
-          throw .malformed(file: file, reason: "'\(name)' has the impossible shape \(entry.shape)")
-        }
-        bits = product
+      guard let bits = WeightRecord.bitCount(shape: entry.shape, width: width) else {
+        throw .malformed(file: file, reason: "'\(name)' has the impossible shape \(entry.shape)")
       }
-      if entry.shape.contains(0) { bits = 0 }
       let offsets = entry.offsets
       guard offsets[0] >= 0, offsets[0] <= offsets[1], offsets[1] <= payload.count else {
         throw .malformed(
@@ -87,12 +61,15 @@ package struct SafetensorsFile: Sendable {
           reason:
             "'\(name)' has \(offsets[1] - offsets[0]) bytes, expected \(bits / 8) for \(entry.dtype) \(entry.shape)")
       }
-      records[name] = Record(
+      records[name] = WeightRecord(
         elementName: entry.dtype, shape: entry.shape,
         bytes: payload.lowerBound + offsets[0]..<payload.lowerBound + offsets[1])
     }
     var end = payload.lowerBound
-    for (name, record) in records.sorted(by: { $0.value.order < $1.value.order }) {
+    let byPlace = records.sorted {
+      ($0.value.bytes.lowerBound, $0.value.bytes.upperBound) < ($1.value.bytes.lowerBound, $1.value.bytes.upperBound)
+    }
+    for (name, record) in byPlace {
       guard record.bytes.lowerBound == end else {
         let fault = record.bytes.lowerBound < end ? "overlaps another tensor" : "leaves a gap before it"
         throw .malformed(file: file, reason: "'\(name)' \(fault)")

@@ -10,8 +10,10 @@ public struct VisionLanguageModel: Sendable {
   /// How a directory is to be read.
   public struct Options: Sendable {
     public var imageMode = ImageMode.auto
-    /// The prompt format; `nil` for the one that the directory names.
+    /// The prompt format; `nil` for the directory's own.
     public var template: PromptTemplate?
+    /// The CLIP directory of an original LLaVA checkpoint without a tower of its own; `nil` to look for it beside the model.
+    public var visionTower: String?
 
     public init() {}
   }
@@ -19,7 +21,8 @@ public struct VisionLanguageModel: Sendable {
   /// The directory's name.
   public let name: String
   public let tokenizer: Tokenizer
-  public let template: PromptTemplate
+  /// The prompt format and what it was chosen by.
+  public let templateChoice: TemplateChoice
   public let preprocessor: any ImagePreprocessor
   /// Tokens that end an answer.
   public let endTokens: Set<Int>
@@ -27,10 +30,13 @@ public struct VisionLanguageModel: Sendable {
   public let unusedTensors: [String]
   /// Bytes of all stored weights.
   public let weightBytes: Int
+  /// The CLIP directory whose weights the vision tower has; `nil` where the model brings its own.
+  public let visionTower: String?
   public let loadTime: Duration
   let llava: LLaVAModel
+  let identity = ModelIdentity()
 
-  /// Loads a LLaVA directory in the Hugging Face layout.
+  /// Loads a LLaVA directory, in the Hugging Face layout or as the original LLaVA code writes it.
   ///
   /// - Throws: `ModelError` naming the file, what was expected, what was found and the remedy.
   public init(directory: String, options: Options = Options()) throws(ModelError) {
@@ -39,19 +45,27 @@ public struct VisionLanguageModel: Sendable {
     guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory else {
       throw ModelError(CheckpointError.notADirectory(path: directory))
     }
+    name = URL(filePath: directory).standardizedFileURL.lastPathComponent
     do {
-      let configuration = try LLaVAConfiguration(directory: directory)
-      let checkpoint = try Checkpoint(directory: directory)
+      let files = try ModelDirectory(directory, visionTower: options.visionTower)
       let url = URL(filePath: directory, directoryHint: .isDirectory)
-      llava = try LLaVAModel(checkpoint, configuration)
-      tokenizer = try Tokenizer(directory: url)
-      template = try options.template ?? PromptTemplate.load(directory: url) ?? .vicunaV1
-      let preparation = try JSONFile.readIfPresent(
-        PreprocessorConfiguration.self, at: directory + "/preprocessor_config.json")
-      preprocessor = try configuration.preprocessor(preparation, mode: options.imageMode)
-      endTokens = try Self.endTokens(directory, tokenizer)
-      unusedTensors = llava.unusedTensors(of: checkpoint)
-      weightBytes = checkpoint.byteCount
+      var configuration = files.configuration
+      var vocabulary = try Vocabulary.load(directory: url)
+      if configuration.layout == .original {
+        configuration.imageTokenID = Int(vocabulary.imageToken(orElse: Int32(LLaVAConfiguration.imageSentinel)))
+      }
+      llava = try LLaVAModel(files.checkpoint, configuration, tower: files.tower.checkpoint)
+      tokenizer = Tokenizer(vocabulary)
+      templateChoice =
+        try options.template.map { TemplateChoice($0, .given) } ?? TemplateChoice(directory: url)
+        ?? TemplateChoice(
+          modelType: configuration.modelType, textModelType: configuration.text.kind.rawValue,
+          vocabularySize: configuration.text.vocabularySize, name: name)
+      preprocessor = try configuration.preprocessor(files.preprocessor(), mode: options.imageMode)
+      endTokens = try files.endTokens() ?? Set(tokenizer.endToken.map { [Int($0)] } ?? [])
+      unusedTensors = llava.unusedTensors(of: files.checkpoint)
+      weightBytes = files.checkpoint.byteCount + (files.tower.checkpoint?.byteCount ?? 0)
+      visionTower = files.tower.checkpoint == nil ? nil : files.tower.directory
     } catch {
       throw ModelError(error)
     }
@@ -59,40 +73,15 @@ public struct VisionLanguageModel: Sendable {
       throw ModelError(
         GenerationError.imageTokenMismatch(tokenizer: Int(token), configuration: llava.configuration.imageTokenID))
     }
-    name = URL(filePath: directory).standardizedFileURL.lastPathComponent
     loadTime = ContinuousClock.now - start
   }
 
+  public var template: PromptTemplate { templateChoice.template }
   public var layerCount: Int { llava.configuration.text.layerCount }
   /// The token that stands for a picture in a prompt.
   public var imageToken: Int { llava.configuration.imageTokenID }
   /// The longest sequence that the model was made for.
   public var contextLength: Int { llava.configuration.text.contextLength }
-
-  /// The end tokens of `generation_config.json`, one or several, or else the tokenizer's.
-  private static func endTokens(_ directory: String, _ tokenizer: Tokenizer) throws(CheckpointError) -> Set<Int> {
-    struct File: Decodable {
-      var eos_token_id: OneOrMore?
-    }
-    enum OneOrMore: Decodable {
-      case one(Int)
-      case more([Int])
-
-      init(from decoder: any Decoder) throws {
-        let container = try decoder.singleValueContainer()
-        if let one = try? container.decode(Int.self) {
-          self = .one(one)
-        } else {
-          self = .more(try container.decode([Int].self))
-        }
-      }
-    }
-    switch try JSONFile.readIfPresent(File.self, at: directory + "/generation_config.json")?.eos_token_id {
-    case .one(let token): return [token]
-    case .more(let tokens): return Set(tokens)
-    case nil: return Set(tokenizer.endToken.map { [Int($0)] } ?? [])
-    }
-  }
 }
 
 /// A model directory that cannot be used: one line that names the file, what was expected and what was found.

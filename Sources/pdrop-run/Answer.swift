@@ -4,11 +4,11 @@ import Foundation
 import PDrop
 import TokenDropping
 
-/// `pdrop-run`: answers one question, or a file of them.
+/// `pdrop-run`: answers one question, those of a chat, or a file of them.
 struct Answer: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "answer",
-    abstract: "Answers a question about pictures, or every question of a file.")
+    abstract: "Answers a question about pictures, the turns of a chat, or every question of a file.")
 
   enum Format: String, CaseIterable, ExpressibleByArgument { case text, json }
 
@@ -39,31 +39,42 @@ struct Answer: ParsableCommand {
     if batch.input != nil {
       guard question.isEmpty, trace == nil else {
         throw ValidationError(
-          "--input brings its own questions and pictures; leave out --prompt, --file, --image and --trace")
+          "--input brings its own questions and pictures; leave out --prompt, --file, --image, --interactive and --trace"
+        )
       }
     } else {
       guard batch.imageFolder == nil, batch.output == nil else {
         throw ValidationError("--image-folder and --output go with --input")
       }
     }
+    guard trace == nil || !question.interactive else {
+      throw ValidationError("--trace keeps one answer, --interactive gives many; leave out one of them")
+    }
   }
 
   func run() throws {
     // Not in validate(), where it would speak before the parser names an option that it does not know.
-    guard question.isGiven || batch.input != nil else {
-      throw ValidationError("nothing is asked; give a question by --prompt, --file or --chat, or many by --input")
+    guard question.isGiven || question.interactive || batch.input != nil else {
+      throw ValidationError(
+        "nothing is asked; give a question by --prompt, --file or --chat, or many by --interactive or --input")
     }
     let policy = try policyOptions.policy(policy, seed: generation.seed)
+    let base = question.base(policy, generation.options)
     let model = try modelOptions.load()
-    // A schedule that does not fit the model is found before any work.
+    // A schedule or a system text that does not fit the model is found before any work.
     _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
+    _ = try model.rendered(base.prompt, systemText: base.systemText)
     if verbose { Report.model(model, modelOptions) }
+    if !question.raw { Report.guess(model) }
     if batch.input != nil {
-      try BatchRun(
-        model: model, policy: policy, options: generation.options, threads: modelOptions.threadCount, files: batch
-      ).run()
+      try BatchRun(model: model, base: base, threads: modelOptions.threadCount, files: batch).run()
+    } else if question.interactive {
+      var chat = InteractiveRun(
+        model: model, base: base, threads: modelOptions.threadCount, format: format, verbose: verbose,
+        verbosePrompt: verbosePrompt)
+      try chat.run(question.pictures(), first: question.text())
     } else {
-      try answer(question.request(policy, generation.options), with: model)
+      try answer(question.request(like: base), with: model)
     }
   }
 
@@ -71,7 +82,7 @@ struct Answer: ParsableCommand {
   private func answer(_ request: Request, with model: VisionLanguageModel) throws {
     var request = request
     request.recordsTensors = trace != nil
-    if verbosePrompt { Report.prompt(request, model) }
+    if verbosePrompt { try Report.prompt(request, model) }
     var session = try Session(model, request, threads: modelOptions.threadCount)
     let output = Output()
     while let piece = try session.next() {

@@ -2,13 +2,12 @@ import ArgumentParser
 import CommandLineOptions
 import Foundation
 import PDrop
-import TokenDropping
 
 /// Answers the questions of a file one after the other; a question that fails gets an error record and the rest goes on.
 struct BatchRun {
   var model: VisionLanguageModel
-  var policy: any TokenDroppingPolicy
-  var options: GenerationOptions
+  /// How every question is asked.
+  var base: Request
   var threads: Int
   var files: BatchOptions
 
@@ -75,9 +74,10 @@ struct BatchRun {
       result.question_id = question.question_id
       result.prompt = question.text
       let folder = files.imageFolder.map { $0 + "/" } ?? ""
-      let pictures = question.image.map { [Request.Picture.file(folder + $0)] } ?? []
-      var session = try Session(
-        model, Request(question: question.text, pictures: pictures, policy: policy, options: options), threads: threads)
+      var request = base
+      request.pictures = question.image.map { [.file(folder + $0)] } ?? []
+      request.prompt = .messages([ChatMessage(question: question.text, pictureCount: request.pictures.count)])
+      var session = try Session(model, request, threads: threads)
       while try session.next() != nil {}
       let report = session.report
       result.text = report.text.trimmingCharacters(in: .whitespacesAndNewlines)

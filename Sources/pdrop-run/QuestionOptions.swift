@@ -27,6 +27,14 @@ struct QuestionOptions: ParsableArguments {
   @Option(help: "A conversation to answer: JSON with OpenAI's messages, pictures as image_url parts.")
   var chat: String?
 
+  @Option(help: "System text in place of the model's own; an empty one for none.")
+  var system: String?
+
+  @Flag(
+    name: [.customShort("i"), .long],
+    help: "Chat: every line of input is a turn, --image and --prompt begin the first; /help lists commands.")
+  var interactive = false
+
   func validate() throws {
     guard [prompt, file, chat].count(where: { $0 != nil }) <= 1 else {
       throw ValidationError("--prompt, --file and --chat all ask; give one of them")
@@ -34,34 +42,61 @@ struct QuestionOptions: ParsableArguments {
     guard chat == nil || (image.isEmpty && !raw) else {
       throw ValidationError("--chat brings its own pictures and its own form; leave out --image and --raw")
     }
+    guard system == nil || !raw else {
+      throw ValidationError("--raw has its system text in the prompt; leave out --system")
+    }
+    guard !interactive || (chat == nil && !raw && file != "-") else {
+      throw ValidationError("--interactive takes its turns from standard input; leave out --chat, --raw and --file -")
+    }
   }
 
+  /// Whether something is asked at once.
   var isGiven: Bool { prompt != nil || file != nil || chat != nil }
-  var isEmpty: Bool { image.isEmpty && !isGiven && !raw }
+  var isEmpty: Bool { image.isEmpty && !isGiven && !raw && !interactive }
 
-  /// The request that the options describe.
-  func request(_ policy: any TokenDroppingPolicy, _ options: GenerationOptions) throws -> Request {
-    var request = try chat.map(conversation) ?? question()
-    request.policy = policy
-    request.options = options
+  /// How every question is asked: a request that asks nothing yet.
+  func base(_ policy: any TokenDroppingPolicy, _ options: GenerationOptions) -> Request {
+    var request = Request(prompt: .messages([]), policy: policy, options: options)
+    request.systemText = system
     request.appliesOrientation = exif == .apply
     return request
   }
 
-  private func question() throws -> Request {
-    let text = try prompt ?? TextFile.read(file ?? "-")
-    let references = image.flatMap { $0.hasPrefix("data:") ? [$0] : $0.split(separator: ",").map(String.init) }
-    let pictures = try references.map { try Request.Picture(reference: $0) }
-    return raw ? Request(prompt: .rendered(text), pictures: pictures) : Request(question: text, pictures: pictures)
+  /// The request that the options describe.
+  func request(like base: Request) throws -> Request {
+    var request = base
+    if let chat {
+      let conversation = try conversation(chat)
+      request.prompt = .messages(conversation.messages)
+      request.pictures = conversation.pictures
+    } else {
+      let text = try text() ?? ""
+      request.pictures = try pictures()
+      request.prompt =
+        raw ? .rendered(text) : .messages([ChatMessage(question: text, pictureCount: request.pictures.count)])
+    }
+    return request
+  }
+
+  /// The question, if one is given.
+  func text() throws -> String? { try prompt ?? file.map(TextFile.read) }
+
+  func pictures() throws -> [Request.Picture] {
+    try image.flatMap(references).map { try Request.Picture(reference: $0) }
+  }
+
+  /// One picture, or several with commas.
+  private func references(_ text: String) -> [String] {
+    let isOne = text.lowercased().hasPrefix("data:") || FileManager.default.fileExists(atPath: text)
+    return isOne ? [text] : text.split(separator: ",").map(String.init)
   }
 
   /// A file's conversation; its relative paths begin in the file's folder.
-  private func conversation(_ path: String) throws -> Request {
+  private func conversation(_ path: String) throws -> Conversation {
     let text = try TextFile.read(path)
     let folder = path == "-" ? nil : URL(filePath: path).deletingLastPathComponent().path(percentEncoded: false)
     do {
-      let conversation = try Conversation(json: Data(text.utf8), folder: folder)
-      return Request(prompt: .messages(conversation.messages), pictures: conversation.pictures)
+      return try Conversation(json: Data(text.utf8), folder: folder)
     } catch {
       throw FileProblem("\(path): \(error)")
     }

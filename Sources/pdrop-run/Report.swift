@@ -9,8 +9,9 @@ enum Report {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
       "model \(model.name), \(megabytes) MB of weights, \(model.layerCount) layers, f32 through OpenBLAS, "
-        + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.template.name)"
+        + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.templateChoice)"
     )
+    if let tower = model.visionTower { Log.write("vision tower: the weights in \(tower)") }
     unusedTensors(of: model)
   }
 
@@ -20,10 +21,19 @@ enum Report {
     if model.unusedTensors.count > 8 { Log.write("note: nor are \(model.unusedTensors.count - 8) more") }
   }
 
+  /// A warning where the prompt format is a guess, which may spoil every answer.
+  static func guess(_ model: VisionLanguageModel) {
+    guard model.templateChoice.isGuess else { return }
+    Log.write(
+      "warning: \(model.name) has no chat template and nothing names its family; taking \(model.template.name), "
+        + "name another by --chat-template if answers are strange")
+  }
+
   /// The prompt as the model reads it, and its tokens, runs of image tokens as `<image>`.
-  static func prompt(_ request: Request, _ model: VisionLanguageModel) {
-    let tokens = model.tokens(of: request.prompt)
-    Log.write("prompt (\(model.template.name)): \(model.rendered(request.prompt).debugDescription)")
+  static func prompt(_ request: Request, _ model: VisionLanguageModel) throws {
+    let tokens = try model.tokens(of: request.prompt, systemText: request.systemText)
+    let text = try model.rendered(request.prompt, systemText: request.systemText)
+    Log.write("prompt (\(model.templateChoice)): \(text.debugDescription)")
     Log.write("tokens: \(tokens.map(String.init).joined(separator: " "))")
   }
 

@@ -15,10 +15,14 @@ struct ProgramRun {
   /// Lines on stdout.
   var outputLines: [Substring] { output.split(separator: "\n") }
 
-  /// Runs the program to its end, without any input.
-  init(_ arguments: [String]) throws {
+  /// Runs the program to its end with `input` on its stdin.
+  init(_ arguments: [String], input: String = "") throws {
     let (output, errors) = (Pipe(), Pipe())
-    let process = try Self.start(arguments, output: output.fileHandleForWriting, errors: errors.fileHandleForWriting)
+    // A file, since the program may end before it has read all of a pipe.
+    let folder = try TemporaryFolder()
+    let inputFile: FileHandle = try #require(FileHandle(forReadingAtPath: folder.write("input", input)))
+    let process = try Self.start(
+      arguments, input: inputFile, output: output.fileHandleForWriting, errors: errors.fileHandleForWriting)
     try output.fileHandleForWriting.close()
     try errors.fileHandleForWriting.close()
     // The log is shorter than a pipe is wide, so the program never waits for us to read it.
@@ -32,7 +36,8 @@ struct ProgramRun {
   /// Runs the program with its output going to a file or device.
   init(_ arguments: [String], output: FileHandle) throws {
     let errors = Pipe()
-    let process = try Self.start(arguments, output: output, errors: errors.fileHandleForWriting)
+    let process = try Self.start(
+      arguments, input: .nullDevice, output: output, errors: errors.fileHandleForWriting)
     try output.close()
     try errors.fileHandleForWriting.close()
     self.output = ""
@@ -42,14 +47,22 @@ struct ProgramRun {
     wasKilled = process.terminationReason == .uncaughtSignal
   }
 
-  private static func start(_ arguments: [String], output: FileHandle, errors: FileHandle) throws -> Process {
+  /// Starts the program.
+  static func start(
+    _ arguments: [String], input: FileHandle, output: FileHandle, errors: FileHandle
+  ) throws -> Process {
     let process = Process()
     let program: URL = try #require(executable, "pdrop-run is not beside the tests")
     process.executableURL = program
     process.arguments = arguments
-    process.standardInput = FileHandle.nullDevice
+    process.standardInput = input
     process.standardOutput = output
     process.standardError = errors
+    // The thread that runs a test may block signals, and a process begins with what its maker blocks.
+    var (all, before) = (sigset_t(), sigset_t())
+    unsafe sigfillset(&all)
+    unsafe pthread_sigmask(SIG_UNBLOCK, &all, &before)
+    defer { unsafe pthread_sigmask(SIG_SETMASK, &before, nil) }
     try process.run()
     return process
   }

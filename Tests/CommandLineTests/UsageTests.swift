@@ -20,6 +20,9 @@ import Testing
     (["-p", "a", "--format", "xml"], "json"), (["-p", "a", "--chat-template", "none_such"], "vicuna_v1"),
     (["-p", "a", "--precision", "f8"], "f8"), (["-p", "a", "--positions", "new"], "compact"),
     (["-p", "a", "--input", "b"], "--input brings"), (["-p", "a", "--output", "b"], "go with --input"),
+    (["--raw", "-p", "a", "--system", "b"], "--system"), (["-i", "--raw"], "--interactive takes its turns"),
+    (["-i", "--chat", "a"], "--interactive takes its turns"), (["-i", "-f", "-"], "--interactive takes its turns"),
+    (["-i", "--trace", "a"], "--trace keeps one"), (["-i", "--input", "a"], "--input brings"),
     (["-p", "a", "--no\u{1B}[31m\nerror: such"], #"\u{1B}"#),
   ])
   func `refuses a wrong command line`(arguments: [String], words: String) throws {

@@ -105,9 +105,9 @@ private typealias F = SafetensorsFixtures
     #expect(throws: CheckpointError.noWeights(directory: directory, found: [])) {
       try Checkpoint(directory: directory)
     }
-    try folder.write("pytorch_model.bin", "x")
+    try folder.write("consolidated.bin", "x")
     try folder.write("ggml-model.gguf", "x")
-    let error = CheckpointError.noWeights(directory: directory, found: ["ggml-model.gguf", "pytorch_model.bin"])
+    let error = CheckpointError.noWeights(directory: directory, found: ["consolidated.bin", "ggml-model.gguf"])
     #expect(throws: error) { try Checkpoint(directory: directory) }
     #expect(error.description.contains("safe_serialization=True"))
   }

@@ -39,7 +39,7 @@ import Testing
     // The image token's own default is the entry after Llama's vocabulary, so the file has to name one of the two.
     let named = String(file.dropLast()) + #","image_token_index":31999}"#
     let text = try read(named).text
-    #expect(text.modelType == "llama")
+    #expect(text.kind == .llama)
     #expect(sizes(text) == [4096, 11_008, 32, 32, 32, 128, 32_000, 2048])
     #expect(text.rmsNormEpsilon == 1e-6 && text.ropeTheta == 10_000)
   }
@@ -47,9 +47,36 @@ import Testing
   @Test func `takes Mistral's values where the file is silent`() throws {
     let members = #""image_token_index":9,"text_config":{"model_type":"mistral"}"#
     let text = try read(llava(members)).text
-    #expect(text.modelType == "mistral")
+    #expect(text.kind == .mistral)
     #expect(sizes(text) == [4096, 14_336, 32, 32, 8, 128, 32_000, 131_072])
     #expect(text.rmsNormEpsilon == 1e-6 && text.ropeTheta == 10_000)
+  }
+
+  @Test func `takes Qwen2's values and biases, and no window that is not switched on`() throws {
+    let members = #""image_token_index":9,"text_config":{"model_type":"qwen2","sliding_window":4096}"#
+    let text = try read(llava(members)).text
+    #expect(sizes(text) == [4096, 22_016, 32, 32, 32, 128, 151_936, 32_768])
+    #expect(text.kind == .qwen2 && text.attentionBias == .queriesKeysValues)
+    #expect(try read(llava(#""image_token_index":9,"text_config":{"attention_bias":true}"#)).text.attentionBias == .all)
+    #expect(try read(llava(#""image_token_index":9"#)).text.attentionBias == .none)
+    expectFault(
+      llava(
+        #""image_token_index":9,"text_config":{"model_type":"qwen2","sliding_window":4096,"use_sliding_window":true}"#),
+      "text_config.sliding_window")
+  }
+
+  @Test func `reads how rotary frequencies are stretched`() throws {
+    let llama3 = #""rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4"#
+    for (member, scaling) in [
+      (#""rope_scaling":{"type":"linear","factor":2.5}"#, RotaryScaling.linear(factor: 2.5)),
+      (#""rope_scaling":{"rope_type":"default"}"#, .none),
+      (
+        #""rope_scaling":{\#(llama3),"original_max_position_embeddings":8192}"#,
+        .llama3(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 8192)
+      ),
+    ] {
+      #expect(try read(llava(#""image_token_index":9,"text_config":{\#(member)}"#)).text.ropeScaling == scaling)
+    }
   }
 
   @Test func `takes CLIP's values where the file is silent, the large tower's where the section is missing`() throws {
@@ -108,11 +135,21 @@ import Testing
     (#""vocab_size":16777217"#, "vocab_size"), (#""max_position_embeddings":0"#, "max_position_embeddings"),
     (#""max_position_embeddings":99999999999"#, "max_position_embeddings"), (#""rms_norm_eps":-1e-5"#, "rms_norm_eps"),
     (#""rms_norm_eps":1"#, "rms_norm_eps"), (#""rope_theta":0"#, "rope_theta"), (#""rope_theta":-5"#, "rope_theta"),
-    (#""rope_scaling":{"type":"linear","factor":2}"#, "rope_scaling"),
-    (#""rope_scaling":{"rope_type":"llama3"}"#, "rope_scaling"),
-    (#""rope_parameters":{"rope_type":"yarn","rope_theta":1e6}"#, "rope_scaling"),
-    (#""hidden_act":"gelu""#, "hidden_act"), (#""attention_bias":true"#, "attention_bias"),
-    (#""sliding_window":4"#, "sliding_window"), (#""model_type":"qwen2""#, "model_type"),
+    (#""rope_scaling":{"type":"linear"}"#, "rope_scaling.factor"),
+    (#""rope_scaling":{"type":"linear","factor":0.5}"#, "rope_scaling.factor"),
+    (#""rope_scaling":{"rope_type":"llama3"}"#, "rope_scaling.low_freq_factor"),
+    (
+      #""rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":4,"high_freq_factor":4}"#,
+      "rope_scaling.high_freq_factor"
+    ),
+    (
+      #""rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}"#,
+      "rope_scaling.original_max_position_embeddings"
+    ),
+    (#""rope_scaling":{"type":"dynamic","factor":2}"#, "rope_scaling.rope_type"),
+    (#""rope_parameters":{"rope_type":"yarn","rope_theta":1e6}"#, "rope_scaling.rope_type"),
+    (#""hidden_act":"gelu""#, "hidden_act"), (#""mlp_bias":true"#, "mlp_bias"),
+    (#""sliding_window":4"#, "sliding_window"), (#""model_type":"phi3""#, "model_type"),
   ]
 
   @Test(arguments: textFaults)

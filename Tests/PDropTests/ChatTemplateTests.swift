@@ -48,8 +48,9 @@ private struct ChatCase: Decodable {
     }
   }
 
-  /// Shapes of published templates, shortened where nothing depends on it.
-  @Test(arguments: [
+  /// Shapes of published templates, shortened where nothing depends on it, and what becomes of `S` in front of the
+  /// dialogue.
+  private static let published = [
     (
       "{% for message in messages %}{{ message['role'].upper() + ': ' }}{% for c in message['content'] | "
         + "selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}{% endfor %}{% for c in message['content'] %}"
@@ -96,10 +97,44 @@ private struct ChatCase: Decodable {
         + "ASSISTANT:",
       "Be kind. S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"
     ),
-  ])
+    (
+      "Be kind.\n{% for m in messages %}{{ m['role'].upper() + ': ' }}<image>{{ c['text'] + ' ' }}{% endfor %}ASSISTANT:",
+      "Be kind.\nSYSTEM: S USER: <image>Q ASSISTANT: Yes. USER: R ASSISTANT:"
+    ),
+  ]
+
+  @Test(arguments: published)
   func `recognises published templates`(source: String, expected: String) throws {
     let template = try #require(PromptTemplate.recognise(chatTemplate: source))
     #expect(template.render([ChatMessage(role: .system, parts: [.text("S")])] + Self.dialogue) == expected)
+  }
+
+  @Test(arguments: published)
+  func `puts another system text where published templates have theirs`(source: String, expected: String) throws {
+    let template = try #require(PromptTemplate.recognise(chatTemplate: source))
+    let messages = [ChatMessage(role: .system, parts: [.text("Old")])] + Self.dialogue
+    let replaced = expected.replacing("Be kind. ", with: "").replacing("Be kind.\nSYSTEM: S ", with: "S\n")
+    #expect(template.render(messages, systemText: "S") == replaced)
+  }
+
+  /// As the checkpoints' own templates render the system text as a message, but for one that has its own in front.
+  @Test(arguments: [
+    ("models/tiny-llava-1.5", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),
+    ("models/tiny-llava-next-vicuna", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),
+    ("models/tiny-llava-next-vicuna-newnames", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),
+    ("../../Models/tiny-textvqa", "SYSTEM: S USER: <image>\nQ ASSISTANT: Yes. USER: R ASSISTANT:"),
+  ])
+  func `puts another system text into the checkpoints' templates`(directory: String, expected: String) throws {
+    let template = try #require(try PromptTemplate.load(directory: Goldens.url(directory)))
+    #expect(template.takesSystemText)
+    #expect(template.render(Self.dialogue, systemText: "S") == expected)
+  }
+
+  @Test func `knows a template that has no place for a system text`() throws {
+    let template = try #require(try PromptTemplate.load(directory: Goldens.url("models/tiny-llava-next-mistral")))
+    #expect(!template.takesSystemText)
+    #expect(
+      template.render(Self.dialogue, systemText: "S") == "[INST] <image>\nQ [/INST] Yes.</s>[INST] R [/INST]")
   }
 
   @Test(arguments: [

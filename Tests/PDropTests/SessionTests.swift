@@ -102,7 +102,7 @@ import TokenDropping
     var options = GenerationOptions()
     options.maxTokens = 6
     options.ignoresEndToken = true
-    let prompt = model.tokens(of: .rendered(Self.prompts[0]))
+    let prompt = try model.tokens(of: .rendered(Self.prompts[0]))
     let stepwise = try traceOf(.tokens(prompt), NoDropping(), options)
     options.maxTokens = 1
     let atOnce = try traceOf(.tokens(prompt + stepwise.report.tokens.dropLast()), NoDropping(), options)

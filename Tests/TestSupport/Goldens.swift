@@ -53,6 +53,9 @@ public struct GoldenTensors {
 
   public func shape(_ name: String) throws -> [Int] { try record(name).shape }
 
+  /// How the tensor's numbers are encoded, such as `F16`.
+  public func elementName(_ name: String) throws -> String { try record(name).dtype }
+
   /// The tensor's bytes as stored.
   public func bytes(_ name: String) throws -> [UInt8] { [UInt8](payload[try record(name).offsets]) }
 

@@ -71,6 +71,14 @@ package enum FileError: Error, Equatable, CustomStringConvertible {
     }
   }
 
+  /// One of the bytes.
+  ///
+  /// - Precondition: `offset` lies within `0..<count`.
+  package subscript(offset: Int) -> UInt8 {
+    precondition(offset >= 0 && offset < count, "byte \(offset) of \(count)")
+    return unsafe base.load(fromByteOffset: offset, as: UInt8.self)
+  }
+
   /// A copy of a range of the bytes.
   ///
   /// - Precondition: `range` lies within `0..<count`.

@@ -24,10 +24,11 @@ struct DecoderLayer: Sendable {
     epsilon = configuration.rmsNormEpsilon
     attentionNorm = try scope.scope("input_layernorm").vector("weight", count: size)
     let attention = scope.scope("self_attn")
-    queries = try attention.linear("q_proj", inputs: size, outputs: heads.queryColumns)
-    keys = try attention.linear("k_proj", inputs: size, outputs: heads.keyValueColumns)
-    values = try attention.linear("v_proj", inputs: size, outputs: heads.keyValueColumns)
-    output = try attention.linear("o_proj", inputs: heads.queryColumns, outputs: size)
+    let bias = configuration.attentionBias
+    queries = try attention.linear("q_proj", inputs: size, outputs: heads.queryColumns, bias: bias != .none)
+    keys = try attention.linear("k_proj", inputs: size, outputs: heads.keyValueColumns, bias: bias != .none)
+    values = try attention.linear("v_proj", inputs: size, outputs: heads.keyValueColumns, bias: bias != .none)
+    output = try attention.linear("o_proj", inputs: heads.queryColumns, outputs: size, bias: bias == .all)
     feedForwardNorm = try scope.scope("post_attention_layernorm").vector("weight", count: size)
     let mlp = scope.scope("mlp")
     gate = try mlp.linear("gate_proj", inputs: size, outputs: inner)

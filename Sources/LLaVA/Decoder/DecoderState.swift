@@ -32,7 +32,8 @@ package struct DecoderState: ~Copyable {
     attended = matrix(heads.queryColumns)
     gate = matrix(configuration.intermediateSize)
     up = matrix(configuration.intermediateSize)
-    rotary = RotaryTable(headDimension: heads.headDimension, theta: configuration.ropeTheta)
+    rotary = RotaryTable(
+      headDimension: heads.headDimension, theta: configuration.ropeTheta, scaling: configuration.ropeScaling)
   }
 
   mutating func recordLastRow() {

@@ -6,13 +6,14 @@ extension LLaVAModel {
   ///
   /// - Parameter tiles: The picture's tiles; `nil` for a picture seen in one view.
   package func visualTokenCount(_ tiles: TileGrid?) -> Int {
-    configuration.visualTokensPerView + (imageNewline == nil ? 0 : tiles?.tokenCount ?? 1)
+    let perView = configuration.visualTokensPerView
+    return imageNewline == nil ? perView * (1 + (tiles?.tileCount ?? 0)) : perView + (tiles?.tokenCount ?? 1)
   }
 
   /// Puts the features of a picture's views in the order in which the language model reads them.
   ///
   /// First the base view's, then those of the tiles as one map without its padding, a newline behind each row. A picture
-  /// in one view gets one newline. Models without a newline read their one view as it is.
+  /// in one view gets one newline. Models without a newline read all views as they are.
   ///
   /// - Parameters:
   ///   - features: Of the base view, then of the tiles row by row, `[views · patches, D]`.
@@ -22,13 +23,10 @@ extension LLaVAModel {
   /// Source: `prepare_inputs_labels_for_multimodal` in LLaVA's `llava/model/llava_arch.py`, merge type `spatial_unpad`;
   /// `pack_image_features` in transformers.
   func packed(_ features: consuming Matrix, _ tiles: TileGrid?) -> Matrix {
-    guard let imageNewline else {
-      precondition(tiles == nil, "packed: tiles without a newline")
-      return features
-    }
     let perView = configuration.visualTokensPerView
     let views = 1 + (tiles?.tileCount ?? 0)
     precondition(features.rows == views * perView, "packed: \(features.rows) features of \(views) views")
+    guard let imageNewline else { return features }
     // Which feature each token is; `nil` for a newline.
     var order: [Int?] = Array(0..<perView)
     if let tiles {

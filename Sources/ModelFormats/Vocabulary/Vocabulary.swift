@@ -60,6 +60,18 @@ package struct Vocabulary: Sendable {
     self.takesWholeWords = takesWholeWords
   }
 
+  /// The token that stands for a picture; where the tokenizer has none, `sentinel` becomes it, found in text as `<image>`.
+  ///
+  /// Text around it then is cut into pieces stretch by stretch, as in the original LLaVA code.
+  ///
+  /// Source: `tokenizer_image_token` in LLaVA's `llava/mm_utils.py`.
+  package mutating func imageToken(orElse sentinel: Int32) -> Int32 {
+    if let image = roles.image { return image }
+    addedTokens.insert(AddedToken(id: sentinel, content: "<image>", isSpecial: true), at: 0)
+    roles.image = sentinel
+    return sentinel
+  }
+
   /// One more than the largest id.
   package var size: Int { max(pieces.count, addedTokens.last.map { Int($0.id) + 1 } ?? 0) }
 }

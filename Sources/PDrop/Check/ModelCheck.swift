@@ -23,7 +23,7 @@ package struct ModelCheck: Sendable {
     let expected = try ReferenceCase(name, of: folder, for: model)
     let prompt = prompt(of: expected)
     var sheet = CheckSheet()
-    sheet.comparePrompt(expected, text: model.rendered(prompt), tokens: model.tokens(of: prompt))
+    try sheet.comparePrompt(expected, text: model.rendered(prompt), tokens: model.tokens(of: prompt))
     var end: String?
     for (index, run) in expected.runs.enumerated() {
       do {

@@ -17,12 +17,16 @@ public struct Request: Sendable {
     case file(String)
     case encoded([UInt8], name: String)
     case decoded(Image)
+    /// One that the model has encoded before, by `VisionLanguageModel.encode`.
+    case features(EncodedPicture)
   }
 
   public var prompt: Prompt
   public var pictures: [Picture]
   public var policy: any TokenDroppingPolicy
   public var options: GenerationOptions
+  /// Takes the place of the template's system text and of a system message that the messages begin with; empty for none.
+  public var systemText: String?
   /// Whether photos are put upright by their Exif orientation; the reference leaves them as stored.
   public var appliesOrientation = false
   /// Whether the response keeps the tensors that a trace holds.
@@ -43,9 +47,8 @@ public struct Request: Sendable {
     question: String, pictures: [Picture] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
     options: GenerationOptions = GenerationOptions()
   ) {
-    let images = question.contains("<image>") ? [] : pictures.map { _ in ChatMessage.Part.image }
     self.init(
-      prompt: .messages([ChatMessage(role: .user, parts: images + [.text(question)])]), pictures: pictures,
+      prompt: .messages([ChatMessage(question: question, pictureCount: pictures.count)]), pictures: pictures,
       policy: policy, options: options)
   }
 }
@@ -73,6 +76,7 @@ public struct GenerationOptions: Sendable, Hashable {
 public enum GenerationError: Error, Equatable, CustomStringConvertible {
   case imageTokenMismatch(tokenizer: Int, configuration: Int)
   case notANumber(tokenCount: Int)
+  case foreignPicture
 
   public var description: String {
     switch self {
@@ -80,6 +84,8 @@ public enum GenerationError: Error, Equatable, CustomStringConvertible {
       "<image> is token \(tokenizer) of the tokenizer, but config.json says \(configuration); the files do not belong together"
     case .notANumber(let tokenCount):
       "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
+    case .foreignPicture:
+      "the picture was encoded by another model; encode it with the one that is asked"
     }
   }
 }

@@ -36,16 +36,17 @@ public struct Session: ~Copyable {
     let views = try model.views(of: request, &record.milliseconds)
     let counts = views.map { llava.visualTokenCount($0.tiles) }
     let plan = try DropPlan(request.policy, layerCount: text.layerCount, visualTokenCounts: counts)
-    let features = model.features(of: views, on: compute)
+    let features = model.features(of: request.pictures, views, on: compute)
     record.paperFlops = paperFlops(plan, visualTokenCount: features.rows, text)
 
     var state = DecoderState(text)
     state.recordsLastRows = request.recordsTensors
     let contextLength = request.options.contextLength ?? text.contextLength
+    let promptLimit = request.options.contextLength ?? llava.configuration.promptLimit ?? contextLength
     var layout = try llava.languageModel.splice(
       &state.hidden, tokens: record.promptTokens, placeholder: llava.configuration.imageTokenID, features: features,
-      featureCounts: counts, limit: contextLength)
-    let tokenLimit = min(request.options.maxTokens, contextLength - layout.rowCount)
+      featureCounts: counts, limit: promptLimit)
+    let tokenLimit = max(0, min(request.options.maxTokens, contextLength - layout.rowCount))
     record.sequenceLength = layout.rowCount
     record.flopsWithoutDropping =
       2 * prefillMultiplyAdds(rowsPerLayer: Array(repeating: layout.rowCount, count: text.layerCount), text)

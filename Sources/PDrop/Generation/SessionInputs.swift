@@ -4,67 +4,89 @@ internal import ModelFormats
 
 extension VisionLanguageModel {
   /// A prompt as the model reads it.
-  public func rendered(_ prompt: Request.Prompt) -> String {
-    switch prompt {
-    case .messages(let messages): template.render(messages)
-    case .rendered(let text): text
-    case .tokens(let tokens): tokenizer.decode(tokens.map(Int32.init(truncatingIfNeeded:)), skipSpecialTokens: false)
+  ///
+  /// - Parameter systemText: The request's, for messages.
+  /// - Throws: `PromptError` for a system text that the template or the prompt has no place for.
+  public func rendered(_ prompt: Request.Prompt, systemText: String? = nil) throws(PromptError) -> String {
+    switch (prompt, systemText) {
+    case (.messages(let messages), _):
+      guard (systemText ?? "").isEmpty || template.takesSystemText else {
+        throw .noPlaceForSystemText(template: template.name)
+      }
+      return template.render(messages, systemText: systemText)
+    case (_, .some): throw .systemTextForFinishedPrompt
+    case (.rendered(let text), nil): return text
+    case (.tokens(let tokens), nil):
+      return tokenizer.decode(tokens.map(Int32.init(truncatingIfNeeded:)), skipSpecialTokens: false)
     }
   }
 
   /// A prompt's tokens, beginning token included, one image token per picture.
-  public func tokens(of prompt: Request.Prompt) -> [Int] {
-    if case .tokens(let tokens) = prompt { return tokens }
-    return tokenizer.encodePrompt(rendered(prompt)).map(Int.init)
+  ///
+  /// - Throws: `PromptError` as `rendered` does.
+  public func tokens(of prompt: Request.Prompt, systemText: String? = nil) throws(PromptError) -> [Int] {
+    if case .tokens(let tokens) = prompt, systemText == nil { return tokens }
+    return tokenizer.encodePrompt(try rendered(prompt, systemText: systemText)).map(Int.init)
   }
 
   /// The tokens of a request's prompt.
   ///
-  /// - Throws: `SequenceError` when the prompt does not name as many pictures as are given.
-  func promptTokens(of request: Request) throws(SequenceError) -> [Int] {
-    let tokens = tokens(of: request.prompt)
+  /// - Throws: `PromptError` as `rendered` does, `SequenceError` when the prompt does not name as many pictures as are
+  ///   given.
+  func promptTokens(of request: Request) throws -> [Int] {
+    let tokens = try tokens(of: request.prompt, systemText: request.systemText)
     let placeholders = tokens.count { $0 == llava.configuration.imageTokenID }
     guard placeholders == request.pictures.count else {
-      throw .placeholderMismatch(placeholders: placeholders, pictures: request.pictures.count)
+      throw SequenceError.placeholderMismatch(placeholders: placeholders, pictures: request.pictures.count)
     }
     return tokens
   }
 
   /// The pictures, decoded and cut into what the tower looks at.
   func views(of request: Request, _ timings: inout RunReport.Timings) throws -> [ImageViews] {
+    try request.pictures.map { try views(of: $0, appliesOrientation: request.appliesOrientation, &timings) }
+  }
+
+  /// A picture, decoded and cut into what the tower looks at.
+  func views(
+    of picture: Request.Picture, appliesOrientation: Bool, _ timings: inout RunReport.Timings
+  ) throws -> ImageViews {
     var decoder = ImageDecoder()
-    decoder.appliesOrientation = request.appliesOrientation
-    return try request.pictures.map { picture in
-      let start = ContinuousClock.now
-      let image = try picture.image(decoder)
-      let decoded = ContinuousClock.now
-      let views = preprocessor(image)
-      timings.decodeImage += (decoded - start).milliseconds
-      timings.preprocess += (ContinuousClock.now - decoded).milliseconds
-      return views
+    decoder.appliesOrientation = appliesOrientation
+    let start = ContinuousClock.now
+    let image: Image
+    switch picture {
+    case .file(let path): image = try decoder.decode(contentsOfFile: path)
+    case .encoded(let bytes, let name): image = try decoder.decode(bytes, name: name)
+    case .decoded(let decoded): image = decoded
+    case .features(let encoded):
+      guard encoded.model === identity else { throw GenerationError.foreignPicture }
+      return encoded.views
     }
+    let decoded = ContinuousClock.now
+    let views = preprocessor(image)
+    timings.decodeImage += (decoded - start).milliseconds
+    timings.preprocess += (ContinuousClock.now - decoded).milliseconds
+    return views
   }
 
   /// What stands for the pictures among the prompt's embeddings, one after the other, `[V, D]`.
   ///
   /// The views of a picture are one batch; so memory grows with the largest picture, not with their number.
-  func features(of pictures: [ImageViews], on compute: Compute) -> Matrix {
+  func features(of pictures: [Request.Picture], _ views: [ImageViews], on compute: Compute) -> Matrix {
     var features = Matrix(rows: 0, columns: llava.configuration.text.hiddenSize)
-    for views in pictures {
-      features.append(llava.imageFeatures(views.pixelValues, tiles: views.tiles, on: compute))
+    for (picture, views) in zip(pictures, views) {
+      features.append(self.features(of: picture, views, on: compute))
     }
     return features
   }
-}
 
-extension Request.Picture {
-  /// The picture's pixels.
-  fileprivate func image(_ decoder: ImageDecoder) throws(ImageError) -> Image {
-    switch self {
-    case .file(let path): try decoder.decode(contentsOfFile: path)
-    case .encoded(let bytes, let name): try decoder.decode(bytes, name: name)
-    case .decoded(let image): image
+  /// What stands for one picture, `[tokens, D]`: encoded now, unless that was done before.
+  func features(of picture: Request.Picture, _ views: ImageViews, on compute: Compute) -> Matrix {
+    if case .features(let encoded) = picture {
+      return Matrix(encoded.features, columns: llava.configuration.text.hiddenSize)
     }
+    return llava.imageFeatures(views.pixelValues, tiles: views.tiles, on: compute)
   }
 }
 

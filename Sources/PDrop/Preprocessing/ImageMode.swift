@@ -19,10 +19,14 @@ public enum ImageMode: String, Sendable, CaseIterable {
   /// - Parameters:
   ///   - configuration: The checkpoint's `preprocessor_config.json`, nil where there is none.
   ///   - imageAspectRatio: The value of `image_aspect_ratio` in `config.json`, nil where there is none.
+  ///   - layout: Whose rules hold; the original code goes by `image_aspect_ratio` alone.
   ///
   /// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `LlavaImageProcessor` in transformers.
-  package func resolved(_ configuration: PreprocessorConfiguration?, imageAspectRatio: String?) -> ImageMode {
+  package func resolved(
+    _ configuration: PreprocessorConfiguration?, imageAspectRatio: String?, layout: CheckpointLayout = .huggingFace
+  ) -> ImageMode {
     guard self == .auto else { return self }
+    if layout == .original { return imageAspectRatio == "pad" ? .pad : .crop }
     guard let configuration else { return .pad }
     return configuration.padsToSquare || imageAspectRatio == "pad" ? .pad : .crop
   }

@@ -21,12 +21,13 @@ extension LLaVAConfiguration {
   /// - Throws: ``PreprocessorConfigurationError`` when the file does not fit the model, ``ImageModeError`` when the mode
   ///   does not.
   package func preprocessor(_ file: PreprocessorConfiguration?, mode: ImageMode) throws -> any ImagePreprocessor {
+    let configuration = file ?? PreprocessorConfiguration(side: vision.imageSize)
     if let anyResolution, mode == .auto || mode == .anyres {
-      return try AnyResolutionPreprocessor(file ?? PreprocessorConfiguration(), anyResolution)
+      return try AnyResolutionPreprocessor(configuration, anyResolution)
     }
     guard mode != .anyres else { throw ImageModeError(mode: mode, modelType: modelType) }
     let preprocessor = try CLIPPreprocessor(
-      file ?? PreprocessorConfiguration(), mode: mode.resolved(file, imageAspectRatio: imageAspectRatio))
+      configuration, mode: mode.resolved(file, imageAspectRatio: imageAspectRatio, layout: layout))
     guard preprocessor.size == vision.imageSize else {
       throw PreprocessorConfigurationError.invalidValue(
         key: "crop_size", expected: "the tower's \(vision.imageSize)", found: "\(preprocessor.size)")

@@ -18,4 +18,10 @@ public struct ChatMessage: Equatable, Sendable {
     self.role = role
     self.parts = parts
   }
+
+  /// A question about pictures, which stand in front of it unless the question itself says where with `<image>`.
+  public init(question: String, pictureCount: Int) {
+    let images = question.contains("<image>") ? [] : Array(repeating: Part.image, count: pictureCount)
+    self.init(role: .user, parts: images + [.text(question)])
+  }
 }

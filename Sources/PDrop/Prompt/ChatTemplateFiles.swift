@@ -10,11 +10,19 @@ public enum PromptError: Error, Equatable, CustomStringConvertible {
   /// The chat template is none of the kinds that `PromptTemplate.recognise` knows.
   case unrecognisedTemplate(file: String)
   case noTemplate(file: String, found: String)
+  case noPlaceForSystemText(template: String)
+  /// A system text was given for a prompt that is written out already.
+  case systemTextForFinishedPrompt
 
   public var description: String {
     switch self {
-    case .unrecognisedTemplate(let file): "\(file): the chat template is not of a known LLaVA kind; name a template"
+    case .unrecognisedTemplate(let file):
+      "\(file): the chat template is not of a known LLaVA kind; name one by --chat-template"
     case .noTemplate(let file, let found): "\(file): expected a chat template, found \(found)"
+    case .noPlaceForSystemText(let template):
+      "the prompt format \(template) has no place for a system text; leave out --system, or name another by --chat-template"
+    case .systemTextForFinishedPrompt:
+      "a prompt in the model's own format has its system text already; leave out --system, or --raw"
     }
   }
 }
@@ -27,9 +35,18 @@ extension PromptTemplate {
   ///
   /// - Throws: `PromptError` for a template that is not recognised; other errors for files that cannot be read.
   public static func load(directory: URL) throws -> PromptTemplate? {
-    guard let (file, source) = try chatTemplate(directory: directory) else { return nil }
-    guard let template = recognise(chatTemplate: source) else { throw PromptError.unrecognisedTemplate(file: file) }
-    return template
+    try TemplateChoice(directory: directory)?.template
+  }
+}
+
+extension TemplateChoice {
+  /// The chat template of a checkpoint's folder, read as `PromptTemplate.load` does.
+  init?(directory: URL) throws {
+    guard let (file, source) = try Self.chatTemplate(directory: directory) else { return nil }
+    guard let template = PromptTemplate.recognise(chatTemplate: source) else {
+      throw PromptError.unrecognisedTemplate(file: file)
+    }
+    self.init(template, .file(file))
   }
 
   private static func chatTemplate(directory: URL) throws -> (file: String, source: String)? {

@@ -26,11 +26,9 @@ extension PromptTemplate {
     // Some templates put the line break with the text: `'\n' + content['text']`.
     template.textPrefix = source.text.contains(/'\n'\s*\+\s*[a-z]+(\['text'\]|\.text)/) ? "\n" : ""
     if !preamble.isEmpty {
-      let text = preamble.hasSuffix(" ") ? String(preamble.dropLast()) : preamble
-      template.systemText = text
-      template.system.prefix = ""
-      template.system.suffix = text == preamble ? "" : " "
-      template.system.textSuffix = ""
+      let end = preamble.lastIndex { !$0.isWhitespace } ?? preamble.startIndex
+      template.systemText = String(preamble[...end])
+      template.preamble = Turn(prefix: "", suffix: String(preamble[end...].dropFirst()))
     }
     return template
   }

@@ -38,6 +38,9 @@ public struct PromptTemplate: Equatable, Sendable {
   public var systemMessages: SystemMessages
   public var system: Turn
 
+  /// What stands around the template's own system text, where that is not what stands around system messages.
+  public var preamble: Turn?
+
   /// Whether the system turn goes inside the first user turn.
   public var nestsSystemText = false
   public var user: Turn
@@ -55,22 +58,34 @@ public struct PromptTemplate: Equatable, Sendable {
   /// Stands at the end where an answer is asked for.
   public var generationPrompt: String
 
+  /// Whether a system text is written at all.
+  public var takesSystemText: Bool { systemMessages != .leaveOut || !systemText.isEmpty }
+
   /// Writes a conversation.
   ///
   /// - Parameters:
   ///   - messages: The turns, in order.
   ///   - addGenerationPrompt: Whether the prompt asks for an answer.
-  ///   - systemText: Takes the place of the template's own system text.
+  ///   - systemText: Takes the place of the template's own system text and of a system message that the conversation
+  ///     begins with; empty for none. A template without a place for one leaves it out, see `takesSystemText`.
   public func render(
     _ messages: [ChatMessage], addGenerationPrompt: Bool = true, systemText: String? = nil
   ) -> String {
-    var systemText = systemText ?? self.systemText
     var messages = messages[...]
-    if systemMessages == .replaceSystemText, let first = messages.first, first.role == .system {
-      systemText = content(of: first, textSuffix: "")
+    var ownText = self.systemText
+    if let systemText {
+      messages = messages.drop { $0.role == .system }
+      if !ownText.isEmpty || systemMessages == .replaceSystemText {
+        ownText = systemText
+      } else if !systemText.isEmpty {
+        messages = [ChatMessage(role: .system, parts: [.text(systemText)])] + messages
+      }
+    } else if systemMessages == .replaceSystemText, let first = messages.first, first.role == .system {
+      ownText = content(of: first, textSuffix: "")
       messages = messages.dropFirst()
     }
-    var pending = systemText.isEmpty ? "" : system.prefix + systemText + system.suffix
+    let around = preamble ?? system
+    var pending = ownText.isEmpty ? "" : around.prefix + ownText + around.suffix
     var prompt = ""
     if !nestsSystemText { prompt = take(&pending) }
     for message in messages {

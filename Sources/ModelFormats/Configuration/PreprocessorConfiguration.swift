@@ -39,8 +39,11 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
   /// The canvases that LLaVA-NeXT may choose from; empty for other models.
   package var gridPinpoints: [Size] = []
 
-  /// LLaVA-1.5's values.
-  package init() {}
+  /// LLaVA-1.5's values, for a tower that looks at squares of `side` pixels.
+  package init(side: Int = 336) {
+    resizesTo = .shortestEdge(side)
+    cropSize = Size(height: side, width: side)
+  }
 
   /// Reads the text of a `preprocessor_config.json`.
   ///

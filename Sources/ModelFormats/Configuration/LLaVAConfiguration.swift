@@ -1,10 +1,25 @@
 package import Kernels
 
+/// Who wrote a LLaVA directory: its file names, tensor names, keys and arithmetic are theirs.
+package enum CheckpointLayout: Sendable {
+  /// The Hugging Face library, as in `llava-hf/*`.
+  case huggingFace
+  /// The original LLaVA code, as in `liuhaotian/*`.
+  case original
+}
+
 /// What `config.json` of a LLaVA directory says.
 ///
 /// The file leaves out what equals the reference library's defaults; those defaults stand here.
 package struct LLaVAConfiguration: Sendable, Equatable {
+  /// What stands for a picture in a prompt where the tokenizer has no token for it.
+  ///
+  /// Source: `IMAGE_TOKEN_INDEX` in LLaVA's `llava/constants.py`.
+  package static let imageSentinel = -200
+
+  package var layout: CheckpointLayout
   package var modelType: String
+  /// The token that stands for a picture, or `imageSentinel`.
   package var imageTokenID: Int
   /// Which hidden state of the tower is used: 0 is the embedding, negative counts from the last.
   package var visionFeatureLayer: Int
@@ -17,6 +32,10 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   package var imageAspectRatio: String?
   /// How pictures are spread over several views; `nil` for models that look at a picture once.
   package var anyResolution: AnyResolution?
+  /// The longest prompt with its pictures that the model was trained on, where that is less than its context.
+  package var promptLimit: Int?
+  /// Tokens that end an answer, unless `generation_config.json` says otherwise.
+  package var endTokens: Set<Int>?
   package var text: TextConfiguration
   package var vision: VisionConfiguration
 
@@ -29,20 +48,19 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   }
 }
 
-extension LLaVAConfiguration {
-  /// Reads and checks `config.json`.
-  ///
-  /// - Throws: `CheckpointError` naming the key, what was expected and what was found.
-  package init(directory: String) throws(CheckpointError) {
-    let path = directory + "/config.json"
-    let file = try JSONFile.read(ConfigurationFile.self, at: path)
-    self = try file.checked(path)
-  }
+/// The families of language models under LLaVA; they differ in defaults and biases only.
+package enum TextKind: String, Sendable {
+  case llama, mistral, qwen2
 }
 
-/// The language model: Llama, or Mistral, which differs in its defaults only.
+/// Which linear layers of the decoder's attention have a bias.
+package enum AttentionBias: Sendable {
+  case none, queriesKeysValues, all
+}
+
+/// The language model: Llama or one of its relatives.
 package struct TextConfiguration: Sendable, Equatable {
-  package var modelType: String
+  package var kind: TextKind
   package var hiddenSize: Int
   package var intermediateSize: Int
   package var layerCount: Int
@@ -53,6 +71,8 @@ package struct TextConfiguration: Sendable, Equatable {
   package var contextLength: Int
   package var rmsNormEpsilon: Float
   package var ropeTheta: Double
+  package var ropeScaling = RotaryScaling.none
+  package var attentionBias = AttentionBias.none
 
   package var heads: HeadLayout {
     HeadLayout(headCount: headCount, keyValueHeadCount: keyValueHeadCount, headDimension: headDimension)

@@ -9,6 +9,15 @@ package struct AnyResolution: Sendable, Equatable {
     case original
   }
 
+  /// How the features of a picture's views become one run of tokens.
+  package enum Merge: Sendable, Equatable {
+    /// The tiles as one map without its padding, a newline behind each of its rows.
+    case spatialUnpad
+
+    /// All features of all views, one view after the other.
+    case flat
+  }
+
   /// What a picture may be put on, in the order of the file: of two that fit equally well the first is taken.
   package var canvases: [PixelSize]
   /// The side `S` of a view; the canvases' sides are multiples of it.
@@ -16,9 +25,12 @@ package struct AnyResolution: Sendable, Equatable {
   /// How many patches the tower cuts a view's side into.
   package var patchesPerSide: Int
   package var arithmetic: Arithmetic
+  package var merge = Merge.spatialUnpad
 
   /// - Parameter pinpoints: The canvases as the file lists them.
-  package init(pinpoints: [(Int, Int)], viewSize: Int, patchesPerSide: Int, arithmetic: Arithmetic) {
+  package init(
+    pinpoints: [(Int, Int)], viewSize: Int, patchesPerSide: Int, arithmetic: Arithmetic, merge: Merge = .spatialUnpad
+  ) {
     canvases = pinpoints.map { first, second in
       switch arithmetic {
       case .huggingFace: PixelSize(height: first, width: second)
@@ -28,6 +40,26 @@ package struct AnyResolution: Sendable, Equatable {
     self.viewSize = viewSize
     self.patchesPerSide = patchesPerSide
     self.arithmetic = arithmetic
+    self.merge = merge
+  }
+
+  /// What the reference library takes when the file is silent: the canvases of the released models.
+  static let releasedPinpoints = [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)]
+
+  /// Checks that a file's canvases are few and made of whole views.
+  init(
+    checking pinpoints: [(Int, Int)], _ vision: VisionConfiguration, arithmetic: Arithmetic,
+    merge: Merge = .spatialUnpad, _ check: ValueCheck
+  ) throws(CheckpointError) {
+    guard (1...64).contains(pinpoints.count) else {
+      throw check.fault("image_grid_pinpoints", "1 to 64 pairs", "\(pinpoints.count)")
+    }
+    let side = vision.imageSize
+    for (first, second) in pinpoints where !first.isMultiple(of: side) || !second.isMultiple(of: side) {
+      throw check.fault("image_grid_pinpoints", "multiples of the tower's \(side)", "[\(first), \(second)]")
+    }
+    self.init(
+      pinpoints: pinpoints, viewSize: side, patchesPerSide: vision.patchesPerSide, arithmetic: arithmetic, merge: merge)
   }
 }
 
@@ -45,18 +77,7 @@ extension ConfigurationFile {
       throw check.fault(
         "vision_feature_select_strategy", "'default' for llava_next", "'\(vision_feature_select_strategy ?? "")'")
     }
-    let pinpoints = image_grid_pinpoints?.pairs ?? Self.releasedPinpoints
-    guard (1...64).contains(pinpoints.count) else {
-      throw check.fault("image_grid_pinpoints", "1 to 64 pairs", "\(pinpoints.count)")
-    }
-    let side = vision.imageSize
-    for (first, second) in pinpoints where !first.isMultiple(of: side) || !second.isMultiple(of: side) {
-      throw check.fault("image_grid_pinpoints", "multiples of the tower's \(side)", "[\(first), \(second)]")
-    }
-    return AnyResolution(
-      pinpoints: pinpoints, viewSize: side, patchesPerSide: vision.patchesPerSide, arithmetic: .huggingFace)
+    let pinpoints = image_grid_pinpoints?.pairs ?? AnyResolution.releasedPinpoints
+    return try AnyResolution(checking: pinpoints, vision, arithmetic: .huggingFace, check)
   }
-
-  /// What the reference library takes when the file is silent: the canvases of the released models.
-  private static let releasedPinpoints = [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)]
 }

@@ -1,0 +1,115 @@
+import CommandLineOptions
+import Foundation
+import PDrop
+
+/// A chat about pictures: every line of input is a turn, its answer goes to stdout.
+///
+/// An error in a turn takes the turn back, but for its pictures, and the chat goes on: they wait for the next question,
+/// so that none is answered blind.
+struct InteractiveRun {
+  let model: VisionLanguageModel
+  /// How every question is asked.
+  let base: Request
+  let threads: Int
+  let format: Answer.Format
+  let verbose: Bool
+  let verbosePrompt: Bool
+
+  private let terminal = Terminal()
+  private let output = Output()
+  private var chat = Chat()
+  private var isFirstTurn = true
+
+  init(
+    model: VisionLanguageModel, base: Request, threads: Int, format: Answer.Format, verbose: Bool, verbosePrompt: Bool
+  ) {
+    self.model = model
+    self.base = base
+    self.threads = threads
+    self.format = format
+    self.verbose = verbose
+    self.verbosePrompt = verbosePrompt
+  }
+
+  /// Chats until the input ends.
+  ///
+  /// - Parameters:
+  ///   - pictures: What the first question is about.
+  ///   - first: A question that is asked before any input is read.
+  /// - Throws: For a picture among the first ones that cannot be used, and for output that cannot be written.
+  mutating func run(_ pictures: [Request.Picture], first: String?) throws {
+    Interruption.install()
+    for picture in pictures { try add(picture) }
+    terminal.note("chat with \(model.name); /help lists commands, /exit ends")
+    if let first { try ask(first) }
+    while let line = terminal.readLine() {
+      switch ChatLine(line) {
+      case .empty: continue
+      case .question(let text): try ask(text)
+      case .image(let path): reporting { chat in try chat.add(Request.Picture(reference: path)) }
+      case .clear:
+        chat = Chat()
+        terminal.note("the conversation and its pictures are forgotten")
+      case .help: for line in ChatLine.helpText { Log.write(line) }
+      case .exit: return
+      case .wrong(let reason): Log.error(reason)
+      }
+    }
+  }
+
+  /// Encodes a picture for the next question.
+  private mutating func add(_ picture: Request.Picture) throws {
+    let encoded = try model.encode(picture, appliesOrientation: base.appliesOrientation, threads: threads)
+    chat.add(encoded)
+    terminal.note("picture of \(encoded.tokenCount) tokens for the next question")
+  }
+
+  /// Does something that may fail without ending the chat.
+  private mutating func reporting(_ action: (inout InteractiveRun) throws -> Void) {
+    do { try action(&self) } catch { Log.error("\(error)") }
+  }
+
+  /// A turn.
+  ///
+  /// - Throws: `FileProblem` for output that cannot be written; other errors are reported.
+  private mutating func ask(_ question: String) throws {
+    var answer = TrimmedText()
+    do {
+      let report = try Interruption.watching { try generate(question, &answer) }
+      let isStopped = report.finishReason == nil
+      guard !isStopped || !answer.text.isEmpty else {
+        terminal.note("stopped before the answer; the question is taken back")
+        return
+      }
+      chat.complete(question, answer: answer.text)
+      isFirstTurn = false
+      if format == .json { try JSONLine.print(report) } else { try output.write("\n") }
+      if isStopped { terminal.note("stopped") }
+      if verbose { Report.run(report) }
+    } catch let problem as FileProblem {
+      throw problem
+    } catch {
+      if format == .text, !answer.text.isEmpty { try output.write("\n") }
+      Log.error("\(error)")
+      terminal.note("the question is taken back; /clear forgets all of the conversation")
+    }
+  }
+
+  /// Streams an answer until it ends or is interrupted.
+  private func generate(_ question: String, _ answer: inout TrimmedText) throws -> RunReport {
+    let request = chat.request(question, like: base)
+    if verbosePrompt { try Report.prompt(request, model) }
+    var session = try Session(model, request, threads: threads)
+    while !Interruption.isWanted, let piece = try session.next() {
+      let text = answer.push(piece)
+      if format == .text { try output.write(text) }
+    }
+    var report = session.report
+    for picture in chat.newPictures { report.include(picture) }
+    if !isFirstTurn {
+      report.milliseconds.total -= report.milliseconds.load
+      report.milliseconds.load = 0
+    }
+    return report
+  }
+}

@@ -1,0 +1,142 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct InteractiveTests {
+  private let picture = Goldens.folder.deletingLastPathComponent().deletingLastPathComponent()
+    .appending(path: "Models/samples/bike.png").path
+
+  private func chat(_ arguments: String..., input: String) throws -> ProgramRun {
+    try ProgramRun(["-t", "1", "-n", "6", "--interactive"] + arguments, input: input)
+  }
+
+  /// What `--verbose-prompt` prints on stderr.
+  private func prompts(_ run: ProgramRun) -> [Substring] {
+    run.errorLines.filter { $0.hasPrefix("prompt ") || $0.hasPrefix("tokens: ") }
+  }
+
+  /// The answers, which may be empty, each with a line end.
+  private func answers(_ run: ProgramRun) -> [Substring] {
+    run.output.split(separator: "\n", omittingEmptySubsequences: false).dropLast()
+  }
+
+  @Test func `a turn asks what a file of the same messages asks, and answers the same`() throws {
+    let (first, second) = ("What number is at the top right?", "And what shape?")
+    let run = try chat("--image", picture, "--verbose-prompt", input: "\(first)\n\n  \n\(second)\n")
+    #expect(run.status == 0 && run.outputLines.count == 2, "\(run)")
+    let prompts = prompts(run)
+    #expect(run.errorLines == prompts && prompts.count == 4, "\(run)")
+    let answer = try #require(run.outputLines.first)
+    #expect(prompts[2].contains("USER: <image>\\n\(first) ASSISTANT: \(answer) USER: \(second) ASSISTANT:"))
+
+    let folder = try TemporaryFolder()
+    let file = try folder.write(
+      "chat.json",
+      """
+      [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "\(picture)"}},
+          {"type": "text", "text": "\(first)"}]},
+       {"role": "assistant", "content": "\(answer)"}, {"role": "user", "content": "\(second)"}]
+      """)
+    let whole = try ProgramRun(["-t", "1", "-n", "6", "--chat", file, "--verbose-prompt"])
+    #expect(whole.status == 0 && whole.outputLines == [run.outputLines[1]], "\(whole)")
+    #expect(self.prompts(whole).map(String.init) == prompts[2...].map(String.init))
+  }
+
+  @Test func `encodes a picture once, and books that on the first turn`() throws {
+    let run = try chat("--image", picture, "--format", "json", input: "a\nb\n")
+    struct Record: Decodable {
+      struct Flops: Decodable {
+        var encode: Int
+        var project: Int
+      }
+      struct Stage: Decodable { var tokens_before: Int }
+
+      var flops: Flops
+      var stages: [Stage]
+      var image_spans: [[Int]]
+    }
+    let records = try run.outputLines.map { try JSONDecoder().decode(Record.self, from: Data($0.utf8)) }
+    #expect(records.count == 2 && run.errors.isEmpty, "\(run)")
+    let single = try ProgramRun(
+      ["-t", "1", "-n", "6", "--image", picture, "-p", "a", "--format", "json"])
+    let anew = try JSONDecoder().decode(Record.self, from: Data(single.output.utf8))
+    #expect(records[0].flops.encode == anew.flops.encode && records[0].flops.project == anew.flops.project)
+    #expect(records[1].flops.encode == 0 && records[1].flops.project == 0)
+    // All visual tokens are there again for the second question.
+    #expect(records.map { $0.image_spans[0][1] } == [576, 576])
+    #expect(records[1].stages[0].tokens_before > records[0].stages[0].tokens_before)
+  }
+
+  @Test func `takes back a turn that fails and goes on`() throws {
+    let long = String(repeating: "one two three ", count: 40)
+    let run = try chat(
+      "-c", "64", "--verbose-prompt", input: "\(long)\n/image none.png\n/image\n/nonsense\nA <image>\nB\n")
+    #expect(run.status == 0 && answers(run).count == 1, "\(run)")
+    let errors = run.errorLines.filter { $0.hasPrefix("error: ") }
+    let words = ["only 64", "none.png: no such file", "needs the path", "/nonsense: no such command", "no picture"]
+    #expect(errors.count == words.count, "\(run)")
+    for (error, word) in zip(errors, words) { #expect(error.contains(word), "\(error)") }
+    #expect(prompts(run).last { $0.hasPrefix("prompt ") }?.hasSuffix("\"USER: B ASSISTANT:\"") == true, "\(run)")
+  }
+
+  @Test func `takes pictures and forgets them on command`() throws {
+    let run = try chat(
+      "-p", "A", "--verbose-prompt", "--system", "S", input: "/image \(picture)\nB\n/clear\nC\n/exit\nD\n")
+    #expect(run.status == 0 && answers(run).count == 3, "\(run)")
+    let prompts = prompts(run).filter { $0.hasPrefix("prompt ") }
+    #expect(prompts.count == 3, "\(run)")
+    let answer = try #require(answers(run).first)
+    #expect(prompts[0].hasSuffix("\"SYSTEM: S USER: A ASSISTANT:\""))
+    #expect(prompts[1].hasSuffix("\"SYSTEM: S USER: A ASSISTANT: \(answer) USER: <image>\\nB ASSISTANT:\""))
+    #expect(prompts[2].hasSuffix("\"SYSTEM: S USER: C ASSISTANT:\""))
+  }
+
+  @Test func `says what can be typed, and nothing else without a terminal`() throws {
+    let run = try chat(input: "/help\n/quit\n")
+    #expect(run.status == 0 && run.output.isEmpty)
+    #expect(run.errors.contains("/image PATH") && run.errors.contains("ranks all visual tokens anew"))
+    #expect(try chat(input: "").errors.isEmpty)
+  }
+
+  @Test func `refuses a first picture that is none`() throws {
+    try chat("--image", "none.png", input: "A\n").expectFailure(3, "none.png")
+  }
+
+  @Test func `an interrupt stops the answer and keeps the chat, and ends a program that waits`() throws {
+    let (input, output, errors) = (Pipe(), Pipe(), Pipe())
+    // Drawn from all tokens without an end, the answer goes on until it is stopped, and has words.
+    let process = try ProgramRun.start(
+      ["-t", "1", "-n", "\(Int.max)", "-c", "\(Int.max)", "--ignore-eos", "--temp", "5", "--top-k", "0", "-i", "-v"]
+        + ["--verbose-prompt"], input: input.fileHandleForReading, output: output.fileHandleForWriting,
+      errors: errors.fileHandleForWriting)
+    try output.fileHandleForWriting.close()
+    try errors.fileHandleForWriting.close()
+    var log = ""
+    /// Waits until the program has written these words so many times.
+    func wait(for words: String, count: Int) {
+      while log.components(separatedBy: words).count <= count {
+        let data = errors.fileHandleForReading.availableData
+        guard !data.isEmpty else {
+          Issue.record("\(words) did not come: \(log)")
+          return
+        }
+        log += String(decoding: data, as: UTF8.self)
+      }
+    }
+    for (index, question) in ["A", "B"].enumerated() {
+      try input.fileHandleForWriting.write(contentsOf: Data("\(question)\n".utf8))
+      wait(for: "\ntokens: ", count: index + 1)
+      if index == 0 { #expect(!output.fileHandleForReading.availableData.isEmpty) }
+      process.interrupt()
+      try input.fileHandleForWriting.write(contentsOf: Data("/none\n".utf8))
+      wait(for: "no such command", count: index + 1)
+    }
+    process.interrupt()
+    process.waitUntilExit()
+    #expect(process.terminationReason == .uncaughtSignal && process.terminationStatus == SIGINT)
+    let prompts = log.split(separator: "\n").filter { $0.hasPrefix("prompt ") }
+    #expect(prompts.count == 2 && prompts[0].hasSuffix("\"USER: A ASSISTANT:\""), "\(log)")
+    #expect(prompts.last?.contains("USER: A ASSISTANT: ") == true, "\(log)")
+    #expect(prompts.last?.hasSuffix(" USER: B ASSISTANT:\"") == true, "\(log)")
+  }
+}

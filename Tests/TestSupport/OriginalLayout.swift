@@ -1,0 +1,121 @@
+public import Foundation
+
+/// A golden checkpoint rewritten as the original LLaVA code lays its directories out: the same numbers under other names.
+///
+/// The names are those of the original module tree; the language model's configuration moves to the top of `config.json`;
+/// the tokenizer is `tokenizer.model` alone, so no token stands for a picture.
+public struct OriginalLayout {
+  /// Where the tower's weights go.
+  public enum Tower {
+    /// Into the checkpoint, as LLaVA-1.6 has them.
+    case inside
+    /// Into a CLIP directory of this name beside the model, as LLaVA-1.5 runs on stock CLIP.
+    case directory(String)
+  }
+
+  private struct Tensor {
+    var element: String
+    var shape: [Int]
+    var bytes: [UInt8]
+  }
+
+  private let source: URL
+  private let tensors: [String: Tensor]
+  /// The new `config.json`, to be changed at will.
+  public var configuration: [String: Any]
+
+  /// - Parameter golden: A golden checkpoint in a single file.
+  public init(_ golden: String) throws {
+    source = Goldens.url("models/\(golden)")
+    let file = try GoldenTensors(source.appending(path: "model.safetensors"))
+    tensors = try Dictionary(
+      uniqueKeysWithValues: file.names.map { name in
+        (name, Tensor(element: try file.elementName(name), shape: try file.shape(name), bytes: try file.bytes(name)))
+      })
+    let old = try Self.object(source.appending(path: "config.json"))
+    let text = old["text_config"] as? [String: Any] ?? [:]
+    configuration = text
+    let isMistral = text["model_type"] as? String == "mistral"
+    configuration["model_type"] = isMistral ? "llava_mistral" : "llava"
+    configuration["architectures"] = [isMistral ? "LlavaMistralForCausalLM" : "LlavaLlamaForCausalLM"]
+    configuration["mm_hidden_size"] = (old["vision_config"] as? [String: Any])?["hidden_size"]
+    configuration["mm_projector_type"] = "mlp2x_gelu"
+    configuration["mm_vision_select_layer"] = old["vision_feature_layer"]
+    configuration["mm_vision_tower"] = "openai/clip-tiny"
+    configuration["mm_use_im_start_end"] = false
+    if let pinpoints = old["image_grid_pinpoints"] {
+      configuration["image_grid_pinpoints"] = pinpoints
+      configuration["image_aspect_ratio"] = "anyres"
+      configuration["mm_patch_merge_type"] = "spatial_unpad"
+    }
+  }
+
+  /// Writes the model's directory, and the tower's if it has one of its own, into a folder.
+  ///
+  /// - Returns: The model's directory.
+  @discardableResult
+  public func write(into folder: URL, tower: Tower) throws -> URL {
+    let model = folder.appending(path: "model")
+    try FileManager.default.createDirectory(at: model, withIntermediateDirectories: true)
+    try FileManager.default.copyItem(
+      at: source.appending(path: "tokenizer.model"), to: model.appending(path: "tokenizer.model"))
+    try JSONSerialization.data(withJSONObject: configuration).write(to: model.appending(path: "config.json"))
+    var own: [String: Tensor] = [:]
+    var clip: [String: Tensor] = [:]
+    for (name, tensor) in tensors {
+      if case .directory = tower, name.hasPrefix("vision_tower.") {
+        clip[String(name.dropFirst("vision_tower.".count))] = tensor
+      } else {
+        own[Self.originalName(name)] = tensor
+      }
+    }
+    try Self.safetensors(own).write(to: model.appending(path: "model.safetensors"))
+    if case .directory(let name) = tower {
+      let directory = folder.appending(path: name)
+      try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+      try writeTowerConfiguration(into: directory)
+      try Self.safetensors(clip).write(to: directory.appending(path: "model.safetensors"))
+    }
+    return model
+  }
+
+  /// Writes a CLIP directory's `config.json`, as the whole of CLIP has it.
+  public func writeTowerConfiguration(into directory: URL) throws {
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    let old = try Self.object(source.appending(path: "config.json"))
+    let file = ["model_type": "clip", "vision_config": old["vision_config"] ?? [:]]
+    try JSONSerialization.data(withJSONObject: file).write(to: directory.appending(path: "config.json"))
+  }
+
+  /// The original code's name of a parameter.
+  static func originalName(_ name: String) -> String {
+    let prefixes = [
+      ("language_model.model.", "model."), ("language_model.lm_head.", "lm_head."),
+      ("multi_modal_projector.linear_1.", "model.mm_projector.0."),
+      ("multi_modal_projector.linear_2.", "model.mm_projector.2."), ("image_newline", "model.image_newline"),
+      ("vision_tower.", "model.vision_tower.vision_tower."),
+    ]
+    for (prefix, replacement) in prefixes where name.hasPrefix(prefix) {
+      return replacement + name.dropFirst(prefix.count)
+    }
+    return name
+  }
+
+  private static func safetensors(_ tensors: [String: Tensor]) throws -> Data {
+    var header: [String: Any] = [:]
+    var payload = Data()
+    for (name, tensor) in tensors.sorted(by: { $0.key < $1.key }) {
+      header[name] = [
+        "dtype": tensor.element, "shape": tensor.shape,
+        "data_offsets": [payload.count, payload.count + tensor.bytes.count],
+      ]
+      payload += tensor.bytes
+    }
+    let text = try JSONSerialization.data(withJSONObject: header)
+    return Data((0..<8).map { UInt8(truncatingIfNeeded: text.count >> (8 * $0)) }) + text + payload
+  }
+
+  private static func object(_ url: URL) throws -> [String: Any] {
+    try JSONSerialization.jsonObject(with: Data(contentsOf: url)) as? [String: Any] ?? [:]
+  }
+}
