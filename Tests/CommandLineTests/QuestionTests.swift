@@ -29,6 +29,56 @@ import Testing
     try ask("-p", "a", "--image", "\(picture),\(folder.path("none.jpg"))").expectFailure(3, "none.jpg")
   }
 
+  @Test func `takes a picture by path, URL or data, in an option and in a conversation`() throws {
+    let data = try Data(contentsOf: URL(filePath: picture)).base64EncodedString()
+    let folder = try TemporaryFolder()
+    let copy = try folder.write("a, b.jpg", Data(contentsOf: URL(filePath: picture)))
+    let plain = try ask("-p", "a", "--image", picture, "--format", "json")
+    let expected = try kept(plain)
+    let references = [
+      copy, "file://\(picture)", "data:image/jpeg;base64,\(data)", "Data:;Base64,\(data.replacing("+", with: "%2B"))",
+      data,
+    ]
+    for reference in references {
+      #expect(try kept(ask("-p", "a", "--image", reference, "--format", "json")) == expected, "\(reference.prefix(40))")
+      guard reference != copy, reference != data else { continue }
+      let chat = try folder.write(
+        "chat.json",
+        #"[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "\#(reference)"}}, "#
+          + #"{"type": "text", "text": "a"}]}]"#)
+      #expect(try kept(ask("--chat", chat, "--format", "json")) == expected, "\(reference.prefix(40))")
+    }
+  }
+
+  /// Which visual tokens a run kept in each stage, which shows what picture it saw.
+  private func kept(_ run: ProgramRun) throws -> [[Int]] {
+    struct Record: Decodable {
+      struct Stage: Decodable {
+        struct Picture: Decodable { var kept: [Int] }
+        var images: [Picture]
+      }
+      var stages: [Stage]
+    }
+    #expect(run.status == 0, "\(run)")
+    return try JSONDecoder().decode(Record.self, from: Data(run.output.utf8)).stages.map { $0.images[0].kept }
+  }
+
+  @Test func `puts photos upright when asked to`() throws {
+    let photo = Fixtures.url("images/exif_6.jpg").path
+    let stored = try kept(ask("-p", "a", "--image", photo, "--format", "json"))
+    #expect(try kept(ask("-p", "a", "--image", photo, "--format", "json", "--exif", "ignore")) == stored)
+    #expect(try kept(ask("-p", "a", "--image", photo, "--format", "json", "--exif", "apply")) != stored)
+  }
+
+  @Test func `refuses other formats and the network by name`() throws {
+    let folder = try TemporaryFolder()
+    let tiff = try folder.write("scan.jpg", "II*\0........")
+    try ask("-p", "a", "--image", tiff).expectFailure(3, "scan.jpg: TIFF is not supported; convert it to one of JPEG")
+    try ask("-p", "a", "--image", "https://a/b.jpg").expectFailure(3, "https://a/b.jpg: pictures are not fetched")
+    let gif = "data:image/gif;base64,\(Data("GIF89a......".utf8).base64EncodedString())"
+    try ask("-p", "a", "--image", gif).expectFailure(3, "image/gif data: GIF is not supported")
+  }
+
   @Test func `refuses a prompt whose pictures are not those given`() throws {
     try ask("--raw", "-p", "a", "--image", picture).expectFailure(1, "no <image>")
     try ask("-p", "<image> a").expectFailure(1, "no picture is given")

@@ -3,6 +3,19 @@ import TestSupport
 import Testing
 
 @Suite struct SystemTextTests {
+  private struct Tokens: Decodable { var ids: [Int] }
+
+  private struct Answer: Decodable {
+    struct Metadata: Decodable { var sequence_length: Int }
+    var metadata: Metadata
+  }
+
+  /// The tokens of the sequence that answers the one question of a file.
+  private func length(of input: String, _ arguments: String...) throws -> Int {
+    let run = try ProgramRun(["-t", "1", "-n", "1", "--input", input] + arguments)
+    return try JSONDecoder().decode(Answer.self, from: Data(run.output.utf8)).metadata.sequence_length
+  }
+
   private func prompt(_ arguments: String...) throws -> Substring {
     let run = try ProgramRun(["-t", "1", "-n", "1", "--verbose-prompt"] + arguments)
     #expect(run.status == 0, "\(run)")
@@ -26,21 +39,12 @@ import Testing
   }
 
   @Test func `goes with every question of a file`() throws {
-    struct Answer: Decodable {
-      struct Metadata: Decodable { var sequence_length: Int }
-      var metadata: Metadata
-    }
     let folder = try TemporaryFolder()
     let input = try folder.write("questions.jsonl", #"{"question_id": 1, "text": "A"}"#)
-    func length(_ arguments: [String]) throws -> Int {
-      let run = try ProgramRun(["-t", "1", "-n", "1", "--input", input] + arguments)
-      return try JSONDecoder().decode(Answer.self, from: Data(run.output.utf8)).metadata.sequence_length
-    }
-    struct Tokens: Decodable { var ids: [Int] }
     let tokens = try ProgramRun(["tokenize", "-p", "SYSTEM: S USER: A ASSISTANT:"])
     let ids = try JSONDecoder().decode(Tokens.self, from: Data(tokens.output.utf8)).ids
-    #expect(try length(["--system", "S"]) == ids.count + 1)
-    #expect(try length([]) < ids.count)
+    #expect(try length(of: input, "--system", "S") == ids.count + 1)
+    #expect(try length(of: input) < ids.count)
   }
 
   @Test func `is refused where the template has no place for one`() throws {

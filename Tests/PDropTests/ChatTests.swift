@@ -2,18 +2,17 @@ import Foundation
 import PDrop
 import TestSupport
 import Testing
-import TokenDropping
 
 @Suite struct ChatTests {
   static let pictures = ["images/gray_300x400.png", "images/tiny_20x30.png"].map {
     Request.Picture.file(Goldens.path($0))
   }
 
-  static func base(_ policy: any TokenDroppingPolicy = PyramidDrop()) -> Request {
+  static func base() -> Request {
     var options = GenerationOptions()
     options.maxTokens = 3
     options.ignoresEndToken = true
-    return Request(prompt: .messages([]), policy: policy, options: options)
+    return Request(prompt: .messages([]), options: options)
   }
 
   @Test(arguments: ["tiny-llava-1.5", "tiny-llava-next-mistral"])
@@ -21,29 +20,25 @@ import TokenDropping
     let model = try VisionLanguageModel(directory: Goldens.path("models/\(name)"))
     let picture = Self.pictures[1]
     let kept = try model.encode(picture, threads: 1)
-    for policy in [PyramidDrop(), FastV()] as [any TokenDroppingPolicy] {
-      var request = Self.base(policy)
-      request.prompt = .messages([ChatMessage(question: "What is it?", pictureCount: 1)])
-      request.recordsTensors = true
-      request.pictures = [picture]
-      let anew = try Trace(of: request, model)
-      request.pictures = [.features(kept)]
-      for _ in 0..<2 {
-        let again = try Trace(of: request, model)
-        #expect(again.tensors.names == anew.tensors.names)
-        for name in anew.tensors.names {
-          #expect(try again.tensors.bytes(name) == anew.tensors.bytes(name), "\(name)")
-        }
-        #expect(again.report.tokens == anew.report.tokens && again.report.text == anew.report.text)
-        #expect(again.report.stages == anew.report.stages)
-        #expect(again.report.imageSpans == anew.report.imageSpans && again.report.imageSpans[0][1] == kept.tokenCount)
-        #expect(again.report.paperFlops == anew.report.paperFlops)
-        #expect(again.report.flops.encode == 0 && again.report.flops.project == 0)
-        var whole = again.report
-        whole.include(kept)
-        #expect(whole.flops == anew.report.flops && whole.flops.encode > 0)
-      }
+    var request = Self.base()
+    request.prompt = .messages([ChatMessage(question: "What is it?", pictureCount: 1)])
+    request.recordsTensors = true
+    request.pictures = [picture]
+    let anew = try Trace(of: request, model)
+    request.pictures = [.features(kept)]
+    let again = try Trace(of: request, model)
+    #expect(again.tensors.names == anew.tensors.names)
+    for name in anew.tensors.names {
+      #expect(try again.tensors.bytes(name) == anew.tensors.bytes(name), "\(name)")
     }
+    #expect(again.report.tokens == anew.report.tokens && again.report.text == anew.report.text)
+    #expect(again.report.stages == anew.report.stages)
+    #expect(again.report.imageSpans == anew.report.imageSpans && again.report.imageSpans[0][1] == kept.tokenCount)
+    #expect(again.report.paperFlops == anew.report.paperFlops)
+    #expect(again.report.flops.encode == 0 && again.report.flops.project == 0)
+    var whole = again.report
+    whole.include(kept)
+    #expect(whole.flops == anew.report.flops && whole.flops.encode > 0)
   }
 
   @Test func `keeps the turn that a picture is put upright by`() throws {

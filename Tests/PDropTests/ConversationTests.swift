@@ -41,21 +41,4 @@ import Testing
     let error = #expect(throws: ConversationError.self) { try Conversation(json: Data(json.utf8)) }
     #expect(error?.description.contains("\n") == false)
   }
-
-  @Test(arguments: [
-    "http://a/b.png", "HTTPS://a/b.png", "ftp://a", "data:image/png,abc", "data:;base64", "data:x;base64,!!!!=",
-  ])
-  func `fetches nothing and refuses broken data`(reference: String) {
-    let error = #expect(throws: PictureReferenceError.self) { try Request.Picture(reference: reference) }
-    #expect(error?.description.contains("\n") == false)
-  }
-
-  @Test func `takes paths and file URLs`() throws {
-    for (reference, path) in [("a b.png", "a b.png"), ("file:///a%20b.png", "/a b.png"), ("/x/y.jpg", "/x/y.jpg")] {
-      guard case .file(path) = try Request.Picture(reference: reference) else {
-        Issue.record("\(reference)")
-        continue
-      }
-    }
-  }
 }

@@ -73,12 +73,27 @@ import Testing
   @Test(arguments: [
     ("GIF89a......", "GIF"), ("GIF87a......", "GIF"), ("BM..........", "BMP"), ("II*\0........", "TIFF"),
     ("MM\0*........", "TIFF"), ("\0\0\0\u{1c}ftypavif....", "AVIF"), ("\0\0\0\u{1c}ftypheic....", "HEIC"),
-    ("\0\0\0\u{1c}ftypmif1....", "HEIC"), ("%PDF-1.4", "PDF"), ("<svg xmlns=", "SVG"),
+    ("\0\0\0\u{1c}ftypmif1....", "HEIC"), ("\0\0\0\u{1c}ftypmif1....miafavif", "AVIF"),
+    ("\0\0\0\u{1c}ftypheix....mif1heic", "HEIC"), ("\0\0\0\u{14}ftypmsf1....hevcavif", "HEIC"),
+    ("II+\0........", "TIFF"), ("MM\0+........", "TIFF"), ("\0\0\0\u{0c}jP  \r\n......", "JPEG 2000"),
+    ("%PDF-1.4", "PDF"),
+    ("%!PS-Adobe-3.0 EPSF", "PostScript"), ("<svg xmlns=", "SVG"), ("\u{FEFF}<?xml version='1.0'?>\n<svg>", "SVG"),
+    ("  <!-- a <b> -->\n<!DOCTYPE svg PUBLIC \"-//W3C//DTD SVG 1.1//EN\">\n<svg:svg>", "SVG"),
   ])
   func `refuses other picture formats by name`(start: String, name: String) throws {
     let error = try #require(refusal(Array(start.utf8)))
     #expect(error == .unsupportedFormat(name: "test", found: name))
     #expect(error.description == "test: \(name) is not supported; convert it to one of JPEG, PNG, WebP")
+  }
+
+  @Test func `names a bare JPEG 2000 codestream, but no other text with tags`() throws {
+    #expect(refusal([0xFF, 0x4F, 0xFF, 0x51, 0, 0x2F]) == .unsupportedFormat(name: "test", found: "JPEG 2000"))
+    for text in ["<html><svg></svg></html>", "<?xml version='1.0'?><note>svg</note>", "svg", "    ftyp"] {
+      guard case .unknownFormat = refusal(Array(text.utf8)) else {
+        Issue.record("\(text)")
+        continue
+      }
+    }
   }
 
   /// The picture's own size fields, overwritten with 30000 by 30000.

@@ -40,6 +40,17 @@ struct ReferencePicture: Decodable, CustomTestStringConvertible {
     expectPixels(try ImageDecoder().decode(data), reference)
   }
 
+  /// The profile exchanges red and blue.
+  @Test func `leaves colour profiles alone as Pillow does`() throws {
+    let references = try JSONDecoder().decode(
+      [ReferencePicture].self, from: Data(contentsOf: Fixtures.url("images/icc.json")))
+    #expect(references.count == 3)
+    for reference in references {
+      let data = try Data(contentsOf: Fixtures.url("images/\(reference.file)"))
+      expectPixels(try ImageDecoder().decode(data), reference)
+    }
+  }
+
   @Test func `keeps the high byte of 16-bit grey`() throws {
     let image = try ImageDecoder().decode(contentsOfFile: Goldens.url("images/gray16_256x192.png").path)
     #expect(image.width == 256 && image.height == 192)

@@ -3,7 +3,8 @@ package import Kernels
 /// The tensors of a file that torch.save wrote: a ZIP archive with a pickle and a record for every storage.
 ///
 /// The pickle is read, not run: it may name a handful of functions, which are known here, and nothing else. Tensors that
-/// cannot be used (of whole numbers, or not row after row) are refused when somebody asks for them.
+/// cannot be used are refused when somebody asks for them: a buffer of whole numbers does no harm, nor do the projections
+/// of a converted CLIP, which are stored transposed and which LLaVA leaves alone.
 ///
 /// Source: PyTorch's `torch/serialization.py` and `caffe2/serialize/inline_container.h`, format since PyTorch 1.6.
 package struct TorchArchive: WeightFile {

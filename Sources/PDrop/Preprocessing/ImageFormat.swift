@@ -19,12 +19,9 @@ public enum ImageFormat: String, Sendable, CaseIterable {
 
   /// The name of a picture format that is recognised but not read, or nil.
   static func unsupportedName(signature bytes: [UInt8]) -> String? {
-    if bytes.dropFirst(4).starts(with: "ftyp".utf8) {
-      let brand = String(decoding: bytes.dropFirst(8).prefix(4), as: UTF8.self)
-      if brand.hasPrefix("avi") { return "AVIF" }
-      return brand.hasPrefix("he") || brand.hasPrefix("mif") || brand.hasPrefix("msf") ? "HEIC" : nil
-    }
-    return others.first { bytes.starts(with: $0.signature) }?.name
+    if bytes.dropFirst(4).starts(with: "ftyp".utf8) { return mediaName(brands: bytes) }
+    if let other = others.first(where: { bytes.starts(with: $0.signature) }) { return other.name }
+    return isSVG(bytes) ? "SVG" : nil
   }
 
   private static let others: [(name: String, signature: [UInt8])] = [
@@ -37,9 +34,30 @@ public enum ImageFormat: String, Sendable, CaseIterable {
     ("JPEG XL", [0xFF, 0x0A]),
     ("JPEG XL", [0, 0, 0, 0x0C, 0x4A, 0x58, 0x4C, 0x20]),
     ("JPEG 2000", [0, 0, 0, 0x0C, 0x6A, 0x50, 0x20, 0x20]),
+    ("JPEG 2000", [0xFF, 0x4F, 0xFF, 0x51]),
     ("icon", [0, 0, 1, 0]),
     ("Photoshop", Array("8BPS".utf8)),
     ("PDF", Array("%PDF".utf8)),
-    ("SVG", Array("<svg".utf8)),
+    ("PostScript", Array("%!PS".utf8)),
   ]
+
+  /// What a file of boxes holds, by the brands of its first box: the major one, a version, then compatible ones.
+  private static func mediaName(brands bytes: [UInt8]) -> String? {
+    let end = min(bytes.count, max(12, Int(bytes[2]) << 8 | Int(bytes[3])), 256)
+    let brands = stride(from: 8, to: end - 3, by: 4).filter { $0 != 12 }.map {
+      String(decoding: bytes[$0..<$0 + 4], as: UTF8.self)
+    }
+    // The brands mif1 and msf1 are of pictures in either coding.
+    if brands.contains(where: { $0.hasPrefix("avi") }) { return "AVIF" }
+    if brands.contains(where: { $0.hasPrefix("he") || $0.hasPrefix("mif") || $0.hasPrefix("msf") }) { return "HEIC" }
+    return nil
+  }
+
+  /// Whether a text is a drawing: its first element is `svg`, which declarations and comments may precede.
+  private static func isSVG(_ bytes: [UInt8]) -> Bool {
+    let text = String(decoding: bytes.prefix(4096), as: UTF8.self)
+    guard text.first(where: { !$0.isWhitespace && $0 != "\u{FEFF}" }) == "<" else { return false }
+    let element = text.replacing(/<!--(?s:.*?)-->/, with: "").firstMatch(of: /<([A-Za-z][\w:.]*)/)
+    return element.map { $0.1.lowercased() == "svg" || $0.1.lowercased().hasSuffix(":svg") } ?? false
+  }
 }
