@@ -1,5 +1,6 @@
 import Foundation
 import ModelFormats
+import PDrop
 import TestSupport
 import Testing
 
@@ -38,6 +39,14 @@ final class ChangedModel {
 
   /// The folder of the reference.
   var reference: String { folder.path("reference") }
+
+  /// What the reference's case comes to with a model: this one unless another is given.
+  func report(on golden: String = "text_only", of model: VisionLanguageModel? = nil) throws -> CaseReport {
+    // The files are there as long as their owner is.
+    defer { withExtendedLifetime(self) {} }
+    let model = try model ?? VisionLanguageModel(directory: directory)
+    return try ModelCheck(model, ReferenceFolder(reference, model: model.name), threads: 2).report(on: golden)
+  }
 
   private func link(_ golden: String, as path: String) throws {
     try FileManager.default.createSymbolicLink(

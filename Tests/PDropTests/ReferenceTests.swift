@@ -108,8 +108,7 @@ import Testing
         ["layer": Int.max, "tokens_before": -1, "tokens_after": 0, "images": [["start": -1, "count": -5, "kept": 9]]]
       ]
     }
-    let check = try ModelCheck(model, ReferenceFolder(changed.reference, model: model.name), threads: 2)
-    let departed = try check.report(on: "text_only").stages.filter { !$0.agrees }
+    let departed = try changed.report(of: model).stages.filter { !$0.agrees }
     #expect(
       Set(departed.map(\.stage.kind)) == [.promptTokens, .imageSpans, .sequenceLength, .drop, .cacheLengthsAfterPrompt])
     #expect(departed.first?.place?.expected == "0 tokens")
@@ -118,8 +117,7 @@ import Testing
   @Test func `leaves out what the reference does not store`() throws {
     let changed = try ChangedModel()
     try changed.write(Self.tensors, [2, 0, 0, 0, 0, 0, 0, 0] + "{}".utf8)
-    let report = try ModelCheck(model, ReferenceFolder(changed.reference, model: model.name), threads: 2)
-      .report(on: "text_only")
+    let report = try changed.report(of: model)
     #expect(report.agrees && !report.stages.contains { [.embedding, .layers, .lastLogits].contains($0.stage.kind) })
   }
 
@@ -133,6 +131,8 @@ import Testing
     try FileManager.default.moveItem(atPath: changed.reference, toPath: changed.directory + "/reference")
     let own = try ReferenceFolder(besideModel: changed.directory)
     #expect(own.path == changed.directory + "/reference" && own.caseNames == ["text_only"])
+    // The only model's cases are those of any name.
+    #expect(try ReferenceFolder(own.path, model: "another").model == "tiny-llava-1.5")
   }
 
   @Test func `says where it was looked for and how to make one`() throws {
