@@ -18,6 +18,14 @@ int pdrop_best_level(void) {
 #endif
 }
 
+int pdrop_is_zen4(void) {
+#if defined(__x86_64__)
+  return __builtin_cpu_is("znver4") != 0;
+#else
+  return 0;
+#endif
+}
+
 static const struct pdrop_products *products(int level) {
   switch (level) {
 #if defined(__x86_64__)

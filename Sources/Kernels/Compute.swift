@@ -1,5 +1,3 @@
-internal import COpenBLAS
-
 /// What one request computes with: the workers, their scratch memory, the cost ledger and the clock of its phases.
 ///
 /// One owner at a time; several requests have one each. All matrix kernels are its methods.
@@ -15,7 +13,7 @@ internal import COpenBLAS
   private let shared = Scratch()
 
   package init(workers: Workers, processor: Processor = .current) {
-    openblas_set_num_threads(1)
+    OpenBLAS.prepare
     self.workers = workers
     self.processor = processor
     scratch = (0..<workers.count).map { _ in Scratch() }

@@ -20,6 +20,9 @@ enum {
 // The highest level that this processor and system have.
 int pdrop_best_level(void);
 
+// Whether the processor is one of AMD's Zen 4, whose units for AVX-512 are 256 bits wide.
+int pdrop_is_zen4(void);
+
 // Most rows of one small product.
 enum { pdrop_small_rows = 16 };
 

@@ -14,14 +14,6 @@ extension Compute {
       return
     }
     let weights = unsafe floats(of: weight, rows: panel.columns, worker)
-    if processor.usesOneDNNForFloats,
-      unsafe pdrop_onednn_product(
-        pdrop_onednn_f32, input.base, panel.rows, weights, inputs, outputs, panel.base, panel.stride, panel.adds ? 1 : 0
-      )
-        == 0
-    {
-      return
-    }
     let source = unsafe input.base.assumingMemoryBound(to: Float.self)
     unsafe cblas_sgemm(
       CblasRowMajor, CblasNoTrans, CblasTrans, blasint(panel.rows), blasint(outputs), blasint(inputs), 1,

@@ -27,7 +27,7 @@ package enum Precision: String, Sendable, CaseIterable {
   ///
   /// Brain floats without their instructions would only lose digits, so they give way to f32.
   package func choice(on processor: Processor = .current) -> Choice {
-    let floats = "f32 by \(processor.floatLibrary)"
+    let floats = "f32 by OpenBLAS \(OpenBLAS.coreName)"
     switch self {
     case .f32: return Choice(arithmetic: .f32, reason: floats)
     case .auto, .bf16:

@@ -1,5 +1,4 @@
 internal import COneDNN
-internal import COpenBLAS
 internal import CQuantKernels
 
 /// What matrix products may use: the processor's instructions, and the oneDNN library where it is there.
@@ -46,17 +45,5 @@ package struct Processor: Sendable {
   private init(instructions: Instructions, oneDNN: OneDNN?) {
     self.instructions = instructions
     self.oneDNN = oneDNN
-  }
-
-  /// Whether products of many rows of floats go to oneDNN.
-  ///
-  /// With AVX-512 its kernels are as fast as the best of OpenBLAS or faster, whatever the model of the processor; OpenBLAS
-  /// picks kernels of half the speed on some, or is told to by its environment, before we could say a word.
-  var usesOneDNNForFloats: Bool { oneDNN != nil && instructions >= .avx512 }
-
-  /// The library that multiplies many rows of floats.
-  var floatLibrary: String {
-    if let oneDNN, usesOneDNNForFloats { return "oneDNN \(oneDNN.version)" }
-    return unsafe "OpenBLAS \(String(cString: openblas_get_corename()))"
   }
 }
