@@ -39,7 +39,8 @@ let package = Package(
         .linkedLibrary("turbojpeg"), .linkedLibrary("png"), .linkedLibrary("webp"),
       ]),
 
-    // Products of few rows and conversions, in variants chosen at run time.
+    // Attention, and products of few rows with their conversions, in variants chosen at run time.
+    .target(name: "CAttentionKernels"),
     .target(name: "CQuantKernels"),
     // Loads the library itself, where there is one: nothing to link.
     .target(name: "COneDNN"),
@@ -47,7 +48,8 @@ let package = Package(
     // MARK: - The engine, each target importing only those above it
 
     .target(
-      name: "Kernels", dependencies: ["COpenBLAS", "COneDNN", "CQuantKernels"], swiftSettings: settings,
+      name: "Kernels", dependencies: ["CAttentionKernels", "COneDNN", "COpenBLAS", "CQuantKernels"],
+      swiftSettings: settings,
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
     .target(name: "ModelFormats", dependencies: ["Kernels"], swiftSettings: settings),
     .target(name: "TokenDropping", swiftSettings: settings),

@@ -1,3 +1,4 @@
+internal import CAttentionKernels
 internal import COpenBLAS
 
 /// How the columns of queries, keys and values divide into heads.
@@ -23,20 +24,57 @@ package struct HeadLayout: Hashable, Sendable {
   func keyValueHead(of head: Int) -> Int { head / (headCount / keyValueHeadCount) }
 }
 
-/// One head's queries, keys and values as strided rows, and where its result goes.
-@safe private struct HeadView {
-  var queries: UnsafePointer<Float>
-  var keys: UnsafePointer<Float>
-  var values: UnsafePointer<Float>
-  var result: UnsafeMutablePointer<Float>
-  var queryStride: Int
-  var keyStride: Int
+/// The instructions that attention is computed with; the last bits of its result depend on them.
+package enum AttentionVariant: Sendable, CaseIterable {
+  case portable, avx2, avx512
+  /// Rounds the factors of both products to bfloat16, but neither scores nor sums, for blocks of more than two queries.
+  case avx512BF16
+
+  /// Whether this processor has the instructions.
+  package var isAvailable: Bool { attention_has(code) }
+
+  /// The fastest on this processor that rounds nothing.
+  package static let exact = fastest(of: [.avx512, .avx2])
+
+  /// The fastest on this processor, in bfloat16 where it has the instructions for that.
+  package static let fast = fastest(of: [.avx512BF16, .avx512, .avx2])
+
+  private static func fastest(of variants: [AttentionVariant]) -> AttentionVariant {
+    variants.first(where: \.isAvailable) ?? .portable
+  }
+
+  fileprivate var code: attention_variant {
+    switch self {
+    case .portable: attention_portable
+    case .avx2: attention_avx2
+    case .avx512: attention_avx512
+    case .avx512BF16: attention_avx512_bf16
+    }
+  }
+}
+
+/// Where keys and values lie, as rows without gaps.
+@safe private struct StoredRows {
+  let base: UnsafeRawPointer
+  let rows: Int
+  let columns: Int
+  let element: ElementType
+
+  init(_ matrix: borrowing Matrix) {
+    unsafe base = UnsafeRawPointer(matrix.base)
+    (rows, columns, element) = (matrix.rows, matrix.columns, .f32)
+  }
+
+  init(_ cache: borrowing CacheRows) {
+    unsafe base = UnsafeRawPointer(cache.base)
+    (rows, columns, element) = (cache.rows, cache.columns, cache.element)
+  }
+
+  /// The address of the number `index`.
+  func address(of index: Int) -> UnsafeRawPointer { unsafe base + index * element.byteCount }
 }
 
 extension Compute {
-  /// How many query rows are scored at a time; scratch is this many rows of scores per worker.
-  private static let blockRows = 64
-
   /// Causal attention of the newest rows of a sequence over all of it.
   ///
   /// - Parameters:
@@ -47,12 +85,12 @@ extension Compute {
   ///
   /// Row `t` sees the keys `0...S-T+t`. Cost: 2·heads·d multiply-adds per pair of a query and a key that it sees.
   package func causalAttention(
-    _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing Matrix, values: borrowing Matrix,
-    heads: HeadLayout
+    _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing CacheRows, values: borrowing CacheRows,
+    heads: HeadLayout, with variant: AttentionVariant = .exact
   ) {
-    let earlier = keys.rows - queries.rows
-    precondition(earlier >= 0, "causalAttention: \(queries.rows) queries, \(keys.rows) keys")
-    attention(&result, queries, keys, values, heads, sequences: 1) { row in earlier + row + 1 }
+    precondition(keys.rows >= queries.rows, "causalAttention: \(queries.rows) queries, \(keys.rows) keys")
+    attention(
+      &result, queries, StoredRows(keys), StoredRows(values), heads, sequences: 1, isCausal: true, variant)
   }
 
   /// Attention of every row over all rows of its own sequence.
@@ -65,79 +103,48 @@ extension Compute {
   ///   - sequences: How many sequences of equal length the rows hold, one after the other.
   package func fullAttention(
     _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing Matrix, values: borrowing Matrix,
-    heads: HeadLayout, sequences: Int
+    heads: HeadLayout, sequences: Int, with variant: AttentionVariant = .exact
   ) {
-    let length = keys.rows / sequences
-    attention(&result, queries, keys, values, heads, sequences: sequences) { _ in length }
+    attention(
+      &result, queries, StoredRows(keys), StoredRows(values), heads, sequences: sequences, isCausal: false, variant)
   }
 
-  /// Attention in tasks of one sequence, head and block of query rows.
+  /// Attention in tasks of one sequence, some heads and a block of queries.
   ///
-  /// - Parameter visible: How many keys, from the first, a query row sees; does not fall from row to row.
+  /// The queries of a block are rows of one head; when there is one row, they are its heads that share keys, so that a cache
+  /// is read once for all of them.
   private func attention(
-    _ result: inout Matrix, _ queries: borrowing Matrix, _ keys: borrowing Matrix, _ values: borrowing Matrix,
-    _ heads: HeadLayout, sequences: Int, visible: (_ row: Int) -> Int
+    _ result: inout Matrix, _ queries: borrowing Matrix, _ keys: StoredRows, _ values: StoredRows,
+    _ heads: HeadLayout, sequences: Int, isCausal: Bool, _ variant: AttentionVariant
   ) {
     precondition(
       queries.columns == heads.queryColumns && keys.columns == heads.keyValueColumns
-        && result.columns == queries.columns
-        && values.columns == keys.columns && values.rows == keys.rows && queries.rows.isMultiple(of: sequences)
+        && result.columns == queries.columns && values.columns == keys.columns && values.rows == keys.rows
+        && values.element == keys.element && keys.rows > 0 && queries.rows.isMultiple(of: sequences)
         && keys.rows.isMultiple(of: sequences),
-      "attention: queries \(queries.rows)×\(queries.columns), keys \(keys.rows)×\(keys.columns), "
-        + "values \(values.rows)×\(values.columns), \(heads), \(sequences) sequences")
+      "attention: queries \(queries.rows)×\(queries.columns), keys \(keys.rows)×\(keys.columns) \(keys.element), "
+        + "values \(values.rows)×\(values.columns) \(values.element), \(heads), \(sequences) sequences")
     result.resize(rows: queries.rows)
-    let (queryRows, keyRows) = (queries.rows / sequences, keys.rows / sequences)
-    let pairs = (0..<queryRows).reduce(0) { $0 + visible($1) }
-    ledger.add(.attention, 2 * sequences * heads.headCount * heads.headDimension * pairs)
+    let (rows, keyRows, dimension) = (queries.rows / sequences, keys.rows / sequences, heads.headDimension)
+    let pairs = isCausal ? rows * (keyRows - rows) + rows * (rows + 1) / 2 : rows * keyRows
+    ledger.add(.attention, 2 * sequences * heads.headCount * dimension * pairs)
 
-    let blocks = (queryRows + Self.blockRows - 1) / Self.blockRows
-    let (q, k, v, out) = unsafe (queries.base, keys.base, values.base, result.base)
-    workers.run(tasks: sequences * heads.headCount * blocks) { task, worker in
-      let (block, head, sequence) =
-        (task % blocks, task / blocks % heads.headCount, task / blocks / heads.headCount)
-      let first = block * Self.blockRows
-      let rows = first..<min(first + Self.blockRows, queryRows)
-      let queryStart = (sequence * queryRows + first) * heads.queryColumns + head * heads.headDimension
-      let keyStart =
-        sequence * keyRows * heads.keyValueColumns + heads.keyValueHead(of: head) * heads.headDimension
-      let view = unsafe HeadView(
-        queries: q + queryStart, keys: k + keyStart, values: v + keyStart, result: out + queryStart,
-        queryStride: heads.queryColumns, keyStride: heads.keyValueColumns)
-      let seen = rows.map(visible)
-      let scores = unsafe scratch(worker, count: rows.count * (seen.last ?? 0))
-      unsafe attend(view, visible: seen, dimension: heads.headDimension, scores)
-    }
-  }
-
-  /// One head's attention for a block of query rows; `scores` has room for rows · the most visible keys.
-  private func attend(_ head: HeadView, visible: [Int], dimension: Int, _ scores: UnsafeMutablePointer<Float>) {
-    let (rows, keyCount) = (visible.count, visible.last ?? 0)
-    let (queryStride, keyStride) = (blasint(head.queryStride), blasint(head.keyStride))
-    let scale = 1 / Float(dimension).squareRoot()
-    if rows == 1 {
-      unsafe cblas_sgemv(
-        CblasRowMajor, CblasNoTrans, blasint(keyCount), blasint(dimension), scale, head.keys, keyStride,
-        head.queries, 1, 0, scores, 1)
-    } else {
-      unsafe cblas_sgemm(
-        CblasRowMajor, CblasNoTrans, CblasTrans, blasint(rows), blasint(keyCount), blasint(dimension), scale,
-        head.queries, queryStride, head.keys, keyStride, 0, scores, blasint(keyCount))
-    }
-    for row in 0..<rows {
-      let all = unsafe UnsafeMutableBufferPointer(start: scores + row * keyCount, count: keyCount)
-      let seen = unsafe UnsafeMutableBufferPointer(rebasing: all.prefix(visible[row]))
-      var row = unsafe seen.mutableSpan
-      softmax(&row)
-      unsafe all.dropFirst(seen.count).update(repeating: 0)
-    }
-    if rows == 1 {
-      unsafe cblas_sgemv(
-        CblasRowMajor, CblasTrans, blasint(keyCount), blasint(dimension), 1, head.values, keyStride,
-        scores, 1, 0, head.result, 1)
-    } else {
-      unsafe cblas_sgemm(
-        CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(rows), blasint(dimension), blasint(keyCount), 1,
-        scores, blasint(keyCount), head.values, keyStride, 0, head.result, queryStride)
+    let group = rows == 1 ? heads.headCount / heads.keyValueHeadCount : 1
+    let (queryCount, queryStride) = rows == 1 ? (group, dimension) : (rows, heads.queryColumns)
+    let blockRows = Int(ATTENTION_ROWS)
+    let (blocks, groups) = ((queryCount + blockRows - 1) / blockRows, heads.headCount / group)
+    let (input, output) = unsafe (queries.base, result.base)
+    workers.run(tasks: sequences * groups * blocks) { task, worker in
+      let (first, head, sequence) = (task % blocks * blockRows, task / blocks % groups * group, task / blocks / groups)
+      let query = sequence * rows * heads.queryColumns + head * dimension + first * queryStride
+      let key = sequence * keyRows * heads.keyValueColumns + heads.keyValueHead(of: head) * dimension
+      var block = unsafe attention_block(
+        queries: input + query, result: output + query, query_stride: queryStride,
+        rows: min(blockRows, queryCount - first), dimension: dimension, keys: keys.address(of: key),
+        values: values.address(of: key), key_stride: keys.columns, keys_are_bf16: keys.element == .bf16,
+        visible: isCausal && rows > 1 ? keyRows - rows + first + 1 : keyRows, is_causal: isCausal && rows > 1,
+        scratch: scratch(worker, count: attention_scratch(dimension)))
+      unsafe attention_run(variant.code, &block)
     }
   }
 
@@ -149,6 +156,11 @@ extension Compute {
   /// - Returns: One mean probability per key.
   ///
   /// Cost: S·heads·d multiply-adds. Source: PyramidDrop's rank step, one row instead of all.
+  package func lastRowAttention(queries: borrowing Matrix, keys: borrowing CacheRows, heads: HeadLayout) -> [Float] {
+    lastRowAttention(queries: queries, keys: keys.widened(), heads: heads)
+  }
+
+  /// How much the last query attends to every key, as above.
   package func lastRowAttention(queries: borrowing Matrix, keys: borrowing Matrix, heads: HeadLayout) -> [Float] {
     precondition(
       queries.rows > 0 && keys.rows > 0 && queries.columns == heads.queryColumns

@@ -4,23 +4,125 @@ import TestSupport
 import Testing
 
 @Suite struct AttentionTests {
-  @Test(arguments: [(1, 1), (1, 70), (5, 5), (63, 63), (64, 64), (65, 65), (66, 130)])
+  @Test(arguments: [
+    (1, 1), (1, 2), (1, 70), (1, 260), (2, 129), (3, 7), (5, 5), (17, 127), (63, 63), (64, 64), (65, 65), (66, 130),
+    (70, 300),
+  ])
   func `agrees with the plain loops, causal and grouped`(queryRows: Int, keyRows: Int) {
-    for keyValueHeads in [1, 2, 4] {
-      let heads = HeadLayout(headCount: 4, keyValueHeadCount: keyValueHeads, headDimension: 6)
+    for (keyValueHeads, dimension) in [(1, 6), (2, 6), (4, 6), (4, 16), (1, 33)] {
+      let heads = HeadLayout(headCount: 4, keyValueHeadCount: keyValueHeads, headDimension: dimension)
       var numbers = SeededGenerator(UInt64(queryRows * keyRows))
       let (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
-      var result = Matrix(rows: 0, columns: heads.queryColumns)
-      let compute = Compute(workers: Workers(count: 2))
-      compute.causalAttention(
-        &result, queries: Matrix(q, columns: heads.queryColumns), keys: Matrix(k, columns: heads.keyValueColumns),
-        values: Matrix(v, columns: heads.keyValueColumns), heads: heads)
       let expected = plainAttention(q, k, v, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
-      let difference = Difference.absolute(result.values, expected)
-      #expect(difference.largest <= 1e-5, "\(difference)")
-      let pairs = (0..<queryRows).reduce(0) { $0 + keyRows - queryRows + $1 + 1 }
+      // Rounding keys and values to bfloat16 first leaves the same bound for a cache of these.
+      let (k16, v16) = (k.map(rounded), v.map(rounded))
+      let expected16 = plainAttention(q, k16, v16, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
+      for variant in AttentionVariant.allCases where variant.isAvailable && variant != .avx512BF16 {
+        let difference = Difference.absolute(causal(q, k, v, heads, .f32, variant), expected)
+        #expect(difference.largest <= 1e-5, "\(variant) \(difference)")
+        let stored = Difference.absolute(causal(q, k, v, heads, .bf16, variant), expected16)
+        #expect(stored.largest <= 1e-5, "\(variant), cache in bf16, \(stored)")
+      }
+    }
+  }
+
+  @Test(
+    .enabled(if: AttentionVariant.avx512BF16.isAvailable),
+    arguments: [(1, 1), (1, 260), (2, 3), (3, 3), (17, 127), (64, 64), (65, 65), (70, 301)])
+  func `rounds factors, and nothing else, in bfloat16`(queryRows: Int, keyRows: Int) {
+    for (keyValueHeads, dimension) in [(4, 6), (1, 16), (2, 33), (4, 64)] {
+      let heads = HeadLayout(headCount: 4, keyValueHeadCount: keyValueHeads, headDimension: dimension)
+      var numbers = SeededGenerator(UInt64(queryRows * keyRows))
+      let (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
+      // One or two queries by themselves are multiplied as they are.
+      let isPanel = queryRows > 2 || (queryRows == 1 && heads.headCount / keyValueHeads > 2)
+      for element in [ElementType.f32, .bf16] {
+        let isRounded = isPanel || element == .bf16
+        let (queries, keys, values) = (
+          isPanel ? q.map(rounded) : q, isRounded ? k.map(rounded) : k, isRounded ? v.map(rounded) : v
+        )
+        let expected = plainAttention(queries, keys, values, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
+        let difference = Difference.absolute(causal(q, k, v, heads, element, .avx512BF16), expected)
+        // Left is the rounding of each power by 2^-9 of itself; values are at most 1.
+        let bound: Double = isPanel ? 0x1p-9 + 1e-5 : 1e-5
+        #expect(difference.largest <= bound, "\(queryRows) of \(keyRows) \(difference)")
+      }
+    }
+  }
+
+  @Test func `counts the pairs that see each other`() {
+    let heads = HeadLayout(headCount: 4, keyValueHeadCount: 2, headDimension: 6)
+    for (rows, keyRows) in [(1, 1), (1, 70), (66, 130)] {
+      let compute = Compute(workers: Workers(count: 2))
+      let zeros = Matrix(rows: keyRows, columns: heads.keyValueColumns)
+      var cache = CacheRows(columns: heads.keyValueColumns, element: .f32)
+      cache.append(zeros)
+      var result = Matrix(rows: 0, columns: heads.queryColumns)
+      compute.causalAttention(
+        &result, queries: Matrix(rows: rows, columns: heads.queryColumns), keys: cache, values: cache, heads: heads)
+      let pairs = (0..<rows).reduce(0) { $0 + keyRows - rows + $1 + 1 }
       #expect(compute.ledger.total(.encode) == 2 * heads.queryColumns * pairs)
     }
+  }
+
+  @Test func `gives the same bits on any number of threads`() {
+    let heads = HeadLayout(headCount: 6, keyValueHeadCount: 3, headDimension: 16)
+    for (rows, keyRows) in [(1, 300), (150, 150)] {
+      var numbers = SeededGenerator(7)
+      let (q, k, v) = inputs(&numbers, heads, rows, keyRows)
+      let alone = causal(q, k, v, heads, .f32, .exact, threads: 1)
+      for threads in [2, 3] { #expect(causal(q, k, v, heads, .f32, .exact, threads: threads) == alone) }
+    }
+  }
+
+  @Test(arguments: [1, 20])
+  func `passes on what is not a number`(rows: Int) {
+    let heads = HeadLayout(headCount: 2, keyValueHeadCount: 2, headDimension: 8)
+    for variant in AttentionVariant.allCases where variant.isAvailable {
+      var numbers = SeededGenerator(9)
+      var (q, k, v) = inputs(&numbers, heads, rows, 40)
+      q[0] = .nan
+      #expect(causal(q, k, v, heads, .f32, variant)[0].isNaN, "\(variant)")
+      q[0] = 1
+      (k[0], v[0]) = (.nan, .nan)
+      #expect(causal(q, k, v, heads, .f32, variant)[0].isNaN, "\(variant)")
+    }
+  }
+
+  @Test func `finds the one key that matters among scores far apart`() {
+    let heads = HeadLayout(headCount: 1, keyValueHeadCount: 1, headDimension: 4)
+    for variant in AttentionVariant.allCases where variant.isAvailable && variant != .avx512BF16 {
+      for rows in [1, 9] {
+        // Scores rise by 64 from key to key: each query's last key takes all.
+        let keyRows = 270
+        let q = [Float](repeating: 1, count: rows * 4)
+        let k = (0..<keyRows).flatMap { [Float](repeating: Float($0) * 32, count: 4) }
+        let v = (0..<keyRows).flatMap { [Float](repeating: Float($0 % 100), count: 4) }
+        let expected = (0..<rows).flatMap { [Float](repeating: Float((keyRows - rows + $0) % 100), count: 4) }
+        let difference = Difference.absolute(causal(q, k, v, heads, .f32, variant), expected)
+        // Values of less than 100, rounded twice.
+        #expect(difference.largest <= 200 * 0x1p-24, "\(variant) \(difference)")
+      }
+    }
+  }
+
+  private func causal(
+    _ q: [Float], _ k: [Float], _ v: [Float], _ heads: HeadLayout, _ element: ElementType,
+    _ variant: AttentionVariant, threads: Int = 2
+  ) -> [Float] {
+    var keys = CacheRows(columns: heads.keyValueColumns, element: element)
+    var values = CacheRows(columns: heads.keyValueColumns, element: element)
+    keys.append(Matrix(k, columns: heads.keyValueColumns))
+    values.append(Matrix(v, columns: heads.keyValueColumns))
+    var result = Matrix(rows: 0, columns: heads.queryColumns)
+    Compute(workers: Workers(count: threads)).causalAttention(
+      &result, queries: Matrix(q, columns: heads.queryColumns), keys: keys, values: values, heads: heads, with: variant)
+    return result.values
+  }
+
+  /// The nearest bfloat16, of two equally near ones the even one.
+  private func rounded(_ x: Float) -> Float {
+    Float(bitPattern: (x.bitPattern + 0x7FFF + (x.bitPattern >> 16) & 1) & 0xFFFF_0000)
   }
 
   @Test func `looks at nothing outside its own sequence`() {

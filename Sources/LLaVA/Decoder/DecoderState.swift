@@ -20,11 +20,12 @@ package struct DecoderState: ~Copyable {
   var up: Matrix
   var rotary: RotaryTable
 
-  package init(_ configuration: TextConfiguration) {
+  /// - Parameter cacheElement: How keys and values are stored, `f32` or, rounded, `bf16`.
+  package init(_ configuration: TextConfiguration, cacheElement: ElementType = .f32) {
     func matrix(_ columns: Int) -> Matrix { Matrix(rows: 0, columns: columns) }
     let heads = configuration.heads
     hidden = matrix(configuration.hiddenSize)
-    cache = KVCache(layerCount: configuration.layerCount, columns: heads.keyValueColumns)
+    cache = KVCache(layerCount: configuration.layerCount, columns: heads.keyValueColumns, element: cacheElement)
     normed = matrix(configuration.hiddenSize)
     queries = matrix(heads.queryColumns)
     keys = matrix(heads.keyValueColumns)

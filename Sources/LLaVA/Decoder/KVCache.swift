@@ -1,4 +1,4 @@
-internal import Kernels
+package import Kernels
 
 /// Keys and values of every decoder layer for one request.
 ///
@@ -7,8 +7,9 @@ internal import Kernels
 package struct KVCache: ~Copyable {
   package let layers: [LayerCache]
 
-  package init(layerCount: Int, columns: Int) {
-    layers = (0..<layerCount).map { _ in LayerCache(columns: columns) }
+  /// - Parameter element: How keys and values are stored, `f32` or, rounded, `bf16`.
+  package init(layerCount: Int, columns: Int, element: ElementType = .f32) {
+    layers = (0..<layerCount).map { _ in LayerCache(columns: columns, element: element) }
   }
 
   /// Cached rows per layer.
@@ -20,19 +21,19 @@ package struct KVCache: ~Copyable {
 
 /// Rotated keys and values of one layer; a class only because arrays hold no noncopyable elements. The cache owns it.
 package final class LayerCache {
-  private(set) var keys: Matrix
-  private(set) var values: Matrix
+  private(set) var keys: CacheRows
+  private(set) var values: CacheRows
   /// The position of the next token in this layer.
   private(set) var nextPosition = 0
 
-  init(columns: Int) {
-    keys = Matrix(rows: 0, columns: columns)
-    values = Matrix(rows: 0, columns: columns)
+  init(columns: Int, element: ElementType) {
+    keys = CacheRows(columns: columns, element: element)
+    values = CacheRows(columns: columns, element: element)
   }
 
   package var length: Int { keys.rows }
 
-  var byteCount: Int { (keys.count + values.count) * MemoryLayout<Float>.stride }
+  var byteCount: Int { keys.byteCount + values.byteCount }
 
   /// Makes room for `rows` in all, so that decoding moves nothing.
   func reserve(rows: Int) {
