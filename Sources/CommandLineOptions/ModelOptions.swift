@@ -4,6 +4,7 @@ public import PDrop
 
 extension ImageMode: ExpressibleByArgument {}
 extension Precision: ExpressibleByArgument {}
+extension CachePrecision: ExpressibleByArgument {}
 
 /// Which model to load, how to read its pictures and prompts, and on how many threads.
 public struct ModelOptions: ParsableArguments {
@@ -38,6 +39,9 @@ public struct ModelOptions: ParsableArguments {
     help: "Arithmetic of the vision tower. (default: as --precision, but not int8)")
   public var visionPrecision = Precision.auto
 
+  @Option(name: .customLong("kv"), help: "Numbers that keys and values are kept in: auto, f32 or bf16.")
+  public var cachePrecision = CachePrecision.auto
+
   public init() {}
 
   public func validate() throws {
@@ -70,6 +74,7 @@ public struct ModelOptions: ParsableArguments {
     options.visionTower = visionTower
     options.precision = precision
     options.visionPrecision = visionPrecision
+    options.cachePrecision = cachePrecision
     options.threads = threadCount
     options.template = chatTemplate.flatMap(PromptTemplate.init(named:))
     return try VisionLanguageModel(directory: try directory(), options: options)

@@ -39,6 +39,9 @@ package enum AttentionVariant: Sendable, CaseIterable {
   /// The fastest on this processor, in bfloat16 where it has the instructions for that.
   package static let fast = fastest(of: [.avx512BF16, .avx512, .avx2])
 
+  /// That which rounds nothing among products in floats, else the fastest.
+  package init(suiting arithmetic: Arithmetic) { self = arithmetic == .f32 ? .exact : .fast }
+
   private static func fastest(of variants: [AttentionVariant]) -> AttentionVariant {
     variants.first(where: \.isAvailable) ?? .portable
   }

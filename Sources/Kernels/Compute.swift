@@ -65,7 +65,7 @@
   func room(_ byteCount: Int) -> UnsafeMutableRawPointer {
     if let base = unsafe base, byteCount <= capacity { return unsafe base }
     unsafe base?.deallocate()
-    let grown = UnsafeMutableRawPointer.allocate(byteCount: max(byteCount, 1), alignment: 64)
+    let grown = unsafe allocateBytes(byteCount)
     unsafe base = grown
     capacity = byteCount
     return unsafe grown

@@ -11,6 +11,15 @@ public enum Precision: String, CaseIterable, Sendable {
   case int8
 }
 
+/// The numbers that keys and values are kept in between tokens.
+public enum CachePrecision: String, CaseIterable, Sendable {
+  /// `f32` for a decoder that multiplies in f32, else `bf16`.
+  case auto
+  case f32
+  /// Half the bytes; rounded once, when a row joins the cache.
+  case bf16
+}
+
 /// What a model multiplies in, and why.
 public struct ModelPrecision: Sendable, Equatable {
   /// The decoder's arithmetic: `f32`, `bf16` or `int8`.
@@ -18,6 +27,8 @@ public struct ModelPrecision: Sendable, Equatable {
   /// One line: what multiplies, and why not what was asked for.
   public let reason: String
   let arithmetic: ModelArithmetic
+  /// How keys and values are kept.
+  let cacheElement: ElementType
 
   /// Below this many bytes of weights the products are too small to gain from bf16, and the whole is fast as it is.
   static let largeModelBytes = 256 << 20
@@ -25,20 +36,30 @@ public struct ModelPrecision: Sendable, Equatable {
   /// - Parameters:
   ///   - precision: For the decoder.
   ///   - vision: For tower and projector; `auto` follows the decoder, but does not quantise.
+  ///   - cache: For keys and values.
   ///   - weightBytes: Bytes of the weights as stored.
-  init(_ precision: Precision, vision: Precision, weightBytes: Int, on processor: Processor = .current) {
+  init(
+    _ precision: Precision, vision: Precision, cache: CachePrecision = .auto, weightBytes: Int,
+    on processor: Processor = .current
+  ) {
     let isSmall = precision == .auto && weightBytes < Self.largeModelBytes
     let choice = (isSmall ? .f32 : precision.kernels).choice(on: processor)
     let exact =
       choice.arithmetic == .int8 ? Kernels.Precision.auto.choice(on: processor).arithmetic : choice.arithmetic
     let tower = vision == .auto ? exact : vision.kernels.choice(on: processor).arithmetic
     arithmetic = ModelArithmetic(decoder: choice.arithmetic, vision: tower, head: exact)
+    switch cache {
+    case .auto: cacheElement = choice.arithmetic == .f32 ? .f32 : .bf16
+    case .f32: cacheElement = .f32
+    case .bf16: cacheElement = .bf16
+    }
     name = choice.arithmetic.rawValue
     var reason = choice.reason
     if isSmall { reason += ", as the model is small" }
     if tower != choice.arithmetic || exact != choice.arithmetic {
       reason += "; tower in \(tower.rawValue), head in \(exact.rawValue)"
     }
+    if cacheElement == .bf16 { reason += "; keys and values in bf16" }
     self.reason = reason
   }
 }

@@ -17,6 +17,7 @@ public struct VisionLanguageModel: Sendable {
     public var precision = Precision.auto
     /// For the vision tower and the projector; `auto` follows `precision`, but does not quantise.
     public var visionPrecision = Precision.auto
+    public var cachePrecision = CachePrecision.auto
     /// How many threads convert weights.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
 
@@ -62,7 +63,8 @@ public struct VisionLanguageModel: Sendable {
         configuration.imageTokenID = Int(vocabulary.imageToken(orElse: Int32(LLaVAConfiguration.imageSentinel)))
       }
       let storedBytes = files.checkpoint.byteCount + (files.tower.checkpoint?.byteCount ?? 0)
-      precision = ModelPrecision(options.precision, vision: options.visionPrecision, weightBytes: storedBytes)
+      precision = ModelPrecision(
+        options.precision, vision: options.visionPrecision, cache: options.cachePrecision, weightBytes: storedBytes)
       llava = try LLaVAModel(
         files.checkpoint, configuration, tower: files.tower.checkpoint, arithmetic: precision.arithmetic,
         workers: Workers(count: options.threads))

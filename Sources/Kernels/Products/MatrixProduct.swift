@@ -10,45 +10,102 @@ extension Compute {
   /// Cost: T·inputs·outputs multiply-adds.
   package func multiply(_ y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
     y.resize(rows: x.rows)
-    product(&y, x, linear, adds: false, operation)
+    run([Product(linear, y, operation)], x)
+  }
+
+  /// Two products of the same input in one go: it is converted once, and nobody waits between them.
+  ///
+  /// As one `multiply` each, to the bit.
+  package func multiply(
+    _ y: inout Matrix, _ z: inout Matrix, _ x: borrowing Matrix, by first: Linear, _ second: Linear,
+    _ operations: (Operation, Operation)
+  ) {
+    y.resize(rows: x.rows)
+    z.resize(rows: x.rows)
+    run([Product(first, y, operations.0), Product(second, z, operations.1)], x)
+  }
+
+  /// Three products of the same input in one go, as two.
+  package func multiply(
+    _ y: inout Matrix, _ z: inout Matrix, _ w: inout Matrix, _ x: borrowing Matrix, by first: Linear, _ second: Linear,
+    _ third: Linear, _ operations: (Operation, Operation, Operation)
+  ) {
+    y.resize(rows: x.rows)
+    z.resize(rows: x.rows)
+    w.resize(rows: x.rows)
+    run([Product(first, y, operations.0), Product(second, z, operations.1), Product(third, w, operations.2)], x)
   }
 
   /// `y += x · weightᵀ + bias`, the end of a residual branch.
   ///
   /// - Precondition: `y` has as many rows as `x`.
   package func addProduct(to y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
-    product(&y, x, linear, adds: true, operation)
+    run([Product(linear, y, adds: true, operation)], x)
   }
 
-  /// The one door to matrix products: `y = x · weightᵀ + bias`, or `y +=`, one panel of outputs a task.
+  /// The one door to matrix products: some of the same input, one panel of outputs a task.
   ///
   /// The width of a panel depends on the layer alone, and each panel is one single-threaded computation: the result is the
   /// same for any number of workers. Of a row's company: in int8 it changes nothing, as sums are exact. Else up to 16
   /// rows, in bf16 up to 64, take our own kernels and share one order of summation; more take a library's. oneDNN's gave a
   /// row the same bits among any number of rows from 1 to 625 (2.6.3 and 3.2, AVX-512), though it does not promise so;
   /// OpenBLAS' do not.
-  private func product(
-    _ y: inout Matrix, _ x: borrowing Matrix, _ linear: Linear, adds: Bool, _ operation: Operation
-  ) {
-    let (rows, inputs, outputs) = (x.rows, linear.inputSize, linear.outputSize)
-    precondition(
-      x.columns == inputs && y.columns == outputs && y.rows == rows,
-      "product: x \(rows)×\(x.columns), weight \(outputs)×\(inputs), y \(y.rows)×\(y.columns)")
-    ledger.add(operation, rows * inputs * outputs)
-    guard rows > 0 else { return }
-    let (input, output) = unsafe (prepare(x, for: linear), y.base)
-    let width = min(max((outputs / 16 + 63) / 64 * 64, 64), 512)
-    workers.run(tasks: (outputs + width - 1) / width) { panel, worker in
-      let columns = panel * width..<min((panel + 1) * width, outputs)
-      let target = unsafe Panel(
-        rows: rows, columns: columns, base: output + columns.lowerBound, stride: outputs, adds: adds)
-      switch linear.weight {
-      case .widened(let tensor): multiplyFloats(target, input, tensor, worker)
-      case .brain(let tensor): multiplyBrainFloats(target, input, tensor, worker)
-      case .whole(let weights): multiplyWholeNumbers(target, input, weights, worker)
-      }
-      if let bias = linear.bias { target.add(bias) }
+  private func run<let count: Int>(_ products: [count of Product], _ x: borrowing Matrix) {
+    var panelCount = 0
+    for i in products.indices {
+      let (linear, product) = (products[i].linear, products[i])
+      precondition(
+        x.columns == linear.inputSize && product.rows == x.rows && linear.arithmetic == products[0].linear.arithmetic,
+        "product: x \(x.rows)×\(x.columns), weight \(linear.outputSize)×\(linear.inputSize), y of \(product.rows) rows")
+      ledger.add(product.operation, x.rows * linear.inputSize * linear.outputSize)
+      panelCount += product.panelCount
     }
+    guard x.rows > 0 else { return }
+    let input = prepare(x, for: products[0].linear)
+    workers.run(tasks: panelCount) { task, worker in
+      var (index, panel) = (0, task)
+      while panel >= products[index].panelCount {
+        panel -= products[index].panelCount
+        index += 1
+      }
+      multiply(products[index].panel(panel), input, products[index].linear, worker)
+    }
+  }
+
+  private func multiply(_ panel: Panel, _ input: ProductInput, _ linear: Linear, _ worker: Int) {
+    switch linear.weight {
+    case .widened(let tensor): multiplyFloats(panel, input, tensor, worker)
+    case .brain(let tensor): multiplyBrainFloats(panel, input, tensor, worker)
+    case .whole(let weights): multiplyWholeNumbers(panel, input, weights, worker)
+    }
+    if let bias = linear.bias { panel.add(bias) }
+  }
+}
+
+/// One product: a layer, and where its result goes.
+@safe private struct Product {
+  let linear: Linear
+  let operation: Operation
+  let rows: Int
+  /// `[rows, outputs]`.
+  private let base: UnsafeMutablePointer<Float>
+  private let adds: Bool
+  /// Columns of a panel.
+  private let width: Int
+
+  init(_ linear: Linear, _ y: borrowing Matrix, adds: Bool = false, _ operation: Operation) {
+    precondition(y.columns == linear.outputSize, "product: \(linear.outputSize) outputs to \(y.columns) columns")
+    (self.linear, self.operation, self.adds, rows) = (linear, operation, adds, y.rows)
+    unsafe base = y.base
+    width = min(max((linear.outputSize / 16 + 63) / 64 * 64, 64), 512)
+  }
+
+  var panelCount: Int { (linear.outputSize + width - 1) / width }
+
+  func panel(_ index: Int) -> Panel {
+    let columns = index * width..<min((index + 1) * width, linear.outputSize)
+    return unsafe Panel(
+      rows: rows, columns: columns, base: base + columns.lowerBound, stride: linear.outputSize, adds: adds)
   }
 }
 
@@ -64,9 +121,11 @@ extension Compute {
   let adds: Bool
 
   func add(_ bias: [Float]) {
-    for row in 0..<rows {
-      let target = unsafe base + row * stride
-      for (i, column) in columns.enumerated() { unsafe target[i] += bias[column] }
+    unsafe bias.withUnsafeBufferPointer { bias in
+      for row in 0..<rows {
+        let target = unsafe base + row * stride
+        for i in 0..<columns.count { unsafe target[i] += bias[columns.lowerBound + i] }
+      }
     }
   }
 }

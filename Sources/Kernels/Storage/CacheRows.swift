@@ -24,7 +24,7 @@
   /// Makes room for at least `capacity` rows, keeping the present ones.
   package mutating func reserve(rows capacity: Int) {
     guard capacity > self.capacity else { return }
-    let grown = UnsafeMutableRawPointer.allocate(byteCount: capacity * columns * element.byteCount, alignment: 64)
+    let grown = unsafe allocateBytes(capacity * columns * element.byteCount)
     unsafe grown.copyMemory(from: base, byteCount: byteCount)
     unsafe base.deallocate()
     unsafe base = grown

@@ -121,9 +121,3 @@
     unsafe tensor.widen(source * columns..<(source + 1) * columns, into: base + row * columns)
   }
 }
-
-/// Room for floats on a 64-byte boundary, not initialised; freed with `deallocate()`.
-func allocateFloats(_ count: Int) -> UnsafeMutablePointer<Float> {
-  let bytes = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1) * MemoryLayout<Float>.stride, alignment: 64)
-  return unsafe bytes.bindMemory(to: Float.self, capacity: max(count, 1))
-}

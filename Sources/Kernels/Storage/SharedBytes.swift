@@ -55,7 +55,7 @@ package enum FileError: Error, Equatable, CustomStringConvertible {
   /// Copies the bytes of `values`, aligned to 64 bytes.
   package init<Element: BitwiseCopyable>(copying values: [Element]) {
     count = values.count * MemoryLayout<Element>.stride
-    let copy = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: 64)
+    let copy = unsafe allocateBytes(count)
     unsafe values.withUnsafeBytes { source in
       unsafe copy.copyMemory(from: source.baseAddress ?? UnsafeRawPointer(copy), byteCount: source.count)
     }
@@ -69,7 +69,7 @@ package enum FileError: Error, Equatable, CustomStringConvertible {
   init(count: Int, filledBy fill: (UnsafeMutableRawPointer) -> Void) {
     precondition(count >= 0, "SharedBytes: \(count) bytes")
     self.count = count
-    let bytes = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: 64)
+    let bytes = unsafe allocateBytes(count)
     unsafe fill(bytes)
     unsafe base = UnsafeRawPointer(bytes)
     isMapped = false

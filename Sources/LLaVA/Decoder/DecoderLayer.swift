@@ -3,7 +3,7 @@ internal import ModelFormats
 
 /// One layer of the decoder, in two halves so that visual tokens can be ranked and dropped between them.
 ///
-/// `project` norms all rows and makes their keys, before rotation. Ranking needs just that of the layer; and what it leaves
+/// In front of a drop the layer makes the keys of all rows, before rotation. Ranking needs just that of it; and what it leaves
 /// is what the layer goes on with, so that it costs next to nothing.
 struct DecoderLayer: Sendable {
   let attentionNorm: [Float]
@@ -23,12 +23,12 @@ struct DecoderLayer: Sendable {
     heads = configuration.heads
     epsilon = configuration.rmsNormEpsilon
     attentionNorm = try scope.scope("input_layernorm").vector("weight", count: size)
-    let attention = scope.scope("self_attn")
+    let projections = scope.scope("self_attn")
     let bias = configuration.attentionBias
-    queries = try attention.linear("q_proj", inputs: size, outputs: heads.queryColumns, bias: bias != .none)
-    keys = try attention.linear("k_proj", inputs: size, outputs: heads.keyValueColumns, bias: bias != .none)
-    values = try attention.linear("v_proj", inputs: size, outputs: heads.keyValueColumns, bias: bias != .none)
-    output = try attention.linear("o_proj", inputs: heads.queryColumns, outputs: size, bias: bias == .all)
+    queries = try projections.linear("q_proj", inputs: size, outputs: heads.queryColumns, bias: bias != .none)
+    keys = try projections.linear("k_proj", inputs: size, outputs: heads.keyValueColumns, bias: bias != .none)
+    values = try projections.linear("v_proj", inputs: size, outputs: heads.keyValueColumns, bias: bias != .none)
+    output = try projections.linear("o_proj", inputs: heads.queryColumns, outputs: size, bias: bias == .all)
     feedForwardNorm = try scope.scope("post_attention_layernorm").vector("weight", count: size)
     let mlp = scope.scope("mlp")
     gate = try mlp.linear("gate_proj", inputs: size, outputs: inner)
@@ -38,26 +38,36 @@ struct DecoderLayer: Sendable {
 
   var linears: [Linear] { [queries, keys, values, output, gate, up, down] }
 
-  /// Norms `state.hidden` and makes its keys, not yet rotated.
-  func project(_ state: inout DecoderState, on compute: Compute) {
+  /// Norms `state.hidden` and makes its keys, not yet rotated: all that ranking needs of the layer.
+  func makeKeys(_ state: inout DecoderState, on compute: Compute) {
     compute.rmsNorm(&state.normed, state.hidden, gain: attentionNorm, epsilon: epsilon)
     compute.multiply(&state.keys, state.normed, by: keys, .keys)
   }
 
+  /// Makes what `makeKeys` has left, for the rows that are still there.
+  func makeQueriesAndValues(_ state: inout DecoderState, on compute: Compute) {
+    compute.multiply(&state.queries, &state.values, state.normed, by: queries, values, (.queries, .values))
+  }
+
+  /// Norms `state.hidden` and makes its queries, keys and values, none yet rotated.
+  func project(_ state: inout DecoderState, on compute: Compute) {
+    compute.rmsNorm(&state.normed, state.hidden, gain: attentionNorm, epsilon: epsilon)
+    compute.multiply(
+      &state.queries, &state.keys, &state.values, state.normed, by: queries, keys, values, (.queries, .keys, .values))
+  }
+
   /// Attention and feed-forward for the projected rows, which join the cache at `positions`.
   func finish(_ state: inout DecoderState, _ cache: LayerCache, at positions: [Int], on compute: Compute) {
-    compute.multiply(&state.queries, state.normed, by: queries, .queries)
-    compute.multiply(&state.values, state.normed, by: values, .values)
     compute.rotate(&state.queries, to: positions, &state.rotary)
     compute.rotate(&state.keys, to: positions, &state.rotary)
     cache.append(keys: state.keys, values: state.values, lastPosition: positions.last ?? -1)
     compute.causalAttention(
-      &state.attended, queries: state.queries, keys: cache.keys, values: cache.values, heads: heads)
+      &state.attended, queries: state.queries, keys: cache.keys, values: cache.values, heads: heads,
+      with: AttentionVariant(suiting: queries.arithmetic))
     compute.addProduct(to: &state.hidden, state.attended, by: output, .attentionOutput)
 
     compute.rmsNorm(&state.normed, state.hidden, gain: feedForwardNorm, epsilon: epsilon)
-    compute.multiply(&state.gate, state.normed, by: gate, .feedForwardGate)
-    compute.multiply(&state.up, state.normed, by: up, .feedForwardUp)
+    compute.multiply(&state.gate, &state.up, state.normed, by: gate, up, (.feedForwardGate, .feedForwardUp))
     compute.gatedSiLU(&state.gate, state.up)
     compute.addProduct(to: &state.hidden, state.gate, by: down, .feedForwardDown)
   }

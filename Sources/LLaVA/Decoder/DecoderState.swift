@@ -19,6 +19,8 @@ package struct DecoderState: ~Copyable {
   var gate: Matrix
   var up: Matrix
   var rotary: RotaryTable
+  /// The position of each row in the layer at work.
+  private(set) var positions: [Int] = []
 
   /// - Parameter cacheElement: How keys and values are stored, `f32` or, rounded, `bf16`.
   package init(_ configuration: TextConfiguration, cacheElement: ElementType = .f32) {
@@ -35,6 +37,12 @@ package struct DecoderState: ~Copyable {
     up = matrix(configuration.intermediateSize)
     rotary = RotaryTable(
       headDimension: heads.headDimension, theta: configuration.ropeTheta, scaling: configuration.ropeScaling)
+  }
+
+  /// Sets `positions` for rows that go on where a layer's cache ends.
+  mutating func place(_ rows: [Int], after cache: LayerCache) {
+    positions.removeAll(keepingCapacity: true)
+    for row in rows { positions.append(cache.nextPosition + row) }
   }
 
   mutating func recordLastRow() {

@@ -54,19 +54,38 @@ package struct LanguageModel: Sendable {
     var records: [DropRecord] = []
     compute.ledger.stage = 0
     state.recordLastRow()
-    for (index, layer) in layers.enumerated() {
+    for index in layers.indices {
       compute.ledger.layer = index
-      let drop = plan.drops.first { $0.afterLayer == index }
-      // Only a ranking by this layer's own keys needs them before the drop.
-      if let drop, !drop.scoresWithNextLayer { records.append(rankAndDrop(drop, &state, &layout, on: compute)) }
-      layer.project(&state, on: compute)
-      if let drop, drop.scoresWithNextLayer { records.append(rankAndDrop(drop, &state, &layout, on: compute)) }
+      if let drop = plan.drops.first(where: { $0.afterLayer == index }) {
+        records.append(dropAndProject(drop, &state, &layout, on: compute))
+      } else {
+        layers[index].project(&state, on: compute)
+      }
       let cache = state.cache.layers[index]
       cache.reserve(rows: cache.length + layout.rowCount + room)
-      layer.finish(&state, cache, at: layout.positions.map { cache.nextPosition + $0 }, on: compute)
+      state.place(layout.positions, after: cache)
+      layers[index].finish(&state, cache, at: state.positions, on: compute)
       state.recordLastRow()
     }
     return records
+  }
+
+  /// Drops visual tokens in front of a layer, and makes that layer's queries, keys and values of the others.
+  ///
+  /// Only a ranking by the layer's own keys needs them before the drop.
+  private func dropAndProject(
+    _ drop: DropPlan.Drop, _ state: inout DecoderState, _ layout: inout SequenceLayout, on compute: Compute
+  ) -> DropRecord {
+    let layer = layers[drop.afterLayer]
+    guard drop.scoresWithNextLayer else {
+      let record = rankAndDrop(drop, &state, &layout, on: compute)
+      layer.project(&state, on: compute)
+      return record
+    }
+    layer.makeKeys(&state, on: compute)
+    let record = rankAndDrop(drop, &state, &layout, on: compute)
+    layer.makeQueriesAndValues(&state, on: compute)
+    return record
   }
 
   /// Scores all rows, keeps the best visual ones of each picture in their order, and lets the others go.

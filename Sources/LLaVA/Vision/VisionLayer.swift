@@ -46,12 +46,12 @@ struct VisionLayer: Sendable {
     let epsilon = configuration.layerNormEpsilon
     compute.layerNorm(
       &scratch.normed, hidden, gain: attentionNorm.gain, bias: attentionNorm.bias, epsilon: epsilon)
-    compute.multiply(&scratch.queries, scratch.normed, by: queries, .queries)
-    compute.multiply(&scratch.keys, scratch.normed, by: keys, .keys)
-    compute.multiply(&scratch.values, scratch.normed, by: values, .values)
+    compute.multiply(
+      &scratch.queries, &scratch.keys, &scratch.values, scratch.normed, by: queries, keys, values,
+      (.queries, .keys, .values))
     compute.fullAttention(
       &scratch.attended, queries: scratch.queries, keys: scratch.keys, values: scratch.values,
-      heads: configuration.heads, sequences: views)
+      heads: configuration.heads, sequences: views, with: AttentionVariant(suiting: queries.arithmetic))
     compute.addProduct(to: &hidden, scratch.attended, by: output, .attentionOutput)
 
     compute.layerNorm(&scratch.normed, hidden, gain: mlpNorm.gain, bias: mlpNorm.bias, epsilon: epsilon)

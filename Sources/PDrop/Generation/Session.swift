@@ -40,7 +40,7 @@ public struct Session: ~Copyable {
     let features = model.features(of: request.pictures, views, on: compute)
     record.paperFlops = paperFlops(plan, visualTokenCount: features.rows, text)
 
-    var state = DecoderState(text)
+    var state = DecoderState(text, cacheElement: model.precision.cacheElement)
     state.recordsLastRows = request.recordsTensors
     let contextLength = request.options.contextLength ?? text.contextLength
     let promptLimit = request.options.contextLength ?? llava.configuration.promptLimit ?? contextLength
