@@ -31,10 +31,19 @@ package struct ModelDirectory {
 
   /// How pictures are prepared, where the model's directory or its tower's says.
   package func preprocessor() throws(CheckpointError) -> PreprocessorConfiguration? {
-    let name = "/preprocessor_config.json"
-    if let own = try JSONFile.readIfPresent(PreprocessorConfiguration.self, at: path + name) { return own }
-    guard let directory = tower.directory else { return nil }
-    return try JSONFile.readIfPresent(PreprocessorConfiguration.self, at: directory + name)
+    if let own = try Self.preprocessor(in: path) { return own }
+    return try tower.directory.map(Self.preprocessor(in:)) ?? nil
+  }
+
+  /// What `preprocessor_config.json` says, or else the part of `processor_config.json` in which the reference library
+  /// keeps it since version 5.
+  private static func preprocessor(in directory: String) throws(CheckpointError) -> PreprocessorConfiguration? {
+    struct File: Decodable {
+      var image_processor: PreprocessorConfiguration?
+    }
+    let own = try JSONFile.readIfPresent(PreprocessorConfiguration.self, at: directory + "/preprocessor_config.json")
+    if let own { return own }
+    return try JSONFile.readIfPresent(File.self, at: directory + "/processor_config.json")?.image_processor
   }
 
   /// The tokens that end an answer, where a file says.

@@ -15,6 +15,7 @@ package struct SafetensorsFile: WeightFile {
   package init(_ path: String) throws(CheckpointError) {
     do { storage = try SharedBytes(mapping: path) } catch { throw .file(error) }
     self.path = path
+    try FilePointer.refuse(storage, file: path)
     guard storage.count >= 8 else {
       throw .malformed(file: path, reason: "\(storage.count) bytes are too few for a safetensors file")
     }

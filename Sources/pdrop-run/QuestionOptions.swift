@@ -42,6 +42,9 @@ struct QuestionOptions: ParsableArguments {
     guard chat == nil || (image.isEmpty && !raw) else {
       throw ValidationError("--chat brings its own pictures and its own form; leave out --image and --raw")
     }
+    guard image.allSatisfy({ !references($0).isEmpty }) else {
+      throw ValidationError("--image names no picture; give a path, or leave it out")
+    }
     guard system == nil || !raw else {
       throw ValidationError("--raw has its system text in the prompt; leave out --system")
     }

@@ -6,6 +6,7 @@ import Testing
   @Test(arguments: [
     ([], "give a question"), (["--nonsense"], "nonsense"), (["-p"], "Missing value"), (["answer", "x"], "'x'"),
     (["-p", "a", "-f", "b"], "give one"), (["--image", "a.jpg"], "nothing is asked"),
+    (["-p", "a", "--image", ""], "names no picture"), (["-p", "a", "--image", ","], "names no picture"),
     (["tokenize"], "--file or by --prompt"),
     (["-p", "a", "-t", "0"], "--threads"), (["-p", "a", "-t", "1025"], "--threads"),
     (["-p", "a", "-t", "many"], "many"),

@@ -99,6 +99,14 @@ private typealias F = SafetensorsFixtures
     }
   }
 
+  @Test(arguments: ["model.safetensors", "pytorch_model.bin"])
+  func `knows a file that was not fetched`(name: String) throws {
+    let folder = try TemporaryFolder()
+    try folder.write(name, Data("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n".utf8))
+    let error = #expect(throws: CheckpointError.self) { try Checkpoint(directory: folder.path) }
+    #expect(error?.description.contains("git lfs pull") == true)
+  }
+
   @Test func `says how to convert other weights`() throws {
     let folder = try TemporaryFolder()
     let directory = folder.path

@@ -16,6 +16,23 @@ import Testing
     #expect(try PreprocessorConfiguration(json: file) == expected)
   }
 
+  /// Version 5 of the reference library saves one file for the processor and its parts.
+  @Test func `finds it inside the processor's file where it has none of its own`() throws {
+    let folder = try TemporaryFolder()
+    for name in ["config.json", "model.safetensors"] {
+      try FileManager.default.createSymbolicLink(
+        at: folder.url.appending(path: name), withDestinationURL: Goldens.url("models/tiny-llava-1.5/\(name)"))
+    }
+    func found() throws -> PreprocessorConfiguration? { try ModelDirectory(folder.path).preprocessor() }
+    #expect(try found() == nil)
+    try folder.write("processor_config.json", #"{"patch_size": 14}"#)
+    #expect(try found() == nil)
+    try folder.write("processor_config.json", #"{"image_processor": {"image_mean": [0.5, 0.5, 0.5]}}"#)
+    #expect(try found()?.mean == [0.5, 0.5, 0.5])
+    try folder.write("preprocessor_config.json", "{}")
+    #expect(try found() == PreprocessorConfiguration())
+  }
+
   @Test func `takes LLaVA's values where the file is silent`() throws {
     #expect(try decoded("{}") == PreprocessorConfiguration())
     #expect(try decoded(#"{"size": null, "resample": null, "unheard_of": [1]}"#) == PreprocessorConfiguration())

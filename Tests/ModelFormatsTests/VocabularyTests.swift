@@ -25,6 +25,19 @@ import TestSupport
     #expect(vocabulary.pieces == older.pieces)
   }
 
+  @Test func `says why a file cannot be read`() throws {
+    let folder = try TemporaryFolder()
+    func error() -> String? {
+      #expect(throws: VocabularyError.self) { try Vocabulary.load(directory: folder.url) }?.description
+    }
+    let pointer = Data("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n".utf8)
+    try folder.write("tokenizer.model", pointer)
+    #expect(error()?.contains("git lfs pull") == true)
+    let directory = folder.url.appending(path: "tokenizer.json")
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
+    #expect(error() == #"tokenizer.json: cannot be read: "a directory or device""#)
+  }
+
   @Test func `reads the same pieces, merges and tokens from tokenizer.model`() throws {
     let directory = Goldens.url("tokenizer")
     let bytes = [UInt8](try Data(contentsOf: directory.appending(path: "tokenizer.model")))

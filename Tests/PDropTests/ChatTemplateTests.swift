@@ -71,6 +71,20 @@ private struct ChatCase: Decodable {
       "<<SYS>>\nS\n<</SYS>>\n\n[INST] <image>\nQ [/INST] Yes.</s>[INST] R [/INST]"
     ),
     (
+      "{% for message in messages %}{% if message['role'] == 'system' %}{{ '<<SYS>>\\n' + message['content'][0]['text'] "
+        + "+ '\\n<</SYS>>\\n\\n' }}{% elif message['role'] == 'user' %}{{ '[INST] ' }}{{ '<image>\\n' }}"
+        + "{{ content['text'] }}{{' [/INST]' }}{% elif message['role'] == 'assistant' %}"
+        + "{{ ' ' + message['content'][0]['text'] + '</s> '}}{% endif %}{% endfor %}",
+      "<<SYS>>\nS\n<</SYS>>\n\n[INST] <image>\nQ [/INST] Yes.</s> [INST] R [/INST]"
+    ),
+    (
+      "{% for message in messages %}{% if message['role'] == 'system' %}{{ '<<SYS>>\\n' + message['content'][0]['text'] "
+        + "+ '\\n<</SYS>>\\n\\n' }}{% elif message['role'] == 'user' %}{{ '[INST] ' }}{{ '<image>\\n' }}"
+        + "{{ content['text'] }}{{' [/INST]' }}{% elif message['role'] == 'assistant' %}"
+        + "{{ ' ' + message['content'][0]['text'] + '<\\\\s> '}}{% endif %}{% endfor %}",
+      "<<SYS>>\nS\n<</SYS>>\n\n[INST] <image>\nQ [/INST] Yes.<\\s> [INST] R [/INST]"
+    ),
+    (
       "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}{{ '<image>' }}{{ '\\n' + "
         + "content['text'] }}{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}"
         + "{{ '<|im_start|>assistant\\n' }}{% endif %}",
@@ -150,6 +164,9 @@ private struct ChatCase: Decodable {
     func write(_ name: String, _ text: String) throws {
       try Data(text.utf8).write(to: directory.appending(path: name))
     }
+    #expect(try PromptTemplate.load(directory: directory) == nil)
+    // A language model's own, without pictures, says nothing about LLaVA's prompts.
+    try write("tokenizer_config.json", #"{"chat_template": "{% %}[INST] {{ message['content'] }} [/INST]"}"#)
     #expect(try PromptTemplate.load(directory: directory) == nil)
     try write(
       "tokenizer_config.json", #"{"chat_template": [{"name": "default", "template": "{% %}[INST][/INST]<image>"}]}"#)

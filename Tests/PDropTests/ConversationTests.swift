@@ -33,9 +33,18 @@ import Testing
     }
   }
 
+  @Test func `takes a picture for a picture whatever else its part says`() throws {
+    let json = #"[{"role":"user","content":[{"type":"image_url","image_url":{"url":"a.png"},"text":"Look"}]}]"#
+    let conversation = try Conversation(json: Data(json.utf8))
+    #expect(conversation.messages == [ChatMessage(role: .user, parts: [.image])])
+    #expect(conversation.pictures.count == 1)
+  }
+
   @Test(arguments: [
     "", "[]", "{}", #"[{"role":"user"}]"#, #"[{"role":"robot","content":"hi"}]"#, #"[{"role":"user","content":[{}]}]"#,
     #"[{"role":"assistant","content":"hi"}]"#, #"{"messages":5}"#,
+    #"[{"role":"user","content":[{"type":"image","text":"Look"}]}]"#,
+    #"[{"role":"user","content":[{"type":"text","image":"a.png"}]}]"#,
   ])
   func `refuses what is no conversation, in one line`(json: String) {
     let error = #expect(throws: ConversationError.self) { try Conversation(json: Data(json.utf8)) }

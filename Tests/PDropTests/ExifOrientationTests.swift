@@ -43,4 +43,20 @@ import Testing
       }
     }
   }
+
+  /// Blocks whose stated size is less than the name that their bytes begin with.
+  @Test(arguments: 0..<9)
+  func `survives blocks shorter than their name`(size: UInt8) throws {
+    var decoder = ImageDecoder()
+    decoder.appliesOrientation = true
+    var jpeg = [UInt8](try Data(contentsOf: Fixtures.url("images/exif_6.jpg")))
+    jpeg.insert(contentsOf: [0xFF, 0xE1, 0, size] + Array("Exif\0\0".utf8), at: 2)
+    _ = try? decoder.decode(jpeg)
+
+    var webP = [UInt8](try Data(contentsOf: Fixtures.url("images/exif_6.webp")))
+    let chunk = try #require(webP.firstRange(of: Array("EXIF".utf8)))
+    webP.replaceSubrange(chunk.upperBound..., with: [size, 0, 0, 0] + Array("Exif\0\0\0\0\0\0".utf8))
+    webP[4] = UInt8(webP.count - 8)
+    #expect(try decoder.decode(webP).width == 13)
+  }
 }

@@ -189,4 +189,12 @@ import Testing
     // The first line end is behind the base view's 576 tokens and a row of the tiles.
     #expect(report.departure?.place?.coordinates.first.map { $0.index > 576 } == true)
   }
+
+  /// The goldens have the tower's hidden states of few pictures.
+  @Test func `names the packing of views where the tower's hidden states are not stored`() throws {
+    let changed = try ChangedModel("tiny-llava-next-vicuna", case: "wide_1000x200", runs: ["vanilla"])
+    try changed.setByte(
+      1, of: "image_newline", to: 0x40, in: "tiny-llava-next-vicuna/model.safetensors")
+    try expectDeparture(changed.report(on: "wide_1000x200"), .features, "image_newline")
+  }
 }

@@ -1,3 +1,5 @@
+internal import Kernels
+
 #if canImport(FoundationEssentials)
   package import FoundationEssentials
 #else
@@ -30,19 +32,21 @@ package enum TokenizerFile {
 
   /// The file's content, or nil where there is no such file.
   package static func bytes(_ name: String, in directory: URL) throws(VocabularyError) -> [UInt8]? {
-    let url = directory.appending(path: name)
-    guard FileManager.default.fileExists(atPath: url.path) else { return nil }
-    do {
-      let size = try FileManager.default.attributesOfItem(atPath: url.path)[.size] as? Int ?? 0
-      guard size <= byteLimit else {
-        throw VocabularyError.tooLarge(file: name, byteCount: size, limit: byteLimit)
+    let file: SharedBytes
+    do { file = try SharedBytes(mapping: directory.appending(path: name).path) } catch {
+      switch error {
+      case .notFound: return nil
+      case .empty: return []
+      case .notAFile: throw .unreadable(file: name, reason: "a directory or device")
+      case .unreadable(_, let reason): throw .unreadable(file: name, reason: reason)
       }
-      return [UInt8](try Data(contentsOf: url))
-    } catch let error as VocabularyError {
-      throw error
-    } catch {
-      throw .unreadable(file: name, reason: "\(error)")
     }
+    guard file.count <= byteLimit else {
+      throw .tooLarge(file: name, byteCount: file.count, limit: byteLimit)
+    }
+    let bytes = file.copy(0..<file.count)
+    guard !FilePointer.isFound(bytes) else { throw .notFetched(file: name) }
+    return bytes
   }
 
   /// The file's content as JSON, or nil where there is no such file.

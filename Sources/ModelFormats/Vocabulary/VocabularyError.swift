@@ -3,6 +3,7 @@ package enum VocabularyError: Error, Equatable {
   /// Neither `tokenizer.json` nor `tokenizer.model` is there.
   case missing(directory: String)
   case unreadable(file: String, reason: String)
+  case notFetched(file: String)
   case tooLarge(file: String, byteCount: Int, limit: Int)
   case malformed(file: String, offset: Int, expected: String)
   case missingField(file: String, field: String, expected: String)
@@ -22,6 +23,8 @@ extension VocabularyError: CustomStringConvertible {
       "\(directory): expected tokenizer.json or tokenizer.model, found neither"
     case .unreadable(let file, let reason):
       "\(file): cannot be read: \(quoted(reason))"
+    case .notFetched(let file):
+      "\(file): \(FilePointer.reason)"
     case .tooLarge(let file, let byteCount, let limit):
       "\(file): expected at most \(limit) bytes, found \(byteCount)"
     case .malformed(let file, let offset, let expected):
@@ -31,7 +34,7 @@ extension VocabularyError: CustomStringConvertible {
     case .unsupported(let file, let part, let found):
       "\(file): \(part) \(quoted(found)) is not supported"
     case .idOutOfRange(let file, let piece, let id, let limit):
-      "\(file): expected the id of \(quoted(piece)) in 0..<\(limit), found \(id)"
+      "\(file): expected the id of \(quoted(piece)) in 0..<\(limit), found \(id.prefix(60))"
     case .duplicateID(let file, let id, let pieces):
       "\(file): id \(id) is given to \(pieces.map(quoted).joined(separator: " and "))"
     case .duplicatePiece(let file, let piece):

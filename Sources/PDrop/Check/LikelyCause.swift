@@ -68,17 +68,22 @@ struct LikelyCause {
         ? "the projector has other weights, or projector_hidden_act differs"
         : "the tiles are put together otherwise (their order, unpadding, image_newline), or the projector has other weights"
     }
-    return
-      "the tower or the projector has other weights, vision_feature_layer or an activation differs, or image_mean or "
+    let tiles =
+      row < model.llava.configuration.visualTokensPerView
+      ? "" : "the tiles are put together otherwise (their order, unpadding, image_newline), or "
+    return tiles
+      + "the tower or the projector has other weights, vision_feature_layer or an activation differs, or image_mean or "
       + "image_std does; a reference with the tower's hidden states tells them apart"
   }
 
   private var layers: String {
     let layer = result.place?.coordinates.first?.index ?? 0
     let isBehindDrop = layer > 0 && result.stage.layers?.lowerBound == layer
+    // Only the last token's rows are compared, which a change to other tokens reaches a layer later.
     return "layer \(layer) has other weights"
+      + (layer > 0 ? ", or one in front of it with little effect of its own" : "")
       + (isBehindDrop ? ", or positions behind the drop are numbered otherwise" : "")
-      + (layer < 4 ? ", or rope_theta, rope_scaling or rms_norm_eps differs" : "")
+      + (layer < 4 ? ", or rope_theta, rope_scaling or rms_norm_eps differs" : ", or rms_norm_eps differs a little")
   }
 
   private func wasCompared(_ kind: CheckStage.Kind) -> Bool {

@@ -59,9 +59,9 @@ private struct ByteReader {
     offset >= 0 && bytes.dropFirst(offset).starts(with: text.utf8)
   }
 
-  /// The part from `offset` on, of `count` bytes at most.
+  /// The part from `offset` on, of `count` bytes at most; nothing where a block says that it is shorter than its own name.
   private func part(_ offset: Int, _ count: Int) -> ByteReader {
-    ByteReader(bytes: bytes.dropFirst(offset).prefix(count))
+    ByteReader(bytes: bytes.dropFirst(offset).prefix(max(0, count)))
   }
 
   /// The Exif block of a JPEG: the first APP1 segment of that name in front of the picture data.

@@ -31,7 +31,7 @@ extension PromptTemplate {
   /// Reads and recognises the chat template of a checkpoint's folder, or returns nil where it has none.
   ///
   /// Looked for are `chat_template.json`, `chat_template.jinja` and `chat_template` in `tokenizer_config.json`, in this
-  /// order.
+  /// order; the last counts only if it has a place for pictures.
   ///
   /// - Throws: `PromptError` for a template that is not recognised; other errors for files that cannot be read.
   public static func load(directory: URL) throws -> PromptTemplate? {
@@ -63,8 +63,11 @@ extension TemplateChoice {
       return (file, source)
     }
     file = "tokenizer_config.json"
-    guard let root = try TokenizerFile.json(file, in: directory) else { return nil }
-    return try source(root, file).map { (file, $0) }
+    guard let root = try TokenizerFile.json(file, in: directory), let source = try source(root, file) else {
+      return nil
+    }
+    // Without pictures it is the language model's own, which original checkpoints carry along.
+    return source.contains("<image>") ? (file, source) : nil
   }
 
   /// The template in a JSON file: one text, or a list of named ones of which the default counts.

@@ -87,8 +87,15 @@ private struct ChatTemplateSource {
 
   func contains(_ marker: String) -> Bool { text.contains(marker) }
 
-  /// What ends a completed answer, where the template writes it.
-  var ending: String? { contains("</s>") || contains("eos_token") ? "</s>" : nil }
+  /// What ends a completed answer, where the template writes it, with the space that may follow.
+  ///
+  /// An early llava-v1.6-mistral-7b-hf has a backslash in its end token, and so has what the reference makes of it.
+  var ending: String? {
+    let isMisspelled = text.contains(/<\\+s>/)
+    guard isMisspelled || contains("</s>") || contains("eos_token") else { return nil }
+    let space = text.contains(/<[\/\\]+s> ['{]|eos_token\s*\+\s*' '/) ? " " : ""
+    return (isMisspelled ? #"<\s>"# : "</s>") + space
+  }
 
   /// The literal text before the first statement, or nil where an expression makes part of it.
   ///

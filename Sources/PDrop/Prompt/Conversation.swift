@@ -45,9 +45,11 @@ public struct Conversation: Sendable {
       throw ConversationError.malformed(place: place, expected: "a content that is a text or a list of parts")
     }
     return try parts.map { part in
-      if let text = part["text"].string { return .text(text) }
+      // The type decides, lest a picture with a caption in the same part be taken for the caption alone.
+      let type = part["type"].string ?? ""
+      if let text = part["text"].string, !type.contains("image") { return .text(text) }
       let url = part["image_url"]
-      guard let reference = url.string ?? url["url"].string ?? part["image"].string else {
+      guard let reference = url.string ?? url["url"].string ?? part["image"].string, type != "text" else {
         throw ConversationError.malformed(place: place, expected: "parts of type text, image_url or image")
       }
       pictures.append(try Request.Picture(reference: reference, folder: folder))
