@@ -12,7 +12,8 @@ public struct Session: ~Copyable {
   private let start: ContinuousClock.Instant
   private let tokenLimit: Int
   private var state: DecoderState
-  private var logits: [Float]
+  /// What the next token is chosen by, one per entry of the vocabulary.
+  public private(set) var logits: [Float]
   private var sampler: Sampler
   private var text: StreamingDecoder
   private var record: RunReport
