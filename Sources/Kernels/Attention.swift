@@ -96,6 +96,48 @@ extension Compute {
       &result, queries, StoredRows(keys), StoredRows(values), heads, sequences: 1, isCausal: true, variant)
   }
 
+  /// Attention of the newest row of each of several sequences over all of its own sequence.
+  ///
+  /// - Parameters:
+  ///   - result: `[sequences, heads · d]`; resized.
+  ///   - queries: The last row of each sequence, `[sequences, heads · d]`.
+  ///   - cache: The keys and values of a sequence.
+  ///
+  /// A row's result does not depend on the other sequences. Cost: 2·heads·d multiply-adds per key.
+  package func cachedAttention(
+    _ result: inout Matrix, queries: borrowing Matrix, heads: HeadLayout, with variant: AttentionVariant = .exact,
+    _ cache: (_ sequence: Int) -> LayerCache
+  ) {
+    result.resize(rows: queries.rows)
+    precondition(
+      queries.columns == heads.queryColumns && result.columns == queries.columns,
+      "cachedAttention: queries of \(queries.columns) columns, \(heads)")
+    let (dimension, group) = (heads.headDimension, heads.headCount / heads.keyValueHeadCount)
+    for sequence in 0..<queries.rows {
+      let cache = cache(sequence)
+      precondition(
+        cache.length > 0 && cache.keys.columns == heads.keyValueColumns,
+        "cachedAttention: \(cache.length) keys of \(cache.keys.columns) columns, \(heads)")
+      ledger.add(.attention, 2 * heads.queryColumns * cache.length)
+    }
+    let (input, output) = unsafe (queries.base, result.base)
+    workers.run(tasks: queries.rows * heads.keyValueHeadCount) { task, worker in
+      let (sequence, head) = (task / heads.keyValueHeadCount, task % heads.keyValueHeadCount)
+      let (cache, query) = (cache(sequence), sequence * heads.queryColumns + head * group * dimension)
+      let (keys, values) = (StoredRows(cache.keys), StoredRows(cache.values))
+      // More heads to a key than a block has rows would be a strange model, but are no error.
+      for first in stride(from: 0, to: group, by: Int(ATTENTION_ROWS)) {
+        var block = unsafe attention_block(
+          queries: input + query + first * dimension, result: output + query + first * dimension,
+          query_stride: dimension, rows: min(Int(ATTENTION_ROWS), group - first), dimension: dimension,
+          keys: keys.address(of: head * dimension), values: values.address(of: head * dimension),
+          key_stride: keys.columns, keys_are_bf16: keys.element == .bf16, visible: keys.rows, is_causal: false,
+          scratch: scratch(worker, count: attention_scratch(dimension)))
+        unsafe attention_run(variant.code, &block)
+      }
+    }
+  }
+
   /// Attention of every row over all rows of its own sequence.
   ///
   /// - Parameters:

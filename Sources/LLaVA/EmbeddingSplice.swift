@@ -70,10 +70,11 @@ extension LanguageModel {
     return SequenceLayout(rowCount: length, visualSpans: spans)
   }
 
-  /// Puts the embedding of one generated token into `hidden`, `[1, D]`.
-  package func embed(_ token: Int, into hidden: inout Matrix) throws(SequenceError) -> SequenceLayout {
-    try splice(
-      &hidden, tokens: [token], placeholder: -1, features: Matrix(rows: 0, columns: hidden.columns),
-      featureCounts: [], limit: 1)
+  /// Puts the embeddings of generated tokens into `hidden`, `[tokens, D]`.
+  ///
+  /// - Precondition: The tokens are the model's own.
+  package func embed(_ tokens: [Int], into hidden: inout Matrix) {
+    hidden.resize(rows: tokens.count)
+    for (row, token) in tokens.enumerated() { hidden.setRow(row, to: embedding, row: token) }
   }
 }

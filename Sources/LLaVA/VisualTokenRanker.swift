@@ -8,17 +8,17 @@ struct VisualTokenRanker {
   /// One score per row of the sequence for a drop in front of layer `index`; its rows have been projected if the drop scores
   /// with that layer.
   func scores(
-    for drop: DropPlan.Drop, before index: Int, _ state: inout DecoderState, _ layout: SequenceLayout,
-    on compute: Compute
+    for drop: DropPlan.Drop, before index: Int, _ state: inout DecoderState, _ cache: KVCache,
+    _ layout: SequenceLayout, on compute: Compute
   ) -> [Float] {
     switch drop.ranking {
     case .attention where drop.scoresWithNextLayer:
       return attentionOfNextLayer(layers[index], &state, layout.positions, on: compute)
     case .attention:
-      // The layer that ran last: its rotated queries are still in the state, its rotated keys in its cache.
+      // The layer that ran last: its rotated queries are still in the state, its rotated keys in the cache.
       precondition(drop.scoringLayer == index - 1, "cannot score in layer \(drop.scoringLayer) before layer \(index)")
       return compute.lastRowAttention(
-        queries: state.queries, keys: state.cache.layers[index - 1].keys, heads: layers[index - 1].heads)
+        queries: state.queries, keys: cache.layers[index - 1].keys, heads: layers[index - 1].heads)
     case .random(let seed):
       var generator = SplitMix64(seed: seed &+ UInt64(index) &* 0x9E37_79B9_7F4A_7C15)
       return (0..<layout.rowCount).map { _ in Float(generator.next() >> 40) }

@@ -20,7 +20,7 @@ import TokenDropping
     var layout = try whole.splice(&state.hidden, golden)
     let policy = PyramidDrop(.listed(layers: [Self.dropLayer], ratios: [0]))
     let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.num_image_tokens)
-    let records = whole.model.languageModel.prefill(&state, &layout, plan, on: compute)
+    let records = whole.model.languageModel.prefill(&state, KVCache(text), &layout, plan, on: compute)
     let dropped = whole.model.languageModel.logits(state, on: compute)
     #expect(records.map { $0.pictures[0].kept } == [[]])
 
@@ -29,14 +29,15 @@ import TokenDropping
     var firstState = DecoderState(first.configuration.text)
     layout = try whole.splice(&firstState.hidden, golden)
     let image = layout.visualBlocks[0].rows
-    _ = first.languageModel.prefill(&firstState, &layout, .none, on: compute)
+    _ = first.languageModel.prefill(
+      &firstState, KVCache(first.configuration.text), &layout, .none, after: nil, on: compute)
 
     let rest = try Self.model(layers: Self.dropLayer..<text.layerCount)
     var restState = DecoderState(rest.configuration.text)
     restState.hidden.append(firstState.hidden)
     restState.hidden.keepRows((0..<layout.rowCount).filter { !image.contains($0) })
     var textLayout = SequenceLayout(rowCount: restState.hidden.rows)
-    _ = rest.languageModel.prefill(&restState, &textLayout, .none, on: compute)
+    _ = rest.languageModel.prefill(&restState, KVCache(rest.configuration.text), &textLayout, .none, on: compute)
     expectClose(dropped, rest.languageModel.logits(restState, on: compute), 1e-4, "logits")
   }
 

@@ -22,6 +22,7 @@ import TokenDropping
     let decoder = llava.model.languageModel
     let compute = Compute(workers: Workers(count: 2))
     var state = DecoderState(llava.model.configuration.text)
+    let cache = KVCache(llava.model.configuration.text)
     state.recordsLastRows = true
     var layout = try llava.splice(&state.hidden, golden)
     #expect(layout.rowCount == golden.sequence_length, "\(label)")
@@ -30,9 +31,9 @@ import TokenDropping
     let plan = try DropPlan(
       run.policy.policy, layerCount: llava.model.configuration.text.layerCount,
       visualTokenCounts: golden.num_image_tokens)
-    let records = decoder.prefill(&state, &layout, plan, on: compute)
+    let records = decoder.prefill(&state, cache, &layout, plan, on: compute)
     var logits = decoder.logits(state, on: compute)
-    #expect(state.cache.lengths == run.kv_len_prefill, "\(label)")
+    #expect(cache.lengths == run.kv_len_prefill, "\(label)")
     try expectClose(logits, tensors.floats("\(run.name)/last_logits"), 3e-3, "\(label) last_logits")
     try expectClose(
       state.lastRows.flatMap { $0 }, tensors.floats("\(run.name)/hidden_last"), 3e-3, "\(label) hidden_last")
@@ -44,12 +45,12 @@ import TokenDropping
       let token = try #require(indexOfMaximum(logits))
       tokens.append(token)
       guard step + 1 < golden.new_tokens else { break }
-      var next = try decoder.embed(token, into: &state.hidden)
-      decoder.decode(&state, &next, on: compute)
+      decoder.embed([token], into: &state.hidden)
+      decoder.decode(&state, [cache], on: compute)
       logits = decoder.logits(state, on: compute)
     }
     #expect(tokens == run.tokens, "\(label)")
-    #expect(state.cache.lengths == run.kv_len_end, "\(label)")
+    #expect(cache.lengths == run.kv_len_end, "\(label)")
     try expectClose(logits, tensors.floats("\(run.name)/final_logits"), 3e-3, "\(label) final_logits")
   }
 

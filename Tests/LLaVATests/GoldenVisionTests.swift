@@ -73,7 +73,7 @@ import Testing
       var layout = try llava.languageModel.splice(
         &state.hidden, tokens: [1, llava.configuration.imageTokenID, 300, 301], placeholder: 1200, features: features,
         featureCounts: [llava.visualTokenCount(tiles)], limit: 4096)
-      _ = llava.languageModel.prefill(&state, &layout, .none, on: compute)
+      _ = llava.languageModel.prefill(&state, KVCache(llava.configuration.text), &layout, .none, on: compute)
       return bits + llava.languageModel.logits(state, on: compute).map(\.bitPattern)
     }
     #expect(results[0] == results[1])

@@ -21,7 +21,8 @@ import Testing
     var layout = try model.languageModel.splice(
       &state.hidden, tokens: reference.integers("tokens"), placeholder: model.configuration.imageTokenID,
       features: features, featureCounts: [4], limit: 256)
-    _ = model.languageModel.prefill(&state, &layout, .none, on: compute)
+    _ = model.languageModel.prefill(
+      &state, KVCache(model.configuration.text), &layout, .none, after: nil, on: compute)
     let logits = model.languageModel.logits(state.hidden, on: compute)
     try expectClose(logits.values, reference.floats("logits"), 1e-4 * Self.scale(reference), language)
   }

@@ -1,3 +1,5 @@
+internal import CQuantKernels
+
 /// Rows that are appended and read but never changed: the keys or the values of a layer, `[S, columns]`.
 ///
 /// Stored as `f32`, or rounded to `bf16` in half the bytes.
@@ -31,20 +33,31 @@
     self.capacity = capacity
   }
 
-  /// Appends all rows of `other`; the room at least doubles when it runs out, so appending costs its own rows on average.
-  package mutating func append(_ other: borrowing Matrix) {
-    precondition(other.columns == columns, "append: \(other.columns) columns to \(columns)")
-    if rows + other.rows > capacity { reserve(rows: max(rows + other.rows, 2 * capacity)) }
+  /// A copy of all rows of `other`, with room for `capacity`.
+  package init(copying other: borrowing CacheRows, capacity: Int) {
+    self.init(columns: other.columns, element: other.element)
+    reserve(rows: max(capacity, other.rows))
+    unsafe base.copyMemory(from: other.base, byteCount: other.byteCount)
+    rows = other.rows
+  }
+
+  /// Appends all rows of `other`.
+  package mutating func append(_ other: borrowing Matrix) { append(other, rows: 0..<other.rows) }
+
+  /// Appends some rows of `other`; the room at least doubles when it runs out, so appending costs its own rows on average.
+  package mutating func append(_ other: borrowing Matrix, rows range: Range<Int>) {
+    precondition(
+      other.columns == columns && range.lowerBound >= 0 && range.upperBound <= other.rows,
+      "append: rows \(range) of \(other.rows)×\(other.columns) to \(columns) columns")
+    if rows + range.count > capacity { reserve(rows: max(rows + range.count, 2 * capacity)) }
     let end = unsafe base + byteCount
+    let (source, count) = unsafe (other.base + range.lowerBound * columns, range.count * columns)
     if element == .f32 {
-      unsafe end.copyMemory(from: other.base, byteCount: other.count * element.byteCount)
+      unsafe end.copyMemory(from: source, byteCount: count * element.byteCount)
     } else {
-      let values = other.span
-      for i in values.indices {
-        unsafe end.storeBytes(of: roundedBrain(values[i]), toByteOffset: 2 * i, as: UInt16.self)
-      }
+      unsafe pdrop_round_f32_to_bf16(source, count, end.assumingMemoryBound(to: UInt16.self))
     }
-    rows += other.rows
+    rows += range.count
   }
 
   /// A copy of all rows, widened.
@@ -58,13 +71,4 @@
     }
     return matrix
   }
-}
-
-/// The bits of the nearest bfloat16, of two equally near ones of the even one; NaN stays NaN.
-@inline(__always)
-func roundedBrain(_ x: Float) -> UInt16 {
-  let bits = x.bitPattern
-  let nearest = (bits &+ 0x7FFF &+ (bits >> 16) & 1) >> 16
-  let isNaN = bits & 0x7FFF_FFFF > 0x7F80_0000
-  return UInt16(truncatingIfNeeded: isNaN ? bits >> 16 | 0x40 : nearest)
 }

@@ -96,6 +96,15 @@
     rows += other.rows
   }
 
+  /// Puts all rows of `other` in front.
+  package mutating func prepend(_ other: borrowing Matrix) {
+    precondition(other.columns == columns, "prepend: \(other.columns) columns to \(columns)")
+    reserve(rows: rows + other.rows)
+    unsafe (base + other.count).update(from: base, count: count)
+    unsafe base.update(from: other.base, count: other.count)
+    rows += other.rows
+  }
+
   /// Overwrites rows from `row` on with all of `other`.
   package mutating func replaceRows(from row: Int, with other: borrowing Matrix) {
     precondition(

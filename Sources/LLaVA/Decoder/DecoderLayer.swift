@@ -56,16 +56,39 @@ struct DecoderLayer: Sendable {
       &state.queries, &state.keys, &state.values, state.normed, by: queries, keys, values, (.queries, .keys, .values))
   }
 
-  /// Attention and feed-forward for the projected rows, which join the cache at `positions`.
-  func finish(_ state: inout DecoderState, _ cache: LayerCache, at positions: [Int], on compute: Compute) {
-    compute.rotate(&state.queries, to: positions, &state.rotary)
-    compute.rotate(&state.keys, to: positions, &state.rotary)
-    cache.append(keys: state.keys, values: state.values, lastPosition: positions.last ?? -1)
+  /// Attention and feed-forward for the projected rows of one sequence, which join its cache at `state.positions`.
+  func finish(_ state: inout DecoderState, _ cache: LayerCache, on compute: Compute) {
+    rotate(&state, on: compute)
+    cache.append(
+      keys: state.keys, values: state.values, rows: 0..<state.keys.rows, lastPosition: state.positions.last ?? -1)
     compute.causalAttention(
-      &state.attended, queries: state.queries, keys: cache.keys, values: cache.values, heads: heads,
-      with: AttentionVariant(suiting: queries.arithmetic))
-    compute.addProduct(to: &state.hidden, state.attended, by: output, .attentionOutput)
+      &state.attended, queries: state.queries, keys: cache.keys, values: cache.values, heads: heads, with: attention)
+    feedForward(&state, on: compute)
+  }
 
+  /// Attention and feed-forward for one projected row of each of several sequences, which join their caches.
+  func finish(_ state: inout DecoderState, _ caches: [KVCache], layer: Int, on compute: Compute) {
+    rotate(&state, on: compute)
+    for (row, cache) in caches.enumerated() {
+      cache.layers[layer].append(
+        keys: state.keys, values: state.values, rows: row..<row + 1, lastPosition: state.positions[row])
+    }
+    compute.cachedAttention(&state.attended, queries: state.queries, heads: heads, with: attention) {
+      caches[$0].layers[layer]
+    }
+    feedForward(&state, on: compute)
+  }
+
+  private var attention: AttentionVariant { AttentionVariant(suiting: queries.arithmetic) }
+
+  private func rotate(_ state: inout DecoderState, on compute: Compute) {
+    compute.rotate(&state.queries, to: state.positions, &state.rotary)
+    compute.rotate(&state.keys, to: state.positions, &state.rotary)
+  }
+
+  /// The layer behind attention.
+  private func feedForward(_ state: inout DecoderState, on compute: Compute) {
+    compute.addProduct(to: &state.hidden, state.attended, by: output, .attentionOutput)
     compute.rmsNorm(&state.normed, state.hidden, gain: feedForwardNorm, epsilon: epsilon)
     compute.multiply(&state.gate, &state.up, state.normed, by: gate, up, (.feedForwardGate, .feedForwardUp))
     compute.gatedSiLU(&state.gate, state.up)

@@ -1,11 +1,12 @@
 package import Kernels
 package import ModelFormats
 
-/// The working memory of one request in the decoder: its rows on the way through the layers, and its cache.
+/// The working memory of the decoder: rows on their way through the layers.
+///
+/// One owner at a time; requests that follow each other share it, so that they touch no new memory.
 package struct DecoderState: ~Copyable {
   /// The residual stream, `[T, D]`.
   package var hidden: Matrix
-  package var cache: KVCache
   /// If set, the last row of `hidden` in front of the first layer and behind each layer is kept in `lastRows`.
   package var recordsLastRows = false
   package var lastRows: [[Float]] = []
@@ -22,12 +23,10 @@ package struct DecoderState: ~Copyable {
   /// The position of each row in the layer at work.
   private(set) var positions: [Int] = []
 
-  /// - Parameter cacheElement: How keys and values are stored, `f32` or, rounded, `bf16`.
-  package init(_ configuration: TextConfiguration, cacheElement: ElementType = .f32) {
+  package init(_ configuration: TextConfiguration) {
     func matrix(_ columns: Int) -> Matrix { Matrix(rows: 0, columns: columns) }
     let heads = configuration.heads
     hidden = matrix(configuration.hiddenSize)
-    cache = KVCache(layerCount: configuration.layerCount, columns: heads.keyValueColumns, element: cacheElement)
     normed = matrix(configuration.hiddenSize)
     queries = matrix(heads.queryColumns)
     keys = matrix(heads.keyValueColumns)
@@ -40,9 +39,15 @@ package struct DecoderState: ~Copyable {
   }
 
   /// Sets `positions` for rows that go on where a layer's cache ends.
-  mutating func place(_ rows: [Int], after cache: LayerCache) {
+  mutating func place(_ rows: some Sequence<Int>, after cache: LayerCache) {
     positions.removeAll(keepingCapacity: true)
     for row in rows { positions.append(cache.nextPosition + row) }
+  }
+
+  /// Sets `positions` for rows that each go on where the cache of its own sequence ends.
+  mutating func place(after caches: [KVCache], layer: Int) {
+    positions.removeAll(keepingCapacity: true)
+    for cache in caches { positions.append(cache.layers[layer].nextPosition) }
   }
 
   mutating func recordLastRow() {

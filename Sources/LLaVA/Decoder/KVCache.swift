@@ -1,15 +1,25 @@
 package import Kernels
+package import ModelFormats
 
-/// Keys and values of every decoder layer for one request.
+/// Keys and values of every decoder layer for one sequence, which owns them.
 ///
 /// Layers hold different numbers of rows once visual tokens have been dropped between them: a layer keeps what its own stage
 /// saw, and nothing is taken from it later.
-package struct KVCache: ~Copyable {
+package final class KVCache {
   package let layers: [LayerCache]
 
   /// - Parameter element: How keys and values are stored, `f32` or, rounded, `bf16`.
-  package init(layerCount: Int, columns: Int, element: ElementType = .f32) {
-    layers = (0..<layerCount).map { _ in LayerCache(columns: columns, element: element) }
+  package init(_ configuration: TextConfiguration, element: ElementType = .f32) {
+    layers = (0..<configuration.layerCount).map { _ in
+      LayerCache(columns: configuration.heads.keyValueColumns, element: element)
+    }
+  }
+
+  private init(layers: [LayerCache]) { self.layers = layers }
+
+  /// A copy, with room for `rows` in each layer that holds any.
+  package func copy(rows: Int) -> KVCache {
+    KVCache(layers: layers.map { LayerCache(copying: $0, rows: $0.length == 0 ? 0 : rows) })
   }
 
   /// Cached rows per layer.
@@ -17,34 +27,4 @@ package struct KVCache: ~Copyable {
 
   /// Bytes of all cached rows.
   package var byteCount: Int { layers.reduce(0) { $0 + $1.byteCount } }
-}
-
-/// Rotated keys and values of one layer; a class only because arrays hold no noncopyable elements. The cache owns it.
-package final class LayerCache {
-  private(set) var keys: CacheRows
-  private(set) var values: CacheRows
-  /// The position of the next token in this layer.
-  private(set) var nextPosition = 0
-
-  init(columns: Int, element: ElementType) {
-    keys = CacheRows(columns: columns, element: element)
-    values = CacheRows(columns: columns, element: element)
-  }
-
-  package var length: Int { keys.rows }
-
-  var byteCount: Int { keys.byteCount + values.byteCount }
-
-  /// Makes room for `rows` in all, so that decoding moves nothing.
-  func reserve(rows: Int) {
-    keys.reserve(rows: rows)
-    values.reserve(rows: rows)
-  }
-
-  /// Appends rows whose last one stands at `lastPosition`.
-  func append(keys newKeys: borrowing Matrix, values newValues: borrowing Matrix, lastPosition: Int) {
-    keys.append(newKeys)
-    values.append(newValues)
-    nextPosition = lastPosition + 1
-  }
 }

@@ -28,95 +28,20 @@ package struct LanguageModel: Sendable {
     epsilon = text.rmsNormEpsilon
   }
 
-  /// Runs a prompt's rows in `state.hidden` through all layers, dropping visual tokens as planned.
+  /// Runs generated tokens, one row of `state.hidden` for each of `caches`, through all layers.
   ///
-  /// - Parameters:
-  ///   - layout: Describes the rows; shrinks with them.
-  ///   - room: Rows to come later, for which the caches make room at once.
-  /// - Returns: What each drop did.
-  package func prefill(
-    _ state: inout DecoderState, _ layout: inout SequenceLayout, _ plan: DropPlan, room: Int = 0, on compute: Compute
-  ) -> [DropRecord] {
-    compute.during(.prefill) { run(&state, &layout, plan, room: room, on: compute) }
-  }
-
-  /// Runs generated tokens in `state.hidden` through all layers.
-  package func decode(_ state: inout DecoderState, _ layout: inout SequenceLayout, on compute: Compute) {
-    compute.during(.decode) { _ = run(&state, &layout, .none, room: 0, on: compute) }
-  }
-
-  /// The one loop over the layers, for a prompt and for a generated token alike.
-  ///
-  /// Positions go on from each layer's own cache, so after a compact drop they differ from layer to layer.
-  private func run(
-    _ state: inout DecoderState, _ layout: inout SequenceLayout, _ plan: DropPlan, room: Int, on compute: Compute
-  ) -> [DropRecord] {
-    var records: [DropRecord] = []
-    compute.ledger.stage = 0
-    state.recordLastRow()
-    for index in layers.indices {
-      compute.ledger.layer = index
-      if let drop = plan.drops.first(where: { $0.afterLayer == index }) {
-        records.append(dropAndProject(drop, &state, &layout, on: compute))
-      } else {
+  /// A row's result does not depend on the others. Positions go on from each layer's own cache, so after a compact drop they
+  /// differ from layer to layer.
+  package func decode(_ state: inout DecoderState, _ caches: [KVCache], on compute: Compute) {
+    precondition(state.hidden.rows == caches.count, "decode: \(state.hidden.rows) rows, \(caches.count) caches")
+    compute.during(.decode) {
+      compute.ledger.stage = 0
+      for index in layers.indices {
+        compute.ledger.layer = index
         layers[index].project(&state, on: compute)
+        state.place(after: caches, layer: index)
+        layers[index].finish(&state, caches, layer: index, on: compute)
       }
-      let cache = state.cache.layers[index]
-      cache.reserve(rows: cache.length + layout.rowCount + room)
-      state.place(layout.positions, after: cache)
-      layers[index].finish(&state, cache, at: state.positions, on: compute)
-      state.recordLastRow()
-    }
-    return records
-  }
-
-  /// Drops visual tokens in front of a layer, and makes that layer's queries, keys and values of the others.
-  ///
-  /// Only a ranking by the layer's own keys needs them before the drop.
-  private func dropAndProject(
-    _ drop: DropPlan.Drop, _ state: inout DecoderState, _ layout: inout SequenceLayout, on compute: Compute
-  ) -> DropRecord {
-    let layer = layers[drop.afterLayer]
-    guard drop.scoresWithNextLayer else {
-      let record = rankAndDrop(drop, &state, &layout, on: compute)
-      layer.project(&state, on: compute)
-      return record
-    }
-    layer.makeKeys(&state, on: compute)
-    let record = rankAndDrop(drop, &state, &layout, on: compute)
-    layer.makeQueriesAndValues(&state, on: compute)
-    return record
-  }
-
-  /// Scores all rows, keeps the best visual ones of each picture in their order, and lets the others go.
-  private func rankAndDrop(
-    _ drop: DropPlan.Drop, _ state: inout DecoderState, _ layout: inout SequenceLayout, on compute: Compute
-  ) -> DropRecord {
-    compute.during(.rank) {
-      let ranker = VisualTokenRanker(layers: layers)
-      let scores = ranker.scores(for: drop, before: drop.afterLayer, &state, layout, on: compute)
-      let (blocks, rowsBefore) = (layout.visualBlocks, layout.rowCount)
-      let blockScores = blocks.map { Array(scores[$0.rows]) }
-      let kept = zip(blockScores, drop.keepCounts).map { topIndices($0, count: $1) }
-      let rows = layout.keep(kept, positions: drop.positions)
-      state.hidden.keepRows(rows)
-      if drop.scoresWithNextLayer {
-        state.normed.keepRows(rows)
-        state.keys.keepRows(rows)
-        // Keys were made for all rows; those of the dropped ones served the ranking alone.
-        let keys = layers[drop.afterLayer].keys
-        let extra = (rowsBefore - layout.rowCount) * keys.inputSize * keys.outputSize
-        compute.ledger.move(.keys, extra, from: .prefill, to: .rank)
-      }
-      compute.ledger.stage += 1
-      return DropRecord(
-        layer: drop.afterLayer, scoringLayer: drop.scoringLayer, tokensBefore: rowsBefore,
-        tokensAfter: layout.rowCount,
-        pictures: blocks.indices.map { i in
-          DropRecord.Picture(
-            start: blocks[i].start, count: blocks[i].tokens.count, kept: layout.visualBlocks[i].tokens,
-            scores: blockScores[i])
-        })
     }
   }
 

@@ -12,6 +12,7 @@ public struct Session: ~Copyable {
   private let start: ContinuousClock.Instant
   private let tokenLimit: Int
   private var state: DecoderState
+  private let cache: KVCache
   /// What the next token is chosen by, one per entry of the vocabulary.
   public private(set) var logits: [Float]
   private var sampler: Sampler
@@ -41,7 +42,8 @@ public struct Session: ~Copyable {
     let features = model.features(of: request.pictures, views, on: compute)
     record.paperFlops = paperFlops(plan, visualTokenCount: features.rows, text)
 
-    var state = DecoderState(text, cacheElement: model.precision.cacheElement)
+    var state = DecoderState(text)
+    let cache = KVCache(text, element: model.precision.cacheElement)
     state.recordsLastRows = request.recordsTensors
     let contextLength = request.options.contextLength ?? text.contextLength
     let promptLimit = request.options.contextLength ?? llava.configuration.promptLimit ?? contextLength
@@ -55,10 +57,11 @@ public struct Session: ~Copyable {
     record.imageSpans = layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }
 
     // Longer answers are seldom; the caches grow for them.
-    let drops = llava.languageModel.prefill(&state, &layout, plan, room: min(tokenLimit, 1024), on: compute)
+    let drops = llava.languageModel.prefill(
+      &state, cache, &layout, plan, room: min(tokenLimit, 1024), on: compute)
     let logits = llava.languageModel.logits(state, on: compute)
     record.stages = drops.map(RunReport.Stage.init)
-    record.cacheLengthsAfterPrompt = state.cache.lengths
+    record.cacheLengthsAfterPrompt = cache.lengths
     var tensors: TraceTensors?
     if request.recordsTensors {
       tensors = TraceTensors(
@@ -68,13 +71,15 @@ public struct Session: ~Copyable {
     }
     self.init(
       model: model, options: request.options, compute: compute, start: start, tokenLimit: tokenLimit, state: state,
+      cache: cache,
       logits: logits, sampler: Sampler(request.options), text: StreamingDecoder(model.tokenizer), record: record,
       tensors: tensors)
   }
 
   private init(
     model: VisionLanguageModel, options: GenerationOptions, compute: Compute, start: ContinuousClock.Instant,
-    tokenLimit: Int, state: consuming DecoderState, logits: [Float], sampler: Sampler, text: StreamingDecoder,
+    tokenLimit: Int, state: consuming DecoderState, cache: KVCache, logits: [Float], sampler: Sampler,
+    text: StreamingDecoder,
     record: RunReport, tensors: TraceTensors?
   ) {
     self.model = model
@@ -83,6 +88,7 @@ public struct Session: ~Copyable {
     self.start = start
     self.tokenLimit = tokenLimit
     self.state = state
+    self.cache = cache
     self.logits = logits
     self.sampler = sampler
     self.text = text
@@ -97,7 +103,7 @@ public struct Session: ~Copyable {
   public mutating func next() throws -> String? {
     guard record.finishReason == nil else { return nil }
     guard record.tokens.count < tokenLimit else { return finish(.length) }
-    if let last = record.tokens.last { try advance(past: last) }
+    if let last = record.tokens.last { advance(past: last) }
     guard let token = sampler(logits) else { throw GenerationError.notANumber(tokenCount: record.tokens.count) }
     if model.endTokens.contains(token), !options.ignoresEndToken { return finish(.stop) }
     record.tokens.append(token)
@@ -108,8 +114,8 @@ public struct Session: ~Copyable {
   /// What has been done so far, and what it cost.
   public var report: RunReport {
     var report = record
-    report.cacheLengthsAtEnd = state.cache.lengths
-    report.cacheBytes = state.cache.byteCount
+    report.cacheLengthsAtEnd = cache.lengths
+    report.cacheBytes = cache.byteCount
     report.peakResidentBytes = Kernels.peakResidentBytes()
     report.flops = RunReport.Flops(compute.ledger)
     report.milliseconds.add(compute.durations)
@@ -126,10 +132,10 @@ public struct Session: ~Copyable {
   }
 
   /// Runs a generated token through the decoder, which leaves the logits of the next one.
-  private mutating func advance(past token: Int) throws {
+  private mutating func advance(past token: Int) {
     let languageModel = model.llava.languageModel
-    var layout = try languageModel.embed(token, into: &state.hidden)
-    languageModel.decode(&state, &layout, on: compute)
+    languageModel.embed([token], into: &state.hidden)
+    languageModel.decode(&state, [cache], on: compute)
     logits = languageModel.logits(state, on: compute)
   }
 
