@@ -38,6 +38,11 @@ public struct ModelOptions: ParsableArguments {
     help: "Arithmetic of the vision tower. (default: as --precision, but not int8)")
   public var visionPrecision = Precision.auto
 
+  @Option(
+    name: .customLong("weights-cache"),
+    help: "Folder that keeps weights converted for --precision, for a fast start next time.")
+  public var weightsCache: String?
+
   public init() {}
 
   public func validate() throws {
@@ -63,16 +68,19 @@ public struct ModelOptions: ParsableArguments {
     }
   }
 
-  /// Loads the model.
+  /// Loads the model, with a warning where its weights cannot be cached as asked for.
   public func load() throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.imageMode = imageMode
     options.visionTower = visionTower
     options.precision = precision
     options.visionPrecision = visionPrecision
+    options.weightsCache = weightsCache
     options.threads = threadCount
     options.template = chatTemplate.flatMap(PromptTemplate.init(named:))
-    return try VisionLanguageModel(directory: try directory(), options: options)
+    let model = try VisionLanguageModel(directory: try directory(), options: options)
+    if let report = model.weightsCache, report.hasFailed { Log.write("warning: weights cache: \(report)") }
+    return model
   }
 }
 
