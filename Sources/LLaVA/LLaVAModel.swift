@@ -18,13 +18,17 @@ package struct LLaVAModel: Sendable {
   ///   - tower: A CLIP directory's weights; `nil` where the checkpoint brings its tower along.
   ///   - arithmetic: What products are computed in; weights stored otherwise are converted here.
   ///   - workers: Convert weights in parallel.
+  ///   - cache: Keeps converted weights for later loads.
   /// - Throws: `CheckpointError` naming the first tensor that is missing or has another shape than `config.json` says.
   package init(
     _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, tower: Checkpoint? = nil,
-    arithmetic: ModelArithmetic = ModelArithmetic(.f32), workers: Workers = Workers(count: 1)
+    arithmetic: ModelArithmetic = ModelArithmetic(.f32), workers: Workers = Workers(count: 1),
+    cache: WeightsCache? = nil
   ) throws(CheckpointError) {
     self.configuration = configuration
-    func conversion(_ arithmetic: Arithmetic) -> LinearConversion { LinearConversion(to: arithmetic, workers: workers) }
+    func conversion(_ arithmetic: Arithmetic) -> LinearConversion {
+      LinearConversion(to: arithmetic, workers: workers, cache: cache)
+    }
     let visionConversion = conversion(arithmetic.vision)
     let towerScope =
       tower?.scope("vision_model", visionConversion)

@@ -11,7 +11,7 @@ package import Kernels
 /// Knows which tensors have been asked for, so that those nobody asked for can be named.
 package final class Checkpoint {
   package let directory: String
-  private var tensors: [String: (file: any WeightFile, storedName: String)] = [:]
+  private(set) var tensors: [String: (file: any WeightFile, storedName: String)] = [:]
   private var read: Set<String> = []
 
   /// The kinds of files that weights come in, the preferred one first; shards are listed in a file with `.index.json` added.
