@@ -32,7 +32,10 @@ let package = Package(
 
     .systemLibrary(
       name: "COpenBLAS", pkgConfig: "openblas",
-      providers: [.apt(["libopenblas-dev", "liblapacke-dev"]), .brew(["openblas"])]),
+      providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
+    .systemLibrary(
+      name: "CLAPACKE", pkgConfig: "lapacke",
+      providers: [.apt(["liblapacke-dev"]), .brew(["lapack"])]),
     .target(
       name: "CImageCodecs",
       linkerSettings: [
@@ -48,7 +51,8 @@ let package = Package(
     // MARK: - The engine, each target importing only those above it
 
     .target(
-      name: "Kernels", dependencies: ["CAttentionKernels", "COneDNN", "COpenBLAS", "CQuantKernels"],
+      name: "Kernels",
+      dependencies: ["CAttentionKernels", "CLAPACKE", "COneDNN", "COpenBLAS", "CQuantKernels"],
       swiftSettings: settings,
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
     .target(name: "ModelFormats", dependencies: ["Kernels"], swiftSettings: settings),
