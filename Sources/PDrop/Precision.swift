@@ -1,5 +1,5 @@
 internal import Kernels
-internal import LLaVA
+package import LLaVA
 
 /// The numbers that a model's weights are multiplied in, as asked for.
 public enum Precision: String, CaseIterable, Sendable {
@@ -17,7 +17,9 @@ public struct ModelPrecision: Sendable, Equatable {
   public let name: String
   /// One line: what multiplies, and why not what was asked for.
   public let reason: String
-  let arithmetic: ModelArithmetic
+  /// What multiplies the prompt's rows, such as `oneDNN 2.6.3`.
+  public let library: String
+  package let arithmetic: ModelArithmetic
 
   /// Below this many bytes of weights the products are too small to gain from bf16, and the whole is fast as it is.
   static let largeModelBytes = 256 << 20
@@ -34,6 +36,7 @@ public struct ModelPrecision: Sendable, Equatable {
     let tower = vision == .auto ? exact : vision.kernels.choice(on: processor).arithmetic
     arithmetic = ModelArithmetic(decoder: choice.arithmetic, vision: tower, head: exact)
     name = choice.arithmetic.rawValue
+    library = choice.library
     var reason = choice.reason
     if isSmall { reason += ", as the model is small" }
     if tower != choice.arithmetic || exact != choice.arithmetic {
