@@ -74,9 +74,15 @@ let package = Package(
       name: "pdrop-run",
       dependencies: ["PDrop", "TokenDropping", "CommandLineOptions", argumentParser],
       swiftSettings: settings),
+    .target(
+      name: "BenchSupport", dependencies: ["Kernels"], path: "Benchmarks/BenchSupport",
+      swiftSettings: settings),
     .executableTarget(
       name: "pdrop-bench",
-      dependencies: ["PDrop", "TokenDropping", "CommandLineOptions", argumentParser],
+      dependencies: [
+        "PDrop", "LLaVA", "ModelFormats", "Kernels", "TokenDropping", "CommandLineOptions",
+        "BenchSupport", argumentParser,
+      ],
       path: "Benchmarks/pdrop-bench", swiftSettings: settings),
 
     // MARK: - Tests
@@ -103,9 +109,13 @@ let package = Package(
         "PDrop", "LLaVA", "Kernels", "ModelFormats", "TokenDropping", "TestSupport",
       ],
       swiftSettings: settings),
-    // Runs the program as a process; depends on it so that it is built.
     .testTarget(
-      name: "CommandLineTests", dependencies: ["pdrop-run", "TestSupport"], swiftSettings: settings),
+      name: "BenchSupportTests", dependencies: ["BenchSupport", "TestSupport"],
+      swiftSettings: settings),
+    // Runs the programs as processes; depends on them so that they are built.
+    .testTarget(
+      name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "TestSupport"],
+      swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )
