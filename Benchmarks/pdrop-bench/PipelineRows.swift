@@ -19,6 +19,13 @@ struct PipelineRows {
     self.threads = threads
   }
 
+  /// What keeps a phase from being faster.
+  private enum Bound {
+    case products(Arithmetic)
+    /// So many bytes of weights have to be read.
+    case reading(byteCount: Int)
+  }
+
   /// What is particular to a row.
   private struct Row {
     var policy: String
@@ -28,18 +35,20 @@ struct PipelineRows {
     var milliseconds: Sample
     /// Counted at the kernels, twice the multiply-adds.
     var flops: Int
-    /// How near the machine's limit it came, 1 for the limit itself.
-    var share: Double
-    /// Bytes of weights read per second, where reading is what takes the time.
-    var bytesPerSecond: Double?
+    var bound: Bound
     /// From the picture to the first token, in milliseconds.
     var firstToken: Double?
     /// The last run that the row is about.
     var report: RunReport?
     var peakBytes: Int?
 
-    /// GFLOP/s.
-    var rate: Double { Double(flops) / milliseconds.median / 1e6 }
+    /// Operations per second.
+    var rate: Double { Double(flops) / milliseconds.median * 1e3 }
+
+    /// Bytes of weights read per second, where reading is what takes the time.
+    var bytesPerSecond: Double? {
+      if case .reading(let byteCount) = bound { Double(byteCount) / milliseconds.median * 1e3 } else { nil }
+    }
   }
 
   var records: [Record] { (visionRows + runs.answers.flatMap(answerRows)).map(record) }
@@ -48,26 +57,27 @@ struct PipelineRows {
 
   private var arithmetic: ModelArithmetic { model.precision.arithmetic }
 
-  private func share(_ rate: Double, of arithmetic: Arithmetic) -> Double {
-    rate * 1e9 / (limits.products[arithmetic]?.median ?? .nan)
+  /// How near a row came to the machine's limit, 1 for the limit itself.
+  private func share(_ row: Row) -> Double {
+    switch row.bound {
+    case .products(let arithmetic): row.rate / (limits.products[arithmetic]?.median ?? .nan)
+    case .reading: (row.bytesPerSecond ?? .nan) / limits.reading.median
+    }
   }
 
   /// Tower and projector for one view, and for all of the picture's.
   private var visionRows: [Row] {
     guard let first = runs.vision.first else { return [] }
-    var rows: [Row] = []
-    func add(_ views: Int, _ milliseconds: [Double], _ flops: Int) {
-      var row = Row(
-        policy: "any", test: "enc\(views)", milliseconds: Sample(milliseconds), flops: flops, share: .nan)
-      row.share = share(row.rate, of: arithmetic.vision)
-      rows.append(row)
+    func row(_ views: Int, _ milliseconds: [Double], _ flops: Int) -> Row {
+      Row(
+        policy: "any", test: "enc\(views)", milliseconds: Sample(milliseconds), flops: flops,
+        bound: .products(arithmetic.vision))
     }
-    if let one = first.oneView { add(1, runs.vision.compactMap(\.oneView?.milliseconds), one.flops) }
-    let pictures = runs.vision.map(\.picture)
-    add(
-      first.picture.viewCount, pictures.map { $0.milliseconds.encode + $0.milliseconds.project },
+    let oneView = first.oneView.map { row(1, runs.vision.compactMap(\.oneView?.milliseconds), $0.flops) }
+    let allViews = row(
+      first.picture.viewCount, runs.vision.map(\.picture.milliseconds).map { $0.encode + $0.project },
       first.picture.flops.encode + first.picture.flops.project)
-    return rows
+    return [oneView, allViews].compactMap(\.self)
   }
 
   /// Prompt and decoding under one policy.
@@ -82,20 +92,18 @@ struct PipelineRows {
     let firstToken = Sample(firstTokens).median
     let peakBytes = answers.map(\.report.peakResidentBytes).max()
 
-    var prompt = Row(
-      policy: report.policy.method, test: "pp\(report.sequenceLength)", tokens: report.sequenceLength,
-      milliseconds: Sample(answers.map(\.promptMilliseconds)), flops: flops.prefill + flops.rank + headFlops,
-      share: .nan, firstToken: firstToken, report: report, peakBytes: peakBytes)
-    prompt.share = share(prompt.rate, of: arithmetic.decoder)
+    func row(_ test: String, _ tokens: Int, _ milliseconds: [Double], _ flops: Int, _ bound: Bound) -> Row {
+      Row(
+        policy: report.policy.method, test: test, tokens: tokens, milliseconds: Sample(milliseconds), flops: flops,
+        bound: bound, firstToken: firstToken, report: report, peakBytes: peakBytes)
+    }
+    let prompt = row(
+      "pp\(report.sequenceLength)", report.sequenceLength, answers.map(\.promptMilliseconds),
+      flops.prefill + flops.rank + headFlops, .products(arithmetic.decoder))
     guard steps > 0 else { return [prompt] }
-
-    var decoding = Row(
-      policy: report.policy.method, test: "tg\(steps)", tokens: steps,
-      milliseconds: Sample(answers.map(\.decodingMilliseconds)), flops: flops.decode + steps * headFlops,
-      share: .nan, firstToken: firstToken, report: report, peakBytes: peakBytes)
-    let bytesPerSecond = Double(steps * model.llava.decodingWeightBytes) / decoding.milliseconds.median * 1e3
-    decoding.bytesPerSecond = bytesPerSecond
-    decoding.share = bytesPerSecond / limits.reading.median
+    let decoding = row(
+      "tg\(steps)", steps, answers.map(\.decodingMilliseconds), flops.decode + steps * headFlops,
+      .reading(byteCount: steps * model.llava.decodingWeightBytes))
     return [prompt, decoding]
   }
 
@@ -150,10 +158,10 @@ struct PipelineRows {
       Field(
         "gflop_paper", row.test.hasPrefix("pp") ? row.report.map { $0.paperFlops / 1e9 } : nil, heading: "GFLOP paper",
         decimals: 1),
-      Field("gflop_per_second", row.rate, heading: "GFLOP/s", decimals: 1),
+      Field("gflop_per_second", row.rate / 1e9, heading: "GFLOP/s", decimals: 1),
       Field("gbyte_per_second", row.bytesPerSecond.map { $0 / 1e9 }, heading: "GB/s", decimals: 1),
       Field(
-        "share_of_limit", .number(row.share), heading: "of limit", text: (100 * row.share).formatted(0) + "%"),
+        "share_of_limit", .number(share(row)), heading: "of limit", text: (100 * share(row)).formatted(0) + "%"),
       Field(
         "kv_bytes", row.report.map { .integer($0.cacheBytes) } ?? .none, heading: "KV MiB",
         text: row.report.map { Self.mebibytes($0.cacheBytes) } ?? ""),
