@@ -103,7 +103,7 @@ public enum BundledModel {
   }
 
   /// Its directory: in the folder named by `PDROP_MODELS`, or in `Models` in a folder above the program.
-  static func directory() throws(NotFound) -> String {
+  public static func directory() throws(NotFound) -> String {
     var folders: [URL] = []
     if let folder = ProcessInfo.processInfo.environment[variable] {
       folders.append(URL(filePath: folder, directoryHint: .isDirectory))

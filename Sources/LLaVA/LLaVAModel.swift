@@ -56,10 +56,9 @@ package struct LLaVAModel: Sendable {
     return linears.reduce(embeddingBytes) { $0 + $1.weightByteCount }
   }
 
-  /// Numbers in the embedding and in all linear layers.
-  package var parameterCount: Int {
-    let embeddingCount = configuration.tiesWordEmbeddings ? 0 : languageModel.embedding.count
-    return linears.reduce(embeddingCount) { $0 + $1.inputSize * $1.outputSize + ($1.bias?.count ?? 0) }
+  /// Bytes of the weights that every decoding step reads: those of the decoder's layers and of the head.
+  package var decodingWeightBytes: Int {
+    languageModel.layers.flatMap(\.linears).reduce(languageModel.head.weightByteCount) { $0 + $1.weightByteCount }
   }
 
   /// Tensors of a checkpoint that the model has no use for, but for those it is known not to need.

@@ -1,6 +1,6 @@
 internal import Foundation
 internal import Kernels
-internal import LLaVA
+package import LLaVA
 internal import ModelFormats
 
 /// A model directory, loaded: weights, tokenizer, prompt format and picture preparation.
@@ -45,7 +45,7 @@ public struct VisionLanguageModel: Sendable {
   /// The CLIP directory whose weights the vision tower has; `nil` where the model brings its own.
   public let visionTower: String?
   public let loadTime: Duration
-  let llava: LLaVAModel
+  package let llava: LLaVAModel
   let identity = ModelIdentity()
 
   /// Loads a LLaVA directory, in the Hugging Face layout or as the original LLaVA code writes it.
