@@ -32,7 +32,10 @@ let package = Package(
 
     .systemLibrary(
       name: "COpenBLAS", pkgConfig: "openblas",
-      providers: [.apt(["libopenblas-dev", "liblapacke-dev"]), .brew(["openblas"])]),
+      providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
+    .systemLibrary(
+      name: "CLAPACKE", pkgConfig: "lapacke",
+      providers: [.apt(["liblapacke-dev"]), .brew(["lapack"])]),
     .target(
       name: "CImageCodecs",
       linkerSettings: [
@@ -48,7 +51,8 @@ let package = Package(
     // MARK: - The engine, each target importing only those above it
 
     .target(
-      name: "Kernels", dependencies: ["CAttentionKernels", "COneDNN", "COpenBLAS", "CQuantKernels"],
+      name: "Kernels",
+      dependencies: ["CAttentionKernels", "CLAPACKE", "COneDNN", "COpenBLAS", "CQuantKernels"],
       swiftSettings: settings,
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
     .target(name: "ModelFormats", dependencies: ["Kernels"], swiftSettings: settings),
@@ -70,9 +74,15 @@ let package = Package(
       name: "pdrop-run",
       dependencies: ["PDrop", "TokenDropping", "CommandLineOptions", argumentParser],
       swiftSettings: settings),
+    .target(
+      name: "BenchSupport", dependencies: ["Kernels"], path: "Benchmarks/BenchSupport",
+      swiftSettings: settings),
     .executableTarget(
       name: "pdrop-bench",
-      dependencies: ["PDrop", "TokenDropping", "CommandLineOptions", argumentParser],
+      dependencies: [
+        "PDrop", "LLaVA", "ModelFormats", "Kernels", "TokenDropping", "CommandLineOptions",
+        "BenchSupport", argumentParser,
+      ],
       path: "Benchmarks/pdrop-bench", swiftSettings: settings),
 
     // MARK: - Tests
@@ -99,9 +109,13 @@ let package = Package(
         "PDrop", "LLaVA", "Kernels", "ModelFormats", "TokenDropping", "TestSupport",
       ],
       swiftSettings: settings),
-    // Runs the program as a process; depends on it so that it is built.
     .testTarget(
-      name: "CommandLineTests", dependencies: ["pdrop-run", "TestSupport"], swiftSettings: settings),
+      name: "BenchSupportTests", dependencies: ["BenchSupport", "TestSupport"],
+      swiftSettings: settings),
+    // Runs the programs as processes; depends on them so that they are built.
+    .testTarget(
+      name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "TestSupport"],
+      swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -88,11 +88,14 @@ float pdrop_quantize_u8(const float *x, size_t count, uint8_t *y) {
 }
 
 FOR_EACH_PROCESSOR
+// Without overflow for any sums, which may come from a file.
+static inline int32_t without_offset(int32_t s, int32_t sum) { return (int32_t)((uint32_t)s - 128u * (uint32_t)sum); }
+
 void pdrop_scale_row(const int32_t *restrict s, const int32_t *restrict sums, const float *restrict scales,
                      float row_scale, size_t count, float *restrict y, int add) {
   if (add) {
-    for (size_t i = 0; i < count; i++) y[i] += (float)(s[i] - 128 * sums[i]) * (row_scale * scales[i]);
+    for (size_t i = 0; i < count; i++) y[i] += (float)without_offset(s[i], sums[i]) * (row_scale * scales[i]);
   } else {
-    for (size_t i = 0; i < count; i++) y[i] = (float)(s[i] - 128 * sums[i]) * (row_scale * scales[i]);
+    for (size_t i = 0; i < count; i++) y[i] = (float)without_offset(s[i], sums[i]) * (row_scale * scales[i]);
   }
 }

@@ -42,6 +42,11 @@ public struct ModelOptions: ParsableArguments {
   @Option(name: .customLong("kv"), help: "Numbers that keys and values are kept in: auto, f32 or bf16.")
   public var cachePrecision = CachePrecision.auto
 
+  @Option(
+    name: .customLong("weights-cache"),
+    help: "Folder that keeps weights converted for --precision, for a fast start next time.")
+  public var weightsCache: String?
+
   public init() {}
 
   public func validate() throws {
@@ -67,7 +72,7 @@ public struct ModelOptions: ParsableArguments {
     }
   }
 
-  /// Loads the model.
+  /// Loads the model, with a warning where its weights cannot be cached as asked for.
   public func load() throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.imageMode = imageMode
@@ -75,9 +80,12 @@ public struct ModelOptions: ParsableArguments {
     options.precision = precision
     options.visionPrecision = visionPrecision
     options.cachePrecision = cachePrecision
+    options.weightsCache = weightsCache
     options.threads = threadCount
     options.template = chatTemplate.flatMap(PromptTemplate.init(named:))
-    return try VisionLanguageModel(directory: try directory(), options: options)
+    let model = try VisionLanguageModel(directory: try directory(), options: options)
+    if let report = model.weightsCache, report.hasFailed { Log.write("warning: weights cache: \(report)") }
+    return model
   }
 }
 
@@ -95,7 +103,7 @@ public enum BundledModel {
   }
 
   /// Its directory: in the folder named by `PDROP_MODELS`, or in `Models` in a folder above the program.
-  static func directory() throws(NotFound) -> String {
+  public static func directory() throws(NotFound) -> String {
     var folders: [URL] = []
     if let folder = ProcessInfo.processInfo.environment[variable] {
       folders.append(URL(filePath: folder, directoryHint: .isDirectory))

@@ -4,6 +4,10 @@ public import ArgumentParser
 public struct NumberList<Number: LosslessStringConvertible & Sendable>: ExpressibleByArgument, Sendable {
   public var numbers: [Number]
 
+  public init(_ numbers: [Number]) { self.numbers = numbers }
+
+  public var defaultValueDescription: String { numbers.map { "\($0)" }.joined(separator: ",") }
+
   public init?(argument: String) {
     var text = Substring(argument.filter { !$0.isWhitespace })
     if text.hasPrefix("["), text.hasSuffix("]"), text.count >= 2 { text = text.dropFirst().dropLast() }

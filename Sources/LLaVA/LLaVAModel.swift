@@ -18,13 +18,17 @@ package struct LLaVAModel: Sendable {
   ///   - tower: A CLIP directory's weights; `nil` where the checkpoint brings its tower along.
   ///   - arithmetic: What products are computed in; weights stored otherwise are converted here.
   ///   - workers: Convert weights in parallel.
+  ///   - cache: Keeps converted weights for later loads.
   /// - Throws: `CheckpointError` naming the first tensor that is missing or has another shape than `config.json` says.
   package init(
     _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, tower: Checkpoint? = nil,
-    arithmetic: ModelArithmetic = ModelArithmetic(.f32), workers: Workers = Workers(count: 1)
+    arithmetic: ModelArithmetic = ModelArithmetic(.f32), workers: Workers = Workers(count: 1),
+    cache: WeightsCache? = nil
   ) throws(CheckpointError) {
     self.configuration = configuration
-    func conversion(_ arithmetic: Arithmetic) -> LinearConversion { LinearConversion(to: arithmetic, workers: workers) }
+    func conversion(_ arithmetic: Arithmetic) -> LinearConversion {
+      LinearConversion(to: arithmetic, workers: workers, cache: cache)
+    }
     let visionConversion = conversion(arithmetic.vision)
     let towerScope =
       tower?.scope("vision_model", visionConversion)
@@ -52,10 +56,9 @@ package struct LLaVAModel: Sendable {
     return linears.reduce(embeddingBytes) { $0 + $1.weightByteCount }
   }
 
-  /// Numbers in the embedding and in all linear layers.
-  package var parameterCount: Int {
-    let embeddingCount = configuration.tiesWordEmbeddings ? 0 : languageModel.embedding.count
-    return linears.reduce(embeddingCount) { $0 + $1.inputSize * $1.outputSize + ($1.bias?.count ?? 0) }
+  /// Bytes of the weights that every decoding step reads: those of the decoder's layers and of the head.
+  package var decodingWeightBytes: Int {
+    languageModel.layers.flatMap(\.linears).reduce(languageModel.head.weightByteCount) { $0 + $1.weightByteCount }
   }
 
   /// Tensors of a checkpoint that the model has no use for, but for those it is known not to need.

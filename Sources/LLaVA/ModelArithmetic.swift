@@ -20,4 +20,7 @@ package struct ModelArithmetic: Sendable, Equatable {
 
   /// Everything in one arithmetic.
   package init(_ arithmetic: Arithmetic) { self.init(decoder: arithmetic, vision: arithmetic, head: arithmetic) }
+
+  /// Decoder, tower and head in a word, such as `int8-bf16-bf16`.
+  package var label: String { [decoder, vision, head].map(\.rawValue).joined(separator: "-") }
 }

@@ -6,13 +6,16 @@ package import Kernels
   internal import Foundation
 #endif
 
-/// The weights of a model directory, single file or shards, by one spelling of names.
+/// The weights of a model directory, single file or shards, by one spelling of names; or weights made up as they are asked for.
 ///
 /// Knows which tensors have been asked for, so that those nobody asked for can be named.
 package final class Checkpoint {
   package let directory: String
-  private var tensors: [String: (file: any WeightFile, storedName: String)] = [:]
+  private(set) var tensors: [String: (file: any WeightFile, storedName: String)] = [:]
   private var read: Set<String> = []
+  private let synthetic: SyntheticWeights?
+  /// Linear layers that several layers of a synthetic model share, by name.
+  private var sharedLinears: [String: Linear] = [:]
 
   /// The kinds of files that weights come in, the preferred one first; shards are listed in a file with `.index.json` added.
   private static let kinds: [(name: String, type: any WeightFile.Type)] = [
@@ -27,6 +30,7 @@ package final class Checkpoint {
   /// - Throws: `CheckpointError` when there are no weights or a file is damaged.
   package init(directory: String) throws(CheckpointError) {
     self.directory = directory
+    synthetic = nil
     for (name, type) in Self.kinds {
       let single = directory + "/" + name
       let index = single + ".index.json"
@@ -44,6 +48,12 @@ package final class Checkpoint {
       directory: directory, found: others.filter { $0.hasSuffix(".bin") || $0.hasSuffix(".gguf") }.sorted())
   }
 
+  /// Weights that no file has: whatever tensor is asked for, there is one.
+  package init(_ synthetic: SyntheticWeights) {
+    directory = ""
+    self.synthetic = synthetic
+  }
+
   /// Bytes of all stored tensors; tensors that share their bytes count each.
   package var byteCount: Int {
     tensors.values.reduce(0) { $0 + ($1.file.records[$1.storedName]?.bytes.count ?? 0) }
@@ -54,6 +64,7 @@ package final class Checkpoint {
 
   /// A tensor by name and expected shape.
   package func tensor(_ name: String, shape: [Int]) throws(CheckpointError) -> Tensor {
+    if let synthetic { return synthetic.tensor(name, shape: shape) }
     guard let entry = tensors[name] else { throw .missingTensor(name: name, directory: directory) }
     let tensor = try entry.file.tensor(entry.storedName)
     guard tensor.shape == shape else {
@@ -61,6 +72,15 @@ package final class Checkpoint {
     }
     read.insert(name)
     return tensor
+  }
+
+  /// What `make` makes of the tensors of a linear layer, once for all layers that share them.
+  func linear(_ name: String, _ make: () throws(CheckpointError) -> Linear) throws(CheckpointError) -> Linear {
+    guard let key = synthetic?.sharedName(name) else { return try make() }
+    if let known = sharedLinears[key] { return known }
+    let linear = try make()
+    sharedLinears[key] = linear
+    return linear
   }
 
   /// A view of the tensors whose names begin with `prefix` and a dot.

@@ -30,14 +30,18 @@ package struct CheckpointScope {
   /// A linear layer, with its bias if it has one, for products in the scope's arithmetic.
   package func linear(_ name: String, inputs: Int, outputs: Int, bias: Bool = false) throws(CheckpointError) -> Linear {
     let layer = scope(name)
-    let stored = Linear(
-      weight: try layer.tensor("weight", shape: [outputs, inputs]),
-      bias: bias ? try layer.vector("bias", count: outputs) : nil)
-    return conversion(stored)
+    return try checkpoint.linear(prefix + name) { () throws(CheckpointError) -> Linear in
+      let stored = Linear(
+        weight: try layer.tensor("weight", shape: [outputs, inputs]),
+        bias: bias ? try layer.vector("bias", count: outputs) : nil)
+      return conversion(stored, named: layer.prefix + "weight")
+    }
   }
 
   /// A convolution whose stride is its width, as a linear layer over a patch's `channels · side · side` numbers.
   package func convolution(_ name: String, channels: Int, side: Int, outputs: Int) throws(CheckpointError) -> Linear {
-    conversion(Linear(weight: try scope(name).tensor("weight", shape: [outputs, channels, side, side])))
+    let layer = scope(name)
+    let weight = try layer.tensor("weight", shape: [outputs, channels, side, side])
+    return conversion(Linear(weight: weight), named: layer.prefix + "weight")
   }
 }

@@ -6,7 +6,11 @@ package import Kernels
 package struct SafetensorsFile: WeightFile {
   package let path: String
   package let records: [String: WeightRecord]
+  /// Texts by name, which the format leaves to whoever writes a file.
+  package let metadata: [String: String]
   package let storage: SharedBytes
+  /// Where the tensors lie; before it is the header with its size.
+  package let payload: Range<Int>
 
   /// The largest header the format allows.
   private static let headerLimit = 100_000_000
@@ -27,9 +31,10 @@ package struct SafetensorsFile: WeightFile {
         reason: "header of \(headerSize) bytes announced, at most \(largest) possible; "
           + "truncated, or no safetensors file")
     }
-    let header = storage.copy(8..<8 + Int(headerSize))
-    let entries = try Header(header, file: path).entries
-    records = try Self.records(entries, payload: 8 + Int(headerSize)..<storage.count, file: path)
+    payload = 8 + Int(headerSize)..<storage.count
+    let header = try Header(storage.copy(8..<payload.lowerBound), file: path)
+    metadata = header.metadata
+    records = try Self.records(header.entries, payload: payload, file: path)
   }
 
   /// A tensor's bytes as they are stored, whatever its type.
@@ -90,7 +95,7 @@ package struct SafetensorsFile: WeightFile {
   ]
 }
 
-/// The JSON header: an entry per tensor, and metadata that nobody here reads.
+/// The JSON header: an entry per tensor, and metadata.
 private struct Header {
   struct Entry {
     var dtype: String
@@ -99,6 +104,8 @@ private struct Header {
   }
 
   var entries: [String: Entry] = [:]
+  /// Members that are not texts are left out, as nobody needs metadata to read the tensors.
+  var metadata: [String: String] = [:]
 
   init(_ bytes: [UInt8], file: String) throws(CheckpointError) {
     let members: [JSONValue.Member]
@@ -110,7 +117,11 @@ private struct Header {
     } catch {
       throw .malformed(file: file, reason: "the header is not JSON: expected \(error.expected) at byte \(error.offset)")
     }
-    for member in members where member.key != "__metadata__" {
+    for member in members {
+      if member.key == SafetensorsHeader.metadataName {
+        for text in member.value.members ?? [] { metadata[text.key] = text.value.string }
+        continue
+      }
       guard let dtype = member.value["dtype"].string, let shape = Self.integers(member.value["shape"]),
         let offsets = Self.integers(member.value["data_offsets"]), offsets.count == 2
       else {

@@ -6,13 +6,7 @@
 
 /// Writes tensors in the safetensors format.
 package struct SafetensorsWriter {
-  private struct Entry: Encodable {
-    var dtype: String
-    var shape: [Int]
-    var data_offsets: [Int]
-  }
-
-  private var entries: [String: Entry] = [:]
+  private var header = SafetensorsHeader()
   private var payload = Data()
 
   package init() {}
@@ -31,15 +25,7 @@ package struct SafetensorsWriter {
   }
 
   /// The whole file.
-  package func encoded() throws -> Data {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    var header = try encoder.encode(entries)
-    // The payload begins at a multiple of eight bytes.
-    header.append(contentsOf: [UInt8](repeating: UInt8(ascii: " "), count: (8 - header.count % 8) % 8))
-    let size = UInt64(header.count)
-    return Data((0..<8).map { UInt8(truncatingIfNeeded: size >> (8 * $0)) }) + header + payload
-  }
+  package func encoded() throws -> Data { Data(try header.encoded()) + payload }
 
   private mutating func add(_ name: String, _ dtype: String, _ shape: [Int], _ words: [UInt32]) {
     precondition(words.count == shape.reduce(1, *), "\(name): \(words.count) values for \(shape)")
@@ -52,8 +38,7 @@ package struct SafetensorsWriter {
   }
 
   private mutating func append(_ name: String, _ dtype: String, _ shape: [Int], _ bytes: [UInt8]) {
-    let start = payload.count
+    header.add(name, dtype, shape, byteCount: bytes.count)
     payload.append(contentsOf: bytes)
-    entries[name] = Entry(dtype: dtype, shape: shape, data_offsets: [start, payload.count])
   }
 }

@@ -1,5 +1,5 @@
-internal import Kernels
-internal import LLaVA
+package import Kernels
+package import LLaVA
 
 /// The numbers that a model's weights are multiplied in, as asked for.
 public enum Precision: String, CaseIterable, Sendable {
@@ -26,9 +26,11 @@ public struct ModelPrecision: Sendable, Equatable {
   public let name: String
   /// One line: what multiplies, and why not what was asked for.
   public let reason: String
-  let arithmetic: ModelArithmetic
+  /// What multiplies the prompt's rows, such as `oneDNN 2.6.3`.
+  public let library: String
+  package let arithmetic: ModelArithmetic
   /// How keys and values are kept.
-  let cacheElement: ElementType
+  package let cacheElement: ElementType
 
   /// Below this many bytes of weights the products are too small to gain from bf16, and the whole is fast as it is.
   static let largeModelBytes = 256 << 20
@@ -54,6 +56,7 @@ public struct ModelPrecision: Sendable, Equatable {
     case .bf16: cacheElement = .bf16
     }
     name = choice.arithmetic.rawValue
+    library = choice.library
     var reason = choice.reason
     if isSmall { reason += ", as the model is small" }
     if tower != choice.arithmetic || exact != choice.arithmetic {

@@ -1,6 +1,6 @@
 internal import Foundation
 internal import Kernels
-internal import LLaVA
+package import LLaVA
 internal import ModelFormats
 
 /// A model directory, loaded: weights, tokenizer, prompt format and picture preparation.
@@ -18,6 +18,8 @@ public struct VisionLanguageModel: Sendable {
     /// For the vision tower and the projector; `auto` follows `precision`, but does not quantise.
     public var visionPrecision = Precision.auto
     public var cachePrecision = CachePrecision.auto
+    /// A folder that keeps converted weights for the next load, made if it is not there; `nil` to convert them each time.
+    public var weightsCache: String?
     /// How many threads convert weights.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
 
@@ -38,10 +40,12 @@ public struct VisionLanguageModel: Sendable {
   public let weightBytes: Int
   /// What the weights are multiplied in.
   public let precision: ModelPrecision
+  /// What became of `Options.weightsCache`; `nil` where none was asked for.
+  public let weightsCache: WeightsCacheReport?
   /// The CLIP directory whose weights the vision tower has; `nil` where the model brings its own.
   public let visionTower: String?
   public let loadTime: Duration
-  let llava: LLaVAModel
+  package let llava: LLaVAModel
   let identity = ModelIdentity()
 
   /// Loads a LLaVA directory, in the Hugging Face layout or as the original LLaVA code writes it.
@@ -65,9 +69,16 @@ public struct VisionLanguageModel: Sendable {
       let storedBytes = files.checkpoint.byteCount + (files.tower.checkpoint?.byteCount ?? 0)
       precision = ModelPrecision(
         options.precision, vision: options.visionPrecision, cache: options.cachePrecision, weightBytes: storedBytes)
+      let workers = Workers(count: options.threads)
+      let cache = options.weightsCache.map { [arithmetic = precision.arithmetic] in
+        WeightsCache(
+          directory: $0, sources: [files.checkpoint] + (files.tower.checkpoint.map { [$0] } ?? []),
+          arithmetic: arithmetic.label, workers: workers)
+      }
       llava = try LLaVAModel(
         files.checkpoint, configuration, tower: files.tower.checkpoint, arithmetic: precision.arithmetic,
-        workers: Workers(count: options.threads))
+        workers: workers, cache: cache)
+      weightsCache = (cache?.finish()).map(WeightsCacheReport.init)
       tokenizer = Tokenizer(vocabulary)
       templateChoice =
         try options.template.map { TemplateChoice($0, .given) } ?? TemplateChoice(directory: url)

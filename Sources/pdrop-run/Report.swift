@@ -12,6 +12,7 @@ enum Report {
         + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.templateChoice)"
     )
     if let tower = model.visionTower { Log.write("vision tower: the weights in \(tower)") }
+    if let report = model.weightsCache, !report.hasFailed { Log.write("weights cache: \(report)") }
     unusedTensors(of: model)
   }
 

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What the program `pdrop-run` did when it was run as a process.
+/// What a program, `pdrop-run` unless said otherwise, did when it was run as a process.
 struct ProgramRun {
   let status: Int32
   /// Whether a signal ended it, as a crash does; `status` is then the signal.
@@ -16,13 +16,18 @@ struct ProgramRun {
   var outputLines: [Substring] { output.split(separator: "\n") }
 
   /// Runs the program to its end with `input` on its stdin.
-  init(_ arguments: [String], input: String = "") throws {
+  ///
+  /// - Parameter preparation: What a shell does before it becomes the program; `nil` for no shell.
+  init(_ arguments: [String], input: String = "", program: String = "pdrop-run", before preparation: String? = nil)
+    throws
+  {
     let (output, errors) = (Pipe(), Pipe())
     // A file, since the program may end before it has read all of a pipe.
     let folder = try TemporaryFolder()
     let inputFile: FileHandle = try #require(FileHandle(forReadingAtPath: folder.write("input", input)))
     let process = try Self.start(
-      arguments, input: inputFile, output: output.fileHandleForWriting, errors: errors.fileHandleForWriting)
+      arguments, input: inputFile, output: output.fileHandleForWriting, errors: errors.fileHandleForWriting,
+      program: program, before: preparation)
     try output.fileHandleForWriting.close()
     try errors.fileHandleForWriting.close()
     // The log is shorter than a pipe is wide, so the program never waits for us to read it.
@@ -49,12 +54,18 @@ struct ProgramRun {
 
   /// Starts the program.
   static func start(
-    _ arguments: [String], input: FileHandle, output: FileHandle, errors: FileHandle
+    _ arguments: [String], input: FileHandle, output: FileHandle, errors: FileHandle, program: String = "pdrop-run",
+    before preparation: String? = nil
   ) throws -> Process {
     let process = Process()
-    let program: URL = try #require(executable, "pdrop-run is not beside the tests")
-    process.executableURL = program
-    process.arguments = arguments
+    let executable: URL = try #require(Self.executable(program), "\(program) is not beside the tests")
+    if let preparation {
+      process.executableURL = URL(filePath: "/bin/sh")
+      process.arguments = ["-c", preparation + #"; exec "$0" "$@""#, executable.path] + arguments
+    } else {
+      process.executableURL = executable
+      process.arguments = arguments
+    }
     process.standardInput = input
     process.standardOutput = output
     process.standardError = errors
@@ -67,14 +78,14 @@ struct ProgramRun {
     return process
   }
 
-  /// The program, which the build puts beside the tests.
-  private static let executable: URL? = {
+  /// A program, which the build puts beside the tests.
+  private static func executable(_ name: String) -> URL? {
     let tests = [Bundle.main.executableURL] + Bundle.allBundles.map { Optional($0.bundleURL) }
     let folders = tests.compactMap { $0?.resolvingSymlinksInPath().deletingLastPathComponent() }
-    return folders.map { $0.appending(path: "pdrop-run") }.first {
+    return folders.map { $0.appending(path: name) }.first {
       FileManager.default.isExecutableFile(atPath: $0.path)
     }
-  }()
+  }
 
   /// Expects a status, nothing on stdout, and one line of error on stderr, before the usage if the status is 2.
   func expectFailure(_ status: Int32, _ words: String = "", sourceLocation: SourceLocation = #_sourceLocation) {

@@ -1,7 +1,7 @@
 public import Foundation
 
 /// A folder for a test's files, removed with its owner.
-public struct TemporaryFolder: ~Copyable {
+public struct TemporaryFolder: ~Copyable, Sendable {
   public let url: URL
 
   public init() throws {

@@ -1,7 +1,7 @@
 /// A linear layer, `y = x · weightᵀ + bias`, over weights in any of the forms that products take.
 package struct Linear: Sendable {
   /// `[outputs, inputs]`.
-  enum Weight {
+  package enum Weight: Sendable {
     /// For products in f32: as stored, widened where it is used.
     case widened(Tensor)
     /// For products in bf16.
@@ -10,7 +10,7 @@ package struct Linear: Sendable {
     case whole(Int8Weights)
   }
 
-  let weight: Weight
+  package let weight: Weight
   /// `[outputs]`.
   package let bias: [Float]?
   package let inputSize: Int
@@ -59,9 +59,6 @@ package struct Linear: Sendable {
       precondition(arithmetic == self.arithmetic, "Linear: \(self.arithmetic) cannot become \(arithmetic)")
       return self
     }
-    func with(_ weight: Weight) -> Linear {
-      Linear(weight, bias: bias, inputSize: inputSize, outputSize: outputSize)
-    }
     switch arithmetic {
     case .f32: return self
     case .bf16: return with(.brain(tensor.rounded(workers: workers)))
@@ -69,5 +66,29 @@ package struct Linear: Sendable {
       guard inputSize <= Int8Weights.largestInputCount else { return self }
       return with(.whole(Int8Weights(quantizing: tensor, workers: workers)))
     }
+  }
+
+  /// Whether products in an arithmetic need the weight in another form than it has.
+  package func needsConversion(to arithmetic: Arithmetic) -> Bool {
+    guard case .widened(let tensor) = weight else { return false }
+    switch arithmetic {
+    case .f32: return false
+    case .bf16: return !tensor.isAlignedBrain
+    case .int8: return inputSize <= Int8Weights.largestInputCount
+    }
+  }
+
+  /// The same layer over its weight in another form.
+  ///
+  /// - Precondition: The weight has the layer's sizes.
+  package func with(_ weight: Weight) -> Linear {
+    let (rows, columns) =
+      switch weight {
+      case .widened(let tensor), .brain(let tensor): (tensor.rows, tensor.columns)
+      case .whole(let weights): (weights.outputs, weights.inputs)
+      }
+    precondition(
+      rows == outputSize && columns == inputSize, "Linear: \(rows)×\(columns) for \(outputSize)×\(inputSize)")
+    return Linear(weight, bias: bias, inputSize: inputSize, outputSize: outputSize)
   }
 }

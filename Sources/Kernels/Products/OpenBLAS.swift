@@ -2,11 +2,17 @@ internal import COpenBLAS
 internal import CQuantKernels
 
 /// The library that multiplies many rows of floats, set up once for our use.
-enum OpenBLAS {
+package enum OpenBLAS {
   /// The name of the kernels in use, such as `Haswell`.
-  static var coreName: String {
+  package static var coreName: String {
     prepare
     return unsafe String(cString: openblas_get_corename())
+  }
+
+  /// Such as `0.3.21`.
+  package static var version: String {
+    let words = unsafe String(cString: openblas_get_config()).split(separator: " ")
+    return words.dropFirst().first.map(String.init) ?? ""
   }
 
   /// Single-threaded calls, as the workers own the cores, and the kernels that are fastest on this processor.

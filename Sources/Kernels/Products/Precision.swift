@@ -19,33 +19,38 @@ package enum Precision: String, Sendable, CaseIterable {
   /// What it comes to on a processor.
   package struct Choice: Sendable {
     package let arithmetic: Arithmetic
+    /// What multiplies many rows, such as `oneDNN 2.6.3`.
+    package let library: String
+    /// Why not what was asked for, or not by oneDNN; `nil` if so.
+    package var exception: String?
+
     /// One line: what multiplies, and why not what was asked for.
-    package let reason: String
+    package var reason: String { "\(arithmetic) by \(library)" + (exception.map { "; " + $0 } ?? "") }
   }
 
   /// Decides what is computed in, by what the processor and its libraries can do fast.
   ///
   /// Brain floats without their instructions would only lose digits, so they give way to f32.
   package func choice(on processor: Processor = .current) -> Choice {
-    let floats = "f32 by OpenBLAS \(OpenBLAS.coreName)"
+    let floats = "OpenBLAS \(OpenBLAS.coreName)"
     switch self {
-    case .f32: return Choice(arithmetic: .f32, reason: floats)
+    case .f32: return Choice(arithmetic: .f32, library: floats)
     case .auto, .bf16:
       guard processor.instructions >= .avx512BF16 else {
-        return Choice(arithmetic: .f32, reason: "\(floats); the processor has no AVX512_BF16")
+        return Choice(arithmetic: .f32, library: floats, exception: "the processor has no AVX512_BF16")
       }
       if let oneDNN = processor.oneDNN, oneDNN.hasBF16 {
-        return Choice(arithmetic: .bf16, reason: "bf16 by oneDNN \(oneDNN.version)")
+        return Choice(arithmetic: .bf16, library: "oneDNN \(oneDNN.version)")
       }
       // Slower than oneDNN's, but faster than anybody's f32.
       let missing = processor.oneDNN == nil ? "no oneDNN" : "oneDNN without bf16"
-      return Choice(arithmetic: .bf16, reason: "bf16 by own kernels; \(missing)")
+      return Choice(arithmetic: .bf16, library: "own kernels", exception: missing)
     case .int8:
       if let oneDNN = processor.oneDNN, oneDNN.hasInt8 {
-        return Choice(arithmetic: .int8, reason: "int8 by oneDNN \(oneDNN.version)")
+        return Choice(arithmetic: .int8, library: "oneDNN \(oneDNN.version)")
       }
       let missing = processor.oneDNN == nil ? "no oneDNN" : "no VNNI"
-      return Choice(arithmetic: .int8, reason: "int8 by own kernels (\(processor.instructions)); \(missing)")
+      return Choice(arithmetic: .int8, library: "own kernels (\(processor.instructions))", exception: missing)
     }
   }
 }

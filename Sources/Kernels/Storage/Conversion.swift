@@ -19,7 +19,7 @@ extension Tensor {
 
   /// The same values in bf16, rounded to nearest even: itself if it is stored so where a 16-bit number may lie.
   package func rounded(workers: Workers) -> Tensor {
-    if element == .bf16, Int(bitPattern: unsafe address).isMultiple(of: ElementType.bf16.byteCount) { return self }
+    if isAlignedBrain { return self }
     let columns = columns
     let bytes = unsafe SharedBytes(count: count * ElementType.bf16.byteCount) { target in
       unsafe forEachRow(workers: workers) { row, values in

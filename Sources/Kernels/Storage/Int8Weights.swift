@@ -5,14 +5,18 @@ package struct Int8Weights: Sendable {
   package let outputs: Int
   package let inputs: Int
   /// `[outputs, inputs]`, row-major: one copy serves products of one row and of many.
-  let numbers: SharedBytes
+  package let numbers: SharedBytes
   /// `[outputs]` floats.
-  let scales: SharedBytes
+  package let scales: SharedBytes
   /// `[outputs]` 32-bit sums of each row's numbers, for inputs that are stored with 128 added.
-  let sums: SharedBytes
+  package let sums: SharedBytes
 
-  /// Longer rows could overflow sums of 32 bits: 255 · 127 · inputs must stay below 2^31.
-  package static let largestInputCount = 66_000
+  /// Longer rows could overflow sums of 32 bits: 255 · 128 · inputs must stay below 2^31, -128 included since numbers may
+  /// come from a file.
+  package static let largestInputCount = 65_536
+
+  /// Which rule the numbers are made by, for files that keep them: to be raised when `init(quantizing:workers:)` gives others.
+  package static let scheme = "symmetric s8 per output, 1"
 
   /// Quantises a stored weight, in parallel.
   ///
@@ -38,6 +42,25 @@ package struct Int8Weights: Sendable {
     }
     self.scales = unsafe SharedBytes(copying: Array(UnsafeBufferPointer(start: scales, count: outputs)))
     self.sums = unsafe SharedBytes(copying: Array(UnsafeBufferPointer(start: sums, count: outputs)))
+  }
+
+  /// Weights that were quantised before, whatever their values are.
+  ///
+  /// - Precondition: The counts fit, the rows are no longer than `largestInputCount`, and scales and sums lie where 32-bit
+  ///   numbers may lie.
+  package init(outputs: Int, inputs: Int, numbers: SharedBytes, scales: SharedBytes, sums: SharedBytes) {
+    precondition(inputs <= Self.largestInputCount, "Int8Weights: \(inputs) inputs, most \(Self.largestInputCount)")
+    precondition(
+      numbers.count == outputs * inputs && scales.count == 4 * outputs && sums.count == 4 * outputs,
+      "Int8Weights: \(outputs)×\(inputs) from \(numbers.count), \(scales.count) and \(sums.count) bytes")
+    for words in [scales, sums] {
+      precondition(Int(bitPattern: unsafe words.address(of: 0)).isMultiple(of: 4), "Int8Weights: unaligned words")
+    }
+    self.outputs = outputs
+    self.inputs = inputs
+    self.numbers = numbers
+    self.scales = scales
+    self.sums = sums
   }
 
   package var byteCount: Int { numbers.count + scales.count + sums.count }

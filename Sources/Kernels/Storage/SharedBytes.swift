@@ -4,30 +4,21 @@
   internal import Darwin
 #endif
 
-/// Why a file could not be mapped.
-package enum FileError: Error, Equatable, CustomStringConvertible {
-  case notFound(path: String)
-  case notAFile(path: String)
-  case empty(path: String)
-  case unreadable(path: String, reason: String)
-
-  package var description: String {
-    switch self {
-    case .notFound(let path): "\(path): no such file"
-    case .notAFile(let path): "\(path): expected a file, found a directory or device"
-    case .empty(let path): "\(path): the file is empty"
-    case .unreadable(let path, let reason): "\(path): cannot be read (\(reason))"
-    }
-  }
-}
-
-/// Bytes that never change and are shared by all who read them: a mapped file, or a copy on the heap.
+/// Bytes that never change and are shared by all who read them: a mapped file, a copy on the heap, or a part of either.
 ///
 /// `@unchecked Sendable`: the bytes are written once, in `init`, and only read afterwards.
 @safe package final class SharedBytes: @unchecked Sendable {
+  private enum Owner {
+    case mapping, heap
+    /// These bytes are some of those.
+    case whole(SharedBytes)
+  }
+
   private let base: UnsafeRawPointer
   package let count: Int
-  private let isMapped: Bool
+  private let owner: Owner
+  /// When the mapped file was last modified, in nanoseconds since 1970; `nil` where the bytes are no whole file.
+  package let modificationTime: Int?
 
   /// Maps a file for reading; its pages are loaded when they are first touched.
   ///
@@ -49,7 +40,8 @@ package enum FileError: Error, Equatable, CustomStringConvertible {
       throw .unreadable(path: path, reason: lastSystemError())
     }
     unsafe base = UnsafeRawPointer(mapped)
-    isMapped = true
+    owner = .mapping
+    modificationTime = status.modificationTime
   }
 
   /// Copies the bytes of `values`, aligned to 64 bytes.
@@ -60,7 +52,8 @@ package enum FileError: Error, Equatable, CustomStringConvertible {
       unsafe copy.copyMemory(from: source.baseAddress ?? UnsafeRawPointer(copy), byteCount: source.count)
     }
     unsafe base = UnsafeRawPointer(copy)
-    isMapped = false
+    owner = .heap
+    modificationTime = nil
   }
 
   /// Bytes that `fill` writes, aligned to 64 bytes.
@@ -72,15 +65,31 @@ package enum FileError: Error, Equatable, CustomStringConvertible {
     let bytes = unsafe allocateBytes(count)
     unsafe fill(bytes)
     unsafe base = UnsafeRawPointer(bytes)
-    isMapped = false
+    owner = .heap
+    modificationTime = nil
+  }
+
+  private init(_ range: Range<Int>, of whole: SharedBytes) {
+    count = range.count
+    unsafe base = whole.address(of: range.lowerBound)
+    owner = .whole(whole)
+    modificationTime = nil
   }
 
   deinit {
-    if isMapped {
-      unsafe munmap(UnsafeMutableRawPointer(mutating: base), count)
-    } else {
-      unsafe base.deallocate()
+    switch owner {
+    case .mapping: unsafe munmap(UnsafeMutableRawPointer(mutating: base), count)
+    case .heap: unsafe base.deallocate()
+    case .whole: break
     }
+  }
+
+  /// A range of the bytes, where they are.
+  ///
+  /// - Precondition: `range` lies within `0..<count`.
+  package func part(_ range: Range<Int>) -> SharedBytes {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "part: \(range) of \(count) bytes")
+    return SharedBytes(range, of: self)
   }
 
   /// One of the bytes.
@@ -103,4 +112,15 @@ package enum FileError: Error, Equatable, CustomStringConvertible {
   func address(of offset: Int) -> UnsafeRawPointer { unsafe base + offset }
 }
 
-private func lastSystemError() -> String { unsafe String(cString: strerror(errno)) }
+extension stat {
+  /// In nanoseconds since 1970.
+  fileprivate var modificationTime: Int {
+    #if canImport(Glibc)
+      let time = st_mtim
+    #else
+      let time = st_mtimespec
+    #endif
+    // Wraps only for times that no file has, centuries away.
+    return time.tv_sec &* 1_000_000_000 &+ time.tv_nsec
+  }
+}

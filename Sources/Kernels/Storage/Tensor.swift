@@ -47,6 +47,14 @@ package enum ElementType: String, Sendable, CaseIterable {
     }
   }
 
+  /// The bytes of all values, where they are.
+  package var storedBytes: SharedBytes { bytes.part(offset..<offset + count * element.byteCount) }
+
+  /// Whether the values are bf16 and lie where a 16-bit number may lie, as products in bf16 want them.
+  package var isAlignedBrain: Bool {
+    element == .bf16 && Int(bitPattern: unsafe address).isMultiple(of: ElementType.bf16.byteCount)
+  }
+
   /// The stored floats themselves, when they are `f32` and lie where a `Float` may lie.
   var storedFloats: UnsafePointer<Float>? {
     let address = unsafe bytes.address(of: offset)

@@ -22,7 +22,7 @@ package struct LanguageModel: Sendable {
     outputNorm = try model.scope("norm").vector("weight", count: text.hiddenSize)
     head =
       configuration.tiesWordEmbeddings
-      ? headConversion(Linear(weight: embedding))
+      ? headConversion(Linear(weight: embedding), named: "language_model.model.embed_tokens.weight")
       : try checkpoint.scope("language_model", headConversion)
         .linear("lm_head", inputs: text.hiddenSize, outputs: text.vocabularySize)
     epsilon = text.rmsNormEpsilon

@@ -38,7 +38,7 @@ package enum TokenizerFile {
       case .notFound: return nil
       case .empty: return []
       case .notAFile: throw .unreadable(file: name, reason: "a directory or device")
-      case .unreadable(_, let reason): throw .unreadable(file: name, reason: reason)
+      case .unreadable(_, let reason), .unwritable(_, let reason): throw .unreadable(file: name, reason: reason)
       }
     }
     guard file.count <= byteLimit else {

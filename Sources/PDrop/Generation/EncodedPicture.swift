@@ -12,6 +12,8 @@ public struct EncodedPicture: Sendable {
   public let milliseconds: RunReport.Timings
   public let flops: RunReport.Flops
   let views: ImageViews
+  /// How many squares the tower saw.
+  package var viewCount: Int { views.count }
   /// `[tokenCount, D]`.
   let features: [Float]
   let model: ModelIdentity

@@ -1,0 +1,130 @@
+import BenchSupport
+import CommandLineOptions
+import Kernels
+import LLaVA
+import PDrop
+import TokenDropping
+
+/// Runs one picture and one prompt through every model under every policy, in turns, and measures each phase.
+struct Pipeline {
+  /// A model and the policies that it is run under.
+  struct Subject {
+    var model: VisionLanguageModel
+    var policies: [any TokenDroppingPolicy]
+  }
+
+  /// What a model took for the picture, which no policy changes.
+  struct VisionRun {
+    var picture: EncodedPicture
+    /// Milliseconds and operations of tower and projector for one view alone, where the picture has several.
+    var oneView: (milliseconds: Double, flops: Int)?
+  }
+
+  /// What an answer took, once the picture was encoded.
+  struct AnswerRun {
+    /// From the prompt's tokens to the first token of the answer, in milliseconds.
+    var promptMilliseconds: Double
+    /// All tokens behind the first.
+    var decodingMilliseconds: Double
+    var report: RunReport
+  }
+
+  /// All runs of a subject: of each turn one for the picture and one for each policy.
+  struct Runs {
+    var vision: [VisionRun] = []
+    /// By policy.
+    var answers: [[AnswerRun]]
+  }
+
+  let subjects: [Subject]
+  let textTokens: Int
+  let generatedTokens: Int
+  let threads: Int
+  private let arithmetics: Set<Arithmetic>
+
+  init(subjects: [Subject], textTokens: Int, generatedTokens: Int, threads: Int) {
+    (self.subjects, self.textTokens, self.generatedTokens) = (subjects, textTokens, generatedTokens)
+    self.threads = threads
+    arithmetics = Set(subjects.map(\.model.precision.arithmetic).flatMap { [$0.decoder, $0.vision] })
+  }
+
+  /// The rows of the table: for each model tower, and for each policy prompt and decoding.
+  ///
+  /// Models and policies take turns (A B C A B C), so that a machine that slows down slows all of them; the first turn warms
+  /// up. The machine's limits are measured in every turn too.
+  func measure(repetitions: Int) throws -> [Record] {
+    var limits = Limits()
+    var runs = subjects.map { Runs(answers: Array(repeating: [], count: $0.policies.count)) }
+    for turn in 0...repetitions {
+      if turn > 0 { limits.measure(arithmetics, threads: threads) }
+      for (index, subject) in subjects.enumerated() {
+        let vision = try encode(subject.model)
+        if turn > 0 { runs[index].vision.append(vision) }
+        for (number, policy) in subject.policies.enumerated() {
+          let answer = try answer(subject.model, policy, vision.picture)
+          if turn > 0 { runs[index].answers[number].append(answer) }
+          log("turn \(turn) of \(repetitions)", subject.model, policy, answer)
+        }
+      }
+    }
+    let machine = Machine.current
+    return zip(subjects, runs).flatMap { subject, runs in
+      PipelineRows(subject, runs, limits, machine, threads: threads).records
+    }
+  }
+
+  private func log(
+    _ turn: String, _ model: VisionLanguageModel, _ policy: any TokenDroppingPolicy, _ answer: AnswerRun
+  ) {
+    let (prompt, decoding) = (answer.promptMilliseconds.formatted(0), answer.decodingMilliseconds.formatted(0))
+    Log.write(
+      "\(turn): \(model.name) \(model.precision.name) \(policy.name): prompt \(prompt) ms, decoding \(decoding) ms")
+  }
+
+  private func encode(_ model: VisionLanguageModel) throws -> VisionRun {
+    let picture = try model.encode(.decoded(picture(for: model)), threads: threads)
+    guard model.preprocessor.mode == .anyres else { return VisionRun(picture: picture) }
+    let compute = Compute(workers: Workers(count: threads))
+    let side = model.preprocessor.size
+    let pixels = Tensor(
+      randomShape: [3, side, side], deviation: 1, element: .f32, seed: 2, workers: compute.workers)
+    let values = pixels.floats()
+    let time = milliseconds { _ = model.llava.viewFeatures(values, views: 1, on: compute) }
+    let multiplyAdds = compute.ledger.total(.encode) + compute.ledger.total(.project)
+    return VisionRun(picture: picture, oneView: (time, 2 * multiplyAdds))
+  }
+
+  private func answer(
+    _ model: VisionLanguageModel, _ policy: any TokenDroppingPolicy, _ picture: EncodedPicture
+  ) throws -> AnswerRun {
+    var options = GenerationOptions()
+    options.maxTokens = 1 + generatedTokens
+    options.ignoresEndToken = true
+    let request = Request(
+      prompt: .tokens(promptTokens(model)), pictures: [.features(picture)], policy: policy, options: options)
+    resetPeakMemory()
+    let stopwatch = Stopwatch()
+    var session = try Session(model, request, threads: threads)
+    _ = try session.next()
+    let prompt = stopwatch.milliseconds
+    while try session.next() != nil {}
+    return AnswerRun(
+      promptMilliseconds: prompt, decodingMilliseconds: stopwatch.milliseconds - prompt, report: session.report)
+  }
+
+  /// A beginning token, the picture, and text tokens of no meaning: cost does not depend on them.
+  private func promptTokens(_ model: VisionLanguageModel) -> [Int] {
+    let beginning = model.tokenizer.beginningToken.map { [Int($0)] } ?? []
+    let rest = textTokens - beginning.count
+    return beginning + [model.imageToken] + (0..<rest).map { 3 + $0 % 256 }
+  }
+
+  /// A picture of random pixels: as large as a view, or for models that spread it over several as a photograph of 4 to 3.
+  private func picture(for model: VisionLanguageModel) throws -> Image {
+    let side = model.preprocessor.size
+    let (width, height) = model.preprocessor.mode == .anyres ? (640, 480) : (side, side)
+    var generator = SplitMix64(seed: 3)
+    let pixels = (0..<width * height * 3).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
+    return try Image(width: width, height: height, pixels: pixels)
+  }
+}

@@ -1,0 +1,54 @@
+internal import Foundation
+internal import Kernels
+internal import LLaVA
+package import ModelFormats
+
+extension VisionLanguageModel {
+  /// A model of a given shape with random weights: its answers are noise, its cost is the real one's.
+  ///
+  /// Weights are in f32 for products in f32 and else in bf16, from which int8 is quantised as for real ones.
+  ///
+  /// - Parameters:
+  ///   - name: What reports call it.
+  ///   - distinctLayers: Whether each layer has weights of its own; else the first one's serve all, in a fraction of the memory.
+  ///   - options: Precision and threads; the rest is for directories.
+  package init(
+    synthetic configuration: LLaVAConfiguration, name: String, distinctLayers: Bool = false,
+    options: Options = Options()
+  ) throws(ModelError) {
+    let start = ContinuousClock.now
+    let workers = Workers(count: options.threads)
+    precision = ModelPrecision(
+      options.precision, vision: options.visionPrecision, cache: options.cachePrecision,
+      weightBytes: 2 * configuration.parameterCount)
+    let weights = SyntheticWeights(
+      element: precision.arithmetic == ModelArithmetic(.f32) ? .f32 : .bf16, sharesLayers: !distinctLayers,
+      workers: workers)
+    do {
+      llava = try LLaVAModel(
+        Checkpoint(weights), configuration, arithmetic: precision.arithmetic, workers: workers)
+      preprocessor = try configuration.preprocessor(nil, mode: .auto)
+    } catch {
+      throw ModelError(error)
+    }
+    self.name = name
+    tokenizer = Tokenizer(.wordless(imageToken: Int32(configuration.imageTokenID)))
+    templateChoice = TemplateChoice(.vicunaV1, .nothing)
+    endTokens = []
+    unusedTensors = []
+    weightBytes = llava.weightBytes
+    weightsCache = nil
+    visionTower = nil
+    loadTime = ContinuousClock.now - start
+  }
+}
+
+extension Vocabulary {
+  /// No words at all, only the tokens that mean something to the program.
+  fileprivate static func wordless(imageToken: Int32) -> Vocabulary {
+    Vocabulary(
+      pieces: [], merges: [:], addedTokens: [AddedToken(id: imageToken, content: "<image>", isSpecial: true)],
+      bytePieces: [], preparation: TextPreparation(prefix: .never),
+      roles: SpecialTokens(beginning: 1, end: 2, unknown: 0, padding: nil, image: imageToken), fusesUnknown: false)
+  }
+}

@@ -1,0 +1,80 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `pdrop-bench` as a process, over the bundled model.
+@Suite struct BenchTests {
+  private func rows(_ run: ProgramRun) throws -> [[String: Any]] {
+    try run.outputLines.map { line in
+      try #require(JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+    }
+  }
+
+  @Test func `measures tower, prompt and decoding under every policy`() throws {
+    let run = try ProgramRun(
+      ["--policy", "none,pyramiddrop", "-p", "20", "-n", "2", "-r", "1", "-t", "2", "-o", "jsonl"],
+      program: "pdrop-bench")
+    #expect(run.status == 0, "\(run.errors)")
+    // A line for the model, and one for each policy in the turn that warms up and in the one that counts.
+    #expect(run.errorLines.count == 1 + 2 * 2)
+    let rows = try rows(run)
+    let policies = rows.map { $0["policy"] as? String }
+    let tests = rows.map { $0["test"] as? String }
+    #expect(policies == ["any", "none", "none", "pyramiddrop", "pyramiddrop"])
+    #expect(tests == ["enc1", "pp596", "tg2", "pp596", "tg2"])
+    for row in rows {
+      for key in ["milliseconds", "gflop", "gflop_per_second", "share_of_limit", "load_ms"] {
+        #expect(try #require(row[key] as? Double) > 0, "\(key)")
+      }
+      #expect(row["precision"] as? String == "f32" && row["threads"] as? Int == 2)
+      #expect((row["samples_ms"] as? [Double])?.count == 1)
+      for key in ["reason", "limits", "build_commit", "cpu_info", "libraries"] {
+        #expect((row[key] as? String)?.isEmpty == false, "\(key)")
+      }
+    }
+    #expect(rows[1]["visual_tokens"] as? [Int] == [576] && rows[3]["visual_tokens"] as? [Int] == [576, 288, 144, 72])
+    // Counts depend on nothing but shapes: 576 visual tokens of 32 layers, by the paper's formula.
+    let (full, dropped) = (
+      try #require(rows[1]["gflop_paper"] as? Double), try #require(rows[3]["gflop_paper"] as? Double)
+    )
+    #expect(dropped < 0.47 * full && dropped > 0.4 * full)
+    #expect(rows[0]["tokens_per_second"] is NSNull && rows[0]["first_token_ms"] is NSNull)
+  }
+
+  @Test func `fits the cost of a layer`() throws {
+    let run = try ProgramRun(
+      ["layer-cost", "--rows", "64,8,256,32", "-r", "1", "-o", "jsonl"], program: "pdrop-bench")
+    #expect(run.status == 0, "\(run.errors)")
+    let rows = try rows(run)
+    #expect(rows.map { $0["rows"] as? Int } == [8, 32, 64, 256])
+    for row in rows {
+      let shares = ["constant_share", "linear_share", "quadratic_share"].compactMap { row[$0] as? Double }
+      #expect(abs(shares.reduce(0, +) - 1) < 1e-9)
+      #expect(row["ratio_paper"] as? Double == 0.46875)
+      // 49 text tokens see all layers: (49 · 4 + 576 + 288 + 144 + 72) / 4 of 625 rows.
+      #expect(row["ratio_linear_in_rows"] as? Double == 319.0 / 625)
+    }
+  }
+
+  @Test(arguments: [
+    (["--nonsense"], "nonsense"), (["-r", "0"], "--repetitions"), (["-n", "-1"], "-n"), (["-n=-1"], "-n"),
+    (["-p", "1"], "--n-prompt"), (["-t", "0"], "--threads"), (["-o", "xml"], "jsonl"),
+    (["--policy", "none,best"], "pyramiddrop"), (["--policy", "none,"], "pyramiddrop"),
+    (["--precision", "f8"], "bf16"), (["--synthetic", "llava-2"], "llava-1.5-7b"),
+    (["--layers", "4"], "--synthetic"), (["--distinct-layers"], "--synthetic"),
+    (["--synthetic", "llava-1.5-7b", "--layers", "0"], "--layers"), (["--layer-list", "8"], "belong together"),
+    (["--stages", "99"], "99 stages"), (["--fastv-k", "32"], "layer 32"),
+    (["kernels", "--rows", "0"], "--rows"), (["kernels", "--positions", "x"], "--positions"),
+    (["layer-cost", "--rows", "1,1,2"], "--rows"), (["layer-cost", "-p", "0"], "--n-prompt"),
+  ])
+  func `refuses a wrong command line`(arguments: [String], words: String) throws {
+    let run = try ProgramRun(arguments, program: "pdrop-bench")
+    #expect(run.status == 2 && run.output.isEmpty, "\(run.errors)")
+    let errors = run.errorLines.filter { $0.hasPrefix("error: ") }
+    #expect(errors.count == 1 && errors.first?.contains(words) == true, "\(run.errors)")
+  }
+
+  @Test func `says that a directory is no model`() throws {
+    try ProgramRun(["-m", "/nowhere"], program: "pdrop-bench").expectFailure(3, "/nowhere")
+  }
+}

@@ -1,0 +1,201 @@
+import Foundation
+import Kernels
+import ModelFormats
+import TestSupport
+import Testing
+
+@Suite struct WeightsCacheTests {
+  @Test(arguments: [
+    (ElementType.f32, Arithmetic.int8), (.f16, .int8), (.bf16, .int8), (.f32, .bf16), (.f16, .bf16),
+  ])
+  func `keeps the bytes that converting gives`(element: ElementType, arithmetic: Arithmetic) throws {
+    let model = try CachedModel(element)
+    let expected = try model.load(arithmetic, cacheIn: nil).weights
+    let first = try model.load(arithmetic)
+    #expect(first.weights == expected)
+    guard case .written(let file, let byteCount, .missing) = first.outcome else {
+      Issue.record("\(String(describing: first.outcome))")
+      return
+    }
+    #expect(file == (try model.cachePath()))
+    #expect(byteCount == (try Data(contentsOf: URL(filePath: file)).count))
+    let second = try model.load(arithmetic)
+    #expect(second.weights == expected)
+    #expect(second.outcome == .used(file: file, byteCount: byteCount))
+  }
+
+  @Test(arguments: [(ElementType.bf16, Arithmetic.bf16), (.f16, .f32)])
+  func `makes no folder for weights that are used as stored`(element: ElementType, arithmetic: Arithmetic) throws {
+    let model = try CachedModel(element)
+    #expect(try model.load(arithmetic).outcome == .notNeeded)
+    #expect(!FileManager.default.fileExists(atPath: model.cacheFolder))
+  }
+
+  @Test func `is made anew for weights that have changed`() throws {
+    let model = try CachedModel()
+    let before = try model.load()
+    let time = try modificationDate(model.weightsPath)
+    // Other values in a file of the same size and time, as another fine-tuning unpacked from an archive may have them.
+    try model.writeWeights(seed: 2)
+    try setModificationDate(model.weightsPath, time)
+    try expectRebuilt(model, .otherWeights)
+    #expect(try model.load().weights != before.weights)
+    // The same file, written to.
+    try setModificationDate(model.weightsPath, time.addingTimeInterval(1))
+    try expectRebuilt(model, .otherWeights)
+  }
+
+  @Test func `is made anew when it is of another version`() throws {
+    let model = try CachedModel()
+    _ = try model.load()
+    let path = try model.cachePath()
+    var bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
+    let version = try #require(bytes.firstRange(of: Array("pdrop-weights 1".utf8)))
+    bytes[version.upperBound - 1] = UInt8(ascii: "0")
+    try Data(bytes).write(to: URL(filePath: path))
+    try expectRebuilt(model, .otherVersion)
+  }
+
+  @Test func `is made anew when it is damaged`() throws {
+    let model = try CachedModel()
+    _ = try model.load()
+    let path = try model.cachePath()
+    let bytes = try Data(contentsOf: URL(filePath: path))
+    try writeKeepingTime(path, bytes.dropLast(64))
+    guard case .written(_, _, .damaged) = try model.load().outcome else {
+      Issue.record("not written")
+      return
+    }
+    try writeKeepingTime(path, bytes.prefix(bytes.count / 2) + [1] + bytes.dropFirst(bytes.count / 2 + 1))
+    try expectRebuilt(model, .damaged("the checksum of 'x.b.weight' is wrong"))
+  }
+
+  @Test func `is refused wherever it is cut off, and whichever bit is wrong`() throws {
+    let model = try CachedModel()
+    _ = try model.load()
+    let path = try model.cachePath()
+    let file = try SafetensorsFile(path)
+    let key = try #require(file.metadata["key"])
+    func isFit() -> Bool { (try? WeightsCacheFile(path, key: key, workers: Workers(count: 1))) != nil }
+    #expect(isFit())
+    let bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
+    for count in [0, 1, 7, 8, 100, bytes.count / 2, bytes.count - 64, bytes.count - 1] {
+      try writeKeepingTime(path, bytes.prefix(count))
+      #expect(!isFit(), "cut to \(count)")
+    }
+    try writeKeepingTime(path, bytes + [0])
+    #expect(!isFit(), "a byte more")
+    let payload = file.payload.lowerBound
+    for index in Array(0..<payload) + Array(stride(from: payload, to: bytes.count, by: 31)) {
+      var changed = bytes
+      changed[index] ^= 1 << UInt8(index % 8)
+      try writeKeepingTime(path, changed)
+      #expect(!isFit(), "byte \(index)")
+    }
+  }
+
+  @Test func `checks large weights when the file is not as its writer left it`() throws {
+    let model = try CachedModel(.f16, layers: [("a", 1024, 1025)])
+    _ = try model.load()
+    let path = try model.cachePath()
+    let expected = try model.load().weights
+    let copy = try Data(contentsOf: URL(filePath: path))
+    // Whole, but with a time of its own.
+    try copy.write(to: URL(filePath: path))
+    #expect(try model.load().outcome == .used(file: path, byteCount: copy.count))
+    var changed = [UInt8](copy)
+    changed[copy.count / 2] ^= 1
+    try Data(changed).write(to: URL(filePath: path))
+    let mended = try model.load()
+    #expect(mended.weights == expected)
+    guard case .written(_, _, .damaged("the checksum of 'x.a.weight' is wrong")) = mended.outcome else {
+      Issue.record("\(String(describing: mended.outcome))")
+      return
+    }
+  }
+
+  @Test func `does without where nothing can be written`() throws {
+    let model = try CachedModel()
+    let expected = try model.load(cacheIn: nil).weights
+    for directory in [model.weightsPath, model.weightsPath + "/x", "/dev/null"] {
+      let (weights, outcome) = try model.load(cacheIn: directory)
+      #expect(weights == expected)
+      guard case .failed = outcome else {
+        Issue.record("\(directory): \(String(describing: outcome))")
+        continue
+      }
+    }
+  }
+
+  @Test func `is used from a folder that takes no files`() throws {
+    let model = try CachedModel()
+    _ = try model.load()
+    let manager = FileManager.default
+    try manager.setAttributes([.posixPermissions: 0o555], ofItemAtPath: model.cacheFolder)
+    defer { try? manager.setAttributes([.posixPermissions: 0o755], ofItemAtPath: model.cacheFolder) }
+    guard case .used = try model.load().outcome else {
+      Issue.record("not used")
+      return
+    }
+  }
+
+  @Test func `leaves writing to another who has begun`() throws {
+    let model = try CachedModel()
+    let expected = try model.load().weights
+    let path = try model.cachePath()
+    try FileManager.default.removeItem(atPath: path)
+    let writer = try FileReplacement(path)
+    let (weights, outcome) = try model.load()
+    #expect(weights == expected && outcome == .leftToAnother(file: path))
+    _ = consume writer
+    try expectRebuilt(model, .missing)
+  }
+
+  @Test func `serves many at once`() async throws {
+    let model = try CachedModel()
+    let expected = try model.load(cacheIn: nil).weights
+    let all = try await withThrowingTaskGroup(of: [[UInt8]].self) { group in
+      for _ in 0..<16 { group.addTask { try model.load().weights } }
+      return try await group.reduce(into: []) { $0.append($1) }
+    }
+    #expect(all.count == 16 && all.allSatisfy { $0 == expected })
+    guard case .used(try model.cachePath(), _) = try model.load().outcome else {
+      Issue.record("not used")
+      return
+    }
+  }
+
+  // MARK: - Helpers
+
+  private func modificationDate(_ path: String) throws -> Date {
+    try #require(try FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date)
+  }
+
+  private func setModificationDate(_ path: String, _ date: Date) throws {
+    try FileManager.default.setAttributes([.modificationDate: date], ofItemAtPath: path)
+  }
+
+  /// Writes a file over another and gives it the other's time, so that it looks untouched.
+  private func writeKeepingTime(_ path: String, _ bytes: some Sequence<UInt8>) throws {
+    let time = try modificationDate(path)
+    try Data(bytes).write(to: URL(filePath: path))
+    try setModificationDate(path, time)
+  }
+
+  /// Expects that the cache does not fit for this reason, and fits from then on.
+  private func expectRebuilt(
+    _ model: CachedModel, _ fault: WeightsCacheFault, sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    let expected = try model.load(cacheIn: nil).weights
+    let (weights, outcome) = try model.load()
+    #expect(weights == expected, sourceLocation: sourceLocation)
+    if case .written(_, _, let found) = outcome {
+      #expect(found == fault, sourceLocation: sourceLocation)
+    } else {
+      Issue.record("\(String(describing: outcome))", sourceLocation: sourceLocation)
+    }
+    let (again, next) = try model.load()
+    #expect(again == expected, sourceLocation: sourceLocation)
+    if case .used = next {} else { Issue.record("\(String(describing: next))", sourceLocation: sourceLocation) }
+  }
+}

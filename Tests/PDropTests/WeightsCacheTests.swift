@@ -1,0 +1,77 @@
+import Foundation
+import PDrop
+import TestSupport
+import Testing
+import TokenDropping
+
+/// Answers through the cache of converted weights are those without, to the last bit.
+@Suite struct WeightsCacheTests {
+  private func load(
+    _ directory: String, _ precision: Precision, vision: Precision = .auto, cacheIn folder: String?
+  ) throws -> VisionLanguageModel {
+    var options = VisionLanguageModel.Options()
+    (options.precision, options.visionPrecision, options.weightsCache) = (precision, vision, folder)
+    options.threads = 2
+    return try VisionLanguageModel(directory: directory, options: options)
+  }
+
+  private func trace(_ model: VisionLanguageModel) throws -> Trace {
+    var request = Request(
+      prompt: .rendered("USER: <image>\nWhat is this? ASSISTANT:"),
+      pictures: [.file(Goldens.path("images/gray_300x400.png"))], policy: PyramidDrop())
+    request.options.maxTokens = 4
+    request.options.ignoresEndToken = true
+    request.recordsTensors = true
+    return try Trace(of: request, model)
+  }
+
+  private func expectEqual(_ a: Trace, _ b: Trace) throws {
+    #expect(a.report.tokens == b.report.tokens)
+    #expect(a.tensors.names == b.tensors.names)
+    for name in a.tensors.names { #expect(try a.tensors.bytes(name) == b.tensors.bytes(name), "\(name)") }
+  }
+
+  @Test(arguments: [
+    ("tiny-llava-1.5", Precision.int8, Precision.auto), ("tiny-llava-1.5", .int8, .int8),
+    ("tiny-llava-1.5-bf16", .int8, .auto), ("tiny-llava-next-mistral", .int8, .auto),
+  ])
+  func `equal those without it, when it is written and when it is used`(
+    name: String, precision: Precision, vision: Precision
+  ) throws {
+    let folder = try TemporaryFolder()
+    let directory = Goldens.path("models/\(name)")
+    let without = try load(directory, precision, vision: vision, cacheIn: nil)
+    #expect(without.weightsCache == nil)
+    let expected = try trace(without)
+    for isUsed in [false, true] {
+      let model = try load(directory, precision, vision: vision, cacheIn: folder.path("cache"))
+      let report = try #require(model.weightsCache)
+      #expect(report.wasUsed == isUsed && !report.hasFailed, "\(report)")
+      #expect(model.weightBytes == without.weightBytes)
+      #expect(model.unusedTensors == without.unusedTensors)
+      try expectEqual(trace(model), expected)
+    }
+  }
+
+  @Test func `covers a tower from another directory`() throws {
+    let folder = try TemporaryFolder()
+    let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, tower: .directory("clip-tiny")).path
+    let cache = folder.path("cache")
+    #expect(try load(directory, .int8, vision: .int8, cacheIn: cache).weightsCache?.wasUsed == false)
+    let model = try load(directory, .int8, vision: .int8, cacheIn: cache)
+    #expect(model.weightsCache?.wasUsed == true)
+    try expectEqual(trace(model), trace(load(directory, .int8, vision: .int8, cacheIn: nil)))
+    let tower = try #require(model.visionTower)
+    let weights = tower + "/model.safetensors"
+    try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: 1)], ofItemAtPath: weights)
+    let changed = try #require(try load(directory, .int8, vision: .int8, cacheIn: cache).weightsCache)
+    #expect(changed.description.hasSuffix("as the model's weights have changed"), "\(changed)")
+  }
+
+  @Test func `are there without it where it cannot be kept`() throws {
+    let directory = Goldens.path("models/tiny-llava-1.5")
+    let model = try load(directory, .int8, cacheIn: directory + "/config.json")
+    #expect(model.weightsCache?.hasFailed == true)
+    try expectEqual(trace(model), trace(load(directory, .int8, cacheIn: nil)))
+  }
+}
