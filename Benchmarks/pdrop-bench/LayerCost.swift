@@ -65,10 +65,11 @@ struct LayerCost {
   private func prefillMilliseconds(_ layout: SequenceLayout, _ plan: DropPlan) -> Double {
     let text = model.llava.configuration.text
     let compute = Compute(workers: Workers(count: threads))
-    var state = DecoderState(text, cacheElement: model.precision.cacheElement)
+    var state = DecoderState(text)
+    let cache = KVCache(text, element: model.precision.cacheElement)
     state.hidden = Matrix(randomRows: layout.rowCount, columns: text.hiddenSize, workers: compute.workers)
     var layout = layout
-    return milliseconds { _ = model.llava.languageModel.prefill(&state, &layout, plan, on: compute) }
+    return milliseconds { _ = model.llava.languageModel.prefill(&state, cache, &layout, plan, on: compute) }
   }
 }
 

@@ -16,9 +16,6 @@
 
 #include FACTORS
 
-/// Fewer queries than this are done one by one, as a panel would be mostly empty.
-#define FEW_ROWS 3
-
 // MARK: - Products
 
 /// One tile of c = a · b, or c += a · b. c: a panel, a: [rows, depth] words by strides, b: a panel of `depth` rows.
@@ -224,7 +221,7 @@ INLINE void run_row(const attention_block *b, size_t row, float scale, bool is_b
 void RUN(const attention_block *b) {
   // Powers of two: e^x = 2^(x / ln 2).
   float scale = 1.44269504f / __builtin_sqrtf((float)b->dimension);
-  if (b->rows < FEW_ROWS)
+  if (b->one_by_one)
     for (size_t row = 0; row < b->rows; row++)
       b->keys_are_bf16 ? run_row(b, row, scale, true) : run_row(b, row, scale, false);
   else

@@ -78,6 +78,9 @@ package enum AttentionVariant: Sendable, CaseIterable {
 }
 
 extension Compute {
+  /// Fewer queries than this, of a sequence or of heads that share keys, are done one by one.
+  package static let fewQueries = 3
+
   /// Causal attention of the newest rows of a sequence over all of it.
   ///
   /// - Parameters:
@@ -132,6 +135,7 @@ extension Compute {
           query_stride: dimension, rows: min(Int(ATTENTION_ROWS), group - first), dimension: dimension,
           keys: keys.address(of: head * dimension), values: values.address(of: head * dimension),
           key_stride: keys.columns, keys_are_bf16: keys.element == .bf16, visible: keys.rows, is_causal: false,
+          one_by_one: group < Self.fewQueries,
           scratch: scratch(worker, count: attention_scratch(dimension)))
         unsafe attention_run(variant.code, &block)
       }
@@ -188,6 +192,7 @@ extension Compute {
         rows: min(blockRows, queryCount - first), dimension: dimension, keys: keys.address(of: key),
         values: values.address(of: key), key_stride: keys.columns, keys_are_bf16: keys.element == .bf16,
         visible: isCausal && rows > 1 ? keyRows - rows + first + 1 : keyRows, is_causal: isCausal && rows > 1,
+        one_by_one: queryCount < Self.fewQueries,
         scratch: scratch(worker, count: attention_scratch(dimension)))
       unsafe attention_run(variant.code, &block)
     }

@@ -8,10 +8,12 @@ struct TestModel {
   let name: String
   let model: LLaVAModel
 
-  init(_ name: String) throws {
+  init(_ name: String, _ arithmetic: Arithmetic = .f32) throws {
     self.name = name
     let directory = Goldens.path("models/\(name)")
-    model = try LLaVAModel(Checkpoint(directory: directory), LLaVAConfiguration(directory: directory))
+    model = try LLaVAModel(
+      Checkpoint(directory: directory), LLaVAConfiguration(directory: directory),
+      arithmetic: ModelArithmetic(arithmetic))
   }
 
   /// The sequence of a case, with the reference's own features for its pictures.

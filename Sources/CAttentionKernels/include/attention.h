@@ -40,6 +40,8 @@ typedef struct {
   size_t visible;
   /// Whether each query sees one key more than the query before, and not just as many.
   bool is_causal;
+  /// Whether each query is done by itself, where a panel of them would be mostly empty; the last bits differ.
+  bool one_by_one;
   /// `attention_scratch(dimension)` floats on a 64-byte boundary.
   float *scratch;
 } attention_block;

@@ -21,13 +21,13 @@ extension Compute {
   }
 
   /// Most rows of a product in brain floats for which our own kernels, 16 rows at a time, are as fast as oneDNN.
-  private static let ownBrainRowCount = 64
+  package static let fewRows = 64
 
   /// In brain floats, over a weight stored as such.
   func multiplyBrainFloats(_ panel: Panel, _ input: ProductInput, _ weight: Tensor, _ worker: Int) {
     let inputs = weight.columns
     let weights = unsafe weight.address + panel.columns.lowerBound * inputs * 2
-    if panel.rows > Self.ownBrainRowCount, processor.oneDNN?.hasBF16 == true,
+    if panel.rows > Self.fewRows || isPartOfMany, processor.oneDNN?.hasBF16 == true,
       unsafe pdrop_onednn_product(
         pdrop_onednn_bf16, input.base, panel.rows, weights, inputs, panel.columns.count, panel.base, panel.stride,
         panel.adds ? 1 : 0) == 0

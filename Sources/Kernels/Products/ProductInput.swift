@@ -19,7 +19,7 @@ extension Compute {
   func prepare(_ x: borrowing Matrix, for linear: Linear) -> ProductInput {
     let (rows, columns) = (x.rows, x.columns)
     let source = unsafe x.base
-    let isPacked = rows <= Self.smallRowCount
+    let isPacked = rows <= Self.smallRowCount && !isPartOfMany
     let bytes: Int
     switch linear.arithmetic {
     case .f32: bytes = 4

@@ -37,3 +37,9 @@ extension Tensor {
     self.init(bytes, shape: shape, element: element)
   }
 }
+
+/// The bits of the bfloat16 nearest to a finite number, of two equally near ones of the even one.
+@inline(__always)
+private func roundedBrain(_ x: Float) -> UInt16 {
+  UInt16(truncatingIfNeeded: (x.bitPattern &+ 0x7FFF &+ (x.bitPattern >> 16) & 1) >> 16)
+}

@@ -2,17 +2,17 @@ package import Kernels
 
 /// What the first rows of a prompt have become in front of the first drop, for all prompts that begin with them.
 package final class PromptPrefix {
-  /// The rows behind the layers in front of the first drop, `[P, D]`.
+  /// The rows behind the layers in front of the first drop, `[P, D]`; none when nothing drops.
   let hidden: Matrix
+  package let rowCount: Int
   /// The keys and values of these rows in these layers.
   package let cache: KVCache
 
-  init(hidden: consuming Matrix, cache: KVCache) {
+  init(rowCount: Int, hidden: consuming Matrix, cache: KVCache) {
+    self.rowCount = rowCount
     self.hidden = hidden
     self.cache = cache
   }
-
-  package var rowCount: Int { hidden.rows }
 
   package var byteCount: Int { hidden.count * ElementType.f32.byteCount + cache.byteCount }
 }
@@ -23,43 +23,26 @@ extension DropPlan {
 }
 
 extension SequenceLayout {
-  /// The rows up to and including the last picture's: what other questions about the same pictures begin with too; 0 when
-  /// nothing follows.
-  package var prefixRowCount: Int {
-    let end = visualBlocks.last?.rows.upperBound ?? 0
-    return end < rowCount ? end : 0
+  /// The rows up to and including the last picture's: what other questions about the same pictures begin with too.
+  ///
+  /// `nil` when these, or those behind them, are so few that they alone would be computed in another way than among the others.
+  package var prefixRowCount: Int? {
+    guard let end = visualBlocks.last?.rows.upperBound, end > Compute.fewRows, rowCount - end >= Compute.fewQueries
+    else { return nil }
+    return end
   }
 }
 
 extension LanguageModel {
-  /// Runs a prompt's rows in `state.hidden` through all layers, dropping visual tokens as planned.
-  ///
-  /// Rows up to the last picture and rows behind it pass the layers in front of the first drop one part after the other, so
-  /// that a prompt is computed in the same steps, and to the same bits, whether its first part is new or known.
-  ///
-  /// - Parameters:
-  ///   - cache: Is empty; receives keys and values.
-  ///   - layout: Describes the rows; shrinks with them.
-  ///   - room: Rows to come later, for which the cache makes room at once.
-  /// - Returns: What each drop did.
-  package func prefill(
-    _ state: inout DecoderState, _ cache: KVCache, _ layout: inout SequenceLayout, _ plan: DropPlan, room: Int = 0,
-    on compute: Compute
-  ) -> [DropRecord] {
-    let (prefixRows, rows) = (layout.prefixRowCount, layout.rowCount)
-    guard prefixRows > 0 else { return prefill(&state, cache, &layout, plan, after: nil, room: room, on: compute) }
-    var rest = Matrix(rows: 0, columns: state.hidden.columns)
-    rest.assign(state.hidden, rows: prefixRows..<rows)
-    state.hidden.resize(rows: prefixRows)
-    let prefix = prefix(
-      &state, cache, depth: plan.depth(layerCount: layers.count), room: rows - prefixRows + room, on: compute)
-    state.hidden.assign(rest, rows: 0..<rest.rows)
-    return prefill(&state, cache, &layout, plan, after: prefix, room: room, on: compute)
-  }
+  /// Whether the rows of a prompt get the same bits in two parts as in one: sums of whole numbers are exact, and rows of brain
+  /// floats were found not to depend on their number; those of OpenBLAS do.
+  package var splitsPrompts: Bool { layers.allSatisfy { $0.queries.arithmetic != .f32 } }
 
   /// Runs the first rows of a prompt, in `state.hidden`, through the first `depth` layers.
   ///
-  /// - Parameter cache: Is empty; becomes the prefix's.
+  /// - Parameters:
+  ///   - cache: Is empty; becomes the prefix's.
+  ///   - depth: Layers in front of the first drop.
   package func prefix(
     _ state: inout DecoderState, _ cache: KVCache, depth: Int, room: Int, on compute: Compute
   ) -> PromptPrefix {
@@ -71,25 +54,32 @@ extension LanguageModel {
       for index in 0..<depth { run(index, &state, cache, 0..<rows, room: room, on: compute) }
       state.recordsLastRows = recordsLastRows
       var hidden = Matrix(rows: 0, columns: state.hidden.columns)
-      if depth < layers.count { hidden.assign(state.hidden, rows: 0..<rows) } else { hidden.resize(rows: rows) }
-      return PromptPrefix(hidden: hidden, cache: cache)
+      // Behind the last layer nobody looks at them.
+      if depth < layers.count { hidden.assign(state.hidden, rows: 0..<rows) }
+      return PromptPrefix(rowCount: rows, hidden: hidden, cache: cache)
     }
   }
 
-  /// Runs the rows behind `prefix`, in `state.hidden`, through all layers, and from the first drop on those of the prefix too.
+  /// Runs a prompt's rows in `state.hidden` through all layers, dropping visual tokens as planned.
+  ///
+  /// With a prefix these are the rows behind it, which it joins at the first drop.
   ///
   /// - Parameters:
-  ///   - cache: The prefix's, or a copy of it.
-  ///   - layout: Describes all rows, those of the prefix included.
+  ///   - cache: Empty, or a copy of the prefix's; receives keys and values.
+  ///   - layout: Describes all rows, those of the prefix included; shrinks with them.
+  ///   - room: Rows to come later, for which the cache makes room at once.
+  /// - Returns: What each drop did.
   package func prefill(
     _ state: inout DecoderState, _ cache: KVCache, _ layout: inout SequenceLayout, _ plan: DropPlan,
-    after prefix: PromptPrefix?, room: Int = 0, on compute: Compute
+    after prefix: PromptPrefix? = nil, room: Int = 0, on compute: Compute
   ) -> [DropRecord] {
     compute.during(.prefill) {
       compute.ledger.stage = 0
       state.recordLastRow()
       let (depth, rows) = (plan.depth(layerCount: layers.count), state.hidden.rows)
+      compute.isPartOfMany = prefix != nil
       for index in 0..<depth { run(index, &state, cache, 0..<rows, room: room, on: compute) }
+      compute.isPartOfMany = false
       if let prefix, depth < layers.count { state.hidden.prepend(prefix.hidden) }
       var records: [DropRecord] = []
       for index in depth..<layers.count {

@@ -1,0 +1,83 @@
+import Kernels
+import LLaVA
+import ModelFormats
+import TestSupport
+import Testing
+import TokenDropping
+
+/// A prompt in two parts, of which the first is shared, against the prompt in one.
+@Suite struct PromptPrefixTests {
+  @Test(
+    arguments: [Arithmetic.bf16, .int8],
+    [NoDropping(), PyramidDrop(), FastV(), PyramidDrop(.listed(layers: [1], ratios: [0.3]))]
+      as [any TokenDroppingPolicy])
+  func `a known first part changes no bit`(arithmetic: Arithmetic, policy: any TokenDroppingPolicy) throws {
+    guard arithmetic != .bf16 || Processor.current.instructions >= .avx512BF16 else { return }
+    let (golden, _) = try GoldenCase.load("tiny-llava-1.5", "shapes_640x480")
+    let test = try TestModel("tiny-llava-1.5", arithmetic)
+    let (decoder, text) = (test.model.languageModel, test.model.configuration.text)
+    #expect(decoder.splitsPrompts)
+    let compute = Compute(workers: Workers(count: 2))
+    let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.num_image_tokens)
+
+    var state = DecoderState(text)
+    var layout = try test.splice(&state.hidden, golden)
+    let prefixRows = try #require(layout.prefixRowCount)
+    let whole = KVCache(text, element: .bf16)
+    let records = decoder.prefill(&state, whole, &layout, plan, on: compute)
+    let logits = decoder.logits(state, on: compute)
+
+    let firstLayout = try test.splice(&state.hidden, golden)
+    var rest = Matrix(rows: 0, columns: text.hiddenSize)
+    rest.assign(state.hidden, rows: prefixRows..<state.hidden.rows)
+    state.hidden.resize(rows: prefixRows)
+    let prefix = decoder.prefix(
+      &state, KVCache(text, element: .bf16), depth: plan.depth(layerCount: text.layerCount), room: 0, on: compute)
+    #expect(prefix.rowCount == prefixRows)
+    // Twice, as what is shared must stay as it is.
+    for _ in 0..<2 {
+      layout = firstLayout
+      state.hidden.assign(rest, rows: 0..<rest.rows)
+      let cache = prefix.cache.copy(rows: firstLayout.rowCount)
+      #expect(decoder.prefill(&state, cache, &layout, plan, after: prefix, on: compute) == records)
+      #expect(decoder.logits(state, on: compute).map(\.bitPattern) == logits.map(\.bitPattern))
+      #expect(cache.lengths == whole.lengths)
+    }
+  }
+
+  @Test(arguments: [Arithmetic.f32, .bf16, .int8])
+  func `a token's logits do not depend on the sequences decoded beside it`(arithmetic: Arithmetic) throws {
+    let test = try TestModel("tiny-llava-1.5", arithmetic)
+    let (decoder, text) = (test.model.languageModel, test.model.configuration.text)
+    let compute = Compute(workers: Workers(count: 2))
+    var state = DecoderState(text)
+    /// The cache of a sequence of some tokens.
+    func cache(_ tokens: [Int]) throws -> KVCache {
+      let cache = KVCache(text, element: arithmetic == .f32 ? .f32 : .bf16)
+      var layout = try decoder.splice(
+        &state.hidden, tokens: tokens, placeholder: -1, features: Matrix(rows: 0, columns: text.hiddenSize),
+        featureCounts: [], limit: 4096)
+      _ = decoder.prefill(&state, cache, &layout, .none, on: compute)
+      return cache
+    }
+    let prompts = (1...16).map { length in (0..<3 * length).map { 3 + ($0 * 7 + length) % 900 } }
+    var alone: [[Float]] = []
+    for (i, prompt) in prompts.enumerated() {
+      let cache = try cache(prompt)
+      for step in 0..<2 {
+        decoder.embed([100 + i + step], into: &state.hidden)
+        decoder.decode(&state, [cache], on: compute)
+      }
+      alone.append(decoder.logits(state.hidden, on: compute).values)
+    }
+    for count in [2, 5, 16] {
+      let caches = try prompts.prefix(count).map(cache)
+      for step in 0..<2 {
+        decoder.embed((0..<count).map { 100 + $0 + step }, into: &state.hidden)
+        decoder.decode(&state, caches, on: compute)
+      }
+      let logits = decoder.logits(state.hidden, on: compute)
+      for i in 0..<count { #expect(logits.rowValues(i) == alone[i], "\(i) of \(count)") }
+    }
+  }
+}
