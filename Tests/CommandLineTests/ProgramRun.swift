@@ -16,13 +16,16 @@ struct ProgramRun {
   var outputLines: [Substring] { output.split(separator: "\n") }
 
   /// Runs the program to its end with `input` on its stdin.
-  init(_ arguments: [String], input: String = "") throws {
+  ///
+  /// - Parameter fileBlocks: How long a file it may write, in blocks of 512 bytes, as on a disk without more room.
+  init(_ arguments: [String], input: String = "", fileBlocks: Int? = nil) throws {
     let (output, errors) = (Pipe(), Pipe())
     // A file, since the program may end before it has read all of a pipe.
     let folder = try TemporaryFolder()
     let inputFile: FileHandle = try #require(FileHandle(forReadingAtPath: folder.write("input", input)))
     let process = try Self.start(
-      arguments, input: inputFile, output: output.fileHandleForWriting, errors: errors.fileHandleForWriting)
+      arguments, input: inputFile, output: output.fileHandleForWriting, errors: errors.fileHandleForWriting,
+      fileBlocks: fileBlocks)
     try output.fileHandleForWriting.close()
     try errors.fileHandleForWriting.close()
     // The log is shorter than a pipe is wide, so the program never waits for us to read it.
@@ -49,12 +52,16 @@ struct ProgramRun {
 
   /// Starts the program.
   static func start(
-    _ arguments: [String], input: FileHandle, output: FileHandle, errors: FileHandle
+    _ arguments: [String], input: FileHandle, output: FileHandle, errors: FileHandle, fileBlocks: Int? = nil
   ) throws -> Process {
     let process = Process()
     let program: URL = try #require(executable, "pdrop-run is not beside the tests")
     process.executableURL = program
     process.arguments = arguments
+    if let fileBlocks {
+      process.executableURL = URL(filePath: "/bin/sh")
+      process.arguments = ["-c", "ulimit -f \(fileBlocks); exec \"$@\"", "sh", program.path] + arguments
+    }
     process.standardInput = input
     process.standardOutput = output
     process.standardError = errors
