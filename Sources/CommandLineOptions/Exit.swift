@@ -19,7 +19,7 @@ public enum ExitStatus: Int32, Sendable {
       switch error {
       case is DropPolicyError, is PromptError, is ValidationError: .usage
       case is ModelError, is ImageError, is PictureReferenceError, is TraceError, is ReferenceError,
-        is BundledModel.NotFound, is FileProblem:
+        is BundledModel.NotFound, is FileProblem, is BatchError:
         .file
       default: .someFailed
       }

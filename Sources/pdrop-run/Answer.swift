@@ -36,17 +36,7 @@ struct Answer: ParsableCommand {
 
   func validate() throws {
     _ = try policyOptions.policy(policy, seed: generation.seed)
-    if batch.input != nil {
-      guard question.isEmpty, trace == nil else {
-        throw ValidationError(
-          "--input brings its own questions and pictures; leave out --prompt, --file, --image, --interactive and --trace"
-        )
-      }
-    } else {
-      guard batch.imageFolder == nil, batch.output == nil else {
-        throw ValidationError("--image-folder and --output go with --input")
-      }
-    }
+    try batch.validate(with: question, trace: trace)
     guard trace == nil || !question.interactive else {
       throw ValidationError("--trace keeps one answer, --interactive gives many; leave out one of them")
     }
@@ -56,18 +46,22 @@ struct Answer: ParsableCommand {
     // Not in validate(), where it would speak before the parser names an option that it does not know.
     guard question.isGiven || question.interactive || batch.input != nil else {
       throw ValidationError(
-        "nothing is asked; give a question by --prompt, --file or --chat, or many by --interactive or --input")
+        batch.imageFolder == nil
+          ? "nothing is asked; give a question by --prompt, --file or --chat, or many by --interactive or --input"
+          : "nothing is asked; give the question about all pictures by --prompt, or a file of questions by --input")
     }
     let policy = try policyOptions.policy(policy, seed: generation.seed)
     let base = question.base(policy, generation.options)
+    // What is wrong with its files is found before the model is loaded.
+    let batchRun = try batch.run(asking: question)
     let model = try modelOptions.load()
     // A schedule or a system text that does not fit the model is found before any work.
     _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
     _ = try model.rendered(base.prompt, systemText: base.systemText)
     if verbose { Report.model(model, modelOptions) }
     if !question.raw { Report.guess(model) }
-    if batch.input != nil {
-      try BatchRun(model: model, base: base, threads: modelOptions.threadCount, files: batch).run()
+    if let batchRun {
+      try batchRun.answer(with: model, like: base, threads: modelOptions.threadCount)
     } else if question.interactive {
       var chat = InteractiveRun(
         model: model, base: base, threads: modelOptions.threadCount, format: format, verbose: verbose,

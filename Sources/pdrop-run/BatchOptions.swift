@@ -1,17 +1,115 @@
 import ArgumentParser
+import CommandLineOptions
+import Foundation
+import PDrop
 
-/// Many questions from a file.
+/// Many questions from a file, or one about a folder of pictures.
 struct BatchOptions: ParsableArguments {
   @Option(
     name: [.long, .customLong("question-file")],
-    help: "Questions in LLaVA's format, a JSON object a line: question_id, image, text.")
+    help: """
+      Questions, a JSON object a line: LLaVA's question_id, image, text, or OpenAI's custom_id, body; - for standard \
+      input, answered line by line as they come.
+      """)
   var input: String?
 
-  @Option(name: .customLong("image-folder"), help: "Folder of the pictures that --input names.")
+  @Option(
+    name: .customLong("image-folder"),
+    help: "Folder of the pictures that --input names; without --input, --prompt is asked about each picture in it.")
   var imageFolder: String?
 
   @Option(
     name: [.long, .customLong("answers-file")],
     help: "File for the answers, in the order of the questions. (default: standard output)")
   var output: String?
+
+  @Flag(help: "Go on behind the answers that --output holds; error records count as answers.")
+  var resume = false
+
+  @Flag(name: .customLong("retry-failed"), help: "As --resume, but records that failed are answered again, at the end.")
+  var retriesFailures = false
+
+  @Flag(help: "Remove the answers that --output holds.")
+  var overwrite = false
+
+  @Option(
+    help: ArgumentHelp("Answer every n-th record only: 1/n to n/n; 0/n is n/n.", valueName: "i/n"),
+    transform: Self.shard)
+  var shard = BatchShard.all
+
+  @Option(help: "File for what the batch did and cost, as JSON.")
+  var report: String?
+
+  @Option(help: "Progress on stderr: auto, a bar on a terminal; plain, a line every 30 seconds; none.")
+  var progress = ProgressStyle.auto
+
+  @Flag(name: .customLong("no-timings"), help: "Leave times out of answers, so that equal runs give equal bytes.")
+  var omitsTimings = false
+
+  private static func shard(_ text: String) throws -> BatchShard {
+    guard let shard = BatchShard(text) else {
+      throw ValidationError("expected 1/n to n/n, such as 3/8, found '\(text)'")
+    }
+    return shard
+  }
+
+  /// Whether answers that are there already are kept.
+  private var keepsAnswers: Bool { resume || retriesFailures }
+
+  /// Checks what goes with what.
+  func validate(with question: QuestionOptions, trace: String?) throws {
+    if input != nil {
+      guard question.isEmpty, trace == nil else {
+        throw ValidationError(
+          "--input brings its own questions and pictures; leave out --prompt, --file, --image, --interactive and --trace"
+        )
+      }
+    } else if imageFolder != nil {
+      guard question.image.isEmpty, question.chat == nil, !question.interactive, trace == nil else {
+        throw ValidationError(
+          "--image-folder brings the pictures of --prompt; leave out --image, --chat, --interactive and --trace")
+      }
+    } else {
+      guard output == nil, !keepsAnswers, !overwrite, shard == .all, report == nil else {
+        throw ValidationError(
+          "--output, --resume, --retry-failed, --overwrite, --shard and --report go with --input or --image-folder")
+      }
+    }
+    guard !keepsAnswers || !overwrite else {
+      throw ValidationError("--resume keeps the answers that are there, --overwrite removes them; give one of them")
+    }
+    guard !keepsAnswers || (output ?? "-") != "-" else {
+      throw ValidationError("--resume needs the file of the answers; give it by --output")
+    }
+  }
+
+  /// The batch that the options ask for, its files open; `nil` when they ask for none.
+  func run(asking question: QuestionOptions) throws -> BatchRun? {
+    var prompt: Request.Prompt?
+    let source: Batch.Input
+    if let input {
+      source = .lines(path: input, folder: imageFolder)
+    } else if let imageFolder {
+      let text = try question.text() ?? ""
+      source = .pictures(folder: imageFolder, question: text)
+      prompt = question.raw ? .rendered(text) : .messages([ChatMessage(question: text, pictureCount: 1)])
+    } else {
+      return nil
+    }
+    if let report { try checkFolder(of: report) }
+    var options = Batch.Options(input: source)
+    options.output = output ?? "-"
+    options.earlier = keepsAnswers ? .resume(retriesFailures: retriesFailures) : overwrite ? .overwrite : .refuse
+    options.shard = shard
+    options.keepsTimes = !omitsTimings
+    return BatchRun(batch: try Batch(options), prompt: prompt, options: self)
+  }
+
+  /// Hours of work are not to end in a report that cannot be written.
+  private func checkFolder(of report: String) throws {
+    let folder = URL(filePath: report).deletingLastPathComponent().path(percentEncoded: false)
+    guard FileManager.default.isWritableFile(atPath: folder) else {
+      throw FileProblem("\(report): cannot be written; is it a file in a folder of yours?")
+    }
+  }
 }

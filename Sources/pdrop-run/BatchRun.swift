@@ -3,114 +3,89 @@ import CommandLineOptions
 import Foundation
 import PDrop
 
-/// Answers the questions of a file one after the other; a question that fails gets an error record and the rest goes on.
+/// A batch from its open files to its summary; a record that fails gets an error record and the rest goes on.
 struct BatchRun {
-  var model: VisionLanguageModel
-  /// How every question is asked.
-  var base: Request
-  var threads: Int
-  var files: BatchOptions
+  var batch: Batch
+  /// What is asked about every picture of a folder; `nil` where records bring their questions.
+  var prompt: Request.Prompt?
+  var options: BatchOptions
 
-  /// A line of LLaVA's question files.
-  private struct Question: Decodable {
-    var question_id: Identifier
-    var image: String?
-    var text: String
-  }
-
-  /// A line of LLaVA's answer files; of `text` and `error` there is one.
-  private struct AnswerLine: Encodable {
-    struct Metadata: Encodable {
-      var timings_ms: RunReport.Timings
-      var flops: RunReport.Flops
-      var flops_paper: Double
-      var sequence_length: Int
-      var visual_tokens: [Int]
-      var finish_reason: RunReport.FinishReason?
-    }
-
-    struct Failure: Encodable {
-      var message: String
-    }
-
-    var question_id: Identifier?
-    var prompt: String?
-    var text: String?
-    var answer_id: String
-    var model_id: String
-    var metadata: Metadata?
-    var error: Failure?
-  }
-
-  /// - Throws: `ExitCode` 1 when some questions could not be answered.
-  func run() throws {
-    // JSON may hold the other characters that end lines in Unicode.
-    let lines = try TextFile.read(files.input ?? "-")
-      .split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
-    let output = try Output(path: files.output ?? "-")
-    var (questions, failures) = (0, 0)
-    for (index, line) in lines.enumerated() where !line.allSatisfy(\.isWhitespace) {
-      let answer = answer(String(line), number: index + 1)
-      questions += 1
-      if let error = answer.error {
-        failures += 1
-        Log.error("line \(index + 1): \(error.message)")
-      }
-      try output.write(JSONLine.encode(answer))
-    }
-    if failures > 0 {
-      Log.write("\(failures) of \(questions) questions could not be answered; their records say why")
-      throw ExitCode(ExitStatus.someFailed.rawValue)
-    }
-  }
-
-  private func answer(_ line: String, number: Int) -> AnswerLine {
-    var result = AnswerLine(answer_id: "\(number)", model_id: model.name)
+  /// Answers all records.
+  ///
+  /// - Throws: `ExitCode` 1 when some could not be answered, `BatchError` for files. Does not return from a run that was
+  ///   stopped by a signal.
+  func answer(with model: VisionLanguageModel, like base: Request, threads: Int) throws {
+    var base = base
+    if let prompt { base.prompt = prompt }
+    let display = ProgressDisplay(options.progress, recordName: options.input == nil ? "picture" : "line")
+    // An answer too long for the longest file allowed is an error like a full disk.
+    _ = signal(SIGXFSZ, SIG_IGN)
+    StopSignal.install()
+    let report: BatchReport
     do {
-      let question: Question
-      do { question = try JSONDecoder().decode(Question.self, from: Data(line.utf8)) } catch {
-        throw FileProblem("expected a JSON object with question_id and text, found \(line.prefix(60))")
-      }
-      result.question_id = question.question_id
-      result.prompt = question.text
-      let folder = files.imageFolder.map { $0 + "/" } ?? ""
-      var request = base
-      request.pictures = question.image.map { [.file(folder + $0)] } ?? []
-      request.prompt = .messages([ChatMessage(question: question.text, pictureCount: request.pictures.count)])
-      var session = try Session(model, request, threads: threads)
-      while try session.next() != nil {}
-      let report = session.report
-      result.text = report.text.trimmingCharacters(in: .whitespacesAndNewlines)
-      result.metadata = AnswerLine.Metadata(
-        timings_ms: report.milliseconds, flops: report.flops, flops_paper: report.paperFlops,
-        sequence_length: report.sequenceLength, visual_tokens: report.visualTokensPerStage,
-        finish_reason: report.finishReason)
+      report = try batch.run(
+        like: base, by: BatchRunDescription(model, base, threads: threads), isStopped: { StopSignal.isWanted },
+        observer: display, engine: model.answeringInTurn(threads: threads))
+      display.end()
     } catch {
-      result.error = AnswerLine.Failure(message: "\(error)")
+      display.end()
+      throw error
     }
-    return result
+    for line in BatchSummary.lines(report) { Log.write(line) }
+    if let path = options.report { try write(report, to: path) }
+    if report.stopped {
+      Log.write(remedy)
+      StopSignal.endProgram()
+    }
+    if report.answered < report.records || report.failed_before > 0 { throw ExitCode(ExitStatus.someFailed.rawValue) }
+  }
+
+  /// How to go on after a stop.
+  private var remedy: String {
+    guard let output = options.output, output != "-" else {
+      return "stopped; a run with --output FILE can be stopped and gone on with by --resume"
+    }
+    let change = options.overwrite ? "with --resume in place of --overwrite" : "with --resume"
+    return "stopped; to go on behind the answers in \(output), run the same command \(change)"
+  }
+
+  private func write(_ report: BatchReport, to path: String) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    do { try (encoder.encode(report) + Data("\n".utf8)).write(to: URL(filePath: path), options: .atomic) } catch {
+      throw FileProblem("\(path): the report cannot be written (\(error.localizedDescription))")
+    }
   }
 }
 
-/// A question's name, a number or a text, written back as it was read.
-enum Identifier: Codable {
-  case number(Int)
-  case text(String)
-
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    if let number = try? container.decode(Int.self) {
-      self = .number(number)
-    } else {
-      self = .text(try container.decode(String.self))
+/// What a batch did, for people.
+enum BatchSummary {
+  static func lines(_ report: BatchReport) -> [String] {
+    var lines = ["\(report.answered) of \(count(report.records, "record")) answered"]
+    if report.answered_before > 0 { lines[0] += ", \(report.answered_before) were answered before" }
+    if report.failed_before > 0 { lines[0] += ", \(report.failed_before) of them with an error" }
+    if !report.failed.isEmpty {
+      let classes = report.failed.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { "\($0.value) \($0.key)" }
+      lines.append("\(report.records - report.answered) failed: \(classes.joined(separator: ", "))")
     }
+    guard report.answered > 0 else { return lines }
+    let (time, flops) = (report.seconds, report.flops)
+    lines.append(
+      String(
+        format: "%d tokens generated, %.1f tokens/s, %.0f records an hour", report.tokens.generated,
+        report.tokens_per_second, report.records_per_hour))
+    lines.append(
+      String(
+        format: "seconds: load %.1f, pictures %.1f, tower %.1f, prompts %.1f, ranking %.1f, decoding %.1f, all %.1f",
+        time.load, time.decode_image + time.preprocess, time.encode + time.project, time.prefill, time.rank,
+        time.decode, time.load + time.wall))
+    lines.append(
+      String(
+        format: "FLOPs counted: prompts %.3f G (%.1f%% less than without dropping), tower %.3f G, decoding %.3f G",
+        Double(flops.prefill + flops.rank) / 1e9, 100 * report.flops_prefill_saved,
+        Double(flops.encode + flops.project) / 1e9, Double(flops.decode + flops.head) / 1e9))
+    return lines
   }
 
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.singleValueContainer()
-    switch self {
-    case .number(let number): try container.encode(number)
-    case .text(let text): try container.encode(text)
-    }
-  }
+  static func count(_ number: Int, _ noun: String) -> String { number == 1 ? "1 \(noun)" : "\(number) \(noun)s" }
 }

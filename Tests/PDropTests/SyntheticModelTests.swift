@@ -73,7 +73,7 @@ import TokenDropping
     var generator = SeededGenerator(1)
     state.hidden = Matrix(generator.floats(20 * text.hiddenSize), columns: text.hiddenSize)
     var layout = SequenceLayout(rowCount: 20)
-    _ = model.llava.languageModel.prefill(&state, &layout, .none, on: compute)
+    _ = model.llava.languageModel.prefill(&state, KVCache(configuration.text), &layout, .none, on: compute)
     let meanSquare = state.hidden.values.reduce(0) { $0 + $1 * $1 } / Float(20 * text.hiddenSize)
     #expect(meanSquare > 0.1 && Double(meanSquare) < limit)
   }

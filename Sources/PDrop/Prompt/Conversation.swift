@@ -23,7 +23,12 @@ public struct Conversation: Sendable {
     do throws(JSONParser.Failure) { value = try JSONParser.parse([UInt8](json)) } catch {
       throw ConversationError.malformed(place: "byte \(error.offset)", expected: error.expected)
     }
-    guard let messages = value.array ?? value["messages"].array else {
+    try self.init(value.array == nil ? value["messages"] : value, folder: folder)
+  }
+
+  /// As `init(json:folder:)`, of the list of messages.
+  init(_ messages: JSONValue, folder: String?) throws {
+    guard let messages = messages.array else {
       throw ConversationError.malformed(place: "the top", expected: "a list of messages")
     }
     self.init()

@@ -1,0 +1,88 @@
+/// The two forms in which batches come, each answered in its own.
+package enum RecordFamily: Sendable, Equatable {
+  /// LLaVA's `{"question_id", "image", "text"[, "category"]}`.
+  case llava
+  /// OpenAI's `{"custom_id", "method", "url", "body"}`.
+  case openAI
+}
+
+/// A record's name, written back as it was read.
+package enum RecordIdentifier: Hashable, Sendable, Encodable {
+  case number(Int)
+  case text(String)
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    switch self {
+    case .number(let number): try container.encode(number)
+    case .text(let text): try container.encode(text)
+    }
+  }
+}
+
+/// Who asks: what an answer repeats of its question.
+package struct BatchRecord: Sendable {
+  package var family: RecordFamily
+  /// The line of the input, or the number of the picture in its folder, from 1.
+  package var number: Int
+  /// `nil` where the record is too damaged to tell.
+  package var identifier: RecordIdentifier?
+  /// The text of a LLaVA question.
+  package var question: String?
+  /// The category of a LLaVA question.
+  package var category: String?
+
+  /// By what a run that goes on recognises that this record has been answered.
+  var key: RecordKey { RecordKey(identifier, number: number) }
+}
+
+/// What tells the records of a batch apart: their names, or for those without one their numbers.
+enum RecordKey: Hashable {
+  case identifier(RecordIdentifier)
+  case number(Int)
+
+  init(_ identifier: RecordIdentifier?, number: Int) {
+    self = identifier.map(Self.identifier) ?? .number(number)
+  }
+}
+
+/// A record as it was read, and the request it makes or the reason why it makes none.
+struct ReadRecord: Sendable {
+  var record: BatchRecord
+  var request: Result<Request, RecordFailure>
+}
+
+/// Where the records of a batch come from, one after the other, in memory for one.
+protocol RecordSource {
+  /// The next record of this run's shard.
+  ///
+  /// - Parameter waits: Whether to wait until there is one; even so there is none yet when the run is stopped.
+  /// - Throws: `BatchError` when the input cannot be read.
+  mutating func next(waits: Bool) throws(BatchError) -> Taken<ReadRecord>
+
+  /// The share of the input that has been read, 0 to 1; `nil` where its length is not known.
+  var share: Double? { get }
+}
+
+/// Every n-th record.
+package struct BatchShard: Equatable, Sendable {
+  package let index: Int
+  package let count: Int
+
+  /// The whole batch.
+  package static let all = BatchShard()
+
+  private init() { (index, count) = (1, 1) }
+
+  /// `i/n` with `i` from 1 to `n`; 0 stands for `n`, so that counting from 0 works as well.
+  package init?(_ text: String) {
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
+    guard parts.count == 2, let index = parts[0], let count = parts[1], count > 0, (0...count).contains(index) else {
+      return nil
+    }
+    (self.index, self.count) = (index, count)
+  }
+
+  /// Whether the record is in the shard; records count from 1.
+  func contains(_ ordinal: Int) -> Bool { ordinal % count == index % count }
+}

@@ -1,0 +1,90 @@
+/// What a batch did and what it cost, for programs.
+public struct BatchReport: Encodable, Sendable {
+  /// Seconds by phase, summed over the records; `wall` is from the first record to the last.
+  public struct Seconds: Encodable, Sendable {
+    public var load: Double
+    public var wall: Double
+    public var decode_image: Double
+    public var preprocess: Double
+    public var encode: Double
+    public var project: Double
+    public var prefill: Double
+    public var rank: Double
+    public var decode: Double
+  }
+
+  public struct Tokens: Encodable, Sendable {
+    public var prompt: Int
+    public var generated: Int
+  }
+
+  public var model: String
+  public var policy: RunReport.Policy
+  public var precision: String
+  public var threads: Int
+  public var records: Int
+  public var answered: Int
+  /// Counts by class.
+  public var failed: [String: Int]
+  /// Records that an earlier run had answered, those with an error included.
+  public var answered_before: Int
+  /// Errors among the answers of earlier runs.
+  public var failed_before: Int
+  /// Whether the run was stopped before the end of its input.
+  public var stopped: Bool
+  public var seconds: Seconds
+  public var tokens: Tokens
+  /// Generated tokens.
+  public var tokens_per_second: Double
+  public var records_per_hour: Double
+  public var flops: RunReport.Flops
+  public var flops_paper: Double
+  public var flops_prefill_without_dropping: Int
+  /// Of the operations of the prompts in the language model, which share dropping has saved.
+  public var flops_prefill_saved: Double
+  public var peak_rss_bytes: Int
+}
+
+extension BatchReport {
+  init(_ tally: BatchTally, _ run: BatchRunDescription, wall: Duration, stopped: Bool, peakResidentBytes: Int) {
+    let (time, wall) = (tally.milliseconds, wall.milliseconds / 1e3)
+    func rate(_ count: Int) -> Double { wall > 0 ? Double(count) / wall : 0 }
+    self.init(
+      model: run.model, policy: run.policy, precision: run.precision, threads: run.threads,
+      records: tally.recordCount, answered: tally.answered,
+      failed: Dictionary(uniqueKeysWithValues: tally.failed.map { ($0.key.rawValue, $0.value) }),
+      answered_before: tally.answeredBefore, failed_before: tally.failedBefore, stopped: stopped,
+      seconds: Seconds(
+        load: run.load.milliseconds / 1e3, wall: wall, decode_image: time.decodeImage / 1e3,
+        preprocess: time.preprocess / 1e3, encode: time.encode / 1e3, project: time.project / 1e3,
+        prefill: time.prefill / 1e3, rank: time.rank / 1e3, decode: time.decode / 1e3),
+      tokens: Tokens(prompt: tally.promptTokens, generated: tally.generatedTokens),
+      tokens_per_second: rate(tally.generatedTokens), records_per_hour: 3600 * rate(tally.recordCount),
+      flops: tally.flops, flops_paper: tally.paperFlops, flops_prefill_without_dropping: tally.flopsWithoutDropping,
+      flops_prefill_saved: tally.savedShare, peak_rss_bytes: peakResidentBytes)
+  }
+}
+
+/// What answers a batch.
+package struct BatchRunDescription: Sendable {
+  package var model: String
+  package var policy: RunReport.Policy
+  package var precision: String
+  package var threads: Int
+  package var load = Duration.zero
+
+  package init(model: String, policy: RunReport.Policy, precision: String, threads: Int) {
+    self.model = model
+    self.policy = policy
+    self.precision = precision
+    self.threads = threads
+  }
+
+  /// A model that answers by a policy.
+  package init(_ model: VisionLanguageModel, _ base: Request, threads: Int) throws {
+    self.init(
+      model: model.name, policy: try RunReport.Policy(base.policy, layerCount: model.layerCount),
+      precision: model.precision.name, threads: threads)
+    load = model.loadTime
+  }
+}

@@ -1,0 +1,66 @@
+internal import Kernels
+
+/// The records of a file or pipe with a JSON object on each line; blank lines are none.
+struct QuestionLines: RecordSource {
+  private let name: String
+  private let parser: RecordParser
+  private let shard: BatchShard
+  private var lines: LineReader
+  /// Of lines that do not tell theirs.
+  private var family: RecordFamily?
+  private var ordinal = 0
+  private let byteCount: Int?
+  private var bytesRead = 0
+
+  /// - Parameters:
+  ///   - path: The file, which is opened a second time to find its first line that tells its family.
+  ///   - isStopped: Whether waiting for a line is to end.
+  init(
+    _ file: OpenFile, path: String, parser: RecordParser, shard: BatchShard, isStopped: @escaping () -> Bool
+  ) throws(BatchError) {
+    name = path == "-" ? "standard input" : path
+    self.parser = parser
+    self.shard = shard
+    lines = LineReader(file, isStopped: isStopped)
+    byteCount = file.isRegular ? file.size : nil
+    if path != "-", file.isRegular { family = try Self.firstFamily(path) }
+  }
+
+  var share: Double? { byteCount.map { $0 == 0 ? 1 : min(1, Double(bytesRead) / Double($0)) } }
+
+  mutating func next(waits: Bool) throws(BatchError) -> Taken<ReadRecord> {
+    while true {
+      let line: Line
+      switch try nextLine(waits: waits) {
+      case .value(let next): line = next
+      case .notYet: return .notYet
+      case .end: return .end
+      }
+      bytesRead = line.offset + line.byteCount + 1
+      if line.isBlank { continue }
+      ordinal += 1
+      let isOurs = shard.contains(ordinal)
+      // Only until the family is known need the other shards' lines be understood.
+      if !isOurs, family != nil { continue }
+      let record = parser.record(line, orElse: family ?? .llava)
+      if family == nil { family = RecordParser.family(of: line) }
+      if isOurs { return .value(record) }
+    }
+  }
+
+  private mutating func nextLine(waits: Bool) throws(BatchError) -> Taken<Line> {
+    do { return try lines.next(waits: waits) } catch { throw .unreadable(path: name, reason: "\(error)") }
+  }
+
+  private static func firstFamily(_ path: String) throws(BatchError) -> RecordFamily? {
+    do throws(SystemError) {
+      var lines = LineReader(try OpenFile(reading: path))
+      while case .value(let line) = try lines.next() {
+        if let family = RecordParser.family(of: line) { return family }
+      }
+      return nil
+    } catch {
+      throw .unreadable(path: path, reason: "\(error)")
+    }
+  }
+}

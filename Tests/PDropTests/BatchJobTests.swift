@@ -1,0 +1,201 @@
+import Foundation
+import PDrop
+import TestSupport
+import Testing
+
+/// The ends of a batch, with an engine that answers at once.
+@Suite struct BatchJobTests {
+  let fixture: BatchFixture
+
+  init() throws { fixture = try BatchFixture() }
+
+  /// Twelve records: some that fail, some that cannot be understood, two with the same name, two families.
+  static let mixed =
+    [BatchFixture.question(1), BatchFixture.question(2, "fail"), #"{"question_id": 3"#, "", BatchFixture.question(1)]
+    + [#"{"custom_id": "c", "body": {"messages": [{"role": "user", "content": "hello"}]}}"#, "{}", "\t"]
+    + [#"{"custom_id": "d", "url": "/v1/embeddings", "body": {}}"#, #"{"question_id": "1", "text": "text"}"#]
+    + (5...8).map { BatchFixture.question($0) }
+
+  @Test func `answers every record in its family, in order`() throws {
+    let report = try fixture.run(Self.mixed)
+    let lines = try fixture.lines()
+    #expect(report.records == 12 && lines.count == 12)
+    #expect(report.answered == 8)
+    #expect(report.failed == ["out_of_memory": 1, "bad_record": 2, "unsupported_option": 1])
+    struct Line: Decodable {
+      var answer_id: String?
+      var id: String?
+      var text: String?
+    }
+    let numbers = try lines.map { line in
+      let line = try JSONDecoder().decode(Line.self, from: Data(line.utf8))
+      return line.answer_id ?? line.id ?? ""
+    }
+    #expect(numbers == ["1", "2", "3", "5", "pdrop-6", "7", "pdrop-9", "10", "11", "12", "13", "14"])
+    #expect(lines[0].contains(#""text":"answer to q1""#))
+    #expect(lines[1].contains(#""code":"out_of_memory""#) && !lines[1].contains(#""text""#))
+    #expect(lines[4].contains(#""content":"answer to hello""#) && lines[4].contains(#""error":null"#))
+    #expect(lines[6].contains(#""body":null"#) && lines[6].contains(#""status_code":400"#))
+  }
+
+  @Test func `keeps the order of answers that come in any order`() throws {
+    let questions = (0..<3000).map { BatchFixture.question($0) }
+    try fixture.run(questions)
+    let expected = try fixture.bytes()
+    var generator = SeededGenerator(7)
+    var most = 0
+    try fixture.run(questions, earlier: .overwrite) { job in
+      var active: [BatchJob.Question] = []
+      while true {
+        let taken = try job.take(waits: active.isEmpty)
+        if case .value(let question) = taken {
+          active.append(question)
+          most = max(most, active.count)
+          if Bool.random(using: &generator) || Bool.random(using: &generator) { continue }
+        } else if active.isEmpty {
+          break
+        }
+        // The first one only when nothing else may be begun.
+        if case .notYet = taken, let first = active.first {
+          active.removeFirst()
+          try job.finish([(first, fixture.answer(first))])
+          continue
+        }
+        active.shuffle(using: &generator)
+        let ended = active.suffix(3)
+        active.removeLast(ended.count)
+        try job.finish(ended.map { ($0, fixture.answer($0)) })
+      }
+    }
+    #expect(try fixture.bytes() == expected)
+    #expect(most > 3 && most <= 1024, "\(most)")
+  }
+
+  @Test func `gives no record that is too far ahead of one that is not finished`() throws {
+    let questions = (0..<1500).map { BatchFixture.question($0) }
+    try fixture.run(questions) { job in
+      guard case .value(let first) = try job.take() else { return }
+      var count = 1
+      while case .value(let question) = try job.take() {
+        try job.finish([(question, fixture.answer(question))])
+        count += 1
+      }
+      #expect(count == 1024)
+      #expect(try fixture.bytes().isEmpty)
+      try job.finish([(first, fixture.answer(first))])
+      #expect(try fixture.lines().count == 1024)
+      while case .value(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
+    }
+    #expect(try fixture.lines().count == 1500)
+  }
+
+  @Test func `goes on from every byte at which a run may have ended`() throws {
+    try fixture.run(Self.mixed)
+    let whole = try fixture.bytes()
+    for count in 0...whole.count {
+      try Data(whole.prefix(count)).write(to: URL(filePath: fixture.output))
+      try fixture.run(Self.mixed, earlier: .resume(retriesFailures: false))
+      let bytes = try fixture.bytes()
+      #expect(bytes == whole, "cut at \(count)")
+      if bytes != whole { break }
+    }
+  }
+
+  @Test func `goes on behind a tail of zeros, as a crash of the system may leave`() throws {
+    try fixture.run(Self.mixed)
+    let whole = try fixture.bytes()
+    let end = try #require(whole.prefix(whole.count / 2).lastIndex(of: 0x0A))
+    try Data(whole[...end] + [0, 0, 0, 0]).write(to: URL(filePath: fixture.output))
+    try fixture.run(Self.mixed, earlier: .resume(retriesFailures: false))
+    #expect(try fixture.bytes() == whole)
+  }
+
+  @Test func `answers what failed again when asked to, once`() throws {
+    let questions = [BatchFixture.question(1), BatchFixture.question(2, "fail"), BatchFixture.question(3)]
+    try fixture.run(questions)
+    let before = try fixture.lines()
+    let kept = try fixture.run(questions, earlier: .resume(retriesFailures: false))
+    #expect(kept.records == 0 && kept.answered_before == 3 && kept.failed_before == 1)
+    #expect(try fixture.lines() == before)
+
+    let mended = [questions[0], BatchFixture.question(2, "mended"), questions[2]]
+    let report = try fixture.run(mended, earlier: .resume(retriesFailures: true))
+    #expect(report.records == 1 && report.answered == 1 && report.answered_before == 2 && report.failed_before == 0)
+    let after = try fixture.lines()
+    #expect(after.prefix(2) == [before[0], before[2]] && after.count == 3)
+    #expect(after[2].contains("answer to mended"))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: fixture.folder.path).count == 2)
+  }
+
+  @Test(arguments: [1, 2, 3, 5, 20])
+  func `shards together are the whole, counted from 1 or from 0`(count: Int) throws {
+    try fixture.run(Self.mixed)
+    let whole = try fixture.lines().sorted()
+    for first in [0, 1] {
+      var union: [String] = []
+      for index in first..<first + count {
+        let path = fixture.folder.path("shard-\(first)-\(index)")
+        try fixture.run(Self.mixed, shard: #require(BatchShard("\(index)/\(count)")), output: path)
+        union += try fixture.lines(path)
+      }
+      #expect(union.sorted() == whole)
+    }
+  }
+
+  @Test(arguments: ["", "1", "/", "1/", "/2", "3/2", "-1/2", "1/0", "0/0", "a/b", "1/2/3", "1.0/2"])
+  func `knows what is no shard`(text: String) { #expect(BatchShard(text) == nil) }
+
+  @Test func `leaves alone what it should not write to`() throws {
+    let questions = [BatchFixture.question(1)]
+    try fixture.run(questions)
+    let before = try fixture.bytes()
+    #expect(throws: BatchError.outputNotEmpty(path: fixture.output, byteCount: before.count)) {
+      try fixture.run(questions)
+    }
+    #expect(try fixture.bytes() == before)
+
+    let input = fixture.folder.path("questions.jsonl")
+    for earlier in [Batch.Earlier.overwrite, .refuse, .resume(retriesFailures: true)] {
+      #expect(throws: BatchError.outputIsInput(path: input)) {
+        try fixture.run(questions, earlier: earlier, output: input)
+      }
+    }
+    #expect(try fixture.lines(input) == questions)
+
+    for text in [questions[0], questions[0] + "\n", "{}\n", "notes", "{\"a\":\n{\"b\":"] {
+      let notes = try fixture.folder.write("notes", text)
+      for retries in [false, true] {
+        #expect(throws: BatchError.notAnAnswer(path: notes, line: 1)) {
+          try fixture.run(questions, earlier: .resume(retriesFailures: retries), output: notes)
+        }
+      }
+      #expect(try fixture.bytes(notes) == Array(text.utf8))
+    }
+  }
+
+  @Test func `lets one run at a time write to a file`() throws {
+    let questions = [BatchFixture.question(1)]
+    try fixture.run(questions) { job in
+      #expect(throws: BatchError.outputInUse(path: fixture.output)) {
+        try fixture.run(questions, earlier: .resume(retriesFailures: false))
+      }
+      while case .value(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
+    }
+    #expect(try fixture.lines().count == 1)
+  }
+
+  @Test func `finishes what is begun when it is stopped, and says so`() throws {
+    let questions = (1...5).map { BatchFixture.question($0) }
+    var count = 0
+    let report = try fixture.run(questions, isStopped: count == 2) { job in
+      while case .value(let question) = try job.take() {
+        count += 1
+        try job.finish([(question, fixture.answer(question))])
+      }
+    }
+    #expect(report.stopped && report.records == 2)
+    let rest = try fixture.run(questions, earlier: .resume(retriesFailures: false))
+    #expect(!rest.stopped && rest.records == 3 && rest.answered_before == 2)
+    #expect(try fixture.lines().count == 5)
+  }
+}
