@@ -78,3 +78,40 @@ import Testing
     try ProgramRun(["-m", "/nowhere"], program: "pdrop-bench").expectFailure(3, "/nowhere")
   }
 }
+
+/// `pdrop-bench fidelity` over a question with a known answer.
+@Suite struct FidelityTests {
+  @Test func `compares with the first arithmetic and policy`() throws {
+    let folder = try TemporaryFolder()
+    let samples = Goldens.path("../../Models/samples")
+    let question =
+      #"{"question_id": 1, "image": "bike.png", "text": "What number is at the top right?", "answer": "635.99"}"#
+    let input = try folder.write("questions.jsonl", question + "\n")
+    let run = try ProgramRun(
+      [
+        "fidelity", "--input", input, "--image-folder", samples, "--precision", "f32,int8", "--policy",
+        "none,pyramiddrop", "-n", "8", "-o", "jsonl",
+      ], program: "pdrop-bench")
+    #expect(run.status == 0, "\(run.errors)")
+    struct Row: Decodable {
+      var precision: String
+      var policy: String
+      var same_first_token: Double
+      var mean_kl: Double
+      var accuracy: Double
+    }
+    let rows = try run.outputLines.map { try JSONDecoder().decode(Row.self, from: Data($0.utf8)) }
+    #expect(rows.map(\.precision) == ["f32", "f32", "int8", "int8"])
+    #expect(rows.map(\.policy) == ["none", "pyramiddrop", "none", "pyramiddrop"])
+    #expect(rows.allSatisfy { $0.same_first_token == 1 && $0.accuracy == 1 })
+    #expect(rows[0].mean_kl == 0 && rows.dropFirst().allSatisfy { $0.mean_kl > 0 })
+  }
+
+  @Test func `names the line that is no question`() throws {
+    let folder = try TemporaryFolder()
+    let input = try folder.write("questions.jsonl", "{\"image\": 1}\n")
+    let run = try ProgramRun(["fidelity", "--input", input], program: "pdrop-bench")
+    #expect(run.status == 3 && run.errorLines.count == 1)
+    #expect(run.errors.contains("line 1: expected an object with image and text"))
+  }
+}

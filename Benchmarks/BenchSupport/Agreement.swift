@@ -1,0 +1,71 @@
+import Foundation
+
+/// How near the answers of one way to compute are to those of another, over some questions.
+package struct Agreement: Sendable {
+  package private(set) var questions = 0
+  /// Questions whose likeliest first token is the same.
+  package private(set) var sameFirstTokens = 0
+  package private(set) var sameAnswers = 0
+  package private(set) var rightAnswers = 0
+  /// Questions that come with the right answer.
+  package private(set) var labelled = 0
+  /// Kullback-Leibler divergence of each question's first token from the reference's, in nats.
+  package private(set) var divergences: [Double] = []
+
+  package init() {}
+
+  /// Counts a question.
+  ///
+  /// - Parameters:
+  ///   - label: The right answer, if it is known.
+  package mutating func add(
+    logits: [Float], answer: String, reference: (logits: [Float], answer: String), label: String?
+  ) {
+    questions += 1
+    divergences.append(divergence(of: logits, from: reference.logits))
+    if indexOfMaximum(logits) == indexOfMaximum(reference.logits) { sameFirstTokens += 1 }
+    if answer == reference.answer { sameAnswers += 1 }
+    guard let label else { return }
+    labelled += 1
+    if isExactMatch(answer, label) { rightAnswers += 1 }
+  }
+
+  package var meanDivergence: Double? {
+    divergences.isEmpty ? nil : divergences.reduce(0, +) / Double(divergences.count)
+  }
+
+  package var accuracy: (share: Double, low: Double, high: Double)? {
+    labelled == 0 ? nil : proportion(rightAnswers, of: labelled)
+  }
+}
+
+/// `Σ p (ln p - ln q)` of the distributions that two rows of logits stand for, in nats; p is the reference's.
+package func divergence(of logits: [Float], from reference: [Float]) -> Double {
+  let (p, q) = (logProbabilities(reference), logProbabilities(logits))
+  return zip(p, q).reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) }
+}
+
+private func logProbabilities(_ logits: [Float]) -> [Double] {
+  let largest = logits.max() ?? 0
+  let shifted = logits.map { Double($0) - Double(largest) }
+  let logSum = log(shifted.reduce(0) { $0 + exp($1) })
+  return shifted.map { $0 - logSum }
+}
+
+private func indexOfMaximum(_ values: [Float]) -> Int? { values.indices.max { values[$0] < values[$1] } }
+
+/// Whether an answer is the right one, but for white space around it and the case of its letters.
+package func isExactMatch(_ answer: String, _ label: String) -> Bool {
+  func plain(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines).lowercased() }
+  return plain(answer) == plain(label)
+}
+
+/// A share and its 95% interval.
+///
+/// Source: Wilson 1927, Probable inference, the law of succession, and statistical inference.
+package func proportion(_ hits: Int, of count: Int) -> (share: Double, low: Double, high: Double) {
+  let (n, share, z) = (Double(count), Double(hits) / Double(count), 1.959964)
+  let middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+  let half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)).squareRoot()
+  return (share, middle - half, middle + half)
+}
