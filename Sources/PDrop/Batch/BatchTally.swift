@@ -62,3 +62,11 @@ extension RunReport.Flops {
     sum.head += flops.head
   }
 }
+
+extension RunReport.Flops {
+  static func - (left: Self, right: Self) -> Self {
+    Self(
+      encode: left.encode - right.encode, project: left.project - right.project, prefill: left.prefill - right.prefill,
+      rank: left.rank - right.rank, decode: left.decode - right.decode, head: left.head - right.head)
+  }
+}
