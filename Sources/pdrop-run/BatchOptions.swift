@@ -43,6 +43,11 @@ struct BatchOptions: ParsableArguments {
   @Option(help: "Progress on stderr: auto, a bar on a terminal; plain, a line every 30 seconds; none.")
   var progress = ProgressStyle.auto
 
+  @Option(
+    name: [.customShort("b"), .customLong("batch-size")],
+    help: "Most records to answer together, 1 to 16; answers do not depend on it. (default: as many as fit)")
+  var batchSize: Int?
+
   @Flag(name: .customLong("no-timings"), help: "Leave times out of answers, so that equal runs give equal bytes.")
   var omitsTimings = false
 
@@ -51,6 +56,19 @@ struct BatchOptions: ParsableArguments {
       throw ValidationError("expected 1/n to n/n, such as 3/8, found '\(text)'")
     }
     return shard
+  }
+
+  func validate() throws {
+    guard batchSize.map({ (1...EngineOptions.largestBatchSize).contains($0) }) ?? true else {
+      throw ValidationError("--batch-size must be 1 to \(EngineOptions.largestBatchSize), found \(batchSize ?? 0)")
+    }
+  }
+
+  /// How the records are answered.
+  func engine(threads: Int) -> EngineOptions {
+    var options = EngineOptions(threads: threads)
+    if let batchSize { options.batchSize = batchSize }
+    return options
   }
 
   /// Whether answers that are there already are kept.

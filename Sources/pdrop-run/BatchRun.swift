@@ -16,6 +16,7 @@ struct BatchRun {
   ///   stopped by a signal.
   func answer(with model: VisionLanguageModel, like base: Request, threads: Int) throws {
     var base = base
+    let engine = options.engine(threads: threads)
     if let prompt { base.prompt = prompt }
     let display = ProgressDisplay(options.progress, recordName: options.input == nil ? "picture" : "line")
     // An answer too long for the longest file allowed is an error like a full disk.
@@ -25,7 +26,7 @@ struct BatchRun {
     do {
       report = try batch.run(
         like: base, by: BatchRunDescription(model, base, threads: threads), isStopped: { StopSignal.isWanted },
-        observer: display, engine: model.answeringInTurn(threads: threads))
+        observer: display, engine: model.answeringTogether(engine))
       display.end()
     } catch {
       display.end()

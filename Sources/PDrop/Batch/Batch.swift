@@ -88,25 +88,3 @@ package struct Batch {
     }
   }
 }
-
-extension VisionLanguageModel {
-  /// The engine that answers one record after another.
-  package func answeringInTurn(threads: Int) -> Batch.Engine {
-    { job in
-      while case .value(let question) = try job.take() {
-        let outcome = Result { try report(on: question.request, threads: threads) }
-        try job.finish([(question, outcome.mapError(RecordFailure.init))])
-      }
-    }
-  }
-
-  private func report(on request: Request, threads: Int) throws -> RunReport {
-    var session = try Session(self, request, threads: threads)
-    while try session.next() != nil {}
-    var report = session.report
-    // Loading is the batch's, not a record's.
-    report.milliseconds.total -= report.milliseconds.load
-    report.milliseconds.load = 0
-    return report
-  }
-}

@@ -19,15 +19,9 @@ final class PreparedPicture: Sendable {
   let views: ImageViews?
   private let known: Mutex<Encoding?>
 
-  /// A picture that is to be encoded.
-  init(_ views: ImageViews, tokenCount: Int) {
-    self.views = views
-    self.tokenCount = tokenCount
-    known = Mutex(nil)
-  }
-
-  /// A picture that has been encoded.
-  init(_ encoding: Encoding, tokenCount: Int, views: ImageViews? = nil) {
+  /// - Precondition: There are views, or there is an encoding.
+  init(tokenCount: Int, views: ImageViews?, encoding: Encoding? = nil) {
+    precondition(views != nil || encoding != nil, "a picture without views is encoded")
     self.views = views
     self.tokenCount = tokenCount
     known = Mutex(encoding)
@@ -61,7 +55,8 @@ extension VisionLanguageModel {
   ) throws -> PreparedPicture {
     let views = try views(of: picture, appliesOrientation: appliesOrientation, &timings)
     let tokenCount = llava.visualTokenCount(views.tiles)
-    guard case .features(let encoded) = picture else { return PreparedPicture(views, tokenCount: tokenCount) }
-    return PreparedPicture(.init(features: encoded.features, flops: .init()), tokenCount: tokenCount, views: views)
+    var encoding: PreparedPicture.Encoding?
+    if case .features(let encoded) = picture { encoding = .init(features: encoded.features, flops: .init()) }
+    return PreparedPicture(tokenCount: tokenCount, views: views, encoding: encoding)
   }
 }

@@ -1,0 +1,71 @@
+internal import LLaVA
+internal import ModelFormats
+
+/// A record whose prompt the model has read, while its answer grows.
+struct ActiveAnswer {
+  let question: BatchJob.Question
+  /// Keys and values; memory for them is reserved as long as the answer is active.
+  let cache: KVCache
+  private var answer: GrowingAnswer
+  private var flops: RunReport.Flops
+  private var milliseconds: RunReport.Timings
+  /// Why it cannot go on.
+  private var failure: RecordFailure?
+
+  /// - Parameters:
+  ///   - flops: What the prompt cost, as if it had been alone.
+  ///   - milliseconds: What it took.
+  init(
+    _ question: BatchJob.Question, _ answer: GrowingAnswer, _ cache: KVCache, flops: RunReport.Flops,
+    milliseconds: RunReport.Timings
+  ) {
+    self.question = question
+    self.answer = answer
+    self.cache = cache
+    self.flops = flops
+    self.milliseconds = milliseconds
+  }
+
+  var isComplete: Bool { failure != nil || answer.isComplete }
+
+  /// The token that the model reads next.
+  ///
+  /// - Precondition: The answer is not complete.
+  var nextInput: Int {
+    guard let token = answer.lastToken else { preconditionFailure("an answer begins with the prompt's logits") }
+    return token
+  }
+
+  /// Takes the logits behind everything so far.
+  mutating func grow(by logits: [Float]) {
+    guard !isComplete else { return }
+    do { _ = try answer.grow(by: logits) } catch { failure = RecordFailure(error) }
+  }
+
+  /// Books a decoding step, which has added a row to the cache.
+  ///
+  /// - Parameter milliseconds: The record's share of the time.
+  mutating func addStep(milliseconds: Double, _ configuration: TextConfiguration) {
+    flops.decode += 2 * decodeMultiplyAdds(rowsPerLayer: cache.lengths, configuration)
+    flops.head += 2 * headMultiplyAdds(configuration)
+    self.milliseconds.decode += milliseconds
+  }
+
+  /// What there is to be written.
+  func outcome(peakResidentBytes: Int) -> Result<RunReport, RecordFailure> {
+    if let failure { return .failure(failure) }
+    var report = answer.record
+    report.cacheLengthsAtEnd = cache.lengths
+    report.cacheBytes = cache.byteCount
+    report.peakResidentBytes = peakResidentBytes
+    report.flops = flops
+    report.milliseconds = milliseconds
+    report.milliseconds.total = milliseconds.sumOfPhases
+    return .success(report)
+  }
+}
+
+extension RunReport.Timings {
+  /// All phases of an answer; loading is none's.
+  var sumOfPhases: Double { decodeImage + preprocess + encode + project + prefill + rank + decode }
+}
