@@ -85,6 +85,12 @@ enum BatchSummary {
         format: "FLOPs counted: prompts %.3f G (%.1f%% less than without dropping), tower %.3f G, decoding %.3f G",
         Double(flops.prefill + flops.rank) / 1e9, 100 * report.flops_prefill_saved,
         Double(flops.encode + flops.project) / 1e9, Double(flops.decode + flops.head) / 1e9))
+    if report.flops_shared > 0 {
+      lines.append(
+        String(
+          format: "shared: %d of %d pictures encoded, %d prompts continued, %.3f G of these FLOPs not done again",
+          report.pictures.encoded, report.pictures.asked, report.prompts_continued, Double(report.flops_shared) / 1e9))
+    }
     return lines
   }
 

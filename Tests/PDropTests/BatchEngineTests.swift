@@ -2,6 +2,7 @@ import Foundation
 import PDrop
 import TestSupport
 import Testing
+import TokenDropping
 
 /// Many records at a time against one at a time, each by a session of its own.
 @Suite struct BatchEngineTests {
@@ -65,5 +66,69 @@ import Testing
         #expect(try fixture.lines() == expected, "\(batch) at a time, \(threads) threads")
       }
     }
+  }
+
+  /// Questions about one picture after another, the same prompt in front of each question.
+  private static func questions(_ count: Int, perPicture: Int) -> [String] {
+    let images = ["shapes_640x480", "rgba_360x360", "palette_512x256"].map { Goldens.path("images/\($0).png") }
+    return (0..<count).map { i in
+      #"{"question_id": \#(i), "image": "\#(images[i / perPicture % 3])", "text": "What is it, \#(i)?"}"#
+    }
+  }
+
+  @Test(arguments: [Precision.f32, .bf16, .int8], ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
+  func `questions about one picture share it, and answers and costs stay`(precision: Precision, name: String) throws {
+    let model = try Self.load(precision, name)
+    var base = Request(prompt: .messages([]))
+    base.options.maxTokens = 3
+    for policy in [PyramidDrop(), NoDropping()] as [any TokenDroppingPolicy] {
+      base.policy = policy
+      let questions = Self.questions(9, perPicture: 3)
+      try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.sessions(model))
+      let expected = try fixture.lines()
+      let report = try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.engine(model, batch: 4))
+      #expect(try fixture.lines() == expected)
+      #expect(report.pictures.asked == 9 && report.pictures.encoded == 3)
+      if model.precision.name == "f32" {
+        #expect(report.prompts_continued == 0)
+      } else {
+        // Fewer where a question comes before the next is known.
+        #expect(report.prompts_continued <= 6)
+      }
+      #expect(report.flops_shared > 0)
+    }
+  }
+
+  @Test func `a record that can never fit gets an error that says what would help`() throws {
+    let model = try Self.load(.f32)
+    var base = Request(prompt: .messages([]), policy: NoDropping())
+    let text = #"{"question_id": "text", "text": "What is it?"}"#
+    let lines = [text] + Self.questions(2, perPicture: 1) + [text]
+    func run(_ limit: Int) throws -> BatchReport {
+      var options = EngineOptions(threads: 1)
+      options.memoryLimit = limit
+      return try fixture.run(lines, like: base, earlier: .overwrite, engine: model.answeringTogether(options))
+    }
+    let whole = try run(1 << 40)
+    #expect(whole.answered == 4)
+    let expected = try fixture.lines()
+
+    // In steps, until pictures no longer fit: then texts still do.
+    var limit = 170 << 20
+    var report = whole
+    while report.answered == 4, limit > 0 {
+      #expect(try fixture.lines() == expected)
+      limit -= 2 << 20
+      report = try run(limit)
+    }
+    #expect(report.failed == ["out_of_memory": 2], "\(limit)")
+    let error = try fixture.lines()[1]
+    for remedy in ["needed", "--ram", "-n ", "--kv bf16", "--policy pyramiddrop"] {
+      #expect(error.contains(remedy), "\(error)")
+    }
+    #expect(try fixture.lines()[0] == expected[0])
+    // What it says is true.
+    base.policy = PyramidDrop()
+    #expect(try run(limit).answered == 4)
   }
 }

@@ -14,6 +14,9 @@ public struct BatchTally: Sendable {
   public private(set) var paperFlops = 0.0
   public private(set) var flopsWithoutDropping = 0
 
+  /// What was asked for more than once and computed once.
+  package internal(set) var sharing = BatchSharing()
+
   public var failedCount: Int { failed.values.reduce(0, +) }
   public var recordCount: Int { answered + failedCount }
 

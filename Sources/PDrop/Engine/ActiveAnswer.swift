@@ -4,8 +4,10 @@ internal import ModelFormats
 /// A record whose prompt the model has read, while its answer grows.
 struct ActiveAnswer {
   let question: BatchJob.Question
-  /// Keys and values; memory for them is reserved as long as the answer is active.
+  /// Keys and values.
   let cache: KVCache
+  /// What is reserved for them, to the longest answer.
+  let heldBytes: Int
   private var answer: GrowingAnswer
   private var flops: RunReport.Flops
   private var milliseconds: RunReport.Timings
@@ -16,12 +18,13 @@ struct ActiveAnswer {
   ///   - flops: What the prompt cost, as if it had been alone.
   ///   - milliseconds: What it took.
   init(
-    _ question: BatchJob.Question, _ answer: GrowingAnswer, _ cache: KVCache, flops: RunReport.Flops,
-    milliseconds: RunReport.Timings
+    _ question: BatchJob.Question, _ answer: GrowingAnswer, _ cache: KVCache, heldBytes: Int,
+    flops: RunReport.Flops, milliseconds: RunReport.Timings
   ) {
     self.question = question
     self.answer = answer
     self.cache = cache
+    self.heldBytes = heldBytes
     self.flops = flops
     self.milliseconds = milliseconds
   }

@@ -24,10 +24,12 @@ struct AnswerEngine: ~Copyable {
     self.model = model
     batchSize = min(max(options.batchSize, 1), EngineOptions.largestBatchSize)
     compute = Compute(workers: Workers(count: options.threads))
-    reader = PromptReader(model)
+    let plan = MemoryPlan(model, limit: options.memoryLimit, batchSize: batchSize)
+    reader = PromptReader(model, plan)
+    let pictures = PictureCache(model, capacity: plan.pictures)
     preparation = RequestPreparation { [threads = options.threads] request in
       try PreparedRequest(request, for: model, threads: threads) { picture, timings in
-        try model.prepared(picture, appliesOrientation: request.appliesOrientation, &timings)
+        try pictures.picture(picture, appliesOrientation: request.appliesOrientation, &timings)
       }
     }
   }
@@ -58,22 +60,31 @@ struct AnswerEngine: ~Copyable {
   private mutating func beginReady(_ job: inout BatchJob) throws {
     while active.count < batchSize, let next = pending.first {
       guard let outcome = active.isEmpty ? next.wait() : next.present else { return }
-      pending.removeFirst()
-      switch begin(next.question, outcome) {
-      case .success(let answer): active.append(answer)
-      case .failure(let failure): try job.finish([(next.question, .failure(failure))])
+      switch outcome.flatMap({ refusing($0) }) {
+      case .success(let request):
+        guard reader.makeRoom(for: request, isAlone: active.isEmpty) else { return }
+        pending.removeFirst()
+        do { active.append(try read(request, for: next.question)) } catch {
+          try job.finish([(next.question, .failure(RecordFailure(error)))])
+        }
+        job.tally.sharing = reader.sharing
+      case .failure(let failure):
+        pending.removeFirst()
+        try job.finish([(next.question, .failure(failure))])
       }
       try finishComplete(&job)
       try prepareMore(&job)
     }
   }
 
-  private mutating func begin(
-    _ question: BatchJob.Question, _ outcome: RequestPreparation.Outcome
-  ) -> Result<ActiveAnswer, RecordFailure> {
-    do { return .success(try reader.read(outcome.get(), for: question, on: compute)) } catch {
-      return .failure(RecordFailure(error))
-    }
+  /// A request that fits into memory, at least alone.
+  private func refusing(_ request: PreparedRequest) -> RequestPreparation.Outcome {
+    reader.memory.plan.refusal(request).map(Result.failure) ?? .success(request)
+  }
+
+  private mutating func read(_ request: PreparedRequest, for question: BatchJob.Question) throws -> ActiveAnswer {
+    try reader.read(
+      request, for: question, before: { [pending] in pending.compactMap { try? $0.present?.get() } }, on: compute)
   }
 
   /// Adds a token to every active answer.
@@ -95,6 +106,7 @@ struct AnswerEngine: ~Copyable {
     let complete = active.filter(\.isComplete)
     guard !complete.isEmpty else { return }
     active.removeAll(where: \.isComplete)
+    for answer in complete { reader.release(answer) }
     let peak = Kernels.peakResidentBytes()
     try job.finish(complete.map { ($0.question, $0.outcome(peakResidentBytes: peak)) })
   }

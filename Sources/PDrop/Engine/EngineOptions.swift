@@ -6,6 +6,8 @@ package struct EngineOptions: Sendable {
   package var threads: Int
   /// How many records are decoded together at most, 1 to `largestBatchSize`; fewer where memory is short.
   package var batchSize = Self.largestBatchSize
+  /// Bytes that the process may hold in all; `nil` for most of what is free.
+  package var memoryLimit: Int?
 
   package init(threads: Int) { self.threads = threads }
 }

@@ -18,12 +18,18 @@ final class PreparedPicture: Sendable {
   /// `nil` where the encoding was known before the picture was looked at.
   let views: ImageViews?
   private let known: Mutex<Encoding?>
+  private let whenEncoded: @Sendable (Encoding) -> Void
 
+  /// - Parameter whenEncoded: Told the encoding once, when it has been computed.
   /// - Precondition: There are views, or there is an encoding.
-  init(tokenCount: Int, views: ImageViews?, encoding: Encoding? = nil) {
+  init(
+    tokenCount: Int, views: ImageViews?, encoding: Encoding? = nil,
+    whenEncoded: @escaping @Sendable (Encoding) -> Void = { _ in }
+  ) {
     precondition(views != nil || encoding != nil, "a picture without views is encoded")
     self.views = views
     self.tokenCount = tokenCount
+    self.whenEncoded = whenEncoded
     known = Mutex(encoding)
   }
 
@@ -32,7 +38,8 @@ final class PreparedPicture: Sendable {
     tokenCount * columns * MemoryLayout<Float>.stride + (views?.pixels.count ?? 0)
   }
 
-  var isEncoded: Bool { known.withLock { $0 != nil } }
+  /// What encoding it has cost; `nil` for a picture that is not yet encoded.
+  var knownFlops: RunReport.Flops? { known.withLock { $0?.flops } }
 
   /// The encoding, computed when it is first asked for.
   func encoding(by model: VisionLanguageModel, on compute: Compute) -> Encoding {
@@ -43,6 +50,7 @@ final class PreparedPicture: Sendable {
       let features = model.llava.imageFeatures(views.pixelValues, tiles: views.tiles, on: compute).values
       let encoding = Encoding(features: features, flops: RunReport.Flops(compute.ledger) - before)
       known = encoding
+      whenEncoded(encoding)
       return encoding
     }
   }
