@@ -16,8 +16,9 @@ struct BatchRun {
   ///   stopped by a signal.
   func answer(with model: VisionLanguageModel, like base: Request, threads: Int) throws {
     var base = base
-    let engine = options.engine(threads: threads)
     if let prompt { base.prompt = prompt }
+    let engine = options.engine(threads: threads)
+    if options.dryRun { return try plan(model, like: base, engine) }
     let display = ProgressDisplay(options.progress, recordName: options.input == nil ? "picture" : "line")
     // An answer too long for the longest file allowed is an error like a full disk.
     _ = signal(SIGXFSZ, SIG_IGN)
@@ -39,6 +40,17 @@ struct BatchRun {
       StopSignal.endProgram()
     }
     if report.answered < report.records || report.failed_before > 0 { throw ExitCode(ExitStatus.someFailed.rawValue) }
+  }
+
+  /// Prints what the batch would take.
+  private func plan(_ model: VisionLanguageModel, like base: Request, _ engine: EngineOptions) throws {
+    let (requests, count) = try batch.survey(like: base)
+    let output = Output()
+    guard let estimate = try model.estimate(requests, engine) else {
+      try output.write("\(BatchSummary.count(count, "record")), of which none of the first can be answered\n")
+      return
+    }
+    for line in EstimateText.lines(estimate, recordCount: count) { try output.write(line + "\n") }
   }
 
   /// How to go on after a stop.

@@ -77,6 +77,21 @@ package struct Batch {
       peakResidentBytes: peakResidentBytes())
   }
 
+  /// The first records that make requests, at most `count` of them, and how many records there are.
+  ///
+  /// - Throws: `BatchError`.
+  package func survey(like base: Request, first count: Int = 16) throws(BatchError) -> (
+    requests: [Request], recordCount: Int
+  ) {
+    var (requests, recordCount): ([Request], Int) = ([], 0)
+    var source = try source(base) { false }
+    while case .value(let read) = try source.next(waits: true) {
+      recordCount += 1
+      if requests.count < count, case .success(let request) = read.request { requests.append(request) }
+    }
+    return (requests, recordCount)
+  }
+
   private func source(_ base: Request, _ isStopped: @escaping () -> Bool) throws(BatchError) -> any RecordSource {
     switch options.input {
     case .pictures(let folder, let question):

@@ -9,24 +9,17 @@ struct ActiveAnswer {
   /// What is reserved for them, to the longest answer.
   let heldBytes: Int
   private var answer: GrowingAnswer
-  private var flops: RunReport.Flops
-  private var milliseconds: RunReport.Timings
+  /// What the decoding steps cost, and the record's share of the time that they took.
+  private var flops = RunReport.Flops()
+  private var milliseconds = 0.0
   /// Why it cannot go on.
   private var failure: RecordFailure?
 
-  /// - Parameters:
-  ///   - flops: What the prompt cost, as if it had been alone.
-  ///   - milliseconds: What it took.
-  init(
-    _ question: BatchJob.Question, _ answer: GrowingAnswer, _ cache: KVCache, heldBytes: Int,
-    flops: RunReport.Flops, milliseconds: RunReport.Timings
-  ) {
+  init(_ question: BatchJob.Question, _ answer: GrowingAnswer, _ cache: KVCache, heldBytes: Int) {
     self.question = question
     self.answer = answer
     self.cache = cache
     self.heldBytes = heldBytes
-    self.flops = flops
-    self.milliseconds = milliseconds
   }
 
   var isComplete: Bool { failure != nil || answer.isComplete }
@@ -51,7 +44,7 @@ struct ActiveAnswer {
   mutating func addStep(milliseconds: Double, _ configuration: TextConfiguration) {
     flops.decode += 2 * decodeMultiplyAdds(rowsPerLayer: cache.lengths, configuration)
     flops.head += 2 * headMultiplyAdds(configuration)
-    self.milliseconds.decode += milliseconds
+    self.milliseconds += milliseconds
   }
 
   /// What there is to be written.
@@ -61,9 +54,9 @@ struct ActiveAnswer {
     report.cacheLengthsAtEnd = cache.lengths
     report.cacheBytes = cache.byteCount
     report.peakResidentBytes = peakResidentBytes
-    report.flops = flops
-    report.milliseconds = milliseconds
-    report.milliseconds.total = milliseconds.sumOfPhases
+    report.flops += flops
+    report.milliseconds.decode += milliseconds
+    report.milliseconds.total = report.milliseconds.sumOfPhases
     return .success(report)
   }
 }

@@ -44,6 +44,16 @@ struct PromptReader: ~Copyable {
 
   // MARK: - Prompts
 
+  /// What reading a prompt has left.
+  struct Prefilled {
+    let record: RunReport
+    let cache: KVCache
+    /// What is reserved for the cache, to the longest answer.
+    let heldBytes: Int
+    /// Those behind the prompt.
+    let logits: [Float]
+  }
+
   /// Runs a prompt through the model; the answer has its first token, or is complete.
   ///
   /// - Parameter next: The records that come next, asked only when the pictures have been encoded.
@@ -52,6 +62,18 @@ struct PromptReader: ~Copyable {
     _ prepared: PreparedRequest, for question: BatchJob.Question, before next: () -> [PreparedRequest],
     on compute: Compute
   ) throws -> ActiveAnswer {
+    let prompt = try prefilled(prepared, before: next, on: compute)
+    var answer = ActiveAnswer(
+      question, GrowingAnswer(model, prepared.request.options, prompt.record, tokenLimit: prepared.tokenLimit),
+      prompt.cache, heldBytes: prompt.heldBytes)
+    answer.grow(by: prompt.logits)
+    return answer
+  }
+
+  /// Runs a prompt through the model.
+  mutating func prefilled(
+    _ prepared: PreparedRequest, before next: () -> [PreparedRequest], on compute: Compute
+  ) throws -> Prefilled {
     let languageModel = model.llava.languageModel
     compute.beginRequest()
     count(prepared.pictures)
@@ -74,16 +96,12 @@ struct PromptReader: ~Copyable {
     record.stages = drops.map(RunReport.Stage.init)
     record.cacheLengthsAfterPrompt = cache.lengths
 
-    var flops = RunReport.Flops(compute.ledger)
-    flops.prefill += shared?.flops ?? 0
+    record.flops = RunReport.Flops(compute.ledger)
+    record.flops.prefill += shared?.flops ?? 0
     // Whoever was the first to need the pictures.
-    for picture in prepared.pictures { flops += picture.knownFlops ?? RunReport.Flops() }
+    for picture in prepared.pictures { record.flops += picture.knownFlops ?? RunReport.Flops() }
     record.milliseconds.add(compute.durations)
-    var answer = ActiveAnswer(
-      question, GrowingAnswer(model, prepared.request.options, record, tokenLimit: prepared.tokenLimit), cache,
-      heldBytes: heldBytes, flops: flops, milliseconds: record.milliseconds)
-    answer.grow(by: logits)
-    return answer
+    return Prefilled(record: record, cache: cache, heldBytes: heldBytes, logits: logits)
   }
 
   /// The beginning of a prompt that is known, or is computed now as one of the next begins alike; of the prompt's rows those

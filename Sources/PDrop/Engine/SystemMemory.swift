@@ -1,9 +1,11 @@
 internal import Foundation
 
 /// What the system says about memory.
-struct SystemMemory {
+package struct SystemMemory {
   /// Where the system's files are; another folder for tests.
-  var root = ""
+  private let root: String
+
+  package init(root: String = "") { self.root = root }
 
   /// The share of the memory that is free that a batch takes unless told otherwise.
   private static let defaultShare = 0.9
@@ -11,13 +13,13 @@ struct SystemMemory {
   /// What a batch may take in all, what it has already included: most of what is free.
   ///
   /// Pages of mapped weights count as free, as the system can let go of them, and so are not counted twice.
-  var defaultLimit: Int {
+  package var defaultLimit: Int {
     guard let available else { return Int(Self.defaultShare * Double(ProcessInfo.processInfo.physicalMemory)) }
     return Int(Self.defaultShare * Double(available + (kilobytes("RssAnon", in: "/proc/self/status") ?? 0)))
   }
 
   /// Bytes that the machine and all control groups of the process leave; `nil` where nothing says.
-  var available: Int? {
+  package var available: Int? {
     ([kilobytes("MemAvailable", in: "/proc/meminfo")] + controlGroups).compactMap(\.self).min()
   }
 
