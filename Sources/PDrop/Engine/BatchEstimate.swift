@@ -43,9 +43,11 @@ package struct BatchEstimate: Sendable {
 extension VisionLanguageModel {
   /// Plans a batch of records like the first of these that can be answered, and measures one of them.
   ///
+  /// - Parameter measures: Whether times are measured; else they are zero.
   /// - Returns: `nil` when none can be answered.
   /// - Throws: `RecordFailure` when the record does not fit into memory.
-  package func estimate(_ requests: [Request], _ options: EngineOptions) throws -> BatchEstimate? {
+  package func estimate(_ requests: [Request], _ options: EngineOptions, measures: Bool = true) throws -> BatchEstimate?
+  {
     let plan = MemoryPlan(self, limit: options.memoryLimit, batchSize: options.batchSize)
     let pictures = PictureCache(self, capacity: plan.pictures)
     let prepared = requests.lazy.compactMap { request in
@@ -62,7 +64,7 @@ extension VisionLanguageModel {
       workingBytes: working, promptTokens: prepared.record.sequenceLength, tokenLimit: prepared.tokenLimit,
       recordsAtATime: min(options.batchSize, (plan.limit - plan.fixed - working) / cacheBytes))
     estimate.stages = stages(prepared)
-    try measure(prepared, &estimate, plan, threads: options.threads)
+    if measures { try measure(prepared, &estimate, plan, threads: options.threads) }
     return estimate
   }
 

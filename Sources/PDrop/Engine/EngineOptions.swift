@@ -5,9 +5,12 @@ package struct EngineOptions: Sendable {
 
   package var threads: Int
   /// How many records are decoded together at most, 1 to `largestBatchSize`; fewer where memory is short.
-  package var batchSize = Self.largestBatchSize
+  package var batchSize: Int
   /// Bytes that the process may hold in all; `nil` for most of what is free.
   package var memoryLimit: Int?
 
-  package init(threads: Int) { self.threads = threads }
+  package init(threads: Int, batchSize: Int = Self.largestBatchSize) {
+    self.threads = threads
+    self.batchSize = batchSize
+  }
 }
