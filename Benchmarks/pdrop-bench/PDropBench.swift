@@ -8,7 +8,9 @@ struct PDropBench: ParsableCommand {
     commandName: "pdrop-bench",
     abstract: "Measures LLaVA on this machine, with weights or without having them.",
     version: "0.1.0",
-    subcommands: [PipelineCommand.self, KernelsCommand.self, LayerCostCommand.self, FidelityCommand.self],
+    subcommands: [
+      PipelineCommand.self, KernelsCommand.self, LayerCostCommand.self, FidelityCommand.self, BatchCommand.self,
+    ],
     defaultSubcommand: PipelineCommand.self)
 
   static func main() { runProgram() }

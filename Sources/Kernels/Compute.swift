@@ -36,6 +36,12 @@
     return try counting(as: phase, body)
   }
 
+  /// Forgets what has been counted and timed, for the next request.
+  package func beginRequest() {
+    ledger = CostLedger()
+    durations.removeAll(keepingCapacity: true)
+  }
+
   /// Books the multiply-adds of `body`, but not its time, on a phase.
   package func counting<Result: ~Copyable, Failure: Error>(
     as phase: Phase, _ body: () throws(Failure) -> Result

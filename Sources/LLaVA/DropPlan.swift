@@ -43,6 +43,16 @@ package struct DropPlan: Sendable, Equatable {
   }
 }
 
+extension DropPlan {
+  /// How many rows each layer sees of a prompt of `rowCount` rows, of which `visualTokenCount` are its pictures'.
+  package func rowsPerLayer(rowCount: Int, visualTokenCount: Int, layerCount: Int) -> [Int] {
+    (0..<layerCount).map { layer in
+      let kept = drops.last { $0.afterLayer <= layer }.map { $0.keepCounts.reduce(0, +) }
+      return rowCount - visualTokenCount + (kept ?? visualTokenCount)
+    }
+  }
+}
+
 /// What a drop did.
 package struct DropRecord: Sendable, Equatable {
   /// A picture's part of it.

@@ -43,6 +43,17 @@ struct BatchOptions: ParsableArguments {
   @Option(help: "Progress on stderr: auto, a bar on a terminal; plain, a line every 30 seconds; none.")
   var progress = ProgressStyle.auto
 
+  @Option(
+    name: [.customShort("b"), .customLong("batch-size")],
+    help: "Most records to answer together, 1 to 16; answers do not depend on it. (default: as many as fit)")
+  var batchSize: Int?
+
+  @Option(help: "Memory for all that the program holds, such as 16GiB. (default: most of what is free)")
+  var ram: ByteCount?
+
+  @Flag(name: .customLong("dry-run"), help: "Answer nothing: print what memory and time the batch would take.")
+  var dryRun = false
+
   @Flag(name: .customLong("no-timings"), help: "Leave times out of answers, so that equal runs give equal bytes.")
   var omitsTimings = false
 
@@ -51,6 +62,20 @@ struct BatchOptions: ParsableArguments {
       throw ValidationError("expected 1/n to n/n, such as 3/8, found '\(text)'")
     }
     return shard
+  }
+
+  func validate() throws {
+    guard batchSize.map({ (1...EngineOptions.largestBatchSize).contains($0) }) ?? true else {
+      throw ValidationError("--batch-size must be 1 to \(EngineOptions.largestBatchSize), found \(batchSize ?? 0)")
+    }
+  }
+
+  /// How the records are answered.
+  func engine(threads: Int) -> EngineOptions {
+    var options = EngineOptions(threads: threads)
+    if let batchSize { options.batchSize = batchSize }
+    options.memoryLimit = ram?.bytes
+    return options
   }
 
   /// Whether answers that are there already are kept.
@@ -70,10 +95,14 @@ struct BatchOptions: ParsableArguments {
           "--image-folder brings the pictures of --prompt; leave out --image, --chat, --interactive and --trace")
       }
     } else {
-      guard output == nil, !keepsAnswers, !overwrite, shard == .all, report == nil else {
+      guard output == nil, !keepsAnswers, !overwrite, shard == .all, report == nil, !dryRun else {
         throw ValidationError(
-          "--output, --resume, --retry-failed, --overwrite, --shard and --report go with --input or --image-folder")
+          "--output, --resume, --retry-failed, --overwrite, --shard, --report and --dry-run go with --input or "
+            + "--image-folder")
       }
+    }
+    guard !dryRun || input != "-" else {
+      throw ValidationError("--dry-run counts the records of a file; give one by --input in place of standard input")
     }
     guard !keepsAnswers || !overwrite else {
       throw ValidationError("--resume keeps the answers that are there, --overwrite removes them; give one of them")
@@ -98,8 +127,10 @@ struct BatchOptions: ParsableArguments {
     }
     if let report { try checkFolder(of: report) }
     var options = Batch.Options(input: source)
-    options.output = output ?? "-"
-    options.earlier = keepsAnswers ? .resume(retriesFailures: retriesFailures) : overwrite ? .overwrite : .refuse
+    // A dry run leaves the file of the answers alone.
+    options.output = dryRun ? "-" : output ?? "-"
+    options.earlier =
+      dryRun ? .refuse : keepsAnswers ? .resume(retriesFailures: retriesFailures) : overwrite ? .overwrite : .refuse
     options.shard = shard
     options.keepsTimes = !omitsTimings
     return BatchRun(batch: try Batch(options), prompt: prompt, options: self)

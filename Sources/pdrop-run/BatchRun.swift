@@ -17,6 +17,8 @@ struct BatchRun {
   func answer(with model: VisionLanguageModel, like base: Request, threads: Int) throws {
     var base = base
     if let prompt { base.prompt = prompt }
+    let engine = options.engine(threads: threads)
+    if options.dryRun { return try plan(model, like: base, engine) }
     let display = ProgressDisplay(options.progress, recordName: options.input == nil ? "picture" : "line")
     // An answer too long for the longest file allowed is an error like a full disk.
     _ = signal(SIGXFSZ, SIG_IGN)
@@ -25,7 +27,7 @@ struct BatchRun {
     do {
       report = try batch.run(
         like: base, by: BatchRunDescription(model, base, threads: threads), isStopped: { StopSignal.isWanted },
-        observer: display, engine: model.answeringInTurn(threads: threads))
+        observer: display, engine: model.answeringTogether(engine))
       display.end()
     } catch {
       display.end()
@@ -38,6 +40,17 @@ struct BatchRun {
       StopSignal.endProgram()
     }
     if report.answered < report.records || report.failed_before > 0 { throw ExitCode(ExitStatus.someFailed.rawValue) }
+  }
+
+  /// Prints what the batch would take.
+  private func plan(_ model: VisionLanguageModel, like base: Request, _ engine: EngineOptions) throws {
+    let (requests, count) = try batch.survey(like: base)
+    let output = Output()
+    guard let estimate = try model.estimate(requests, engine) else {
+      try output.write("\(BatchSummary.count(count, "record")), of which none of the first can be answered\n")
+      return
+    }
+    for line in EstimateText.lines(estimate, recordCount: count) { try output.write(line + "\n") }
   }
 
   /// How to go on after a stop.
@@ -84,6 +97,12 @@ enum BatchSummary {
         format: "FLOPs counted: prompts %.3f G (%.1f%% less than without dropping), tower %.3f G, decoding %.3f G",
         Double(flops.prefill + flops.rank) / 1e9, 100 * report.flops_prefill_saved,
         Double(flops.encode + flops.project) / 1e9, Double(flops.decode + flops.head) / 1e9))
+    if report.flops_shared > 0 {
+      lines.append(
+        String(
+          format: "shared: %d of %d pictures encoded, %d prompts continued, %.3f G of these FLOPs not done again",
+          report.pictures.encoded, report.pictures.asked, report.prompts_continued, Double(report.flops_shared) / 1e9))
+    }
     return lines
   }
 

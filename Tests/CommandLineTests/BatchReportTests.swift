@@ -57,6 +57,10 @@ import Testing
     (["--input", "a", "--resume"], "--output"), (["--input", "a", "--output", "-", "--resume"], "--output"),
     (["--input", "a", "--output", "b", "--resume", "--overwrite"], "one of them"),
     (["--input", "a", "--shard", "3/2"], "1/n to n/n"), (["--input", "a", "--progress", "loud"], "plain"),
+    (["--input", "a", "-b", "0"], "1 to 16"), (["--input", "a", "-b", "17"], "1 to 16"),
+    (["--dry-run"], "go with --input"),
+    (["--input", "-", "--dry-run"], "counts the records"), (["--input", "a", "--ram", "much"], "--ram"),
+
     (["--image-folder", "a", "--image", "b"], "--image-folder brings"),
   ])
   func `refuses options that do not go together`(arguments: [String], words: String) throws {

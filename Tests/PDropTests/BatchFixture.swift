@@ -34,7 +34,8 @@ final class BatchFixture {
   /// Runs a batch of lines.
   @discardableResult
   func run(
-    _ lines: [String], earlier: Batch.Earlier = .refuse, shard: BatchShard = .all, output: String? = nil,
+    _ lines: [String], like base: Request = Request(prompt: .messages([])), earlier: Batch.Earlier = .refuse,
+    shard: BatchShard = .all, output: String? = nil,
     isStopped: @autoclosure @escaping () -> Bool = false, engine: Batch.Engine? = nil
   ) throws -> BatchReport {
     let input = try folder.write("questions.jsonl", lines.joined(separator: "\n"))
@@ -43,7 +44,7 @@ final class BatchFixture {
     options.earlier = earlier
     options.shard = shard
     options.keepsTimes = false
-    return try Batch(options).run(like: Request(prompt: .messages([])), by: run, isStopped: isStopped) { job in
+    return try Batch(options).run(like: base, by: run, isStopped: isStopped) { job in
       if let engine { return try engine(&job) }
       while case .value(let question) = try job.take() { try job.finish([(question, self.answer(question))]) }
     }

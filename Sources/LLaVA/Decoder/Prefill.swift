@@ -34,10 +34,6 @@ extension SequenceLayout {
 }
 
 extension LanguageModel {
-  /// Whether the rows of a prompt get the same bits in two parts as in one: sums of whole numbers are exact, and rows of brain
-  /// floats were found not to depend on their number; those of OpenBLAS do.
-  package var splitsPrompts: Bool { layers.allSatisfy { $0.queries.arithmetic != .f32 } }
-
   /// Runs the first rows of a prompt, in `state.hidden`, through the first `depth` layers.
   ///
   /// - Parameters:

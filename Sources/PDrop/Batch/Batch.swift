@@ -77,6 +77,21 @@ package struct Batch {
       peakResidentBytes: peakResidentBytes())
   }
 
+  /// The first records that make requests, at most `count` of them, and how many records there are.
+  ///
+  /// - Throws: `BatchError`.
+  package func survey(like base: Request, first count: Int = 16) throws(BatchError) -> (
+    requests: [Request], recordCount: Int
+  ) {
+    var (requests, recordCount): ([Request], Int) = ([], 0)
+    var source = try source(base) { false }
+    while case .value(let read) = try source.next(waits: true) {
+      recordCount += 1
+      if requests.count < count, case .success(let request) = read.request { requests.append(request) }
+    }
+    return (requests, recordCount)
+  }
+
   private func source(_ base: Request, _ isStopped: @escaping () -> Bool) throws(BatchError) -> any RecordSource {
     switch options.input {
     case .pictures(let folder, let question):
@@ -86,27 +101,5 @@ package struct Batch {
       let parser = RecordParser(base: base, folder: folder)
       return try QuestionLines(input, path: path, parser: parser, shard: options.shard, isStopped: isStopped)
     }
-  }
-}
-
-extension VisionLanguageModel {
-  /// The engine that answers one record after another.
-  package func answeringInTurn(threads: Int) -> Batch.Engine {
-    { job in
-      while case .value(let question) = try job.take() {
-        let outcome = Result { try report(on: question.request, threads: threads) }
-        try job.finish([(question, outcome.mapError(RecordFailure.init))])
-      }
-    }
-  }
-
-  private func report(on request: Request, threads: Int) throws -> RunReport {
-    var session = try Session(self, request, threads: threads)
-    while try session.next() != nil {}
-    var report = session.report
-    // Loading is the batch's, not a record's.
-    report.milliseconds.total -= report.milliseconds.load
-    report.milliseconds.load = 0
-    return report
   }
 }

@@ -13,6 +13,12 @@ public struct BatchReport: Encodable, Sendable {
     public var decode: Double
   }
 
+  /// Pictures of all records, and those of them that had to be encoded.
+  public struct Pictures: Encodable, Sendable {
+    public var asked: Int
+    public var encoded: Int
+  }
+
   public struct Tokens: Encodable, Sendable {
     public var prompt: Int
     public var generated: Int
@@ -37,7 +43,13 @@ public struct BatchReport: Encodable, Sendable {
   /// Generated tokens.
   public var tokens_per_second: Double
   public var records_per_hour: Double
+  /// Summed over the records, each as if it had been alone.
   public var flops: RunReport.Flops
+  /// Of these operations, those that were not done again, as records share pictures and how their prompts begin.
+  public var flops_shared: Int
+  public var pictures: Pictures
+  /// Records whose prompt began as another's.
+  public var prompts_continued: Int
   public var flops_paper: Double
   public var flops_prefill_without_dropping: Int
   /// Of the operations of the prompts in the language model, which share dropping has saved.
@@ -60,7 +72,10 @@ extension BatchReport {
         prefill: time.prefill / 1e3, rank: time.rank / 1e3, decode: time.decode / 1e3),
       tokens: Tokens(prompt: tally.promptTokens, generated: tally.generatedTokens),
       tokens_per_second: rate(tally.generatedTokens), records_per_hour: 3600 * rate(tally.recordCount),
-      flops: tally.flops, flops_paper: tally.paperFlops, flops_prefill_without_dropping: tally.flopsWithoutDropping,
+      flops: tally.flops, flops_shared: tally.sharing.flops,
+      pictures: Pictures(asked: tally.sharing.picturesAsked, encoded: tally.sharing.picturesEncoded),
+      prompts_continued: tally.sharing.promptsContinued, flops_paper: tally.paperFlops,
+      flops_prefill_without_dropping: tally.flopsWithoutDropping,
       flops_prefill_saved: tally.savedShare, peak_rss_bytes: peakResidentBytes)
   }
 }

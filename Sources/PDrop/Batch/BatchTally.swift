@@ -14,6 +14,9 @@ public struct BatchTally: Sendable {
   public private(set) var paperFlops = 0.0
   public private(set) var flopsWithoutDropping = 0
 
+  /// What was asked for more than once and computed once.
+  package internal(set) var sharing = BatchSharing()
+
   public var failedCount: Int { failed.values.reduce(0, +) }
   public var recordCount: Int { answered + failedCount }
 
@@ -60,5 +63,13 @@ extension RunReport.Flops {
     sum.rank += flops.rank
     sum.decode += flops.decode
     sum.head += flops.head
+  }
+}
+
+extension RunReport.Flops {
+  static func - (left: Self, right: Self) -> Self {
+    Self(
+      encode: left.encode - right.encode, project: left.project - right.project, prefill: left.prefill - right.prefill,
+      rank: left.rank - right.rank, decode: left.decode - right.decode, head: left.head - right.head)
   }
 }

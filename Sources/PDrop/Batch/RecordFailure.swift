@@ -2,7 +2,7 @@ internal import LLaVA
 internal import TokenDropping
 
 /// Why a record could not be answered, in a word for programs and a line for people.
-public struct RecordFailure: Error, Equatable, Sendable {
+public struct RecordFailure: Error, Equatable, Sendable, CustomStringConvertible {
   /// The classes of reasons.
   public enum Reason: String, Codable, Sendable, CaseIterable {
     case badRecord = "bad_record"
@@ -26,6 +26,8 @@ public struct RecordFailure: Error, Equatable, Sendable {
 
   public let reason: Reason
   public let message: String
+
+  public var description: String { message }
 
   public init(_ reason: Reason, _ message: String) { (self.reason, self.message) = (reason, message) }
 

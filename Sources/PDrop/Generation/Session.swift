@@ -7,17 +7,13 @@ internal import ModelFormats
 /// The working memory of a request, with one owner; the model is only read.
 public struct Session: ~Copyable {
   private let model: VisionLanguageModel
-  private let options: GenerationOptions
   private let compute: Compute
   private let start: ContinuousClock.Instant
-  private let tokenLimit: Int
   private var state: DecoderState
   private let cache: KVCache
   /// What the next token is chosen by, one per entry of the vocabulary.
   public private(set) var logits: [Float]
-  private var sampler: Sampler
-  private var text: StreamingDecoder
-  private var record: RunReport
+  private var answer: GrowingAnswer
   /// What a request that asked for tensors has left of them.
   private(set) var tensors: TraceTensors?
 
@@ -30,70 +26,39 @@ public struct Session: ~Copyable {
     let start = ContinuousClock.now
     let (llava, text) = (model.llava, model.llava.configuration.text)
     let compute = Compute(workers: Workers(count: threads))
-    var record = RunReport(
-      model: model.name, policy: try RunReport.Policy(request.policy, layerCount: text.layerCount),
-      precision: model.precision.name, threads: threads)
-    record.milliseconds.load = model.loadTime.milliseconds
-    record.promptTokens = try model.promptTokens(of: request)
-
-    let views = try model.views(of: request, &record.milliseconds)
-    let counts = views.map { llava.visualTokenCount($0.tiles) }
-    let plan = try DropPlan(request.policy, layerCount: text.layerCount, visualTokenCounts: counts)
-    let features = model.features(of: request.pictures, views, on: compute)
-    record.paperFlops = paperFlops(plan, visualTokenCount: features.rows, text)
+    let prepared = try PreparedRequest(request, for: model, threads: threads) { picture, timings in
+      try model.prepared(picture, appliesOrientation: request.appliesOrientation, &timings)
+    }
+    let features = model.features(of: prepared.pictures, on: compute)
 
     var state = DecoderState(text)
     let cache = KVCache(text, element: model.precision.cacheElement)
     state.recordsLastRows = request.recordsTensors
-    let contextLength = request.options.contextLength ?? text.contextLength
-    let promptLimit = request.options.contextLength ?? llava.configuration.promptLimit ?? contextLength
     var layout = try llava.languageModel.splice(
-      &state.hidden, tokens: record.promptTokens, placeholder: llava.configuration.imageTokenID, features: features,
-      featureCounts: counts, limit: promptLimit)
-    let tokenLimit = max(0, min(request.options.maxTokens, contextLength - layout.rowCount))
-    record.sequenceLength = layout.rowCount
-    record.flopsWithoutDropping =
-      2 * prefillMultiplyAdds(rowsPerLayer: Array(repeating: layout.rowCount, count: text.layerCount), text)
+      &state.hidden, tokens: prepared.record.promptTokens, placeholder: llava.configuration.imageTokenID,
+      features: features, featureCounts: prepared.pictures.map(\.tokenCount), limit: prepared.record.sequenceLength)
+    var record = prepared.record
     record.imageSpans = layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }
 
     // Longer answers are seldom; the caches grow for them.
     let drops = llava.languageModel.prefill(
-      &state, cache, &layout, plan, room: min(tokenLimit, 1024), on: compute)
-    let logits = llava.languageModel.logits(state, on: compute)
+      &state, cache, &layout, prepared.plan, room: min(prepared.tokenLimit, 1024), on: compute)
+    logits = llava.languageModel.logits(state, on: compute)
     record.stages = drops.map(RunReport.Stage.init)
     record.cacheLengthsAfterPrompt = cache.lengths
-    var tensors: TraceTensors?
+    record.milliseconds.load = model.loadTime.milliseconds
     if request.recordsTensors {
       tensors = TraceTensors(
-        views: views, features: features.values, lastLogits: logits, finalLogits: logits, lastRows: state.lastRows,
-        drops: drops)
+        views: prepared.pictures.compactMap(\.views), features: features.values, lastLogits: logits,
+        finalLogits: logits, lastRows: state.lastRows, drops: drops)
       state.recordsLastRows = false
     }
-    self.init(
-      model: model, options: request.options, compute: compute, start: start, tokenLimit: tokenLimit, state: state,
-      cache: cache,
-      logits: logits, sampler: Sampler(request.options), text: StreamingDecoder(model.tokenizer), record: record,
-      tensors: tensors)
-  }
-
-  private init(
-    model: VisionLanguageModel, options: GenerationOptions, compute: Compute, start: ContinuousClock.Instant,
-    tokenLimit: Int, state: consuming DecoderState, cache: KVCache, logits: [Float], sampler: Sampler,
-    text: StreamingDecoder,
-    record: RunReport, tensors: TraceTensors?
-  ) {
     self.model = model
-    self.options = options
     self.compute = compute
     self.start = start
-    self.tokenLimit = tokenLimit
     self.state = state
     self.cache = cache
-    self.logits = logits
-    self.sampler = sampler
-    self.text = text
-    self.record = record
-    self.tensors = tensors
+    answer = GrowingAnswer(model, request.options, record, tokenLimit: prepared.tokenLimit)
   }
 
   /// Generates the next token.
@@ -101,19 +66,17 @@ public struct Session: ~Copyable {
   /// - Returns: The text that is certain from now on, which may be empty; `nil` when the answer is complete.
   /// - Throws: `GenerationError.notANumber` when the model's output is unusable.
   public mutating func next() throws -> String? {
-    guard record.finishReason == nil else { return nil }
-    guard record.tokens.count < tokenLimit else { return finish(.length) }
-    if let last = record.tokens.last { advance(past: last) }
-    guard let token = sampler(logits) else { throw GenerationError.notANumber(tokenCount: record.tokens.count) }
-    if model.endTokens.contains(token), !options.ignoresEndToken { return finish(.stop) }
-    record.tokens.append(token)
-    tensors?.finalLogits = logits
-    return append(text.push(Int32(token)))
+    guard !answer.isComplete else { return nil }
+    if let last = answer.lastToken { advance(past: last) }
+    let count = answer.record.tokens.count
+    let piece = try answer.grow(by: logits)
+    if answer.record.tokens.count > count { tensors?.finalLogits = logits }
+    return piece
   }
 
   /// What has been done so far, and what it cost.
   public var report: RunReport {
-    var report = record
+    var report = answer.record
     report.cacheLengthsAtEnd = cache.lengths
     report.cacheBytes = cache.byteCount
     report.peakResidentBytes = Kernels.peakResidentBytes()
@@ -137,16 +100,5 @@ public struct Session: ~Copyable {
     languageModel.embed([token], into: &state.hidden)
     languageModel.decode(&state, [cache], on: compute)
     logits = languageModel.logits(state, on: compute)
-  }
-
-  private mutating func append(_ piece: String) -> String {
-    record.text += piece
-    return piece
-  }
-
-  private mutating func finish(_ reason: RunReport.FinishReason) -> String? {
-    record.finishReason = reason
-    let rest = append(text.finish())
-    return rest.isEmpty ? nil : rest
   }
 }

@@ -42,11 +42,6 @@ extension VisionLanguageModel {
     return tokens
   }
 
-  /// The pictures, decoded and cut into what the tower looks at.
-  func views(of request: Request, _ timings: inout RunReport.Timings) throws -> [ImageViews] {
-    try request.pictures.map { try views(of: $0, appliesOrientation: request.appliesOrientation, &timings) }
-  }
-
   /// A picture, decoded and cut into what the tower looks at.
   func views(
     of picture: Request.Picture, appliesOrientation: Bool, _ timings: inout RunReport.Timings
@@ -70,13 +65,13 @@ extension VisionLanguageModel {
     return views
   }
 
-  /// What stands for the pictures among the prompt's embeddings, one after the other, `[V, D]`.
+  /// What stands for the pictures among a prompt's embeddings, one after the other, `[V, D]`.
   ///
   /// The views of a picture are one batch; so memory grows with the largest picture, not with their number.
-  func features(of pictures: [Request.Picture], _ views: [ImageViews], on compute: Compute) -> Matrix {
+  func features(of pictures: [PreparedPicture], on compute: Compute) -> Matrix {
     var features = Matrix(rows: 0, columns: llava.configuration.text.hiddenSize)
-    for (picture, views) in zip(pictures, views) {
-      features.append(self.features(of: picture, views, on: compute))
+    for picture in pictures {
+      features.append(Matrix(picture.encoding(by: self, on: compute).features, columns: features.columns))
     }
     return features
   }

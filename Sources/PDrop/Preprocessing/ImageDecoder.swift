@@ -31,6 +31,13 @@ public struct ImageDecoder: Sendable {
   ///
   /// - Throws: ``ImageError``, with the path as name.
   public func decode(contentsOfFile path: String) throws(ImageError) -> Image {
+    try decode(bytes(ofFile: path), name: path)
+  }
+
+  /// The bytes of a file, not yet looked at.
+  ///
+  /// - Throws: ``ImageError``, with the path as name.
+  func bytes(ofFile path: String) throws(ImageError) -> [UInt8] {
     let url = URL(filePath: path).resolvingSymlinksInPath()
     let attributes: [FileAttributeKey: Any]
     do {
@@ -45,11 +52,9 @@ public struct ImageDecoder: Sendable {
     }
     let byteCount = (attributes[.size] as? any BinaryInteger).map { Int($0) } ?? 0
     guard byteCount <= byteLimit else { throw .fileTooLarge(name: path, byteCount: byteCount, limit: byteLimit) }
-    let data: Data
-    do { data = try Data(contentsOf: url) } catch {
+    do { return [UInt8](try Data(contentsOf: url)) } catch {
       throw .unreadableFile(name: path, reason: "\(error)")
     }
-    return try decode(data, name: path)
   }
 
   /// The picture in the bytes of a file.

@@ -1,0 +1,134 @@
+import Foundation
+import PDrop
+import TestSupport
+import Testing
+import TokenDropping
+
+/// Many records at a time against one at a time, each by a session of its own.
+@Suite struct BatchEngineTests {
+  let fixture: BatchFixture
+
+  init() throws { fixture = try BatchFixture() }
+
+  private static func load(_ precision: Precision, _ name: String = "tiny-llava-1.5") throws -> VisionLanguageModel {
+    var options = VisionLanguageModel.Options()
+    options.precision = precision
+    return try VisionLanguageModel(directory: Goldens.path("models/\(name)"), options: options)
+  }
+
+  /// What each record is answered alone.
+  private static func sessions(_ model: VisionLanguageModel) -> Batch.Engine {
+    { job in
+      while case .value(let question) = try job.take() {
+        let outcome = Result {
+          var session = try Session(model, question.request, threads: 1)
+          while try session.next() != nil {}
+          return session.report
+        }
+        try job.finish([(question, outcome.mapError(RecordFailure.init))])
+      }
+    }
+  }
+
+  private static func engine(_ model: VisionLanguageModel, batch: Int, threads: Int = 1) -> Batch.Engine {
+    var options = EngineOptions(threads: threads)
+    options.batchSize = batch
+    return model.answeringTogether(options)
+  }
+
+  /// Questions that end at different times, two to three of them about the same picture, and some that fail.
+  private static let lines: [String] = (0..<14).map { i in
+    let image = Goldens.path("images/\(i / 3 % 2 == 0 ? "shapes_640x480" : "rgba_360x360").png")
+    switch i {
+    case 4: return #"{"custom_id": "broken", "body": "#
+    case 6: return #"{"question_id": "none", "image": "none.png", "text": "What is it?"}"#
+    case 9: return #"{"question_id": "two", "image": "\#(image)", "text": "<image> <image>"}"#
+    case 11: return #"{"question_id": "words", "text": "What is it?"}"#
+    default:
+      let content =
+        #"[{"type": "image_url", "image_url": {"url": "\#(image)"}}, {"type": "text", "text": "What \#(i)?"}]"#
+      return #"{"custom_id": "q\#(i)", "body": {"messages": [{"role": "user", "content": \#(content)}], "#
+        + #""max_tokens": \#(i * 5 % 9), "temperature": \#(i % 2), "seed": \#(i), "ignore_eos": true}}"#
+    }
+  }
+
+  @Test(arguments: [Precision.f32, .bf16, .int8])
+  func `answers and costs are the same in any company`(precision: Precision) throws {
+    let model = try Self.load(precision)
+    var generator = SeededGenerator(3)
+    let orders = [Self.lines, Self.lines.shuffled(using: &generator)]
+    for lines in orders {
+      let report = try fixture.run(lines, earlier: .overwrite, engine: Self.sessions(model))
+      #expect(report.answered == 11 && report.records == 14)
+      let expected = try fixture.lines()
+      for (batch, threads) in [(1, 1), (4, 2), (16, 3)] {
+        try fixture.run(lines, earlier: .overwrite, engine: Self.engine(model, batch: batch, threads: threads))
+        #expect(try fixture.lines() == expected, "\(batch) at a time, \(threads) threads")
+      }
+    }
+  }
+
+  /// Questions about one picture after another, the same prompt in front of each question.
+  private static func questions(_ count: Int, perPicture: Int) -> [String] {
+    let images = ["shapes_640x480", "rgba_360x360", "palette_512x256"].map { Goldens.path("images/\($0).png") }
+    return (0..<count).map { i in
+      #"{"question_id": \#(i), "image": "\#(images[i / perPicture % 3])", "text": "What is it, \#(i)?"}"#
+    }
+  }
+
+  @Test(arguments: [Precision.f32, .bf16, .int8], ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
+  func `questions about one picture share it, and answers and costs stay`(precision: Precision, name: String) throws {
+    let model = try Self.load(precision, name)
+    var base = Request(prompt: .messages([]))
+    base.options.maxTokens = 3
+    for policy in [PyramidDrop(), NoDropping()] as [any TokenDroppingPolicy] {
+      base.policy = policy
+      let questions = Self.questions(9, perPicture: 3)
+      try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.sessions(model))
+      let expected = try fixture.lines()
+      let report = try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.engine(model, batch: 4))
+      #expect(try fixture.lines() == expected)
+      #expect(report.pictures.asked == 9 && report.pictures.encoded == 3)
+      if model.precision.name == "f32" {
+        #expect(report.prompts_continued == 0)
+      } else {
+        // Fewer where a question comes before the next is known.
+        #expect(report.prompts_continued <= 6)
+      }
+      #expect(report.flops_shared > 0)
+    }
+  }
+
+  @Test func `a record that can never fit gets an error that says what would help`() throws {
+    let model = try Self.load(.f32)
+    var base = Request(prompt: .messages([]), policy: NoDropping())
+    let text = #"{"question_id": "text", "text": "What is it?"}"#
+    let lines = [text] + Self.questions(2, perPicture: 1) + [text]
+    func run(_ limit: Int) throws -> BatchReport {
+      var options = EngineOptions(threads: 1)
+      options.memoryLimit = limit
+      return try fixture.run(lines, like: base, earlier: .overwrite, engine: model.answeringTogether(options))
+    }
+    let whole = try run(1 << 40)
+    #expect(whole.answered == 4)
+    let expected = try fixture.lines()
+
+    // In steps, until pictures no longer fit: then texts still do.
+    var limit = 170 << 20
+    var report = whole
+    while report.answered == 4, limit > 0 {
+      #expect(try fixture.lines() == expected)
+      limit -= 2 << 20
+      report = try run(limit)
+    }
+    #expect(report.failed == ["out_of_memory": 2], "\(limit)")
+    let error = try fixture.lines()[1]
+    for remedy in ["needed", "--ram", "-n ", "--kv bf16", "--policy pyramiddrop"] {
+      #expect(error.contains(remedy), "\(error)")
+    }
+    #expect(try fixture.lines()[0] == expected[0])
+    // What it says is true.
+    base.policy = PyramidDrop()
+    #expect(try run(limit).answered == 4)
+  }
+}
