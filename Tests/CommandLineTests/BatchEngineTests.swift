@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Many records at a time, from the command line.
-@Suite struct BatchEngineTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BatchEngineTests {
   @Test func `answers do not depend on how many records are answered at a time`() throws {
     let batch = try BatchFolder(count: 14)
     let alone = try ProgramRun(batch.arguments(["-b", "1"]))

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// The forms in which batches come.
-@Suite struct BatchInputTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BatchInputTests {
   /// What is asked here of a line of answers, in either family.
   private struct Answer: Decodable {
     struct Failure: Decodable {

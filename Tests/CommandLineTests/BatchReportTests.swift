@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// What a batch says about itself, none of it on stdout.
-@Suite struct BatchReportTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BatchReportTests {
   private struct Record: Decodable {
     var records: Int
     var answered: Int

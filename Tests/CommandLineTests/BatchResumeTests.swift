@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Nothing is lost, whatever ends a run.
-@Suite struct BatchResumeTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BatchResumeTests {
   @Test func `runs that are killed at any moment and gone on with give the bytes of one run`() throws {
     let batch = try BatchFolder(count: 30)
     let whole = batch.folder.path("whole.jsonl")

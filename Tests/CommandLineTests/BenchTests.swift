@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// `pdrop-bench` as a process, over the bundled model.
-@Suite struct BenchTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BenchTests {
   private func rows(_ run: ProgramRun) throws -> [[String: Any]] {
     try run.outputLines.map { line in
       try #require(JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
@@ -80,7 +80,7 @@ import Testing
 }
 
 /// `pdrop-bench fidelity` over a question with a known answer.
-@Suite struct FidelityTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct FidelityTests {
   @Test func `compares with the first arithmetic and policy`() throws {
     let folder = try TemporaryFolder()
     let samples = Goldens.path("../../Models/samples")

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct CheckTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct CheckTests {
   /// What is asked here of a case's JSON object.
   private struct Record: Decodable {
     struct Stage: Decodable {

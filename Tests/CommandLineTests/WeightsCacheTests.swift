@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct WeightsCacheTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct WeightsCacheTests {
   private static let question = ["-t", "1", "-n", "3", "-p", "What is it?", "--precision", "int8"]
 
   private func ask(_ cache: String, _ arguments: String...) throws -> ProgramRun {

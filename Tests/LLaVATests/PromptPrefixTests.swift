@@ -6,7 +6,7 @@ import Testing
 import TokenDropping
 
 /// A prompt in two parts, of which the first is shared, against the prompt in one.
-@Suite struct PromptPrefixTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct PromptPrefixTests {
   @Test(
     arguments: [Arithmetic.bf16, .int8],
     [NoDropping(), PyramidDrop(), FastV(), PyramidDrop(.listed(layers: [1], ratios: [0.3]))]

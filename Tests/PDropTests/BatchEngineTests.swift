@@ -5,7 +5,7 @@ import Testing
 import TokenDropping
 
 /// Many records at a time against one at a time, each by a session of its own.
-@Suite struct BatchEngineTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BatchEngineTests {
   let fixture: BatchFixture
 
   init() throws { fixture = try BatchFixture() }

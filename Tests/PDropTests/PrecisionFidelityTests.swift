@@ -11,7 +11,7 @@ import TokenDropping
 /// Both factors of a product are rounded, so that its error is √2 times that, relative to its own root mean square. Such errors
 /// are independent of each other: after P products on the way they have grown by √P. What later layers make of an earlier
 /// error is not known; it is allowed three times its size.
-@Suite struct PrecisionFidelityTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct PrecisionFidelityTests {
   /// Relative error of a product whose factors are rounded.
   private static func productError(_ precision: Precision) -> Double {
     precision == .int8 ? 2.0.squareRoot() * 3 / 127 / 12.0.squareRoot() : 2.0.squareRoot() * 0x1p-9 / 3.0.squareRoot()

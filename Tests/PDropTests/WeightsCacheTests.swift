@@ -5,7 +5,7 @@ import Testing
 import TokenDropping
 
 /// Answers through the cache of converted weights are those without, to the last bit.
-@Suite struct WeightsCacheTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct WeightsCacheTests {
   private func load(
     _ directory: String, _ precision: Precision, vision: Precision = .auto, cacheIn folder: String?
   ) throws -> VisionLanguageModel {
