@@ -87,10 +87,10 @@ float pdrop_quantize_u8(const float *x, size_t count, uint8_t *y) {
   return largest / 127;
 }
 
-FOR_EACH_PROCESSOR
 // Without overflow for any sums, which may come from a file.
 static inline int32_t without_offset(int32_t s, int32_t sum) { return (int32_t)((uint32_t)s - 128u * (uint32_t)sum); }
 
+FOR_EACH_PROCESSOR
 void pdrop_scale_row(const int32_t *restrict s, const int32_t *restrict sums, const float *restrict scales,
                      float row_scale, size_t count, float *restrict y, int add) {
   if (add) {

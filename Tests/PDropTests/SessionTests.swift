@@ -71,7 +71,9 @@ import TokenDropping
   }
 
   @Test(
-    arguments: [NoDropping(), PyramidDrop(), FastV(), PyramidDrop(.geometric(lambda: 0.4))] as [any TokenDroppingPolicy]
+    arguments: [
+      NoDropping(), PyramidDrop(), FastV(), PyramidDrop(.geometric(lambda: 0.4)), RandomDrop(seed: 1), UniformDrop(),
+    ] as [any TokenDroppingPolicy]
   )
   func `counted FLOPs are those of the closed formula`(policy: any TokenDroppingPolicy) throws {
     let report = try run(Self.prompts[0], policy)
@@ -80,8 +82,10 @@ import TokenDropping
       $0 + $1 * (4 * 64 * 64 + 3 * 64 * 176) + 64 * $1 * ($1 + 1)
     }
     #expect(report.flops.prefill == 2 * prompt)
-    // Ranking beyond the layers: PyramidDrop makes keys for rows that then leave, and one query; both score all rows.
-    let rank = report.stages.reduce(0) { sum, stage in
+    // Ranking beyond the layers: PyramidDrop makes keys for rows that then leave, and one query; both score all rows. Drawing
+    // lots and even spacing multiply nothing.
+    let ranks = !["random", "uniform"].contains(policy.name)
+    let rank = (ranks ? report.stages : []).reduce(0) { sum, stage in
       let nextLayer = stage.scoringLayer == stage.layer
       let products = nextLayer ? (stage.tokensBefore - stage.tokensAfter) * 64 * 64 + 64 * 64 : 0
       return sum + products + stage.tokensBefore * 64
