@@ -92,8 +92,9 @@ import TokenDropping
       if model.precision.name == "f32" {
         #expect(report.prompts_continued == 0)
       } else {
-        // Fewer where a question comes before the next is known.
+        // Fewer where a question comes before the next is known; in bf16 none where the library's rows depend on their number.
         #expect(report.prompts_continued <= 6)
+        #expect(report.prompts_continued > 0 || model.precision.name == "bf16")
       }
       #expect(report.flops_shared > 0)
     }

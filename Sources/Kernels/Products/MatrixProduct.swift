@@ -105,7 +105,7 @@ extension Compute {
   ///
   /// oneDNN's bf16 took 0.82 of the time with 128 outputs instead of 64, and 0.79 with 512 (577 to 625 rows, 2.6.3).
   private static func width(outputs: Int, rows: Int) -> Int {
-    let (share, least) = rows > 64 ? (8, 128) : (16, 64)
+    let (share, least) = rows > Compute.fewRows ? (8, 128) : (16, 64)
     return min(max((outputs / share + 63) / 64 * 64, least), 512)
   }
 
