@@ -71,7 +71,9 @@ struct BatchCommand: ParsableCommand {
     var batchOptions = Batch.Options(input: .lines(path: input, folder: imageFolder))
     batchOptions.output = "/dev/null"
     let batch = try Batch(batchOptions)
-    let planned = try model.estimate(batch.survey(like: base).requests, options, measures: false)?.peakBytes
+    let survey = try batch.survey(like: base)
+    let planned = try model.estimate(
+      survey.requests, recordCount: survey.recordCount, options, measures: false)?.peakBytes
     PeakResident.reset()
     let description = try BatchRunDescription(model, base, threads: options.threads)
     let report = try Batch(batchOptions).run(like: base, by: description, engine: model.answeringTogether(options))

@@ -56,6 +56,13 @@ package struct LLaVAModel: Sendable {
     return linears.reduce(embeddingBytes) { $0 + $1.weightByteCount }
   }
 
+  /// `weightBytes`, with weights that layers share counted once.
+  package var distinctWeightBytes: Int {
+    var addresses = Set<UInt>()
+    let repeated = linears.filter { !addresses.insert($0.weightAddress).inserted }
+    return weightBytes - repeated.reduce(0) { $0 + $1.weightByteCount }
+  }
+
   /// Bytes of the weights that every decoding step reads: those of the decoder's layers and of the head.
   package var decodingWeightBytes: Int {
     languageModel.layers.flatMap(\.linears).reduce(languageModel.head.weightByteCount) { $0 + $1.weightByteCount }

@@ -46,7 +46,7 @@ struct BatchRun {
   private func plan(_ model: VisionLanguageModel, like base: Request, _ engine: EngineOptions) throws {
     let (requests, count) = try batch.survey(like: base)
     let output = Output()
-    guard let estimate = try model.estimate(requests, engine) else {
+    guard let estimate = try model.estimate(requests, recordCount: count, engine) else {
       try output.write("\(BatchSummary.count(count, "record")), of which none of the first can be answered\n")
       return
     }

@@ -59,6 +59,8 @@ import TokenDropping
     let (one, other) = (try run(shared, NoDropping()), try run(distinct, NoDropping()))
     #expect(one.flops == other.flops && one.cacheBytes == other.cacheBytes)
     #expect(shared.weightBytes == distinct.weightBytes)
+    #expect(distinct.llava.distinctWeightBytes == distinct.weightBytes)
+    #expect(shared.llava.distinctWeightBytes < distinct.weightBytes)
     #expect(one.tokens != other.tokens)
   }
 

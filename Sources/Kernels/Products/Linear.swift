@@ -48,6 +48,14 @@ package struct Linear: Sendable {
     }
   }
 
+  /// Where the weight begins in memory: layers that share one have it in common.
+  package var weightAddress: UInt {
+    switch weight {
+    case .widened(let tensor), .brain(let tensor): UInt(bitPattern: unsafe tensor.storedBytes.address(of: 0))
+    case .whole(let weights): UInt(bitPattern: unsafe weights.numbers.address(of: 0))
+    }
+  }
+
   /// The same layer for products in another arithmetic; its weight is converted once, in parallel.
   ///
   /// A weight stored in bf16 stays where it is for f32 and bf16, one in f16 is rounded. Rows too long for sums of whole

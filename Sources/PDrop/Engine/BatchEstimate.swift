@@ -16,6 +16,7 @@ package struct BatchEstimate: Sendable {
   package var limitBytes: Int
   package var weightBytes: Int
   package var programBytes: Int
+  /// Pictures that are kept to be asked about again, if each record has others.
   package var pictureBytes: Int
   package var workingBytes: Int
   package var stages: [Stage] = []
@@ -43,11 +44,14 @@ package struct BatchEstimate: Sendable {
 extension VisionLanguageModel {
   /// Plans a batch of records like the first of these that can be answered, and measures one of them.
   ///
-  /// - Parameter measures: Whether times are measured; else they are zero.
+  /// - Parameters:
+  ///   - recordCount: How many records there are.
+  ///   - measures: Whether times are measured; else they are zero.
   /// - Returns: `nil` when none can be answered.
   /// - Throws: `RecordFailure` when the record does not fit into memory.
-  package func estimate(_ requests: [Request], _ options: EngineOptions, measures: Bool = true) throws -> BatchEstimate?
-  {
+  package func estimate(
+    _ requests: [Request], recordCount: Int, _ options: EngineOptions, measures: Bool = true
+  ) throws -> BatchEstimate? {
     let plan = MemoryPlan(self, limit: options.memoryLimit, batchSize: options.batchSize)
     let pictures = PictureCache(self, capacity: plan.pictures)
     let prepared = requests.lazy.compactMap { request in
@@ -59,9 +63,12 @@ extension VisionLanguageModel {
     if let refusal = plan.refusal(prepared) { throw refusal }
     let working = plan.workingMemory(PromptSize(prepared)).total
     let cacheBytes = plan.cacheBytes(prepared)
+    let pictureBytes = prepared.pictures.reduce(0) { $0 + $1.byteCount(columns: llava.configuration.text.hiddenSize) }
+    let (kept, overflows) = pictureBytes.multipliedReportingOverflow(by: recordCount)
     var estimate = BatchEstimate(
-      limitBytes: plan.limit, weightBytes: plan.weights, programBytes: MemoryPlan.program, pictureBytes: plan.pictures,
-      workingBytes: working, promptTokens: prepared.record.sequenceLength, tokenLimit: prepared.tokenLimit,
+      limitBytes: plan.limit, weightBytes: plan.weights, programBytes: MemoryPlan.program,
+      pictureBytes: overflows ? plan.pictures : min(kept, plan.pictures), workingBytes: working,
+      promptTokens: prepared.record.sequenceLength, tokenLimit: prepared.tokenLimit,
       recordsAtATime: min(options.batchSize, (plan.limit - plan.fixed - working) / cacheBytes))
     estimate.stages = stages(prepared)
     if measures { try measure(prepared, &estimate, plan, threads: options.threads) }

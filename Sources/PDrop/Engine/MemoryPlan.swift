@@ -24,7 +24,7 @@ struct MemoryPlan: Sendable {
     self.model = model
     self.batchSize = batchSize
     self.limit = limit ?? SystemMemory().defaultLimit
-    weights = model.weightBytes
+    weights = model.llava.distinctWeightBytes
     pictures = max(0, min(256 << 20, (self.limit - weights - Self.program) / 16))
   }
 
