@@ -24,6 +24,9 @@ import Testing
     (["--raw", "-p", "a", "--system", "b"], "--system"), (["-i", "--raw"], "--interactive takes its turns"),
     (["-i", "--chat", "a"], "--interactive takes its turns"), (["-i", "-f", "-"], "--interactive takes its turns"),
     (["-i", "--trace", "a"], "--trace keeps one"), (["-i", "--input", "a"], "--input brings"),
+    (["-p", "a", "--feature-cache-size", "1GiB"], "goes with --feature-cache"),
+    (["-p", "a", "--feature-cache", "b", "--feature-cache-size", "much"], "--feature-cache-size"),
+    (["-p", "a", "--feature-cache", ""], "names no folder"),
     (["-p", "a", "--no\u{1B}[31m\nerror: such"], #"\u{1B}"#),
   ])
   func `refuses a wrong command line`(arguments: [String], words: String) throws {
