@@ -27,6 +27,9 @@ import Testing
     (["-p", "a", "--feature-cache-size", "1GiB"], "goes with --feature-cache"),
     (["-p", "a", "--feature-cache", "b", "--feature-cache-size", "much"], "--feature-cache-size"),
     (["-p", "a", "--feature-cache", ""], "names no folder"),
+    (["-p", "a", "--kept-map", "a.gif"], "--kept-map writes .png"), (["-p", "a", "--kept-map-scores"], "--kept-map"),
+    (["-i", "--kept-map", "a.png"], "--kept-map draws one"), (["--input", "a", "--kept-map", "a.png"], "draws one"),
+    (["-p", "a", "--image-folder", "a", "--kept-map", "a.png"], "draws one"),
     (["-p", "a", "--no\u{1B}[31m\nerror: such"], #"\u{1B}"#),
   ])
   func `refuses a wrong command line`(arguments: [String], words: String) throws {
