@@ -23,6 +23,7 @@ let package = Package(
     .library(name: "PDrop", targets: ["PDrop", "TokenDropping"]),
     .executable(name: "pdrop-run", targets: ["pdrop-run"]),
     .executable(name: "pdrop-bench", targets: ["pdrop-bench"]),
+    .executable(name: "pdrop-eval", targets: ["pdrop-eval"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
@@ -65,6 +66,9 @@ let package = Package(
       dependencies: ["CImageCodecs", "Kernels", "ModelFormats", "TokenDropping", "LLaVA"],
       swiftSettings: settings),
 
+    // Benchmarks' files and how answers are scored; knows nothing of the model.
+    .target(name: "Evaluation", dependencies: ["Kernels", "ModelFormats"], swiftSettings: settings),
+
     // MARK: - Executables
 
     .target(
@@ -74,8 +78,14 @@ let package = Package(
       name: "pdrop-run",
       dependencies: ["PDrop", "TokenDropping", "CommandLineOptions", argumentParser],
       swiftSettings: settings),
+    .executableTarget(
+      name: "pdrop-eval",
+      dependencies: [
+        "PDrop", "TokenDropping", "Evaluation", "CommandLineOptions", "BenchSupport", argumentParser,
+      ],
+      swiftSettings: settings),
     .target(
-      name: "BenchSupport", dependencies: ["Kernels"], path: "Benchmarks/BenchSupport",
+      name: "BenchSupport", dependencies: ["Evaluation", "Kernels"], path: "Benchmarks/BenchSupport",
       swiftSettings: settings),
     .executableTarget(
       name: "pdrop-bench",
@@ -110,11 +120,13 @@ let package = Package(
       ],
       swiftSettings: settings),
     .testTarget(
+      name: "EvaluationTests", dependencies: ["Evaluation", "TestSupport"], swiftSettings: settings),
+    .testTarget(
       name: "BenchSupportTests", dependencies: ["BenchSupport", "TestSupport"],
       swiftSettings: settings),
     // Runs the programs as processes; depends on them so that they are built.
     .testTarget(
-      name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "TestSupport"],
+      name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "pdrop-eval", "TestSupport"],
       swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

@@ -40,16 +40,7 @@ struct BatchOptions: ParsableArguments {
   @Option(help: "File for what the batch did and cost, as JSON.")
   var report: String?
 
-  @Option(help: "Progress on stderr: auto, a bar on a terminal; plain, a line every 30 seconds; none.")
-  var progress = ProgressStyle.auto
-
-  @Option(
-    name: [.customShort("b"), .customLong("batch-size")],
-    help: "Most records to answer together, 1 to 16; answers do not depend on it. (default: as many as fit)")
-  var batchSize: Int?
-
-  @Option(help: "Memory for all that the program holds, such as 16GiB. (default: most of what is free)")
-  var ram: ByteCount?
+  @OptionGroup var engineArguments: EngineArguments
 
   @Flag(name: .customLong("dry-run"), help: "Answer nothing: print what memory and time the batch would take.")
   var dryRun = false
@@ -62,20 +53,6 @@ struct BatchOptions: ParsableArguments {
       throw ValidationError("expected 1/n to n/n, such as 3/8, found '\(text)'")
     }
     return shard
-  }
-
-  func validate() throws {
-    guard batchSize.map({ (1...EngineOptions.largestBatchSize).contains($0) }) ?? true else {
-      throw ValidationError("--batch-size must be 1 to \(EngineOptions.largestBatchSize), found \(batchSize ?? 0)")
-    }
-  }
-
-  /// How the records are answered.
-  func engine(threads: Int) -> EngineOptions {
-    var options = EngineOptions(threads: threads)
-    if let batchSize { options.batchSize = batchSize }
-    options.memoryLimit = ram?.bytes
-    return options
   }
 
   /// Whether answers that are there already are kept.
