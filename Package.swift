@@ -23,6 +23,7 @@ let package = Package(
     .library(name: "PDrop", targets: ["PDrop", "TokenDropping"]),
     .executable(name: "pdrop-run", targets: ["pdrop-run"]),
     .executable(name: "pdrop-bench", targets: ["pdrop-bench"]),
+    .executable(name: "pdrop-eval", targets: ["pdrop-eval"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -66,6 +67,9 @@ let package = Package(
       dependencies: ["CImageCodecs", "Kernels", "ModelFormats", "TokenDropping", "LLaVA"],
       swiftSettings: settings),
 
+    // Benchmarks' files and how answers are scored; knows nothing of the model.
+    .target(name: "Evaluation", dependencies: ["Kernels", "ModelFormats"], swiftSettings: settings),
+
     // Pages for people: sections, tables, plots and kept maps as HTML, SVG, Markdown and JSON.
     .target(
       name: "Pages",
@@ -81,8 +85,14 @@ let package = Package(
       name: "pdrop-run",
       dependencies: ["PDrop", "Pages", "TokenDropping", "CommandLineOptions", argumentParser],
       swiftSettings: settings),
+    .executableTarget(
+      name: "pdrop-eval",
+      dependencies: [
+        "PDrop", "TokenDropping", "Evaluation", "CommandLineOptions", "BenchSupport", argumentParser,
+      ],
+      swiftSettings: settings),
     .target(
-      name: "BenchSupport", dependencies: ["Kernels"], path: "Benchmarks/BenchSupport",
+      name: "BenchSupport", dependencies: ["Evaluation", "Kernels"], path: "Benchmarks/BenchSupport",
       swiftSettings: settings),
     .executableTarget(
       name: "pdrop-bench",
@@ -117,6 +127,8 @@ let package = Package(
       ],
       swiftSettings: settings),
     .testTarget(
+      name: "EvaluationTests", dependencies: ["Evaluation", "TestSupport"], swiftSettings: settings),
+    .testTarget(
       name: "PagesTests", dependencies: ["Pages", "PDrop", "LLaVA", "ModelFormats", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
@@ -124,7 +136,7 @@ let package = Package(
       swiftSettings: settings),
     // Runs the programs as processes; depends on them so that they are built.
     .testTarget(
-      name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "TestSupport"],
+      name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "pdrop-eval", "TestSupport"],
       swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

@@ -1,3 +1,4 @@
+internal import Evaluation
 import Foundation
 
 /// How near the answers of one way to compute are to those of another, over some questions.
@@ -73,19 +74,3 @@ private func logProbabilities(_ logits: [Float]) -> [Double] {
 }
 
 private func indexOfMaximum(_ values: [Float]) -> Int? { values.indices.max { values[$0] < values[$1] } }
-
-/// Whether an answer is the right one, but for white space around it and the case of its letters.
-package func isExactMatch(_ answer: String, _ label: String) -> Bool {
-  func plain(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines).lowercased() }
-  return plain(answer) == plain(label)
-}
-
-/// A share and its 95% interval.
-///
-/// Source: Wilson 1927, Probable inference, the law of succession, and statistical inference.
-package func proportion(_ hits: Int, of count: Int) -> (share: Double, low: Double, high: Double) {
-  let (n, share, z) = (Double(count), Double(hits) / Double(count), 1.959964)
-  let middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-  let half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)).squareRoot()
-  return (share, middle - half, middle + half)
-}

@@ -6,8 +6,33 @@ extension ImageMode: ExpressibleByArgument {}
 extension Precision: ExpressibleByArgument {}
 extension CachePrecision: ExpressibleByArgument {}
 
-/// Which model to load, how to read its pictures and prompts, and on how many threads.
+/// Which model to load and in which arithmetic, how to read its pictures and prompts, and on how many threads.
 public struct ModelOptions: ParsableArguments {
+  @OptionGroup public var loading: LoadingOptions
+
+  @Option(help: "Arithmetic: auto, f32, bf16 or int8.")
+  public var precision = Precision.auto
+
+  public init() {}
+
+  /// The model's directory: that given, or the bundled model's.
+  public func directory() throws -> String { try loading.directory() }
+
+  public var threadCount: Int { loading.threadCount }
+
+  /// Loads the model's tokenizer only.
+  public func loadTokenizer() throws -> Tokenizer { try loading.loadTokenizer() }
+
+  /// Loads the model, with a warning where its weights cannot be cached as asked for.
+  ///
+  /// - Parameter featureCache: Where encoded pictures are kept.
+  public func load(featureCache: FeatureCacheOptions? = nil) throws -> VisionLanguageModel {
+    try loading.load(precision, featureCache: featureCache)
+  }
+}
+
+/// Which model to load, but for its arithmetic, of which a command may compare several.
+public struct LoadingOptions: ParsableArguments {
   @Option(
     name: [.short, .long],
     help: "Model directory, of the Hugging Face or the original layout. (default: the bundled tiny-textvqa)")
@@ -30,9 +55,6 @@ public struct ModelOptions: ParsableArguments {
     name: [.customLong("vision-tower")],
     help: "CLIP directory of an original LLaVA checkpoint. (default: looked for beside the model)")
   public var visionTower: String?
-
-  @Option(help: "Arithmetic: auto, f32, bf16 or int8.")
-  public var precision = Precision.auto
 
   @Option(
     name: .customLong("precision-vision"),
@@ -75,7 +97,9 @@ public struct ModelOptions: ParsableArguments {
   /// Loads the model, with a warning where its weights cannot be cached as asked for.
   ///
   /// - Parameter featureCache: Where encoded pictures are kept.
-  public func load(featureCache: FeatureCacheOptions? = nil) throws -> VisionLanguageModel {
+  public func load(
+    _ precision: Precision, featureCache: FeatureCacheOptions? = nil
+  ) throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.imageMode = imageMode
     options.visionTower = visionTower

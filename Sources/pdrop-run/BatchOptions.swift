@@ -56,16 +56,7 @@ struct BatchOptions: ParsableArguments {
   @Option(help: "File for what the batch did and cost, as JSON.")
   var report: String?
 
-  @Option(help: "Progress on stderr: auto, a bar on a terminal; plain, a line every 30 seconds; none.")
-  var progress = ProgressStyle.auto
-
-  @Option(
-    name: [.customShort("b"), .customLong("batch-size")],
-    help: "Most records to answer together, 1 to 16; answers do not depend on it. (default: as many as fit)")
-  var batchSize: Int?
-
-  @Option(help: "Memory for all that the program holds, such as 16GiB. (default: most of what is free)")
-  var ram: ByteCount?
+  @OptionGroup var engineArguments: EngineArguments
 
   @Flag(name: .customLong("dry-run"), help: "Answer nothing: print what memory and time the batch would take.")
   var dryRun = false
@@ -101,18 +92,7 @@ struct BatchOptions: ParsableArguments {
       throw ValidationError(
         "--num-chunks counts the lines of a file first; give one by --input in place of standard input")
     }
-    guard batchSize.map({ (1...EngineOptions.largestBatchSize).contains($0) }) ?? true else {
-      throw ValidationError("--batch-size must be 1 to \(EngineOptions.largestBatchSize), found \(batchSize ?? 0)")
-    }
     guard firstLine ?? 1 > 0 else { throw ValidationError("--first-line counts from 1, found \(firstLine ?? 0)") }
-  }
-
-  /// How the records are answered.
-  func engine(threads: Int) -> EngineOptions {
-    var options = EngineOptions(threads: threads)
-    if let batchSize { options.batchSize = batchSize }
-    options.memoryLimit = ram?.bytes
-    return options
   }
 
   /// Whether answers that are there already are kept.

@@ -11,13 +11,6 @@ import Testing
     #expect(abs(divergence(of: p, from: p)) < 1e-12)
   }
 
-  /// 8 of 10: Wilson's interval is 0.490 to 0.943.
-  @Test func `the interval is Wilson's`() {
-    let found = proportion(8, of: 10)
-    #expect(found.share == 0.8)
-    #expect(abs(found.low - 0.4902) < 1e-4 && abs(found.high - 0.9433) < 1e-4)
-  }
-
   @Test func `counts what agrees and what is right`() {
     var agreement = Agreement()
     let reference = Agreement.Answer(logits: [0, 1], tokens: [1, 5, 6], text: "red")

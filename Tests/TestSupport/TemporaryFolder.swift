@@ -17,10 +17,12 @@ public struct TemporaryFolder: ~Copyable, Sendable {
   /// The path of a file in the folder, which need not exist.
   public func path(_ name: String) -> String { url.appending(path: name).path }
 
-  /// Writes a file and returns its path.
+  /// Writes a file, in folders that need not be there, and returns its path.
   @discardableResult
   public func write(_ name: String, _ bytes: some Sequence<UInt8>) throws -> String {
-    try Data(bytes).write(to: url.appending(path: name))
+    let file = url.appending(path: name)
+    try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
+    try Data(bytes).write(to: file)
     return path(name)
   }
 

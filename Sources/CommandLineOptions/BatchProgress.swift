@@ -1,5 +1,5 @@
-import Foundation
-import PDrop
+internal import Foundation
+internal import PDrop
 
 /// How far a batch is, and when it will be done.
 struct BatchProgress {

@@ -1,16 +1,16 @@
-import Foundation
-import Synchronization
+internal import Foundation
+internal import Synchronization
 
 /// SIGINT and SIGTERM during a batch: the first lets what is running finish, the second ends the program.
-enum StopSignal {
+package enum StopSignal {
   /// The signal that came, or 0.
   private static let first = Atomic<Int32>(0)
 
   /// Whether nothing new is to be begun.
-  static var isWanted: Bool { first.load(ordering: .relaxed) != 0 }
+  package static var isWanted: Bool { first.load(ordering: .relaxed) != 0 }
 
   /// From now on handles the signals.
-  static func install() {
+  package static func install() {
     // Made here, not for the first time in the handler.
     first.store(0, ordering: .relaxed)
     for number in [SIGINT, SIGTERM] {
@@ -24,7 +24,7 @@ enum StopSignal {
   }
 
   /// Ends the program by the signal, which tells a shell's loop to end as well.
-  static func endProgram() -> Never {
+  package static func endProgram() -> Never {
     let number = first.load(ordering: .relaxed)
     _ = signal(number, SIG_DFL)
     raise(number)

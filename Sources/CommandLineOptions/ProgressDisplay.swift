@@ -1,14 +1,13 @@
-import ArgumentParser
-import CommandLineOptions
-import Foundation
-import PDrop
-import Synchronization
+internal import ArgumentParser
+internal import Foundation
+package import PDrop
+internal import Synchronization
 
 /// How progress is shown.
-enum ProgressStyle: String, CaseIterable, ExpressibleByArgument { case auto, plain, none }
+package enum ProgressStyle: String, CaseIterable, ExpressibleByArgument { case auto, plain, none }
 
 /// Progress of a batch on stderr: a bar on a terminal, a line every 30 seconds in a log.
-final class ProgressDisplay: BatchObserver, Sendable {
+package final class ProgressDisplay: BatchObserver, Sendable {
   private enum Form { case bar, lines, none }
 
   private struct State {
@@ -27,7 +26,7 @@ final class ProgressDisplay: BatchObserver, Sendable {
   private let state = Mutex(State())
 
   /// - Parameter recordName: What the number of a record counts, such as lines.
-  init(_ style: ProgressStyle, recordName: String) {
+  package init(_ style: ProgressStyle, recordName: String) {
     form =
       switch style {
       case .auto: isatty(STDERR_FILENO) != 0 ? .bar : .lines
@@ -45,7 +44,7 @@ final class ProgressDisplay: BatchObserver, Sendable {
   }
 
   /// Shows no more.
-  func end() {
+  package func end() {
     state.withLock { state in
       state.timer?.cancel()
       state.timer = nil
@@ -53,17 +52,17 @@ final class ProgressDisplay: BatchObserver, Sendable {
     }
   }
 
-  func didFind(answered: Int, failed: Int) {
+  package func didFind(answered: Int, failed: Int) {
     guard answered > 0 else { return }
     let failures = failed > 0 ? ", \(failed) of them with an error, which --retry-failed answers again" : ""
     log("going on behind \(BatchSummary.count(answered, "answer"))\(failures)")
   }
 
-  func didWrite(_ tally: BatchTally, share: Double?) {
+  package func didWrite(_ tally: BatchTally, share: Double?) {
     state.withLock { $0.progress.update(tally, share: share, at: .now) }
   }
 
-  func didFail(_ record: BatchRecord, _ failure: RecordFailure) {
+  package func didFail(_ record: BatchRecord, _ failure: RecordFailure) {
     log("error: \(recordName) \(record.number): \(failure.message)")
   }
 

@@ -1,0 +1,6 @@
+import ArgumentParser
+import BenchSupport
+import ModelFormats
+
+extension PublishedShape: ExpressibleByArgument {}
+extension TableFormat: ExpressibleByArgument {}

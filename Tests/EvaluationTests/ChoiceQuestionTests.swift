@@ -1,0 +1,192 @@
+import Evaluation
+import Testing
+
+/// Benchmarks whose answers are yes, no or an option's letter.
+@Suite struct ChoiceQuestionTests {
+  private static func popeFiles(labels: Int = 2) -> [String: String] {
+    var questions: [String] = []
+    var files: [String: String] = [:]
+    for (index, category) in ["adversarial", "popular", "random"].enumerated() {
+      for k in 0..<2 {
+        questions.append(
+          #"{"question_id": \#(2 * index + k), "image": "a.jpg", "text": "?", "category": "\#(category)"}"#)
+      }
+      files["pope/coco/coco_pope_\(category).json"] = ["yes", "no"].prefix(labels)
+        // The labels' own ids are of no use: every file counts anew.
+        .map { #"{"question_id": 1, "label": "\#($0)"}"# }.joined(separator: "\n")
+    }
+    files["pope/llava_pope_test.jsonl"] = questions.joined(separator: "\n")
+    return files
+  }
+
+  /// adversarial: yes, yes against yes, no: TP 1, FP 1, F1 2/3; popular: yes, no: F1 1; random: no, no: TP 0, FN 1, F1 0.
+  @Test func `POPE pairs labels by order and averages F1`() throws {
+    let folder = try BenchmarkFolder("pope", Self.popeFiles())
+    let texts = ["Yes", "Yes.", "Yes", "No", "No", "There is not"]
+    let lines = texts.enumerated().map { llavaLine("\($0)", $1) }
+    // In whatever order the answers come.
+    for lines in [lines, lines.reversed()] {
+      let score = try folder.score(lines)
+      #expect(abs(score.value("F1") - 100 * (2.0 / 3 + 1 + 0) / 3) < 1e-9)
+      #expect(score.value("adversarial precision") == 50 && score.value("random accuracy") == 50)
+      #expect(score.value("popular yes ratio") == 50 && score.value("adversarial recall") == 100)
+    }
+    // A missing answer is wrong: of popular's yes, no is left with FN 1.
+    #expect(try folder.score(lines.filter { !$0.contains(": 2,") }).value("popular F1") == 0)
+  }
+
+  @Test func `POPE says what does not fit`() throws {
+    try BenchmarkFolder("pope", Self.popeFiles(labels: 1))
+      .expectProblem("llava_pope_test.jsonl, line 2: question 2 of adversarial", scoring: [llavaLine("0", "Yes")])
+    var files = Self.popeFiles()
+    files["pope/llava_pope_test.jsonl"]?.replace("\"question_id\": 3", with: "\"question_id\": 2")
+    try BenchmarkFolder("pope", files).expectProblem(
+      "line 4: question_id: 2 stands twice", scoring: [llavaLine("0", "Yes")])
+  }
+
+  private static let mmeFiles = [
+    "MME/llava_mme.jsonl": #"{"question_id": "color/1.png", "image": "color/images/1.png", "text": "Q"}"#,
+    "MME/MME_Benchmark_release_version/color/1.txt": """
+    Is it red? Please answer yes or no.\tYes
+    Is it blue?  Please answer yes or no.\tNo
+
+    """,
+    "MME/MME_Benchmark_release_version/color/2.txt": """
+    Is it red? Please answer yes or no.\tYes
+    Is it blue? Please answer yes or no.\tNo
+    """,
+    "MME/MME_Benchmark_release_version/code_reasoning/questions_answers_YN/7.txt": """
+    Is it C? Please answer yes or no.\tYes
+    Is it Lisp? Please answer yes or no.\tNo
+    """,
+  ]
+
+  private static func mmeLines(_ texts: [String]) -> [String] {
+    let asked = [
+      ("color/1.png", "Is it red?"), ("color/1.png", "Is it blue?"), ("color/2.png", "Is it red?"),
+      ("color/2.png", "Is it blue?"), ("code_reasoning/7.png", "Is it C? Please answer yes or no."),
+      ("code_reasoning/7.png", "Is it Lisp?"),
+    ]
+    return zip(asked, texts).map {
+      llavaLine("\"\($0.0)\"", $1, prompt: "\($0.1)\nAnswer the question using a single word or phrase.")
+    }
+  }
+
+  /// color: 3 of 4 questions and 1 of 2 pictures right, 75 + 50; code reasoning: 1 of 2 and none, 50.
+  @Test func `MME adds accuracy and that of pairs, by category`() throws {
+    let folder = try BenchmarkFolder("mme", Self.mmeFiles)
+    let score = try folder.score(Self.mmeLines(["Yes", "No.", "Yes", "Yes", "yes", "perhaps"]))
+    #expect(score.value("color") == 125 && score.value("perception") == 125)
+    #expect(score.value("cognition") == 50 && score.value("total") == 175)
+    #expect(score.notes.first?.contains("existence") == true)
+    // Of color, points of the pictures are 200 and 50, so the error is that of their mean, 75, times 1.96.
+    #expect(score["color"]?.interval == Interval(0, 200))
+    let half = try folder.score(Array(Self.mmeLines(["Yes", "No"])), countsMissing: false)
+    #expect(half.value("perception") == 200 && half.value("cognition") == 0)
+    #expect(try folder.score(Self.mmeLines(["Yes", "No"])).value("perception") == 100)
+  }
+
+  @Test func `MME's files for its scorer name the text file and what is right`() throws {
+    let folder = try BenchmarkFolder("mme", Self.mmeFiles)
+    let files = try folder.submissions(Self.mmeLines(["Yes", "No\\tor\\nyes", "a", "b", "c", "d"]))
+    #expect(files.map(\.suffix) == ["/color.txt", "/code_reasoning.txt"])
+    #expect(
+      files[0].text.hasPrefix(
+        "1.txt\tIs it red? Please answer yes or no.\tYes\tYes\n1.txt\tIs it blue?  Please answer yes or no.\tNo\tNo or yes\n"
+      ))
+    try folder.expectProblem("is not in 9.txt", scoring: [llavaLine("\"color/9.png\"", "Yes", prompt: "Is it red?")])
+    try folder.expectProblem("expected category/file", scoring: [llavaLine("\"9.png\"", "Yes", prompt: "Is it red?")])
+    let damaged = try BenchmarkFolder(
+      "mme", ["MME/MME_Benchmark_release_version/OCR/1.txt": "Is it?\tYes\nIs it? No\n"])
+    try damaged.expectProblem("OCR/1.txt, line 2: expected a question, a tab", scoring: Self.mmeLines(["Yes"]))
+  }
+
+  /// Of three, the first (with a picture) is right, the second names an option that there is not, the third is missing.
+  @Test func `ScienceQA counts all questions, and those with a picture`() throws {
+    let folder = try BenchmarkFolder(
+      "scienceqa",
+      [
+        "scienceqa/llava_test_CQM-A.json": """
+        [{"id": "4", "image": "4/image.png", "conversations": [{"from": "human", "value": "<image>\\nContext: N/A"}]},
+        {"id": "5", "conversations": [{"from": "human", "value": "Which?"}]}]
+        """,
+        "scienceqa/problems.json": """
+        {"4": {"answer": 1, "choices": ["a", "b"]}, "5": {"answer": 2, "choices": ["a", "b"]},
+        "6": {"answer": 0, "choices": ["a", "b"]}, "9": {}}
+        """,
+        "scienceqa/pid_splits.json": #"{"test": ["4", "5", "6"], "train": ["9"]}"#,
+      ])
+    let letter = "Answer with the option's letter from the given choices directly."
+    #expect(
+      try folder.questions()
+        == [
+          Question(
+            id: QuestionID("4"), picture: .file("scienceqa/images/test/4/image.png"),
+            text: "<image>\nContext: N/A\n\(letter)"),
+          Question(id: QuestionID("5"), picture: .none, text: "Which?\n\(letter)"),
+        ])
+    let score = try folder.score([
+      llavaLine("\"4\"", "B. b", prompt: "<image>\nContext: N/A"), llavaLine("\"5\"", "C", prompt: "Which?"),
+    ])
+    #expect(abs(score.value("accuracy") - 100.0 / 3) < 1e-9 && score.value("IMG accuracy") == 100)
+    #expect(score["accuracy"]?.count == 3 && score["IMG accuracy"]?.count == 1)
+  }
+
+  /// Ids are texts in one file and numbers in the other; `A.` is not `A`.
+  @Test func `SEED-Bench wants the letter exactly`() throws {
+    let questions = [("1", "A", "image", 1), ("2", "A", "image", 2), ("v3", "C", "video", 2)].map {
+      #"{"question_id": "\#($0.0)", "answer": "\#($0.1)", "data_type": "\#($0.2)", "question_type_id": \#($0.3)}"#
+    }
+    let folder = try BenchmarkFolder(
+      "seed",
+      [
+        "seed_bench/SEED-Bench.json":
+          #"{"questions": [\#(questions.joined(separator: ","))], "question_type": {"Scene": 1, "Identity": 2}}"#
+      ])
+    let lines = [llavaLine("1", "A"), llavaLine("2", "A."), llavaLine("\"v3\"", "C")]
+    let score = try folder.score(lines)
+    #expect(abs(score.value("accuracy") - 200.0 / 3) < 1e-9)
+    #expect(score.value("image") == 50 && score.value("video") == 100)
+    #expect(score.value("Scene") == 100 && score.value("Identity") == 50)
+    #expect(try folder.submissions(lines)[0].text.hasPrefix(#"{"prediction":"A","question_id":"1"}"# + "\n"))
+  }
+
+  private static let base64 = String(repeating: "QUJD", count: 20)
+
+  /// Questions 1 and 2, each in two orders. The first order: 1 right, 2 right; the second: 1 wrong, 2 right. So 100% by
+  /// letter and 50% circular.
+  @Test func `MMBench is scored by letter and over all orders of the options`() throws {
+    let rows = [
+      "1\tWhich?\tLook.\tcat\tdog\t\tnan\tA\tx\t\(Self.base64)", "1000001\tWhich?\tLook.\tdog\tcat\t\tnan\tB\tx\t1",
+      "2\t\"Or\n\"\"this\"\"?\"\tnan\tcat\tdog\tcow\tpig\tD\ty\t\(Self.base64)",
+      "1000002\tOr?\tnan\tpig\tdog\tcow\tcat\tA\ty\t2",
+    ]
+    let table = (["index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage"] + rows).joined(separator: "\n") + "\n"
+    let folder = try BenchmarkFolder("mmbench", ["mmbench/mmbench_dev_20230712.tsv": table])
+    let letter = "Answer with the option's letter from the given choices directly."
+    let texts = try folder.questions().map(\.text)
+    #expect(texts[0] == "Look.\nWhich?\nA. cat\nB. dog\n\(letter)")
+    #expect(texts[2] == "Or\n\"this\"?\nA. cat\nB. dog\nC. cow\nD. pig\n\(letter)")
+    let lines = [("1", "A"), ("1000001", "A"), ("2", "D. pig"), ("1000002", "a")].map { llavaLine($0.0, $0.1) }
+    let score = try folder.score(lines)
+    #expect(score.value("accuracy") == 100 && score.value("circular") == 50 && score.value("x") == 100)
+    let upload = try folder.submissions(lines)[0].text
+    #expect(upload.hasPrefix("index\tquestion\tA\tB\tC\tD\tprediction\tanswer\n1\tWhich?\tcat\tdog\t\tnan\tA\tA\n"))
+    #expect(upload.contains("2\t\"Or\n\"\"this\"\"?\"\tcat\tdog\tcow\tpig\tD. pig\tD\n"))
+    let chinese = try BenchmarkFolder("mmbench-cn", ["mmbench/mmbench_dev_cn_20231003.tsv": table])
+    #expect(try chinese.questions()[0].text.hasSuffix("\n请直接回答选项字母。"))
+  }
+
+  /// Category x: 1 of 2; y: 1 of 1. The mean of categories is 75, of questions 66.7.
+  @Test func `MMStar averages its categories`() throws {
+    let rows = [("1", "A", "x"), ("2", "B", "x"), ("3", "C", "y")].map {
+      "\($0.0)\tq\t\(Self.base64)\t1\t2\t3\t\($0.1)\t\($0.2)"
+    }
+    let table = (["index\tquestion\timage\tA\tB\tC\tanswer\tcategory"] + rows).joined(separator: "\n")
+    let lines = [llavaLine("1", "(a) one"), llavaLine("2", "C"), llavaLine("3", "The answer is C")]
+    let score = try BenchmarkFolder("mmstar", ["mmstar/MMStar.tsv": table]).score(lines)
+    #expect(score.value("mean of categories") == 75 && abs(score.value("accuracy") - 200.0 / 3) < 1e-9)
+    let diagrams = try BenchmarkFolder("ai2d", ["ai2d/AI2D_TEST.tsv": table])
+    #expect(try abs(diagrams.score(lines).value("accuracy") - 200.0 / 3) < 1e-9)
+  }
+}

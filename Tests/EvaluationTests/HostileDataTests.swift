@@ -1,0 +1,72 @@
+import Evaluation
+import Testing
+
+/// Files that are not what they should be: one line that says where.
+@Suite struct HostileDataTests {
+  @Test(arguments: [
+    ("{\"question_id\": 1, \"image\": \"a\", \"text\": \"q\"}\n{\"question_id\"\n", "line 2: not JSON"),
+    ("[1]\n", "line 1: expected a JSON object"),
+    ("\n\n{\"image\": \"a\", \"text\": \"q\"}", "line 3: question_id: expected"),
+    ("{\"question_id\": 1.5, \"image\": \"a\", \"text\": \"q\"}", "found 1.5"),
+    ("{\"question_id\": 1, \"image\": 2, \"text\": \"q\"}", "image: expected a text"),
+    ("{\"question_id\": 1, \"image\": \"a\"}", "text: expected a text, found none"), ("\u{0}\u{1}", "line 1: not JSON"),
+    (String(repeating: "[", count: 5000), "line 1: not JSON"), ("", "empty"),
+  ])
+  func `question files`(text: String, words: String) throws {
+    let folder = try BenchmarkFolder("gqa", ["gqa/llava_gqa_testdev_balanced.jsonl": text])
+    try folder.expectProblem("llava_gqa_testdev_balanced.jsonl")
+    try folder.expectProblem(words)
+  }
+
+  @Test(arguments: [
+    ("{\n\"1\": {\n}", "line 3: not JSON"), ("[]", "expected an object"),
+    ("{\"1\": {\"answer\": 3}}", "'1': answer: expected"),
+    ("{\"1\": null}", "'1': answer: expected"),
+  ])
+  func `files of truth`(text: String, words: String) throws {
+    let folder = try BenchmarkFolder("gqa", ["gqa/data/testdev_balanced_questions.json": text])
+    try folder.expectProblem(words, scoring: [llavaLine("1", "a")])
+  }
+
+  @Test(arguments: [
+    ("{\"question_id\": 1, \"text\": 3}", "line 1: text: expected a text, found 3"),
+    ("{\"text\": \"a\"}", "question_id"),
+    ("{}", "question_id: expected"), ("{\"question_id\": 1, \"text\": \"a\"", "line 1: not JSON"),
+  ])
+  func `answer files`(line: String, words: String) throws {
+    let folder = try BenchmarkFolder(
+      "gqa", ["gqa/data/testdev_balanced_questions.json": "{\"1\": {\"answer\": \"a\"}}"])
+    try folder.expectProblem("answers.jsonl", scoring: [line])
+    try folder.expectProblem(words, scoring: [line])
+  }
+
+  @Test func `nested lists are told by their path`() throws {
+    let folder = try BenchmarkFolder(
+      "vqav2-val",
+      [
+        "vqav2/v2_mscoco_val2014_annotations.json":
+          #"{"annotations": [{"question_id": 1, "answers": [{"answer": 1}]}]}"#
+      ])
+    try folder.expectProblem(
+      "annotations[0].answers[0]: answer: expected a text, found 1", scoring: [llavaLine("1", "a")])
+    let empty = try BenchmarkFolder(
+      "textvqa",
+      ["textvqa/TextVQA_0.5.1_val.json": #"{"data": [{"image_id": "p", "question": "q", "answers": ["a"]}]}"#])
+    try empty.expectProblem("data[0]: answers: expected 10, found 1", scoring: [llavaLine("1", "a")])
+  }
+
+  @Test func `files that are not there are told by name`() throws {
+    let folder = try BenchmarkFolder("pope")
+    #expect(
+      folder.benchmark.missing([.questions, .pictures], in: folder.data) == [
+        "pope/llava_pope_test.jsonl", "pope/val2014",
+      ])
+    try folder.expectProblem("llava_pope_test.jsonl: no such file")
+  }
+
+  @Test func `every benchmark has a name and files of its own`() {
+    #expect(Set(Benchmarks.all.map(\.name)).count == Benchmarks.all.count)
+    #expect(Set(Benchmarks.all.map(\.answerFolder)).count == Benchmarks.all.count)
+    #expect(Benchmarks.all.allSatisfy { !$0.files.isEmpty && $0.uploadFolder != $0.answerFolder })
+  }
+}
