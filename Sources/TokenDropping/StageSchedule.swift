@@ -37,13 +37,13 @@ public enum StageSchedule: Sendable, Hashable {
 
   /// The drops of one picture; counts are truncated products with the original number, as in the authors' code.
   func stages(
-    _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking
+    _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking, masksPadding: Bool
   ) throws(DropPolicyError) -> [DropStage] {
     let (layers, ratios) = try resolved(layerCount: layerCount)
     return zip(layers, ratios).map { layer, ratio in
       DropStage(
         afterLayer: layer, scoringLayer: layer, keepCount: Int(Double(visualTokenCount) * ratio),
-        positions: positions, ranking: ranking)
+        positions: positions, ranking: ranking, masksPadding: masksPadding)
     }
   }
 }

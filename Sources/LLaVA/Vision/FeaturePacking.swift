@@ -23,25 +23,11 @@ extension LLaVAModel {
   /// Source: `prepare_inputs_labels_for_multimodal` in LLaVA's `llava/model/llava_arch.py`, merge type `spatial_unpad`;
   /// `pack_image_features` in transformers.
   func packed(_ features: consuming Matrix, _ tiles: TileGrid?) -> Matrix {
-    let perView = configuration.visualTokensPerView
     let views = 1 + (tiles?.tileCount ?? 0)
-    precondition(features.rows == views * perView, "packed: \(features.rows) features of \(views) views")
+    precondition(
+      features.rows == views * configuration.visualTokensPerView, "packed: \(features.rows) features of \(views) views")
     guard let imageNewline else { return features }
-    // Which feature each token is; `nil` for a newline.
-    var order: [Int?] = Array(0..<perView)
-    if let tiles {
-      let side = configuration.vision.patchesPerSide
-      for y in tiles.keptRows {
-        for x in tiles.keptColumns {
-          let tile = y / side * tiles.columns + x / side
-          order.append(perView * (1 + tile) + y % side * side + x % side)
-        }
-        order.append(nil)
-      }
-    } else {
-      order.append(nil)
-    }
-
+    let order = tokenOrder(tiles)
     let columns = features.columns
     var result = Matrix(rows: order.count, columns: columns)
     let (source, newline) = (features.span, imageNewline.span)
@@ -56,5 +42,22 @@ extension LLaVAModel {
       }
     }
     return result
+  }
+
+  /// Which feature of a picture's views each of its visual tokens is; `nil` for a newline.
+  func tokenOrder(_ tiles: TileGrid?) -> [Int?] {
+    let perView = configuration.visualTokensPerView
+    guard imageNewline != nil else { return Array(0..<perView * (1 + (tiles?.tileCount ?? 0))) }
+    var order: [Int?] = Array(0..<perView)
+    guard let tiles else { return order + [nil] }
+    let side = configuration.vision.patchesPerSide
+    for y in tiles.keptRows {
+      for x in tiles.keptColumns {
+        let tile = y / side * tiles.columns + x / side
+        order.append(perView * (1 + tile) + y % side * side + x % side)
+      }
+      order.append(nil)
+    }
+    return order
   }
 }

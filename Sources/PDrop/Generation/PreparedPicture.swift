@@ -15,6 +15,8 @@ final class PreparedPicture: Sendable {
   }
 
   let tokenCount: Int
+  /// Which of its tokens show only padding, ascending.
+  let paddingTokens: [Int]
   /// `nil` where the encoding was known before the picture was looked at.
   let views: ImageViews?
   private let known: Mutex<Encoding?>
@@ -23,12 +25,13 @@ final class PreparedPicture: Sendable {
   /// - Parameter whenEncoded: Told the encoding once, when it has been computed.
   /// - Precondition: There are views, or there is an encoding.
   init(
-    tokenCount: Int, views: ImageViews?, encoding: Encoding? = nil,
+    tokenCount: Int, paddingTokens: [Int], views: ImageViews?, encoding: Encoding? = nil,
     whenEncoded: @escaping @Sendable (Encoding) -> Void = { _ in }
   ) {
     precondition(views != nil || encoding != nil, "a picture without views is encoded")
     self.views = views
     self.tokenCount = tokenCount
+    self.paddingTokens = paddingTokens
     self.whenEncoded = whenEncoded
     known = Mutex(encoding)
   }
@@ -65,6 +68,8 @@ extension VisionLanguageModel {
     let tokenCount = llava.visualTokenCount(views.tiles)
     var encoding: PreparedPicture.Encoding?
     if case .features(let encoded) = picture { encoding = .init(features: encoded.features, flops: .init()) }
-    return PreparedPicture(tokenCount: tokenCount, views: views, encoding: encoding)
+    return PreparedPicture(
+      tokenCount: tokenCount, paddingTokens: llava.paddingTokens(views.tiles, views.area), views: views,
+      encoding: encoding)
   }
 }

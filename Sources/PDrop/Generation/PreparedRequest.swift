@@ -28,7 +28,8 @@ struct PreparedRequest: Sendable {
     let pictures = try request.pictures.map { try prepare($0, &record.milliseconds) }
 
     let counts = pictures.map(\.tokenCount)
-    plan = try DropPlan(request.policy, layerCount: text.layerCount, visualTokenCounts: counts)
+    plan = try DropPlan(
+      request.policy, layerCount: text.layerCount, visualTokenCounts: counts, padding: pictures.map(\.paddingTokens))
     let contextLength = request.options.contextLength ?? text.contextLength
     let promptLimit = request.options.contextLength ?? configuration.promptLimit ?? contextLength
     let visualTokenCount = counts.reduce(0, +)

@@ -48,7 +48,17 @@ public struct RunReport: Codable, Sendable {
     public var k: Int?
     public var r: Double?
     public var seed: UInt64?
+    /// The name of a `Ranking`.
+    public var ranking: String?
     public var positions: String?
+    /// Whether padding left first; `nil` where it had no other part than its scores gave it.
+    public var masksPadding: Bool?
+
+    enum CodingKeys: String, CodingKey {
+      case method, layers, keep, k, r, seed, positions
+      case ranking = "rank"
+      case masksPadding = "mask_padding"
+    }
   }
 
   /// A drop.
