@@ -46,6 +46,9 @@ import Testing
     (["--policy", "fastv", "--fastv-k", "0"], "layer 0"), (["--policy", "fastv", "--fastv-k", "32"], "layer 32"),
     (["--policy", "fastv", "--fastv-r", "2"], "2.0"), (["--policy", "fastv", "--lambda", "0.5"], "no stages"),
     (["--policy", "none", "--stages", "2"], "no stages"), (["--fastv-k", "2"], "--policy fastv"),
+    (["--rank", "best"], "value-weighted"), (["--policy", "none", "--rank", "attention"], "--rank goes with"),
+    (["--policy", "uniform", "--rank", "key-norm"], "--rank goes with"),
+    (["--policy", "none", "--mask-padding"], "--mask-padding"),
   ])
   func `refuses a schedule that does not fit`(arguments: [String], words: String) throws {
     try ProgramRun(["-p", "a"] + arguments).expectFailure(2, words)

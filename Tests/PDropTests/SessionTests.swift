@@ -25,7 +25,7 @@ import TokenDropping
   @Test(
     arguments: [
       NoDropping(), PyramidDrop(), FastV(), RandomDrop(seed: 3), UniformDrop(), FastV(positions: .compact),
-      PyramidDrop(positions: .original),
+      PyramidDrop(positions: .original), PyramidDrop(ranking: .attentionDebiased, masksPadding: true),
     ] as [any TokenDroppingPolicy])
   func `one thread and three give the same bytes`(policy: any TokenDroppingPolicy) throws {
     let one = try trace(Self.prompts[0], policy, threads: 1)
@@ -44,6 +44,15 @@ import TokenDropping
     for (earlier, later) in zip(kept, kept.dropFirst()) { #expect(Set(later).isSubset(of: earlier)) }
     for list in kept { #expect(list == list.sorted() && Set(list).count == list.count) }
     #expect(report.visualTokensPerStage == [576, 288, 144, 72])
+  }
+
+  @Test(arguments: Ranking.all(seed: 4))
+  func `a trace says what tokens were ranked by`(ranking: Ranking) throws {
+    let policy = try trace(Self.prompts[0], PyramidDrop(ranking: ranking, masksPadding: true)).report.policy
+    #expect(policy.ranking == ranking.name && policy.masksPadding == true && policy.method == "pyramiddrop")
+    #expect(policy.seed == (ranking.name == "random" ? 4 : nil))
+    let json = try JSONSerialization.jsonObject(with: JSONEncoder().encode(policy)) as? [String: Any]
+    #expect(json?["rank"] as? String == ranking.name && json?["mask_padding"] as? Bool == true)
   }
 
   @Test func `uniform dropping is even`() throws {
