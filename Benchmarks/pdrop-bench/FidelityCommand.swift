@@ -56,7 +56,10 @@ struct FidelityCommand: ParsableCommand {
     for source in try modelOptions.sources() {
       for precision in modelOptions.precision.names {
         let model = try modelOptions.load(source, precision, threads: threadCount)
-        for policy in policies { comparison.subjects.append(Fidelity.Subject(model: model, policy: policy)) }
+        for policy in policies {
+          comparison.subjects.append(
+            Fidelity.Subject(model: model, policy: model.timed(policy, threads: threadCount)))
+        }
       }
     }
     for (number, question) in questions.enumerated() {

@@ -63,10 +63,16 @@ public struct PolicyOptions: ParsableArguments {
   @Option(help: "Positions after a drop: compact or original. (default: the method's own)")
   public var positions: PositionRule?
 
+  @OptionGroup public var target: TargetOptions
+
   public init() {}
 
   public func validate() throws {
-    guard (layerList == nil) == (ratioList == nil) else {
+    guard !target.isGiven || (lambda == nil && ratioList == nil && fastVR == nil) else {
+      throw ValidationError(
+        "a target finds how much to drop; leave out --lambda, --image-token-ratio-list and --fastv-r")
+    }
+    guard (layerList == nil) == (ratioList == nil) || target.isGiven else {
       throw ValidationError("--layer-list and --image-token-ratio-list belong together; give both")
     }
     guard layerList == nil || (lambda == nil && stages == nil) else {
@@ -92,9 +98,18 @@ public struct PolicyOptions: ParsableArguments {
     guard !masksPadding || name != .none else {
       throw ValidationError("--policy none drops nothing; leave out --mask-padding")
     }
+    guard let target = target.target else { return plain(name, seed: seed) ?? NoDropping() }
+    guard let policy = plain(name, seed: seed) else {
+      throw ValidationError("--policy none drops nothing; leave out the target")
+    }
+    return TargetedDrop(policy, target)
+  }
+
+  /// The policy as its options say, without a target; `nil` for none.
+  private func plain(_ name: PolicyName, seed: UInt64) -> (any AdjustablePolicy)? {
     let ranking = rank?.ranking(seed: seed) ?? .attention
     switch name {
-    case .none: return NoDropping()
+    case .none: return nil
     case .pyramiddrop:
       return PyramidDrop(schedule, ranking: ranking, positions: positions ?? .compact, masksPadding: masksPadding)
     case .random:
@@ -115,12 +130,19 @@ public struct PolicyOptions: ParsableArguments {
     }
     if name != .fastv { (options.fastVK, options.fastVR) = (nil, nil) }
     if ![.pyramiddrop, .fastv].contains(name) { options.rank = nil }
-    if name == .none { options.masksPadding = false }
+    if name == .none {
+      options.masksPadding = false
+      options.target = TargetOptions()
+    }
     return options
   }
 
   private var schedule: StageSchedule {
-    if let layerList, let ratioList { return .listed(layers: layerList.numbers, ratios: ratioList.numbers) }
+    if let layerList {
+      // Without ratios, these are found for a target.
+      let ratios = ratioList?.numbers ?? layerList.numbers.map { _ in 1 }
+      return .listed(layers: layerList.numbers, ratios: ratios)
+    }
     return .geometric(lambda: lambda ?? 0.5, stages: stages ?? 4)
   }
 }

@@ -16,7 +16,7 @@ struct VisualTokenRanker {
     on compute: Compute
   ) -> [[Float]] {
     precondition(
-      drop.scoresWithNextLayer || drop.scoringLayer == drop.afterLayer - 1,
+      !drop.ranking.readsLayer || drop.scoresWithNextLayer || drop.scoringLayer == drop.afterLayer - 1,
       "cannot score in layer \(drop.scoringLayer) before layer \(drop.afterLayer)")
     let blocks = layout.visualBlocks
     func byRow(_ scores: [Float]) -> [[Float]] { blocks.map { Array(scores[$0.rows]) } }

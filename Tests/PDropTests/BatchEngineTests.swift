@@ -83,7 +83,7 @@ import TokenDropping
     base.options.maxTokens = 3
     let policies: [any TokenDroppingPolicy] = [
       PyramidDrop(), NoDropping(), PyramidDrop(ranking: .valueWeighted, masksPadding: true),
-      FastV(ranking: .attentionWithoutRotation),
+      FastV(ranking: .attentionWithoutRotation), TargetedDrop(PyramidDrop(), .flops(share: 0.5)),
     ]
     for policy in policies {
       base.policy = policy

@@ -1,13 +1,12 @@
 internal import Kernels
-internal import ModelFormats
+package import ModelFormats
 
 extension LLaVAModel {
   /// How many visual tokens stand for a picture.
   ///
   /// - Parameter tiles: The picture's tiles; `nil` for a picture seen in one view.
   package func visualTokenCount(_ tiles: TileGrid?) -> Int {
-    let perView = configuration.visualTokensPerView
-    return imageNewline == nil ? perView * (1 + (tiles?.tileCount ?? 0)) : perView + (tiles?.tokenCount ?? 1)
+    configuration.visualTokenCount(tiles)
   }
 
   /// Puts the features of a picture's views in the order in which the language model reads them.
@@ -59,5 +58,14 @@ extension LLaVAModel {
       order.append(nil)
     }
     return order
+  }
+}
+
+extension LLaVAConfiguration {
+  /// How many visual tokens stand for a picture, as above.
+  package func visualTokenCount(_ tiles: TileGrid?) -> Int {
+    let marksRows = anyResolution?.merge == .spatialUnpad
+    return marksRows
+      ? visualTokensPerView + (tiles?.tokenCount ?? 1) : visualTokensPerView * (1 + (tiles?.tileCount ?? 0))
   }
 }
