@@ -132,7 +132,7 @@ public struct PolicyOptions: ParsableArguments {
     if ![.pyramiddrop, .fastv].contains(name) { options.rank = nil }
     if name == .none {
       options.masksPadding = false
-      options.target = TargetOptions()
+      options.target.clear()
     }
     return options
   }

@@ -35,6 +35,9 @@ public struct TargetOptions: ParsableArguments {
 
   public var isGiven: Bool { !targets.isEmpty }
 
+  /// Takes the target back, for a policy that drops nothing.
+  mutating func clear() { (tokens, flops, cache, firstToken) = (nil, nil, nil, nil) }
+
   /// The target, if one is given.
   var target: CostTarget? { targets.first }
 

@@ -94,8 +94,7 @@ package struct TargetError: Error, Equatable, CustomStringConvertible {
     let measure =
       switch target {
       case .averageTokens(let tokens):
-        "--target-tokens \(Self.text(tokens)): dropping all but 0 of \(visualTokens) visual tokens leaves "
-          + "\(Self.text(least)) of them, mean over layers"
+        "--target-tokens \(Self.text(tokens)): the least is \(Self.text(least)) of \(visualTokens), mean over layers"
       case .flops(let share): "--target-flops \(Self.text(100 * share))%: the least is \(Self.text(100 * least))%"
       case .cacheBytes(let bytes):
         "--target-kv \(Self.text(Double(bytes) / 0x1p20))MiB: the least is \(Self.text(least / 0x1p20)) MiB"
