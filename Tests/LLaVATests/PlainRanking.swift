@@ -19,14 +19,14 @@ struct PlainRanking {
     let text = test.model.configuration.text
     let file = try Goldens.tensors("models/\(test.name)/model.safetensors")
     let scope = "language_model.model.layers.\(layer)."
-    let gain = try file.floats(scope + "input_layernorm.weight").map(Double.init)
+    let gain = try file.numbers(scope + "input_layernorm.weight")
     let normed = rows.map { row in
       let x = row.map(Double.init)
       let scale = 1 / (x.reduce(0) { $0 + $1 * $1 } / Double(x.count) + Double(text.rmsNormEpsilon)).squareRoot()
       return zip(x, gain).map { $0 * scale * $1 }
     }
     func projected(_ name: String, _ rows: [[Double]]) throws -> [[Double]] {
-      let weight = try file.floats("\(scope)self_attn.\(name).weight").map(Double.init)
+      let weight = try file.numbers("\(scope)self_attn.\(name).weight")
       return rows.map { row in
         (0..<weight.count / row.count).map { output in
           row.indices.reduce(0.0) { $0 + row[$1] * weight[output * row.count + $1] }
@@ -110,5 +110,16 @@ struct PlainRanking {
       variance += (Double(x) - meanX) * (Double(x) - meanX)
     }
     return y.enumerated().map { $1 - meanY - covariance / variance * (Double($0) - meanX) }
+  }
+}
+
+extension GoldenTensors {
+  /// The values of a tensor of floats or brain floats.
+  fileprivate func numbers(_ name: String) throws -> [Double] {
+    guard try elementName(name) == "BF16" else { return try floats(name).map(Double.init) }
+    let bytes = try bytes(name)
+    return stride(from: 0, to: bytes.count, by: 2).map { i in
+      Double(Float(bitPattern: UInt32(bytes[i]) << 16 | UInt32(bytes[i + 1]) << 24))
+    }
   }
 }

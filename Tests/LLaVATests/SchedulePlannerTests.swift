@@ -59,10 +59,12 @@ import TokenDropping
       Issue.record("\(pyramid.schedule)")
       return
     }
-    // One of 2880 tokens more or less.
-    #expect(abs(found - lambda) <= 1.5 / 2880 && abs(1 - fastV.r - keep) <= 1.0 / 2880, "\(found), \(1 - fastV.r)")
+    // The printed shares meet the target exactly; ours by whole tokens, so up to one less, and a share is half a token wide.
+    #expect(abs(found - lambda) <= 1.5 / 2880 && abs(1 - fastV.r - keep) <= 1.5 / 2880, "\(found), \(1 - fastV.r)")
     for policy in [pyramid, fastV] as [any TokenDroppingPolicy] {
-      #expect((try Self.teraflops(prompt, policy) * 100).rounded() / 100 == teraflops)
+      // A token costs at most 0.25 GFLOPs in each of 30 layers.
+      let found = try Self.teraflops(prompt, policy)
+      #expect(found <= teraflops && found > teraflops - 30 * 0.25e-3, "\(found)")
     }
   }
 
@@ -180,9 +182,9 @@ import TokenDropping
       let prompt = Self.prompt(tokens: tokens)
       #expect(try prompt.averageTokens(prompt.plan(SchedulePlanner(prompt).resolved(target))) == expected)
     }
-    let large = Self.prompt(.llavaNext7B, tokens: 2340)
-    let average = try large.averageTokens(large.plan(SchedulePlanner(large).resolved(target)))
-    #expect(average <= 576 || average > 575)
+    let (large, most) = (Self.prompt(.llavaNext7B, tokens: 2340), TargetedDrop(PyramidDrop(), .averageTokens(700)))
+    let average = try large.averageTokens(large.plan(SchedulePlanner(large).resolved(most)))
+    #expect(average <= 700 && average > 699)
     let text = PromptCost(
       PublishedShape.llava15With7B.configuration.text, textTokens: 9, visualTokenCounts: [], viewCount: 0,
       cacheElement: .f32)
