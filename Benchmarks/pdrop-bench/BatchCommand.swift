@@ -50,7 +50,7 @@ struct BatchCommand: ParsableCommand {
       for precision in modelOptions.precision.names {
         let model = try modelOptions.load(source, precision, threads: threads)
         for name in policy.names {
-          let policy = try policyOptions.forPolicy(name).policy(name, seed: 0)
+          let policy = model.timed(try policyOptions.forPolicy(name).policy(name, seed: 0), threads: threads)
           for batchSize in batchSizes.numbers {
             let options = EngineOptions(threads: threads, batchSize: batchSize)
             records.append(try measure(model, policy, options))

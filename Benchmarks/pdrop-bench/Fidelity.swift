@@ -2,6 +2,7 @@ import BenchSupport
 import CommandLineOptions
 import Foundation
 import PDrop
+import TokenDropping
 
 /// The same questions asked of several models under several schedules.
 struct Fidelity {
@@ -10,6 +11,8 @@ struct Fidelity {
     /// Which of the models.
     var model: Int
     var schedule: NamedSchedule
+    /// The schedule's, with what it needs to know of the machine.
+    var policy: any TokenDroppingPolicy
     var agreement = Agreement()
     /// From the picture to the end of the answer.
     var milliseconds = Sample()
@@ -27,7 +30,11 @@ struct Fidelity {
   /// Every model under every schedule, in order.
   init(models: [VisionLanguageModel], schedules: [NamedSchedule], generatedTokens: Int, threads: Int) {
     self.models = models
-    subjects = models.indices.flatMap { model in schedules.map { Subject(model: model, schedule: $0) } }
+    subjects = models.indices.flatMap { index in
+      schedules.map { schedule in
+        Subject(model: index, schedule: schedule, policy: models[index].timed(schedule.policy, threads: threads))
+      }
+    }
     self.generatedTokens = generatedTokens
     self.threads = threads
   }
@@ -61,7 +68,7 @@ struct Fidelity {
     options.maxTokens = generatedTokens
     let request = Request(
       prompt: .messages([ChatMessage(question: question.text, pictureCount: 1)]), pictures: [.features(picture)],
-      policy: subject.schedule.policy, options: options)
+      policy: subject.policy, options: options)
     let stopwatch = Stopwatch()
     var session = try Session(models[subject.model], request, threads: threads)
     let logits = session.logits

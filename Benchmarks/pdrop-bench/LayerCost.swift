@@ -21,7 +21,7 @@ struct LayerCost {
     self.model = model
     self.textTokens = textTokens
     self.threads = threads
-    visualTokens = model.llava.visualTokenCount
+    visualTokens = model.llava.configuration.pictureForMeasuring.tokens
     plan = try DropPlan(PyramidDrop(), layerCount: model.layerCount, visualTokenCounts: [visualTokens])
     let full = textTokens + visualTokens
     let stages = plan.drops.map { textTokens + $0.keepCounts[0] }
@@ -78,14 +78,4 @@ struct LayerCostError: Error, CustomStringConvertible {
   var rows: [Int]
 
   var description: String { "no curve fits the times for \(rows) rows; give --rows that are further apart" }
-}
-
-extension LLaVAModel {
-  /// Visual tokens of one picture: of a photograph of 640 x 480 for models that spread it over several views.
-  fileprivate var visualTokenCount: Int {
-    let tiles = configuration.anyResolution.map { rules in
-      AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles
-    }
-    return visualTokenCount(tiles)
-  }
 }

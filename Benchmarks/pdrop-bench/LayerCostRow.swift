@@ -1,4 +1,5 @@
 import BenchSupport
+import Kernels
 import PDrop
 
 /// PyramidDrop's prefill over that without dropping, by several reckonings.

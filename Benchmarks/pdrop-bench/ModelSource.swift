@@ -54,6 +54,27 @@ struct ModelSourceOptions: ParsableArguments {
     return try sources.isEmpty ? [.directory(BundledModel.directory())] : sources
   }
 
+  /// A model's name and shape, without its weights.
+  func shape(_ source: ModelSource) throws -> (name: String, configuration: LLaVAConfiguration) {
+    switch source {
+    case .directory(let path):
+      do {
+        let configuration = try ModelDirectory(path, visionTower: visionTower).configuration
+        return (URL(filePath: path).standardizedFileURL.lastPathComponent, configuration)
+      } catch { throw FileProblem("\(error)") }
+    case .synthetic(let shape): return synthetic(shape, layers: nil)
+    }
+  }
+
+  /// A published shape, with fewer layers where that is asked for.
+  private func synthetic(_ shape: PublishedShape, layers: Int?) -> (name: String, configuration: LLaVAConfiguration) {
+    var configuration = shape.configuration
+    let published = configuration.text.layerCount
+    configuration.text.layerCount = self.layers ?? layers ?? published
+    let name = shape.rawValue + (configuration.text.layerCount == published ? "" : ":\(configuration.text.layerCount)")
+    return (name, configuration)
+  }
+
   /// Loads a model, or makes one up.
   ///
   /// - Parameter layers: How many layers a made-up one has unless `--layers` says; `nil` for the published number.
@@ -69,11 +90,7 @@ struct ModelSourceOptions: ParsableArguments {
     case .directory(let path):
       return try VisionLanguageModel(directory: path, options: options)
     case .synthetic(let shape):
-      var configuration = shape.configuration
-      let published = configuration.text.layerCount
-      configuration.text.layerCount = self.layers ?? layers ?? published
-      let name =
-        shape.rawValue + (configuration.text.layerCount == published ? "" : ":\(configuration.text.layerCount)")
+      let (name, configuration) = synthetic(shape, layers: layers)
       return try VisionLanguageModel(
         synthetic: configuration, name: name, distinctLayers: distinctLayers, options: options)
     }

@@ -42,7 +42,8 @@ struct PipelineCommand: ParsableCommand {
         for policy in policies { _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 576) }
         Log.write(
           "\(model.name): \(model.precision.reason); ready after \(model.loadTime.milliseconds.formatted(0)) ms")
-        subjects.append(Pipeline.Subject(model: model, policies: policies))
+        let timed = policies.map { model.timed($0, threads: bench.threadCount) }
+        subjects.append(Pipeline.Subject(model: model, policies: timed))
       }
     }
     let pipeline = Pipeline(

@@ -18,6 +18,7 @@ public enum ExitStatus: Int32, Sendable {
     self =
       switch error {
       case is DropPolicyError, is PromptError, is ValidationError: .usage
+      case let error where RecordFailure(error).reason == .targetUnreachable: .usage
       case is ModelError, is ImageError, is PictureReferenceError, is TraceError, is ReferenceError,
         is BundledModel.NotFound, is FileProblem, is BatchError:
         .file

@@ -8,6 +8,21 @@ public enum PolicyName: String, CaseIterable, ExpressibleByArgument, Sendable {
   case none, pyramiddrop, fastv, random, uniform
 }
 
+/// The rankings by their names on the command line.
+public struct RankingName: ExpressibleByArgument, Sendable {
+  private let name: String
+
+  public init?(argument: String) {
+    guard Self.allValueStrings.contains(argument) else { return nil }
+    name = argument
+  }
+
+  public static var allValueStrings: [String] { Ranking.all(seed: 0).map(\.name) }
+
+  /// The ranking, with a seed for one that draws lots.
+  func ranking(seed: UInt64) -> Ranking { Ranking.all(seed: seed).first { $0.name == name } ?? .attention }
+}
+
 /// How a policy drops; which policy is another option.
 public struct PolicyOptions: ParsableArguments {
   @Option(
@@ -34,13 +49,30 @@ public struct PolicyOptions: ParsableArguments {
     name: [.customLong("fastv-r"), .customLong("fastv_r")], help: "FastV: share of tokens dropped. (default: 0.5)")
   public var fastVR: Double?
 
+  @Option(
+    help: """
+      What tokens are ranked by: attention, attention-norope, attention-debiased, value-weighted, key-norm, random or \
+      uniform. (default: attention, as in the papers)
+      """)
+  public var rank: RankingName?
+
+  @Flag(
+    name: .customLong("mask-padding"), help: "Drop patches that lie wholly in a picture's padding before all others.")
+  public var masksPadding = false
+
   @Option(help: "Positions after a drop: compact or original. (default: the method's own)")
   public var positions: PositionRule?
+
+  @OptionGroup public var target: TargetOptions
 
   public init() {}
 
   public func validate() throws {
-    guard (layerList == nil) == (ratioList == nil) else {
+    guard !target.isGiven || (lambda == nil && ratioList == nil && fastVR == nil) else {
+      throw ValidationError(
+        "a target finds how much to drop; leave out --lambda, --image-token-ratio-list and --fastv-r")
+    }
+    guard (layerList == nil) == (ratioList == nil) || target.isGiven else {
       throw ValidationError("--layer-list and --image-token-ratio-list belong together; give both")
     }
     guard layerList == nil || (lambda == nil && stages == nil) else {
@@ -60,12 +92,33 @@ public struct PolicyOptions: ParsableArguments {
     if name != .fastv, fastVK != nil || fastVR != nil {
       throw ValidationError("--fastv-k and --fastv-r go with --policy fastv, not \(name.rawValue)")
     }
+    if rank != nil, name != .pyramiddrop, name != .fastv {
+      throw ValidationError("--rank goes with --policy pyramiddrop or fastv, not \(name.rawValue)")
+    }
+    guard !masksPadding || name != .none else {
+      throw ValidationError("--policy none drops nothing; leave out --mask-padding")
+    }
+    guard let target = target.target else { return plain(name, seed: seed) ?? NoDropping() }
+    guard let policy = plain(name, seed: seed) else {
+      throw ValidationError("--policy none drops nothing; leave out the target")
+    }
+    return TargetedDrop(policy, target)
+  }
+
+  /// The policy as its options say, without a target; `nil` for none.
+  private func plain(_ name: PolicyName, seed: UInt64) -> (any AdjustablePolicy)? {
+    let ranking = rank?.ranking(seed: seed) ?? .attention
     switch name {
-    case .none: return NoDropping()
-    case .pyramiddrop: return PyramidDrop(schedule, positions: positions ?? .compact)
-    case .random: return RandomDrop(schedule, seed: seed, positions: positions ?? .compact)
-    case .uniform: return UniformDrop(schedule, positions: positions ?? .compact)
-    case .fastv: return FastV(k: fastVK ?? 2, r: fastVR ?? 0.5, positions: positions ?? .original)
+    case .none: return nil
+    case .pyramiddrop:
+      return PyramidDrop(schedule, ranking: ranking, positions: positions ?? .compact, masksPadding: masksPadding)
+    case .random:
+      return RandomDrop(schedule, seed: seed, positions: positions ?? .compact, masksPadding: masksPadding)
+    case .uniform: return UniformDrop(schedule, positions: positions ?? .compact, masksPadding: masksPadding)
+    case .fastv:
+      return FastV(
+        k: fastVK ?? 2, r: fastVR ?? 0.5, ranking: ranking, positions: positions ?? .original,
+        masksPadding: masksPadding)
     }
   }
 
@@ -76,11 +129,20 @@ public struct PolicyOptions: ParsableArguments {
       (options.layerList, options.ratioList, options.lambda, options.stages) = (nil, nil, nil, nil)
     }
     if name != .fastv { (options.fastVK, options.fastVR) = (nil, nil) }
+    if ![.pyramiddrop, .fastv].contains(name) { options.rank = nil }
+    if name == .none {
+      options.masksPadding = false
+      options.target.clear()
+    }
     return options
   }
 
   private var schedule: StageSchedule {
-    if let layerList, let ratioList { return .listed(layers: layerList.numbers, ratios: ratioList.numbers) }
+    if let layerList {
+      // Without ratios, these are found for a target.
+      let ratios = ratioList?.numbers ?? layerList.numbers.map { _ in 1 }
+      return .listed(layers: layerList.numbers, ratios: ratios)
+    }
     return .geometric(lambda: lambda ?? 0.5, stages: stages ?? 4)
   }
 }

@@ -1,5 +1,4 @@
 internal import CAttentionKernels
-internal import COpenBLAS
 
 /// How the columns of queries, keys and values divide into heads.
 package struct HeadLayout: Hashable, Sendable {
@@ -196,46 +195,5 @@ extension Compute {
         scratch: scratch(worker, count: attention_scratch(dimension)))
       unsafe attention_run(variant.code, &block)
     }
-  }
-
-  /// How much the last query attends to every key: softmax over all keys per head, then the mean over heads.
-  ///
-  /// - Parameters:
-  ///   - queries: Rotated queries, of which the last row counts, `[T, heads · d]`.
-  ///   - keys: Rotated keys of the whole sequence, `[S, kvHeads · d]`.
-  /// - Returns: One mean probability per key.
-  ///
-  /// Cost: S·heads·d multiply-adds. Source: PyramidDrop's rank step, one row instead of all.
-  package func lastRowAttention(queries: borrowing Matrix, keys: borrowing CacheRows, heads: HeadLayout) -> [Float] {
-    lastRowAttention(queries: queries, keys: keys.widened(), heads: heads)
-  }
-
-  /// How much the last query attends to every key, as above.
-  package func lastRowAttention(queries: borrowing Matrix, keys: borrowing Matrix, heads: HeadLayout) -> [Float] {
-    precondition(
-      queries.rows > 0 && keys.rows > 0 && queries.columns == heads.queryColumns
-        && keys.columns == heads.keyValueColumns,
-      "lastRowAttention: queries \(queries.rows)×\(queries.columns), keys \(keys.rows)×\(keys.columns), \(heads)")
-    let (keyCount, dimension) = (keys.rows, heads.headDimension)
-    ledger.add(.attention, keyCount * heads.queryColumns)
-    let probabilities = Matrix(rows: heads.headCount, columns: keyCount)
-    let (query, key, out) = unsafe (
-      queries.base + (queries.rows - 1) * queries.columns, keys.base, probabilities.base
-    )
-    workers.run(tasks: heads.headCount) { head, _ in
-      let row = unsafe UnsafeMutableBufferPointer(start: out + head * keyCount, count: keyCount)
-      unsafe cblas_sgemv(
-        CblasRowMajor, CblasNoTrans, blasint(keyCount), blasint(dimension), 1 / Float(dimension).squareRoot(),
-        key + heads.keyValueHead(of: head) * dimension, blasint(heads.keyValueColumns),
-        query + head * dimension, 1, 0, row.baseAddress, 1)
-      var scores = unsafe row.mutableSpan
-      softmax(&scores)
-    }
-    var mean = [Float](repeating: 0, count: keyCount)
-    for head in 0..<heads.headCount {
-      let row = probabilities.row(head)
-      for i in row.indices { mean[i] += row[i] }
-    }
-    return mean.map { $0 / Float(heads.headCount) }
   }
 }

@@ -19,12 +19,15 @@ package enum Operation: String, Sendable, CaseIterable, Codable {
   case patchEmbedding, queries, keys, values, attention, attentionOutput
   case feedForwardGate, feedForwardUp, feedForwardDown
   case projector, output
+  /// What ranks visual tokens beside attention: norms, weights, trends.
+  case ranking
 }
 
 /// Every multiply-add of a request, counted where it is done.
 ///
 /// Products count rows · inputs · outputs, attention counts the query-key pairs that it may look at (causal pairs only),
-/// twice the head dimension each. Norms, activations and softmax are not products and are not counted.
+/// twice the head dimension each. Norms of rows, activations and softmax are not products and are not counted; what ranking
+/// does beside them is.
 package struct CostLedger: Sendable {
   /// What an entry of the ledger belongs to.
   package struct Site: Hashable, Sendable {

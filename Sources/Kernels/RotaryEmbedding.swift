@@ -20,10 +20,17 @@ package struct RotaryTable: ~Copyable {
   /// - Precondition: `headDimension` is even and positive.
   package init(headDimension: Int, theta: Double, scaling: RotaryScaling = .none) {
     precondition(headDimension > 0 && headDimension.isMultiple(of: 2), "RotaryTable: head dimension \(headDimension)")
+    self.init(headDimension: headDimension, scaling.frequencies(headDimension: headDimension, theta: theta))
+  }
+
+  private init(headDimension: Int, _ frequencies: [Float]) {
     self.headDimension = headDimension
-    frequencies = scaling.frequencies(headDimension: headDimension, theta: theta)
+    self.frequencies = frequencies
     angles = Matrix(rows: 0, columns: headDimension)
   }
+
+  /// A table that turns back what this one turns.
+  package var reversed: RotaryTable { RotaryTable(headDimension: headDimension, frequencies.map { -$0 }) }
 
   /// Makes the entries of all positions below `count`.
   package mutating func prepare(positions count: Int) {

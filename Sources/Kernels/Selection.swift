@@ -9,6 +9,20 @@ package func topIndices(_ scores: [Float], count: Int) -> [Int] {
   return best.prefix(count).sorted()
 }
 
+/// The indices of the `count` largest scores as above, but those listed in `last` only where there are too few others.
+///
+/// - Parameter last: Ascending indices.
+package func topIndices(_ scores: [Float], count: Int, last: [Int]) -> [Int] {
+  guard !last.isEmpty else { return topIndices(scores, count: count) }
+  let isLast = Set(last)
+  let others = scores.indices.filter { !isLast.contains($0) }
+  func top(_ indices: [Int], _ count: Int) -> [Int] {
+    topIndices(indices.map { scores[$0] }, count: count).map { indices[$0] }
+  }
+  let count = (others: min(count, others.count), last: max(0, count - others.count))
+  return (top(others, count.others) + top(last, count.last)).sorted()
+}
+
 /// The index of the largest value, the first of equals; `nil` when there is none that is a number.
 package func indexOfMaximum(_ values: [Float]) -> Int? {
   var best: Int?

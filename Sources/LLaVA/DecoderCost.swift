@@ -1,5 +1,6 @@
 internal import Kernels
 package import ModelFormats
+internal import TokenDropping
 
 /// Multiply-adds of the decoder's layers over a prompt, head and ranking left out.
 ///
@@ -26,4 +27,32 @@ private func productMultiplyAdds(_ configuration: TextConfiguration) -> Int {
 /// Multiply-adds of the output head for one token.
 package func headMultiplyAdds(_ configuration: TextConfiguration) -> Int {
   configuration.hiddenSize * configuration.vocabularySize
+}
+
+/// Multiply-adds of ranking the visual tokens of a prompt, beyond the layers themselves.
+///
+/// A drop that scores `L` rows, of which `R` leave, makes `R` keys for nothing, and values too where it weighs them, unless it
+/// scores with a layer that has run. A query costs `d d_q`, its attention `L d_q`, norms `L d_kv`, weights `L` a head, and a line
+/// nine a visual token.
+package func rankMultiplyAdds(
+  _ plan: DropPlan, rowCount: Int, visualTokenCounts: [Int], _ configuration: TextConfiguration
+) -> Int {
+  let (d, heads) = (configuration.hiddenSize, configuration.heads)
+  var visual = visualTokenCounts.reduce(0, +)
+  let text = rowCount - visual
+  return plan.drops.reduce(0) { total, drop in
+    let (rows, kept) = (text + visual, drop.keepCounts.reduce(0, +))
+    defer { visual = kept }
+    guard drop.ranking.readsLayer else { return total }
+    let unused = drop.scoresWithNextLayer ? (visual - kept) * d * heads.keyValueColumns : 0
+    let attention = (drop.scoresWithNextLayer ? d * heads.queryColumns : 0) + rows * heads.queryColumns
+    switch drop.ranking {
+    case .attention, .attentionWithoutRotation: return total + unused + attention
+    case .attentionDebiased: return total + unused + attention + 9 * visual
+    case .valueWeighted:
+      return total + 2 * unused + attention + rows * (heads.keyValueColumns + heads.headCount)
+    case .keyNorm: return total + unused + rows * heads.keyValueColumns
+    case .random, .uniform: return total
+    }
+  }
 }

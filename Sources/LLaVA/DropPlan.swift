@@ -12,9 +12,11 @@ package struct DropPlan: Sendable, Equatable {
     package var ranking: Ranking
     /// How many tokens of each picture stay.
     package var keepCounts: [Int]
+    /// Which of each picture's own tokens leave before all others, ascending; no lists where none do.
+    package var firstToLeave: [[Int]] = []
 
     /// Whether tokens are scored with the keys of the layer behind the drop, which that layer then goes on with.
-    var scoresWithNextLayer: Bool { ranking == .attention && scoringLayer == afterLayer }
+    var scoresWithNextLayer: Bool { ranking.readsLayer && scoringLayer == afterLayer }
   }
 
   package let drops: [Drop]
@@ -28,8 +30,9 @@ package struct DropPlan: Sendable, Equatable {
   ///   - policy: Is asked once per picture.
   ///   - layerCount: Decoder layers.
   ///   - visualTokenCounts: Tokens of each picture; a sequence without pictures drops nothing.
+  ///   - padding: Which tokens of each picture show nothing of it, ascending, for policies that mask them.
   package init(
-    _ policy: any TokenDroppingPolicy, layerCount: Int, visualTokenCounts: [Int]
+    _ policy: any TokenDroppingPolicy, layerCount: Int, visualTokenCounts: [Int], padding: [[Int]] = []
   ) throws(DropPolicyError) {
     var stages: [[DropStage]] = []
     for count in visualTokenCounts {
@@ -38,7 +41,8 @@ package struct DropPlan: Sendable, Equatable {
     drops = (stages.first ?? []).enumerated().map { index, first in
       Drop(
         afterLayer: first.afterLayer, scoringLayer: first.scoringLayer, positions: first.positions,
-        ranking: first.ranking, keepCounts: stages.map { $0[index].keepCount })
+        ranking: first.ranking, keepCounts: stages.map { $0[index].keepCount },
+        firstToLeave: first.masksPadding ? padding : [])
     }
   }
 }

@@ -5,10 +5,16 @@ public enum StageSchedule: Sendable, Hashable {
   /// Equal stages, each keeping `lambda` of the stage before it.
   case geometric(lambda: Double = 0.5, stages: Int = 4)
 
+  /// The powers of a share from the first on, as written out in decimals, so that 0.6³ is 0.216 and not the number just below it
+  /// that three products give.
+  static func powers(of share: Double, count: Int) -> [Double] {
+    (0..<count).map { last in
+      let power = (0...last).reduce(1.0) { power, _ in power * share }
+      return (power * 1e15).rounded() / 1e15
+    }
+  }
+
   /// The layers and ratios for a model, checked.
-  ///
-  /// A geometric ratio is `lambda` to the stage's power as written out in decimals, so that 0.6³ is 0.216 and not the number
-  /// just below it that three products give.
   public func resolved(layerCount: Int) throws(DropPolicyError) -> (layers: [Int], ratios: [Double]) {
     let layers: [Int]
     let ratios: [Double]
@@ -20,10 +26,7 @@ public enum StageSchedule: Sendable, Hashable {
         throw .stageCountOutOfRange(stages: stages, layerCount: layerCount)
       }
       layers = (1..<stages).map { $0 * layerCount / stages }
-      ratios = (1..<stages).map { stage in
-        let power = (0..<stage).reduce(1.0) { power, _ in power * lambda }
-        return (power * 1e15).rounded() / 1e15
-      }
+      ratios = Self.powers(of: lambda, count: stages - 1)
     }
     guard layers.count == ratios.count else { throw .differentLengths(layers: layers.count, ratios: ratios.count) }
     if let layer = layers.first(where: { !(1..<max(layerCount, 1)).contains($0) }) {
@@ -37,13 +40,13 @@ public enum StageSchedule: Sendable, Hashable {
 
   /// The drops of one picture; counts are truncated products with the original number, as in the authors' code.
   func stages(
-    _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking
+    _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking, masksPadding: Bool
   ) throws(DropPolicyError) -> [DropStage] {
     let (layers, ratios) = try resolved(layerCount: layerCount)
     return zip(layers, ratios).map { layer, ratio in
       DropStage(
         afterLayer: layer, scoringLayer: layer, keepCount: Int(Double(visualTokenCount) * ratio),
-        positions: positions, ranking: ranking)
+        positions: positions, ranking: ranking, masksPadding: masksPadding)
     }
   }
 }

@@ -6,16 +6,6 @@ public enum PositionRule: String, Sendable, Hashable, Codable, CaseIterable {
   case original
 }
 
-/// How the visual tokens of a picture are put in order before the best are kept.
-public enum Ranking: Sendable, Hashable {
-  /// By the attention that the last prompt token pays them, mean over heads.
-  case attention
-  /// At random, reproducibly.
-  case random(seed: UInt64)
-  /// Evenly spaced.
-  case uniform
-}
-
 /// One drop: after some layers have run, the best visual tokens of a picture stay and the others leave the sequence.
 public struct DropStage: Sendable, Hashable {
   /// How many layers have run when the drop happens: it stands in front of this 0-based layer.
@@ -26,15 +16,19 @@ public struct DropStage: Sendable, Hashable {
   public var keepCount: Int
   public var positions: PositionRule
   public var ranking: Ranking
+  /// Whether patches that lie wholly in a picture's padding leave before all others.
+  public var masksPadding: Bool
 
   public init(
-    afterLayer: Int, scoringLayer: Int, keepCount: Int, positions: PositionRule, ranking: Ranking = .attention
+    afterLayer: Int, scoringLayer: Int, keepCount: Int, positions: PositionRule, ranking: Ranking = .attention,
+    masksPadding: Bool = false
   ) {
     self.afterLayer = afterLayer
     self.scoringLayer = scoringLayer
     self.keepCount = keepCount
     self.positions = positions
     self.ranking = ranking
+    self.masksPadding = masksPadding
   }
 }
 

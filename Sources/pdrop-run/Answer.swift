@@ -55,7 +55,7 @@ struct Answer: ParsableCommand {
           : "nothing is asked; give the question about all pictures by --prompt, or a file of questions by --input")
     }
     let policy = try policyOptions.policy(policy, seed: generation.seed)
-    let base = question.base(policy, generation.options)
+    var base = question.base(policy, generation.options)
     // What is wrong with its files is found before the model is loaded.
     let batchRun = try batch.run(asking: question)
     try keptMap.check()
@@ -64,6 +64,7 @@ struct Answer: ParsableCommand {
     // A schedule or a system text that does not fit the model is found before any work.
     _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
     _ = try model.rendered(base.prompt, systemText: base.systemText)
+    base.policy = model.timed(policy, threads: modelOptions.threadCount)
     if verbose { Report.model(model, modelOptions) }
     if !question.raw { Report.guess(model) }
     if let batchRun {

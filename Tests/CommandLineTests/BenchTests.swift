@@ -62,7 +62,26 @@ import Testing
     }
   }
 
+  @Test func `plans schedules of a published shape without running it`() throws {
+    let run = try ProgramRun(
+      [
+        "plan", "--synthetic", "llava-1.5-7b,llava-next-7b", "--policy", "none,pyramiddrop,fastv", "--target-flops",
+        "45%",
+        "-o", "jsonl",
+      ], program: "pdrop-bench")
+    #expect(run.status == 0, "\(run.errors)")
+    let rows = try rows(run)
+    let shares = rows.compactMap { $0["flops_share"] as? Double }
+    #expect(shares.count == 6 && shares[0] == 1 && shares[3] == 1)
+    for share in [shares[1], shares[2], shares[4], shares[5]] { #expect(share <= 0.45 && share > 0.448) }
+    let stages = rows.map { $0["visual_tokens"] as? [Int] ?? [] }
+    #expect(stages.map(\.count) == [1, 4, 2, 1, 4, 2] && stages[0] == [576] && stages[3] == [2340])
+    #expect(rows[1]["layers"] as? [Int] == [8, 16, 24] && rows[2]["layers"] as? [Int] == [2])
+  }
+
   @Test(arguments: [
+    (["plan", "--synthetic", "llava-1.5-7b", "--policy", "pyramiddrop", "--target-tokens", "128"], "--layer-list"),
+    (["plan", "--kv", "auto"], "--kv"), (["--target-tokens", "128", "--target-kv", "1MiB"], "give one"),
     (["--nonsense"], "nonsense"), (["-r", "0"], "--repetitions"), (["-n", "-1"], "-n"), (["-n=-1"], "-n"),
     (["-p", "1"], "--n-prompt"), (["-t", "0"], "--threads"), (["-o", "xml"], "jsonl"),
     (["--policy", "none,best"], "pyramiddrop"), (["--policy", "none,"], "pyramiddrop"),

@@ -52,9 +52,24 @@ import Testing
     (["--policy", "fastv", "--fastv-k", "0"], "layer 0"), (["--policy", "fastv", "--fastv-k", "32"], "layer 32"),
     (["--policy", "fastv", "--fastv-r", "2"], "2.0"), (["--policy", "fastv", "--lambda", "0.5"], "no stages"),
     (["--policy", "none", "--stages", "2"], "no stages"), (["--fastv-k", "2"], "--policy fastv"),
+    (["--rank", "best"], "value-weighted"), (["--policy", "none", "--rank", "attention"], "--rank goes with"),
+    (["--policy", "uniform", "--rank", "key-norm"], "--rank goes with"),
+    (["--policy", "none", "--mask-padding"], "--mask-padding"),
+    (["--target-tokens", "9", "--target-flops", "45%"], "give one"), (["--target-flops", "145%"], "145%"),
+    (["--target-kv", "no"], "no"), (["--target-ttft=-1s"], "--target-ttft"),
+    (["--target-tokens", "192", "--lambda", "0.5"], "leave out --lambda"),
+    (["--policy", "fastv", "--target-tokens", "192", "--fastv-r", "0.5"], "--fastv-r"),
+    (["--policy", "none", "--target-tokens", "192"], "leave out the target"),
   ])
   func `refuses a schedule that does not fit`(arguments: [String], words: String) throws {
     try ProgramRun(["-p", "a"] + arguments).expectFailure(2, words)
+  }
+
+  @Test func `says which layers meet a target that those given cannot`() throws {
+    let picture = Goldens.path("../../Models/samples/bike.png")
+    for words in ["144", "--layer-list 8,16,24", "can do it"] {
+      try ProgramRun(["-p", "a", "--image", picture, "--target-tokens", "128"]).expectFailure(2, words)
+    }
   }
 
   @Test(arguments: [["--version"], ["--help"], ["tokenize", "--help"], ["check", "--help"]])

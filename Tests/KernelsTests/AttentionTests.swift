@@ -148,8 +148,9 @@ import Testing
     let heads = HeadLayout(headCount: 4, keyValueHeadCount: 2, headDimension: 4)
     var numbers = SeededGenerator(5)
     let (q, k, _) = inputs(&numbers, heads, 2, 37)
-    let found = Compute(workers: Workers(count: 2)).lastRowAttention(
-      queries: Matrix(q, columns: heads.queryColumns), keys: Matrix(k, columns: heads.keyValueColumns), heads: heads)
+    let found = columnMeans(
+      Compute(workers: Workers(count: 2)).lastRowProbabilities(
+        queries: Matrix(q, columns: heads.queryColumns), keys: Matrix(k, columns: heads.keyValueColumns), heads: heads))
     // Values that are one for one key and zero for the others read its probability off the plain attention.
     let lastQuery = Array(q.suffix(heads.queryColumns))
     let expected = (0..<37).map { key in

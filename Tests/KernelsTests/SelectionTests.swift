@@ -29,3 +29,15 @@ import Testing
     #expect(indexOfMaximum([]) == nil)
   }
 }
+
+@Suite struct SelectionOfLastTests {
+  @Test func `takes listed indices only when the others are used up`() {
+    let scores: [Float] = [9, 1, 8, .nan, 2, 7]
+    #expect(topIndices(scores, count: 2, last: [0, 2]) == [4, 5])
+    #expect(topIndices(scores, count: 4, last: [0, 2]) == [1, 3, 4, 5])
+    #expect(topIndices(scores, count: 5, last: [0, 2]) == [0, 1, 3, 4, 5])
+    #expect(topIndices(scores, count: 6, last: [0, 1, 2, 3, 4, 5]) == [0, 1, 2, 3, 4, 5])
+    #expect(topIndices(scores, count: 3, last: []) == [0, 2, 5])
+    #expect(topIndices([], count: 0, last: []) == [])
+  }
+}

@@ -10,7 +10,7 @@ import Testing
   /// Floats of every kind, `[3, 2]`.
   private static let file = FeatureFile(
     [1.5, -0.0, .infinity, Float(bitPattern: 0x7FC0_1234), .leastNonzeroMagnitude, -3e38], columns: 2,
-    encodeFlops: 123_456_789_012, projectFlops: 34)
+    paddingTokens: [0, 2], encodeFlops: 123_456_789_012, projectFlops: 34)
 
   private func read(
     _ path: String, key: String = Self.key, columns: Int = 2, tokenCounts: ClosedRange<Int> = 1...4
@@ -35,9 +35,12 @@ import Testing
     #expect(try Data(contentsOf: URL(filePath: path)).count == count)
     let read = try read(path)
     #expect(read.features.map(\.bitPattern) == Self.file.features.map(\.bitPattern))
-    #expect(read.columns == 2 && read.encodeFlops == 123_456_789_012 && read.projectFlops == 34)
+    #expect(
+      read.columns == 2 && read.paddingTokens == [0, 2] && read.encodeFlops == 123_456_789_012
+        && read.projectFlops == 34)
     // In the place of another, without a trace of how.
-    _ = try FeatureFile([1, 2], columns: 2, encodeFlops: 0, projectFlops: 0).write(to: path, key: "other")
+    _ = try FeatureFile([1, 2], columns: 2, paddingTokens: [], encodeFlops: 0, projectFlops: 0).write(
+      to: path, key: "other")
     #expect(try self.read(path, key: "other").features == [1, 2])
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["file"])
   }
@@ -61,7 +64,7 @@ import Testing
     expectRefused(path, "rows of 2 floats") { () throws(FeatureFile.Fault) in try read(path, tokenCounts: 4...4) }
     expectRefused(path, "rows of 2 floats") { () throws(FeatureFile.Fault) in try read(path, tokenCounts: 1...2) }
     var bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
-    let version = try #require(bytes.firstRange(of: Array("pdrop-features 1".utf8)))
+    let version = try #require(bytes.firstRange(of: Array("pdrop-features 2".utf8)))
     bytes[version.upperBound - 1] = UInt8(ascii: "0")
     try folder.write("file", bytes)
     expectRefused(path, "another version") { () throws(FeatureFile.Fault) in try read(path) }
@@ -104,11 +107,12 @@ import Testing
   /// A file whose checksums are right and whose content was made up.
   private func forged(
     features: (element: String, shape: String, byteCount: Int) = ("F32", "[3,2]", 24), cost: String = "1",
-    checksumCount: Int = 2
+    padding: String = "1+2", checksumCount: Int = 2
   ) throws(FeatureFile.Fault) -> FeatureFile {
     let end = features.byteCount
     let entries = [
-      #""__metadata__":{"version":"pdrop-features 1","key":"\#(Self.key)","flops_encode":"\#(cost)","flops_project":"1"}"#,
+      #""__metadata__":{"version":"pdrop-features 2","key":"\#(Self.key)","padding_tokens":"\#(padding)","#
+        + #""flops_encode":"\#(cost)","flops_project":"1"}"#,
       SafetensorsFixtures.entry("features", features.element, features.shape, "[0,\(end)]"),
       SafetensorsFixtures.entry("xxh64", "U64", "[\(checksumCount)]", "[\(end),\(end + 8 * checksumCount)]"),
     ]
@@ -125,6 +129,16 @@ import Testing
 
   @Test func `may hold any values`() throws {
     #expect(try forged().features == [Float](repeating: Float(bitPattern: 0x4040_4040), count: 6))
+    #expect(try forged().paddingTokens == [1, 2] && forged(padding: "").paddingTokens == [])
+    #expect(try forged(padding: "0+1,1+1,2+1").paddingTokens == [0, 1, 2])
+  }
+
+  @Test(arguments: [
+    "3+1", "1+3", "-1+1", "0+0", "1+-1", "1", "1+1,", ",", "1+1,1+1", "2+1,0+1", "0+2,1+1", "a+1", "0+1+1",
+    "1+9223372036854775807", "9223372036854775807+1",
+  ])
+  func `refuses padding that is no ascending run of the picture's tokens`(padding: String) {
+    #expect(throws: FeatureFile.Fault.self) { try forged(padding: padding) }
   }
 
   @Test(arguments: [

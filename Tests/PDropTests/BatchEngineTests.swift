@@ -81,7 +81,11 @@ import TokenDropping
     let model = try Self.load(precision, name)
     var base = Request(prompt: .messages([]))
     base.options.maxTokens = 3
-    for policy in [PyramidDrop(), NoDropping()] as [any TokenDroppingPolicy] {
+    let policies: [any TokenDroppingPolicy] = [
+      PyramidDrop(), NoDropping(), PyramidDrop(ranking: .valueWeighted, masksPadding: true),
+      FastV(ranking: .attentionWithoutRotation), TargetedDrop(PyramidDrop(), .flops(share: 0.5)),
+    ]
+    for policy in policies {
       base.policy = policy
       let questions = Self.questions(9, perPicture: 3)
       try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.sessions(model))

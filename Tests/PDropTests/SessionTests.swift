@@ -25,7 +25,7 @@ import TokenDropping
   @Test(
     arguments: [
       NoDropping(), PyramidDrop(), FastV(), RandomDrop(seed: 3), UniformDrop(), FastV(positions: .compact),
-      PyramidDrop(positions: .original),
+      PyramidDrop(positions: .original), PyramidDrop(ranking: .attentionDebiased, masksPadding: true),
     ] as [any TokenDroppingPolicy])
   func `one thread and three give the same bytes`(policy: any TokenDroppingPolicy) throws {
     let one = try trace(Self.prompts[0], policy, threads: 1)
@@ -44,6 +44,38 @@ import TokenDropping
     for (earlier, later) in zip(kept, kept.dropFirst()) { #expect(Set(later).isSubset(of: earlier)) }
     for list in kept { #expect(list == list.sorted() && Set(list).count == list.count) }
     #expect(report.visualTokensPerStage == [576, 288, 144, 72])
+  }
+
+  @Test(arguments: Ranking.all(seed: 4))
+  func `a trace says what tokens were ranked by`(ranking: Ranking) throws {
+    let policy = try trace(Self.prompts[0], PyramidDrop(ranking: ranking, masksPadding: true)).report.policy
+    #expect(policy.ranking == ranking.name && policy.masksPadding == true && policy.method == "pyramiddrop")
+    #expect(policy.seed == (ranking.name == "random" ? 4 : nil))
+    let json = try JSONSerialization.jsonObject(with: JSONEncoder().encode(policy)) as? [String: Any]
+    #expect(json?["rank"] as? String == ranking.name && json?["mask_padding"] as? Bool == true)
+  }
+
+  @Test(arguments: [PyramidDrop(), FastV(), PyramidDrop(ranking: .attentionDebiased)] as [any AdjustablePolicy])
+  func `a target is met by what the kernels count`(policy: any AdjustablePolicy) throws {
+    let report = try trace(Self.prompts[0], TargetedDrop(policy, .flops(share: 0.5))).report
+    let share = Double(report.flops.prefill + report.flops.rank) / Double(report.flopsWithoutDropping)
+    #expect(share <= 0.5 && share > 0.5 - 1.2 / 576)
+    #expect(report.policy.target == "flops 0.5" && report.policy.method == policy.name)
+    let tokens = try trace(Self.prompts[0], TargetedDrop(policy, .averageTokens(192))).report
+    #expect(tokens.averageVisualTokens <= 192 && tokens.averageVisualTokens > 191)
+    let cache = try trace(Self.prompts[0], TargetedDrop(policy, .cacheBytes(4 << 20))).report
+    let bytes = cache.cacheLengthsAfterPrompt.reduce(0, +) * 2 * 64 * 4
+    #expect(bytes <= 4 << 20 && bytes > 4 << 20 - 32 * 2 * 64 * 4)
+  }
+
+  @Test func `a time is kept to as far as it was measured`() throws {
+    let policy = try #require(
+      model.timed(TargetedDrop(PyramidDrop(), .firstToken(seconds: 1e6)), threads: 2) as? TargetedDrop)
+    let timing = try #require(policy.timing)
+    #expect(timing.secondsPerView > 0 && timing.layerSeconds(600) > 0 && timing.headSeconds > 0)
+    #expect(try trace(Self.prompts[0], policy).report.visualTokensPerStage == [576, 576, 576, 576])
+    let never = TargetedDrop(PyramidDrop(), .firstToken(seconds: 1e-9), timing: timing)
+    #expect(throws: (any Error).self) { try trace(Self.prompts[0], never) }
   }
 
   @Test func `uniform dropping is even`() throws {

@@ -44,6 +44,16 @@ struct DecoderLayer: Sendable {
     compute.multiply(&state.keys, state.normed, by: keys, .keys)
   }
 
+  /// Makes the values of all normed rows, for a ranking that weighs them.
+  func makeValues(_ state: inout DecoderState, on compute: Compute) {
+    compute.multiply(&state.values, state.normed, by: values, .values)
+  }
+
+  /// Makes what `makeKeys` and `makeValues` have left.
+  func makeQueries(_ state: inout DecoderState, on compute: Compute) {
+    compute.multiply(&state.queries, state.normed, by: queries, .queries)
+  }
+
   /// Makes what `makeKeys` has left, for the rows that are still there.
   func makeQueriesAndValues(_ state: inout DecoderState, on compute: Compute) {
     compute.multiply(&state.queries, &state.values, state.normed, by: queries, values, (.queries, .values))

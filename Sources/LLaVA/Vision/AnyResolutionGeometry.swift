@@ -52,6 +52,12 @@ package struct AnyResolutionGeometry: Sendable, Equatable {
   /// Canvas columns left of the picture; an odd column more is on its right.
   package var left: Int { (canvas.width - resized.width) / 2 }
 
+  /// Where the picture lies on the canvas.
+  package var area: PictureArea {
+    PictureArea(
+      rows: Double(top)..<Double(top + resized.height), columns: Double(left)..<Double(left + resized.width))
+  }
+
   /// The canvas on which most of the picture's pixels survive, and of several the one that it fills best.
   private static func canvas(for picture: PixelSize, _ canvases: [PixelSize]) -> PixelSize {
     let (width, height) = (Double(picture.width), Double(picture.height))

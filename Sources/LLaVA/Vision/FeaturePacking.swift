@@ -1,13 +1,12 @@
 internal import Kernels
-internal import ModelFormats
+package import ModelFormats
 
 extension LLaVAModel {
   /// How many visual tokens stand for a picture.
   ///
   /// - Parameter tiles: The picture's tiles; `nil` for a picture seen in one view.
   package func visualTokenCount(_ tiles: TileGrid?) -> Int {
-    let perView = configuration.visualTokensPerView
-    return imageNewline == nil ? perView * (1 + (tiles?.tileCount ?? 0)) : perView + (tiles?.tokenCount ?? 1)
+    configuration.visualTokenCount(tiles)
   }
 
   /// Between how many visual tokens and how many can stand for a picture.
@@ -32,10 +31,11 @@ extension LLaVAModel {
   ///   - tiles: The picture's tiles; `nil` for a picture seen in one view.
   /// - Returns: `[visualTokenCount(tiles), D]`, in the order of `visualTokenPlaces`.
   func packed(_ features: consuming Matrix, _ tiles: TileGrid?) -> Matrix {
-    let perView = configuration.visualTokensPerView
     let views = 1 + (tiles?.tileCount ?? 0)
-    precondition(features.rows == views * perView, "packed: \(features.rows) features of \(views) views")
+    precondition(
+      features.rows == views * configuration.visualTokensPerView, "packed: \(features.rows) features of \(views) views")
     guard let imageNewline else { return features }
+    let perView = configuration.visualTokensPerView
     let (side, firstPatch) = (configuration.vision.patchesPerSide, perView - configuration.vision.patchCount)
     let places = visualTokenPlaces(tiles)
 
@@ -57,5 +57,14 @@ extension LLaVAModel {
 
   private func copy(_ from: Span<Float>, to: inout MutableSpan<Float>) {
     for d in from.indices { to[d] = from[d] }
+  }
+}
+
+extension LLaVAConfiguration {
+  /// How many visual tokens stand for a picture, as above.
+  package func visualTokenCount(_ tiles: TileGrid?) -> Int {
+    let marksRows = anyResolution?.merge == .spatialUnpad
+    return marksRows
+      ? visualTokensPerView + (tiles?.tokenCount ?? 1) : visualTokensPerView * (1 + (tiles?.tileCount ?? 0))
   }
 }

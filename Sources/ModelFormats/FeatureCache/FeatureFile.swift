@@ -3,20 +3,22 @@ package import Kernels
 /// What a model has seen of a picture, kept in a file.
 ///
 /// A safetensors file: `features` `[tokens, D]` in `F32`, as the projector's sums are, so that they come back to the bit; then
-/// the file's `TensorChecksums`. The metadata have the version, the key of picture and model, and what encoding has cost.
+/// the file's `TensorChecksums`. The metadata have the version, the key of picture and model, which tokens show only padding, and
+/// what encoding has cost.
 package struct FeatureFile: Sendable, Equatable {
   /// To be raised whenever the same features would be laid out otherwise.
-  static let version = "pdrop-features 1"
+  static let version = "pdrop-features 2"
   private static let featuresName = "features"
   private static let alignment = 64
   /// More operations than any tower does for a picture; sums of them stay far from overflow.
   private static let largestCost = 1 << 46
   /// Bytes beside the features, at most.
-  private static let overhead = 1 << 12
+  private static let overhead = 1 << 14
 
   private enum Field {
     static let version = "version"
     static let key = "key"
+    static let padding = "padding_tokens"
     static let encodeFlops = "flops_encode"
     static let projectFlops = "flops_project"
   }
@@ -25,16 +27,19 @@ package struct FeatureFile: Sendable, Equatable {
   package let features: [Float]
   /// `D`.
   package let columns: Int
+  /// Which of the tokens show only padding, ascending.
+  package let paddingTokens: [Int]
   /// What the tower's and the projector's work was, in operations.
   package let encodeFlops: Int
   package let projectFlops: Int
 
   /// - Precondition: The features are rows of so many columns.
-  package init(_ features: [Float], columns: Int, encodeFlops: Int, projectFlops: Int) {
+  package init(_ features: [Float], columns: Int, paddingTokens: [Int], encodeFlops: Int, projectFlops: Int) {
     precondition(
       features.count.isMultiple(of: columns), "FeatureFile: \(features.count) features of \(columns) columns")
     self.features = features
     self.columns = columns
+    self.paddingTokens = paddingTokens
     self.encodeFlops = encodeFlops
     self.projectFlops = projectFlops
   }
@@ -77,10 +82,14 @@ package struct FeatureFile: Sendable, Equatable {
       record.shape.count == 2, tokenCounts.contains(record.shape[0]), record.shape[1] == columns,
       let features = try? file.tensor(Self.featuresName).floats()
     else { throw .unusable("\(path): its features are not \(tokenCounts) rows of \(columns) floats") }
+    guard let padding = file.metadata[Field.padding].flatMap({ TokenRuns($0, of: record.shape[0]) }) else {
+      throw .unusable("\(path): it does not say which tokens are padding")
+    }
     guard let encode = Self.cost(file.metadata[Field.encodeFlops]),
       let project = Self.cost(file.metadata[Field.projectFlops])
     else { throw .unusable("\(path): it does not say what it cost") }
-    self.init(features, columns: columns, encodeFlops: encode, projectFlops: project)
+    self.init(
+      features, columns: columns, paddingTokens: padding.tokens, encodeFlops: encode, projectFlops: project)
   }
 
   private static func opened(_ path: String, limit: Int) throws(Fault) -> SafetensorsFile {
@@ -105,8 +114,8 @@ package struct FeatureFile: Sendable, Equatable {
   package func write(to path: String, key: String) throws(FileError) -> Int? {
     guard var file = try FileReplacement(path) else { return nil }
     var header = SafetensorsHeader(metadata: [
-      Field.version: Self.version, Field.key: key, Field.encodeFlops: "\(encodeFlops)",
-      Field.projectFlops: "\(projectFlops)",
+      Field.version: Self.version, Field.key: key, Field.padding: TokenRuns(paddingTokens).text,
+      Field.encodeFlops: "\(encodeFlops)", Field.projectFlops: "\(projectFlops)",
     ])
     let bytes = Tensor(features, shape: [features.count / columns, columns]).storedBytes
     header.add(

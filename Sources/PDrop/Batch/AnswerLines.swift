@@ -20,7 +20,8 @@ struct AnswerLines: Sendable {
 
   func metadata(_ report: RunReport) -> AnswerMetadata {
     AnswerMetadata(
-      timings_ms: keepsTimes ? report.milliseconds : nil, flops: report.flops, flops_paper: report.paperFlops,
+      policy: report.policy, timings_ms: keepsTimes ? report.milliseconds : nil, flops: report.flops,
+      flops_paper: report.paperFlops,
       flops_prefill_without_dropping: report.flopsWithoutDropping, sequence_length: report.sequenceLength,
       generated_tokens: report.tokens.count, visual_tokens: report.visualTokensPerStage,
       finish_reason: report.finishReason)
@@ -29,6 +30,8 @@ struct AnswerLines: Sendable {
 
 /// What an answer cost.
 struct AnswerMetadata: Encodable {
+  /// As it was run on this record: a target gives each its own schedule.
+  var policy: RunReport.Policy
   var timings_ms: RunReport.Timings?
   var flops: RunReport.Flops
   var flops_paper: Double

@@ -17,11 +17,13 @@ public struct RecordFailure: Error, Equatable, Sendable, CustomStringConvertible
     case imageRemote = "image_remote"
     case promptTooLong = "prompt_too_long"
     case outOfMemory = "out_of_memory"
+    /// No schedule is as cheap as was asked for.
+    case targetUnreachable = "target_unreachable"
     case notANumber = "not_a_number"
     case internalError = "internal_error"
 
     /// Whether the record is at fault, not the run.
-    var isOfTheRecord: Bool { ![.outOfMemory, .notANumber, .internalError].contains(self) }
+    var isOfTheRecord: Bool { ![.outOfMemory, .targetUnreachable, .notANumber, .internalError].contains(self) }
   }
 
   public let reason: Reason
@@ -49,6 +51,7 @@ public struct RecordFailure: Error, Equatable, Sendable, CustomStringConvertible
     case SequenceError.placeholderMismatch, SequenceError.empty: .badRecord
     case is ConversationError, is PromptError: .badRecord
     case GenerationError.notANumber: .notANumber
+    case is TargetError: .targetUnreachable
     default: .internalError
     }
   }

@@ -39,8 +39,8 @@ final class FeatureCache: Sendable {
 
   var report: FeatureCacheReport { state.withLock { $0.report } }
 
-  /// What the tower has seen of a picture; `nil` where that is not kept.
-  func encoding(of content: PictureContent) -> PreparedPicture.Encoding? {
+  /// What the tower has seen of a picture, and which of its tokens show only padding; `nil` where that is not kept.
+  func encoding(of content: PictureContent) -> (PreparedPicture.Encoding, paddingTokens: [Int])? {
     let path = path(content)
     do throws(FeatureFile.Fault) {
       let file = try FeatureFile(
@@ -52,7 +52,7 @@ final class FeatureCache: Sendable {
         state.report.bytes_read += file.features.count * ElementType.f32.byteCount
         state.report.flops_saved += flops.total
       }
-      return PreparedPicture.Encoding(features: file.features, flops: flops)
+      return (PreparedPicture.Encoding(features: file.features, flops: flops), file.paddingTokens)
     } catch {
       state.withLock { state in
         state.report.misses += 1
@@ -64,9 +64,9 @@ final class FeatureCache: Sendable {
   }
 
   /// Keeps what the tower has seen of a picture, if that is possible.
-  func keep(_ encoding: PreparedPicture.Encoding, of content: PictureContent) {
+  func keep(_ encoding: PreparedPicture.Encoding, paddingTokens: [Int], of content: PictureContent) {
     let file = FeatureFile(
-      encoding.features, columns: model.columns, encodeFlops: encoding.flops.encode,
+      encoding.features, columns: model.columns, paddingTokens: paddingTokens, encodeFlops: encoding.flops.encode,
       projectFlops: encoding.flops.project)
     do throws(FileError) {
       guard try makeRoom(for: FeatureFile.byteCount(features: encoding.features.count)) else { return }

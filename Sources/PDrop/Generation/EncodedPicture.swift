@@ -16,6 +16,8 @@ public struct EncodedPicture: Sendable {
   let views: ImageViews?
   /// How many squares the tower saw, now.
   package var viewCount: Int { views?.count ?? 0 }
+  /// Which of its tokens show only padding, ascending.
+  let paddingTokens: [Int]
   /// `[tokenCount, D]`.
   let features: [Float]
   let model: ModelIdentity
@@ -43,7 +45,7 @@ extension VisionLanguageModel {
     milliseconds.total = (ContinuousClock.now - start).milliseconds
     return EncodedPicture(
       tokenCount: prepared.tokenCount, milliseconds: milliseconds, flops: encoding.flops, views: prepared.views,
-      features: encoding.features, model: identity)
+      paddingTokens: prepared.paddingTokens, features: encoding.features, model: identity)
   }
 }
 

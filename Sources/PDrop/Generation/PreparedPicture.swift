@@ -16,6 +16,8 @@ final class PreparedPicture: Sendable {
   }
 
   let tokenCount: Int
+  /// Which of its tokens show only padding, ascending.
+  let paddingTokens: [Int]
   /// `nil` where the encoding was known before the picture was looked at.
   let views: ImageViews?
   private let known: Mutex<Encoding?>
@@ -24,12 +26,13 @@ final class PreparedPicture: Sendable {
   /// - Parameter whenEncoded: Told the encoding once, when it has been computed.
   /// - Precondition: There are views, or there is an encoding.
   init(
-    tokenCount: Int, views: ImageViews?, encoding: Encoding? = nil,
+    tokenCount: Int, paddingTokens: [Int], views: ImageViews?, encoding: Encoding? = nil,
     whenEncoded: @escaping @Sendable (Encoding) -> Void = { _ in }
   ) {
     precondition(views != nil || encoding != nil, "a picture without views is encoded")
     self.views = views
     self.tokenCount = tokenCount
+    self.paddingTokens = paddingTokens
     self.whenEncoded = whenEncoded
     known = Mutex(encoding)
   }
@@ -69,15 +72,17 @@ extension VisionLanguageModel {
     if case .features(let encoded) = picture {
       guard encoded.model === identity else { throw GenerationError.foreignPicture }
       return PreparedPicture(
-        tokenCount: encoded.tokenCount, views: encoded.views,
-        encoding: .init(features: encoded.features, flops: .init()))
+        tokenCount: encoded.tokenCount, paddingTokens: encoded.paddingTokens,
+        views: encoded.views, encoding: .init(features: encoded.features, flops: .init()))
     }
     if usesFeatureCache, featureCache != nil, let file = try PictureFile(picture, &timings) {
       let content = PictureContent(file.bytes, appliesOrientation: appliesOrientation)
       return try prepared(file, content, &timings)
     }
     let views = try views(of: picture, appliesOrientation: appliesOrientation, &timings)
-    return PreparedPicture(tokenCount: llava.visualTokenCount(views.tiles), views: views)
+    return PreparedPicture(
+      tokenCount: llava.visualTokenCount(views.tiles), paddingTokens: llava.paddingTokens(views.tiles, views.area),
+      views: views)
   }
 
   /// A picture whose bytes have been read: what is kept of it in a file, or else the picture decoded and cut into views.
@@ -87,15 +92,19 @@ extension VisionLanguageModel {
     _ file: PictureFile, _ content: PictureContent, _ timings: inout RunReport.Timings
   ) throws -> PreparedPicture {
     let start = ContinuousClock.now
-    if let encoding = featureCache?.encoding(of: content) {
+    if let (encoding, paddingTokens) = featureCache?.encoding(of: content) {
       timings.decodeImage += (ContinuousClock.now - start).milliseconds
       return PreparedPicture(
-        tokenCount: encoding.features.count / llava.configuration.text.hiddenSize, views: nil, encoding: encoding)
+        tokenCount: encoding.features.count / llava.configuration.text.hiddenSize, paddingTokens: paddingTokens,
+        views: nil, encoding: encoding)
     }
     let views = try views(
       of: .encoded(file.bytes, name: file.name), appliesOrientation: content.appliesOrientation, &timings)
-    return PreparedPicture(tokenCount: llava.visualTokenCount(views.tiles), views: views) { [featureCache] encoding in
-      featureCache?.keep(encoding, of: content)
+    let paddingTokens = llava.paddingTokens(views.tiles, views.area)
+    return PreparedPicture(
+      tokenCount: llava.visualTokenCount(views.tiles), paddingTokens: paddingTokens, views: views
+    ) { [featureCache] encoding in
+      featureCache?.keep(encoding, paddingTokens: paddingTokens, of: content)
     }
   }
 }

@@ -14,7 +14,8 @@ struct PreparedRequest: Sendable {
   let rowsPerLayer: [Int]
 
   /// - Parameter prepare: Makes ready one of the pictures, and books the time that it takes.
-  /// - Throws: What `prepare` does; `DropPolicyError` for a schedule that does not fit the model; `SequenceError` for a
+  /// - Throws: What `prepare` does; `DropPolicyError` for a schedule that does not fit the model, `TargetError` for a
+  ///   target that it cannot meet; `SequenceError` for a
   ///   prompt that is too long or does not name its pictures; `PromptError` as `rendered` does.
   init(
     _ request: Request, for model: VisionLanguageModel, threads: Int,
@@ -28,7 +29,15 @@ struct PreparedRequest: Sendable {
     let pictures = try request.pictures.map { try prepare($0, &record.milliseconds) }
 
     let counts = pictures.map(\.tokenCount)
-    plan = try DropPlan(request.policy, layerCount: text.layerCount, visualTokenCounts: counts)
+    let cost = PromptCost(
+      text, textTokens: record.promptTokens.count - counts.count, visualTokenCounts: counts,
+      viewCount: pictures.reduce(0) { $0 + ($1.views?.count ?? 0) }, cacheElement: model.precision.cacheElement)
+    let policy = try SchedulePlanner(cost).resolved(request.policy)
+    let target = record.policy.target
+    record.policy = try RunReport.Policy(policy, layerCount: text.layerCount)
+    record.policy.target = target
+    plan = try DropPlan(
+      policy, layerCount: text.layerCount, visualTokenCounts: counts, padding: pictures.map(\.paddingTokens))
     let contextLength = request.options.contextLength ?? text.contextLength
     let promptLimit = request.options.contextLength ?? configuration.promptLimit ?? contextLength
     let visualTokenCount = counts.reduce(0, +)

@@ -48,7 +48,19 @@ public struct RunReport: Codable, Sendable {
     public var k: Int?
     public var r: Double?
     public var seed: UInt64?
+    /// The name of a `Ranking`.
+    public var ranking: String?
     public var positions: String?
+    /// Whether padding left first; `nil` where it had no other part than its scores gave it.
+    public var masksPadding: Bool?
+    /// What the strength was found for, such as `flops 0.45`.
+    public var target: String?
+
+    enum CodingKeys: String, CodingKey {
+      case method, layers, keep, k, r, seed, positions, target
+      case ranking = "rank"
+      case masksPadding = "mask_padding"
+    }
   }
 
   /// A drop.
@@ -107,6 +119,17 @@ public struct RunReport: Codable, Sendable {
   /// Visual tokens of all pictures in each stage, from the whole prompt to what the last layers see.
   public var visualTokensPerStage: [Int] {
     [imageSpans.reduce(0) { $0 + $1[1] }] + stages.map { $0.images.reduce(0) { $0 + $1.kept.count } }
+  }
+
+  /// Visual tokens after the prompt, mean over layers.
+  public var averageVisualTokens: Double {
+    let text = sequenceLength - (visualTokensPerStage.first ?? 0)
+    return Double(cacheLengthsAfterPrompt.reduce(0) { $0 + $1 - text }) / Double(max(1, cacheLengthsAfterPrompt.count))
+  }
+
+  /// Visual tokens, mean over stages, however long these are.
+  public var stageAverageVisualTokens: Double {
+    Double(visualTokensPerStage.reduce(0, +)) / Double(visualTokensPerStage.count)
   }
 
   enum CodingKeys: String, CodingKey {

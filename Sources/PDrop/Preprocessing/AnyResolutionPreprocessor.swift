@@ -51,7 +51,7 @@ public struct AnyResolutionPreprocessor: ImagePreprocessor {
           top: geometry.top - row * size)
       }
     }
-    return ImageViews(pixels, size: size, tiles: geometry.tiles, normalization)
+    return ImageViews(pixels, size: size, tiles: geometry.tiles, area: geometry.area, normalization)
   }
 
   /// A picture at another size, `[height, width, 3]`.

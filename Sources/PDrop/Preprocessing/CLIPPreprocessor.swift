@@ -1,3 +1,4 @@
+internal import LLaVA
 package import ModelFormats
 
 /// Turns a picture into what CLIP's vision encoder takes: a square of normalised samples.
@@ -46,7 +47,22 @@ public struct CLIPPreprocessor: ImagePreprocessor {
   /// The picture as one view.
   public func callAsFunction(_ image: Image) -> ImageViews {
     let canvas = mode == .pad ? Canvas(squaring: image, fill: meanColor) : Canvas(image)
-    return ImageViews(view(canvas), size: size, normalization)
+    return ImageViews(view(canvas), size: size, area: mode == .pad ? area(canvas) : nil, normalization)
+  }
+
+  /// Where the picture on a square canvas lies on the view.
+  private func area(_ canvas: Canvas) -> PictureArea {
+    let resized = resizedSize(width: canvas.width, height: canvas.height)
+    func range(_ covered: Range<Int>, of side: Int, to resized: Int) -> Range<Double> {
+      // Products first, so that an edge between patches is a whole number.
+      func place(_ edge: Int) -> Double {
+        Double(edge * resized) / Double(side) - Double(Self.cropOrigin(resized, size))
+      }
+      return place(covered.lowerBound)..<place(covered.upperBound)
+    }
+    return PictureArea(
+      rows: range(canvas.rows, of: canvas.height, to: resized.height),
+      columns: range(canvas.columns, of: canvas.width, to: resized.width))
   }
 
   /// The size of a canvas after the resize, before the crop.

@@ -14,15 +14,21 @@ public struct ImageViews: Sendable, Equatable {
   /// How the tiles behind the first square make the picture; `nil` when there are none.
   package let tiles: TileGrid?
 
+  /// Where the picture lies on the square, or on the canvas of the tiles; `nil` where it fills all of it.
+  package let area: PictureArea?
+
   private let normalization: Normalization
 
   /// - Parameter pixels: `[views, 3, size, size]`.
-  init(_ pixels: [UInt8], size: Int, tiles: TileGrid? = nil, _ normalization: Normalization) {
+  init(
+    _ pixels: [UInt8], size: Int, tiles: TileGrid? = nil, area: PictureArea? = nil, _ normalization: Normalization
+  ) {
     count = 1 + (tiles?.tileCount ?? 0)
     precondition(pixels.count == count * 3 * size * size, "ImageViews: \(pixels.count) samples for \(count) views")
     self.size = size
     self.pixels = pixels
     self.tiles = tiles
+    self.area = area
     self.normalization = normalization
   }
 

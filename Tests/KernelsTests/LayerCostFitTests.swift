@@ -1,4 +1,4 @@
-import BenchSupport
+import Kernels
 import Testing
 
 @Suite struct LayerCostFitTests {

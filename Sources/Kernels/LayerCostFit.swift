@@ -1,5 +1,3 @@
-internal import Kernels
-
 /// What a decoder layer takes for `n` rows, as `a + b n + c n²`: what it takes at least, products, and attention.
 package struct LayerCostFit: Sendable, Equatable {
   /// Milliseconds.

@@ -1,0 +1,116 @@
+import ArgumentParser
+import BenchSupport
+import CommandLineOptions
+import Foundation
+import Kernels
+import LLaVA
+import ModelFormats
+import PDrop
+import TokenDropping
+
+/// `pdrop-bench plan`: what schedules cost by closed formulas, for the shape of a model; nothing is run.
+struct PlanCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "plan",
+    abstract: "Prints schedules and what they cost, found for a target or as given, without running the model.")
+
+  @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
+
+  @Option(help: "Policies to compare.")
+  var policy = NameList<PolicyName>([.none, .fastv, .pyramiddrop])
+
+  @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
+
+  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one picture.")
+  var textTokens = 49
+
+  @Option(
+    name: .customLong("visual-tokens"),
+    help: "Visual tokens of the picture. (default: of a square view, or of a photograph of 640 x 480 in tiles)")
+  var visualTokens: Int?
+
+  @Option(name: .customLong("kv"), help: "Numbers that keys and values are kept in: f32 or bf16.")
+  var cachePrecision = CachePrecision.bf16
+
+  @Option(name: [.short, .long], help: "Threads, for a target in seconds. (default: all cores)")
+  var threads: Int?
+
+  @Option(name: [.short, .long], help: "Form of the table.")
+  var output = TableFormat.md
+
+  func validate() throws {
+    guard textTokens >= 1 else { throw ValidationError("--n-prompt must be at least 1, found \(textTokens)") }
+    guard visualTokens.map({ $0 >= 1 }) ?? true else { throw ValidationError("--visual-tokens must be at least 1") }
+    guard cachePrecision != .auto else { throw ValidationError("--kv must be f32 or bf16, as no model is loaded") }
+  }
+
+  func run() throws {
+    var records: [Record] = []
+    for source in try modelOptions.sources() {
+      let (name, configuration) = try modelOptions.shape(source)
+      let picture = configuration.pictureForMeasuring
+      let prompt = PromptCost(
+        configuration.text, textTokens: textTokens, visualTokenCounts: [visualTokens ?? picture.tokens],
+        viewCount: picture.views, cacheElement: cachePrecision == .f32 ? .f32 : .bf16)
+      let timing = try timing(source)
+      for policyName in policy.names {
+        var policy = try policyOptions.forPolicy(policyName).policy(policyName, seed: 0)
+        if var targeted = policy as? TargetedDrop {
+          targeted.timing = timing
+          policy = targeted
+        }
+        let planned = try SchedulePlanner(prompt).resolved(policy)
+        records.append(try PlanRow(name, prompt, planned, timing).record)
+      }
+    }
+    try Output().write(output.rendered(records, name: "pdrop_bench_plan"))
+  }
+
+  /// What the machine takes, measured where a target is in seconds.
+  private func timing(_ source: ModelSource) throws -> PromptTiming? {
+    guard policyOptions.target.firstToken != nil else { return nil }
+    let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
+    guard let precision = modelOptions.precision.names.first else { return nil }
+    return try modelOptions.load(source, precision, threads: threads).promptTiming(threads: threads)
+  }
+}
+
+/// A row of the table of schedules.
+private struct PlanRow {
+  let record: Record
+
+  init(_ model: String, _ prompt: PromptCost, _ policy: any TokenDroppingPolicy, _ timing: PromptTiming?) throws {
+    let plan = try prompt.plan(policy)
+    let stages = prompt.tokensPerStage(plan)
+    let layers = plan.drops.map(\.afterLayer)
+    func list(_ numbers: [Int], _ separator: String) -> String { numbers.map(String.init).joined(separator: separator) }
+    let share = prompt.flopsShare(plan)
+    record = Record([
+      Field("model", .text(model), heading: "model"),
+      Field("policy", .text(policy.name), heading: "policy"),
+      Field("strength", .text(Self.strength(policy)), heading: "strength"),
+      Field("layers", .integers(layers), heading: "layers", text: list(layers, ",")),
+      Field("visual_tokens", .integers(stages), heading: "visual tokens", text: list(stages, "/")),
+      Field("tokens_mean_of_layers", prompt.averageTokens(plan), heading: "mean of layers", decimals: 1),
+      Field("tokens_mean_of_stages", prompt.stageAverageTokens(plan), heading: "of stages", decimals: 1),
+      Field("tokens_at_the_end", .integer(stages.last ?? 0), heading: "at the end"),
+      Field("gflop", Double(prompt.flops(plan)) / 1e9, heading: "GFLOP counted", decimals: 1),
+      Field("flops_share", .number(share), heading: "of none", text: (100 * share).formatted(2) + "%"),
+      Field("gflop_paper", prompt.paperFlops(plan) / 1e9, heading: "GFLOP paper", decimals: 1),
+      Field("kv_mib", Double(prompt.cacheBytes(plan)) / 0x1p20, heading: "KV MiB", decimals: 1),
+      Field(
+        "first_token_seconds", timing.map { prompt.firstTokenSeconds(plan, $0) }, heading: "TTFT s, estimated",
+        decimals: 3),
+    ])
+  }
+
+  /// Such as `lambda 0.53`.
+  private static func strength(_ policy: any TokenDroppingPolicy) -> String {
+    if let policy = policy as? FastV { return "r \(policy.r)" }
+    guard let staged = policy as? any StagedPolicy else { return "" }
+    switch staged.schedule {
+    case .geometric(let lambda, _): return "lambda \(lambda)"
+    case .listed(_, let ratios): return "ratios " + ratios.map { "\($0)" }.joined(separator: ",")
+    }
+  }
+}

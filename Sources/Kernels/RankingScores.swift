@@ -1,0 +1,122 @@
+internal import COpenBLAS
+
+#if canImport(Glibc)
+  internal import Glibc
+#else
+  internal import Darwin
+#endif
+
+/// What visual tokens are ranked by, from queries, keys and values.
+extension Compute {
+  /// How much the last query attends to every key: softmax over all keys, for each head.
+  ///
+  /// - Parameters:
+  ///   - queries: Of which the last row counts, `[T, heads · d]`.
+  ///   - keys: Of the whole sequence, `[S, kvHeads · d]`.
+  /// - Returns: A probability for each head and key, `[heads, S]`.
+  ///
+  /// Cost: S·heads·d multiply-adds. Source: PyramidDrop's rank step, one row instead of all.
+  package func lastRowProbabilities(
+    queries: borrowing Matrix, keys: borrowing Matrix, heads: HeadLayout
+  ) -> Matrix {
+    precondition(
+      queries.rows > 0 && keys.rows > 0 && queries.columns == heads.queryColumns
+        && keys.columns == heads.keyValueColumns,
+      "lastRowProbabilities: queries \(queries.rows)×\(queries.columns), keys \(keys.rows)×\(keys.columns), \(heads)")
+    let (keyCount, dimension) = (keys.rows, heads.headDimension)
+    ledger.add(.attention, keyCount * heads.queryColumns)
+    let probabilities = Matrix(rows: heads.headCount, columns: keyCount)
+    let (query, key, out) = unsafe (
+      queries.base + (queries.rows - 1) * queries.columns, keys.base, probabilities.base
+    )
+    workers.run(tasks: heads.headCount) { head, _ in
+      let row = unsafe UnsafeMutableBufferPointer(start: out + head * keyCount, count: keyCount)
+      unsafe cblas_sgemv(
+        CblasRowMajor, CblasNoTrans, blasint(keyCount), blasint(dimension), 1 / Float(dimension).squareRoot(),
+        key + heads.keyValueHead(of: head) * dimension, blasint(heads.keyValueColumns),
+        query + head * dimension, 1, 0, row.baseAddress, 1)
+      var scores = unsafe row.mutableSpan
+      softmax(&scores)
+    }
+    return probabilities
+  }
+
+  /// The Euclidean norm of each head's part of each row.
+  ///
+  /// - Parameter x: Keys or values, `[S, kvHeads · d]`.
+  /// - Returns: `[kvHeads, S]`.
+  ///
+  /// Cost: S·kvHeads·d multiply-adds.
+  package func headNorms(_ x: borrowing Matrix, heads: HeadLayout) -> Matrix {
+    precondition(x.columns == heads.keyValueColumns, "headNorms: \(x.columns) columns, \(heads)")
+    ledger.add(.ranking, x.count)
+    let (rows, dimension, input) = (x.rows, heads.headDimension, x.span)
+    var norms = Matrix(rows: heads.keyValueHeadCount, columns: max(rows, 1))
+    workers.forEachBlock(of: &norms) { first, count, block in
+      for head in 0..<count {
+        var out = block.row(head, columns: max(rows, 1))
+        for row in 0..<rows {
+          let part = input.row(row * heads.keyValueHeadCount + first + head, columns: dimension)
+          out[row] = sumOfSquares(part).squareRoot()
+        }
+      }
+    }
+    return norms
+  }
+
+  /// The mean over heads of a probability times its head's norm.
+  ///
+  /// - Parameters:
+  ///   - probabilities: `[heads, S]`.
+  ///   - norms: `[kvHeads, S]`.
+  ///
+  /// Cost: S·heads multiply-adds.
+  package func weightedMean(_ probabilities: borrowing Matrix, by norms: borrowing Matrix, heads: HeadLayout) -> [Float]
+  {
+    precondition(
+      probabilities.rows == heads.headCount && norms.rows == heads.keyValueHeadCount
+        && probabilities.columns == norms.columns,
+      "weightedMean: \(probabilities.rows)×\(probabilities.columns) by \(norms.rows)×\(norms.columns), \(heads)")
+    ledger.add(.ranking, probabilities.count)
+    var sum = [Float](repeating: 0, count: probabilities.columns)
+    for head in 0..<heads.headCount {
+      let (row, weights) = (probabilities.row(head), norms.row(heads.keyValueHead(of: head)))
+      for i in row.indices { sum[i] += row[i] * weights[i] }
+    }
+    return sum.map { $0 / Float(heads.headCount) }
+  }
+
+  /// By how much the logarithm of each value lies above the straight line that comes nearest to all of them.
+  ///
+  /// - Parameters:
+  ///   - values: Probabilities; those that are 0 or no numbers have no part in the line and are minus infinity in the result.
+  ///   - places: Where each value stands on the line, one per value.
+  /// - Returns: Logarithms as they are where there are too few to draw a line through.
+  ///
+  /// Cost: 9 multiply-adds a value, 8 of them for the line's QR factorisation.
+  package func logExcess(_ values: [Float], over places: [Int]) -> [Float] {
+    precondition(values.count == places.count, "logExcess: \(values.count) values, \(places.count) places")
+    ledger.add(.ranking, 9 * values.count)
+    let logarithms = values.map { $0 > 0 ? log(Double($0)) : -.infinity }
+    let fitted = logarithms.indices.filter { logarithms[$0].isFinite }
+    // Places as shares of the last: columns of like size.
+    let scale = 1 / Double(max(places.last ?? 1, 1))
+    let line =
+      fitted.count < 2
+      ? nil
+      : leastSquares(
+        fitted.flatMap { [1, Double(places[$0]) * scale] }, columns: 2, fitted.map { logarithms[$0] })
+    guard let line else { return logarithms.map(Float.init) }
+    return zip(logarithms, places).map { Float($0 - line[0] - line[1] * Double($1) * scale) }
+  }
+}
+
+/// The mean of each column.
+package func columnMeans(_ x: borrowing Matrix) -> [Float] {
+  var sum = [Float](repeating: 0, count: x.columns)
+  for index in 0..<x.rows {
+    let row = x.row(index)
+    for i in row.indices { sum[i] += row[i] }
+  }
+  return sum.map { $0 / Float(x.rows) }
+}

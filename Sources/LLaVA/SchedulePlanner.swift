@@ -1,0 +1,114 @@
+internal import Foundation
+internal import ModelFormats
+package import TokenDropping
+
+/// Finds, for a prompt, the weakest policy that costs no more than a target.
+package struct SchedulePlanner: Sendable {
+  package let prompt: PromptCost
+
+  package init(_ prompt: PromptCost) { self.prompt = prompt }
+
+  /// The policy as it is to be run on the prompt: one with a target is given its strength, others are what they are.
+  ///
+  /// - Throws: `TargetError` when the target cannot be met, `DropPolicyError` for a schedule that does not fit the model.
+  package func resolved(_ policy: any TokenDroppingPolicy) throws -> any TokenDroppingPolicy {
+    guard let targeted = policy as? TargetedDrop else { return policy }
+    // Without pictures there is nothing to drop.
+    guard prompt.visualTokenCount > 0 else { return targeted.policy.keeping(1) }
+    let measure = try measure(targeted)
+    if let found = try weakest(targeted.policy, limit: measure.limit, cost: measure.cost) { return found }
+    throw try TargetError(
+      target: targeted.target, method: targeted.name, visualTokens: prompt.visualTokenCount,
+      layerOptions: targeted.policy.layerOptions(layerCount: prompt.configuration.layerCount),
+      least: measure.cost(prompt.plan(targeted.policy.keeping(0))),
+      remedy: remedy(targeted.policy, limit: measure.limit, cost: measure.cost))
+  }
+
+  /// The weakest strength of a policy at which a plan costs no more than `limit`; `nil` where none does.
+  ///
+  /// What is found is written with no more digits than make a difference.
+  ///
+  /// - Parameter cost: Rises, or stays, with every token that is kept.
+  package func weakest<Policy: AdjustablePolicy>(
+    _ policy: Policy, limit: Double, cost: (DropPlan) -> Double
+  ) throws(DropPolicyError) -> Policy? {
+    if try cost(prompt.plan(policy.keeping(1))) <= limit { return policy.keeping(1) }
+    guard try cost(prompt.plan(policy.keeping(0))) <= limit else { return nil }
+    // Shares kept: one that is within the limit, and one that is not.
+    var (within, beyond) = (0.0, 1.0)
+    for _ in 0..<60 {
+      let middle = (within + beyond) / 2
+      if try cost(prompt.plan(policy.keeping(middle))) <= limit { within = middle } else { beyond = middle }
+    }
+    let plan = try prompt.plan(policy.keeping(within))
+    for digits in 2...12 {
+      let scale = pow(10, Double(digits))
+      // Either way, as the share that is found is the last of those that give the plan or next to it.
+      for share in [(within * scale).rounded(.down) / scale, (within * scale).rounded(.up) / scale] {
+        if try prompt.plan(policy.keeping(share)) == plan { return policy.keeping(share) }
+      }
+    }
+    return policy.keeping(within)
+  }
+
+  /// Where to drop so that the target can be met, dropping three quarters at a time or, if need be, everything at once.
+  private func remedy<Policy: AdjustablePolicy>(
+    _ policy: Policy, limit: Double, cost: (DropPlan) -> Double
+  ) throws(DropPolicyError) -> String? {
+    let layerCount = prompt.configuration.layerCount
+    guard let first = try prompt.plan(policy.keeping(1)).drops.first?.afterLayer else { return nil }
+    for share in [0.25, 0.1, 0] {
+      for layer in (1..<max(first, 1)).reversed() {
+        let earlier = try policy.starting(afterLayer: layer, layerCount: layerCount)
+        guard let plan = try? prompt.plan(earlier.keeping(share)) else { continue }
+        if cost(plan) <= limit { return try earlier.layerOptions(layerCount: layerCount) }
+      }
+    }
+    return nil
+  }
+
+  private func measure(_ targeted: TargetedDrop) throws(TimingMissing) -> (limit: Double, cost: (DropPlan) -> Double) {
+    switch targeted.target {
+    case .averageTokens(let tokens): return (tokens, prompt.averageTokens)
+    case .flops(let share): return (share, prompt.flopsShare)
+    case .cacheBytes(let bytes): return (Double(bytes), { Double(prompt.cacheBytes($0)) })
+    case .firstToken(let seconds):
+      guard let timing = targeted.timing else { throw TimingMissing() }
+      return (seconds, { prompt.firstTokenSeconds($0, timing) })
+    }
+  }
+}
+
+/// A target that no strength of a policy meets with the layers that it has.
+package struct TargetError: Error, Equatable, CustomStringConvertible {
+  package var target: CostTarget
+  package var method: String
+  package var visualTokens: Int
+  package var layerOptions: String
+  /// What the prompt costs when all is dropped at the first drop, in the target's measure.
+  package var least: Double
+  /// Options that would do; `nil` where no layers do.
+  package var remedy: String?
+
+  package var description: String {
+    let measure =
+      switch target {
+      case .averageTokens(let tokens):
+        "--target-tokens \(Self.text(tokens)): the least is \(Self.text(least)) of \(visualTokens), mean over layers"
+      case .flops(let share): "--target-flops \(Self.text(100 * share))%: the least is \(Self.text(100 * least))%"
+      case .cacheBytes(let bytes):
+        "--target-kv \(Self.text(Double(bytes) / 0x1p20))MiB: the least is \(Self.text(least / 0x1p20)) MiB"
+      case .firstToken(let seconds):
+        "--target-ttft \(Self.text(seconds))s: the least is about \(Self.text(least)) s on this machine"
+      }
+    return "\(measure), for \(method) with \(layerOptions); "
+      + (remedy.map { "\($0) can do it" } ?? "no other layers can do it")
+  }
+
+  private static func text(_ number: Double) -> String { String(format: "%.5g", number) }
+}
+
+/// A target in seconds for a machine that nobody has measured.
+package struct TimingMissing: Error, Equatable, CustomStringConvertible {
+  package var description: String { "a target in seconds needs the machine's timing; ask the model to time the policy" }
+}
