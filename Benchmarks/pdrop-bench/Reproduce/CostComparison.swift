@@ -65,9 +65,9 @@ struct CostComparison {
     let (whole, prompt) = (none.firstToken.median, none.prompt.median)
     let share = prompt / whole
     let ranking = rows.values.map { Double($0.report.flops.rank) / Double($0.promptFlops) }.max() ?? 0
-    return "\(name): without dropping the first token takes \(whole.significant(4)) ms, of which the prompt is "
+    return "\(name): without dropping the first token takes \(milliseconds(whole)) ms, of which the prompt is "
       + "\(percent(share)) and the tower the rest, which no schedule touches; so dropping everything would make it at most "
-      + "\((1 / (1 - share)).formatted(1)) times as fast. A further token takes \(none.step.median.significant(3)) ms, and "
+      + "\((1 / (1 - share)).formatted(1)) times as fast. A further token takes \(milliseconds(none.step.median)) ms, and "
       + "reads the same weights however many visual tokens are left. Ranking takes at most "
       + "\((100 * ranking).formatted(2))% of a prompt's operations."
   }

@@ -85,7 +85,10 @@ struct CostRow {
   }
 
   private func time(_ name: String, _ sample: Sample, heading: String) -> Field {
-    let spread = sample.values.count > 1 ? " ± \(sample.deviation.significant(2))" : ""
-    return Field(name, .number(sample.median), heading: heading, text: sample.median.significant(4) + spread)
+    let spread = sample.values.count > 1 ? " ± \(milliseconds(sample.deviation))" : ""
+    return Field(name, .number(sample.median), heading: heading, text: milliseconds(sample.median) + spread)
   }
 }
+
+/// Milliseconds as people read them: `10067`, `45.2`.
+func milliseconds(_ value: Double) -> String { value.formatted(value < 100 ? 1 : 0) }

@@ -56,6 +56,8 @@ enum PaperSchedule: Hashable {
   case none, fastV, pyramidDrop
   /// Table 4.
   case lambda(Double)
+  /// Figure 1: one drop after a layer, to a share of the tokens.
+  case single(layer: Int, kept: Double)
   /// Figure 4: a policy at a share of the operations without dropping.
   case share(PolicyShare)
 
@@ -68,6 +70,10 @@ enum PaperSchedule: Hashable {
   static let methods: [PaperSchedule] = [.none, .fastV, .pyramidDrop]
   /// Table 4; 0.5 is among the methods.
   static let lambdas: [PaperSchedule] = [.lambda(0.4), .lambda(0.6)]
+  /// Figure 1. The paper draws curves for these layers; the shares are ours.
+  static let single: [PaperSchedule] = [2, 8, 16, 24].flatMap { layer in
+    [0.75, 0.5, 0.25, 0.1].map { .single(layer: layer, kept: $0) }
+  }
   /// Figure 4: 8, 10, 12 and 14 of the 20.8252 TFLOPs that LLaVA-NeXT-7B takes.
   static let shares = [8, 10, 12, 14].map { $0 / 20.8252 }
 
@@ -83,6 +89,7 @@ enum PaperSchedule: Hashable {
     case .fastV: "fastv --fastv-k 2 --fastv-r 0.5"
     case .pyramidDrop: "pyramiddrop --lambda 0.5"
     case .lambda(let lambda): "pyramiddrop --lambda \(lambda)"
+    case .single(let layer, let kept): "pyramiddrop --layer-list \(layer) --image-token-ratio-list \(kept)"
     case .share(let point): "\(point.policy) --target-flops \(percent(point.share))"
     }
   }
