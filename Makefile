@@ -5,12 +5,13 @@ MARCH ?= native
 SWIFT_FLAGS ?= $(if $(MARCH),-Xcc -march=$(MARCH))
 SWIFT ?= swift
 RELEASE = .build/release
+PYSPARK = 4.1.4
 DEBIAN_PACKAGES = libopenblas-dev liblapacke-dev libdnnl-dev libturbojpeg0-dev libpng-dev libwebp-dev pkg-config
 
 IMAGE ?= Models/samples/bike.png
 QUESTION ?= What number is at the top right?
 
-.PHONY: run test test-debug test-release build bench check format lint deps clean
+.PHONY: run test test-debug test-release build bench check example-slurm example-spark format lint deps clean
 
 # Answers a question about a bundled picture with the bundled model, with and without dropping.
 run: build
@@ -39,6 +40,20 @@ bench: build
 # The bundled model, stage by stage, against what the reference library computed.
 check: build
 	$(RELEASE)/pdrop-run check
+
+# The examples for many machines, each on a cluster of this one machine, disturbed, against an undisturbed run. What they
+# need beyond the build is installed: Slurm's Debian packages; PySpark in .build-spark, and Java if there is none.
+example-slurm: build
+	@$(MAKE) --no-print-directory deps DEBIAN_PACKAGES="slurmctld slurmd slurm-client munge"
+	python3 examples/slurm/check.py
+
+example-spark: build .build-spark/bin/spark-submit
+	.build-spark/bin/python examples/spark/check.py
+
+.build-spark/bin/spark-submit:
+	@command -v java >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=default-jre-headless
+	@python3 -c "import ensurepip" 2>/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=python3-venv
+	python3 -m venv .build-spark && .build-spark/bin/pip install -q pyspark==$(PYSPARK)
 
 # Lays the code out, or says where it is not.
 format:

@@ -37,6 +37,14 @@ struct BatchOptions: ParsableArguments {
     transform: Self.shard)
   var shard = BatchShard.all
 
+  @Option(
+    name: .customLong("first-line"),
+    help: ArgumentHelp(
+      "Number of the first line of --input, when it is a piece of a longer file: answers name their lines by it. "
+        + "(default: 1)",
+      valueName: "N"))
+  var firstLine: Int?
+
   @Option(help: "File for what the batch did and cost, as JSON.")
   var report: String?
 
@@ -68,6 +76,7 @@ struct BatchOptions: ParsableArguments {
     guard batchSize.map({ (1...EngineOptions.largestBatchSize).contains($0) }) ?? true else {
       throw ValidationError("--batch-size must be 1 to \(EngineOptions.largestBatchSize), found \(batchSize ?? 0)")
     }
+    guard firstLine ?? 1 > 0 else { throw ValidationError("--first-line counts from 1, found \(firstLine ?? 0)") }
   }
 
   /// How the records are answered.
@@ -101,6 +110,9 @@ struct BatchOptions: ParsableArguments {
             + "--image-folder")
       }
     }
+    guard input != nil || firstLine == nil else {
+      throw ValidationError("--first-line counts the lines of --input; give it as well")
+    }
     guard !dryRun || input != "-" else {
       throw ValidationError("--dry-run counts the records of a file; give one by --input in place of standard input")
     }
@@ -132,6 +144,7 @@ struct BatchOptions: ParsableArguments {
     options.earlier =
       dryRun ? .refuse : keepsAnswers ? .resume(retriesFailures: retriesFailures) : overwrite ? .overwrite : .refuse
     options.shard = shard
+    if let firstLine { options.firstLine = firstLine }
     options.keepsTimes = !omitsTimings
     return BatchRun(batch: try Batch(options), prompt: prompt, options: self)
   }

@@ -125,6 +125,23 @@ import Testing
     #expect(output.fileHandleForReading.readDataToEndOfFile().isEmpty)
   }
 
+  @Test func `pieces that know their first line are answered like the whole`() throws {
+    let lines = [
+      #"{"question_id": "a", "text": "a"}"#, #"{"question_id": "b", "text": "b"}"#, "", #"{"question_id": "c", "text"#,
+      #"{"question_id": "d", "text": "d"}"#,
+      #"{"custom_id": "e", "body": {"messages": [{"role": "user", "content": "e"}]}}"#,
+    ].map { $0 + "\n" }
+    let arguments = ["-t", "1", "-n", "1", "--no-timings", "--input", "-"]
+    let whole = try ProgramRun(arguments, input: lines.joined())
+    #expect(whole.outputLines.count == 5 && whole.status == 1, "\(whole)")
+    for cut in 1..<lines.count {
+      let first = try ProgramRun(arguments, input: lines[..<cut].joined())
+      let second = try ProgramRun(arguments + ["--first-line", "\(cut + 1)"], input: lines[cut...].joined())
+      #expect(first.output + second.output == whole.output, "cut behind line \(cut)")
+      #expect((first.errors + second.errors).contains("error: line 4: "))
+    }
+  }
+
   /// Lines that are no record, the class of what is wrong, and the name that can be told all the same.
   static let hostile: [(line: [UInt8], code: String, name: String?)] = [
     (Array(#"{"question_id": "a", "text": ""#.utf8) + [0xFF, 0xFE] + Array(#""}"#.utf8), "bad_record", nil),

@@ -22,6 +22,8 @@ package struct Batch {
 
   package struct Options: Sendable {
     package var input: Input
+    /// The number of the input's first line, for a piece of a longer file.
+    package var firstLine = 1
     /// `-` for standard output.
     package var output = "-"
     package var earlier = Earlier.refuse
@@ -99,7 +101,8 @@ package struct Batch {
     case .lines(let path, let folder):
       guard let input else { preconditionFailure("a file of questions is opened by init") }
       let parser = RecordParser(base: base, folder: folder)
-      return try QuestionLines(input, path: path, parser: parser, shard: options.shard, isStopped: isStopped)
+      return try QuestionLines(
+        input, path: path, firstLine: options.firstLine, parser: parser, shard: options.shard, isStopped: isStopped)
     }
   }
 }

@@ -12,7 +12,7 @@ extension Taken: Sendable where Value: Sendable {}
 
 /// A line of a file or pipe.
 package struct Line: Sendable {
-  /// Counted from 1.
+  /// Counted from 1, unless the reader is told otherwise.
   package var number: Int
   /// Without the line feed; of a line that is too long, nothing.
   package var bytes: [UInt8]
@@ -41,11 +41,17 @@ package struct LineReader {
   private var unread = 0..<0
   private var isAtEnd = false
   /// The line that is being put together.
-  private var line = Line(number: 1, bytes: [], byteCount: 0, offset: 0, isComplete: false)
+  private var line: Line
 
-  /// - Parameter isStopped: Whether waiting for more is to end.
-  package init(_ file: OpenFile, lengthLimit: Int = Self.lengthLimit, isStopped: @escaping () -> Bool = { false }) {
+  /// - Parameters:
+  ///   - firstNumber: The first line's number.
+  ///   - isStopped: Whether waiting for more is to end.
+  package init(
+    _ file: OpenFile, firstNumber: Int = 1, lengthLimit: Int = Self.lengthLimit,
+    isStopped: @escaping () -> Bool = { false }
+  ) {
     self.file = file
+    line = Line(number: firstNumber, bytes: [], byteCount: 0, offset: 0, isComplete: false)
     self.lengthLimit = lengthLimit
     self.isStopped = isStopped
   }

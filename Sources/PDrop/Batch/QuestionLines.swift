@@ -14,14 +14,16 @@ struct QuestionLines: RecordSource {
 
   /// - Parameters:
   ///   - path: The file, which is opened a second time to find its first line that tells its family.
+  ///   - firstLine: The number of its first line, for a piece of a longer file.
   ///   - isStopped: Whether waiting for a line is to end.
   init(
-    _ file: OpenFile, path: String, parser: RecordParser, shard: BatchShard, isStopped: @escaping () -> Bool
+    _ file: OpenFile, path: String, firstLine: Int, parser: RecordParser, shard: BatchShard,
+    isStopped: @escaping () -> Bool
   ) throws(BatchError) {
     name = path == "-" ? "standard input" : path
     self.parser = parser
     self.shard = shard
-    lines = LineReader(file, isStopped: isStopped)
+    lines = LineReader(file, firstNumber: firstLine, isStopped: isStopped)
     byteCount = file.isRegular ? file.size : nil
     if path != "-", file.isRegular { family = try Self.firstFamily(path) }
   }
