@@ -25,7 +25,8 @@ let package = Package(
     .executable(name: "pdrop-bench", targets: ["pdrop-bench"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
   ],
   targets: [
     // MARK: - C libraries
@@ -65,6 +66,12 @@ let package = Package(
       dependencies: ["CImageCodecs", "Kernels", "ModelFormats", "TokenDropping", "LLaVA"],
       swiftSettings: settings),
 
+    // Pages for people: sections, tables, plots and kept maps as HTML, SVG, Markdown and JSON.
+    .target(
+      name: "Pages",
+      dependencies: ["PDrop", .product(name: "Mustache", package: "swift-mustache")],
+      resources: [.embedInCode("Templates")], swiftSettings: settings),
+
     // MARK: - Executables
 
     .target(
@@ -72,7 +79,7 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "pdrop-run",
-      dependencies: ["PDrop", "TokenDropping", "CommandLineOptions", argumentParser],
+      dependencies: ["PDrop", "Pages", "TokenDropping", "CommandLineOptions", argumentParser],
       swiftSettings: settings),
     .target(
       name: "BenchSupport", dependencies: ["Kernels"], path: "Benchmarks/BenchSupport",
@@ -80,7 +87,7 @@ let package = Package(
     .executableTarget(
       name: "pdrop-bench",
       dependencies: [
-        "PDrop", "LLaVA", "ModelFormats", "Kernels", "TokenDropping", "CommandLineOptions",
+        "PDrop", "Pages", "LLaVA", "ModelFormats", "Kernels", "TokenDropping", "CommandLineOptions",
         "BenchSupport", argumentParser,
       ],
       path: "Benchmarks/pdrop-bench", swiftSettings: settings),
@@ -108,6 +115,9 @@ let package = Package(
       dependencies: [
         "PDrop", "LLaVA", "Kernels", "ModelFormats", "TokenDropping", "TestSupport",
       ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "PagesTests", dependencies: ["Pages", "PDrop", "LLaVA", "ModelFormats", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "BenchSupportTests", dependencies: ["BenchSupport", "TestSupport"],

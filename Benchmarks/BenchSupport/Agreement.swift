@@ -2,6 +2,18 @@ import Foundation
 
 /// How near the answers of one way to compute are to those of another, over some questions.
 package struct Agreement: Sendable {
+  /// What a question was answered.
+  package struct Answer: Sendable {
+    /// What the first token was chosen by.
+    package var logits: [Float]
+    package var tokens: [Int]
+    package var text: String
+
+    package init(logits: [Float], tokens: [Int], text: String) {
+      (self.logits, self.tokens, self.text) = (logits, tokens, text)
+    }
+  }
+
   package private(set) var questions = 0
   /// Questions whose likeliest first token is the same.
   package private(set) var sameFirstTokens = 0
@@ -11,6 +23,8 @@ package struct Agreement: Sendable {
   package private(set) var labelled = 0
   /// Kullback-Leibler divergence of each question's first token from the reference's, in nats.
   package private(set) var divergences: [Double] = []
+  /// Of each question whose tokens differ, the number of the first that does, from 1.
+  package private(set) var firstDifferences: [Int] = []
 
   package init() {}
 
@@ -18,16 +32,22 @@ package struct Agreement: Sendable {
   ///
   /// - Parameters:
   ///   - label: The right answer, if it is known.
-  package mutating func add(
-    logits: [Float], answer: String, reference: (logits: [Float], answer: String), label: String?
-  ) {
+  package mutating func add(_ answer: Answer, reference: Answer, label: String?) {
     questions += 1
-    divergences.append(divergence(of: logits, from: reference.logits))
-    if indexOfMaximum(logits) == indexOfMaximum(reference.logits) { sameFirstTokens += 1 }
-    if answer == reference.answer { sameAnswers += 1 }
+    divergences.append(divergence(of: answer.logits, from: reference.logits))
+    if indexOfMaximum(answer.logits) == indexOfMaximum(reference.logits) { sameFirstTokens += 1 }
+    if answer.tokens != reference.tokens {
+      firstDifferences.append(1 + zip(answer.tokens, reference.tokens).prefix { $0 == $1 }.count)
+    }
+    if answer.text == reference.text { sameAnswers += 1 }
     guard let label else { return }
     labelled += 1
-    if isExactMatch(answer, label) { rightAnswers += 1 }
+    if isExactMatch(answer.text, label) { rightAnswers += 1 }
+  }
+
+  /// The share of questions whose first token is the same, with its 95% interval; `nil` before the first question.
+  package var firstTokenAgreement: (share: Double, low: Double, high: Double)? {
+    questions == 0 ? nil : proportion(sameFirstTokens, of: questions)
   }
 
   package var meanDivergence: Double? {

@@ -2,102 +2,73 @@ import BenchSupport
 import CommandLineOptions
 import Foundation
 import PDrop
-import TokenDropping
 
-/// A question about a picture, and its answer if somebody knows it.
-struct LabelledQuestion: Decodable {
-  var image: String
-  var text: String
-  var answer: String?
-
-  /// Reads a file with a JSON object on each line.
-  static func read(_ path: String) throws -> [LabelledQuestion] {
-    guard let bytes = FileManager.default.contents(atPath: path) else {
-      throw FileProblem("\(path): cannot be read; give a file of questions")
-    }
-    return try bytes.split(separator: UInt8(ascii: "\n")).enumerated().map { number, line in
-      do { return try JSONDecoder().decode(LabelledQuestion.self, from: line) } catch {
-        throw FileProblem("\(path), line \(number + 1): expected an object with image and text")
-      }
-    }
-  }
-}
-
-/// The same questions asked of several models under several policies.
+/// The same questions asked of several models under several schedules.
 struct Fidelity {
-  /// A way to answer.
+  /// A way to answer, and how it did.
   struct Subject {
-    var model: VisionLanguageModel
-    var policy: any TokenDroppingPolicy
+    /// Which of the models.
+    var model: Int
+    var schedule: NamedSchedule
     var agreement = Agreement()
+    /// From the picture to the end of the answer.
     var milliseconds = Sample()
+    /// Operations of the prompt, ranking included, counted at the kernels.
+    var promptFlops = Sample()
+    var cacheBytes = Sample()
   }
 
+  let models: [VisionLanguageModel]
   /// The first is what the others are compared with.
-  var subjects: [Subject] = []
+  private(set) var subjects: [Subject]
   let generatedTokens: Int
   let threads: Int
 
-  init(generatedTokens: Int, threads: Int) {
+  /// Every model under every schedule, in order.
+  init(models: [VisionLanguageModel], schedules: [NamedSchedule], generatedTokens: Int, threads: Int) {
+    self.models = models
+    subjects = models.indices.flatMap { model in schedules.map { Subject(model: model, schedule: $0) } }
     self.generatedTokens = generatedTokens
     self.threads = threads
   }
 
-  /// Asks all of them a question, in turn.
+  /// Asks all of them a question, in turn; a model encodes the picture once.
   mutating func ask(_ question: LabelledQuestion, pictures folder: String) throws {
-    var reference: (logits: [Float], answer: String)?
+    let path = URL(filePath: folder).appending(path: question.image).path
+    var reference: Agreement.Answer?
+    var picture: (model: Int, EncodedPicture)?
     for index in subjects.indices {
-      let answer = try answer(question, folder, subjects[index])
-      let first = reference ?? (answer.logits, answer.text)
+      let subject = subjects[index]
+      let encoded =
+        try picture?.model == subject.model
+        ? picture?.1 : models[subject.model].encode(.file(path), threads: threads)
+      guard let encoded else { continue }
+      picture = (subject.model, encoded)
+      let (answer, report, time) = try answer(question, encoded, subject)
+      let first = reference ?? answer
       reference = first
-      subjects[index].agreement.add(
-        logits: answer.logits, answer: answer.text, reference: first, label: question.answer)
-      subjects[index].milliseconds.append(answer.milliseconds)
+      subjects[index].agreement.add(answer, reference: first, label: question.answer)
+      subjects[index].milliseconds.append(time + encoded.milliseconds.total)
+      subjects[index].promptFlops.append(Double(report.flops.prefill + report.flops.rank))
+      subjects[index].cacheBytes.append(Double(report.cacheBytes))
     }
   }
 
   private func answer(
-    _ question: LabelledQuestion, _ folder: String, _ subject: Subject
-  ) throws -> (logits: [Float], text: String, milliseconds: Double) {
+    _ question: LabelledQuestion, _ picture: EncodedPicture, _ subject: Subject
+  ) throws -> (answer: Agreement.Answer, report: RunReport, milliseconds: Double) {
     var options = GenerationOptions()
     options.maxTokens = generatedTokens
     let request = Request(
-      prompt: .messages([ChatMessage(question: question.text, pictureCount: 1)]),
-      pictures: [.file(URL(filePath: folder).appending(path: question.image).path)], policy: subject.policy,
-      options: options)
+      prompt: .messages([ChatMessage(question: question.text, pictureCount: 1)]), pictures: [.features(picture)],
+      policy: subject.schedule.policy, options: options)
     let stopwatch = Stopwatch()
-    var session = try Session(subject.model, request, threads: threads)
+    var session = try Session(models[subject.model], request, threads: threads)
     let logits = session.logits
     while try session.next() != nil {}
-    return (logits, session.report.text, stopwatch.milliseconds)
+    let report = session.report
+    return (
+      Agreement.Answer(logits: logits, tokens: report.tokens, text: report.text), report, stopwatch.milliseconds
+    )
   }
-
-  /// A row for each subject.
-  func records(threads: Int) -> [Record] {
-    subjects.map { subject in
-      let agreement = subject.agreement
-      func share(_ name: String, _ hits: Int, heading: String) -> Field {
-        let share = Double(hits) / Double(max(1, agreement.questions))
-        return Field(name, .number(share), heading: heading, text: (100 * share).formatted(1) + "%")
-      }
-      let accuracy = agreement.accuracy
-      return Record([
-        Field("model", .text(subject.model.name), heading: "model"),
-        Field("precision", .text(subject.model.precision.name), heading: "precision"),
-        Field("policy", .text(subject.policy.name), heading: "policy"),
-        Field("questions", .integer(agreement.questions), heading: "questions"),
-        share("same_first_token", agreement.sameFirstTokens, heading: "same first token"),
-        Field("mean_kl", agreement.meanDivergence, heading: "KL, nats", decimals: 5),
-        share("same_answer", agreement.sameAnswers, heading: "same answer"),
-        Field(
-          "accuracy", accuracy.map { Value.number($0.share) } ?? .none, heading: "right (95% interval)",
-          text: accuracy.map { "\(percent($0.share)) (\(percent($0.low)) to \(percent($0.high)))" } ?? ""),
-        Field("milliseconds", subject.milliseconds.median, heading: "ms a question", decimals: 1),
-        Field("threads", .integer(threads)),
-        Field("backend_reason", .text(subject.model.precision.reason), .note(heading: "backend")),
-      ])
-    }
-  }
-
-  private func percent(_ share: Double) -> String { (100 * share).formatted(1) + "%" }
 }

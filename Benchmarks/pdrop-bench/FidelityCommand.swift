@@ -3,23 +3,42 @@ import BenchSupport
 import CommandLineOptions
 import Foundation
 import PDrop
+import Pages
 import TokenDropping
 
-/// `pdrop-bench fidelity`: how near answers stay to those of another arithmetic or policy, and how many are right.
+/// `pdrop-bench fidelity`: how near answers stay to those of another arithmetic or schedule, and how many are right.
 struct FidelityCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fidelity",
-    abstract: "Compares answers by arithmetic and policy with those of the first ones named, on questions of your own.")
+    abstract: "Compares answers by arithmetic and schedule with those of the first ones named, on pictures of your own."
+  )
 
   @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
 
-  @Option(help: "Policies to compare; the first, in the first precision, is what others are compared with.")
-  var policy = NameList<PolicyName>([.none, .fastv, .pyramiddrop])
+  @Option(
+    help: """
+      Policies to compare; the first, in the first precision, is what others are compared with. (default: \
+      none,fastv,pyramiddrop)
+      """)
+  var policy: NameList<PolicyName>?
 
   @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
 
+  @Option(
+    help: ArgumentHelp(
+      "In place of --policy: a policy with its options in one argument, compared with none; repeat it for several.",
+      valueName: "'pyramiddrop --lambda 0.4'"),
+    transform: NamedSchedule.init)
+  var schedule: [NamedSchedule] = []
+
+  @Option(help: "The smallest share of first tokens that must stay the same for a schedule to be called good enough.")
+  var tolerance = 0.95
+
   @Option(help: "Questions, one JSON object a line: question_id, image, text and, where it is known, answer.")
-  var input: String
+  var input: String?
+
+  @Option(name: [.short, .long], help: "In place of --input: a question about every picture in --image-folder.")
+  var prompt: String?
 
   @Option(name: .customLong("image-folder"), help: "Where the pictures are. (default: beside the questions)")
   var imageFolder: String?
@@ -36,6 +55,8 @@ struct FidelityCommand: ParsableCommand {
   @Option(name: [.short, .long], help: "Form of the table.")
   var output = TableFormat.md
 
+  @OptionGroup(title: "Page") var page: PageOptions
+
   func validate() throws {
     guard limit.map({ $0 >= 1 }) ?? true else { throw ValidationError("--limit must be at least 1") }
     guard generatedTokens >= 1 else { throw ValidationError("--n-gen must be at least 1, found \(generatedTokens)") }
@@ -45,25 +66,65 @@ struct FidelityCommand: ParsableCommand {
     guard modelOptions.synthetic.names.isEmpty, modelOptions.model.count <= 1 else {
       throw ValidationError("fidelity compares the answers of one real model; give one --model")
     }
+    guard (0...1).contains(tolerance) else { throw ValidationError("--tolerance must be 0 to 1, found \(tolerance)") }
+    guard policy == nil || schedule.isEmpty else {
+      throw ValidationError("--schedule takes the place of --policy; give one of them")
+    }
+    switch (input, prompt) {
+    case (nil, nil): throw ValidationError("nothing is asked; give --input, or --image-folder and --prompt")
+    case (.some, .some): throw ValidationError("--input brings its questions; leave out --prompt")
+    case (nil, .some) where imageFolder == nil:
+      throw ValidationError("--prompt is asked about every picture of a folder; name it by --image-folder")
+    default: break
+    }
   }
 
   func run() throws {
+    try page.check()
     let threadCount = threads ?? ProcessInfo.processInfo.activeProcessorCount
-    let folder = imageFolder ?? URL(filePath: input).deletingLastPathComponent().path
-    let questions = try LabelledQuestion.read(input).prefix(limit ?? .max)
-    let policies = try policy.names.map { try policyOptions.forPolicy($0).policy($0, seed: 0) }
-    var comparison = Fidelity(generatedTokens: generatedTokens, threads: threadCount)
+    let (questions, folder) = try questions()
+    let schedules = try schedules()
+    var models: [VisionLanguageModel] = []
     for source in try modelOptions.sources() {
       for precision in modelOptions.precision.names {
-        let model = try modelOptions.load(source, precision, threads: threadCount)
-        for policy in policies { comparison.subjects.append(Fidelity.Subject(model: model, policy: policy)) }
+        models.append(try modelOptions.load(source, precision, threads: threadCount))
       }
     }
+    // A schedule that does not fit is a wrong command line, said before anything is asked.
+    for model in models {
+      for schedule in schedules {
+        _ = try schedule.policy.stages(layerCount: model.layerCount, visualTokenCount: 576)
+      }
+    }
+    var comparison = Fidelity(
+      models: models, schedules: schedules, generatedTokens: generatedTokens, threads: threadCount)
     for (number, question) in questions.enumerated() {
       try comparison.ask(question, pictures: folder)
       if (number + 1).isMultiple(of: 50) { Log.write("\(number + 1) of \(questions.count) questions") }
     }
-    let records = comparison.records(threads: threadCount)
-    try Output().write(output.rendered(records, name: "pdrop_fidelity"))
+    let result = FidelityResult(comparison: comparison, tolerance: tolerance)
+    try Output().write(output.rendered(result.records, name: "pdrop_fidelity"))
+    try page.write(FidelityPage(result: result).page)
+  }
+
+  /// What is asked, and the folder of its pictures.
+  private func questions() throws -> (some Collection<LabelledQuestion>, folder: String) {
+    if let input {
+      let folder = imageFolder ?? URL(filePath: input).deletingLastPathComponent().path
+      return (try LabelledQuestion.read(input).prefix(limit ?? .max), folder)
+    }
+    let folder = imageFolder ?? "."
+    return (try LabelledQuestion.about(picturesIn: folder, prompt ?? "").prefix(limit ?? .max), folder)
+  }
+
+  /// What is compared, the reference first.
+  private func schedules() throws -> [NamedSchedule] {
+    guard schedule.isEmpty else {
+      let hasReference = schedule.first?.policy is NoDropping
+      return (hasReference ? [] : [NamedSchedule(.none, NoDropping())]) + schedule
+    }
+    return try (policy?.names ?? [.none, .fastv, .pyramiddrop]).map {
+      NamedSchedule($0, try policyOptions.forPolicy($0).policy($0, seed: 0))
+    }
   }
 }

@@ -24,6 +24,7 @@ struct PipelineCommand: ParsableCommand {
   var generatedTokens = 32
 
   @OptionGroup(title: "Measuring") var bench: BenchOptions
+  @OptionGroup(title: "Page") var page: PageOptions
 
   func validate() throws {
     guard textTokens >= 2 else { throw ValidationError("--n-prompt must be at least 2, found \(textTokens)") }
@@ -31,6 +32,7 @@ struct PipelineCommand: ParsableCommand {
   }
 
   func run() throws {
+    try page.check()
     let policies = try policy.names.map { try policyOptions.forPolicy($0).policy($0, seed: 0) }
     var subjects: [Pipeline.Subject] = []
     for source in try modelOptions.sources() {
@@ -45,6 +47,8 @@ struct PipelineCommand: ParsableCommand {
     }
     let pipeline = Pipeline(
       subjects: subjects, textTokens: textTokens, generatedTokens: generatedTokens, threads: bench.threadCount)
-    try bench.print(pipeline.measure(repetitions: bench.repetitions), as: "pdrop_bench")
+    let records = try pipeline.measure(repetitions: bench.repetitions)
+    try bench.print(records, as: "pdrop_bench")
+    try page.write(PipelinePage(records: records).page)
   }
 }

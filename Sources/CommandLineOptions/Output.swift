@@ -26,6 +26,14 @@ public struct Output {
     self.init(handle, path)
   }
 
+  /// Checks that a file can be made, or made anew, before the work whose result it is to hold.
+  public static func checkFolder(of path: String) throws(FileProblem) {
+    let folder = URL(filePath: path).deletingLastPathComponent().path(percentEncoded: false)
+    guard FileManager.default.isWritableFile(atPath: folder) else {
+      throw FileProblem("\(path): cannot be written; is it a file in a folder of yours?")
+    }
+  }
+
   private init(_ handle: FileHandle, _ name: String) { (self.handle, self.name) = (handle, name) }
 
   /// Writes all of the data.

@@ -65,6 +65,10 @@ package struct DropRecord: Sendable, Equatable {
     package var kept: [Int]
     /// The score of each of its tokens before the drop.
     package var scores: [Float]
+
+    package init(start: Int, count: Int, kept: [Int], scores: [Float]) {
+      (self.start, self.count, self.kept, self.scores) = (start, count, kept, scores)
+    }
   }
 
   package var layer: Int

@@ -28,6 +28,8 @@ struct Answer: ParsableCommand {
   @Option(help: "Directory for trace.json and trace.safetensors: what the run did, with tensors.")
   var trace: String?
 
+  @OptionGroup(title: "Kept map") var keptMap: KeptMapOptions
+
   @Flag(name: .customLong("verbose-prompt"), help: "Print the prompt and its tokens on stderr.")
   var verbosePrompt = false
 
@@ -37,6 +39,7 @@ struct Answer: ParsableCommand {
   func validate() throws {
     _ = try policyOptions.policy(policy, seed: generation.seed)
     try batch.validate(with: question, trace: trace)
+    try keptMap.validate(with: question, batch)
     guard trace == nil || !question.interactive else {
       throw ValidationError("--trace keeps one answer, --interactive gives many; leave out one of them")
     }
@@ -54,6 +57,7 @@ struct Answer: ParsableCommand {
     let base = question.base(policy, generation.options)
     // What is wrong with its files is found before the model is loaded.
     let batchRun = try batch.run(asking: question)
+    try keptMap.check()
     let model = try modelOptions.load()
     // A schedule or a system text that does not fit the model is found before any work.
     _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
@@ -75,7 +79,7 @@ struct Answer: ParsableCommand {
   /// Answers one question, its words printed as they become certain.
   private func answer(_ request: Request, with model: VisionLanguageModel) throws {
     var request = request
-    request.recordsTensors = trace != nil
+    request.recordsTensors = trace != nil || keptMap.path != nil
     if verbosePrompt { try Report.prompt(request, model) }
     var session = try Session(model, request, threads: modelOptions.threadCount)
     let output = Output()
@@ -88,6 +92,7 @@ struct Answer: ParsableCommand {
     case .json: try JSONLine.print(report)
     }
     if let trace { try session.writeTrace(to: trace) }
+    try keptMap.write(session, request, prompt: model.rendered(request.prompt, systemText: request.systemText))
     if verbose { Report.run(report) }
   }
 }

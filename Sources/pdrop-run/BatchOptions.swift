@@ -137,7 +137,8 @@ struct BatchOptions: ParsableArguments {
     } else {
       return nil
     }
-    if let report { try checkFolder(of: report) }
+    // Hours of work are not to end in a report that cannot be written.
+    if let report { try Output.checkFolder(of: report) }
     var options = Batch.Options(input: source)
     // A dry run leaves the file of the answers alone.
     options.output = dryRun ? "-" : output ?? "-"
@@ -147,13 +148,5 @@ struct BatchOptions: ParsableArguments {
     if let firstLine { options.firstLine = firstLine }
     options.keepsTimes = !omitsTimings
     return BatchRun(batch: try Batch(options), prompt: prompt, options: self)
-  }
-
-  /// Hours of work are not to end in a report that cannot be written.
-  private func checkFolder(of report: String) throws {
-    let folder = URL(filePath: report).deletingLastPathComponent().path(percentEncoded: false)
-    guard FileManager.default.isWritableFile(atPath: folder) else {
-      throw FileProblem("\(report): cannot be written; is it a file in a folder of yours?")
-    }
   }
 }

@@ -20,12 +20,15 @@ import Testing
 
   @Test func `counts what agrees and what is right`() {
     var agreement = Agreement()
-    let reference = (logits: [Float(0), 1], answer: "red")
-    agreement.add(logits: [0, 2], answer: "red", reference: reference, label: " RED\n")
-    agreement.add(logits: [2, 0], answer: "blue", reference: reference, label: "red")
-    agreement.add(logits: [0, 1], answer: "red", reference: reference, label: nil)
+    let reference = Agreement.Answer(logits: [0, 1], tokens: [1, 5, 6], text: "red")
+    agreement.add(.init(logits: [0, 2], tokens: [1, 5, 6], text: "red"), reference: reference, label: " RED\n")
+    agreement.add(.init(logits: [2, 0], tokens: [0, 5, 6], text: "blue"), reference: reference, label: "red")
+    agreement.add(.init(logits: [0, 1], tokens: [1, 5], text: "red"), reference: reference, label: nil)
     #expect(agreement.questions == 3 && agreement.sameFirstTokens == 2 && agreement.sameAnswers == 2)
     #expect(agreement.labelled == 2 && agreement.rightAnswers == 1)
     #expect(agreement.accuracy?.share == 0.5)
+    #expect(agreement.firstTokenAgreement?.share == 2.0 / 3)
+    // The second answer differs at once, the third ends where the reference goes on.
+    #expect(agreement.firstDifferences == [1, 3])
   }
 }

@@ -11,10 +11,16 @@ import Testing
   }
 
   @Test func `measures tower, prompt and decoding under every policy`() throws {
+    let folder = try TemporaryFolder()
+    let page = folder.path("page.html")
     let run = try ProgramRun(
-      ["--policy", "none,pyramiddrop", "-p", "20", "-n", "2", "-r", "1", "-t", "2", "-o", "jsonl"],
+      ["--policy", "none,pyramiddrop", "-p", "20", "-n", "2", "-r", "1", "-t", "2", "-o", "jsonl", "--html", page],
       program: "pdrop-bench")
     #expect(run.status == 0, "\(run.errors)")
+    let html = try String(contentsOfFile: page, encoding: .utf8)
+    // Time to the first token, prompt, decoding; operations, keys and values.
+    #expect(html.components(separatedBy: "<svg class=\"plot\"").count == 1 + 5)
+    #expect(html.contains("dropping can touch the prompt alone") && html.contains("<dt>commit</dt>"))
     // A line for the model, and one for each policy in the turn that warms up and in the one that counts.
     #expect(run.errorLines.count == 1 + 2 * 2)
     let rows = try rows(run)
@@ -66,6 +72,12 @@ import Testing
     (["--stages", "99"], "99 stages"), (["--fastv-k", "32"], "layer 32"),
     (["kernels", "--rows", "0"], "--rows"), (["kernels", "--positions", "x"], "--positions"),
     (["layer-cost", "--rows", "1,1,2"], "--rows"), (["layer-cost", "-p", "0"], "--n-prompt"),
+    (["fidelity"], "nothing is asked"), (["fidelity", "--input", "a", "-p", "b"], "--input brings"),
+    (["fidelity", "-p", "a"], "--image-folder"), (["fidelity", "-p", "a", "--tolerance", "95"], "--tolerance"),
+    (["fidelity", "-p", "a", "--policy", "none", "--schedule", "fastv"], "takes the place"),
+    (["fidelity", "-p", "a", "--schedule", "best"], "begins with one of none, pyramiddrop"),
+    (["fidelity", "-p", "a", "--schedule", "none --lambda 0.5"], "no stages"),
+    (["fidelity", "-p", "a", "--schedule", "fastv --fastv-r"], "the schedule 'fastv --fastv-r'"),
   ])
   func `refuses a wrong command line`(arguments: [String], words: String) throws {
     let run = try ProgramRun(arguments, program: "pdrop-bench")
@@ -105,6 +117,47 @@ import Testing
     #expect(rows.map(\.policy) == ["none", "pyramiddrop", "none", "pyramiddrop"])
     #expect(rows.allSatisfy { $0.same_first_token == 1 && $0.accuracy == 1 })
     #expect(rows[0].mean_kl == 0 && rows.dropFirst().allSatisfy { $0.mean_kl > 0 })
+  }
+
+  @Test func `compares schedules on pictures without answers`() throws {
+    let folder = try TemporaryFolder()
+    let samples = Goldens.path("../../Models/samples")
+    let page = folder.path("page.html")
+    let run = try ProgramRun(
+      [
+        "fidelity", "--image-folder", samples, "-p", "What is in the picture?", "-n", "3", "-o", "jsonl", "--tolerance",
+        "0", "--html", page, "--schedule", "pyramiddrop --lambda 0.4", "--schedule", "pyramiddrop  --lambda 0.6",
+        "--schedule", "fastv --fastv-r 0.75",
+      ], program: "pdrop-bench")
+    #expect(run.status == 0, "\(run.errors)")
+    struct Row: Decodable {
+      var schedule: String
+      var questions: Int
+      var same_first_token: Double
+      var first_differing_tokens: [Int]
+      var prompt_share: Double
+      var cheapest: String
+    }
+    let rows = try run.outputLines.map { try JSONDecoder().decode(Row.self, from: Data($0.utf8)) }
+    #expect(
+      rows.map(\.schedule) == ["none", "pyramiddrop --lambda 0.4", "pyramiddrop --lambda 0.6", "fastv --fastv-r 0.75"])
+    #expect(rows.allSatisfy { $0.questions == 3 })
+    #expect(rows[0].same_first_token == 1 && rows[0].first_differing_tokens.isEmpty && rows[0].prompt_share == 1)
+    // Two layers and a quarter of the tokens cost less than eight layers and then more than a third.
+    #expect(rows[3].prompt_share < rows[1].prompt_share && rows[1].prompt_share < rows[2].prompt_share)
+    #expect(rows[2].prompt_share < 1 && rows.allSatisfy { $0.cheapest.hasPrefix("fastv --fastv-r 0.75, ") })
+    let html = try String(contentsOfFile: page, encoding: .utf8)
+    #expect(html.contains("lambda 0.6") && html.contains("First token the same as without dropping"))
+  }
+
+  @Test func `refuses a folder without pictures and a page without a folder`() throws {
+    let folder = try TemporaryFolder()
+    func fidelity(_ arguments: [String]) throws -> ProgramRun {
+      try ProgramRun(["fidelity", "-p", "a"] + arguments, program: "pdrop-bench")
+    }
+    try fidelity(["--image-folder", folder.path]).expectFailure(3, "no pictures")
+    let page = folder.path("none/page.html")
+    try fidelity(["--image-folder", folder.path, "--html", page]).expectFailure(3, "page.html: cannot be written")
   }
 
   @Test func `names the line that is no question`() throws {

@@ -103,4 +103,30 @@ import Testing
     #expect(run.status == 3 && run.errorLines.count == 1)
     #expect(run.errors.hasPrefix("error: \(file)/trace: the trace cannot be written"), "\(run.errors)")
   }
+
+  @Test func `draws what was kept as PNG, SVG and HTML`() throws {
+    let folder = try TemporaryFolder()
+    let map = folder.path("map.")
+    for form in ["png", "svg", "HTML"] {
+      let run = try ask("-p", "a", "--image", picture, "--image", picture, "--kept-map", map + form)
+      #expect(run.status == 0 && run.errors.isEmpty, "\(run)")
+    }
+    let png = [UInt8](try Data(contentsOf: URL(filePath: map + "png")))
+    // Two pictures with four panels of 336 pixels each: sizes stand behind the signature and the first chunk's name.
+    #expect(png.prefix(8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A])
+    func number(_ start: Int) -> Int { png[start..<start + 4].reduce(0) { $0 << 8 | Int($1) } }
+    #expect(number(16) == 4 * 336 + 3 * 16 && number(20) == 2 * 336 + 24)
+    let svg = try String(contentsOfFile: map + "svg", encoding: .utf8)
+    #expect(svg.components(separatedBy: "after layer 16: 144 of 576 tokens (25%)").count == 3)
+    let html = try String(contentsOfFile: map + "HTML", encoding: .utf8)
+    #expect(html.contains("layers 8, 16, 24 keep 0.5, 0.25, 0.125") && html.contains("Kept by row, picture"))
+  }
+
+  @Test func `draws no map where there is no picture or no folder`() throws {
+    let folder = try TemporaryFolder()
+    let run = try ask("-p", "a", "--kept-map", folder.path("map.png"))
+    #expect(run.status == 3 && run.errors.contains("nothing to draw"), "\(run)")
+    try ask("-p", "a", "--image", picture, "--kept-map", folder.path("none/map.png")).expectFailure(
+      3, "cannot be written")
+  }
 }

@@ -24,6 +24,9 @@ import Testing
     (["--raw", "-p", "a", "--system", "b"], "--system"), (["-i", "--raw"], "--interactive takes its turns"),
     (["-i", "--chat", "a"], "--interactive takes its turns"), (["-i", "-f", "-"], "--interactive takes its turns"),
     (["-i", "--trace", "a"], "--trace keeps one"), (["-i", "--input", "a"], "--input brings"),
+    (["-p", "a", "--kept-map", "a.gif"], "--kept-map writes .png"), (["-p", "a", "--kept-map-scores"], "--kept-map"),
+    (["-i", "--kept-map", "a.png"], "--kept-map draws one"), (["--input", "a", "--kept-map", "a.png"], "draws one"),
+    (["-p", "a", "--image-folder", "a", "--kept-map", "a.png"], "draws one"),
     (["-p", "a", "--no\u{1B}[31m\nerror: such"], #"\u{1B}"#),
   ])
   func `refuses a wrong command line`(arguments: [String], words: String) throws {

@@ -4,6 +4,7 @@
 
 // JPEG, PNG and WebP decoders behind one interface of two steps, so that the caller can judge the size before it
 // allocates: read the header, then decode into a buffer of exactly width * height * 3 bytes (RGB, rows from the top).
+// Pictures are written as PNG.
 //
 // Every function returns 0 on success. Otherwise it returns -1 and writes a NUL-terminated text of at most
 // message_size bytes; what the buffer holds is then unspecified. No function keeps a pointer, prints, or jumps over
@@ -24,3 +25,8 @@ int pdrop_webp_read_header(const unsigned char *bytes, size_t count, int *width,
                            char *message, size_t message_size);
 int pdrop_webp_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
                       char *message, size_t message_size);
+
+// Writes a picture of width * height * 3 bytes as a PNG file, with a description in Latin-1 text if it is not empty.
+// *count is set to the bytes written; a capacity that is too small is an error.
+int pdrop_png_encode(const unsigned char *rgb, int width, int height, const char *description, unsigned char *target,
+                     size_t capacity, size_t *count, char *message, size_t message_size);

@@ -12,49 +12,35 @@ extension LLaVAModel {
 
   /// Puts the features of a picture's views in the order in which the language model reads them.
   ///
-  /// First the base view's, then those of the tiles as one map without its padding, a newline behind each row. A picture
-  /// in one view gets one newline. Models without a newline read all views as they are.
-  ///
   /// - Parameters:
   ///   - features: Of the base view, then of the tiles row by row, `[views · patches, D]`.
   ///   - tiles: The picture's tiles; `nil` for a picture seen in one view.
-  /// - Returns: `[visualTokenCount(tiles), D]`.
-  ///
-  /// Source: `prepare_inputs_labels_for_multimodal` in LLaVA's `llava/model/llava_arch.py`, merge type `spatial_unpad`;
-  /// `pack_image_features` in transformers.
+  /// - Returns: `[visualTokenCount(tiles), D]`, in the order of `visualTokenPlaces`.
   func packed(_ features: consuming Matrix, _ tiles: TileGrid?) -> Matrix {
     let perView = configuration.visualTokensPerView
     let views = 1 + (tiles?.tileCount ?? 0)
     precondition(features.rows == views * perView, "packed: \(features.rows) features of \(views) views")
     guard let imageNewline else { return features }
-    // Which feature each token is; `nil` for a newline.
-    var order: [Int?] = Array(0..<perView)
-    if let tiles {
-      let side = configuration.vision.patchesPerSide
-      for y in tiles.keptRows {
-        for x in tiles.keptColumns {
-          let tile = y / side * tiles.columns + x / side
-          order.append(perView * (1 + tile) + y % side * side + x % side)
-        }
-        order.append(nil)
-      }
-    } else {
-      order.append(nil)
-    }
+    let (side, firstPatch) = (configuration.vision.patchesPerSide, perView - configuration.vision.patchCount)
+    let places = visualTokenPlaces(tiles)
 
     let columns = features.columns
-    var result = Matrix(rows: order.count, columns: columns)
+    var result = Matrix(rows: places.count, columns: columns)
     let (source, newline) = (features.span, imageNewline.span)
     var target = result.mutableSpan
-    for (i, feature) in order.enumerated() {
+    for (i, place) in places.enumerated() {
       var to = target.row(i, columns: columns)
-      if let feature {
-        let from = source.row(feature, columns: columns)
-        for d in from.indices { to[d] = from[d] }
-      } else {
-        for d in newline.indices { to[d] = newline[d] }
+      switch place {
+      case .wholeView(let view): copy(source.row(perView * view, columns: columns), to: &to)
+      case .patch(let view, let row, let column):
+        copy(source.row(perView * view + firstPatch + row * side + column, columns: columns), to: &to)
+      case .newline: copy(newline, to: &to)
       }
     }
     return result
+  }
+
+  private func copy(_ from: Span<Float>, to: inout MutableSpan<Float>) {
+    for d in from.indices { to[d] = from[d] }
   }
 }

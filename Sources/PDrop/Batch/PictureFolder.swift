@@ -7,7 +7,7 @@ internal import Foundation
 struct PictureFolder: RecordSource {
   /// What names end with that are taken for pictures: formats that are read, and others, which get an error record so
   /// that no picture is lost without a word.
-  private static let endings: Set<String> = [
+  fileprivate static let endings: Set<String> = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2",
   ]
 
@@ -42,6 +42,18 @@ struct PictureFolder: RecordSource {
       return .value(ReadRecord(record: record, request: .success(request)))
     }
     return .end
+  }
+}
+
+extension VisionLanguageModel {
+  /// The paths of all pictures in a folder and the folders in it, relative to it and in order.
+  ///
+  /// - Throws: `BatchError` for a folder that cannot be read.
+  package static func pictures(inFolder path: String) throws(BatchError) -> [String] {
+    var walk = try FolderWalk(path, endings: PictureFolder.endings)
+    var paths: [String] = []
+    while let path = try walk.next() { paths.append(path) }
+    return paths
   }
 }
 

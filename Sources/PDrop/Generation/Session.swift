@@ -6,7 +6,7 @@ internal import ModelFormats
 ///
 /// The working memory of a request, with one owner; the model is only read.
 public struct Session: ~Copyable {
-  private let model: VisionLanguageModel
+  let model: VisionLanguageModel
   private let compute: Compute
   private let start: ContinuousClock.Instant
   private var state: DecoderState
