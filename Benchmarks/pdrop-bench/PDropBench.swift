@@ -10,6 +10,7 @@ struct PDropBench: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       PipelineCommand.self, KernelsCommand.self, LayerCostCommand.self, FidelityCommand.self, BatchCommand.self,
+      ReproduceCommand.self,
     ],
     defaultSubcommand: PipelineCommand.self)
 

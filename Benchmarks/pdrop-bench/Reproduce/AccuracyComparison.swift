@@ -14,7 +14,8 @@ struct AccuracyComparison {
   ///   - schedules: Different ones, no dropping first.
   ///   - folder: Of the questions' pictures.
   init(
-    _ model: VisionLanguageModel, _ schedules: [PaperSchedule], _ questions: [LabelledQuestion], pictures folder: String,
+    _ model: VisionLanguageModel, _ schedules: [PaperSchedule], _ questions: [LabelledQuestion],
+    pictures folder: String,
     generatedTokens: Int, threads: Int
   ) throws {
     self.model = model
@@ -56,7 +57,9 @@ struct AccuracyComparison {
       return Record([
         Field("schedule", .text(subject.schedule.name), heading: "schedule"),
         Field("cost_share", .number(cost), heading: "prompt's operations, of none", text: percent(cost)),
-        Field("accuracy", accuracy.map { .number($0.share) } ?? .none, heading: "right (95% interval)", text: accuracy.map(interval) ?? ""),
+        Field(
+          "accuracy", accuracy.map { .number($0.share) } ?? .none, heading: "right (95% interval)",
+          text: accuracy.map(interval) ?? ""),
         Field("accuracy_low", accuracy.map { .number($0.low) } ?? .none),
         Field("accuracy_high", accuracy.map { .number($0.high) } ?? .none),
         Field(

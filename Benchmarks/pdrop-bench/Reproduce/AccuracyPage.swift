@@ -80,7 +80,9 @@ struct AccuracyPage {
           Plot(
             "Right answers by cost", x: Axis("prompt's operations, of none", unit: .percent),
             y: Axis("right", unit: .percent), series: series)),
-      ] + pairs.map(Page.Block.text) + [.table(Table(comparison.records([.none] + PaperSchedule.operatingPoints(policies))))])
+      ] + pairs.map(Page.Block.text) + [
+        .table(Table(comparison.records([.none] + PaperSchedule.operatingPoints(policies))))
+      ])
   }
 
   private func point(_ schedule: PaperSchedule, x: Double) -> Plot.Point? {
@@ -97,7 +99,9 @@ struct AccuracyPage {
     let sentences = differences.filter(\.paired.isSignificant).compactMap { words, paired in
       paired.interval.map { "\(words): \(points($0.difference, $0.low, $0.high))" }
     }
-    guard sentences.isEmpty else { return "Against \(other.words), beyond chance (95%): " + sentences.joined(separator: "; ") + "." }
+    guard sentences.isEmpty else {
+      return "Against \(other.words), beyond chance (95%): " + sentences.joined(separator: "; ") + "."
+    }
     let all = differences.compactMap { words, paired in
       paired.interval.map { "\(words) \(points($0.difference, $0.low, $0.high))" }
     }

@@ -76,7 +76,9 @@ struct ReproduceCommand: ParsableCommand {
       sections: CostPage(comparisons: costs).sections + AccuracyPage(comparison: accuracy).sections,
       facts: Page.Fact.made() + costs.map { Page.Fact("limits beside \($0.name)", $0.limits.description) }
         + [Page.Fact("time", "\((ContinuousClock.now - start).milliseconds.formatted(0)) ms")])
-    for (name, text) in [("html", try page.html), ("md", page.markdown), ("json", String(decoding: try page.json, as: UTF8.self))] {
+    for (name, text) in [
+      ("html", try page.html), ("md", page.markdown), ("json", String(decoding: try page.json, as: UTF8.self)),
+    ] {
       let path = folder.appending(path: "reproduce.\(name)").path
       try Output(path: path).write(text)
       Log.write("written: \(path)")
@@ -130,7 +132,7 @@ struct ReproduceCommand: ParsableCommand {
 
   private func accuracy() throws -> AccuracyComparison {
     let folder = try BundledModel.evaluationSet()
-    let all = try LabelledQuestion.read(folder.appending(path: "answers.jsonl").path)
+    let all = try LabelledQuestion.read(folder + "/answers.jsonl")
     // Evenly spaced ones, so that a few stand for all.
     let count = min(all.count, questions ?? (quick ? 60 : all.count))
     let chosen = (0..<count).map { all[$0 * all.count / count] }
@@ -138,6 +140,6 @@ struct ReproduceCommand: ParsableCommand {
       bundledModel(),
       PaperSchedule.methods + PaperSchedule.lambdas + PaperSchedule.single
         + PaperSchedule.operatingPoints(["pyramiddrop", "fastv", "random", "uniform"]),
-      chosen, pictures: folder.appending(path: "images").path, generatedTokens: 12, threads: threadCount)
+      chosen, pictures: folder + "/images", generatedTokens: 12, threads: threadCount)
   }
 }
