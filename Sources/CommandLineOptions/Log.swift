@@ -12,6 +12,12 @@ public enum Log {
 
   public static func error(_ message: String) { write("error: " + message) }
 
+  /// A warning that may come at any time, from any thread; on a terminal it takes the place of a line that shows progress.
+  public static func warning(_ message: String) {
+    if isatty(STDERR_FILENO) != 0 { try? FileHandle.standardError.write(contentsOf: Data("\r\u{1B}[K".utf8)) }
+    write("warning: " + message)
+  }
+
   /// The text with whatever breaks lines, steers terminals or turns the writing direction spelled as an escape, since file
   /// names and contents of files come from others.
   public static func oneLine(_ text: String) -> String {

@@ -73,7 +73,9 @@ public struct ModelOptions: ParsableArguments {
   }
 
   /// Loads the model, with a warning where its weights cannot be cached as asked for.
-  public func load() throws -> VisionLanguageModel {
+  ///
+  /// - Parameter featureCache: Where encoded pictures are kept.
+  public func load(featureCache: FeatureCacheOptions? = nil) throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.imageMode = imageMode
     options.visionTower = visionTower
@@ -81,10 +83,11 @@ public struct ModelOptions: ParsableArguments {
     options.visionPrecision = visionPrecision
     options.cachePrecision = cachePrecision
     options.weightsCache = weightsCache
+    options.featureCache = featureCache
     options.threads = threadCount
     options.template = chatTemplate.flatMap(PromptTemplate.init(named:))
     let model = try VisionLanguageModel(directory: try directory(), options: options)
-    if let report = model.weightsCache, report.hasFailed { Log.write("warning: weights cache: \(report)") }
+    if let report = model.weightsCache, report.hasFailed { Log.warning("weights cache: \(report)") }
     return model
   }
 }

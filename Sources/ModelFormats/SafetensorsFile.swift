@@ -15,9 +15,20 @@ package struct SafetensorsFile: WeightFile {
   /// The largest header the format allows.
   private static let headerLimit = 100_000_000
 
+  /// Maps a file.
+  ///
   /// - Throws: `CheckpointError` naming the file and what is wrong with it.
   package init(_ path: String) throws(CheckpointError) {
+    let storage: SharedBytes
     do { storage = try SharedBytes(mapping: path) } catch { throw .file(error) }
+    try self.init(storage, path: path)
+  }
+
+  /// - Parameters:
+  ///   - storage: The whole file.
+  ///   - path: What to call it in an error.
+  init(_ storage: SharedBytes, path: String) throws(CheckpointError) {
+    self.storage = storage
     self.path = path
     try FilePointer.refuse(storage, file: path)
     guard storage.count >= 8 else {

@@ -38,6 +38,7 @@ extension VisionLanguageModel {
     unusedTensors = []
     weightBytes = llava.weightBytes
     weightsCache = nil
+    featureCache = nil
     visionTower = nil
     loadTime = ContinuousClock.now - start
   }

@@ -20,6 +20,8 @@ public struct VisionLanguageModel: Sendable {
     public var cachePrecision = CachePrecision.auto
     /// A folder that keeps converted weights for the next load, made if it is not there; `nil` to convert them each time.
     public var weightsCache: String?
+    /// A folder that keeps encoded pictures from one run to the next; `nil` to encode them each time.
+    public var featureCache: FeatureCacheOptions?
     /// How many threads convert weights.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
 
@@ -47,6 +49,7 @@ public struct VisionLanguageModel: Sendable {
   public let loadTime: Duration
   package let llava: LLaVAModel
   let identity = ModelIdentity()
+  let featureCache: FeatureCache?
 
   /// Loads a LLaVA directory, in the Hugging Face layout or as the original LLaVA code writes it.
   ///
@@ -86,6 +89,9 @@ public struct VisionLanguageModel: Sendable {
           modelType: configuration.modelType, textModelType: configuration.text.kind.rawValue,
           vocabularySize: configuration.text.vocabularySize, name: name)
       preprocessor = try configuration.preprocessor(files.preprocessor(), mode: options.imageMode)
+      featureCache = options.featureCache.map { [llava, preprocessor, precision] in
+        FeatureCache($0, FeatureCache.Model(files, llava, preprocessor, precision))
+      }
       endTokens = try files.endTokens() ?? Set(tokenizer.endToken.map { [Int($0)] } ?? [])
       unusedTensors = llava.unusedTensors(of: files.checkpoint)
       weightBytes = llava.weightBytes
@@ -100,6 +106,8 @@ public struct VisionLanguageModel: Sendable {
     loadTime = ContinuousClock.now - start
   }
 
+  /// What `Options.featureCache` has done so far; `nil` where there is none.
+  public var featureCacheReport: FeatureCacheReport? { featureCache?.report }
   public var template: PromptTemplate { templateChoice.template }
   public var layerCount: Int { llava.configuration.text.layerCount }
   /// The token that stands for a picture in a prompt.

@@ -21,6 +21,7 @@ struct Answer: ParsableCommand {
 
   @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
   @OptionGroup(title: "Batch") var batch: BatchOptions
+  @OptionGroup(title: "Known pictures") var featureCache: FeatureCacheArguments
 
   @Option(help: "Print the answer as text, or the run's whole record as JSON.")
   var format = Format.text
@@ -58,7 +59,8 @@ struct Answer: ParsableCommand {
     // What is wrong with its files is found before the model is loaded.
     let batchRun = try batch.run(asking: question)
     try keptMap.check()
-    let model = try modelOptions.load()
+    // A dry run neither reads nor leaves files, and measures what a picture takes that is not known.
+    let model = try modelOptions.load(featureCache: batch.dryRun ? nil : featureCache.options)
     // A schedule or a system text that does not fit the model is found before any work.
     _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
     _ = try model.rendered(base.prompt, systemText: base.systemText)
@@ -93,6 +95,6 @@ struct Answer: ParsableCommand {
     }
     if let trace { try session.writeTrace(to: trace) }
     try keptMap.write(session, request, prompt: model.rendered(request.prompt, systemText: request.systemText))
-    if verbose { Report.run(report) }
+    if verbose { Report.run(report, of: model) }
   }
 }

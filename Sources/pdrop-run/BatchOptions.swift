@@ -45,6 +45,14 @@ struct BatchOptions: ParsableArguments {
       valueName: "N"))
   var firstLine: Int?
 
+  @Option(
+    name: .customLong("num-chunks"),
+    help: "As LLaVA's scripts split a file: so many runs of lines, of which --chunk-idx names the one to answer.")
+  var chunkCount: Int?
+
+  @Option(name: .customLong("chunk-idx"), help: "Which of --num-chunks to answer, counted from 0.")
+  var chunkIndex: Int?
+
   @Option(help: "File for what the batch did and cost, as JSON.")
   var report: String?
 
@@ -72,7 +80,27 @@ struct BatchOptions: ParsableArguments {
     return shard
   }
 
+  /// The records of this run, by either way to name them; `nil` where there are no such records.
+  private var records: BatchShard? {
+    guard let chunkCount, let chunkIndex else { return shard }
+    return BatchShard(chunk: chunkIndex, of: chunkCount)
+  }
+
   func validate() throws {
+    guard (chunkCount == nil) == (chunkIndex == nil) else {
+      throw ValidationError("--num-chunks and --chunk-idx belong together; give both or neither")
+    }
+    guard chunkCount == nil || shard == .all else {
+      throw ValidationError("--shard and --num-chunks both split the input; give one of them")
+    }
+    guard records != nil else {
+      throw ValidationError(
+        "--chunk-idx must be 0 to --num-chunks less 1, found \(chunkIndex ?? 0) of \(chunkCount ?? 0)")
+    }
+    guard chunkCount == nil || input != "-" else {
+      throw ValidationError(
+        "--num-chunks counts the lines of a file first; give one by --input in place of standard input")
+    }
     guard batchSize.map({ (1...EngineOptions.largestBatchSize).contains($0) }) ?? true else {
       throw ValidationError("--batch-size must be 1 to \(EngineOptions.largestBatchSize), found \(batchSize ?? 0)")
     }
@@ -104,10 +132,10 @@ struct BatchOptions: ParsableArguments {
           "--image-folder brings the pictures of --prompt; leave out --image, --chat, --interactive and --trace")
       }
     } else {
-      guard output == nil, !keepsAnswers, !overwrite, shard == .all, report == nil, !dryRun else {
+      guard output == nil, !keepsAnswers, !overwrite, records == .all, report == nil, !dryRun else {
         throw ValidationError(
-          "--output, --resume, --retry-failed, --overwrite, --shard, --report and --dry-run go with --input or "
-            + "--image-folder")
+          "--output, --resume, --retry-failed, --overwrite, --shard, --num-chunks, --report and --dry-run go with --input "
+            + "or --image-folder")
       }
     }
     guard input != nil || firstLine == nil else {
@@ -144,7 +172,7 @@ struct BatchOptions: ParsableArguments {
     options.output = dryRun ? "-" : output ?? "-"
     options.earlier =
       dryRun ? .refuse : keepsAnswers ? .resume(retriesFailures: retriesFailures) : overwrite ? .overwrite : .refuse
-    options.shard = shard
+    options.shard = records ?? .all
     if let firstLine { options.firstLine = firstLine }
     options.keepsTimes = !omitsTimings
     return BatchRun(batch: try Batch(options), prompt: prompt, options: self)

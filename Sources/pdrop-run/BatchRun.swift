@@ -103,7 +103,15 @@ enum BatchSummary {
           format: "shared: %d of %d pictures encoded, %d prompts continued, %.3f G of these FLOPs not done again",
           report.pictures.encoded, report.pictures.asked, report.prompts_continued, Double(report.flops_shared) / 1e9))
     }
+    if let cache = report.feature_cache { lines.append(line(cache)) }
     return lines
+  }
+
+  static func line(_ cache: FeatureCacheReport) -> String {
+    let damaged = cache.damaged > 0 ? ", \(cache.damaged) damaged" : ""
+    return String(
+      format: "feature cache: %d pictures known, %d not%@, %d kept, %d removed, %.3f G of these FLOPs not done",
+      cache.hits, cache.misses, damaged, cache.written, cache.removed, Double(cache.flops_saved) / 1e9)
   }
 
   static func count(_ number: Int, _ noun: String) -> String { number == 1 ? "1 \(noun)" : "\(number) \(noun)s" }

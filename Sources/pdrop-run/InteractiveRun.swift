@@ -85,7 +85,7 @@ struct InteractiveRun {
       isFirstTurn = false
       if format == .json { try JSONLine.print(report) } else { try output.write("\n") }
       if isStopped { terminal.note("stopped") }
-      if verbose { Report.run(report) }
+      if verbose { Report.run(report, of: model) }
     } catch let problem as FileProblem {
       throw problem
     } catch {

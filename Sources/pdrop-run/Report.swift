@@ -38,8 +38,8 @@ enum Report {
     Log.write("tokens: \(tokens.map(String.init).joined(separator: " "))")
   }
 
-  /// Tokens kept, FLOPs and time of a run.
-  static func run(_ report: RunReport) {
+  /// Tokens kept, FLOPs and time of a run, and what the model's feature cache has done so far.
+  static func run(_ report: RunReport, of model: VisionLanguageModel) {
     let kept = report.visualTokensPerStage.map(String.init).joined(separator: " -> ")
     Log.write("policy \(report.policy.method): visual tokens \(kept)")
     let spent = report.flops.prefill + report.flops.rank
@@ -60,5 +60,6 @@ enum Report {
       String(
         format: "memory: cache %.1f MB, process at its peak %.0f MB", Double(report.cacheBytes) / 1e6,
         Double(report.peakResidentBytes) / 1e6))
+    if let cache = model.featureCacheReport { Log.write(BatchSummary.line(cache)) }
   }
 }

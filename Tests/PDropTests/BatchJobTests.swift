@@ -142,6 +142,30 @@ import Testing
     }
   }
 
+  /// By LLaVA's rule, of 7 records: runs of ceil(7/n) until there are none left.
+  @Test(arguments: [
+    (1, [7]), (2, [4, 3]), (3, [3, 3, 1]), (4, [2, 2, 2, 1]), (5, [2, 2, 2, 1, 0]), (7, [1, 1, 1, 1, 1, 1, 1]),
+    (9, [1, 1, 1, 1, 1, 1, 1, 0, 0]), (Int.max, [1]),
+  ])
+  func `chunks are runs of lines, one after the other the whole`(count: Int, sizes: [Int]) throws {
+    let questions = (1...7).flatMap { [BatchFixture.question($0), "  "] }
+    try fixture.run(questions)
+    let whole = try fixture.lines()
+    #expect(whole.count == 7)
+    var union: [String] = []
+    for (index, size) in sizes.enumerated() {
+      let path = fixture.folder.path("chunk-\(index)")
+      try fixture.run(questions, shard: #require(BatchShard(chunk: index, of: count)), output: path)
+      let lines = try fixture.lines(path)
+      #expect(lines.count == size)
+      union += lines
+    }
+    #expect(union == Array(whole.prefix(sizes.reduce(0, +))))
+  }
+
+  @Test(arguments: [(0, 0), (1, 1), (-1, 2), (2, 2), (0, -1)])
+  func `knows what is no chunk`(index: Int, count: Int) { #expect(BatchShard(chunk: index, of: count) == nil) }
+
   @Test(arguments: ["", "1", "/", "1/", "/2", "3/2", "-1/2", "1/0", "0/0", "a/b", "1/2/3", "1.0/2"])
   func `knows what is no shard`(text: String) { #expect(BatchShard(text) == nil) }
 

@@ -10,6 +10,9 @@
 /// takes its place when it is finished. One that is given up is removed; what a killed process leaves is overwritten by the
 /// next that writes.
 package struct FileReplacement: ~Copyable {
+  /// What a file's name has at its end until the file is whole.
+  private static let partialEnding = ".partial"
+
   private let path: String
   private let partialPath: String
   private let descriptor: Int32
@@ -19,7 +22,7 @@ package struct FileReplacement: ~Copyable {
   ///
   /// - Throws: `FileError` when the folder takes no file.
   package init?(_ path: String) throws(FileError) {
-    let partialPath = path + ".partial"
+    let partialPath = path + Self.partialEnding
     let descriptor = unsafe open(partialPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
     guard descriptor >= 0 else { throw .unwritable(path: partialPath, reason: lastSystemError()) }
     do throws(FileError) {
@@ -58,6 +61,11 @@ package struct FileReplacement: ~Copyable {
     close(descriptor)
   }
 
+  /// The name that a file with this one will have when it is whole; `nil` for a name that says nothing of that.
+  package static func finalName(ofPartial name: String) -> String? {
+    name.hasSuffix(partialEnding) ? String(name.dropLast(partialEnding.count)) : nil
+  }
+
   /// Adds bytes to the end.
   ///
   /// - Throws: `FileError`, as on a full disk.
@@ -76,18 +84,23 @@ package struct FileReplacement: ~Copyable {
 
   /// Puts the file in its place, where it replaces what is there.
   ///
-  /// Its bytes are on the disk before its name is, so that a loss of power cannot leave a name without bytes.
-  ///
-  /// - Parameter seconds: When the file is to say that it was last modified, in seconds since 1970.
-  package mutating func finish(modified seconds: Int) throws(FileError) {
+  /// - Parameters:
+  ///   - seconds: When the file is to say that it was last modified, in seconds since 1970; `nil` for when it was.
+  ///   - isDurable: Whether its bytes are on the disk before its name is, so that a loss of power cannot leave a name without
+  ///     bytes; not needed where whoever reads the file checks all of it and can do without.
+  package mutating func finish(modified seconds: Int?, isDurable: Bool = true) throws(FileError) {
+    guard !isDurable || fsync(descriptor) == 0, setTime(seconds), unsafe rename(partialPath, path) == 0
+    else { throw .unwritable(path: path, reason: lastSystemError()) }
+    isFinished = true
+    close(descriptor)
+  }
+
+  private func setTime(_ seconds: Int?) -> Bool {
+    guard let seconds else { return true }
     var times = timespec()
     times.tv_sec = seconds
     let both = [times, times]
-    guard fsync(descriptor) == 0, unsafe futimens(descriptor, both) == 0, unsafe rename(partialPath, path) == 0 else {
-      throw .unwritable(path: path, reason: lastSystemError())
-    }
-    isFinished = true
-    close(descriptor)
+    return unsafe futimens(descriptor, both) == 0
   }
 
   private static func write(_ descriptor: Int32, _ bytes: UnsafeRawPointer, _ count: Int) -> Int {

@@ -24,16 +24,8 @@
   ///
   /// - Throws: `FileError` when there is no such file, or it is empty or not readable.
   package init(mapping path: String) throws(FileError) {
-    // Opening a pipe would otherwise wait for somebody to write to it.
-    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else {
-      throw errno == ENOENT ? .notFound(path: path) : .unreadable(path: path, reason: lastSystemError())
-    }
+    let (descriptor, status) = try Self.opened(path)
     defer { close(descriptor) }
-    var status = stat()
-    guard unsafe fstat(descriptor, &status) == 0 else { throw .unreadable(path: path, reason: lastSystemError()) }
-    guard status.st_mode & S_IFMT == S_IFREG else { throw .notAFile(path: path) }
-    guard status.st_size > 0 else { throw .empty(path: path) }
     count = Int(status.st_size)
     guard let mapped = unsafe mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), unsafe mapped != MAP_FAILED
     else {
@@ -42,6 +34,65 @@
     unsafe base = UnsafeRawPointer(mapped)
     owner = .mapping
     modificationTime = status.modificationTime
+  }
+
+  /// Reads a file whole. Unlike a mapping it stays as it is when another machine removes or cuts the file.
+  ///
+  /// - Parameter limit: The longest file that is read, in bytes.
+  /// - Throws: `FileError` when there is no such file, or it is empty, too long or not readable.
+  package init(reading path: String, limit: Int) throws(FileError) {
+    let (descriptor, status) = try Self.opened(path)
+    defer { close(descriptor) }
+    guard status.st_size <= limit else {
+      throw .unreadable(path: path, reason: "\(status.st_size) bytes, at most \(limit) expected")
+    }
+    count = Int(status.st_size)
+    let bytes = unsafe allocateBytes(count)
+    var offset = 0
+    while offset < count {
+      let read = unsafe Self.read(descriptor, bytes + offset, count - offset)
+      if read > 0 {
+        offset += read
+      } else if read == 0 || errno != EINTR {
+        let reason = read == 0 ? "it ends after \(offset) of \(count) bytes" : lastSystemError()
+        unsafe bytes.deallocate()
+        throw .unreadable(path: path, reason: reason)
+      }
+    }
+    unsafe base = UnsafeRawPointer(bytes)
+    owner = .heap
+    modificationTime = status.modificationTime
+  }
+
+  /// Opens a regular file that is not empty.
+  private static func opened(_ path: String) throws(FileError) -> (descriptor: Int32, status: stat) {
+    // Opening a pipe would otherwise wait for somebody to write to it.
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else {
+      throw errno == ENOENT || errno == ENOTDIR
+        ? .notFound(path: path) : .unreadable(path: path, reason: lastSystemError())
+    }
+    var status = stat()
+    let error: FileError
+    if unsafe fstat(descriptor, &status) != 0 {
+      error = .unreadable(path: path, reason: lastSystemError())
+    } else if status.st_mode & S_IFMT != S_IFREG {
+      error = .notAFile(path: path)
+    } else if status.st_size <= 0 {
+      error = .empty(path: path)
+    } else {
+      return (descriptor, status)
+    }
+    close(descriptor)
+    throw error
+  }
+
+  private static func read(_ descriptor: Int32, _ bytes: UnsafeMutableRawPointer, _ count: Int) -> Int {
+    #if canImport(Glibc)
+      unsafe Glibc.read(descriptor, bytes, count)
+    #else
+      unsafe Darwin.read(descriptor, bytes, count)
+    #endif
   }
 
   /// Copies the bytes of `values`, aligned to 64 bytes.
@@ -114,7 +165,7 @@
 
 extension stat {
   /// In nanoseconds since 1970.
-  fileprivate var modificationTime: Int {
+  var modificationTime: Int {
     #if canImport(Glibc)
       let time = st_mtim
     #else

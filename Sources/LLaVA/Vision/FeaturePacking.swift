@@ -10,6 +10,21 @@ extension LLaVAModel {
     return imageNewline == nil ? perView * (1 + (tiles?.tileCount ?? 0)) : perView + (tiles?.tokenCount ?? 1)
   }
 
+  /// Between how many visual tokens and how many can stand for a picture.
+  package var visualTokenCounts: ClosedRange<Int> {
+    let one = visualTokenCount(nil)
+    guard let rules = configuration.anyResolution else { return one...one }
+    // No tile's features are cut off, of the canvas with the most.
+    let most = rules.canvases.map { canvas in
+      let (rows, columns) = (canvas.height / rules.viewSize, canvas.width / rules.viewSize)
+      let side = rules.patchesPerSide
+      return visualTokenCount(
+        TileGrid(rows: rows, columns: columns, keptRows: 0..<rows * side, keptColumns: 0..<columns * side))
+    }.max()
+    // Of a flat strip, no feature of a tile may be left.
+    return configuration.visualTokensPerView...max(one, most ?? one)
+  }
+
   /// Puts the features of a picture's views in the order in which the language model reads them.
   ///
   /// - Parameters:

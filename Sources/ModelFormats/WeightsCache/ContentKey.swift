@@ -28,9 +28,24 @@ extension Checkpoint {
   }
 }
 
+extension ModelDirectory {
+  /// A checksum that tells whether a picture's features still are what this model sees: of the weights as above, its tower's
+  /// included, and of the files that say how pictures are prepared and how the tower computes.
+  package var contentKey: String {
+    let directories = [path] + (tower.directory.map { [$0] } ?? [])
+    let settings = directories.flatMap { directory in
+      ["config.json", "preprocessor_config.json", "processor_config.json"].map { name in
+        (try? SharedBytes(mapping: directory + "/" + name)).map { "\(name) \($0.count) \($0.checksum)" } ?? "no \(name)"
+      }
+    }
+    let weights = [checkpoint.contentKey] + (tower.checkpoint.map { [$0.contentKey] } ?? [])
+    return SharedBytes.checksum(of: (weights + settings).joined(separator: "\n"))
+  }
+}
+
 extension SharedBytes {
   /// The checksum of a text in UTF-8, as 16 hexadecimal digits.
-  static func checksum(of text: String) -> String {
+  package static func checksum(of text: String) -> String {
     let digits = String(SharedBytes(copying: Array(text.utf8)).checksum, radix: 16)
     return String(repeating: "0", count: 16 - digits.count) + digits
   }

@@ -21,8 +21,8 @@ package enum WeightsCacheFault: Error, Equatable, CustomStringConvertible {
 ///
 /// A safetensors file. A weight in int8 is three tensors: its name `[outputs, inputs]` in `I8`, the name with `.scales` added
 /// `[outputs]` in `F32`, and with `.sums` `[outputs]` in `I32`; a weight in bf16 is one `[outputs, inputs]`. They begin at
-/// multiples of 64 bytes, with tensors named `padding.…` in `U8` between them where that takes some. The last, `xxh64` in `U64`, has
-/// the checksum of the header with its size, then of each tensor before it.
+/// multiples of 64 bytes, with tensors named `padding.…` in `U8` between them where that takes some. Behind them are their
+/// `TensorChecksums`.
 ///
 /// What is checked, before any of it is used:
 /// - Always: sizes and offsets, as of every safetensors file; the version; the key of the model's content; the checksum of
@@ -35,7 +35,6 @@ package struct WeightsCacheFile {
   static let version = "pdrop-weights 1; " + Int8Weights.scheme
   static let alignment = 64
   static let paddingElement = "U8"
-  static let checksumsName = "xxh64"
   /// Smaller tensors are always checked.
   private static let smallByteCount = 1 << 20
 
@@ -89,18 +88,11 @@ package struct WeightsCacheFile {
 
   /// Compares checksums: of everything, or of what is small if the file is as its writer left it.
   private func check(_ workers: Workers) throws(WeightsCacheFault) {
-    let tensors = file.records.sorted { $0.value.bytes.lowerBound < $1.value.bytes.lowerBound }
-    let weights = tensors.filter { $0.value.elementName != Self.paddingElement }
-    guard weights.allSatisfy({ $0.value.bytes.lowerBound.isMultiple(of: Self.alignment) }) else {
+    let weights = file.records.values.filter { $0.elementName != Self.paddingElement }
+    guard weights.allSatisfy({ $0.bytes.lowerBound.isMultiple(of: Self.alignment) }) else {
       throw .damaged("its tensors are not aligned")
     }
-    guard let last = tensors.last, last.key == Self.checksumsName, last.value.elementName == "U64",
-      last.value.shape == [tensors.count]
-    else { throw .damaged("it has no checksums") }
-    let expected = file.storage.words(last.value.bytes)
-    let pieces =
-      [(name: "the header", bytes: 0..<file.payload.lowerBound)]
-      + tensors.dropLast().map { (name: "'\($0.key)'", bytes: $0.value.bytes) }
+    guard let pieces = TensorChecksums.pieces(of: file) else { throw .damaged("it has no checksums") }
     let isUntouched = file.storage.modificationTime.map { time in
       file.metadata[Field.written] == String(time / 1_000_000_000) && time.isMultiple(of: 1_000_000_000)
     }
@@ -108,18 +100,8 @@ package struct WeightsCacheFile {
       $0 == 0 || isUntouched != true || pieces[$0].bytes.count < Self.smallByteCount
     }
     let found = SharedBytes.checksums(of: checked.map { file.storage.part(pieces[$0].bytes) }, workers: workers)
-    for (index, checksum) in zip(checked, found) where checksum != expected[index] {
+    for (index, checksum) in zip(checked, found) where checksum != pieces[index].checksum {
       throw .damaged("the checksum of \(pieces[index].name) is wrong")
-    }
-  }
-}
-
-extension SharedBytes {
-  /// 64-bit numbers, low byte first.
-  fileprivate func words(_ range: Range<Int>) -> [UInt64] {
-    let bytes = copy(range)
-    return stride(from: 0, to: bytes.count - 7, by: 8).map { start in
-      bytes[start..<start + 8].reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }
   }
 }

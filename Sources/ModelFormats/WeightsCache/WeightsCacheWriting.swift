@@ -60,15 +60,7 @@ extension WeightsCacheFile {
 
     /// The bytes of the whole file.
     func parts(file: String, _ workers: Workers) throws(FileError) -> [SharedBytes] {
-      var header = header
-      let count = 1 + tensors.count
-      header.add(checksumsName, "U64", [count], byteCount: 8 * count)
-      let front: SharedBytes
-      do { front = SharedBytes(copying: try header.encoded(alignment: alignment)) } catch {
-        throw .unwritable(path: file, reason: "\(error)")
-      }
-      let checksums = SharedBytes.checksums(of: [front] + tensors, workers: workers)
-      return [front] + tensors + [SharedBytes(copying: checksums.map(\.littleEndian))]
+      try TensorChecksums.file(header, tensors, alignment: alignment, path: file, workers)
     }
   }
 }

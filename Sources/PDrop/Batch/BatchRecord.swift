@@ -64,25 +64,59 @@ protocol RecordSource {
   var share: Double? { get }
 }
 
-/// Every n-th record.
+/// Some of a batch's records.
 package struct BatchShard: Equatable, Sendable {
-  package let index: Int
-  package let count: Int
+  private enum Rule { case everyNth, consecutive }
+
+  private let index: Int
+  private let count: Int
+  private let rule: Rule
 
   /// The whole batch.
-  package static let all = BatchShard()
+  package static let all = BatchShard(index: 1, count: 1, .everyNth)
 
-  private init() { (index, count) = (1, 1) }
+  private init(index: Int, count: Int, _ rule: Rule) { (self.index, self.count, self.rule) = (index, count, rule) }
 
-  /// `i/n` with `i` from 1 to `n`; 0 stands for `n`, so that counting from 0 works as well.
+  /// Every n-th record: `i/n` with `i` from 1 to `n`; 0 stands for `n`, so that counting from 0 works as well.
   package init?(_ text: String) {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
     guard parts.count == 2, let index = parts[0], let count = parts[1], count > 0, (0...count).contains(index) else {
       return nil
     }
-    (self.index, self.count) = (index, count)
+    self.init(index: index, count: count, .everyNth)
   }
 
-  /// Whether the record is in the shard; records count from 1.
-  func contains(_ ordinal: Int) -> Bool { ordinal % count == index % count }
+  /// One of so many runs of records that follow each other, counted from 0; `nil` where there is no such run.
+  ///
+  /// All runs but the last are equally long, by rounding up; so the last ones may be empty.
+  ///
+  /// Source: `get_chunk` in LLaVA's `llava/eval/model_vqa.py`.
+  package init?(chunk index: Int, of count: Int) {
+    guard count > 0, (0..<count).contains(index) else { return nil }
+    self.init(index: index, count: count, .consecutive)
+  }
+
+  /// Which records are in the shard.
+  enum Members: Sendable {
+    case every(Int, from: Int)
+    case run(Range<Int>)
+
+    /// Whether a record is; they count from 1.
+    func contains(_ ordinal: Int) -> Bool {
+      switch self {
+      case .every(let step, let first): ordinal % step == first % step
+      case .run(let range): range.contains(ordinal - 1)
+      }
+    }
+  }
+
+  /// - Parameter recordCount: Of the whole batch, asked for only where that decides.
+  func members<Failure: Error>(of recordCount: () throws(Failure) -> Int) throws(Failure) -> Members {
+    guard rule == .consecutive else { return .every(count, from: index) }
+    let total = try recordCount()
+    let length = total / count + (total % count == 0 ? 0 : 1)
+    let (start, overflow) = length.multipliedReportingOverflow(by: index)
+    guard !overflow, start < total else { return .run(0..<0) }
+    return .run(start..<min(total, start + length))
+  }
 }

@@ -45,9 +45,12 @@ public struct BatchReport: Encodable, Sendable {
   public var records_per_hour: Double
   /// Summed over the records, each as if it had been alone.
   public var flops: RunReport.Flops
-  /// Of these operations, those that were not done again, as records share pictures and how their prompts begin.
+  /// Of these operations, those that were not done again, as records share pictures and how their prompts begin, or as a
+  /// feature cache knew a picture.
   public var flops_shared: Int
   public var pictures: Pictures
+  /// What the feature cache has done; left out where there is none.
+  public var feature_cache: FeatureCacheReport?
   /// Records whose prompt began as another's.
   public var prompts_continued: Int
   public var flops_paper: Double
@@ -74,7 +77,8 @@ extension BatchReport {
       tokens_per_second: rate(tally.generatedTokens), records_per_hour: 3600 * rate(tally.recordCount),
       flops: tally.flops, flops_shared: tally.sharing.flops,
       pictures: Pictures(asked: tally.sharing.picturesAsked, encoded: tally.sharing.picturesEncoded),
-      prompts_continued: tally.sharing.promptsContinued, flops_paper: tally.paperFlops,
+      feature_cache: run.featureCache(), prompts_continued: tally.sharing.promptsContinued,
+      flops_paper: tally.paperFlops,
       flops_prefill_without_dropping: tally.flopsWithoutDropping,
       flops_prefill_saved: tally.savedShare, peak_rss_bytes: peakResidentBytes)
   }
@@ -87,6 +91,8 @@ package struct BatchRunDescription: Sendable {
   package var precision: String
   package var threads: Int
   package var load = Duration.zero
+  /// What the model's feature cache has done when it is asked.
+  package var featureCache: @Sendable () -> FeatureCacheReport? = { nil }
 
   package init(model: String, policy: RunReport.Policy, precision: String, threads: Int) {
     self.model = model
@@ -101,5 +107,6 @@ package struct BatchRunDescription: Sendable {
       model: model.name, policy: try RunReport.Policy(base.policy, layerCount: model.layerCount),
       precision: model.precision.name, threads: threads)
     load = model.loadTime
+    featureCache = { [cache = model.featureCache] in cache?.report }
   }
 }

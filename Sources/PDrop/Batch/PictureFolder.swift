@@ -13,7 +13,7 @@ struct PictureFolder: RecordSource {
 
   private let base: Request
   private let question: String
-  private let shard: BatchShard
+  private let members: BatchShard.Members
   private let count: Int
   private var walk: FolderWalk
   private var number = 0
@@ -22,12 +22,12 @@ struct PictureFolder: RecordSource {
   init(_ path: String, asking question: String, base: Request, shard: BatchShard) throws(BatchError) {
     self.base = base
     self.question = question
-    self.shard = shard
     walk = try FolderWalk(path, endings: Self.endings)
     var walk = walk
     var count = 0
     while try walk.next() != nil { count += 1 }
     self.count = count
+    members = shard.members { count }
   }
 
   var share: Double? { count == 0 ? 1 : min(1, Double(number) / Double(count)) }
@@ -35,7 +35,7 @@ struct PictureFolder: RecordSource {
   mutating func next(waits: Bool) throws(BatchError) -> Taken<ReadRecord> {
     while let path = try walk.next() {
       number += 1
-      guard shard.contains(number) else { continue }
+      guard members.contains(number) else { continue }
       let record = BatchRecord(family: .llava, number: number, identifier: .text(path), question: question)
       var request = base
       request.pictures = [.file(walk.root + "/" + path)]

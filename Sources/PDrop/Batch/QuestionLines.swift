@@ -4,7 +4,7 @@ internal import Kernels
 struct QuestionLines: RecordSource {
   private let name: String
   private let parser: RecordParser
-  private let shard: BatchShard
+  private let members: BatchShard.Members
   private var lines: LineReader
   /// Of lines that do not tell theirs.
   private var family: RecordFamily?
@@ -13,7 +13,8 @@ struct QuestionLines: RecordSource {
   private var bytesRead = 0
 
   /// - Parameters:
-  ///   - path: The file, which is opened a second time to find its first line that tells its family.
+  ///   - path: The file, which is opened again to find its first line that tells its family, and to count its lines where the
+  ///     shard asks for that.
   ///   - firstLine: The number of its first line, for a piece of a longer file.
   ///   - isStopped: Whether waiting for a line is to end.
   init(
@@ -22,7 +23,12 @@ struct QuestionLines: RecordSource {
   ) throws(BatchError) {
     name = path == "-" ? "standard input" : path
     self.parser = parser
-    self.shard = shard
+    members = try shard.members { () throws(BatchError) in
+      guard path != "-", file.isRegular else {
+        throw .unreadable(path: path, reason: "its lines are counted before any is answered, which takes a file")
+      }
+      return try Self.recordCount(path)
+    }
     lines = LineReader(file, firstNumber: firstLine, isStopped: isStopped)
     byteCount = file.isRegular ? file.size : nil
     if path != "-", file.isRegular { family = try Self.firstFamily(path) }
@@ -41,7 +47,7 @@ struct QuestionLines: RecordSource {
       bytesRead = line.offset + line.byteCount + 1
       if line.isBlank { continue }
       ordinal += 1
-      let isOurs = shard.contains(ordinal)
+      let isOurs = members.contains(ordinal)
       // Only until the family is known need the other shards' lines be understood.
       if !isOurs, family != nil { continue }
       let record = parser.record(line, orElse: family ?? .llava)
@@ -55,12 +61,31 @@ struct QuestionLines: RecordSource {
   }
 
   private static func firstFamily(_ path: String) throws(BatchError) -> RecordFamily? {
-    do throws(SystemError) {
-      var lines = LineReader(try OpenFile(reading: path))
+    try reading(path) { lines throws(SystemError) in
       while case .value(let line) = try lines.next() {
         if let family = RecordParser.family(of: line) { return family }
       }
       return nil
+    }
+  }
+
+  private static func recordCount(_ path: String) throws(BatchError) -> Int {
+    try reading(path) { lines throws(SystemError) in
+      var count = 0
+      while case .value(let line) = try lines.next() {
+        if !line.isBlank { count += 1 }
+      }
+      return count
+    }
+  }
+
+  /// What there is to be found in the lines of a file before it is read line by line.
+  private static func reading<Value>(
+    _ path: String, _ body: (inout LineReader) throws(SystemError) -> Value
+  ) throws(BatchError) -> Value {
+    do throws(SystemError) {
+      var lines = LineReader(try OpenFile(reading: path))
+      return try body(&lines)
     } catch {
       throw .unreadable(path: path, reason: "\(error)")
     }

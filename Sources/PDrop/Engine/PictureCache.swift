@@ -2,7 +2,8 @@ internal import LLaVA
 internal import ModelFormats
 internal import Synchronization
 
-/// The pictures that were asked about last, so that each is decoded and encoded once for all who ask about it.
+/// The pictures that were asked about last, so that each is decoded and encoded once for all who ask about it, and looked for
+/// in the model's feature cache once.
 final class PictureCache: Sendable {
   private struct Entry {
     var picture: PreparedPicture
@@ -32,20 +33,12 @@ final class PictureCache: Sendable {
   func picture(
     _ picture: Request.Picture, appliesOrientation: Bool, _ timings: inout RunReport.Timings
   ) throws -> PreparedPicture {
-    let (bytes, name): ([UInt8], String)
-    switch picture {
-    case .file(let path):
-      let start = ContinuousClock.now
-      (bytes, name) = (try ImageDecoder().bytes(ofFile: path), path)
-      timings.decodeImage += (ContinuousClock.now - start).milliseconds
-    case .encoded(let data, let title): (bytes, name) = (data, title)
-    case .decoded, .features:
+    guard let file = try PictureFile(picture, &timings) else {
       return try model.prepared(picture, appliesOrientation: appliesOrientation, &timings)
     }
-    let content = PictureContent(bytes, appliesOrientation: appliesOrientation)
+    let content = PictureContent(file.bytes, appliesOrientation: appliesOrientation)
     if let known = known(content) { return known }
-    let prepared = try model.prepared(
-      .encoded(bytes, name: name), appliesOrientation: appliesOrientation, &timings)
+    let prepared = try model.prepared(file, content, &timings)
     keep(prepared, content)
     return prepared
   }

@@ -17,9 +17,13 @@ struct PictureContent: Hashable, Sendable {
     self.appliesOrientation = appliesOrientation
   }
 
-  /// A name for a file.
+  /// What the names of pictures have at their end that are put upright, behind a `-`.
+  static let uprightMark = "upright"
+
+  /// A part of a file's name: 32 hexadecimal digits, and the mark.
   var name: String {
-    checksums.map { String($0, radix: 16).leftPadded(to: 16) }.joined() + (appliesOrientation ? "-upright" : "")
+    let digits = checksums.map { String($0, radix: 16).leftPadded(to: 16) }.joined()
+    return appliesOrientation ? digits + "-" + Self.uprightMark : digits
   }
 }
 

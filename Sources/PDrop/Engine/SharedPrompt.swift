@@ -28,7 +28,7 @@ struct SharedPrompt {
   let flops: Int
 }
 
-/// What was asked for more than once and computed once.
+/// What was asked for more than once and computed once, or was known from an earlier run.
 package struct BatchSharing: Sendable, Equatable {
   /// Pictures of all records.
   package var picturesAsked = 0

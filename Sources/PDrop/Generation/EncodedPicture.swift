@@ -10,10 +10,12 @@ public struct EncodedPicture: Sendable {
   public let tokenCount: Int
   /// What encoding it took; `RunReport.include` books it on a run.
   public let milliseconds: RunReport.Timings
+  /// What encoding it costs, though a feature cache may have known it.
   public let flops: RunReport.Flops
-  let views: ImageViews
-  /// How many squares the tower saw.
-  package var viewCount: Int { views.count }
+  /// `nil` where a feature cache knew the picture.
+  let views: ImageViews?
+  /// How many squares the tower saw, now.
+  package var viewCount: Int { views?.count ?? 0 }
   /// `[tokenCount, D]`.
   let features: [Float]
   let model: ModelIdentity
@@ -35,13 +37,13 @@ extension VisionLanguageModel {
     let start = ContinuousClock.now
     let compute = Compute(workers: Workers(count: threads))
     var milliseconds = RunReport.Timings()
-    let views = try views(of: picture, appliesOrientation: appliesOrientation, &milliseconds)
-    let features = features(of: picture, views, on: compute)
+    let prepared = try prepared(picture, appliesOrientation: appliesOrientation, &milliseconds)
+    let encoding = prepared.encoding(by: self, on: compute)
     milliseconds.add(compute.durations)
     milliseconds.total = (ContinuousClock.now - start).milliseconds
     return EncodedPicture(
-      tokenCount: features.rows, milliseconds: milliseconds, flops: RunReport.Flops(compute.ledger), views: views,
-      features: features.values, model: identity)
+      tokenCount: prepared.tokenCount, milliseconds: milliseconds, flops: encoding.flops, views: prepared.views,
+      features: encoding.features, model: identity)
   }
 }
 

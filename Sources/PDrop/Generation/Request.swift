@@ -29,7 +29,7 @@ public struct Request: Sendable {
   public var systemText: String?
   /// Whether photos are put upright by their Exif orientation; the reference leaves them as stored.
   public var appliesOrientation = false
-  /// Whether the response keeps the tensors that a trace holds.
+  /// Whether the response keeps the tensors that a trace holds; pictures are then encoded whatever a feature cache knows.
   public var recordsTensors = false
 
   public init(

@@ -14,6 +14,8 @@ public struct Session: ~Copyable {
   /// What the next token is chosen by, one per entry of the vocabulary.
   public private(set) var logits: [Float]
   private var answer: GrowingAnswer
+  /// What encoding the pictures had cost that a feature cache knew, which the report books as if it were done here.
+  private let knownFlops: RunReport.Flops
   /// What a request that asked for tensors has left of them.
   private(set) var tensors: TraceTensors?
 
@@ -27,8 +29,11 @@ public struct Session: ~Copyable {
     let (llava, text) = (model.llava, model.llava.configuration.text)
     let compute = Compute(workers: Workers(count: threads))
     let prepared = try PreparedRequest(request, for: model, threads: threads) { picture, timings in
-      try model.prepared(picture, appliesOrientation: request.appliesOrientation, &timings)
+      // A trace shows what was computed, from the pixels on.
+      try model.prepared(
+        picture, appliesOrientation: request.appliesOrientation, usesFeatureCache: !request.recordsTensors, &timings)
     }
+    let knownFlops = prepared.pictures.reduce(into: RunReport.Flops()) { $0 += $1.knownFlops ?? RunReport.Flops() }
     let features = model.features(of: prepared.pictures, on: compute)
 
     var state = DecoderState(text)
@@ -58,6 +63,7 @@ public struct Session: ~Copyable {
     self.start = start
     self.state = state
     self.cache = cache
+    self.knownFlops = knownFlops
     answer = GrowingAnswer(model, request.options, record, tokenLimit: prepared.tokenLimit)
   }
 
@@ -81,6 +87,7 @@ public struct Session: ~Copyable {
     report.cacheBytes = cache.byteCount
     report.peakResidentBytes = Kernels.peakResidentBytes()
     report.flops = RunReport.Flops(compute.ledger)
+    report.flops += knownFlops
     report.milliseconds.add(compute.durations)
     report.milliseconds.total = report.milliseconds.load + (ContinuousClock.now - start).milliseconds
     return report

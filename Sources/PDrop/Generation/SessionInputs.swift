@@ -43,6 +43,8 @@ extension VisionLanguageModel {
   }
 
   /// A picture, decoded and cut into what the tower looks at.
+  ///
+  /// - Precondition: It is not encoded already.
   func views(
     of picture: Request.Picture, appliesOrientation: Bool, _ timings: inout RunReport.Timings
   ) throws -> ImageViews {
@@ -54,9 +56,7 @@ extension VisionLanguageModel {
     case .file(let path): image = try decoder.decode(contentsOfFile: path)
     case .encoded(let bytes, let name): image = try decoder.decode(bytes, name: name)
     case .decoded(let decoded): image = decoded
-    case .features(let encoded):
-      guard encoded.model === identity else { throw GenerationError.foreignPicture }
-      return encoded.views
+    case .features: preconditionFailure("a picture that is encoded has been looked at")
     }
     let decoded = ContinuousClock.now
     let views = preprocessor(image)
@@ -74,14 +74,6 @@ extension VisionLanguageModel {
       features.append(Matrix(picture.encoding(by: self, on: compute).features, columns: features.columns))
     }
     return features
-  }
-
-  /// What stands for one picture, `[tokens, D]`: encoded now, unless that was done before.
-  func features(of picture: Request.Picture, _ views: ImageViews, on compute: Compute) -> Matrix {
-    if case .features(let encoded) = picture {
-      return Matrix(encoded.features, columns: llava.configuration.text.hiddenSize)
-    }
-    return llava.imageFeatures(views.pixelValues, tiles: views.tiles, on: compute)
   }
 }
 

@@ -1,0 +1,298 @@
+import Foundation
+import PDrop
+import Synchronization
+import TestSupport
+import Testing
+import TokenDropping
+
+/// Answers through the cache of encoded pictures are those without, to the last bit.
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) final class FeatureCacheTests {
+  let folder: TemporaryFolder
+  private let warnings = Warnings()
+
+  /// The lines that a cache has warned in.
+  private final class Warnings: Sendable {
+    private let state = Mutex<[String]>([])
+    var lines: [String] { state.withLock { $0 } }
+    func add(_ line: String) { state.withLock { $0.append(line) } }
+  }
+
+  init() throws { folder = try TemporaryFolder() }
+
+  private var cache: String { folder.path("cache") }
+  private func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: cache).sorted() }
+
+  /// A golden model, with a cache unless said otherwise.
+  private func load(
+    _ name: String = "tiny-llava-1.5", _ directory: String? = nil, isCached: Bool = true, limit: Int = 1 << 30,
+    change: (inout VisionLanguageModel.Options) -> Void = { _ in }
+  ) throws -> VisionLanguageModel {
+    var options = VisionLanguageModel.Options()
+    options.precision = .f32
+    if isCached {
+      options.featureCache = FeatureCacheOptions(directory: cache, byteLimit: limit) { [warnings] in warnings.add($0) }
+    }
+    change(&options)
+    return try VisionLanguageModel(directory: directory ?? Goldens.path("models/\(name)"), options: options)
+  }
+
+  private static let pictures = ["shapes_640x480.png", "gray_300x400.png", "scene_500x375_420.jpg"]
+    .map { Goldens.path("images/\($0)") }
+
+  /// What a run has computed, all but times.
+  private struct Computed: Equatable {
+    var logits: [UInt32]
+    var tokens: [Int]
+    var text: String
+    var imageSpans: [[Int]]
+    var stages: [RunReport.Stage]
+    var cacheLengths: [Int]
+    var flops: RunReport.Flops
+  }
+
+  private func answer(
+    _ model: VisionLanguageModel, _ pictures: [Request.Picture] = [.file(FeatureCacheTests.pictures[0])],
+    upright: Bool = false
+  ) throws -> Computed {
+    let marks = pictures.map { _ in "<image>" }.joined(separator: "\n")
+    var request = Request(prompt: .rendered("USER: \(marks)\nWhat is this? ASSISTANT:"), pictures: pictures)
+    request.options.maxTokens = 3
+    request.options.ignoresEndToken = true
+    request.options.contextLength = 8192
+    request.appliesOrientation = upright
+    var session = try Session(model, request, threads: 2)
+    while try session.next() != nil {}
+    let report = session.report
+    return Computed(
+      logits: session.logits.map(\.bitPattern), tokens: report.tokens, text: report.text,
+      imageSpans: report.imageSpans, stages: report.stages, cacheLengths: report.cacheLengthsAtEnd, flops: report.flops)
+  }
+
+  @Test(arguments: [Precision.f32, .bf16, .int8], ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
+  func `equal those without it, when it is written and when it is used`(precision: Precision, name: String) throws {
+    func load(_ isCached: Bool) throws -> VisionLanguageModel {
+      try self.load(name, isCached: isCached) { $0.precision = precision }
+    }
+    let pictures = Self.pictures.map { Request.Picture.file($0) }
+    let without = try load(false)
+    #expect(without.featureCacheReport == nil)
+    let expected = try answer(without, pictures)
+    let first = try load(true)
+    #expect(try answer(first, pictures) == expected)
+    var report = try #require(first.featureCacheReport)
+    #expect(report.hits == 0 && report.misses == 3 && report.written == 3 && report.bytes_read == 0)
+    #expect(report.flops_saved == 0)
+    // Read by the model that has written them, and by another start of it.
+    #expect(try answer(first, pictures) == expected)
+    let second = try load(true)
+    #expect(try answer(second, pictures) == expected)
+    report = try #require(second.featureCacheReport)
+    #expect(report.hits == 3 && report.misses == 0 && report.written == 0 && report.bytes_written == 0)
+    #expect(report.bytes_read > 0 && report.flops_saved > 0)
+    // Bytes of the same picture under no name.
+    let bytes = [UInt8](try Data(contentsOf: URL(filePath: Self.pictures[0])))
+    #expect(try answer(second, [.encoded(bytes, name: "x")]) == answer(without))
+    #expect(second.featureCacheReport?.hits == 4)
+    #expect(warnings.lines.isEmpty)
+  }
+
+  @Test func `holds for pictures that are encoded to be asked about again`() throws {
+    let without = try load(isCached: false)
+    let expected = try without.encode(.file(Self.pictures[0]), threads: 1)
+    let first = try load()
+    _ = try first.encode(.file(Self.pictures[0]), threads: 1)
+    let model = try load()
+    let picture = try model.encode(.file(Self.pictures[0]), threads: 2)
+    #expect(model.featureCacheReport?.hits == 1)
+    #expect(picture.tokenCount == expected.tokenCount && picture.flops == expected.flops)
+    #expect(picture.milliseconds.encode == 0 && picture.milliseconds.preprocess == 0)
+    #expect(try answer(model, [.features(picture)]) == answer(without, [.features(expected)]))
+    // Another model's picture is refused as ever.
+    #expect(throws: GenerationError.foreignPicture) { try answer(without, [.features(picture)]) }
+  }
+
+  @Test(arguments: [Precision.f32, .bf16])
+  func `a batch answers the same bytes without, with an empty and with a full cache`(precision: Precision) throws {
+    let fixture = try BatchFixture()
+    let questions = (0..<8).map { i in
+      #"{"question_id": \#(i), "image": "\#(Self.pictures[i / 2 % 3])", "text": "What is it, \#(i)?"}"#
+    }
+    var base = Request(prompt: .messages([]))
+    base.options.maxTokens = 3
+    func run(isCached: Bool, batchSize: Int) throws -> (BatchReport, VisionLanguageModel) {
+      let model = try load(isCached: isCached) { $0.precision = precision }
+      let engine = model.answeringTogether(EngineOptions(threads: 2, batchSize: batchSize))
+      return (try fixture.run(questions, like: base, earlier: .overwrite, engine: engine), model)
+    }
+    let (without, _) = try run(isCached: false, batchSize: 4)
+    #expect(without.answered == 8 && without.pictures.encoded == 3)
+    let expected = try fixture.bytes()
+    for (batchSize, encoded) in [(4, 3), (1, 0), (16, 0)] {
+      let (report, model) = try run(isCached: true, batchSize: batchSize)
+      #expect(try fixture.bytes() == expected)
+      #expect(report.pictures.asked == 8 && report.pictures.encoded == encoded)
+      #expect(report.flops.encode == without.flops.encode)
+      #expect(encoded > 0 || report.flops_shared > without.flops_shared)
+      let cache = try #require(model.featureCacheReport)
+      // A picture that is asked about again is known without a look at its file.
+      #expect(cache.hits == 3 - encoded && cache.misses == encoded && cache.written == encoded)
+    }
+  }
+
+  // MARK: - What belongs together
+
+  @Test func `pictures are not shared between ways to see them`() throws {
+    let exif = Fixtures.url("images/exif_6.jpg").path
+    let ways: [(name: String, upright: Bool, change: (inout VisionLanguageModel.Options) -> Void)] = [
+      ("tiny-llava-1.5", false, { $0.imageMode = .pad }), ("tiny-llava-1.5", false, { $0.imageMode = .crop }),
+      ("tiny-llava-1.5", true, { $0.imageMode = .crop }), ("tiny-llava-1.5", false, { $0.visionPrecision = .int8 }),
+      ("tiny-llava-next-vicuna", false, { _ in }), ("tiny-llava-next-vicuna", false, { $0.imageMode = .pad }),
+      ("tiny-llava-next-mistral", false, { _ in }), ("tiny-llava-1.5-bf16", false, { _ in }),
+    ]
+    for (index, way) in ways.enumerated() {
+      let expected = try answer(
+        load(way.name, isCached: false, change: way.change), [.file(exif)], upright: way.upright)
+      let model = try load(way.name, change: way.change)
+      #expect(try answer(model, [.file(exif)], upright: way.upright) == expected, "\(index)")
+      #expect(model.featureCacheReport?.hits == 0 && model.featureCacheReport?.written == 1, "\(index)")
+    }
+    #expect(try names().count == ways.count)
+    // What does not change features does share them.
+    let model = try load { ($0.imageMode, $0.cachePrecision, $0.threads) = (.crop, .bf16, 1) }
+    _ = try answer(model, [.file(exif)])
+    #expect(model.featureCacheReport?.hits == 1)
+    #expect(warnings.lines.isEmpty)
+  }
+
+  @Test func `pictures are not shared between directories whose weights or settings differ`() throws {
+    let model = try ChangedModel()
+    func hits() throws -> Int? {
+      let loaded = try load("", model.directory)
+      _ = try answer(loaded)
+      return loaded.featureCacheReport?.hits
+    }
+    #expect(try hits() == 0)
+    #expect(try hits() == 1)
+    let copy = try ChangedModel()
+    #expect(try load("", copy.directory).featureCacheReport?.hits == 0)
+    try model.changeJSON("\(model.name)/preprocessor_config.json") { $0["image_mean"] = [0.5, 0.5, 0.5] }
+    #expect(try hits() == 0)
+    try model.changeJSON("\(model.name)/config.json") { $0["vision_feature_layer"] = -1 }
+    #expect(try hits() == 0)
+    try model.add(0.5, to: "multi_modal_projector.linear_2.bias")
+    #expect(try hits() == 0)
+    #expect(try hits() == 1)
+  }
+
+  // MARK: - What is wrong with a file
+
+  @Test func `a file that is damaged is made anew, with a warning`() throws {
+    let expected = try answer(load(isCached: false))
+    _ = try answer(load())
+    let name = try #require(try names().first)
+    let bytes = [UInt8](try Data(contentsOf: URL(filePath: cache + "/" + name)))
+    var changed = bytes
+    changed[bytes.count / 2] ^= 1
+    for (index, damage) in [changed, Array(bytes.dropLast()), [], Array(bytes + [0])].enumerated() {
+      try folder.write("cache/" + name, damage)
+      let model = try load()
+      #expect(try answer(model) == expected)
+      let report = try #require(model.featureCacheReport)
+      #expect(report.hits == 0 && report.misses == 1 && report.damaged == 1 && report.written == 1, "\(index)")
+      #expect(warnings.lines.count == index + 1)
+      #expect(warnings.lines.last?.hasPrefix("feature cache: \(cache)/\(name): ") == true, "\(warnings.lines)")
+      #expect(try Data(contentsOf: URL(filePath: cache + "/" + name)) == Data(bytes))
+    }
+  }
+
+  @Test func `a file under another's name is not believed`() throws {
+    _ = try answer(load())
+    let first = try #require(try names().first)
+    _ = try answer(load(), [.file(Self.pictures[1])])
+    let second = try #require(try names().first { $0 != first })
+    try FileManager.default.removeItem(atPath: cache + "/" + second)
+    try FileManager.default.copyItem(atPath: cache + "/" + first, toPath: cache + "/" + second)
+    let expected = try answer(load(isCached: false), [.file(Self.pictures[1])])
+    #expect(try answer(load(), [.file(Self.pictures[1])]) == expected)
+    #expect(warnings.lines.count == 1 && warnings.lines[0].contains("of another picture"), "\(warnings.lines)")
+  }
+
+  @Test func `a folder in the place of a file, or a file in that of the folder, stops nothing`() throws {
+    let expected = try answer(load(isCached: false))
+    _ = try answer(load())
+    let name = try #require(try names().first)
+    try FileManager.default.removeItem(atPath: cache + "/" + name)
+    try FileManager.default.createDirectory(atPath: cache + "/" + name + "/x", withIntermediateDirectories: true)
+    #expect(try answer(load()) == expected)
+    // It can neither be read nor replaced.
+    #expect(warnings.lines.count == 2, "\(warnings.lines)")
+    try FileManager.default.removeItem(atPath: cache)
+    try folder.write("cache", "x")
+    let model = try load()
+    for picture in Self.pictures { _ = try answer(model, [.file(picture)]) }
+    #expect(try answer(model) == expected)
+    #expect(warnings.lines.count { $0.contains("going on without keeping more") } == 2, "\(warnings.lines)")
+    #expect(model.featureCacheReport?.written == 0)
+  }
+
+  @Test func `pictures that cannot be read are errors as ever, and leave no file`() throws {
+    let text = try folder.write("text.png", "no picture")
+    let model = try load()
+    #expect(throws: ImageError.self) { try answer(model, [.file(text)]) }
+    #expect(throws: ImageError.missingFile(name: "none.png")) { try answer(model, [.file("none.png")]) }
+    #expect(!FileManager.default.fileExists(atPath: cache))
+  }
+
+  // MARK: - Size, and traces
+
+  @Test func `the pictures that were asked about last are kept`() throws {
+    _ = try answer(load())
+    let size = try Data(contentsOf: URL(filePath: cache + "/" + #require(names().first))).count
+    // Two fit, with the tenth that stays free.
+    let limit = 3 * size + size / 2
+    func ask(_ picture: Int) throws -> FeatureCacheReport {
+      let model = try load(limit: limit)
+      _ = try answer(model, [.file(Self.pictures[picture])])
+      return try #require(model.featureCacheReport)
+    }
+    func age(_ names: [String]) throws {
+      for name in names {
+        try FileManager.default.setAttributes(
+          [.modificationDate: Date(timeIntervalSince1970: 1000)], ofItemAtPath: cache + "/" + name)
+      }
+    }
+    try folder.write("cache/notes.txt", [UInt8](repeating: 0, count: 4 * size))
+    try age(names())
+    let first = try #require(try names().first { $0 != "notes.txt" })
+    _ = try ask(1)
+    _ = try ask(2)
+    try age(names().filter { $0 != first })
+    #expect(try ask(0).hits == 1)
+    // The hit has made it the one that was used last.
+    let small = Int(Double(size) * 2.4)
+    let model = try load(limit: small)
+    _ = try answer(model, [.file(Goldens.path("images/rgba_360x360.png"))])
+    #expect(model.featureCacheReport?.written == 1 && model.featureCacheReport?.removed == 2)
+    #expect(try names().contains(first) && names().contains("notes.txt") && names().count == 3)
+    #expect(warnings.lines.isEmpty)
+  }
+
+  @Test func `a limit below one picture keeps none and says so once`() throws {
+    let model = try load(limit: 1000)
+    for picture in Self.pictures { _ = try answer(model, [.file(picture)]) }
+    #expect(warnings.lines.count == 1, "\(warnings.lines)")
+    #expect(try names().isEmpty)
+  }
+
+  @Test func `a trace shows the pixels, whatever is known`() throws {
+    _ = try answer(load())
+    let model = try load()
+    var request = Request(question: "What is this?", pictures: [.file(Self.pictures[0])])
+    request.options.maxTokens = 1
+    request.recordsTensors = true
+    let trace = try Trace(of: request, model)
+    #expect(trace.tensors.names.contains("pixels_u8") && trace.tensors.names.contains("features"))
+    #expect(trace.report.milliseconds.encode > 0)
+    #expect(model.featureCacheReport?.hits == 0)
+  }
+}
