@@ -98,7 +98,7 @@ let package = Package(
       name: "pdrop-bench",
       dependencies: [
         "PDrop", "Pages", "LLaVA", "ModelFormats", "Kernels", "TokenDropping", "CommandLineOptions",
-        "BenchSupport", argumentParser,
+        "BenchSupport", "Evaluation", argumentParser,
       ],
       path: "Benchmarks/pdrop-bench", swiftSettings: settings),
 

@@ -1,5 +1,6 @@
 import BenchSupport
 import CommandLineOptions
+import Evaluation
 import Foundation
 import PDrop
 import TokenDropping
@@ -14,6 +15,10 @@ struct Fidelity {
     /// The schedule's, with what it needs to know of the machine.
     var policy: any TokenDroppingPolicy
     var agreement = Agreement()
+    /// The same for each kind of question.
+    var families: [String: Agreement] = [:]
+    /// Whether it was right, for each question that has an answer.
+    var right: [Bool] = []
     /// From the picture to the end of the answer.
     var milliseconds = Sample()
     /// Operations of the prompt, ranking included, counted at the kernels.
@@ -55,6 +60,10 @@ struct Fidelity {
       let first = reference ?? answer
       reference = first
       subjects[index].agreement.add(answer, reference: first, label: question.answer)
+      if let family = question.category {
+        subjects[index].families[family, default: Agreement()].add(answer, reference: first, label: question.answer)
+      }
+      if let label = question.answer { subjects[index].right.append(isExactMatch(answer.text, label)) }
       subjects[index].milliseconds.append(time + encoded.milliseconds.total)
       subjects[index].promptFlops.append(Double(report.flops.prefill + report.flops.rank))
       subjects[index].cacheBytes.append(Double(report.cacheBytes))

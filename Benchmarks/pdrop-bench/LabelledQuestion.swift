@@ -7,6 +7,8 @@ struct LabelledQuestion: Decodable {
   var image: String
   var text: String
   var answer: String?
+  /// The kind of question, if somebody has sorted them.
+  var category: String?
 
   /// Reads a file with a JSON object on each line.
   static func read(_ path: String) throws -> [LabelledQuestion] {

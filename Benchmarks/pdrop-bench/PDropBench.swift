@@ -11,6 +11,7 @@ struct PDropBench: ParsableCommand {
     subcommands: [
       PipelineCommand.self, KernelsCommand.self, LayerCostCommand.self, FidelityCommand.self, BatchCommand.self,
       PlanCommand.self,
+      ReproduceCommand.self,
     ],
     defaultSubcommand: PipelineCommand.self)
 

@@ -33,7 +33,9 @@ extension Page.Fact {
 
 extension Table {
   /// The fields that tables for people show; what is the same in all rows stands once, in the caption.
-  init(_ records: [Record]) {
+  ///
+  /// - Parameter title: Begins the caption.
+  init(_ records: [Record], title: String? = nil) {
     let fields = records.first?.fields ?? []
     let shown = fields.indices.filter { Self.text(fields[$0]) != nil }
     let varying = shown.filter { index in
@@ -43,8 +45,10 @@ extension Table {
       guard case .column(let heading, let text) = fields[index].display, !text.isEmpty else { return nil }
       return "\(heading) \(text)"
     }
+    let common = constant.isEmpty ? nil : "In all rows: " + constant.joined(separator: ", ")
+    let captions = [title, common].compactMap(\.self)
     self.init(
-      caption: constant.isEmpty ? nil : "In all rows: " + constant.joined(separator: ", "),
+      caption: captions.isEmpty ? nil : captions.joined(separator: ". "),
       columns: varying.map { Column(fields[$0].name, heading: Self.heading(fields[$0]) ?? "") },
       rows: records.map { record in varying.map { Cell(record.fields[$0]) } })
   }

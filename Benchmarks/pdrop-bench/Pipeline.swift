@@ -2,6 +2,7 @@ import BenchSupport
 import CommandLineOptions
 import Kernels
 import LLaVA
+import ModelFormats
 import PDrop
 import TokenDropping
 
@@ -11,6 +12,8 @@ struct Pipeline {
   struct Subject {
     var model: VisionLanguageModel
     var policies: [any TokenDroppingPolicy]
+    /// Of the picture; `nil` for as large as a view, or for models that spread it over several a photograph of 4 to 3.
+    var picture: PixelSize?
   }
 
   /// What a model took for the picture, which no policy changes.
@@ -53,12 +56,21 @@ struct Pipeline {
   /// Models and policies take turns (A B C A B C), so that a machine that slows down slows all of them; the first turn warms
   /// up. The machine's limits are measured in every turn too.
   func measure(repetitions: Int) throws -> [Record] {
+    let (runs, limits) = try runs(repetitions: repetitions)
+    let machine = Machine.current
+    return zip(subjects, runs).flatMap { subject, runs in
+      PipelineRows(subject, runs, limits, machine, threads: threads).records
+    }
+  }
+
+  /// Runs all subjects in turns.
+  func runs(repetitions: Int) throws -> ([Runs], Limits) {
     var limits = Limits()
     var runs = subjects.map { Runs(answers: Array(repeating: [], count: $0.policies.count)) }
     for turn in 0...repetitions {
       if turn > 0 { limits.measure(arithmetics, threads: threads) }
       for (index, subject) in subjects.enumerated() {
-        let vision = try encode(subject.model)
+        let vision = try encode(subject)
         if turn > 0 { runs[index].vision.append(vision) }
         for (number, policy) in subject.policies.enumerated() {
           let answer = try answer(subject.model, policy, vision.picture)
@@ -67,10 +79,7 @@ struct Pipeline {
         }
       }
     }
-    let machine = Machine.current
-    return zip(subjects, runs).flatMap { subject, runs in
-      PipelineRows(subject, runs, limits, machine, threads: threads).records
-    }
+    return (runs, limits)
   }
 
   private func log(
@@ -81,8 +90,9 @@ struct Pipeline {
       "\(turn): \(model.name) \(model.precision.name) \(policy.name): prompt \(prompt) ms, decoding \(decoding) ms")
   }
 
-  private func encode(_ model: VisionLanguageModel) throws -> VisionRun {
-    let picture = try model.encode(.decoded(picture(for: model)), threads: threads)
+  private func encode(_ subject: Subject) throws -> VisionRun {
+    let model = subject.model
+    let picture = try model.encode(.decoded(picture(for: subject)), threads: threads)
     guard model.preprocessor.mode == .anyres else { return VisionRun(picture: picture) }
     let compute = Compute(workers: Workers(count: threads))
     let side = model.preprocessor.size
@@ -119,12 +129,14 @@ struct Pipeline {
     return beginning + [model.imageToken] + (0..<rest).map { 3 + $0 % 256 }
   }
 
-  /// A picture of random pixels: as large as a view, or for models that spread it over several as a photograph of 4 to 3.
-  private func picture(for model: VisionLanguageModel) throws -> Image {
-    let side = model.preprocessor.size
-    let (width, height) = model.preprocessor.mode == .anyres ? (640, 480) : (side, side)
+  /// A picture of random pixels.
+  private func picture(for subject: Subject) throws -> Image {
+    let preprocessor = subject.model.preprocessor
+    let photograph = PixelSize(height: 480, width: 640)
+    let view = PixelSize(height: preprocessor.size, width: preprocessor.size)
+    let size = subject.picture ?? (preprocessor.mode == .anyres ? photograph : view)
     var generator = SplitMix64(seed: 3)
-    let pixels = (0..<width * height * 3).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
-    return try Image(width: width, height: height, pixels: pixels)
+    let pixels = (0..<size.width * size.height * 3).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
+    return try Image(width: size.width, height: size.height, pixels: pixels)
   }
 }

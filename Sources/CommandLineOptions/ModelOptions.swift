@@ -123,14 +123,27 @@ public enum BundledModel {
   static let name = "tiny-textvqa"
 
   public struct NotFound: Error, CustomStringConvertible {
+    /// What was looked for, as it is called in `Models`.
+    let name: String
+    let remedy: String
+
     public var description: String {
-      "the bundled model Models/\(BundledModel.name) was not found beside the program; give a model with -m, or name the "
-        + "folder Models in \(BundledModel.variable)"
+      "the bundled Models/\(name) was not found beside the program; \(remedy), or name the folder Models in "
+        + BundledModel.variable
     }
   }
 
   /// Its directory: in the folder named by `PDROP_MODELS`, or in `Models` in a folder above the program.
   public static func directory() throws(NotFound) -> String {
+    try folder(name, holding: "config.json", orElse: "give a model with -m")
+  }
+
+  /// The folder of questions about unseen pictures, with their answers, in the same place.
+  public static func evaluationSet() throws(NotFound) -> String {
+    try folder(name + "-eval", holding: "answers.jsonl", orElse: "run it from a checkout")
+  }
+
+  private static func folder(_ name: String, holding file: String, orElse remedy: String) throws(NotFound) -> String {
     var folders: [URL] = []
     if let folder = ProcessInfo.processInfo.environment[variable] {
       folders.append(URL(filePath: folder, directoryHint: .isDirectory))
@@ -141,8 +154,8 @@ public enum BundledModel {
       folder.deleteLastPathComponent()
     }
     let directories = folders.map { $0.appending(path: name).path(percentEncoded: false) }
-    guard let found = directories.first(where: { FileManager.default.fileExists(atPath: $0 + "/config.json") }) else {
-      throw NotFound()
+    guard let found = directories.first(where: { FileManager.default.fileExists(atPath: "\($0)/\(file)") }) else {
+      throw NotFound(name: name, remedy: remedy)
     }
     return found
   }

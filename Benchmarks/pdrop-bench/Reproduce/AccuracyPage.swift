@@ -1,0 +1,117 @@
+import BenchSupport
+import PDrop
+import Pages
+
+/// How many answers are right under the paper's schedules, as sections of a page.
+struct AccuracyPage {
+  let comparison: AccuracyComparison
+
+  var sections: [Page.Section] { [methods, families, single, operatingPoints] }
+
+  private var name: String { comparison.model.name }
+
+  /// Tables 5 and 4.
+  private var methods: Page.Section {
+    let schedules = PaperSchedule.methods + PaperSchedule.lambdas
+    return Page.Section(
+      "Right answers of \(name) (the paper's tables 4 and 5)",
+      [
+        .text(
+          "\(comparison.questionCount) questions, exact match. What the paper shows for 7B models are scores of a few points less "
+            + "without dropping and a lead of PyramidDrop over FastV at less cost; this model is a thousand times smaller and was not "
+            + "trained with dropping."),
+        .text(verdict(Array(schedules.dropFirst()), against: .none)),
+        .text(verdict([.pyramidDrop], against: .fastV)),
+        .table(Table(comparison.records(schedules))),
+      ])
+  }
+
+  private var families: Page.Section {
+    Page.Section(
+      "By question family",
+      [.table(Table(comparison.familyRecords(PaperSchedule.methods), title: "Right answers (95% interval)"))])
+  }
+
+  /// Figure 1.
+  private var single: Page.Section {
+    let layers = [2, 8, 16, 24]
+    let series = layers.map { layer in
+      Plot.Series(
+        "after layer \(layer)",
+        PaperSchedule.single.compactMap { schedule in
+          guard case .single(layer, let kept) = schedule else { return nil }
+          return point(schedule, x: kept)
+        } + [point(.none, x: 1)].compactMap(\.self))
+    }
+    return Page.Section(
+      "One drop after an early or a late layer (the paper's figure 1)",
+      [
+        .text(
+          "The paper's curves say that a 7B model loses much when tokens are dropped after layer 2 and next to nothing after layer 24. "
+            + singleVerdict),
+        .plot(
+          Plot(
+            "Right answers by the share of visual tokens that is kept",
+            x: Axis("visual tokens kept", unit: .percent), y: Axis("right", unit: .percent), series: series)),
+        .table(Table(comparison.records([.none] + PaperSchedule.single))),
+      ])
+  }
+
+  /// Figure 4, with what any ranking has to beat.
+  private var operatingPoints: Page.Section {
+    let policies = ["pyramiddrop", "fastv", "random", "uniform"]
+    let series = policies.map { policy in
+      Plot.Series(
+        policy,
+        (PaperSchedule.operatingPoints([policy]) + [.none]).compactMap { schedule in
+          comparison.costShare(schedule).flatMap { point(schedule, x: $0) }
+        })
+    }
+    let pairs = PaperSchedule.shares.map { share in
+      let points = ["pyramiddrop", "fastv"].map { PaperSchedule.share(.init(policy: $0, share: share)) }
+      return verdict([points[0]], against: points[1])
+    }
+    return Page.Section(
+      "Right answers at equal operations (the paper's figure 4)",
+      [
+        .text(
+          "The paper's figure has PyramidDrop above FastV at every cost, by 3 points of DocVQA at 12 TFLOPs and by 6 at 8. Random and "
+            + "evenly spaced dropping by PyramidDrop's schedule are the controls."),
+        .plot(
+          Plot(
+            "Right answers by cost", x: Axis("prompt's operations, of none", unit: .percent),
+            y: Axis("right", unit: .percent), series: series)),
+      ] + pairs.map(Page.Block.text) + [
+        .table(Table(comparison.records([.none] + PaperSchedule.operatingPoints(policies))))
+      ])
+  }
+
+  private func point(_ schedule: PaperSchedule, x: Double) -> Plot.Point? {
+    comparison[schedule]?.agreement.accuracy.map { Plot.Point(x, $0.share, low: $0.low, high: $0.high) }
+  }
+
+  // MARK: - In words
+
+  /// Which of these schedules answer more or fewer questions rightly than another, beyond chance.
+  private func verdict(_ schedules: [PaperSchedule], against other: PaperSchedule) -> String {
+    let differences = schedules.compactMap { schedule in
+      comparison.difference(schedule, from: other).map { (words: schedule.words, paired: $0) }
+    }
+    let sentences = differences.filter(\.paired.isSignificant).compactMap { words, paired in
+      paired.interval.map { "\(words): \(points($0.difference, $0.low, $0.high))" }
+    }
+    guard sentences.isEmpty else {
+      return "Against \(other.words), beyond chance (95%): " + sentences.joined(separator: "; ") + "."
+    }
+    let all = differences.compactMap { words, paired in
+      paired.interval.map { "\(words) \(points($0.difference, $0.low, $0.high))" }
+    }
+    return "Against \(other.words), no difference beyond chance (95%): \(all.joined(separator: "; "))."
+  }
+
+  /// The same for one drop to the smallest share, by layer.
+  private var singleVerdict: String {
+    let smallest = [2, 8, 16, 24].map { PaperSchedule.single(layer: $0, kept: 0.1) }
+    return "Here: " + verdict(smallest, against: .none)
+  }
+}
