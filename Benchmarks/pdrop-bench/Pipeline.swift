@@ -43,6 +43,8 @@ struct Pipeline {
   let textTokens: Int
   let generatedTokens: Int
   let threads: Int
+  /// Whether the first policy alone warms up, where an answer takes minutes.
+  var warmsUpBriefly = false
   private let arithmetics: Set<Arithmetic>
 
   init(subjects: [Subject], textTokens: Int, generatedTokens: Int, threads: Int) {
@@ -72,7 +74,7 @@ struct Pipeline {
       for (index, subject) in subjects.enumerated() {
         let vision = try encode(subject)
         if turn > 0 { runs[index].vision.append(vision) }
-        for (number, policy) in subject.policies.enumerated() {
+        for (number, policy) in subject.policies.enumerated() where turn > 0 || number == 0 || !warmsUpBriefly {
           let answer = try answer(subject.model, policy, vision.picture)
           if turn > 0 { runs[index].answers[number].append(answer) }
           log("turn \(turn) of \(repetitions)", subject.model, policy, answer)

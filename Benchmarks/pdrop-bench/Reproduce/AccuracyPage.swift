@@ -36,12 +36,11 @@ struct AccuracyPage {
   private var single: Page.Section {
     let layers = [2, 8, 16, 24]
     let series = layers.map { layer in
-      Plot.Series(
-        "after layer \(layer)",
-        PaperSchedule.single.compactMap { schedule in
-          guard case .single(layer, let kept) = schedule else { return nil }
-          return point(schedule, x: kept)
-        } + [point(.none, x: 1)].compactMap(\.self))
+      let points = PaperSchedule.single.compactMap { schedule -> Plot.Point? in
+        guard case .single(layer, let kept) = schedule else { return nil }
+        return point(schedule, x: kept)
+      }
+      return Plot.Series("after layer \(layer)", ([point(.none, x: 1)].compactMap(\.self) + points).sorted { $0.x < $1.x })
     }
     return Page.Section(
       "One drop after an early or a late layer (the paper's figure 1)",

@@ -34,9 +34,10 @@ struct CostComparison {
   ) throws {
     self.subject = subject
     let named = try schedules.map { try NamedSchedule($0.words) }
-    let pipeline = Pipeline(
+    var pipeline = Pipeline(
       subjects: [.init(model: subject.model, policies: named.map(\.policy), picture: subject.picture)],
       textTokens: textTokens, generatedTokens: generatedTokens, threads: threads)
+    pipeline.warmsUpBriefly = true
     let (runs, limits) = try pipeline.runs(repetitions: repetitions)
     self.limits = limits
     var rows: [PaperSchedule: CostRow] = [:]
