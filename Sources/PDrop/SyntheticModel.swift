@@ -33,7 +33,8 @@ extension VisionLanguageModel {
     }
     self.name = name
     tokenizer = Tokenizer(.wordless(imageToken: Int32(configuration.imageTokenID)))
-    templateChoice = TemplateChoice(.vicunaV1, .nothing)
+    // Every character is a token to it: the shortest format makes prompts about as long as words would.
+    templateChoice = TemplateChoice(.mistralInstruct, .nothing)
     endTokens = []
     unusedTensors = []
     weightBytes = llava.weightBytes

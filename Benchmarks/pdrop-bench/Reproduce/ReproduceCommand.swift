@@ -89,9 +89,12 @@ struct ReproduceCommand: ParsableCommand {
 
   /// A model of the paper in each arithmetic, one after the other: two of them may not fit into memory together.
   private func costs(_ paper: PaperModel) throws -> [CostComparison] {
-    var schedules = PaperSchedule.methods + PaperSchedule.lambdas
-    if paper == .llavaNext { schedules += PaperSchedule.operatingPoints(["pyramiddrop", "fastv"]) }
     return try precision.names.map { precision in
+      var schedules = PaperSchedule.methods + PaperSchedule.lambdas
+      // The paper's figure is of this model; one arithmetic shows what another would.
+      if paper == .llavaNext, precision == self.precision.names.last {
+        schedules += PaperSchedule.operatingPoints(["pyramiddrop", "fastv"])
+      }
       let model = try model(paper, precision)
       Log.write("\(paper.title): \(model.precision.reason)")
       return try compare(
