@@ -11,7 +11,7 @@ DEBIAN_PACKAGES = libopenblas-dev liblapacke-dev libdnnl-dev libturbojpeg0-dev l
 IMAGE ?= Models/samples/bike.png
 QUESTION ?= What number is at the top right?
 
-.PHONY: run test test-debug test-release build bench check example-slurm example-spark format lint deps clean
+.PHONY: run test test-debug test-release build bench reproduce reproduce-quick check example-slurm example-spark format lint deps clean
 
 # Answers a question about a bundled picture with the bundled model, with and without dropping.
 run: build
@@ -36,6 +36,20 @@ build: deps
 # What the bundled model costs by policy and phase.
 bench: build
 	$(RELEASE)/pdrop-bench
+
+# The paper's comparisons: cost at the shape of LLaVA-1.5-7B and LLaVA-NeXT-7B, or of the directories MODEL_15 and MODEL_NEXT,
+# and right answers of the bundled model; with DATA also the benchmarks in that folder, answered by MODEL_15 or the bundled model.
+REPORT ?= report
+reproduce: build
+	$(RELEASE)/pdrop-bench reproduce --report-folder $(REPORT) $(if $(MODEL_15),--model-15 $(MODEL_15)) \
+	  $(if $(MODEL_NEXT),--model-next $(MODEL_NEXT)) $(REPRODUCE_FLAGS)
+	$(if $(DATA),$(RELEASE)/pdrop-eval list --data $(DATA))
+	$(if $(DATA),$(RELEASE)/pdrop-eval run --data $(DATA) $(if $(MODEL_15),-m $(MODEL_15)) --policy none,fastv,pyramiddrop \
+	  --output $(REPORT)/answers --report $(REPORT)/benchmarks.json)
+
+# The same of the bundled model alone, in less than two minutes.
+reproduce-quick: build
+	$(RELEASE)/pdrop-bench reproduce --quick --report-folder $(REPORT) $(REPRODUCE_FLAGS)
 
 # The bundled model, stage by stage, against what the reference library computed.
 check: build
