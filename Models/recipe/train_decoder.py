@@ -97,6 +97,7 @@ def options() -> argparse.Namespace:
     p.add_argument("--init", help="decoder checkpoint to start from; grown when it has fewer layers")
     p.add_argument("--layers", type=int, default=8)
     p.add_argument("--steps", type=int, default=3000)
+    p.add_argument("--stop", type=int, help="leave after this step, to go on later")
     p.add_argument("--pictures", type=int, default=6, help="per step and process")
     p.add_argument("--fresh", type=int, default=1, help="of them never seen before; the others are drawn from the window")
     p.add_argument("--window", type=int, default=600)
@@ -114,7 +115,10 @@ def options() -> argparse.Namespace:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--evaluate-every", type=int, default=250)
     p.add_argument("--validation", type=int, default=48, help="unseen pictures")
-    return p.parse_args()
+    a = p.parse_args()
+    if a.watch and a.policy != "none":
+        p.error("heads can only be told where to look while nothing is dropped")
+    return a
 
 
 def start_model(a: argparse.Namespace, tokenizer: Tokenizer, pictures: Pictures) -> VLM:
@@ -195,11 +199,12 @@ class Run:
         if self.step == 0 and a.init:
             self.evaluate()
         clock = time.process_time()
-        while self.step < a.steps:
+        stop = a.stop or a.steps
+        while self.step < stop:
             shown = self.train_step()
             self.log.training(self.step, shown, time.process_time() - clock)
             clock = time.process_time()
-            if self.step % a.evaluate_every == 0 or self.step == a.steps:
+            if self.step % a.evaluate_every == 0 or self.step == stop:
                 self.evaluate()
                 if self.rank == 0:
                     save_model(a.out, self.model, self.step, vars(a))
