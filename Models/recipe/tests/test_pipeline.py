@@ -65,7 +65,9 @@ class PipelineTests(unittest.TestCase):
             self.assertTrue(torch.equal(one, other))
 
     def test_decoder_learns_grows_and_answers(self):
-        small = self.decoder("small", "--steps", 75, "--evaluate-every", 75)
+        run("align_projector.py", *self.inputs, "--out", self.work / "aligned", "--layers", 4, "--pictures", 12, "--steps", 50)
+        self.assertLess(losses(self.work / "aligned")[-1], losses(self.work / "aligned")[0])
+        small = self.decoder("small", "--steps", 75, "--evaluate-every", 75, "--init", self.work / "aligned/model.pt")
         curve = losses(small)
         self.assertLess(curve[-1], 0.8 * curve[0])
         deep = self.decoder("deep", "--steps", 2, "--layers", 8, "--init", small / "model.pt", "--policy", "pyramiddrop",
