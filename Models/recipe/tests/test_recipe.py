@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from cost import visual_multiply_adds                                                    # noqa: E402
 from decoder import Batch, VLM, grow                                                    # noqa: E402
 from dropping import Dropping, keep_counts, named, query_rows, visual_scores             # noqa: E402
 from pictures import numbers                                                             # noqa: E402
@@ -129,6 +130,14 @@ class DroppingTests(unittest.TestCase):
             policy, first, answers = named("pyramiddrop", 32, keep), torch.tensor([FULL]), torch.tensor([1])
             self.assertEqual(policy.layers, (8, 16, 24))
             self.assertEqual([int(keep_counts(first, first, answers, r)) for r in policy.ratios], expected)
+
+
+class CostTests(unittest.TestCase):
+    def test_multiply_adds_of_the_paper(self):
+        """LLaVA-1.5-7B, 576 visual tokens: 3.82, 1.78 and 2.01 TFLOPs."""
+        for policy, expected in ((named("none", 32), 3.8172), (named("pyramiddrop", 32), 1.7774), (named("fastv", 32), 2.0075),
+                                 (named("pyramiddrop", 32, 0.4), 1.5380), (named("pyramiddrop", 32, 0.6), 2.0603)):
+            self.assertEqual(round(visual_multiply_adds(policy, 32, 576, 4096, 11008) / 1e12, 4), expected)
 
 
 def slope(model: VLM, batch: Batch, dropping: Dropping, p: torch.Tensor, i: int, h: float = 1e-5) -> float:
