@@ -1,6 +1,7 @@
 """Checkpoints that a run resumes from, and its log with learning curves."""
 import json
 import os
+import resource
 import time
 from pathlib import Path
 import torch
@@ -36,6 +37,11 @@ def load_state(out: Path, model, optimizer, log: "Log") -> int:
     return state["step"]
 
 
+def peak_mib() -> int:
+    """The most memory this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 class Log:
     """Lines of JSON in log.jsonl, the same on the screen, and curves.png at each evaluation."""
 
@@ -54,7 +60,7 @@ class Log:
         if step % EVERY == 0:
             now = time.time()
             self.add(dict(step=step, questions=int(self.questions), cpu=round(self.seconds, 1),
-                          wall=round((now - self.last) / EVERY, 3), **{k: round(v, 4) for k, v in self.means.items()}))
+                          wall=round((now - self.last) / EVERY, 3), peak_mib=peak_mib(), **{k: round(v, 4) for k, v in self.means.items()}))
             self.last = now
 
     def evaluation(self, step: int, families: dict[str, tuple[int, int]]) -> None:

@@ -1,7 +1,6 @@
 """Exact match per question family through transformers' generate (the exported bf16 weights, float32 arithmetic)."""
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 import torch
@@ -11,27 +10,7 @@ try:
 except Exception:                       # absent or not matching torch: transformers then uses the PIL processors
     sys.modules["torchvision"] = None
 from transformers import AutoProcessor, LlavaForConditionalGeneration
-
-
-def wilson(good: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """95% interval of a share (Wilson 1927)."""
-    if total == 0:
-        return 0.0, 1.0
-    p, w = good / total, z * z / total
-    middle, half = (p + w / 2) / (1 + w), math.sqrt(p * (1 - p) * w + w * w / 4) / (1 + w)
-    return middle - half, middle + half
-
-
-def table(records: list[dict]) -> str:
-    """Markdown: family, right answers in per cent, 95% interval, questions. records: {category, ok, ...}"""
-    families: dict[str, list[bool]] = {}
-    for r in records:
-        families.setdefault(r["category"], []).append(r["ok"])
-    lines = ["| family | exact % | 95% interval | questions |", "| --- | ---: | --- | ---: |"]
-    for name, hits in [*sorted(families.items()), ("all", [r["ok"] for r in records])]:
-        low, high = wilson(sum(hits), len(hits))
-        lines.append(f"| {name} | {100 * sum(hits) / len(hits):.1f} | {100 * low:.1f} to {100 * high:.1f} | {len(hits)} |")
-    return "\n".join(lines)
+from score import table, write_records
 
 
 @torch.no_grad()
@@ -65,7 +44,7 @@ def main() -> None:
             records.append(dict(q, pred=said, ok=said == q["answer"]))
     print(table(records))
     if a.out:
-        a.out.write_text("".join(json.dumps(r) + "\n" for r in records))
+        write_records(a.out, records)
 
 
 if __name__ == "__main__":
