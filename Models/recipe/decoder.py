@@ -27,6 +27,7 @@ class Batch:
     targets: torch.Tensor           # [B, N, L] the token to say next, -100 where none is learnt
     asked: torch.Tensor             # [B, T, V] patches of what turn t asks about
     held: torch.Tensor              # [B, T, V] patches that hold the answer of turn t
+    letters: torch.Tensor           # [B, V] which letter of its word a patch shows, -1 for none
     families: list[list[str]]       # [B][T]
 
 

@@ -7,15 +7,18 @@ from collections import OrderedDict
 from dataclasses import dataclass
 import numpy as np
 import torch
+from labels import L_IDX
 from scenes import make
 from tower import Tower, patches
 
 
 @dataclass
 class Picture:
-    """Features [576, F] in bf16, the thing that owns each patch [576] (-1: ground), and what the scene holds."""
+    """Features [576, F] in bf16; of each patch [576] the thing that owns it (-1: ground) and which letter of its word it
+    shows (-1: none); and what the scene holds."""
     features: torch.Tensor
     owner: np.ndarray
+    letters: np.ndarray
     facts: dict
 
 
@@ -30,10 +33,12 @@ class Pictures:
         if number in self.kept:
             self.kept.move_to_end(number)
             return self.kept[number]
-        image, _, facts = make(random.Random(f"picture {self.seed} {number}"), 24, self.kind)
+        image, labels, facts = make(random.Random(f"picture {self.seed} {number}"), 24, self.kind)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             features = self.tower(patches([image], 24))[0, 1:].bfloat16()
-        self.kept[number] = Picture(features, facts["owner"].reshape(-1), facts)
+        letters = labels[L_IDX].reshape(-1).astype(np.int16)
+        letters[(letters == 255) | (labels[0].reshape(-1) > 2)] = -1
+        self.kept[number] = Picture(features, facts["owner"].reshape(-1), letters, facts)
         if len(self.kept) > self.capacity:
             self.kept.popitem(last=False)
         return self.kept[number]

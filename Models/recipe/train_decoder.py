@@ -21,6 +21,7 @@ from turns import IGNORE, Tokenizer, pack
 from questions import FAMILIES
 
 VALIDATION_SEED = 424242
+READ_FAMILIES = ("color_word", "color_number", "pos_word", "pos_number", "shape_text", "form_value", "form_label")
 
 
 def answer_loss(logits: torch.Tensor, batch: Batch, first_weight: float):
@@ -35,16 +36,30 @@ def answer_loss(logits: torch.Tensor, batch: Batch, first_weight: float):
     return loss, logits.argmax(-1) == targets
 
 
-def attention_loss(seen: torch.Tensor, patches: torch.Tensor, batch: Batch, heads: tuple[int, ...]) -> torch.Tensor:
-    """-log of the attention that answer rows pay to the patches they are about.
+def watched_patches(what: str, batch: Batch) -> torch.Tensor:
+    """Which patches each row with a target should look at, [R, V].
 
-    seen: [R, h, V] attention of the rows with a target; patches: [B, T, V]. A scaffold for the first stage: left to
-    the answers alone, the decoder needs some hundred thousand questions before its heads look anywhere in particular.
+    asked, held: those its question is about, those that hold the answer; letter: those that show the very letter it
+    has to say, where the answer is read off the picture.
     """
     sample, lane, row = (batch.targets != IGNORE).nonzero(as_tuple=True)
-    right = patches[sample, batch.turn[sample, lane, row]]
-    asks = right.any(-1)
-    share = (seen[asks][:, list(heads)].float() * right[asks][:, None]).sum(-1)
+    turn = batch.turn[sample, lane, row]
+    if what != "letter":
+        return getattr(batch, what)[sample, turn]
+    begins = query_rows(batch.targets)[sample, lane, row]
+    place = torch.arange(len(row)) - torch.where(begins, torch.arange(len(row)), 0).cummax(0).values
+    read = torch.tensor([batch.families[b][t] in READ_FAMILIES for b, t in zip(sample.tolist(), turn.tolist())])
+    return batch.held[sample, turn] & (batch.letters[sample] == place[:, None]) & read[:, None]
+
+
+def attention_loss(seen: torch.Tensor, patches: torch.Tensor, heads: tuple[int, ...]) -> torch.Tensor:
+    """-log of the attention that rows pay to the patches they are about, where there are any.
+
+    seen: [R, h, V] attention of the rows with a target; patches: [R, V]. A scaffold for the first stage: left to
+    the answers alone, the decoder needs some hundred thousand questions before its heads look anywhere in particular.
+    """
+    asks = patches.any(-1)
+    share = (seen[asks][:, list(heads)].float() * patches[asks][:, None]).sum(-1)
     return -share.clamp(min=1e-30).log().mean()
 
 
@@ -109,7 +124,7 @@ def options() -> argparse.Namespace:
     p.add_argument("--adam-rate", type=float, default=2e-3)
     p.add_argument("--decay", type=float, default=0.45, help="share of the steps in which the rate falls")
     p.add_argument("--first", type=float, default=4.0, help="weight of the first token of an answer")
-    p.add_argument("--watch", default="", help='heads that are told where to look, as "asked:3:0,1 held:5:0,1"')
+    p.add_argument("--watch", default="", help='heads that are told where to look, as "held:4:0,1 letter:5:0,1"')
     p.add_argument("--policy", default="none", choices=["none", "pyramiddrop", "fastv"])
     p.add_argument("--keep", type=float, default=0.5, help="lambda of pyramiddrop, share kept by fastv")
     p.add_argument("--seed", type=int, default=0)
@@ -172,10 +187,10 @@ class Run:
         with torch.autocast("cpu", torch.bfloat16):
             logits, seen = self.model(batch, self.tokenizer.prefix, self.dropping, tuple(w[0] for w in self.watched))
         loss, right = answer_loss(logits.float(), batch, a.first)
-        total = loss
+        total, looks = loss, {}
         for (_, what, heads), attention in zip(self.watched, seen):
-            part = attention_loss(attention, getattr(batch, what), batch, heads)
-            total = total + 0.5 * part
+            looks[f"look_{what}"] = attention_loss(attention, watched_patches(what, batch), heads)
+            total = total + 0.5 * looks[f"look_{what}"]
         for p in self.gradients.parameters:
             p.grad = None
         total.backward()
@@ -183,11 +198,9 @@ class Run:
         self.optimizer.step(schedule(self.step, a.steps, decay=a.decay))
         self.step += 1
         first = query_rows(batch.targets)[batch.targets != IGNORE]
-        shown = dict(loss=loss.item(), first=right[first].float().mean().item(), gradient=norm.item(),
-                     questions=float(first.sum()) * self.world)
-        if self.watched:
-            shown["look"] = part.item()
-        return shown
+        return dict(loss=loss.item(), first=right[first].float().mean().item(), rest=right[~first].float().mean().item(),
+                    gradient=norm.item(), questions=float(first.sum()) * self.world,
+                    **{k: v.item() for k, v in looks.items()})
 
     def evaluate(self) -> None:
         a = self.options

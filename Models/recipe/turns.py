@@ -99,6 +99,7 @@ def pack(tokenizer: Tokenizer, pictures: list[Picture], rng: random.Random, coun
             asked[b, t], held[b, t] = np.isin(shown, q.asked), np.isin(shown, q.held)
     index = torch.from_numpy(np.stack(places))
     features = torch.stack([p.features[i] for p, i in zip(pictures, index)]).float()
+    letters = torch.from_numpy(np.stack([p.letters[i] for p, i in zip(pictures, places)]))
     return Batch(features, index, torch.ones(index.shape, dtype=torch.bool), *map(torch.from_numpy, (text, turn, offset)),
-                 torch.from_numpy(targets), torch.from_numpy(asked), torch.from_numpy(held),
+                 torch.from_numpy(targets), torch.from_numpy(asked), torch.from_numpy(held), letters,
                  [[q.family for q in r] for r in chosen])

@@ -54,7 +54,8 @@ def tiny_batch(turns: list[list[tuple[int, int]]], visual: int, lanes: int = 2, 
     places = torch.stack([torch.randperm(FULL, generator=rng)[:visual].sort().values for _ in range(B)])
     none = torch.zeros(B, max(map(len, turns)), visual, dtype=torch.bool)
     return Batch(torch.randn(B, visual, 6, generator=rng, dtype=torch.double), places,
-                 torch.ones(B, visual, dtype=torch.bool), text, turn, offset, targets, none, none, [])
+                 torch.ones(B, visual, dtype=torch.bool), text, turn, offset, targets, none, none,
+                 torch.full((B, visual), -1), [])
 
 
 def loss(model: VLM, batch: Batch, dropping: Dropping) -> torch.Tensor:
