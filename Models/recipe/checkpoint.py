@@ -66,7 +66,8 @@ class Log:
     def evaluation(self, step: int, families: dict[str, tuple[int, int]]) -> None:
         """Notes the share of right answers, per family and over all."""
         good, total = (sum(f[i] for f in families.values()) for i in (0, 1))
-        self.add(dict(step=step, exact=round(good / total, 4), families={k: round(g / n, 3) for k, (g, n) in families.items()}))
+        shares = {family: round(g / n, 3) for family, (g, n) in families.items()}
+        self.add(dict(step=step, exact=round(good / total, 4), families=shares))
         if not self.quiet:
             self.draw()
 
