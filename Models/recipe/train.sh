@@ -15,7 +15,7 @@ train "$PROCESSES" train_decoder.py "${inputs[@]}" --out "$WORK/decoder8" --init
   --steps 4500 --decay 0.6 --watch "asked:2:0,1 held:4:0,1 letter:5:0,1 held:6:0,1"
 for policy in none pyramiddrop; do
   train 1 train_decoder.py "${inputs[@]}" --out "$WORK/$policy" --init "$WORK/decoder8/model.pt" --layers 32 \
-    --policy $policy --steps 1000 --decay 0.8 --first 1 --pictures 4 --full-share 0.2 --muon-rate 0.004 --adam-rate 3e-4 --seed 4
+    --policy $policy --steps 1000 --decay 0.8 --first 1 --pictures 4 --full-share 0.2 --muon-rate 5e-4 --adam-rate 4e-5 --seed 4
   "$PYTHON" export.py "${inputs[@]}" --decoder "$WORK/$policy/model.pt" --out "$WORK/model-$policy"
 done
 "$PYTHON" make_eval.py --out "$WORK/eval"
