@@ -11,7 +11,10 @@ DEBIAN_PACKAGES = libopenblas-dev liblapacke-dev libdnnl-dev libturbojpeg0-dev l
 IMAGE ?= Models/samples/bike.png
 QUESTION ?= What number is at the top right?
 
-.PHONY: run test test-debug test-release build bench reproduce reproduce-quick check example-slurm example-spark format lint deps clean
+PYTHON ?= python3
+
+.PHONY: run test test-debug test-release test-recipe train-tiny build bench reproduce reproduce-quick check example-slurm \
+  example-spark format lint deps clean
 
 # Answers a question about a bundled picture with the bundled model, with and without dropping.
 run: build
@@ -28,6 +31,14 @@ test-debug: deps
 
 test-release: deps
 	$(SWIFT) test -c release $(SWIFT_FLAGS)
+
+# The recipe of the bundled model: its parts, then a smoke run of about two minutes (Models/recipe/requirements.txt).
+test-recipe:
+	$(PYTHON) -m unittest discover -s Models/recipe/tests
+
+# Trains the bundled model anew, in hours; goes on where it was stopped. WORK says where the checkpoints go.
+train-tiny:
+	PYTHON=$(PYTHON) Models/recipe/train.sh
 
 # The programs, optimised.
 build: deps

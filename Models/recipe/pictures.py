@@ -1,0 +1,53 @@
+"""Pictures by number: the same number gives the same picture and the same tower features on every run.
+
+So a stopped run resumes exactly without its pictures being saved.
+"""
+import random
+from collections import OrderedDict
+from dataclasses import dataclass
+import numpy as np
+import torch
+from labels import L_IDX
+from scenes import make
+from tower import Tower, patches
+
+
+@dataclass
+class Picture:
+    """Features [576, F] in bf16; of each patch [576] the thing that owns it (-1: ground) and which letter of its word it
+    shows (-1: none); and what the scene holds."""
+    features: torch.Tensor
+    owner: np.ndarray
+    letters: np.ndarray
+    facts: dict
+
+
+class Pictures:
+    """Draws pictures by number and keeps the last ones that were asked for."""
+
+    def __init__(self, tower: Tower, seed: int, kind: str | None = None, capacity: int = 1200):
+        self.tower, self.seed, self.kind, self.capacity = tower, seed, kind, capacity
+        self.kept: OrderedDict[int, Picture] = OrderedDict()
+
+    def __getitem__(self, number: int) -> Picture:
+        if number in self.kept:
+            self.kept.move_to_end(number)
+            return self.kept[number]
+        image, labels, facts = make(random.Random(f"picture {self.seed} {number}"), 24, self.kind)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            features = self.tower(patches([image], 24))[0, 1:].bfloat16()
+        letters = labels[L_IDX].reshape(-1).astype(np.int16)
+        letters[(letters == 255) | (labels[0].reshape(-1) > 2)] = -1
+        self.kept[number] = Picture(features, facts["owner"].reshape(-1), letters, facts)
+        if len(self.kept) > self.capacity:
+            self.kept.popitem(last=False)
+        return self.kept[number]
+
+
+def numbers(step: int, rank: int, world: int, count: int, fresh: int, window: int) -> list[int]:
+    """Which pictures a process learns from in a step: `fresh` new ones, the rest from the last `window` of its own."""
+    first = step * fresh
+    new = [first + i for i in range(fresh)]
+    rng = random.Random(f"batch {step} {rank}")
+    old = [max(0, first - window) + rng.randrange(max(1, min(first, window))) for _ in range(count - fresh)]
+    return [n * world + rank for n in new + old]

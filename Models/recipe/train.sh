@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Trains the tiny model from nothing: tokenizer, tower, projector, decoder of 8 layers, two decoders of 32, both exported.
+# Stopped runs go on where they were: start it again. WORK is the folder for everything; PROCESSES one per core.
+set -euo pipefail
+cd "$(dirname "$0")"
+WORK=${WORK:-work} PYTHON=${PYTHON:-python3} PROCESSES=${PROCESSES:-2}
+export OMP_NUM_THREADS=1
+train() { "$PYTHON" -m torch.distributed.run --nproc_per_node "$1" "${@:2}"; }
+inputs=(--tower "$WORK/tower/tower.pt" --tokenizer "$WORK/tokenizer")
+
+[ -e "$WORK/tokenizer" ] || "$PYTHON" make_tokenizer.py --out "$WORK/tokenizer"
+train "$PROCESSES" train_tower.py --out "$WORK/tower"
+[ -e "$WORK/aligned/model.pt" ] || "$PYTHON" align_projector.py "${inputs[@]}" --out "$WORK/aligned"
+train "$PROCESSES" train_decoder.py "${inputs[@]}" --out "$WORK/decoder8" --init "$WORK/aligned/model.pt" --first 1 --pictures 4 \
+  --steps 4500 --decay 0.6 --watch "asked:2:0,1 held:4:0,1 letter:5:0,1 held:6:0,1"
+for policy in none pyramiddrop; do
+  train 1 train_decoder.py "${inputs[@]}" --out "$WORK/$policy" --init "$WORK/decoder8/model.pt" --layers 32 \
+    --policy $policy --steps 1000 --decay 0.8 --first 1 --pictures 4 --full-share 0.2 --muon-rate 5e-4 --adam-rate 4e-5 --seed 4
+  "$PYTHON" export.py "${inputs[@]}" --decoder "$WORK/$policy/model.pt" --out "$WORK/model-$policy"
+done
+"$PYTHON" make_eval.py --out "$WORK/eval"
+"$PYTHON" make_eval.py --out "$WORK/eval/few" --kind few --images 60 --seed 13579
+for policy in none pyramiddrop; do
+  "$PYTHON" evaluate.py --model "$WORK/model-$policy" --data "$WORK/eval"
+done
