@@ -105,7 +105,7 @@ struct ReproduceCommand: ParsableCommand {
   }
 
   private func model(_ paper: PaperModel, _ precision: Precision) throws -> VisionLanguageModel {
-    var options = ModelSourceOptions()
+    var options = try ModelSourceOptions.parse([])
     options.layers = layers
     let directory = paper == .llava15 ? model15 : modelNext
     return try options.load(
