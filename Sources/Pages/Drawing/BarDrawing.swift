@@ -2,7 +2,8 @@
 struct BarDrawing {
   private static let width = 400.0
   private static let barHeight = 16.0
-  private static let left = 4.0
+  /// Room for half of what stands below the axis at zero.
+  private static let left = 14.0
   private static let top = 6.0
 
   private let plot: BarPlot
