@@ -132,8 +132,9 @@ import TokenDropping
       #expect(try fixture.bytes() == expected)
       #expect(report.pictures.asked == 8 && report.pictures.encoded == encoded)
       #expect(report.flops.encode == without.flops.encode)
-      #expect(encoded > 0 || report.flops_shared > without.flops_shared)
       let cache = try #require(model.featureCacheReport)
+      // How many prompts are continued depends on which records happen to be ready; what the files have saved does not.
+      #expect((cache.flops_saved > 0) == (encoded == 0) && report.flops_shared >= cache.flops_saved)
       // A picture that is asked about again is known without a look at its file.
       #expect(cache.hits == 3 - encoded && cache.misses == encoded && cache.written == encoded)
     }
