@@ -41,10 +41,9 @@ enum Report {
   /// Tokens kept, FLOPs and time of a run, and what the model's feature cache has done so far.
   static func run(_ report: RunReport, of model: VisionLanguageModel) {
     let kept = report.visualTokensPerStage.map(String.init).joined(separator: " -> ")
-    Log.write(
-      String(
-        format: "policy %@: visual tokens %@ (%.1f mean of layers, %.1f of stages)", report.policy.description, kept,
-        report.averageVisualTokens, report.stageAverageVisualTokens))
+    let averages = String(
+      format: " (%.1f mean of layers, %.1f of stages)", report.averageVisualTokens, report.stageAverageVisualTokens)
+    Log.write("policy \(report.policy.description): visual tokens \(kept)\(report.stages.isEmpty ? "" : averages)")
     let spent = report.flops.prefill + report.flops.rank
     let saved = 100 * (1 - Double(spent) / Double(max(1, report.flopsWithoutDropping)))
     Log.write(
