@@ -21,16 +21,27 @@ def save_model(out: Path, model, step: int, options: dict) -> None:
     write(out / "model.pt", dict(model=model.state_dict(), step=step, options={k: str(v) for k, v in options.items()}))
 
 
-def save_state(out: Path, model, optimizer, log: "Log", step: int) -> None:
-    write(out / "state.pt", dict(model=model.state_dict(), optimizer=optimizer.state_dict(), log=log.state_dict(), step=step))
+def save_state(out: Path, model, optimizer, log: "Log", step: int, options: dict) -> None:
+    write(out / "state.pt", dict(model=model.state_dict(), optimizer=optimizer.state_dict(), log=log.state_dict(), step=step,
+                                 options=deciding(options)))
 
 
-def load_state(out: Path, model, optimizer, log: "Log") -> int:
-    """Goes on from the state in `out` where there is one; returns the step."""
+def deciding(options: dict) -> dict[str, str]:
+    """The options that decide what a run comes to, as text: without its folder, where it stops and when it is looked at."""
+    return {k: str(v) for k, v in options.items() if k not in ("out", "stop", "evaluate_every", "save_every")}
+
+
+def load_state(out: Path, model, optimizer, log: "Log", options: dict) -> int:
+    """Goes on from the state in `out` where there is one; returns the step. A state of another run ends the program."""
     path = out / "state.pt"
     if not path.exists():
         return 0
     state = torch.load(path)
+    theirs, ours = state["options"], deciding(options)
+    for name in ours:
+        if theirs.get(name) != ours[name]:
+            raise SystemExit(f"{path} is of a run with --{name.replace('_', '-')} {theirs.get(name)}, not {ours[name]}: "
+                             "give its options, or another --out")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     log.load_state_dict(state["log"])

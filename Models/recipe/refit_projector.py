@@ -39,8 +39,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(a.seed)
     state = torch.load(a.decoder)["model"]
-    vocabulary = state["emb.weight"].shape[0]
-    former, model = (VLM(vocabulary, layers=sum(k.endswith("n1.weight") for k in state)) for _ in range(2))
+    shape = dict(layers=sum(k.endswith("n1.weight") for k in state), features=state["p1.weight"].shape[1])
+    former, model = (VLM(state["emb.weight"].shape[0], **shape) for _ in range(2))
     for each in (former, model):
         each.load_state_dict(state)
     old, new = features_of_both(load_tower(a.former), load_tower(a.tower), a.pictures, a.seed)

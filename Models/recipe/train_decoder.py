@@ -170,7 +170,7 @@ class Run:
                                    self.rank, self.world)
         self.gradients = FlatGradients(parameters)
         self.log = Log(a.out, quiet=self.rank > 0)
-        self.step = load_state(a.out, self.model, self.optimizer, self.log)
+        self.step = load_state(a.out, self.model, self.optimizer, self.log, vars(a))
 
     def batch(self) -> Batch:
         a = self.options
@@ -221,7 +221,7 @@ class Run:
                 self.evaluate()
                 if self.rank == 0:
                     save_model(a.out, self.model, self.step, vars(a))
-                    save_state(a.out, self.model, self.optimizer, self.log, self.step)
+                    save_state(a.out, self.model, self.optimizer, self.log, self.step, vars(a))
                 clock = time.process_time()
 
 

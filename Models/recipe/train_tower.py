@@ -121,7 +121,7 @@ class Run:
         if a.init:
             self.log.means["ch"] = 1.0          # a trained tower knows its characters
         self.steps = a.crop_steps + a.full_steps
-        self.step = load_state(a.out, self.model, self.optimizer, self.log)
+        self.step = load_state(a.out, self.model, self.optimizer, self.log, vars(a))
 
     def train_step(self) -> dict[str, float]:
         """One step on fresh pictures; returns what the log shows."""
@@ -146,7 +146,7 @@ class Run:
     def save(self) -> None:
         parts = {name: part.state_dict() for name, part in self.model.items()}
         write(self.options.out / "tower.pt", dict(**parts, step=self.step))
-        save_state(self.options.out, self.model, self.optimizer, self.log, self.step)
+        save_state(self.options.out, self.model, self.optimizer, self.log, self.step, vars(self.options))
         self.log.draw()
 
     def go(self) -> None:

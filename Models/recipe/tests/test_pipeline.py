@@ -59,6 +59,10 @@ class PipelineTests(unittest.TestCase):
         self.assertEqual(stopped, 4)
         a, b = (torch.load(f / "state.pt") for f in (whole, halves))
         self.assertEqual((a["step"], b["step"]), (8, 8))
+        refused = subprocess.run([sys.executable, RECIPE / "train_decoder.py", *map(str, self.inputs), "--out", halves, *DECODER,
+                                  "--steps", "8", "--policy", "none"], capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("is of a run with --policy pyramiddrop, not none", refused.stderr)
         for name, tensor in a["model"].items():
             self.assertTrue(torch.equal(tensor, b["model"][name]), name)
         for one, other in zip(a["optimizer"]["momenta"], b["optimizer"]["momenta"]):
@@ -72,6 +76,9 @@ class PipelineTests(unittest.TestCase):
         self.assertLess(curve[-1], 0.8 * curve[0])
         deep = self.decoder("deep", "--steps", 2, "--layers", 8, "--init", small / "model.pt", "--policy", "pyramiddrop",
                             "--muon-rate", "0.001", "--adam-rate", "0.0001")
+        run("refit_projector.py", "--former", self.inputs[1], "--tower", self.inputs[1], "--decoder", deep / "model.pt", "--out",
+            self.work / "refitted", "--pictures", 4, "--steps", 25)
+        self.assertLess(losses(self.work / "refitted")[-1], 1)
         run("export.py", *self.inputs, "--decoder", deep / "model.pt", "--out", self.work / "model")
         run("make_eval.py", "--out", self.work / "eval", "--images", 3)
         said = run("evaluate.py", "--model", self.work / "model", "--data", self.work / "eval", "--limit", 6)
