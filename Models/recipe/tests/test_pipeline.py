@@ -80,6 +80,11 @@ class PipelineTests(unittest.TestCase):
             self.work / "refitted", "--pictures", 4, "--steps", 25)
         self.assertLess(losses(self.work / "refitted")[-1], 1)
         run("export.py", *self.inputs, "--decoder", deep / "model.pt", "--out", self.work / "model")
+        run("unpack.py", "--model", self.work / "model", "--out", self.work / "unpacked")
+        run("export.py", "--tower", self.work / "unpacked/tower.pt", "--decoder", self.work / "unpacked/model.pt", *self.inputs[2:],
+            "--out", self.work / "again")
+        one, other = ((self.work / f / "model.safetensors").read_bytes() for f in ("model", "again"))
+        self.assertEqual(one, other)
         run("make_eval.py", "--out", self.work / "eval", "--images", 3)
         said = run("evaluate.py", "--model", self.work / "model", "--data", self.work / "eval", "--limit", 6)
         self.assertIn("| all |", said)
