@@ -1,59 +1,81 @@
 """Dense labels for the vision tower: what is in each 14x14 patch."""
+from typing import TYPE_CHECKING
 import numpy as np
 from vocabulary import CHARACTER_ID, COLOR_NAMES, MAX_WORD, PATCH, SHAPES
+if TYPE_CHECKING:
+    from canvas import Canvas, Shape, Text
 
+# planes: kind (0 ground, 1 word, 2 number, 3.. shape), colour, shape that holds the text or is written in (0 none), count of the
+# shape, character, its index in the word, the whole word slot by slot, the neighbour in a form slot by slot
 L_TYPE, L_COL, L_CONT, L_CNT, L_CH, L_IDX, L_SLOT, L_PART = 0, 1, 2, 3, 4, 5, 6, 6 + MAX_WORD
 N_LAB = 6 + 2 * MAX_WORD
-# type: 0 background, 1 word, 2 number, 3.. shapes; colour: index in COLOR_NAMES; cont: 0 none, 1.. shape
+UNKNOWN = 255
+LEAST_SHAPE, LEAST_TEXT = 0.2, 0.14         # share of a patch from which on it shows a thing
 
 
-def patch_labels(s):
-    """What each patch of a scene shows.
-
-    Returns labels, uint8 [N_LAB, g, g], 255 where a plane does not apply, and owner, int16 [g, g]: the thing that a
-    patch belongs to (texts first, then shapes), -1 for the ground.
-    """
-    g = s.g
+def patch_labels(canvas: "Canvas") -> tuple[np.ndarray, np.ndarray]:
+    """What each patch shows: labels, uint8 [N_LAB, g, g], 255 where a plane does not apply; and owner, int16 [g, g], the
+    thing that a patch belongs to (texts first, then shapes), -1 for the ground."""
+    g = canvas.grid
     owner = np.full((g, g), -1, np.int16)
-    L = np.zeros((N_LAB, g, g), np.uint8)
-    L[L_COL:] = 255
-    ids = np.asarray(s.ids).reshape(g, PATCH, g, PATCH)
-    if s.shapes:
-        n = len(s.shapes)
-        frac = np.stack([(ids == k + 1).mean((1, 3)) for k in range(n)])
-        own = frac.argmax(0)
-        m = frac.max(0) > 0.2
-        cnt = {k: sum(q["shape"] == k for q in s.shapes) for k in SHAPES}
-        for k, q in enumerate(s.shapes):
-            mm = m & (own == k)
-            owner[mm] = len(s.texts) + k
-            L[L_TYPE][mm] = 3 + SHAPES.index(q["shape"])
-            L[L_COL][mm] = COLOR_NAMES.index(q["color"])
-            L[L_CNT][mm] = min(cnt[q["shape"]], 6)
-            if q["text"]:
-                L[L_CONT][mm] = 1 + SHAPES.index(q["shape"])
-                for i in range(MAX_WORD):
-                    L[L_SLOT + i][mm] = CHARACTER_ID[q["text"][i]] if i < len(q["text"]) else 0
+    labels = np.full((N_LAB, g, g), UNKNOWN, np.uint8)
+    labels[L_TYPE] = 0
+    shares = np.stack([np.zeros((g, g))] + [covered(canvas, number) for number in range(1, len(canvas.shapes) + 1)])
+    for number, shape in enumerate(canvas.shapes):
+        patches = (shares.argmax(0) == number + 1) & (shares.max(0) > LEAST_SHAPE)
+        owner[patches] = len(canvas.texts) + number
+        count = sum(other.kind == shape.kind for other in canvas.shapes)
+        labels[:, patches] = shape_labels(shape, count)[:, None]
     best = np.zeros((g, g))
-    gx = np.arange(g) * PATCH
-    for thing, t in enumerate(s.texts):
-        x0, y0, x1, y1 = t["box"]
-        ox = np.clip(np.minimum(gx + PATCH, x1) - np.maximum(gx, x0), 0, None) / PATCH
-        oy = np.clip(np.minimum(gx + PATCH, y1) - np.maximum(gx, y0), 0, None) / PATCH
-        ov = oy[:, None] * ox[None]
-        mm = (ov > 0.14) & (ov > best)
-        best = np.where(mm, ov, best)
-        owner[mm] = thing
-        L[L_TYPE][mm] = 2 if t["num"] else 1
-        L[L_COL][mm] = COLOR_NAMES.index(t["color"])
-        L[L_CONT][mm] = 1 + SHAPES.index(t["cont"]) if t["cont"] else 0
-        L[L_CNT][mm] = 255
-        idx = np.clip(np.searchsorted(np.array(t["edges"][1:-1]), gx + PATCH / 2, side="right"), 0, len(t["text"]) - 1)
-        ci = np.array([CHARACTER_ID[c] for c in t["text"]])[idx]
-        L[L_CH][mm] = np.broadcast_to(ci[None], (g, g))[mm]
-        L[L_IDX][mm] = np.broadcast_to(idx[None], (g, g))[mm]
-        for i in range(MAX_WORD):
-            L[L_SLOT + i][mm] = CHARACTER_ID[t["text"][i]] if i < len(t["text"]) else 0
-            if s.pairs and t["part"]:
-                L[L_PART + i][mm] = CHARACTER_ID[t["part"][i]] if i < len(t["part"]) else 0
-    return L, owner
+    for number, text in enumerate(canvas.texts):
+        overlap = text_overlap(text, g)
+        patches = (overlap > LEAST_TEXT) & (overlap > best)
+        best[patches] = overlap[patches]
+        owner[patches] = number
+        labels[:, patches] = text_labels(text, g)[:, None].repeat(g, 1)[:, patches]
+    return labels, owner
+
+
+def covered(canvas: "Canvas", number: int) -> np.ndarray:
+    """Share of each patch [g, g] that a shape, counted from 1, covers."""
+    ids = np.asarray(canvas.ids).reshape(canvas.grid, PATCH, canvas.grid, PATCH)
+    return (ids == number).mean((1, 3))
+
+
+def text_overlap(text: "Text", g: int) -> np.ndarray:
+    """Share of each patch [g, g] that the text's box covers."""
+    x0, y0, x1, y1 = text.box
+    at = np.arange(g) * PATCH
+    along = [np.clip(np.minimum(at + PATCH, high) - np.maximum(at, low), 0, None) / PATCH for low, high in ((y0, y1), (x0, x1))]
+    return along[0][:, None] * along[1][None]
+
+
+def shape_labels(shape: "Shape", count: int) -> np.ndarray:
+    """[N_LAB]"""
+    planes = np.full(N_LAB, UNKNOWN, np.uint8)
+    planes[[L_TYPE, L_COL, L_CNT]] = 3 + SHAPES.index(shape.kind), COLOR_NAMES.index(shape.color), min(count, 6)
+    if shape.text:
+        planes[L_CONT] = 1 + SHAPES.index(shape.kind)
+        planes[L_SLOT:L_SLOT + MAX_WORD] = spelled(shape.text)
+    return planes
+
+
+def text_labels(text: "Text", g: int) -> np.ndarray:
+    """[N_LAB, g] for the columns of patches, as they show different characters."""
+    planes = np.full((N_LAB, g), UNKNOWN, np.uint8)
+    planes[L_TYPE] = 2 if text.is_number else 1
+    planes[L_COL] = COLOR_NAMES.index(text.color)
+    planes[L_CONT] = 1 + SHAPES.index(text.container) if text.container else 0
+    middle = np.arange(g) * PATCH + PATCH / 2
+    index = np.clip(np.searchsorted(np.array(text.edges[1:-1]), middle, side="right"), 0, len(text.text) - 1)
+    planes[L_CH] = np.array([CHARACTER_ID[c] for c in text.text])[index]
+    planes[L_IDX] = index
+    planes[L_SLOT:L_SLOT + MAX_WORD] = spelled(text.text)[:, None]
+    if text.partner:
+        planes[L_PART:L_PART + MAX_WORD] = spelled(text.partner)[:, None]
+    return planes
+
+
+def spelled(word: str) -> np.ndarray:
+    """[MAX_WORD] classes of characters, 0 behind the end."""
+    return np.array([CHARACTER_ID[c] for c in word[:MAX_WORD]] + [0] * (MAX_WORD - len(word)), np.uint8)

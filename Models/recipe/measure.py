@@ -1,8 +1,10 @@
 """Puts trained models through pdrop-run under all policies, and draws what the paper's table 3 and figure 3 show.
 
-Answers stay in OUT/answers; what is answered is not asked again. Writes OUT/policies.md, OUT/one-drop.md and OUT/one-drop.png.
+Answers stay in OUT/answers; what is answered is not asked again. Writes OUT/policies.md, OUT/differences.md (of the other
+models from the first, question by question), OUT/one-drop.md and OUT/one-drop.png.
 """
 import argparse
+import statistics
 import subprocess
 from pathlib import Path
 from score import read_records, said, wilson
@@ -42,6 +44,15 @@ class Measurement:
             lines.append(f"| {name} | " + " | ".join(cell(self.right(m, name, policy)) for m in self.models) + " |")
         return "\n".join(lines)
 
+    def differences(self) -> str:
+        """Markdown: how many points more than the first model the others answer, on the same questions."""
+        first, *others = self.models
+        lines = ["| run with | " + " | ".join(f"{m}, less {first}" for m in others) + " |", "| --- |" + " --- |" * len(others)]
+        for name, policy in POLICIES.items():
+            base = self.right(first, name, policy)
+            lines.append(f"| {name} | " + " | ".join(difference(self.right(m, name, policy), base) for m in others) + " |")
+        return "\n".join(lines)
+
     def one_drop(self) -> dict[tuple[str, int, float], dict[int, bool]]:
         """Right answers when one drop in front of a layer keeps a share, and without a drop (share 1)."""
         found = {}
@@ -58,6 +69,13 @@ class Measurement:
 def cell(right: dict[int, bool]) -> str:
     low, high = wilson(sum(right.values()), len(right))
     return f"{100 * sum(right.values()) / len(right):.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def difference(right: dict[int, bool], base: dict[int, bool]) -> str:
+    """In points, with the 95% interval of a mean of paired differences."""
+    points = [100 * (right[q] - base[q]) for q in base]
+    middle, half = statistics.fmean(points), 1.96 * statistics.stdev(points) / len(points) ** 0.5
+    return f"{middle:+.1f} ({middle - half:+.1f} to {middle + half:+.1f})"
 
 
 def one_drop_table(found, models: list[str]) -> str:
@@ -103,6 +121,8 @@ def main() -> None:
     table = measurement.policies()
     (a.out / "policies.md").write_text(table + "\n")
     print(table)
+    if len(a.models) > 1:
+        (a.out / "differences.md").write_text(measurement.differences() + "\n")
     if a.curves:
         found = measurement.one_drop()
         (a.out / "one-drop.md").write_text(one_drop_table(found, a.curves) + "\n")

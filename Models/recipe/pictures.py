@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from labels import L_IDX
-from scenes import make
+from scenes import Facts, make
 from tower import Tower, patches
 
 
@@ -19,26 +19,26 @@ class Picture:
     features: torch.Tensor
     owner: np.ndarray
     letters: np.ndarray
-    facts: dict
+    facts: Facts
 
 
 class Pictures:
     """Draws pictures by number and keeps the last ones that were asked for."""
 
-    def __init__(self, tower: Tower, seed: int, kind: str | None = None, capacity: int = 1200):
-        self.tower, self.seed, self.kind, self.capacity = tower, seed, kind, capacity
+    def __init__(self, tower: Tower, seed: int, layout: str | None = None, capacity: int = 1200):
+        self.tower, self.seed, self.layout, self.capacity = tower, seed, layout, capacity
         self.kept: OrderedDict[int, Picture] = OrderedDict()
 
     def __getitem__(self, number: int) -> Picture:
         if number in self.kept:
             self.kept.move_to_end(number)
             return self.kept[number]
-        image, labels, facts = make(random.Random(f"picture {self.seed} {number}"), 24, self.kind)
+        image, labels, facts = make(random.Random(f"picture {self.seed} {number}"), 24, self.layout)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             features = self.tower(patches([image], 24))[0, 1:].bfloat16()
         letters = labels[L_IDX].reshape(-1).astype(np.int16)
         letters[(letters == 255) | (labels[0].reshape(-1) > 2)] = -1
-        self.kept[number] = Picture(features, facts["owner"].reshape(-1), letters, facts)
+        self.kept[number] = Picture(features, facts.owner.reshape(-1), letters, facts)
         if len(self.kept) > self.capacity:
             self.kept.popitem(last=False)
         return self.kept[number]

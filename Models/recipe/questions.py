@@ -1,7 +1,8 @@
 """Question and answer pairs of a picture, each answerable from the picture alone."""
+import random
 from typing import NamedTuple
+from scenes import Facts, random_word
 from vocabulary import COLOR_NAMES, SHAPES
-from scenes import rand_word
 
 TEMPLATES = {
     "color_word": ["What is the {} word?", "Read the {} word."],
@@ -31,10 +32,10 @@ class Question(NamedTuple):
     held: tuple[int, ...]       # hold the answer
 
 
-def ask(facts, rng):
+def ask(facts: Facts, rng: random.Random) -> list[Question]:
     """All questions about a picture, in random order."""
     out = []
-    texts, shapes = facts["texts"], facts["shapes"]
+    texts, shapes = facts.texts, facts.shapes
 
     def add(family, argument, answer, asked, held=None):
         template = rng.choice(TEMPLATES[family])
@@ -52,50 +53,50 @@ def ask(facts, rng):
 
     for number in (False, True):
         for color in COLOR_NAMES:
-            found = texts_where(lambda t: t["num"] == number and t["color"] == color)
+            found = texts_where(lambda t: t.is_number == number and t.color == color)
             if len(found) == 1:
-                add("color_number" if number else "color_word", color, texts[found[0]]["text"], found)
+                add("color_number" if number else "color_word", color, texts[found[0]].text, found)
     for i, t in enumerate(texts):
-        if t["pos"]:
-            add("pos_number" if t["num"] else "pos_word", t["pos"], t["text"], [i])
-        if not t["num"]:
-            add("word_colour", t["text"], t["color"], [i])
+        if t.place:
+            add("pos_number" if t.is_number else "pos_word", t.place, t.text, [i])
+        if not t.is_number:
+            add("word_colour", t.text, t.color, [i])
     for kind in SHAPES:
-        found = shapes_where(lambda s: s["shape"] == kind)
-        inside = texts_where(lambda t: t["cont"] == kind)
+        found = shapes_where(lambda s: s.kind == kind)
+        inside = texts_where(lambda t: t.container == kind)
         if len(inside) == 1:
-            add("shape_text", kind, texts[inside[0]]["text"], found, inside)
+            add("shape_text", kind, texts[inside[0]].text, found, inside)
         if len(found) == 1:
-            add("shape_colour", kind, shapes[found[0] - len(texts)]["color"], found)
-        if facts["kind"] != "form" or rng.random() < 0.1:
+            add("shape_colour", kind, shapes[found[0] - len(texts)].color, found)
+        if facts.layout != "form" or rng.random() < 0.1:
             if found or rng.random() < 0.3:
                 add("count", kind, str(len(found)), found)
             if found or rng.random() < 0.5:
                 add("exist", kind, "yes" if found else "no", found)
     for color in COLOR_NAMES:
-        found = shapes_where(lambda s: s["color"] == color)
+        found = shapes_where(lambda s: s.color == color)
         if len(found) == 1:
-            add("colour_shape", color, shapes[found[0] - len(texts)]["shape"], found)
+            add("colour_shape", color, shapes[found[0] - len(texts)].kind, found)
     for i, s in enumerate(shapes):
-        if s["pos"]:
-            add("pos_shape", s["pos"], s["shape"], [len(texts) + i])
+        if s.place:
+            add("pos_shape", s.place, s.kind, [len(texts) + i])
     add_form_rows(facts, add)
-    words = texts_where(lambda t: not t["num"])
+    words = texts_where(lambda t: not t.is_number)
     if words:
-        shown = rng.choice([texts[i]["text"] for i in words])
-        add("exist_word", shown, "yes", texts_where(lambda t: t["text"] == shown))
-        other = rand_word(rng)
-        if other not in [texts[i]["text"] for i in words]:
+        shown = rng.choice([texts[i].text for i in words])
+        add("exist_word", shown, "yes", texts_where(lambda t: t.text == shown))
+        other = random_word(rng)
+        if other not in [texts[i].text for i in words]:
             add("exist_word", other, "no", [])
     rng.shuffle(out)
     return out
 
 
-def add_form_rows(facts, add):
+def add_form_rows(facts: Facts, add) -> None:
     """Questions about the neighbours in a form: from label to value and back."""
-    place = {t["text"]: i for i, t in enumerate(facts["texts"])}
-    labels, values = [p[0] for p in facts["pairs"]], [p[1] for p in facts["pairs"]]
-    for label, value in facts["pairs"]:
+    place = {t.text: i for i, t in enumerate(facts.texts)}
+    labels, values = [p[0] for p in facts.rows], [p[1] for p in facts.rows]
+    for label, value in facts.rows:
         if labels.count(label) == 1:
             add("form_value", label, value, [place[label]], [place[value]])
         if values.count(value) == 1 and value not in labels:

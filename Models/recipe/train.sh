@@ -19,7 +19,7 @@ for policy in none pyramiddrop; do
   "$PYTHON" export.py "${inputs[@]}" --decoder "$WORK/$policy/model.pt" --out "$WORK/model-$policy"
 done
 "$PYTHON" make_eval.py --out "$WORK/eval"
-"$PYTHON" make_eval.py --out "$WORK/eval/few" --kind few --images 60 --seed 13579
+"$PYTHON" make_eval.py --out "$WORK/eval/few" --layout few --images 60 --seed 13579
 for policy in none pyramiddrop; do
   "$PYTHON" evaluate.py --model "$WORK/model-$policy" --data "$WORK/eval"
 done

@@ -165,18 +165,18 @@ class DataTests(unittest.TestCase):
         rng = random.Random(4)
         for _ in range(20):
             _, labels, facts = make(rng, 24)
-            things = facts["texts"] + facts["shapes"]
-            self.assertEqual((facts["owner"] >= 0).tolist(), (labels[0] > 0).tolist())
+            things = facts.texts + facts.shapes
+            self.assertEqual((facts.owner >= 0).tolist(), (labels[0] > 0).tolist())
             for q in ask(facts, rng):
                 held = [things[i] for i in q.held]
                 if q.family in ("color_word", "pos_number", "shape_text", "form_value", "form_label"):
-                    self.assertEqual([t["text"] for t in held], [q.answer])
+                    self.assertEqual([t.text for t in held], [q.answer])
                 elif q.family == "count":
                     self.assertEqual(str(len(held)), q.answer)
 
     def test_chosen_patches_are_things_first(self):
         _, _, facts = make(random.Random(2), 24)
-        owner = facts["owner"].reshape(-1)
+        owner = facts.owner.reshape(-1)
         things = int((owner >= 0).sum())
         chosen = choose_patches(owner, things + 20, 12, random.Random(0))
         self.assertEqual((len(chosen), int((owner[chosen] >= 0).sum())), (things + 20, things))
