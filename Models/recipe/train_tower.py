@@ -108,7 +108,8 @@ class Run:
         if a.init:
             state = torch.load(a.init)
             self.tower.load_state_dict(state["vit"])
-            heads.load_state_dict(state["heads"])
+            if "heads" in state:                # an unpacked tower has none
+                heads.load_state_dict(state["heads"])
         else:
             whiten(self.tower, random.Random(a.seed))
         parameters = list(self.model.parameters())

@@ -85,6 +85,8 @@ class PipelineTests(unittest.TestCase):
             "--out", self.work / "again")
         one, other = ((self.work / f / "model.safetensors").read_bytes() for f in ("model", "again"))
         self.assertEqual(one, other)
+        run("train_tower.py", "--init", self.work / "unpacked/tower.pt", "--out", self.work / "further", "--crop-steps", 1,
+            "--full-steps", 1, *TOWER)
         run("make_eval.py", "--out", self.work / "eval", "--images", 3)
         said = run("evaluate.py", "--model", self.work / "model", "--data", self.work / "eval", "--limit", 6)
         self.assertIn("| all |", said)
