@@ -7,7 +7,7 @@ import argparse
 import statistics
 import subprocess
 from pathlib import Path
-from score import read_records, said, wilson
+from score import read_records, said, share, wilson
 
 POLICIES = {
     "none": ["--policy", "none"],
@@ -41,7 +41,7 @@ class Measurement:
         """Markdown: a row for each policy, a column for each model."""
         lines = ["| run with | " + " | ".join(f"trained: {m}" for m in self.models) + " |", "| --- |" + " --- |" * len(self.models)]
         for name, policy in POLICIES.items():
-            lines.append(f"| {name} | " + " | ".join(cell(self.right(m, name, policy)) for m in self.models) + " |")
+            lines.append(f"| {name} | " + " | ".join(share(list(self.right(m, name, policy).values())) for m in self.models) + " |")
         return "\n".join(lines)
 
     def differences(self) -> str:
@@ -66,11 +66,6 @@ class Measurement:
         return found
 
 
-def cell(right: dict[int, bool]) -> str:
-    low, high = wilson(sum(right.values()), len(right))
-    return f"{100 * sum(right.values()) / len(right):.1f} ({100 * low:.1f} to {100 * high:.1f})"
-
-
 def difference(right: dict[int, bool], base: dict[int, bool]) -> str:
     """In points, with the 95% interval of a mean of paired differences."""
     points = [100 * (right[q] - base[q]) for q in base]
@@ -84,7 +79,7 @@ def one_drop_table(found, models: list[str]) -> str:
              "| --- | ---: |" + " --- |" * len(shares)]
     for model in models:
         for layer in LAYERS:
-            lines.append(f"| {model} | {layer} | " + " | ".join(cell(found[model, layer, s]) for s in shares) + " |")
+            lines.append(f"| {model} | {layer} | " + " | ".join(share(list(found[model, layer, s].values())) for s in shares) + " |")
     return "\n".join(lines)
 
 

@@ -14,6 +14,12 @@ def wilson(good: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return middle - half, middle + half
 
 
+def share(right: list[bool]) -> str:
+    """`85.0 (81.4 to 88.1)`: per cent with its 95% interval."""
+    low, high = wilson(sum(right), len(right))
+    return f"{100 * sum(right) / len(right):.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
 def table(records: list[dict]) -> str:
     """Markdown: family, right answers in per cent, 95% interval, questions. records: {category, ok, ...}"""
     families: dict[str, list[bool]] = {}
