@@ -81,6 +81,7 @@ import TokenDropping
     }
   }
 
+  /// With a question that f32 decides clearly under every policy: a near tie may fall either way after rounding.
   @Test(arguments: [Precision.bf16, .int8], [NoDropping(), PyramidDrop(), FastV()] as [any TokenDroppingPolicy])
   func `the trained model answers as in f32`(precision: Precision, policy: any TokenDroppingPolicy) throws {
     let answers = try [Precision.f32, precision].map { precision in
@@ -88,8 +89,8 @@ import TokenDropping
       var options = GenerationOptions()
       options.maxTokens = 12
       let request = Request(
-        prompt: .messages([ChatMessage(question: "What number is at the top right?", pictureCount: 1)]),
-        pictures: [.file(Goldens.path("../../Models/samples/bike.png"))],
+        prompt: .messages([ChatMessage(question: "Which word is at the center?", pictureCount: 1)]),
+        pictures: [.file(Goldens.path("../../Models/samples/river.png"))],
         policy: policy, options: options)
       var session = try Session(model, request, threads: 2)
       while try session.next() != nil {}
