@@ -19,7 +19,7 @@ struct AccuracyPage {
         .text(
           "\(comparison.questionCount) questions, exact match. The paper shows, for 7B models that were not trained with dropping, "
             + "scores with PyramidDrop near those without dropping, and above FastV's at less cost. This model is a thousand times "
-            + "smaller, and was not trained with dropping."),
+            + "smaller, and was trained with PyramidDrop (lambda 0.5)."),
         .text(verdict(Array(schedules.dropFirst()), against: .none)),
         .text(verdict([.pyramidDrop], against: .fastV)),
         .table(Table(comparison.records(schedules))),
