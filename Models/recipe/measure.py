@@ -60,9 +60,9 @@ class Measurement:
             whole = self.right(model, "none", POLICIES["none"])
             for layer in LAYERS:
                 found[model, layer, 1.0] = whole
-                for share in SHARES:
-                    policy = ["--policy", "pyramiddrop", "--layer-list", str(layer), "--image-token-ratio-list", str(share)]
-                    found[model, layer, share] = self.right(model, f"layer {layer} keeps {share}", policy)
+                for kept in SHARES:
+                    policy = ["--policy", "pyramiddrop", "--layer-list", str(layer), "--image-token-ratio-list", str(kept)]
+                    found[model, layer, kept] = self.right(model, f"layer {layer} keeps {kept}", policy)
         return found
 
 

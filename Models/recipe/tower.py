@@ -22,7 +22,6 @@ def position_code(grid: int = GRID) -> torch.Tensor:
 
 def shift_query(d: int) -> torch.Tensor:
     """Matrix R with (R code(p)) . code(q) largest at q = p + d for one axis."""
-    n = NPOS // 4
     c, s = torch.diag((FREQ * d).cos()), torch.diag((FREQ * d).sin())
     return torch.cat([torch.cat([c, s], 1), torch.cat([-s, c], 1)], 0)
 
