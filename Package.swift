@@ -53,90 +53,118 @@ let package = Package(
     // MARK: - The engine, each target importing only those above it
 
     .target(
+      name: "Storage", swiftSettings: settings,
+      linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
+    .target(
       name: "Kernels",
-      dependencies: ["CAttentionKernels", "CLAPACKE", "COneDNN", "COpenBLAS", "CQuantKernels"],
+      dependencies: ["CAttentionKernels", "CLAPACKE", "COneDNN", "COpenBLAS", "CQuantKernels", "Storage"],
       swiftSettings: settings,
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
-    .target(name: "ModelFormats", dependencies: ["Kernels"], swiftSettings: settings),
+    .target(name: "Tokenizers", dependencies: ["Storage"], swiftSettings: settings),
+    .target(name: "ModelFormats", dependencies: ["Kernels", "Storage"], swiftSettings: settings),
+    .target(
+      name: "ImageProcessing", dependencies: ["CImageCodecs", "ModelFormats", "Storage"], swiftSettings: settings),
     .target(name: "TokenDropping", swiftSettings: settings),
     .target(
-      name: "LLaVA", dependencies: ["Kernels", "ModelFormats", "TokenDropping"],
-      swiftSettings: settings),
+      name: "LLaVA", dependencies: ["Kernels", "ModelFormats", "Storage", "TokenDropping"], swiftSettings: settings),
     .target(
       name: "PDrop",
-      dependencies: ["CImageCodecs", "Kernels", "ModelFormats", "TokenDropping", "LLaVA"],
+      dependencies: [
+        "ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "Storage", "TokenDropping", "Tokenizers",
+      ],
+      swiftSettings: settings),
+    .target(
+      name: "BatchInference",
+      dependencies: ["ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "PDrop", "Storage", "TokenDropping"],
+      swiftSettings: settings),
+    .target(
+      name: "Verification",
+      dependencies: [
+        "ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "PDrop", "Storage", "TokenDropping", "Tokenizers",
+      ],
       swiftSettings: settings),
 
-    // Benchmarks' files and how answers are scored; knows nothing of the model.
-    .target(name: "Evaluation", dependencies: ["Kernels", "ModelFormats"], swiftSettings: settings),
+    // Benchmark files and metrics; independent of the model.
+    .target(name: "Evaluation", dependencies: ["Kernels", "ModelFormats", "Storage"], swiftSettings: settings),
 
-    // Pages for people: sections, tables, plots and kept maps as HTML, SVG, Markdown and JSON.
+    // Reports: sections, tables, plots and retained-token maps as HTML, SVG, PNG, Markdown and JSON.
     .target(
-      name: "Pages",
-      dependencies: ["PDrop", .product(name: "Mustache", package: "swift-mustache")],
+      name: "Reports",
+      dependencies: ["ImageProcessing", "PDrop", "Storage", .product(name: "Mustache", package: "swift-mustache")],
       resources: [.embedInCode("Templates")], swiftSettings: settings),
 
     // MARK: - Executables
 
     .target(
-      name: "CommandLineOptions", dependencies: ["PDrop", "TokenDropping", argumentParser],
+      name: "CommandLineSupport",
+      dependencies: [
+        "BatchInference", "Evaluation", "ImageProcessing", "Kernels", "PDrop", "Storage", "TokenDropping", "Tokenizers",
+        "Verification", argumentParser,
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "pdrop-run",
-      dependencies: ["PDrop", "Pages", "TokenDropping", "CommandLineOptions", argumentParser],
+      dependencies: [
+        "BatchInference", "CommandLineSupport", "ImageProcessing", "PDrop", "Reports", "Storage", "TokenDropping",
+        "Tokenizers", "Verification", argumentParser,
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "pdrop-eval",
       dependencies: [
-        "PDrop", "TokenDropping", "Evaluation", "CommandLineOptions", "BenchSupport", argumentParser,
+        "BatchInference", "CommandLineSupport", "Evaluation", "Kernels", "PDrop", "Reports", "Storage", "TokenDropping",
+        argumentParser,
       ],
-      swiftSettings: settings),
-    .target(
-      name: "BenchSupport", dependencies: ["Evaluation", "Kernels"], path: "Benchmarks/BenchSupport",
       swiftSettings: settings),
     .executableTarget(
       name: "pdrop-bench",
       dependencies: [
-        "PDrop", "Pages", "LLaVA", "ModelFormats", "Kernels", "TokenDropping", "CommandLineOptions",
-        "BenchSupport", "Evaluation", argumentParser,
+        "BatchInference", "CommandLineSupport", "Evaluation", "ImageProcessing", "Kernels", "LLaVA", "ModelFormats",
+        "PDrop", "Reports", "Storage", "TokenDropping", argumentParser,
       ],
       path: "Benchmarks/pdrop-bench", swiftSettings: settings),
 
     // MARK: - Tests
 
     .target(
-      name: "TestSupport", dependencies: ["Kernels", "TokenDropping"],
+      name: "TestSupport", dependencies: ["Kernels", "ModelFormats", "Storage", "TokenDropping"],
       path: "Tests/TestSupport", swiftSettings: settings),
     .testTarget(
-      name: "KernelsTests", dependencies: ["Kernels", "ModelFormats", "TestSupport"],
+      name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: settings),
+    .testTarget(
+      name: "KernelsTests", dependencies: ["Kernels", "ModelFormats", "Storage", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "ModelFormatsTests", dependencies: ["Kernels", "ModelFormats", "TestSupport"],
+      name: "TokenizersTests", dependencies: ["Storage", "TestSupport", "Tokenizers"], swiftSettings: settings),
+    .testTarget(
+      name: "ModelFormatsTests", dependencies: ["Kernels", "ModelFormats", "Storage", "TestSupport"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ImageProcessingTests", dependencies: ["ImageProcessing", "ModelFormats", "Storage", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "TokenDroppingTests", dependencies: ["TokenDropping", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "LLaVATests",
-      dependencies: ["LLaVA", "Kernels", "ModelFormats", "TokenDropping", "TestSupport"],
+      dependencies: ["Kernels", "LLaVA", "ModelFormats", "Storage", "TestSupport", "TokenDropping"],
       swiftSettings: settings),
     .testTarget(
       name: "PDropTests",
       dependencies: [
-        "PDrop", "LLaVA", "Kernels", "ModelFormats", "TokenDropping", "TestSupport",
+        "BatchInference", "ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "PDrop", "Storage", "TestSupport",
+        "TokenDropping", "Tokenizers", "Verification",
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "EvaluationTests", dependencies: ["Evaluation", "TestSupport"], swiftSettings: settings),
+      name: "EvaluationTests", dependencies: ["Evaluation", "Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
-      name: "PagesTests", dependencies: ["Pages", "PDrop", "LLaVA", "ModelFormats", "TestSupport"],
-      swiftSettings: settings),
-    .testTarget(
-      name: "BenchSupportTests", dependencies: ["BenchSupport", "TestSupport"],
+      name: "ReportsTests",
+      dependencies: ["Evaluation", "ImageProcessing", "LLaVA", "ModelFormats", "PDrop", "Reports", "TestSupport"],
       swiftSettings: settings),
     // Runs the programs as processes; depends on them so that they are built.
     .testTarget(
-      name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "pdrop-eval", "TestSupport"],
+      name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "pdrop-eval", "Storage", "TestSupport"],
       swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

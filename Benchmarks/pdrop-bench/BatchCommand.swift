@@ -1,8 +1,9 @@
 import ArgumentParser
-import BenchSupport
-import CommandLineOptions
+import BatchInference
+import CommandLineSupport
 import Foundation
 import PDrop
+import Reports
 import TokenDropping
 
 /// `pdrop-bench batch`: a file of questions, answered so many at a time.

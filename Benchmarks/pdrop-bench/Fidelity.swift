@@ -1,9 +1,135 @@
-import BenchSupport
-import CommandLineOptions
+import ArgumentParser
+import BatchInference
+import CommandLineSupport
 import Evaluation
 import Foundation
+import Kernels
 import PDrop
+import Reports
 import TokenDropping
+
+/// `pdrop-bench fidelity`: how near answers stay to those of another arithmetic or schedule, and how many are right.
+struct FidelityCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "fidelity",
+    abstract: "Compares answers by arithmetic and schedule with those of the first ones named, on pictures of your own."
+  )
+
+  @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
+
+  @Option(
+    help: """
+      Policies to compare; the first, in the first precision, is what others are compared with. (default: \
+      none,fastv,pyramiddrop)
+      """)
+  var policy: NameList<PolicyName>?
+
+  @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "In place of --policy: a policy with its options in one argument, compared with none; repeat it for several.",
+      valueName: "'pyramiddrop --lambda 0.4'"),
+    transform: NamedSchedule.init)
+  var schedule: [NamedSchedule] = []
+
+  @Option(help: "The smallest share of first tokens that must stay the same for a schedule to be called good enough.")
+  var tolerance = 0.95
+
+  @Option(help: "Questions, one JSON object a line: question_id, image, text and, where it is known, answer.")
+  var input: String?
+
+  @Option(name: [.short, .long], help: "In place of --input: a question about every picture in --image-folder.")
+  var prompt: String?
+
+  @Option(name: .customLong("image-folder"), help: "Where the pictures are. (default: beside the questions)")
+  var imageFolder: String?
+
+  @Option(help: "Most questions to ask. (default: all)")
+  var limit: Int?
+
+  @Option(name: [.customShort("n"), .customLong("n-gen")], help: "Most tokens of an answer.")
+  var generatedTokens = 32
+
+  @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
+  var threads: Int?
+
+  @Option(name: [.short, .long], help: "Form of the table.")
+  var output = TableFormat.md
+
+  @OptionGroup(title: "Page") var page: PageOptions
+
+  func validate() throws {
+    guard limit.map({ $0 >= 1 }) ?? true else { throw ValidationError("--limit must be at least 1") }
+    guard generatedTokens >= 1 else { throw ValidationError("--n-gen must be at least 1, found \(generatedTokens)") }
+    guard threads.map({ (1...1024).contains($0) }) ?? true else {
+      throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
+    }
+    guard modelOptions.synthetic.names.isEmpty, modelOptions.model.count <= 1 else {
+      throw ValidationError("fidelity compares the answers of one real model; give one --model")
+    }
+    guard (0...1).contains(tolerance) else { throw ValidationError("--tolerance must be 0 to 1, found \(tolerance)") }
+    guard policy == nil || schedule.isEmpty else {
+      throw ValidationError("--schedule takes the place of --policy; give one of them")
+    }
+    switch (input, prompt) {
+    case (nil, nil): throw ValidationError("nothing is asked; give --input, or --image-folder and --prompt")
+    case (.some, .some): throw ValidationError("--input brings its questions; leave out --prompt")
+    case (nil, .some) where imageFolder == nil:
+      throw ValidationError("--prompt is asked about every picture of a folder; name it by --image-folder")
+    default: break
+    }
+  }
+
+  func run() throws {
+    try page.check()
+    let threadCount = threads ?? ProcessInfo.processInfo.activeProcessorCount
+    let (questions, folder) = try questions()
+    let schedules = try schedules()
+    var models: [VisionLanguageModel] = []
+    for source in try modelOptions.sources() {
+      for precision in modelOptions.precision.names {
+        models.append(try modelOptions.load(source, precision, threads: threadCount))
+      }
+    }
+    // A schedule that does not fit is a wrong command line, said before anything is asked.
+    for model in models {
+      for schedule in schedules {
+        _ = try schedule.policy.stages(layerCount: model.layerCount, visualTokenCount: 576)
+      }
+    }
+    var comparison = Fidelity(
+      models: models, schedules: schedules, generatedTokens: generatedTokens, threads: threadCount)
+    for (number, question) in questions.enumerated() {
+      try comparison.ask(question, pictures: folder)
+      if (number + 1).isMultiple(of: 50) { Log.write("\(number + 1) of \(questions.count) questions") }
+    }
+    let result = FidelityResult(comparison: comparison, tolerance: tolerance)
+    try Output().write(output.rendered(result.records, name: "pdrop_fidelity"))
+    try page.write(FidelityPage(result: result).page)
+  }
+
+  /// What is asked, and the folder of its pictures.
+  private func questions() throws -> (some Collection<LabelledQuestion>, folder: String) {
+    if let input {
+      let folder = imageFolder ?? URL(filePath: input).deletingLastPathComponent().path
+      return (try LabelledQuestion.read(input).prefix(limit ?? .max), folder)
+    }
+    let folder = imageFolder ?? "."
+    return (try LabelledQuestion.about(picturesIn: folder, prompt ?? "").prefix(limit ?? .max), folder)
+  }
+
+  /// What is compared, the reference first.
+  private func schedules() throws -> [NamedSchedule] {
+    guard schedule.isEmpty else {
+      let hasReference = schedule.first?.policy is NoDropping
+      return (hasReference ? [] : [NamedSchedule(.none, NoDropping())]) + schedule
+    }
+    return try (policy?.names ?? [.none, .fastv, .pyramiddrop]).map {
+      NamedSchedule($0, try policyOptions.forPolicy($0).policy($0, seed: 0))
+    }
+  }
+}
 
 /// The same questions asked of several models under several schedules.
 struct Fidelity {
@@ -86,5 +212,33 @@ struct Fidelity {
     return (
       Agreement.Answer(logits: logits, tokens: report.tokens, text: report.text), report, stopwatch.milliseconds
     )
+  }
+}
+
+/// A question about a picture, and its answer if somebody knows it.
+struct LabelledQuestion: Decodable {
+  var image: String
+  var text: String
+  var answer: String?
+  /// The kind of question, if somebody has sorted them.
+  var category: String?
+
+  /// Reads a file with a JSON object on each line.
+  static func read(_ path: String) throws -> [LabelledQuestion] {
+    guard let bytes = FileManager.default.contents(atPath: path) else {
+      throw FileProblem("\(path): cannot be read; give a file of questions")
+    }
+    return try bytes.split(separator: UInt8(ascii: "\n")).enumerated().map { number, line in
+      do { return try JSONDecoder().decode(LabelledQuestion.self, from: line) } catch {
+        throw FileProblem("\(path), line \(number + 1): expected an object with image and text")
+      }
+    }
+  }
+
+  /// One question about every picture of a folder.
+  static func about(picturesIn folder: String, _ text: String) throws -> [LabelledQuestion] {
+    let pictures = try VisionLanguageModel.pictures(inFolder: folder)
+    guard !pictures.isEmpty else { throw FileProblem("\(folder): there are no pictures in it") }
+    return pictures.map { LabelledQuestion(image: $0, text: text) }
   }
 }

@@ -1,6 +1,8 @@
 import ArgumentParser
-import CommandLineOptions
+import CommandLineSupport
 import Foundation
+import Kernels
+import LLaVA
 import ModelFormats
 import PDrop
 
@@ -27,12 +29,12 @@ struct ModelSourceOptions: ParsableArguments {
   var distinctLayers = false
 
   @Option(help: "Arithmetic, one or several to compare.")
-  var precision = NameList<Precision>([.auto])
+  var precision = NameList<PDrop.Precision>([.auto])
 
   @Option(
     name: .customLong("precision-vision"),
     help: "Arithmetic of the vision tower. (default: as --precision, but not int8)")
-  var visionPrecision = Precision.auto
+  var visionPrecision = PDrop.Precision.auto
 
   @Option(
     name: .customLong("vision-tower"),
@@ -79,7 +81,7 @@ struct ModelSourceOptions: ParsableArguments {
   ///
   /// - Parameter layers: How many layers a made-up one has unless `--layers` says; `nil` for the published number.
   func load(
-    _ source: ModelSource, _ precision: Precision, threads: Int, layers: Int? = nil
+    _ source: ModelSource, _ precision: PDrop.Precision, threads: Int, layers: Int? = nil
   ) throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.precision = precision
@@ -94,5 +96,15 @@ struct ModelSourceOptions: ParsableArguments {
       return try VisionLanguageModel(
         synthetic: configuration, name: name, distinctLayers: distinctLayers, options: options)
     }
+  }
+}
+
+extension LLaVAConfiguration {
+  /// A picture to measure by: a square view, or a photograph of 640 x 480 for models that spread it over several.
+  var pictureForMeasuring: (tokens: Int, views: Int) {
+    let tiles = anyResolution.map { rules in
+      AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles
+    }
+    return (visualTokenCount(tiles), 1 + (tiles?.tileCount ?? 0))
   }
 }

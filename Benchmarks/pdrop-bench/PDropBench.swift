@@ -1,5 +1,8 @@
 import ArgumentParser
-import CommandLineOptions
+import CommandLineSupport
+import Foundation
+import ModelFormats
+import Reports
 
 /// `pdrop-bench`: what an answer costs, how near that is to the machine's limits, and what a layer costs by its rows.
 @main
@@ -16,4 +19,102 @@ struct PDropBench: ParsableCommand {
     defaultSubcommand: PipelineCommand.self)
 
   static func main() { runProgram() }
+}
+
+/// How often to measure, on how many threads, and how to print it.
+struct BenchOptions: ParsableArguments {
+  @Option(name: [.short, .long], help: "Measured repetitions, after one that warms up.")
+  var repetitions = 5
+
+  @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
+  var threads: Int?
+
+  @Option(name: [.short, .long], help: "Form of the table.")
+  var output = TableFormat.md
+
+  func validate() throws {
+    guard repetitions >= 1 else { throw ValidationError("--repetitions must be at least 1, found \(repetitions)") }
+    guard threads.map({ (1...1024).contains($0) }) ?? true else {
+      throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
+    }
+  }
+
+  var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
+
+  /// Prints the table.
+  func print(_ records: [Record], as name: String) throws {
+    try Output().write(output.rendered(records, name: name))
+  }
+}
+
+extension PublishedShape: ExpressibleByArgument {}
+extension TableFormat: ExpressibleByArgument {}
+
+/// Whether to write a page for people too.
+struct PageOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("File for the same as a page with plots; it needs no network.", valueName: "file.html"))
+  var html: String?
+
+  /// Hours of work are not to end in a page that cannot be written.
+  func check() throws {
+    if let html { try Output.checkFolder(of: html) }
+  }
+
+  /// Writes the page, if it is wanted.
+  func write(_ page: @autoclosure () throws -> Page) throws {
+    guard let html else { return }
+    try Output(path: html).write(page().html)
+  }
+}
+
+extension Page.Fact {
+  /// What every page of measurements says about itself.
+  static func made(on machine: Machine = .current) -> [Page.Fact] {
+    [
+      Page.Fact("processor", machine.processor), Page.Fact("commit", machine.commit),
+      Page.Fact("command", CommandText.current),
+    ]
+  }
+}
+
+extension Table {
+  /// The fields that tables for people show; what is the same in all rows stands once, in the caption.
+  ///
+  /// - Parameter title: Begins the caption.
+  init(_ records: [Record], title: String? = nil) {
+    let fields = records.first?.fields ?? []
+    let shown = fields.indices.filter { Self.text(fields[$0]) != nil }
+    let varying = shown.filter { index in
+      records.count == 1 || records.contains { Self.text($0.fields[index]) != Self.text(fields[index]) }
+    }
+    let constant = shown.filter { !varying.contains($0) }.compactMap { index -> String? in
+      guard case .column(let heading, let text) = fields[index].display, !text.isEmpty else { return nil }
+      return "\(heading) \(text)"
+    }
+    let common = constant.isEmpty ? nil : "In all rows: " + constant.joined(separator: ", ")
+    let captions = [title, common].compactMap(\.self)
+    self.init(
+      caption: captions.isEmpty ? nil : captions.joined(separator: ". "),
+      columns: varying.map { Column(fields[$0].name, heading: Self.heading(fields[$0]) ?? "") },
+      rows: records.map { record in varying.map { Cell(record.fields[$0]) } })
+  }
+
+  private static func heading(_ field: Field) -> String? {
+    if case .column(let heading, _) = field.display { heading } else { nil }
+  }
+
+  fileprivate static func text(_ field: Field) -> String? {
+    if case .column(_, let text) = field.display { text } else { nil }
+  }
+}
+
+extension Table.Cell {
+  fileprivate init(_ field: Field) {
+    let text = Table.text(field) ?? ""
+    switch field.value {
+    case .integer(let integer): self.init(text, number: Double(integer))
+    case .number(let number): self.init(text, number: number)
+    default: self.init(text)
+    }
+  }
 }

@@ -1,11 +1,11 @@
 import ArgumentParser
-import BenchSupport
-import CommandLineOptions
+import CommandLineSupport
 import Foundation
 import Kernels
 import LLaVA
 import ModelFormats
 import PDrop
+import Reports
 import TokenDropping
 
 /// `pdrop-bench plan`: what schedules cost by closed formulas, for the shape of a model; nothing is run.

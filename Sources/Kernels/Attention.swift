@@ -1,4 +1,4 @@
-internal import CAttentionKernels
+import CAttentionKernels
 
 /// How the columns of queries, keys and values divide into heads.
 package struct HeadLayout: Hashable, Sendable {

@@ -1,4 +1,4 @@
-internal import CLAPACKE
+import CLAPACKE
 
 /// The numbers `x` for which `A x` comes nearest to `y`: of all, the least sum of squared differences.
 ///

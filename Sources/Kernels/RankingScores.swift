@@ -1,9 +1,9 @@
-internal import COpenBLAS
+import COpenBLAS
 
 #if canImport(Glibc)
-  internal import Glibc
+  import Glibc
 #else
-  internal import Darwin
+  import Darwin
 #endif
 
 /// What visual tokens are ranked by, from queries, keys and values.

@@ -1,5 +1,5 @@
-internal import Foundation
-internal import ModelFormats
+import Foundation
+import ModelFormats
 package import TokenDropping
 
 /// Finds, for a prompt, the weakest policy that costs no more than a target.

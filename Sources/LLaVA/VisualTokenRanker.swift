@@ -1,5 +1,5 @@
-internal import Kernels
-internal import TokenDropping
+import Kernels
+import TokenDropping
 
 /// Scores the visual tokens of a sequence; higher scores stay.
 ///

@@ -1,10 +1,5 @@
+import Foundation
 package import Kernels
-
-#if canImport(FoundationEssentials)
-  internal import FoundationEssentials
-#else
-  internal import Foundation
-#endif
 
 /// The weights of a model directory, single file or shards, by one spelling of names; or weights made up as they are asked for.
 ///
@@ -119,5 +114,79 @@ package final class Checkpoint {
       guard file.records[name] != nil else { throw .missingTensor(name: name, directory: path) }
       try add(name, of: file)
     }
+  }
+}
+
+/// A dotted prefix of parameter names, walked like a directory.
+package struct CheckpointScope {
+  private let checkpoint: Checkpoint
+  private let prefix: String
+  private let conversion: LinearConversion
+
+  init(checkpoint: Checkpoint, prefix: String, conversion: LinearConversion) {
+    self.checkpoint = checkpoint
+    self.prefix = prefix
+    self.conversion = conversion
+  }
+
+  /// The scope one name further down.
+  package func scope(_ name: String) -> CheckpointScope {
+    CheckpointScope(checkpoint: checkpoint, prefix: prefix + name + ".", conversion: conversion)
+  }
+
+  /// A stored tensor of the expected shape.
+  package func tensor(_ name: String, shape: [Int]) throws(CheckpointError) -> Tensor {
+    try checkpoint.tensor(prefix + name, shape: shape)
+  }
+
+  /// A small tensor as floats: a norm's gain, a bias.
+  package func vector(_ name: String, count: Int) throws(CheckpointError) -> [Float] {
+    try tensor(name, shape: [count]).floats()
+  }
+
+  /// A linear layer, with its bias if it has one, for products in the scope's arithmetic.
+  package func linear(_ name: String, inputs: Int, outputs: Int, bias: Bool = false) throws(CheckpointError) -> Linear {
+    let layer = scope(name)
+    return try checkpoint.linear(prefix + name) { () throws(CheckpointError) -> Linear in
+      let stored = Linear(
+        weight: try layer.tensor("weight", shape: [outputs, inputs]),
+        bias: bias ? try layer.vector("bias", count: outputs) : nil)
+      return conversion(stored, named: layer.prefix + "weight")
+    }
+  }
+
+  /// A convolution whose stride is its width, as a linear layer over a patch's `channels · side · side` numbers.
+  package func convolution(_ name: String, channels: Int, side: Int, outputs: Int) throws(CheckpointError) -> Linear {
+    let layer = scope(name)
+    let weight = try layer.tensor("weight", shape: [outputs, channels, side, side])
+    return conversion(Linear(weight: weight), named: layer.prefix + "weight")
+  }
+}
+
+/// What becomes of linear layers as they are loaded.
+package struct LinearConversion {
+  package let arithmetic: Arithmetic
+  package let workers: Workers
+  /// Keeps converted weights for later; `nil` to convert them at every load.
+  private let cache: WeightsCache?
+
+  /// Layers stay as stored, for products in f32.
+  package static var none: LinearConversion { LinearConversion(to: .f32, workers: Workers(count: 1)) }
+
+  /// - Parameter workers: Convert a layer's rows in parallel.
+  package init(to arithmetic: Arithmetic, workers: Workers, cache: WeightsCache? = nil) {
+    self.arithmetic = arithmetic
+    self.workers = workers
+    self.cache = cache
+  }
+
+  /// The layer for products in this arithmetic.
+  ///
+  /// - Parameter name: Its weight's, which no other layer has.
+  package func callAsFunction(_ stored: Linear, named name: String) -> Linear {
+    guard let cache, stored.needsConversion(to: arithmetic) else {
+      return stored.converted(to: arithmetic, workers: workers)
+    }
+    return cache.converted(stored, named: name, to: arithmetic)
   }
 }

@@ -1,4 +1,4 @@
-package import Kernels
+package import Storage
 
 /// What is wrong with a model directory or one of its files.
 package enum CheckpointError: Error, Equatable, CustomStringConvertible {
@@ -67,4 +67,13 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
     s.save_file({k: d.pop(k).clone(memory_format=torch.contiguous_format) for k in list(d) if torch.is_tensor(d[k])}, \
     'model.safetensors', {'format': 'pt'})"
     """
+}
+
+extension FilePointer {
+  /// Refuses a pointer.
+  static func refuse(_ bytes: SharedBytes, file: String) throws(CheckpointError) {
+    guard !isFound(bytes.copy(0..<min(beginning.count, bytes.count))) else {
+      throw .malformed(file: file, reason: reason)
+    }
+  }
 }

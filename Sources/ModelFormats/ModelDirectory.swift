@@ -1,3 +1,6 @@
+import Foundation
+import Storage
+
 /// A LLaVA directory of either published layout, opened: what its files say, and where its weights lie.
 package struct ModelDirectory {
   package let path: String
@@ -64,4 +67,145 @@ extension LLaVAConfiguration {
     let path = directory + "/config.json"
     self = try JSONFile.read(ConfigurationFile.self, at: path).checked(path)
   }
+}
+
+/// Which weights a model's vision tower has.
+///
+/// A converted checkpoint brings its tower along. An original one may name a CLIP directory instead: LLaVA-1.5 runs on stock
+/// CLIP, while LLaVA-1.6 trained the tower, so that stock CLIP would be a wrong one.
+package struct VisionTower {
+  package var configuration: VisionConfiguration
+  /// The CLIP directory with the weights; `nil` where the model's own files hold them.
+  package var checkpoint: Checkpoint?
+  /// Where the tower's files are, weights or not; `nil` where the model's directory has all.
+  package var directory: String?
+
+  /// The tower of an original checkpoint.
+  ///
+  /// - Parameters:
+  ///   - file: The model's `config.json`.
+  ///   - model: The model's own weights.
+  ///   - given: A CLIP directory named by the user; the model's own weights go before it only if the configuration says that
+  ///     the tower was trained.
+  /// - Throws: `CheckpointError` when the tower is nowhere, or only a wrong one is.
+  init(
+    of file: OriginalConfigurationFile, in model: Checkpoint, given: String?, _ check: ValueCheck
+  ) throws(CheckpointError) {
+    let name = file.mm_vision_tower ?? "openai/clip-vit-large-patch14-336"
+    let candidates = given.map { [$0] } ?? Self.candidates(name, beside: model.directory)
+    directory = candidates.first { FileManager.default.fileExists(atPath: $0 + "/config.json") }
+    if let given, directory == nil { throw .file(.notFound(path: given + "/config.json")) }
+
+    let isInside = model.contains("vision_tower.vision_model.embeddings.class_embedding")
+    if file.trainsTower == true, !isInside { throw .missingTrainedTower(directory: model.directory) }
+    let usesOwnWeights = file.trainsTower == true || (isInside && given == nil && file.trainsTower == nil)
+    if let directory {
+      configuration = try ClipFile.configuration(directory)
+      if !usesOwnWeights {
+        do { checkpoint = try Checkpoint(directory: directory) } catch .noWeights where isInside {}
+      }
+    } else if isInside {
+      let section = file.vision_config ?? .published(name.split(separator: "/").last.map(String.init) ?? name)
+      guard let section else { throw .missingTower(directory: model.directory, name: name, looked: candidates) }
+      configuration = try section.checked(check.section("vision_config"))
+    } else {
+      throw .missingTower(directory: model.directory, name: name, looked: candidates)
+    }
+  }
+
+  /// The tower of a converted checkpoint.
+  init(ownWeights configuration: VisionConfiguration) { self.configuration = configuration }
+
+  /// Where a named CLIP directory may be: at the path itself, in the model's directory, beside it, and one folder further up.
+  private static func candidates(_ name: String, beside model: String) -> [String] {
+    let short = name.split(separator: "/").last.map(String.init) ?? name
+    if name.hasPrefix("/") { return [name, model + "/" + short] }
+    return ([name, short, "vision_tower"].map { "\(model)/\($0)" })
+      + ["..", "../.."].flatMap { up in [name, short].map { "\(model)/\(up)/\($0)" } }
+  }
+}
+
+/// `config.json` of a CLIP directory: the tower alone, or both of CLIP's towers with a section for each.
+private struct ClipFile: Decodable {
+  var model_type: String?
+  var vision_config: VisionSection?
+
+  static func configuration(_ directory: String) throws(CheckpointError) -> VisionConfiguration {
+    let path = directory + "/config.json"
+    let (file, check) = (try JSONFile.read(ClipFile.self, at: path), ValueCheck(file: path))
+    switch file.model_type {
+    case "clip_vision_model": return try JSONFile.read(VisionSection.self, at: path).checked(check)
+    case "clip":
+      var section = file.vision_config ?? VisionSection()
+      section.model_type = "clip_vision_model"
+      return try section.checked(check.section("vision_config"))
+    default:
+      let found = file.model_type.map { "'\($0)'" } ?? "nothing"
+      throw check.fault("model_type", "'clip' or 'clip_vision_model', a CLIP directory", found)
+    }
+  }
+}
+
+/// A JSON file read into a value, with errors that name the file and the key.
+package enum JSONFile {
+  /// The largest file read, in bytes; tokenizers are a few megabytes.
+  static let sizeLimit = 256 << 20
+
+  /// - Throws: `CheckpointError` when the file is missing, too large, not JSON or not of the type's form.
+  package static func read<Value: Decodable>(_ type: Value.Type, at path: String) throws(CheckpointError) -> Value {
+    let bytes: SharedBytes
+    do { bytes = try SharedBytes(mapping: path) } catch { throw .file(error) }
+    guard bytes.count <= sizeLimit else {
+      throw .malformed(file: path, reason: "\(bytes.count) bytes of JSON, expected at most \(sizeLimit)")
+    }
+    return try decode(type, from: bytes.copy(0..<bytes.count), file: path)
+  }
+
+  /// As `read`, or `nil` when there is no such file.
+  package static func readIfPresent<Value: Decodable>(
+    _ type: Value.Type, at path: String
+  ) throws(CheckpointError) -> Value? {
+    do { return try read(type, at: path) } catch .file(.notFound) { return nil } catch { throw error }
+  }
+
+  /// The value that JSON text describes.
+  package static func decode<Value: Decodable>(
+    _ type: Value.Type, from bytes: [UInt8], file: String
+  ) throws(CheckpointError) -> Value {
+    do { return try JSONDecoder().decode(type, from: Data(bytes)) } catch let error as CheckpointError {
+      throw error
+    } catch PreprocessorConfigurationError.invalidValue(let key, let expected, let found) {
+      throw .badValue(file: file, key: key, expected: expected, found: found)
+    } catch let error as DecodingError {
+      throw .malformed(file: file, reason: error.oneLine)
+    } catch PreprocessorConfigurationError.invalidValue(let key, let expected, let found) {
+      throw .badValue(file: file, key: key, expected: expected, found: found)
+    } catch {
+      throw .malformed(file: file, reason: "not JSON")
+    }
+  }
+}
+
+extension DecodingError {
+  /// What was wrong, and at which key, in one line.
+  fileprivate var oneLine: String {
+    switch self {
+    case .keyNotFound(let key, let context):
+      "missing key '\((context.codingPath + [key]).dotted)'"
+    case .typeMismatch(let type, let context):
+      "'\(context.codingPath.dotted)': expected \(type), found something else"
+    case .valueNotFound(let type, let context):
+      "'\(context.codingPath.dotted)': expected \(type), found null"
+    case .dataCorrupted(let context) where context.codingPath.isEmpty:
+      "not valid JSON"
+    case .dataCorrupted(let context):
+      "'\(context.codingPath.dotted)': \(context.debugDescription)"
+    @unknown default:
+      "not of the expected form"
+    }
+  }
+}
+
+extension [any CodingKey] {
+  fileprivate var dotted: String { map(\.stringValue).joined(separator: ".") }
 }

@@ -1,7 +1,9 @@
-internal import Foundation
-internal import Kernels
-internal import LLaVA
+import Foundation
+import ImageProcessing
+import Kernels
+import LLaVA
 package import ModelFormats
+import Tokenizers
 
 extension VisionLanguageModel {
   /// A model of a given shape with random weights: its answers are noise, its cost is the real one's.

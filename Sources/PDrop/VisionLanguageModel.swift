@@ -1,7 +1,9 @@
-internal import Foundation
-internal import Kernels
+import Foundation
+public import ImageProcessing
+import Kernels
 package import LLaVA
-internal import ModelFormats
+import ModelFormats
+public import Tokenizers
 
 /// A model directory, loaded: weights, tokenizer, prompt format and picture preparation.
 ///
@@ -49,7 +51,7 @@ public struct VisionLanguageModel: Sendable {
   public let loadTime: Duration
   package let llava: LLaVAModel
   let identity = ModelIdentity()
-  let featureCache: FeatureCache?
+  package let featureCache: FeatureCache?
 
   /// Loads a LLaVA directory, in the Hugging Face layout or as the original LLaVA code writes it.
   ///
@@ -123,4 +125,24 @@ public struct ModelError: Error, CustomStringConvertible {
   init(_ underlying: any Error) { self.underlying = underlying }
 
   public var description: String { "\(underlying)" }
+}
+
+/// What became of the cache of converted weights while a model was loaded.
+public struct WeightsCacheReport: Sendable, Equatable, CustomStringConvertible {
+  /// Whether all converted weights came from the cache.
+  public let wasUsed: Bool
+  /// Whether the cache could not be kept, so that the next load is no faster.
+  public let hasFailed: Bool
+  /// One line: which file was used, or written and why, or what is in the way.
+  public let description: String
+
+  init(_ outcome: WeightsCache.Outcome) {
+    (wasUsed, hasFailed) =
+      switch outcome {
+      case .used: (true, false)
+      case .failed: (false, true)
+      case .notNeeded, .written, .leftToAnother: (false, false)
+      }
+    description = "\(outcome)"
+  }
 }

@@ -1,8 +1,9 @@
 import ArgumentParser
-import BenchSupport
-import CommandLineOptions
+import BatchInference
+import CommandLineSupport
 import Evaluation
 import Foundation
+import Kernels
 import PDrop
 import TokenDropping
 
@@ -16,7 +17,7 @@ struct RunCommand: ParsableCommand {
   @OptionGroup(title: "Model") var loading: LoadingOptions
 
   @Option(help: "Arithmetic, one or several to compare.")
-  var precision = NameList<Precision>([.auto])
+  var precision = NameList<PDrop.Precision>([.auto])
 
   @Option(help: "Policies, one or several to compare.")
   var policy = NameList<PolicyName>([.pyramiddrop])
@@ -140,5 +141,37 @@ struct RunCommand: ParsableCommand {
       Log.write("stopped; to go on, run the same command\(overwrite ? " without --overwrite" : "")")
       StopSignal.endProgram()
     }
+  }
+}
+
+/// Writes a benchmark's questions to a file that a batch reads.
+enum QuestionWriter {
+  /// Writes all questions, or about so many, spread evenly over the file; questions about one picture that follow each other
+  /// stay together.
+  ///
+  /// - Returns: How many questions are in the file.
+  /// - Throws: `DataProblem`, `FileProblem`.
+  static func write(
+    _ benchmark: any Benchmark, in data: DataFolder, to path: String, limit: Int?
+  ) throws -> Int {
+    var share = 1.0
+    if let limit {
+      var count = 0
+      try benchmark.questions(in: data) { _ in count += 1 }
+      share = min(1, Double(limit) / Double(max(1, count)))
+    }
+    try OutputFile.makeFolder(of: path)
+    let output = try Output(path: path)
+    var written = 0
+    var group = -1
+    var last: Question.Picture?
+    try benchmark.questions(in: data) { question in
+      if last != question.picture || question.picture == .none { group += 1 }
+      last = question.picture
+      guard Int(Double(group + 1) * share) > Int(Double(group) * share) else { return }
+      try output.write(try JSONLine.encode(QuestionLine(question)))
+      written += 1
+    }
+    return written
   }
 }

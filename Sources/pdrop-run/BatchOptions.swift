@@ -1,5 +1,6 @@
 import ArgumentParser
-import CommandLineOptions
+import BatchInference
+import CommandLineSupport
 import Foundation
 import PDrop
 

@@ -1,6 +1,8 @@
 import ArgumentParser
-import CommandLineOptions
+import CommandLineSupport
+import Foundation
 import PDrop
+import Verification
 
 /// `pdrop-run check`: a model directory against reference vectors, stage by stage.
 struct Check: ParsableCommand {
@@ -54,5 +56,142 @@ struct Check: ParsableCommand {
       Log.write("\(departed) of \(names.count) cases depart from the reference")
       throw ExitCode(ExitStatus.someFailed.rawValue)
     }
+  }
+}
+
+/// What `pdrop-run check` prints about a case for people.
+enum CheckText {
+  /// A heading, a line for each stage, and what is to be said about the first that departs.
+  static func lines(_ report: CaseReport) -> String {
+    var lines = ["\(report.model), case \(report.name)"]
+    let width = report.stages.map { name(of: $0.stage).count }.max() ?? 0
+    var run: String?
+    for result in report.stages {
+      if result.stage.run != run, let name = result.stage.run { lines.append("  run \(name)") }
+      run = result.stage.run
+      let name = name(of: result.stage)
+      let padding = String(repeating: " ", count: width - name.count)
+      lines.append("    \(name)\(padding)  \(difference(result))\(result.agrees ? "" : "  DEPARTS")")
+    }
+    if let departure = report.departure {
+      lines.append("  first departure: " + sentence(departure))
+      lines.append("  likely cause: \(report.likelyCause ?? "")")
+    } else {
+      lines.append("  all \(report.stages.count) stages agree")
+    }
+    if let end = report.end { lines.append("  not run to the end: \(end)") }
+    // Names and texts come from the reference's files.
+    return lines.map { Log.oneLine($0) + "\n" }.joined()
+  }
+
+  /// The largest difference and what is allowed.
+  private static func difference(_ result: StageResult) -> String {
+    guard result.difference.isFinite else {
+      return result.place?.coordinates.isEmpty == true ? "of another size" : "not a number"
+    }
+    let found = String(format: "%.3g", result.difference)
+    return switch result.allowance {
+    case .none: result.agrees ? "equal" : String(format: "%.0f differ", result.difference)
+    case .absolute(let limit): "\(found), \(number(limit)) allowed"
+    case .relative(let limit): "\(found) relative, \(number(limit)) allowed"
+    case .mean(let limit): "\(found) on average, \(number(limit)) allowed"
+    }
+  }
+
+  /// Which run and stage, by how much, where, and what was expected and found there.
+  private static func sentence(_ result: StageResult) -> String {
+    var text = result.stage.run.map { "run \($0), " } ?? ""
+    text += "\(name(of: result.stage)), \(difference(result))"
+    guard let place = result.place else { return text }
+    let coordinates = place.coordinates.map { "\($0.axis) \($0.index)" }.joined(separator: ", ")
+    return text + (coordinates.isEmpty ? "" : ", at \(coordinates)")
+      + ": expected \(place.expected), found \(place.found)"
+  }
+
+  private static func number(_ limit: Double) -> String { String(format: "%g", limit) }
+
+  private static func name(of stage: CheckStage) -> String {
+    let picture = stage.picture ?? ""
+    let layer = stage.layer.map(String.init) ?? ""
+    return switch stage.kind {
+    case .prompt: "prompt"
+    case .promptTokens: "prompt tokens"
+    case .pixels: "pixels of \(picture)"
+    case .pixelValues: "normalised pixels of \(picture)"
+    case .towerInput: "tower's embedding of \(picture)"
+    case .towerOutput: "tower's feature layer of \(picture)"
+    case .features: "features of \(picture)"
+    case .imageSpans: "places of pictures"
+    case .sequenceLength: "sequence length"
+    case .embedding: "embedding of the last token"
+    case .layers: stage.layers.map { "layers \($0.lowerBound) to \($0.upperBound)" } ?? "layers"
+    case .drop: "drop before layer \(layer)"
+    case .scores: "scores of \(picture) before layer \(layer)"
+    case .kept: "tokens of \(picture) kept from layer \(layer)"
+    case .cacheLengthsAfterPrompt: "cache lengths after the prompt"
+    case .lastLogits: "logits after the prompt"
+    case .tokens: "generated tokens"
+    case .finalLogits: "logits of the last token"
+    case .text: "answer"
+    case .cacheLengthsAtEnd: "cache lengths at the end"
+    }
+  }
+}
+
+/// What `pdrop-run check --format json` prints about a case; names of stages are those of the reference's files.
+struct CheckRecord: Encodable {
+  struct Stage: Encodable {
+    var stage: CheckStage.Kind
+    var run: String?
+    var image: String?
+    /// The first and the last layer that were compared.
+    var layers: [Int]?
+    /// The layer in front of which the drop happens.
+    var layer: Int?
+    /// `equal`, `absolute`, `relative` or `mean`.
+    var measure: String
+    var tolerance: Double
+    /// `null` where sizes differ or something is not a number.
+    var difference: Double?
+    var agrees: Bool
+    /// Indices by axis.
+    var at: [String: Int]?
+    var expected: String?
+    var found: String?
+
+    init(_ result: StageResult) {
+      let stage = result.stage
+      (self.stage, run, image, layer) = (stage.kind, stage.run, stage.picture, stage.layer)
+      layers = stage.layers.map { [$0.lowerBound, $0.upperBound] }
+      measure =
+        switch result.allowance {
+        case .none: "equal"
+        case .absolute: "absolute"
+        case .relative: "relative"
+        case .mean: "mean"
+        }
+      tolerance = result.allowance.limit
+      difference = result.difference.isFinite ? result.difference : nil
+      agrees = result.agrees
+      at = result.place.map { place in
+        Dictionary(place.coordinates.map { ($0.axis, $0.index) }) { first, _ in first }
+      }
+      (expected, found) = (result.place?.expected, result.place?.found)
+    }
+  }
+
+  var model: String
+  var `case`: String
+  var agrees: Bool
+  var stages: [Stage]
+  var first_departure: Stage?
+  var likely_cause: String?
+  /// Why the case was not run to its end.
+  var end: String?
+
+  init(_ report: CaseReport) {
+    (model, self.case, agrees, end) = (report.model, report.name, report.agrees, report.end)
+    stages = report.stages.map(Stage.init)
+    (first_departure, likely_cause) = (report.departure.map(Stage.init), report.likelyCause)
   }
 }

@@ -1,4 +1,4 @@
-import CommandLineOptions
+import CommandLineSupport
 import Foundation
 import PDrop
 
@@ -111,5 +111,85 @@ struct InteractiveRun {
       report.milliseconds.load = 0
     }
     return report
+  }
+}
+
+/// A line that somebody types in a chat: a question, or a command that begins with `/`.
+enum ChatLine: Equatable {
+  case empty
+  case question(String)
+  case image(path: String)
+  case clear, help, exit
+  /// A command that cannot be carried out, and why.
+  case wrong(String)
+
+  static let helpText = [
+    "/image PATH  add a picture to the next question",
+    "/clear       forget the conversation and its pictures",
+    "/exit        end the chat, as the end of input does",
+    "Ctrl-C stops an answer; any other line is a question. Every question ranks all visual tokens anew, so those dropped",
+    "for one question are there again for the next.",
+  ]
+
+  init(_ line: String) {
+    let text = line.trimmingCharacters(in: .whitespacesAndNewlines)
+    guard line.hasPrefix("/") else {
+      self = text.isEmpty ? .empty : .question(text)
+      return
+    }
+    let words = text.split(maxSplits: 1, whereSeparator: \.isWhitespace).map(String.init)
+    switch (words[0], words.dropFirst().first) {
+    case ("/image", let path?): self = .image(path: (path as NSString).expandingTildeInPath)
+    case ("/image", nil): self = .wrong("/image needs the path of a picture")
+    case ("/clear", nil): self = .clear
+    case ("/help", nil): self = .help
+    case ("/exit", nil), ("/quit", nil): self = .exit
+    default: self = .wrong("\(text): no such command; /help lists them")
+    }
+  }
+}
+
+/// The terminal of a chat, if it has one: prompts and notes are for people only.
+struct Terminal {
+  private let isPresent = isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0
+
+  /// The next line of standard input, without its end; `nil` at the end of input.
+  func readLine() -> String? {
+    if isPresent { write("> ") }
+    let line = Swift.readLine()
+    // Whatever comes next begins a line of its own.
+    if isPresent, line == nil { write("\n") }
+    return line
+  }
+
+  /// Says something about the chat.
+  func note(_ text: String) {
+    if isPresent { Log.write("(\(text))") }
+  }
+
+  private func write(_ text: String) { try? FileHandle.standardError.write(contentsOf: Data(text.utf8)) }
+}
+
+/// A text that comes in pieces, without the white space at its ends.
+struct TrimmedText {
+  /// What has come so far.
+  private(set) var text = ""
+  /// White space that belongs to the text only if more follows.
+  private var held = ""
+
+  /// Takes the next piece and returns what it adds.
+  mutating func push(_ piece: String) -> String {
+    held += piece
+    let scalars = held.unicodeScalars
+    guard let last = scalars.lastIndex(where: { !$0.properties.isWhitespace }) else {
+      if text.isEmpty { held = "" }
+      return ""
+    }
+    let end = scalars.index(after: last)
+    let begin = text.isEmpty ? scalars.firstIndex { !$0.properties.isWhitespace } ?? end : scalars.startIndex
+    let added = String(scalars[begin..<end])
+    held = String(scalars[end...])
+    text += added
+    return added
   }
 }

@@ -1,4 +1,5 @@
 import Kernels
+import Storage
 import Testing
 
 @Suite struct ChecksumTests {
@@ -20,7 +21,8 @@ import Testing
 
   @Test func `of pieces in parallel is that of each`() {
     let pieces = (0..<100).map { SharedBytes(copying: [UInt8](repeating: 7, count: 3 * $0)) }
-    #expect(SharedBytes.checksums(of: pieces, workers: Workers(count: 3)) == pieces.map(\.checksum))
-    #expect(SharedBytes.checksums(of: [], workers: Workers(count: 3)).isEmpty)
+    let workers = Workers(count: 3)
+    #expect(workers.map(tasks: pieces.count) { pieces[$0].checksum } == pieces.map(\.checksum))
+    #expect(workers.map(tasks: 0) { pieces[$0].checksum }.isEmpty)
   }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import Kernels
 import ModelFormats
+import Storage
 import TestSupport
 
 /// A checkpoint of a few linear layers, and a folder for the cache of their converted weights.

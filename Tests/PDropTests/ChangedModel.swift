@@ -3,6 +3,7 @@ import ModelFormats
 import PDrop
 import TestSupport
 import Testing
+import Verification
 
 /// A copy of a golden model with changes, beside a reference that may be changed as well; files are links until then.
 final class ChangedModel {

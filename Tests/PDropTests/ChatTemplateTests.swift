@@ -2,6 +2,7 @@ import Foundation
 import PDrop
 import TestSupport
 import Testing
+import Tokenizers
 
 private struct ChatCase: Decodable {
   struct Message: Decodable {

@@ -2,6 +2,7 @@ import Foundation
 import PDrop
 import TestSupport
 import Testing
+import Tokenizers
 
 @Suite struct ChatTests {
   static let pictures = ["images/gray_300x400.png", "images/tiny_20x30.png"].map {

@@ -1,4 +1,6 @@
+import BatchInference
 import Foundation
+import ImageProcessing
 import PDrop
 import Synchronization
 import TestSupport

@@ -3,6 +3,7 @@ import PDrop
 import TestSupport
 import Testing
 import TokenDropping
+import Verification
 
 /// Whole runs against the reference's: picture files and a prompt in, everything else out.
 @Suite struct GoldenSessionTests {

@@ -1,6 +1,8 @@
+import BatchInference
 import Foundation
 import Kernels
 import PDrop
+import Storage
 import TestSupport
 import Testing
 

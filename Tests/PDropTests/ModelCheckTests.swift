@@ -1,7 +1,9 @@
 import Foundation
+import ImageProcessing
 import PDrop
 import TestSupport
 import Testing
+import Verification
 
 /// A model that is changed in one place departs at the stage that the place belongs to.
 @Suite struct ModelCheckTests {

@@ -1,4 +1,5 @@
 import Foundation
+import ImageProcessing
 import LLaVA
 import ModelFormats
 import PDrop

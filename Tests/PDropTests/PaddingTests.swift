@@ -1,4 +1,5 @@
 import Foundation
+import ImageProcessing
 import Kernels
 import LLaVA
 import PDrop

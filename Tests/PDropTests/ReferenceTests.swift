@@ -2,6 +2,7 @@ import Foundation
 import PDrop
 import TestSupport
 import Testing
+import Verification
 
 /// References that are damaged or belong to another model are refused by name.
 @Suite struct ReferenceTests {

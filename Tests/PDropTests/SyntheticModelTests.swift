@@ -1,3 +1,4 @@
+import ImageProcessing
 import Kernels
 import LLaVA
 import ModelFormats

@@ -1,4 +1,4 @@
-internal import Foundation
+import Foundation
 
 /// TextVQA's validation questions, with the tokens that an OCR program read in the prompt, as LLaVA's published numbers have
 /// them, or without.

@@ -1,6 +1,0 @@
-import ArgumentParser
-import BenchSupport
-import ModelFormats
-
-extension PublishedShape: ExpressibleByArgument {}
-extension TableFormat: ExpressibleByArgument {}

@@ -1,0 +1,197 @@
+import Foundation
+import PDrop
+
+/// Writes the lines of a batch's output, each in the family of its question.
+struct AnswerLines: Sendable {
+  let model: String
+  /// Whether lines say what clocks said; without that, equal runs give equal bytes.
+  var keepsTimes = true
+
+  /// The line for a record, line feed included.
+  func line(_ record: BatchRecord, _ outcome: Result<RunReport, RecordFailure>) throws -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    let line =
+      switch record.family {
+      case .llava: try encoder.encode(AnswerLine(record, outcome, self))
+      case .openAI: try encoder.encode(CompletionLine(record, outcome, self))
+      }
+    return [UInt8](line) + [UInt8(ascii: "\n")]
+  }
+
+  func metadata(_ report: RunReport) -> AnswerMetadata {
+    AnswerMetadata(
+      policy: report.policy, timings_ms: keepsTimes ? report.milliseconds : nil, flops: report.flops,
+      flops_paper: report.paperFlops,
+      flops_prefill_without_dropping: report.flopsWithoutDropping, sequence_length: report.sequenceLength,
+      generated_tokens: report.tokens.count, visual_tokens: report.visualTokensPerStage,
+      finish_reason: report.finishReason)
+  }
+}
+
+/// What an answer cost.
+struct AnswerMetadata: Encodable {
+  /// As it was run on this record: a target gives each its own schedule.
+  var policy: RunReport.Policy
+  var timings_ms: RunReport.Timings?
+  var flops: RunReport.Flops
+  var flops_paper: Double
+  var flops_prefill_without_dropping: Int
+  var sequence_length: Int
+  var generated_tokens: Int
+  var visual_tokens: [Int]
+  var finish_reason: RunReport.FinishReason?
+}
+
+extension RunReport {
+  /// The answer without white space at its ends.
+  var trimmedText: String { text.trimmingCharacters(in: .whitespacesAndNewlines) }
+}
+
+/// A line of LLaVA's answer files; of `text` and `error` there is one.
+private struct AnswerLine: Encodable {
+  struct Failure: Encodable {
+    var code: RecordFailure.Reason
+    var message: String
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case question_id, prompt, text, answer_id, model_id, category, metadata, error
+  }
+
+  let record: BatchRecord
+  let model: String
+  var text: String?
+  var metadata: AnswerMetadata?
+  var error: Failure?
+
+  init(_ record: BatchRecord, _ outcome: Result<RunReport, RecordFailure>, _ lines: AnswerLines) {
+    self.record = record
+    model = lines.model
+    switch outcome {
+    case .success(let report): (text, metadata) = (report.trimmedText, lines.metadata(report))
+    case .failure(let failure): error = Failure(code: failure.reason, message: failure.message)
+    }
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(record.identifier, forKey: .question_id)
+    try container.encodeIfPresent(record.question, forKey: .prompt)
+    try container.encodeIfPresent(text, forKey: .text)
+    // Tells answers to the same question_id apart.
+    try container.encode("\(record.number)", forKey: .answer_id)
+    try container.encode(model, forKey: .model_id)
+    try container.encodeIfPresent(record.category, forKey: .category)
+    try container.encodeIfPresent(metadata, forKey: .metadata)
+    try container.encodeIfPresent(error, forKey: .error)
+  }
+}
+
+/// A line of OpenAI's batch output; one with an error has a response without a body, as vLLM writes it.
+private struct CompletionLine: Encodable {
+  struct Response: Encodable {
+    var status_code: Int
+    var request_id: String
+    var body: Completion?
+
+    enum CodingKeys: String, CodingKey { case status_code, request_id, body }
+
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(status_code, forKey: .status_code)
+      try container.encode(request_id, forKey: .request_id)
+      try container.encode(body, forKey: .body)
+    }
+  }
+
+  struct Failure: Encodable {
+    var code: RecordFailure.Reason
+    var message: String
+    var type: String
+  }
+
+  enum CodingKeys: String, CodingKey { case id, custom_id, response, error }
+
+  let record: BatchRecord
+  let response: Response
+  let error: Failure?
+
+  init(_ record: BatchRecord, _ outcome: Result<RunReport, RecordFailure>, _ lines: AnswerLines) {
+    self.record = record
+    let id = "pdrop-batch-\(record.number)"
+    switch outcome {
+    case .success(let report):
+      response = Response(
+        status_code: 200, request_id: id, body: Completion("chatcmpl-\(record.number)", report, lines))
+      error = nil
+    case .failure(let failure):
+      let isOfTheRecord = failure.reason.isOfTheRecord
+      response = Response(status_code: isOfTheRecord ? 400 : 500, request_id: id)
+      error = Failure(
+        code: failure.reason, message: failure.message,
+        type: isOfTheRecord ? "BadRequestError" : "InternalServerError")
+    }
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(CompletionID(number: record.number).text, forKey: .id)
+    try container.encode(record.identifier, forKey: .custom_id)
+    try container.encode(response, forKey: .response)
+    try container.encode(error, forKey: .error)
+  }
+}
+
+/// The `id` of a line of OpenAI's batch output, which holds the number of its record.
+struct CompletionID {
+  private static let start = "pdrop-"
+  var number: Int
+
+  init(number: Int) { self.number = number }
+
+  init?(_ text: String) {
+    guard text.hasPrefix(Self.start), let number = Int(text.dropFirst(Self.start.count)) else { return nil }
+    self.number = number
+  }
+
+  var text: String { Self.start + "\(number)" }
+}
+
+/// OpenAI's chat completion object.
+private struct Completion: Encodable {
+  struct Choice: Encodable {
+    struct Message: Encodable {
+      let role = "assistant"
+      var content: String
+    }
+
+    let index = 0
+    var message: Message
+    var finish_reason: RunReport.FinishReason?
+  }
+
+  struct Usage: Encodable {
+    var prompt_tokens: Int
+    var completion_tokens: Int
+    var total_tokens: Int
+  }
+
+  var id: String
+  let object = "chat.completion"
+  var created: Int
+  var model: String
+  var choices: [Choice]
+  var usage: Usage
+  var metadata: AnswerMetadata
+
+  init(_ id: String, _ report: RunReport, _ lines: AnswerLines) {
+    self.id = id
+    created = lines.keepsTimes ? Int(Date().timeIntervalSince1970) : 0
+    model = lines.model
+    choices = [Choice(message: .init(content: report.trimmedText), finish_reason: report.finishReason)]
+    let (prompt, generated) = (report.sequenceLength, report.tokens.count)
+    usage = Usage(prompt_tokens: prompt, completion_tokens: generated, total_tokens: prompt + generated)
+    metadata = lines.metadata(report)
+  }
+}

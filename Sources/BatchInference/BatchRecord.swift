@@ -1,0 +1,193 @@
+import ImageProcessing
+import LLaVA
+import PDrop
+import TokenDropping
+
+/// The two forms in which batches come, each answered in its own.
+package enum RecordFamily: Sendable, Equatable {
+  /// LLaVA's `{"question_id", "image", "text"[, "category"]}`.
+  case llava
+  /// OpenAI's `{"custom_id", "method", "url", "body"}`.
+  case openAI
+}
+
+/// A record's name, written back as it was read.
+package enum RecordIdentifier: Hashable, Sendable, Encodable {
+  case number(Int)
+  case text(String)
+
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    switch self {
+    case .number(let number): try container.encode(number)
+    case .text(let text): try container.encode(text)
+    }
+  }
+}
+
+/// Who asks: what an answer repeats of its question.
+package struct BatchRecord: Sendable {
+  package var family: RecordFamily
+  /// The line of the input, or the number of the picture in its folder, from 1.
+  package var number: Int
+  /// `nil` where the record is too damaged to tell.
+  package var identifier: RecordIdentifier?
+  /// The text of a LLaVA question.
+  package var question: String?
+  /// The category of a LLaVA question.
+  package var category: String?
+
+  /// By what a run that goes on recognises that this record has been answered.
+  var key: RecordKey { RecordKey(identifier, number: number) }
+}
+
+/// What tells the records of a batch apart: their names, or for those without one their numbers.
+enum RecordKey: Hashable {
+  case identifier(RecordIdentifier)
+  case number(Int)
+
+  init(_ identifier: RecordIdentifier?, number: Int) {
+    self = identifier.map(Self.identifier) ?? .number(number)
+  }
+}
+
+/// A record as it was read, and the request it makes or the reason why it makes none.
+struct ReadRecord: Sendable {
+  var record: BatchRecord
+  var request: Result<Request, RecordFailure>
+}
+
+/// Where the records of a batch come from, one after the other, in memory for one.
+protocol RecordSource {
+  /// The next record of this run's shard.
+  ///
+  /// - Parameter waits: Whether to wait until there is one; even so there is none yet when the run is stopped.
+  /// - Throws: `BatchError` when the input cannot be read.
+  mutating func next(waits: Bool) throws(BatchError) -> Taken<ReadRecord>
+
+  /// The share of the input that has been read, 0 to 1; `nil` where its length is not known.
+  var share: Double? { get }
+}
+
+/// Some of a batch's records.
+package struct BatchShard: Equatable, Sendable {
+  private enum Rule { case everyNth, consecutive }
+
+  private let index: Int
+  private let count: Int
+  private let rule: Rule
+
+  /// The whole batch.
+  package static let all = BatchShard(index: 1, count: 1, .everyNth)
+
+  private init(index: Int, count: Int, _ rule: Rule) { (self.index, self.count, self.rule) = (index, count, rule) }
+
+  /// Every n-th record: `i/n` with `i` from 1 to `n`; 0 stands for `n`, so that counting from 0 works as well.
+  package init?(_ text: String) {
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
+    guard parts.count == 2, let index = parts[0], let count = parts[1], count > 0, (0...count).contains(index) else {
+      return nil
+    }
+    self.init(index: index, count: count, .everyNth)
+  }
+
+  /// One of so many runs of records that follow each other, counted from 0; `nil` where there is no such run.
+  ///
+  /// All runs but the last are equally long, by rounding up; so the last ones may be empty.
+  ///
+  /// Source: `get_chunk` in LLaVA's `llava/eval/model_vqa.py`.
+  package init?(chunk index: Int, of count: Int) {
+    guard count > 0, (0..<count).contains(index) else { return nil }
+    self.init(index: index, count: count, .consecutive)
+  }
+
+  /// Which records are in the shard.
+  enum Members: Sendable {
+    case every(Int, from: Int)
+    case run(Range<Int>)
+
+    /// Whether a record is; they count from 1.
+    func contains(_ ordinal: Int) -> Bool {
+      switch self {
+      case .every(let step, let first): ordinal % step == first % step
+      case .run(let range): range.contains(ordinal - 1)
+      }
+    }
+  }
+
+  /// - Parameter recordCount: Of the whole batch, asked for only where that decides.
+  func members<Failure: Error>(of recordCount: () throws(Failure) -> Int) throws(Failure) -> Members {
+    guard rule == .consecutive else { return .every(count, from: index) }
+    let total = try recordCount()
+    let length = total / count + (total % count == 0 ? 0 : 1)
+    let (start, overflow) = length.multipliedReportingOverflow(by: index)
+    guard !overflow, start < total else { return .run(0..<0) }
+    return .run(start..<min(total, start + length))
+  }
+}
+
+/// Why a record could not be answered, in a word for programs and a line for people.
+public struct RecordFailure: Error, Equatable, Sendable, CustomStringConvertible {
+  /// The classes of reasons.
+  public enum Reason: String, Codable, Sendable, CaseIterable {
+    case badRecord = "bad_record"
+    /// The record asks for something that changes answers and is not known here.
+    case unsupportedOption = "unsupported_option"
+    case imageMissing = "image_missing"
+    case imageUnreadable = "image_unreadable"
+    case imageDamaged = "image_damaged"
+    case imageUnsupported = "image_unsupported"
+    case imageTooLarge = "image_too_large"
+    /// The picture is on a network, from which nothing is fetched.
+    case imageRemote = "image_remote"
+    case promptTooLong = "prompt_too_long"
+    case outOfMemory = "out_of_memory"
+    /// No schedule is as cheap as was asked for.
+    case targetUnreachable = "target_unreachable"
+    case notANumber = "not_a_number"
+    case internalError = "internal_error"
+
+    /// Whether the record is at fault, not the run.
+    var isOfTheRecord: Bool { ![.outOfMemory, .targetUnreachable, .notANumber, .internalError].contains(self) }
+  }
+
+  public let reason: Reason
+  public let message: String
+
+  public var description: String { message }
+
+  public init(_ reason: Reason, _ message: String) { (self.reason, self.message) = (reason, message) }
+
+  /// Puts whatever ended an answer into its class.
+  public init(_ error: any Error) {
+    if let failure = error as? RecordFailure {
+      self = failure
+    } else {
+      self.init(Self.reason(error), "\(error)")
+    }
+  }
+
+  private static func reason(_ error: any Error) -> Reason {
+    switch error {
+    case let error as ImageError: reason(error)
+    case PictureReferenceError.remote: .imageRemote
+    case PictureReferenceError.malformedData: .imageDamaged
+    case SequenceError.tooLong: .promptTooLong
+    case SequenceError.placeholderMismatch, SequenceError.empty: .badRecord
+    case is ConversationError, is PromptError: .badRecord
+    case GenerationError.notANumber: .notANumber
+    case is TargetError: .targetUnreachable
+    default: .internalError
+    }
+  }
+
+  private static func reason(_ error: ImageError) -> Reason {
+    switch error {
+    case .missingFile: .imageMissing
+    case .notAFile, .unreadableFile: .imageUnreadable
+    case .fileTooLarge, .tooManyPixels, .sideTooLong: .imageTooLarge
+    case .unsupportedFormat, .unknownFormat, .animated: .imageUnsupported
+    case .emptyFile, .damaged, .invalidPixels: .imageDamaged
+    }
+  }
+}

@@ -1,0 +1,158 @@
+public import PDrop
+
+/// What a batch did and what it cost, for programs.
+public struct BatchReport: Encodable, Sendable {
+  /// Seconds by phase, summed over the records; `wall` is from the first record to the last.
+  public struct Seconds: Encodable, Sendable {
+    public var load: Double
+    public var wall: Double
+    public var decode_image: Double
+    public var preprocess: Double
+    public var encode: Double
+    public var project: Double
+    public var prefill: Double
+    public var rank: Double
+    public var decode: Double
+  }
+
+  /// Pictures of all records, and those of them that had to be encoded.
+  public struct Pictures: Encodable, Sendable {
+    public var asked: Int
+    public var encoded: Int
+  }
+
+  public struct Tokens: Encodable, Sendable {
+    public var prompt: Int
+    public var generated: Int
+  }
+
+  public var model: String
+  public var policy: RunReport.Policy
+  public var precision: String
+  public var threads: Int
+  public var records: Int
+  public var answered: Int
+  /// Counts by class.
+  public var failed: [String: Int]
+  /// Records that an earlier run had answered, those with an error included.
+  public var answered_before: Int
+  /// Errors among the answers of earlier runs.
+  public var failed_before: Int
+  /// Whether the run was stopped before the end of its input.
+  public var stopped: Bool
+  public var seconds: Seconds
+  public var tokens: Tokens
+  /// Generated tokens.
+  public var tokens_per_second: Double
+  public var records_per_hour: Double
+  /// Summed over the records, each as if it had been alone.
+  public var flops: RunReport.Flops
+  /// Of these operations, those that were not done again, as records share pictures and how their prompts begin, or as a
+  /// feature cache knew a picture.
+  public var flops_shared: Int
+  public var pictures: Pictures
+  /// What the feature cache has done; left out where there is none.
+  public var feature_cache: FeatureCacheReport?
+  /// Records whose prompt began as another's.
+  public var prompts_continued: Int
+  public var flops_paper: Double
+  public var flops_prefill_without_dropping: Int
+  /// Of the operations of the prompts in the language model, which share dropping has saved.
+  public var flops_prefill_saved: Double
+  public var peak_rss_bytes: Int
+}
+
+extension BatchReport {
+  init(_ tally: BatchTally, _ run: BatchRunDescription, wall: Duration, stopped: Bool, peakResidentBytes: Int) {
+    let (time, wall) = (tally.milliseconds, wall.milliseconds / 1e3)
+    func rate(_ count: Int) -> Double { wall > 0 ? Double(count) / wall : 0 }
+    self.init(
+      model: run.model, policy: run.policy, precision: run.precision, threads: run.threads,
+      records: tally.recordCount, answered: tally.answered,
+      failed: Dictionary(uniqueKeysWithValues: tally.failed.map { ($0.key.rawValue, $0.value) }),
+      answered_before: tally.answeredBefore, failed_before: tally.failedBefore, stopped: stopped,
+      seconds: Seconds(
+        load: run.load.milliseconds / 1e3, wall: wall, decode_image: time.decodeImage / 1e3,
+        preprocess: time.preprocess / 1e3, encode: time.encode / 1e3, project: time.project / 1e3,
+        prefill: time.prefill / 1e3, rank: time.rank / 1e3, decode: time.decode / 1e3),
+      tokens: Tokens(prompt: tally.promptTokens, generated: tally.generatedTokens),
+      tokens_per_second: rate(tally.generatedTokens), records_per_hour: 3600 * rate(tally.recordCount),
+      flops: tally.flops, flops_shared: tally.sharing.flops,
+      pictures: Pictures(asked: tally.sharing.picturesAsked, encoded: tally.sharing.picturesEncoded),
+      feature_cache: run.featureCache(), prompts_continued: tally.sharing.promptsContinued,
+      flops_paper: tally.paperFlops,
+      flops_prefill_without_dropping: tally.flopsWithoutDropping,
+      flops_prefill_saved: tally.savedShare, peak_rss_bytes: peakResidentBytes)
+  }
+}
+
+/// What answers a batch.
+package struct BatchRunDescription: Sendable {
+  package var model: String
+  package var policy: RunReport.Policy
+  package var precision: String
+  package var threads: Int
+  package var load = Duration.zero
+  /// What the model's feature cache has done when it is asked.
+  package var featureCache: @Sendable () -> FeatureCacheReport? = { nil }
+
+  package init(model: String, policy: RunReport.Policy, precision: String, threads: Int) {
+    self.model = model
+    self.policy = policy
+    self.precision = precision
+    self.threads = threads
+  }
+
+  /// A model that answers by a policy.
+  package init(_ model: VisionLanguageModel, _ base: Request, threads: Int) throws {
+    self.init(
+      model: model.name, policy: try RunReport.Policy(base.policy, layerCount: model.layerCount),
+      precision: model.precision.name, threads: threads)
+    load = model.loadTime
+    featureCache = { [cache = model.featureCache] in cache?.report }
+  }
+}
+
+/// What a batch has done so far, and what it cost.
+public struct BatchTally: Sendable {
+  public private(set) var answered = 0
+  public private(set) var failed: [RecordFailure.Reason: Int] = [:]
+  /// Records that an earlier run has answered.
+  public internal(set) var answeredBefore = 0
+  /// Those among the answers of earlier runs that are errors.
+  public internal(set) var failedBefore = 0
+  public private(set) var promptTokens = 0
+  public private(set) var generatedTokens = 0
+  /// Summed over the records; loading is none's.
+  public private(set) var milliseconds = RunReport.Timings()
+  public private(set) var flops = RunReport.Flops()
+  public private(set) var paperFlops = 0.0
+  public private(set) var flopsWithoutDropping = 0
+
+  /// What was asked for more than once and computed once.
+  package internal(set) var sharing = BatchSharing()
+
+  public var failedCount: Int { failed.values.reduce(0, +) }
+  public var recordCount: Int { answered + failedCount }
+
+  /// The share of the prompts' operations in the language model that dropping has saved, ranking paid.
+  public var savedShare: Double {
+    flopsWithoutDropping == 0 ? 0 : 1 - Double(flops.prefill + flops.rank) / Double(flopsWithoutDropping)
+  }
+
+  public init() {}
+
+  mutating func add(_ outcome: Result<RunReport, RecordFailure>) {
+    switch outcome {
+    case .failure(let failure): failed[failure.reason, default: 0] += 1
+    case .success(let report):
+      answered += 1
+      promptTokens += report.sequenceLength
+      generatedTokens += report.tokens.count
+      milliseconds += report.milliseconds
+      flops += report.flops
+      paperFlops += report.paperFlops
+      flopsWithoutDropping += report.flopsWithoutDropping
+    }
+  }
+}

@@ -1,0 +1,193 @@
+import ModelFormats
+import PDrop
+import Storage
+
+/// Makes a record of a line of input.
+struct RecordParser: Sendable {
+  /// How every question is asked.
+  var base: Request
+  /// Where relative paths of pictures begin.
+  var folder: String?
+
+  /// The record that a line holds, of the family that its fields tell, else of `family`.
+  func record(_ line: Line, orElse family: RecordFamily) -> ReadRecord {
+    var record = BatchRecord(family: family, number: line.number)
+    do {
+      let value = try Self.value(line)
+      record.family = RecordFamily(of: value) ?? family
+      let request =
+        switch record.family {
+        case .llava: try question(value, &record)
+        case .openAI: try completion(value, &record)
+        }
+      return ReadRecord(record: record, request: .success(request))
+    } catch {
+      return ReadRecord(record: record, request: .failure(RecordFailure(error)))
+    }
+  }
+
+  /// The family of a line that can be told; `nil` for others.
+  static func family(of line: Line) -> RecordFamily? { (try? value(line)).flatMap(RecordFamily.init(of:)) }
+
+  private static func value(_ line: Line) throws(RecordFailure) -> JSONValue {
+    guard !line.isTooLong else {
+      throw RecordFailure(
+        .badRecord, "the line has \(line.byteCount) bytes, more than the limit of \(LineReader.lengthLimit)")
+    }
+    do throws(JSONParser.Failure) { return try JSONParser.parse(line.bytes) } catch {
+      let start = String(decoding: line.bytes.prefix(60), as: UTF8.self)
+      throw RecordFailure(.badRecord, "not JSON: expected \(error.expected) at byte \(error.offset), found \(start)")
+    }
+  }
+
+  /// The name that is the value of `key`, which is noted before anything else may fail.
+  ///
+  /// - Throws: `RecordFailure` for what is no name, and for an object whose keys do not say what is meant.
+  static func identify(_ value: JSONValue, by key: String, _ record: inout BatchRecord) throws(RecordFailure) {
+    guard let members = value.members else { throw RecordFailure(.badRecord, "expected a JSON object") }
+    switch value[key] {
+    case .integer(let number): record.identifier = .number(number)
+    case .string(let text): record.identifier = .text(text)
+    case .null: throw RecordFailure(.badRecord, "the record has no \(key)")
+    default: throw RecordFailure(.badRecord, "\(key): expected a text or a whole number of 64 bits")
+    }
+    // Readers differ in which of two members they take.
+    var keys: Set<String> = []
+    for member in members where !keys.insert(member.key).inserted {
+      if member.key == key { record.identifier = nil }
+      throw RecordFailure(.badRecord, "the key '\(member.key.prefix(40))' stands twice; which one is meant?")
+    }
+  }
+}
+
+extension RecordFamily {
+  /// The family whose fields an object has, if it has any.
+  init?(of value: JSONValue) {
+    func has(_ keys: String...) -> Bool { keys.contains { !value[$0].isNull } }
+    if has("custom_id", "body") {
+      self = .openAI
+    } else if has("question_id", "text", "image") {
+      self = .llava
+    } else {
+      return nil
+    }
+  }
+}
+
+extension RecordParser {
+  /// The request of a line of LLaVA's question files.
+  ///
+  /// `image` is a path, a data URL or a list of them, and may be missing.
+  func question(_ value: JSONValue, _ record: inout BatchRecord) throws -> Request {
+    try Self.identify(value, by: "question_id", &record)
+    guard let text = value["text"].string else { throw RecordFailure(.badRecord, "text: expected the question") }
+    record.question = text
+    record.category = value["category"].string
+    var request = base
+    request.pictures = try references(value["image"]).map { try Request.Picture(reference: $0, folder: folder) }
+    request.prompt = .messages([ChatMessage(question: text, pictureCount: request.pictures.count)])
+    return request
+  }
+
+  private func references(_ value: JSONValue) throws(RecordFailure) -> [String] {
+    switch value {
+    case .null: return []
+    case .string(let reference): return [reference]
+    case .array(let values):
+      let references = values.compactMap(\.string)
+      if references.count == values.count { return references }
+    default: break
+    }
+    throw RecordFailure(.badRecord, "image: expected a path or a list of paths")
+  }
+}
+
+extension RecordParser {
+  /// The request of a line of OpenAI's batch files.
+  func completion(_ value: JSONValue, _ record: inout BatchRecord) throws -> Request {
+    try Self.identify(value, by: "custom_id", &record)
+    let (method, url, body) = (value["method"], value["url"], value["body"])
+    guard method.isNull || method.string == "POST" else {
+      throw RecordFailure(.unsupportedOption, "method: expected POST, found \(method.kind.prefix(40))")
+    }
+    guard url.isNull || url.string == "/v1/chat/completions" else {
+      throw RecordFailure(.unsupportedOption, "url: expected /v1/chat/completions, found \(url.kind.prefix(80))")
+    }
+    guard body.members != nil else { throw RecordFailure(.badRecord, "body: expected an object with messages") }
+    let conversation = try Conversation(body["messages"], folder: folder)
+    var request = base
+    request.prompt = .messages(conversation.messages)
+    request.pictures = conversation.pictures
+    request.options = try CompletionOptions(body: body).options(like: base.options)
+    return request
+  }
+}
+
+/// What the body of a completion request says about how to answer.
+private struct CompletionOptions {
+  let body: JSONValue
+
+  /// The options that the body changes.
+  ///
+  /// - Throws: `RecordFailure` for values that cannot be, and for members that would change the answer but are not known.
+  func options(like base: GenerationOptions) throws(RecordFailure) -> GenerationOptions {
+    try refuseUnknown()
+    var options = base
+    if let limit = try integer("max_tokens", 0...Int.max) { options.maxTokens = limit }
+    // The newer name of the two.
+    if let limit = try integer("max_completion_tokens", 0...Int.max) { options.maxTokens = limit }
+    if let temperature = try number("temperature", 0...2) { options.temperature = temperature }
+    if let topP = try number("top_p", Double.leastNormalMagnitude...1) { options.topP = topP }
+    // vLLM writes -1 for all.
+    if let topK = try integer("top_k", -1...Int.max) { options.topK = max(0, topK) }
+    if let seed = try integer("seed", Int.min...Int.max) { options.seed = UInt64(bitPattern: Int64(seed)) }
+    if let ignores = body["ignore_eos"].bool { options.ignoresEndToken = ignores }
+    return options
+  }
+
+  /// Members that are fine as long as they ask for nothing.
+  private func refuseUnknown() throws(RecordFailure) {
+    let keys = [
+      "stream", "n", "best_of", "stop", "tools", "tool_choice", "functions", "response_format", "logprobs",
+      "top_logprobs", "logit_bias", "presence_penalty", "frequency_penalty", "repetition_penalty", "min_p",
+      "guided_json", "guided_regex", "guided_choice", "use_beam_search",
+    ]
+    for key in keys where !asksForNothing(body[key], key) {
+      throw RecordFailure(.unsupportedOption, "body.\(key) is not supported; leave it out")
+    }
+  }
+
+  private func asksForNothing(_ value: JSONValue, _ key: String) -> Bool {
+    switch value {
+    case .null, .bool(false): true
+    case .integer(let number): number == (["n", "best_of", "repetition_penalty"].contains(key) ? 1 : 0)
+    case .number(let number): number == (key == "repetition_penalty" ? 1 : 0)
+    case .string(let text): key == "tool_choice" && text == "none"
+    case .array(let values): values.isEmpty
+    case .object(let members): members.isEmpty || (key == "response_format" && value["type"].string == "text")
+    default: false
+    }
+  }
+
+  private func integer(_ key: String, _ range: ClosedRange<Int>) throws(RecordFailure) -> Int? {
+    if body[key].isNull { return nil }
+    guard let value = body[key].integer, range.contains(value) else { throw misfit(key, "a whole number in range") }
+    return value
+  }
+
+  private func number(_ key: String, _ range: ClosedRange<Double>) throws(RecordFailure) -> Double? {
+    let value: Double
+    switch body[key] {
+    case .null: return nil
+    case .integer(let integer): value = Double(integer)
+    case .number(let number): value = number
+    default: throw misfit(key, "a number")
+    }
+    guard range.contains(value) else { throw misfit(key, "a number in range") }
+    return value
+  }
+
+  private func misfit(_ key: String, _ expected: String) -> RecordFailure {
+    RecordFailure(.badRecord, "body.\(key): expected \(expected), found \(body[key].kind.prefix(40))")
+  }
+}

@@ -1,0 +1,102 @@
+/// Brings answers of VQA benchmarks into the form in which they are compared, with the oddities of the published code, on
+/// which published scores depend.
+///
+/// Source: `EvalAIAnswerProcessor` in LLaVA's `llava/eval/m4c_evaluator.py`, which is MMF's.
+package enum AnswerNormalizer {
+  private static let punctuation: [Unicode.Scalar] = [
+    ";", "/", "[", "]", "\"", "{", "}", "(", ")", "=", "+", "\\", "_", "-", ">", "<", "@", "`", ",", "?", "!",
+  ]
+  /// The published code passes the value of a flag where the number of replacements belongs.
+  private static let mostPeriods = 32
+  private static let articles: Set<String> = ["a", "an", "the"]
+  private static let numbers: [String: String] = [
+    "none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
+    "seven": "7", "eight": "8", "nine": "9", "ten": "10",
+  ]
+
+  /// `"The two dogs, don't bark!"` becomes `"2 dogs don't bark"`.
+  package static func normalized(_ answer: String) -> String {
+    var text = Array(answer.lowercased().unicodeScalars).filter { $0 != "," && $0 != "?" }
+    text = trimmed(separatingGenitives(text))
+    text = trimmed(text.map { $0 == "\n" || $0 == "\t" ? " " : $0 })
+    text = withoutPeriods(withoutPunctuation(text))
+    let words = text.split { $0.properties.isWhitespace }.map(string)
+    return words.map { numbers[$0] ?? $0 }.filter { !articles.contains($0) }.map { Contractions.table[$0] ?? $0 }
+      .joined(separator: " ")
+  }
+
+  /// Every `'s` with a space in front of it.
+  private static func separatingGenitives(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
+    var result: [Unicode.Scalar] = []
+    for (index, scalar) in text.enumerated() {
+      if scalar == "'", index + 1 < text.count, text[index + 1] == "s" { result.append(" ") }
+      result.append(scalar)
+    }
+    return result
+  }
+
+  /// A sign goes where the text has it beside a space anywhere, and becomes a space otherwise.
+  private static func withoutPunctuation(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
+    var besideSpace: Set<Unicode.Scalar> = []
+    for (scalar, next) in zip(text, text.dropFirst()) {
+      if next == " " { besideSpace.insert(scalar) }
+      if scalar == " " { besideSpace.insert(next) }
+    }
+    return text.compactMap { scalar in
+      guard punctuation.contains(scalar) else { return scalar }
+      return besideSpace.contains(scalar) ? nil : " "
+    }
+  }
+
+  /// Without periods, but for those in front of a digit.
+  private static func withoutPeriods(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
+    var left = mostPeriods
+    var result: [Unicode.Scalar] = []
+    for (index, scalar) in text.enumerated() {
+      let isBeforeDigit = index + 1 < text.count && text[index + 1].properties.generalCategory == .decimalNumber
+      if scalar == ".", !isBeforeDigit, left > 0 { left -= 1 } else { result.append(scalar) }
+    }
+    return result
+  }
+
+  private static func trimmed(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
+    guard let first = text.firstIndex(where: { !$0.properties.isWhitespace }),
+      let last = text.lastIndex(where: { !$0.properties.isWhitespace })
+    else { return [] }
+    return Array(text[first...last])
+  }
+
+  private static func string(_ scalars: some Sequence<Unicode.Scalar>) -> String {
+    var view = String.UnicodeScalarView()
+    view.append(contentsOf: scalars)
+    return String(view)
+  }
+}
+
+/// Contractions that lack an apostrophe, and what they are written as.
+///
+/// The published table has every form of these words that lacks one of their apostrophes. Its entries with capitals (`Im`)
+/// are left out, as they meet words in small letters only.
+enum Contractions {
+  private static let words = """
+    ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've \
+    he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've \
+    o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's \
+    someone'd someone'd've someone'll someone's something'd something'd've something'll that's there'd there'd've \
+    there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's \
+    what've when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've \
+    wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
+    """
+
+  static let table: [String: String] = {
+    var table: [String: String] = [:]
+    for word in words.split(separator: " ") {
+      for index in word.indices where word[index] == "'" {
+        table[String(word[..<index] + word[word.index(after: index)...])] = String(word)
+      }
+    }
+    // The one entry that takes an apostrophe away.
+    table["somebody'd"] = "somebodyd"
+    return table
+  }()
+}

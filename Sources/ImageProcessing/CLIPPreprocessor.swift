@@ -1,0 +1,167 @@
+package import ModelFormats
+
+/// Turns a picture into what CLIP's vision encoder takes: a square of normalised samples.
+///
+/// In the mode `pad` the picture is first put on a square of the mean colour; in the mode `crop` it is resized and its
+/// middle cut out.
+///
+/// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `CLIPImageProcessor` in transformers.
+public struct CLIPPreprocessor: ImagePreprocessor {
+  /// Either `pad` or `crop`.
+  public let mode: ImageMode
+
+  /// The side `S` of a view.
+  public let size: Int
+
+  private let configuration: PreprocessorConfiguration
+  private let normalization: Normalization
+
+  /// - Parameters:
+  ///   - configuration: The checkpoint's, or LLaVA's.
+  ///   - mode: `pad` or `crop`; `auto` is resolved as without a `config.json`.
+  /// - Throws: ``PreprocessorConfigurationError`` when the views would not all be squares of one size.
+  package init(
+    _ configuration: PreprocessorConfiguration, mode: ImageMode
+  ) throws(PreprocessorConfigurationError) {
+    let mode = mode.resolved(configuration, imageAspectRatio: nil)
+    precondition(mode != .anyres, "CLIPPreprocessor: makes one view, not several")
+    var view: PreprocessorConfiguration.Size
+    switch (configuration.centerCrops, configuration.resizes, configuration.resizesTo) {
+    case (true, _, _): view = configuration.cropSize
+    case (false, true, .exact(let size)): view = size
+    case (false, true, .shortestEdge(let edge)) where mode == .pad:
+      view = PreprocessorConfiguration.Size(height: edge, width: edge)
+    default:
+      throw .invalidValue(key: "do_center_crop", expected: "true, as views must have one size", found: "false")
+    }
+    guard view.height == view.width else {
+      throw .invalidValue(key: "crop_size", expected: "a square", found: "\(view.height) x \(view.width)")
+    }
+    self.configuration = configuration
+    normalization = Normalization(configuration)
+    self.mode = mode
+    size = view.height
+  }
+
+  /// The picture as one view.
+  public func callAsFunction(_ image: Image) -> ImageViews {
+    let canvas = mode == .pad ? Canvas(squaring: image, fill: meanColor) : Canvas(image)
+    return ImageViews(view(canvas), size: size, area: mode == .pad ? area(canvas) : nil, normalization)
+  }
+
+  /// Where the picture on a square canvas lies on the view.
+  private func area(_ canvas: Canvas) -> PictureArea {
+    let resized = resizedSize(width: canvas.width, height: canvas.height)
+    func range(_ covered: Range<Int>, of side: Int, to resized: Int) -> Range<Double> {
+      // Products first, so that an edge between patches is a whole number.
+      func place(_ edge: Int) -> Double {
+        Double(edge * resized) / Double(side) - Double(Self.cropOrigin(resized, size))
+      }
+      return place(covered.lowerBound)..<place(covered.upperBound)
+    }
+    return PictureArea(
+      rows: range(canvas.rows, of: canvas.height, to: resized.height),
+      columns: range(canvas.columns, of: canvas.width, to: resized.width))
+  }
+
+  /// The size of a canvas after the resize, before the crop.
+  package func resizedSize(width: Int, height: Int) -> PreprocessorConfiguration.Size {
+    guard configuration.resizes else { return PreprocessorConfiguration.Size(height: height, width: width) }
+    switch configuration.resizesTo {
+    case .exact(let size): return size
+    case .shortestEdge(let edge):
+      // In double, not in integers: the reference rounds this quotient before it truncates.
+      let long = Int(Double(edge * max(width, height)) / Double(min(width, height)))
+      return width <= height
+        ? PreprocessorConfiguration.Size(height: long, width: edge)
+        : PreprocessorConfiguration.Size(height: edge, width: long)
+    }
+  }
+
+  /// The background of the mode `pad`: the mean, which the normalisation then takes to about zero.
+  private var meanColor: [UInt8] { configuration.mean.map { UInt8(clamping: Int($0 * 255)) } }
+
+  /// The middle of the resized canvas, `[3, S, S]`; black where the resized canvas is smaller.
+  private func view(_ canvas: Canvas) -> [UInt8] {
+    let resized = resizedSize(width: canvas.width, height: canvas.height)
+    let left = Self.cropOrigin(resized.width, size)
+    let top = Self.cropOrigin(resized.height, size)
+    let columns = max(0, left)..<min(resized.width, left + size)
+    let rows = max(0, top)..<min(resized.height, top + size)
+    let samples = resizedBicubic(
+      canvas, width: resized.width, height: resized.height, columns: columns, rows: rows)
+    var view = SquareView(size: size)
+    view.paste(samples, columns: columns.count, left: columns.lowerBound - left, top: rows.lowerBound - top)
+    return view.planes
+  }
+
+  /// Where a window of `size` in the middle of `count` starts: rounded down, also when negative.
+  private static func cropOrigin(_ count: Int, _ size: Int) -> Int { (count - size) >> 1 }
+}
+
+/// Spreads a picture over several views for LLaVA-NeXT: the whole picture squeezed into a square, then tiles of a larger
+/// copy of it in the middle of a black canvas.
+///
+/// Source: `process_anyres_image` in LLaVA's `llava/mm_utils.py`; `LlavaNextImageProcessor` in transformers;
+///.
+public struct AnyResolutionPreprocessor: ImagePreprocessor {
+  public let mode = ImageMode.anyres
+  public var size: Int { rules.viewSize }
+
+  private let rules: AnyResolution
+  private let normalization: Normalization
+
+  /// - Parameters:
+  ///   - configuration: The checkpoint's `preprocessor_config.json`, or LLaVA's.
+  ///   - rules: The model's canvases and views.
+  /// - Throws: ``PreprocessorConfigurationError`` when the file asks for other views or canvases than the model's.
+  package init(
+    _ configuration: PreprocessorConfiguration, _ rules: AnyResolution
+  ) throws(PreprocessorConfigurationError) {
+    let view = PixelSize(height: rules.viewSize, width: rules.viewSize)
+    let expected = "\(view.height), the side of the tower's picture"
+    guard configuration.cropSize == view else {
+      throw .invalidValue(
+        key: "crop_size", expected: expected,
+        found: "\(configuration.cropSize.height) x \(configuration.cropSize.width)")
+    }
+    guard configuration.resizesTo == .shortestEdge(view.height) || configuration.resizesTo == .exact(view) else {
+      throw .invalidValue(key: "size", expected: expected, found: "\(configuration.resizesTo)")
+    }
+    guard configuration.gridPinpoints.isEmpty || configuration.gridPinpoints == rules.canvases else {
+      throw .invalidValue(
+        key: "image_grid_pinpoints", expected: "those of config.json",
+        found: "\(configuration.gridPinpoints.count) others")
+    }
+    self.rules = rules
+    normalization = Normalization(configuration)
+  }
+
+  /// The picture as a base view and the tiles of its canvas, row by row.
+  public func callAsFunction(_ image: Image) -> ImageViews {
+    let geometry = AnyResolutionGeometry(PixelSize(height: image.height, width: image.width), rules)
+    var pixels = view(of: scaled(image, to: PixelSize(height: size, width: size)), columns: size, left: 0, top: 0)
+    let resized = scaled(image, to: geometry.resized)
+    for row in 0..<geometry.tiles.rows {
+      for column in 0..<geometry.tiles.columns {
+        pixels += view(
+          of: resized, columns: geometry.resized.width, left: geometry.left - column * size,
+          top: geometry.top - row * size)
+      }
+    }
+    return ImageViews(pixels, size: size, tiles: geometry.tiles, area: geometry.area, normalization)
+  }
+
+  /// A picture at another size, `[height, width, 3]`.
+  private func scaled(_ image: Image, to size: PixelSize) -> [UInt8] {
+    resizedBicubic(
+      Canvas(image), width: size.width, height: size.height, columns: 0..<size.width, rows: 0..<size.height)
+  }
+
+  /// What falls on a square of a picture that lies at `left` and `top`, `[3, S, S]`.
+  private func view(of samples: [UInt8], columns: Int, left: Int, top: Int) -> [UInt8] {
+    var view = SquareView(size: size)
+    view.paste(samples, columns: columns, left: left, top: top)
+    return view.planes
+  }
+}

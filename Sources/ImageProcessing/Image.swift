@@ -1,0 +1,94 @@
+import CImageCodecs
+
+/// A picture in memory: 8-bit RGB, rows from the top, three bytes a pixel.
+public struct Image: Sendable, Equatable {
+  /// The number of columns, at least 1.
+  public let width: Int
+
+  /// The number of rows, at least 1.
+  public let height: Int
+
+  /// The samples, `[height, width, 3]`.
+  public let pixels: [UInt8]
+
+  /// Makes a picture from its samples.
+  ///
+  /// - Parameters:
+  ///   - width: The number of columns.
+  ///   - height: The number of rows.
+  ///   - pixels: The samples, `[height, width, 3]`.
+  /// - Throws: ``ImageError/invalidPixels(width:height:expected:found:)`` unless both sides are positive and the count
+  ///   is `width * height * 3`.
+  public init(width: Int, height: Int, pixels: [UInt8]) throws(ImageError) {
+    let (area, areaOverflow) = width.multipliedReportingOverflow(by: height)
+    let (count, overflow) = area.multipliedReportingOverflow(by: 3)
+    guard width > 0, height > 0, !areaOverflow, !overflow, pixels.count == count else {
+      throw .invalidPixels(
+        width: width, height: height, expected: areaOverflow || overflow ? nil : count, found: pixels.count)
+    }
+    self.width = width
+    self.height = height
+    self.pixels = pixels
+  }
+
+  /// The picture with rows and columns exchanged.
+  var transposed: Image { Image(transposing: self) }
+
+  private init(transposing image: Image) {
+    (width, height) = (image.height, image.width)
+    pixels = ImageProcessing.transposed(image.pixels, width: image.width, height: image.height)
+  }
+}
+
+/// RGB samples with rows and columns exchanged, from `[height, width, 3]` to `[width, height, 3]`.
+func transposed(_ samples: [UInt8], width: Int, height: Int) -> [UInt8] {
+  precondition(samples.count == 3 * width * height, "transposed: \(samples.count) samples of \(width) x \(height)")
+  var result: [UInt8] = []
+  result.reserveCapacity(samples.count)
+  for x in 0..<width {
+    for y in 0..<height {
+      let pixel = 3 * (y * width + x)
+      result.append(samples[pixel])
+      result.append(samples[pixel + 1])
+      result.append(samples[pixel + 2])
+    }
+  }
+  return result
+}
+
+/// Writes pictures as PNG files.
+public struct ImageEncoder: Sendable {
+  /// A text that the file carries; what Latin-1 does not know becomes a question mark.
+  public var description = ""
+
+  public init() {}
+
+  /// The bytes of a PNG file.
+  ///
+  /// - Throws: ``ImageEncodingError`` when libpng refuses, as for a side of more than a million pixels.
+  public func png(_ image: Image) throws(ImageEncodingError) -> [UInt8] {
+    let text = description.unicodeScalars.map { CChar(truncatingIfNeeded: $0.value < 256 ? $0.value : 0x3F) } + [0]
+    // Deflate adds at most a few bytes to each block that it cannot shrink, and every 8 KiB begin a chunk.
+    let raw = image.height * (1 + 3 * image.width)
+    var file = [UInt8](repeating: 0, count: raw + raw / 100 + text.count + 4096)
+    var message = [CChar](repeating: 0, count: 256)
+    let (capacity, messageSize) = (file.count, message.count)
+    var count = 0
+    let status = unsafe pdrop_png_encode(
+      image.pixels, Int32(clamping: image.width), Int32(clamping: image.height), text, &file, capacity, &count,
+      &message, messageSize)
+    guard status == 0 else {
+      let reason = message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+      throw ImageEncodingError(reason: String(decoding: reason, as: UTF8.self))
+    }
+    file.removeLast(file.count - count)
+    return file
+  }
+}
+
+/// A picture that could not be written.
+public struct ImageEncodingError: Error, Equatable, CustomStringConvertible {
+  public let reason: String
+
+  public var description: String { "the picture cannot be written as PNG (\(reason))" }
+}

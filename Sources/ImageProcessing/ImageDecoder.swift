@@ -1,0 +1,260 @@
+import CImageCodecs
+public import Foundation
+
+/// Reads JPEG, PNG and WebP pictures as 8-bit RGB.
+///
+/// The pixels are those of Pillow's `Image.open(file).convert("RGB")`: alpha is dropped, not blended; neither gamma
+/// nor colour profiles are applied, and the orientation tag only when asked for; CMYK is taken as stored inverted. Of 16-bit samples the high
+/// byte is kept (Pillow clips 16-bit grey instead).
+public struct ImageDecoder: Sendable {
+  /// The largest number of pixels, checked before any is allocated; Pillow's own limit unless set.
+  public var pixelLimit = 178_956_970
+
+  /// The longest side; libpng's own limit unless set. The weights of a resize grow with the sides, not the area.
+  public var sideLimit = 1_000_000
+
+  /// The largest file in bytes.
+  public var byteLimit = 1 << 28
+
+  /// Whether pictures are put upright by their Exif orientation; the reference does not, and so neither does this.
+  public var appliesOrientation = false
+
+  /// Makes a decoder with the usual limits.
+  public init() {}
+
+  /// The picture in a file.
+  ///
+  /// - Throws: ``ImageError``, with the path as name.
+  public func decode(contentsOfFile path: String) throws(ImageError) -> Image {
+    try decode(bytes(ofFile: path), name: path)
+  }
+
+  /// The bytes of a file, not yet looked at.
+  ///
+  /// - Throws: ``ImageError``, with the path as name.
+  package func bytes(ofFile path: String) throws(ImageError) -> [UInt8] {
+    let url = URL(filePath: path).resolvingSymlinksInPath()
+    let attributes: [FileAttributeKey: Any]
+    do {
+      attributes = try FileManager.default.attributesOfItem(atPath: url.path)
+    } catch {
+      guard FileManager.default.fileExists(atPath: url.path) else { throw .missingFile(name: path) }
+      throw .unreadableFile(name: path, reason: "\(error)")
+    }
+    let kind = attributes[.type] as? FileAttributeType
+    guard kind == .typeRegular else {
+      throw .notAFile(name: path, found: kind == .typeDirectory ? "folder" : "device or pipe")
+    }
+    let byteCount = (attributes[.size] as? any BinaryInteger).map { Int($0) } ?? 0
+    guard byteCount <= byteLimit else { throw .fileTooLarge(name: path, byteCount: byteCount, limit: byteLimit) }
+    do { return [UInt8](try Data(contentsOf: url)) } catch {
+      throw .unreadableFile(name: path, reason: "\(error)")
+    }
+  }
+
+  /// The picture in the bytes of a file.
+  ///
+  /// - Parameters:
+  ///   - data: The whole file.
+  ///   - name: What to call it in an error.
+  /// - Throws: ``ImageError``.
+  public func decode(_ data: Data, name: String = "image") throws(ImageError) -> Image {
+    try decode([UInt8](data), name: name)
+  }
+
+  /// The picture in the bytes of a file.
+  ///
+  /// - Parameters:
+  ///   - bytes: The whole file.
+  ///   - name: What to call it in an error.
+  /// - Throws: ``ImageError``.
+  public func decode(_ bytes: [UInt8], name: String = "image") throws(ImageError) -> Image {
+    guard !bytes.isEmpty else { throw .emptyFile(name: name) }
+    guard bytes.count <= byteLimit else {
+      throw .fileTooLarge(name: name, byteCount: bytes.count, limit: byteLimit)
+    }
+    guard let format = ImageFormat(signature: bytes) else {
+      if let found = ImageFormat.unsupportedName(signature: bytes) {
+        throw .unsupportedFormat(name: name, found: found)
+      }
+      throw .unknownFormat(name: name, firstBytes: Array(bytes.prefix(8)))
+    }
+    let file = EncodedImage(bytes: bytes, format: format, name: name)
+    let (width, height) = try file.size()
+    guard max(width, height) <= sideLimit else {
+      throw .sideTooLong(name: name, width: width, height: height, limit: sideLimit)
+    }
+    let (area, overflow) = width.multipliedReportingOverflow(by: height)
+    guard !overflow, area <= pixelLimit else {
+      throw .tooManyPixels(name: name, width: width, height: height, limit: pixelLimit)
+    }
+    let image = try Image(width: width, height: height, pixels: file.pixels(width: width, height: height))
+    guard appliesOrientation, let orientation = ExifOrientation(encodedPicture: bytes) else { return image }
+    return image.oriented(orientation)
+  }
+}
+
+/// A file in memory and the C codec that reads it.
+private struct EncodedImage {
+  var bytes: [UInt8]
+  var format: ImageFormat
+  var name: String
+
+  /// The size in the header, both sides positive.
+  func size() throws(ImageError) -> (width: Int, height: Int) {
+    var width: Int32 = 0
+    var height: Int32 = 0
+    var animated: Int32 = 0
+    try unsafe run { message, messageSize in
+      switch format {
+      case .jpeg: unsafe pdrop_jpeg_read_header(bytes, bytes.count, &width, &height, message, messageSize)
+      case .png: unsafe pdrop_png_read_header(bytes, bytes.count, &width, &height, message, messageSize)
+      case .webP: unsafe pdrop_webp_read_header(bytes, bytes.count, &width, &height, &animated, message, messageSize)
+      }
+    }
+    guard animated == 0 else { throw .animated(name: name, format: format) }
+    guard width > 0, height > 0 else {
+      throw .damaged(name: name, format: format, reason: "the header says \(width) x \(height) pixels")
+    }
+    return (Int(width), Int(height))
+  }
+
+  /// The samples, `[height, width, 3]`, for the size in the header.
+  func pixels(width: Int, height: Int) throws(ImageError) -> [UInt8] {
+    var rgb = [UInt8](repeating: 0, count: width * height * 3)
+    let columns = Int32(width)
+    let rows = Int32(height)
+    try unsafe run { message, messageSize in
+      switch format {
+      case .jpeg: unsafe pdrop_jpeg_decode(bytes, bytes.count, columns, rows, &rgb, message, messageSize)
+      case .png: unsafe pdrop_png_decode(bytes, bytes.count, columns, rows, &rgb, message, messageSize)
+      case .webP: unsafe pdrop_webp_decode(bytes, bytes.count, columns, rows, &rgb, message, messageSize)
+      }
+    }
+    return rgb
+  }
+
+  /// Calls a codec with room for its message, and throws that message when it fails.
+  private func run(_ codec: (UnsafeMutablePointer<CChar>, Int) -> Int32) throws(ImageError) {
+    var message = [CChar](repeating: 0, count: 256)
+    let messageSize = message.count
+    guard unsafe codec(&message, messageSize) != 0 else { return }
+    let text = message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+    throw .damaged(name: name, format: format, reason: String(decoding: text, as: UTF8.self))
+  }
+}
+
+/// The file formats that are read.
+public enum ImageFormat: String, Sendable, CaseIterable {
+  case jpeg = "JPEG"
+  case png = "PNG"
+  case webP = "WebP"
+
+  /// The format that the first bytes of a file announce, or nil.
+  package init?(signature bytes: [UInt8]) {
+    if bytes.starts(with: [0xFF, 0xD8, 0xFF]) {
+      self = .jpeg
+    } else if bytes.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]) {
+      self = .png
+    } else if bytes.starts(with: "RIFF".utf8), bytes.dropFirst(8).starts(with: "WEBP".utf8) {
+      self = .webP
+    } else {
+      return nil
+    }
+  }
+
+  /// The name of a picture format that is recognised but not read, or nil.
+  package static func unsupportedName(signature bytes: [UInt8]) -> String? {
+    if bytes.dropFirst(4).starts(with: "ftyp".utf8) { return mediaName(brands: bytes) }
+    if let other = others.first(where: { bytes.starts(with: $0.signature) }) { return other.name }
+    return isSVG(bytes) ? "SVG" : nil
+  }
+
+  private static let others: [(name: String, signature: [UInt8])] = [
+    ("GIF", Array("GIF8".utf8)),
+    ("BMP", Array("BM".utf8)),
+    ("TIFF", Array("II*\0".utf8)),
+    ("TIFF", Array("MM\0*".utf8)),
+    ("TIFF", Array("II+\0".utf8)),
+    ("TIFF", Array("MM\0+".utf8)),
+    ("JPEG XL", [0xFF, 0x0A]),
+    ("JPEG XL", [0, 0, 0, 0x0C, 0x4A, 0x58, 0x4C, 0x20]),
+    ("JPEG 2000", [0, 0, 0, 0x0C, 0x6A, 0x50, 0x20, 0x20]),
+    ("JPEG 2000", [0xFF, 0x4F, 0xFF, 0x51]),
+    ("icon", [0, 0, 1, 0]),
+    ("Photoshop", Array("8BPS".utf8)),
+    ("PDF", Array("%PDF".utf8)),
+    ("PostScript", Array("%!PS".utf8)),
+  ]
+
+  /// What a file of boxes holds, by the brands of its first box: the major one, a version, then compatible ones.
+  private static func mediaName(brands bytes: [UInt8]) -> String? {
+    let end = min(bytes.count, max(12, Int(bytes[2]) << 8 | Int(bytes[3])), 256)
+    let brands = stride(from: 8, to: end - 3, by: 4).filter { $0 != 12 }.map {
+      String(decoding: bytes[$0..<$0 + 4], as: UTF8.self)
+    }
+    // The brands mif1 and msf1 are of pictures in either coding.
+    if brands.contains(where: { $0.hasPrefix("avi") }) { return "AVIF" }
+    if brands.contains(where: { $0.hasPrefix("he") || $0.hasPrefix("mif") || $0.hasPrefix("msf") }) { return "HEIC" }
+    return nil
+  }
+
+  /// Whether a text is a drawing: its first element is `svg`, which declarations and comments may precede.
+  private static func isSVG(_ bytes: [UInt8]) -> Bool {
+    let text = String(decoding: bytes.prefix(4096), as: UTF8.self)
+    guard text.first(where: { !$0.isWhitespace && $0 != "\u{FEFF}" }) == "<" else { return false }
+    let element = text.replacing(/<!--(?s:.*?)-->/, with: "").firstMatch(of: /<([A-Za-z][\w:.]*)/)
+    return element.map { $0.1.lowercased() == "svg" || $0.1.lowercased().hasSuffix(":svg") } ?? false
+  }
+}
+
+/// Why a picture was refused. `name` is the file's path, or what the caller called the bytes.
+public enum ImageError: Error, Equatable {
+  case missingFile(name: String)
+  case notAFile(name: String, found: String)
+  case unreadableFile(name: String, reason: String)
+  case fileTooLarge(name: String, byteCount: Int, limit: Int)
+  case emptyFile(name: String)
+  case unsupportedFormat(name: String, found: String)
+  case unknownFormat(name: String, firstBytes: [UInt8])
+  case animated(name: String, format: ImageFormat)
+  case tooManyPixels(name: String, width: Int, height: Int, limit: Int)
+  case sideTooLong(name: String, width: Int, height: Int, limit: Int)
+  case damaged(name: String, format: ImageFormat, reason: String)
+  case invalidPixels(width: Int, height: Int, expected: Int?, found: Int)
+}
+
+extension ImageError: CustomStringConvertible {
+  /// One line: what is wrong and what to do.
+  public var description: String {
+    let formats = ImageFormat.allCases.map(\.rawValue).joined(separator: ", ")
+    switch self {
+    case .missingFile(let name):
+      return "\(name): no such file; check the path"
+    case .notAFile(let name, let found):
+      return "\(name): is a \(found), not a picture file; name one file"
+    case .unreadableFile(let name, let reason):
+      return "\(name): cannot be read (\(reason)); check its permissions"
+    case .fileTooLarge(let name, let byteCount, let limit):
+      return "\(name): \(byteCount) bytes, more than the limit of \(limit); save the picture smaller"
+    case .emptyFile(let name):
+      return "\(name): the file is empty; expected one of \(formats)"
+    case .unsupportedFormat(let name, let found):
+      return "\(name): \(found) is not supported; convert it to one of \(formats)"
+    case .unknownFormat(let name, let firstBytes):
+      let bytes = firstBytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
+      return "\(name): not a known picture format (starts with \(bytes)); expected one of \(formats)"
+    case .animated(let name, let format):
+      return "\(name): an animated \(format.rawValue) is not supported; save one frame as a still picture"
+    case .tooManyPixels(let name, let width, let height, let limit):
+      return "\(name): \(width) x \(height) pixels, more than the limit of \(limit); scale the picture down"
+    case .sideTooLong(let name, let width, let height, let limit):
+      return "\(name): \(width) x \(height) pixels, a side longer than the limit of \(limit); cut the picture"
+    case .damaged(let name, let format, let reason):
+      return "\(name): damaged \(format.rawValue) (\(reason)); save or download the picture again"
+    case .invalidPixels(let width, let height, let expected, let found):
+      let wanted = expected.map { "\($0) bytes" } ?? "a size that fits in memory"
+      return "a picture of \(width) x \(height) pixels needs positive sides and \(wanted), found \(found) bytes"
+    }
+  }
+}

@@ -1,0 +1,254 @@
+/// A rectangle of a canvas after a bicubic resize, exactly as if the whole were resized and then cut.
+///
+/// One axis is resized after the other with 8-bit samples between, antialiased where it shrinks. Equals the `resize` of
+/// Pillow 13 bit for bit, which takes the columns first when they lose more than twice as many samples as the rows do,
+/// and else the rows (earlier versions always took the rows first).
+///
+/// - Parameters:
+///   - canvas: What to resize.
+///   - width: The number of columns of the whole result.
+///   - height: The number of rows of the whole result.
+///   - columns: The wanted columns, not empty, inside `0..<width`.
+///   - rows: The wanted rows, not empty, inside `0..<height`.
+/// - Returns: The samples, `[rows.count, columns.count, 3]`.
+///
+/// Cost: for each picture row `3 * columns.count` times the taps across, plus as much again for each wanted row it
+/// reaches. Source: `ImagingResample` in Pillow's `src/libImaging/Resample.c`, whose order of passes was measured.
+package func resizedBicubic(_ canvas: Canvas, width: Int, height: Int, columns: Range<Int>, rows: Range<Int>) -> [UInt8]
+{
+  precondition(
+    !columns.isEmpty && !rows.isEmpty && columns.lowerBound >= 0 && columns.upperBound <= width
+      && rows.lowerBound >= 0 && rows.upperBound <= height,
+    "resizedBicubic: columns \(columns) of \(width), rows \(rows) of \(height)")
+  guard canvas.height - height > max(0, 2 * (canvas.width - width)) else {
+    return resizedRowsFirst(canvas, width: width, height: height, columns: columns, rows: rows)
+  }
+  let turned = resizedRowsFirst(
+    canvas.transposed, width: height, height: width, columns: rows, rows: columns)
+  return transposed(turned, width: rows.count, height: columns.count)
+}
+
+/// The resize with rows first, then columns.
+///
+/// Only wanted outputs are computed and rows of the picture are used up one by one, so memory grows with the result and
+/// the picture, never with the canvas or the uncut result.
+private func resizedRowsFirst(
+  _ canvas: Canvas, width: Int, height: Int, columns: Range<Int>, rows: Range<Int>
+) -> [UInt8] {
+  let across = BicubicWeights(from: canvas.width, to: width, wanted: columns, covered: canvas.columns)
+  let down = BicubicWeights(from: canvas.height, to: height, wanted: rows, covered: canvas.rows)
+
+  // Above and below the picture rows are background, the same each time: start every sum with their share. Columns
+  // that only see background are left to the end, so that a narrow strip costs no more than its pixels.
+  let background = backgroundRow(across, fill: canvas.fill)
+  let touched = 3 * across.touched.lowerBound..<3 * across.touched.upperBound
+  var sums = down.outsideWeights.map { outside in
+    background[touched].map { BicubicWeights.half + Int32($0) * outside }
+  }
+  var row = [UInt8](repeating: 0, count: touched.count)
+
+  var first = 0
+  for y in 0..<canvas.image.height {
+    while first < rows.count && down.inputs[first].upperBound <= y { first += 1 }
+    guard first < rows.count else { break }
+    guard down.inputs[first].lowerBound <= y else { continue }
+    let pixels = canvas.image.pixels.span
+    let source = pixels.extracting(y * canvas.image.width * 3..<(y + 1) * canvas.image.width * 3)
+    resizeRow(&row, source, across, fill: canvas.fill)
+    for output in first..<rows.count {
+      guard down.inputs[output].lowerBound <= y else { break }
+      let weight = down.values[down.starts[output] + y - down.inputs[output].lowerBound]
+      var sum = sums[output].mutableSpan
+      addScaled(&sum, row.span, by: weight)
+    }
+  }
+
+  var result: [UInt8] = []
+  result.reserveCapacity(rows.count * background.count)
+  for (output, weight) in down.totalWeights.enumerated() {
+    let plain = background.map { BicubicWeights.sample(BicubicWeights.half + Int32($0) * weight) }
+    result += plain[..<touched.lowerBound]
+    for sum in sums[output] { result.append(BicubicWeights.sample(sum)) }
+    result += plain[touched.upperBound...]
+  }
+  return result
+}
+
+/// One row of the canvas that holds no part of the picture, `[W, 3]`.
+private func backgroundRow(_ across: BicubicWeights, fill: [UInt8]) -> [UInt8] {
+  across.totalWeights.flatMap { weight in
+    fill.map { BicubicWeights.sample(BicubicWeights.half + Int32($0) * weight) }
+  }
+}
+
+/// The touched part of one row of the canvas, `[W, 3]`, from the picture's row, `[w, 3]`.
+private func resizeRow(_ row: inout [UInt8], _ source: Span<UInt8>, _ across: BicubicWeights, fill: [UInt8]) {
+  let values = across.values.span
+  var out = row.mutableSpan
+  let (red, green, blue) = (Int32(fill[0]), Int32(fill[1]), Int32(fill[2]))
+  for x in across.touched {
+    let inputs = across.inputs[x]
+    let weights = values.extracting(across.starts[x]..<across.starts[x] + inputs.count)
+    let samples = source.extracting(3 * inputs.lowerBound..<3 * inputs.upperBound)
+    let outside = across.outsideWeights[x]
+    var r = BicubicWeights.half + outside * red
+    var g = BicubicWeights.half + outside * green
+    var b = BicubicWeights.half + outside * blue
+    for i in weights.indices {
+      r &+= weights[i] &* Int32(samples[3 &* i])
+      g &+= weights[i] &* Int32(samples[3 &* i &+ 1])
+      b &+= weights[i] &* Int32(samples[3 &* i &+ 2])
+    }
+    let target = 3 * (x - across.touched.lowerBound)
+    out[target] = BicubicWeights.sample(r)
+    out[target + 1] = BicubicWeights.sample(g)
+    out[target + 2] = BicubicWeights.sample(b)
+  }
+}
+
+/// Adds a weighted row to a row of sums.
+private func addScaled(_ sums: inout MutableSpan<Int32>, _ row: Span<UInt8>, by weight: Int32) {
+  precondition(sums.count == row.count, "addScaled: sums \(sums.count), row \(row.count)")
+  for i in row.indices { sums[i] &+= weight &* Int32(row[i]) }
+}
+
+/// The fixed-point weights of an antialiased bicubic resize along one axis, for the wanted outputs only.
+///
+/// The axis may be longer than the picture on it: inputs outside `covered` are background, and only the sums of their
+/// weights are kept.
+///
+/// Source: `precompute_coeffs` and `normalize_coeffs_8bpc` in Pillow's `src/libImaging/Resample.c`.
+struct BicubicWeights {
+  /// The number of fraction bits of a weight.
+  static let precision: Int32 = 22
+
+  /// What is added before the fraction is cut off.
+  static let half: Int32 = 1 << 21
+
+  /// Per output, the inputs that it reads, counted from the start of `covered`; both bounds never decrease.
+  private(set) var inputs: [Range<Int>] = []
+
+  /// Per output, the sum of the weights of inputs outside `covered`.
+  private(set) var outsideWeights: [Int32] = []
+
+  /// Per output, the sum of all its weights.
+  private(set) var totalWeights: [Int32] = []
+
+  /// The outputs that read any input of `covered`, counted from the first wanted one.
+  private(set) var touched = 0..<0
+
+  /// The weights of all outputs, one after the other.
+  private(set) var values: [Int32] = []
+
+  /// Where each output's weights start in `values`.
+  private(set) var starts: [Int] = []
+
+  /// - Parameters:
+  ///   - inputCount: The length of the axis before.
+  ///   - outputCount: The length of the axis after.
+  ///   - wanted: The outputs to compute, inside `0..<outputCount`.
+  ///   - covered: The inputs that can differ from the background.
+  ///
+  /// An axis that keeps its length gets weights of exactly 1 on the diagonal, so it needs no case of its own.
+  init(from inputCount: Int, to outputCount: Int, wanted: Range<Int>, covered: Range<Int>) {
+    let scale = Double(inputCount) / Double(outputCount)
+    let filterScale = max(scale, 1)
+    let support = 2 * filterScale
+    for x in wanted {
+      let center = (Double(x) + 0.5) * scale
+      let low = max(0, Int(center - support + 0.5))
+      let high = min(inputCount, Int(center + support + 0.5))
+      let step = 1 / filterScale
+      var sum = 0.0
+      for i in low..<high { sum += Self.cubic((Double(i) - center + 0.5) * step) }
+      var outside: Int32 = 0
+      var total: Int32 = 0
+      let clamped = low.clamped(to: covered)..<high.clamped(to: covered)
+      starts.append(values.count)
+      for i in low..<high {
+        let weight = Self.fixedPoint(Self.cubic((Double(i) - center + 0.5) * step) / (sum == 0 ? 1 : sum))
+        total += weight
+        if clamped.contains(i) { values.append(weight) } else { outside += weight }
+      }
+      if !clamped.isEmpty { touched = (touched.isEmpty ? inputs.count : touched.lowerBound)..<inputs.count + 1 }
+      outsideWeights.append(outside)
+      totalWeights.append(total)
+      inputs.append(clamped.lowerBound - covered.lowerBound..<clamped.upperBound - covered.lowerBound)
+    }
+  }
+
+  /// The cubic convolution kernel with a = -0.5.
+  private static func cubic(_ x: Double) -> Double {
+    let a = -0.5
+    let x = abs(x)
+    if x < 1 { return ((a + 2) * x - (a + 3)) * x * x + 1 }
+    if x < 2 { return (((x - 5) * x + 8) * x - 4) * a }
+    return 0
+  }
+
+  private static func fixedPoint(_ weight: Double) -> Int32 {
+    let scaled = weight * Double(1 << precision)
+    return Int32(scaled < 0 ? scaled - 0.5 : scaled + 0.5)
+  }
+
+  /// The sample that a sum of weighted samples stands for.
+  static func sample(_ sum: Int32) -> UInt8 { UInt8(clamping: sum >> precision) }
+}
+
+extension Int {
+  fileprivate func clamped(to range: Range<Int>) -> Int {
+    Swift.min(Swift.max(self, range.lowerBound), range.upperBound)
+  }
+}
+
+/// A picture on a larger, plain background that is never built: only its colour and the picture's place are known.
+package struct Canvas {
+  package let image: Image
+  package let width: Int
+  package let height: Int
+
+  /// The columns of the canvas that the picture covers.
+  package let columns: Range<Int>
+
+  /// The rows of the canvas that the picture covers.
+  package let rows: Range<Int>
+
+  /// The colour of the background.
+  package let fill: [UInt8]
+
+  /// The picture alone.
+  package init(_ image: Image) {
+    self.image = image
+    width = image.width
+    height = image.height
+    columns = 0..<image.width
+    rows = 0..<image.height
+    fill = [0, 0, 0]
+  }
+
+  /// The picture in the middle of a square; the odd pixel is on the right or at the bottom.
+  ///
+  /// Source: `expand2square` in LLaVA's `llava/mm_utils.py`.
+  package init(squaring image: Image, fill: [UInt8]) {
+    precondition(fill.count == 3, "Canvas: fill has \(fill.count) channels")
+    let side = max(image.width, image.height)
+    let left = (side - image.width) / 2
+    let top = (side - image.height) / 2
+    self.image = image
+    width = side
+    height = side
+    columns = left..<left + image.width
+    rows = top..<top + image.height
+    self.fill = fill
+  }
+
+  /// The canvas with rows and columns exchanged.
+  var transposed: Canvas { Canvas(transposing: self) }
+
+  private init(transposing canvas: Canvas) {
+    image = canvas.image.transposed
+    (width, height) = (canvas.height, canvas.width)
+    (columns, rows) = (canvas.rows, canvas.columns)
+    fill = canvas.fill
+  }
+}

@@ -1,0 +1,106 @@
+import COneDNN
+import CQuantKernels
+
+/// What the products of linear layers are computed in.
+package enum Arithmetic: String, Sendable, CaseIterable {
+  /// Weights as stored, widened exactly; floats throughout.
+  case f32
+  /// Weights and inputs rounded to bf16, sums in f32.
+  case bf16
+  /// Weights quantised by output, inputs by row, sums exact.
+  case int8
+}
+
+/// What a user may ask for.
+package enum Precision: String, Sendable, CaseIterable {
+  /// The fastest that is as exact as the checkpoint: bf16 where the processor has it, else f32.
+  case auto
+  case f32
+  case bf16
+  case int8
+
+  /// What it comes to on a processor.
+  package struct Choice: Sendable {
+    package let arithmetic: Arithmetic
+    /// What multiplies many rows, such as `oneDNN 2.6.3`.
+    package let library: String
+    /// Why not what was asked for, or not by oneDNN; `nil` if so.
+    package var exception: String?
+
+    /// One line: what multiplies, and why not what was asked for.
+    package var reason: String { "\(arithmetic) by \(library)" + (exception.map { "; " + $0 } ?? "") }
+  }
+
+  /// Decides what is computed in, by what the processor and its libraries can do fast.
+  ///
+  /// Brain floats without their instructions would only lose digits, so they give way to f32.
+  package func choice(on processor: Processor = .current) -> Choice {
+    let floats = "OpenBLAS \(OpenBLAS.coreName)"
+    switch self {
+    case .f32: return Choice(arithmetic: .f32, library: floats)
+    case .auto, .bf16:
+      guard processor.instructions >= .avx512BF16 else {
+        return Choice(arithmetic: .f32, library: floats, exception: "the processor has no AVX512_BF16")
+      }
+      if let oneDNN = processor.oneDNN, oneDNN.hasBF16 {
+        return Choice(arithmetic: .bf16, library: "oneDNN \(oneDNN.version)")
+      }
+      // Slower than oneDNN's, but faster than anybody's f32.
+      let missing = processor.oneDNN == nil ? "no oneDNN" : "oneDNN without bf16"
+      return Choice(arithmetic: .bf16, library: "own kernels", exception: missing)
+    case .int8:
+      if let oneDNN = processor.oneDNN, oneDNN.hasInt8 {
+        return Choice(arithmetic: .int8, library: "oneDNN \(oneDNN.version)")
+      }
+      let missing = processor.oneDNN == nil ? "no oneDNN" : "no VNNI"
+      return Choice(arithmetic: .int8, library: "own kernels (\(processor.instructions))", exception: missing)
+    }
+  }
+}
+
+/// What matrix products may use: the processor's instructions, and the oneDNN library where it is there.
+///
+/// Everything but `current` is for tests, which take things away; nothing can be added to what there is.
+package struct Processor: Sendable {
+  /// Instruction sets that our own kernels come in; each includes those before it.
+  package enum Instructions: Int32, Sendable, CaseIterable, Comparable {
+    case portable, avx2, avx512, avx512VNNI, avx512BF16
+
+    package static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+  }
+
+  /// The oneDNN library.
+  package struct OneDNN: Sendable, Equatable {
+    package let version: String
+    /// Whether it has fast products of brain floats, and exact ones of whole numbers, for this processor.
+    package let hasBF16: Bool
+    package let hasInt8: Bool
+  }
+
+  package let instructions: Instructions
+  package let oneDNN: OneDNN?
+
+  /// The processor that the program runs on.
+  package static let current = Processor()
+
+  private init() {
+    instructions = Instructions(rawValue: pdrop_best_level()) ?? .portable
+    let version = pdrop_onednn_version()
+    oneDNN =
+      version == 0
+      ? nil
+      : OneDNN(
+        version: "\(version / 10_000).\(version / 100 % 100).\(version % 100)",
+        hasBF16: pdrop_onednn_has_bf16() != 0, hasInt8: pdrop_onednn_has_int8() != 0)
+  }
+
+  /// The same processor with fewer instructions, or without the library.
+  package func limited(to most: Instructions = .avx512BF16, withoutOneDNN: Bool = false) -> Processor {
+    Processor(instructions: min(most, instructions), oneDNN: withoutOneDNN ? nil : oneDNN)
+  }
+
+  private init(instructions: Instructions, oneDNN: OneDNN?) {
+    self.instructions = instructions
+    self.oneDNN = oneDNN
+  }
+}

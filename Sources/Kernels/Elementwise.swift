@@ -1,0 +1,209 @@
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+/// Divides each row by its root mean square, then multiplies by a gain.
+///
+/// - Parameters:
+///   - y: The result, `[T, D]`.
+///   - x: The input, `[T, D]`.
+///   - gain: One factor per column, `[D]`.
+///   - epsilon: Added to the mean square.
+/// - Precondition: `y` and `x` have the same count, a multiple of `gain.count`.
+///
+/// Source: Zhang and Sennrich 2019, Root Mean Square Layer Normalization.
+package func rmsNorm(_ y: inout MutableSpan<Float>, _ x: Span<Float>, gain: Span<Float>, epsilon: Float) {
+  let columns = gain.count
+  precondition(
+    x.count == y.count && x.count.isMultiple(of: columns), "rmsNorm: x \(x.count), y \(y.count), D \(columns)")
+  for t in 0..<x.count / columns {
+    let row = x.row(t, columns: columns)
+    var out = y.row(t, columns: columns)
+    let scale = 1 / (sumOfSquares(row) / Float(columns) + epsilon).squareRoot()
+    for i in row.indices { out[i] = row[i] * scale * gain[i] }
+  }
+}
+
+/// Subtracts each row's mean, divides by its standard deviation, then multiplies by a gain and adds a bias.
+///
+/// - Parameters:
+///   - y: The result, `[T, D]`.
+///   - x: The input, `[T, D]`.
+///   - gain: One factor per column, `[D]`.
+///   - bias: One summand per column, `[D]`.
+///   - epsilon: Added to the variance.
+/// - Precondition: `y` and `x` have the same count, a multiple of `gain.count`, which is that of `bias`.
+///
+/// Source: Ba, Kiros and Hinton 2016, Layer Normalization.
+package func layerNorm(
+  _ y: inout MutableSpan<Float>, _ x: Span<Float>, gain: Span<Float>, bias: Span<Float>, epsilon: Float
+) {
+  let columns = gain.count
+  precondition(
+    x.count == y.count && x.count.isMultiple(of: columns) && bias.count == columns,
+    "layerNorm: x \(x.count), y \(y.count), D \(columns), bias \(bias.count)")
+  for t in 0..<x.count / columns {
+    let row = x.row(t, columns: columns)
+    var out = y.row(t, columns: columns)
+    let mean = sum(row) / Float(columns)
+    for i in row.indices { out[i] = row[i] - mean }
+    let scale = 1 / (sumOfSquares(out.span) / Float(columns) + epsilon).squareRoot()
+    for i in row.indices { out[i] = out[i] * scale * gain[i] + bias[i] }
+  }
+}
+
+extension Compute {
+  /// `rmsNorm` of all rows of `x`, in parallel.
+  package func rmsNorm(_ y: inout Matrix, _ x: borrowing Matrix, gain: [Float], epsilon: Float) {
+    let (input, factors, columns) = (x.span, gain.span, x.columns)
+    precondition(
+      gain.count == columns && y.columns == columns, "rmsNorm: gain \(gain.count), D \(columns), y \(y.columns)")
+    y.resize(rows: x.rows)
+    workers.forEachBlock(of: &y) { first, count, block in
+      let rows = input.extracting(first * columns..<(first + count) * columns)
+      Kernels.rmsNorm(&block, rows, gain: factors, epsilon: epsilon)
+    }
+  }
+
+  /// `layerNorm` of all rows of `x`, in parallel.
+  package func layerNorm(_ y: inout Matrix, _ x: borrowing Matrix, gain: [Float], bias: [Float], epsilon: Float) {
+    let (input, factors, summands, columns) = (x.span, gain.span, bias.span, x.columns)
+    precondition(
+      gain.count == columns && y.columns == columns, "layerNorm: gain \(gain.count), D \(columns), y \(y.columns)")
+    y.resize(rows: x.rows)
+    workers.forEachBlock(of: &y) { first, count, block in
+      let rows = input.extracting(first * columns..<(first + count) * columns)
+      Kernels.layerNorm(&block, rows, gain: factors, bias: summands, epsilon: epsilon)
+    }
+  }
+}
+
+/// The gate of a feed-forward block: each `gate` becomes `silu(gate) · up`, with `silu(x) = x · sigmoid(x)`.
+///
+/// - Precondition: Both have the same count.
+///
+/// Source: Shazeer 2020, GLU Variants Improve Transformer.
+package func gatedSiLU(_ gate: inout MutableSpan<Float>, _ up: Span<Float>) {
+  precondition(gate.count == up.count, "gatedSiLU: gate \(gate.count), up \(up.count)")
+  for i in up.indices { gate[i] = gate[i] * sigmoid(gate[i]) * up[i] }
+}
+
+/// `x · sigmoid(1.702 x)`, CLIP's approximation of GELU.
+package func quickGELU(_ x: inout MutableSpan<Float>) {
+  for i in x.indices { x[i] = x[i] * sigmoid(1.702 * x[i]) }
+}
+
+/// `x · Φ(x)` with the normal distribution function, by the error function.
+///
+/// Source: Hendrycks and Gimpel 2016, Gaussian Error Linear Units.
+package func gelu(_ x: inout MutableSpan<Float>) {
+  for i in x.indices { x[i] = 0.5 * x[i] * (1 + erf(x[i] * 0.70710678)) }
+}
+
+/// The functions that may stand between two linear layers.
+package enum Activation: String, Sendable {
+  case quickGELU = "quick_gelu"
+  case gelu
+  case silu
+}
+
+extension Compute {
+  /// `gatedSiLU` of whole matrices, in parallel.
+  package func gatedSiLU(_ gate: inout Matrix, _ up: borrowing Matrix) {
+    precondition(gate.rows == up.rows && gate.columns == up.columns, "gatedSiLU: shapes differ")
+    let (input, columns) = (up.span, up.columns)
+    workers.forEachBlock(of: &gate) { first, count, block in
+      Kernels.gatedSiLU(&block, input.extracting(first * columns..<(first + count) * columns))
+    }
+  }
+
+  /// Applies an activation to every value, in parallel.
+  package func apply(_ activation: Activation, to x: inout Matrix) {
+    workers.forEachBlock(of: &x) { _, _, block in
+      switch activation {
+      case .quickGELU: Kernels.quickGELU(&block)
+      case .gelu: Kernels.gelu(&block)
+      case .silu: for i in block.indices { block[i] = block[i] * sigmoid(block[i]) }
+      }
+    }
+  }
+}
+
+/// e to the power `x`, within 2e-7 of the true value, relative, for `x` in -87...88; clamped outside.
+///
+/// `x = n·ln 2 + r` with whole `n`, a polynomial for `e^r` on |r| <= ln 2 / 2, and `n` added to the exponent. The
+/// coefficients are those of the Cephes library's `expf`.
+/// Without branches, so that loops over it vectorise.
+@inline(__always)
+package func exponential(_ x: Float) -> Float {
+  let low: Float = x < -87 ? -87 : x
+  let clamped: Float = low > 88 ? 88 : low
+  // Adding 1.5·2^23 rounds to a whole number, whose value then stands in the low bits.
+  let shifted = clamped * 1.442695041 + 12_582_912
+  let n = shifted - 12_582_912
+  let r = clamped - n * 0.693359375 - n * -2.12194440e-4
+  var p: Float = 1.9875691500e-4
+  p = p * r + 1.3981999507e-3
+  p = p * r + 8.3334519073e-3
+  p = p * r + 4.1665795894e-2
+  p = p * r + 1.6666665459e-1
+  p = p * r + 5.0000001201e-1
+  p = p * r * r + r + 1
+  return Float(bitPattern: p.bitPattern &+ (shifted.bitPattern &- 0x4B40_0000) << 23)
+}
+
+/// The logistic function, 1 / (1 + e^-x).
+@inline(__always)
+func sigmoid(_ x: Float) -> Float { 1 / (1 + exponential(-x)) }
+
+/// Replaces values by e to their power, divided by the sum of all such powers.
+///
+/// - Parameter x: Any finite numbers, at least one.
+///
+/// Error: within 1e-6 of the true value, relative, for values at most 8 below the largest; further down, rounding the
+/// distance from the largest adds half a unit in its last place (2e-6 at 40 below).
+/// Source: the usual form that subtracts the largest value first.
+package func softmax(_ x: inout MutableSpan<Float>) {
+  let largest = maximum(x.span)
+  for i in x.indices { x[i] = exponential(x[i] - largest) }
+  let scale = 1 / sum(x.span)
+  for i in x.indices { x[i] = x[i] * scale }
+}
+
+/// How many sums run side by side in a fold, so that it vectorises and gives the same bits on every CPU.
+typealias Lanes = InlineArray<32, Float>
+
+/// The sum of all values.
+package func sum(_ x: Span<Float>) -> Float { fold(x, start: 0, +, combine: +) }
+
+/// The sum of the squares of all values.
+package func sumOfSquares(_ x: Span<Float>) -> Float { fold(x, start: 0, { $0 + $1 * $1 }, combine: +) }
+
+/// The largest value; minus infinity of none.
+package func maximum(_ x: Span<Float>) -> Float { fold(x, start: -.infinity, larger, combine: larger) }
+
+@inline(__always)
+private func larger(_ a: Float, _ b: Float) -> Float { b > a ? b : a }
+
+/// Folds blocks of 32 values into lanes, the lanes into one value, then the rest one by one.
+@inline(__always)
+private func fold(
+  _ x: Span<Float>, start: Float, _ step: (Float, Float) -> Float, combine: (Float, Float) -> Float
+) -> Float {
+  var lanes = Lanes(repeating: start)
+  let blocks = x.count / 32
+  for b in 0..<blocks {
+    let block = x.row(b, columns: 32)
+    for l in 0..<32 { lanes[l] = step(lanes[l], block[l]) }
+  }
+  var width = 16
+  while width > 0 {
+    for l in 0..<width { lanes[l] = combine(lanes[l], lanes[l + width]) }
+    width /= 2
+  }
+  var result = lanes[0]
+  for i in blocks * 32..<x.count { result = step(result, x[i]) }
+  return result
+}

@@ -1,0 +1,114 @@
+import CQuantKernels
+import Storage
+
+/// Rows that are appended and read but never changed: the keys or the values of a layer, `[S, columns]`.
+///
+/// Stored as `f32`, or rounded to `bf16` in half the bytes.
+@safe package struct CacheRows: ~Copyable {
+  package let columns: Int
+  package let element: ElementType
+  package private(set) var rows = 0
+  private var capacity = 0
+  private(set) var base: UnsafeMutableRawPointer
+
+  /// - Precondition: `element` is `f32` or `bf16`.
+  package init(columns: Int, element: ElementType) {
+    precondition(columns > 0 && element != .f16, "CacheRows: \(columns) columns of \(element)")
+    self.columns = columns
+    self.element = element
+    unsafe base = .allocate(byteCount: 0, alignment: 64)
+  }
+
+  deinit { unsafe base.deallocate() }
+
+  /// Bytes of all rows.
+  package var byteCount: Int { rows * columns * element.byteCount }
+
+  /// Makes room for at least `capacity` rows, keeping the present ones.
+  package mutating func reserve(rows capacity: Int) {
+    guard capacity > self.capacity else { return }
+    let grown = unsafe allocateBytes(capacity * columns * element.byteCount)
+    unsafe grown.copyMemory(from: base, byteCount: byteCount)
+    unsafe base.deallocate()
+    unsafe base = grown
+    self.capacity = capacity
+  }
+
+  /// A copy of all rows of `other`, with room for `capacity`.
+  package init(copying other: borrowing CacheRows, capacity: Int) {
+    self.init(columns: other.columns, element: other.element)
+    reserve(rows: max(capacity, other.rows))
+    unsafe base.copyMemory(from: other.base, byteCount: other.byteCount)
+    rows = other.rows
+  }
+
+  /// Appends all rows of `other`.
+  package mutating func append(_ other: borrowing Matrix) { append(other, rows: 0..<other.rows) }
+
+  /// Appends some rows of `other`; the room at least doubles when it runs out, so appending costs its own rows on average.
+  package mutating func append(_ other: borrowing Matrix, rows range: Range<Int>) {
+    precondition(
+      other.columns == columns && range.lowerBound >= 0 && range.upperBound <= other.rows,
+      "append: rows \(range) of \(other.rows)×\(other.columns) to \(columns) columns")
+    if rows + range.count > capacity { reserve(rows: max(rows + range.count, 2 * capacity)) }
+    let end = unsafe base + byteCount
+    let (source, count) = unsafe (other.base + range.lowerBound * columns, range.count * columns)
+    if element == .f32 {
+      unsafe end.copyMemory(from: source, byteCount: count * element.byteCount)
+    } else {
+      unsafe pdrop_round_f32_to_bf16(source, count, end.assumingMemoryBound(to: UInt16.self))
+    }
+    rows += range.count
+  }
+
+  /// A copy of all rows, widened.
+  package func widened() -> Matrix {
+    var matrix = Matrix(rows: 0, columns: columns)
+    matrix.resize(rows: rows)
+    if element == .f32 {
+      unsafe UnsafeMutableRawPointer(matrix.base).copyMemory(from: base, byteCount: byteCount)
+    } else {
+      unsafe widenBrain(base, into: matrix.base, count: matrix.count)
+    }
+    return matrix
+  }
+}
+
+/// Rotated keys and values of one layer for one sequence; a class only because arrays hold no noncopyable elements.
+package final class LayerCache {
+  package private(set) var keys: CacheRows
+  package private(set) var values: CacheRows
+  /// The position of the next token in this layer.
+  package private(set) var nextPosition = 0
+
+  package init(columns: Int, element: ElementType) {
+    keys = CacheRows(columns: columns, element: element)
+    values = CacheRows(columns: columns, element: element)
+  }
+
+  /// A copy with room for `rows` in all.
+  package init(copying other: LayerCache, rows: Int) {
+    keys = CacheRows(copying: other.keys, capacity: rows)
+    values = CacheRows(copying: other.values, capacity: rows)
+    nextPosition = other.nextPosition
+  }
+
+  package var length: Int { keys.rows }
+
+  package var byteCount: Int { keys.byteCount + values.byteCount }
+
+  /// Makes room for `rows` in all, so that decoding moves nothing.
+  package func reserve(rows: Int) {
+    keys.reserve(rows: rows)
+    values.reserve(rows: rows)
+  }
+
+  /// Appends some rows of new keys and values, of which the last stands at `lastPosition`.
+  package func append(
+    keys newKeys: borrowing Matrix, values newValues: borrowing Matrix, rows: Range<Int>, lastPosition: Int
+  ) {
+    keys.append(newKeys, rows: rows)
+    values.append(newValues, rows: rows)
+    nextPosition = lastPosition + 1
+  }
+}

@@ -1,0 +1,200 @@
+import CQuantKernels
+
+extension Compute {
+  /// `y = x · weightᵀ + bias`.
+  ///
+  /// - Parameters:
+  ///   - y: The result, `[T, outputs]`; resized to the rows of `x`.
+  ///   - x: The input, `[T, inputs]`.
+  ///
+  /// Cost: T·inputs·outputs multiply-adds.
+  package func multiply(_ y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
+    y.resize(rows: x.rows)
+    run([Product(linear, y, operation)], x)
+  }
+
+  /// Two products of the same input in one go: it is converted once, and nobody waits between them.
+  ///
+  /// As one `multiply` each, to the bit.
+  package func multiply(
+    _ y: inout Matrix, _ z: inout Matrix, _ x: borrowing Matrix, by first: Linear, _ second: Linear,
+    _ operations: (Operation, Operation)
+  ) {
+    y.resize(rows: x.rows)
+    z.resize(rows: x.rows)
+    run([Product(first, y, operations.0), Product(second, z, operations.1)], x)
+  }
+
+  /// Three products of the same input in one go, as two.
+  package func multiply(
+    _ y: inout Matrix, _ z: inout Matrix, _ w: inout Matrix, _ x: borrowing Matrix, by first: Linear, _ second: Linear,
+    _ third: Linear, _ operations: (Operation, Operation, Operation)
+  ) {
+    y.resize(rows: x.rows)
+    z.resize(rows: x.rows)
+    w.resize(rows: x.rows)
+    run([Product(first, y, operations.0), Product(second, z, operations.1), Product(third, w, operations.2)], x)
+  }
+
+  /// `y += x · weightᵀ + bias`, the end of a residual branch.
+  ///
+  /// - Precondition: `y` has as many rows as `x`.
+  package func addProduct(to y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
+    run([Product(linear, y, adds: true, operation)], x)
+  }
+
+  /// The one door to matrix products: some of the same input, one panel of outputs a task.
+  ///
+  /// The width of a panel depends on the layer alone, and each panel is one single-threaded computation: the result is the
+  /// same for any number of workers. Of a row's company: in int8 it changes nothing, as sums are exact. Else up to 16
+  /// rows, in bf16 up to 64, take our own kernels and share one order of summation; more take a library's. oneDNN's gave a
+  /// row the same bits among any number of rows from 1 to 625 (2.6.3 and 3.2, AVX-512), though it does not promise so;
+  /// OpenBLAS' do not.
+  private func run<let count: Int>(_ products: [count of Product], _ x: borrowing Matrix) {
+    var panelCount = 0
+    for i in products.indices {
+      let (linear, product) = (products[i].linear, products[i])
+      precondition(
+        x.columns == linear.inputSize && product.rows == x.rows && linear.arithmetic == products[0].linear.arithmetic,
+        "product: x \(x.rows)×\(x.columns), weight \(linear.outputSize)×\(linear.inputSize), y of \(product.rows) rows")
+      ledger.add(product.operation, x.rows * linear.inputSize * linear.outputSize)
+      panelCount += product.panelCount
+    }
+    guard x.rows > 0 else { return }
+    let input = prepare(x, for: products[0].linear)
+    workers.run(tasks: panelCount) { task, worker in
+      var (index, panel) = (0, task)
+      while panel >= products[index].panelCount {
+        panel -= products[index].panelCount
+        index += 1
+      }
+      multiply(products[index].panel(panel), input, products[index].linear, worker)
+    }
+  }
+
+  private func multiply(_ panel: Panel, _ input: ProductInput, _ linear: Linear, _ worker: Int) {
+    switch linear.weight {
+    case .widened(let tensor): multiplyFloats(panel, input, tensor, worker)
+    case .brain(let tensor): multiplyBrainFloats(panel, input, tensor, worker)
+    case .whole(let weights): multiplyWholeNumbers(panel, input, weights, worker)
+    }
+    if let bias = linear.bias { panel.add(bias) }
+  }
+}
+
+/// One product: a layer, and where its result goes.
+@safe private struct Product {
+  let linear: Linear
+  let operation: Operation
+  let rows: Int
+  /// `[rows, outputs]`.
+  private let base: UnsafeMutablePointer<Float>
+  private let adds: Bool
+  /// Columns of a panel.
+  private let width: Int
+
+  init(_ linear: Linear, _ y: borrowing Matrix, adds: Bool = false, _ operation: Operation) {
+    precondition(y.columns == linear.outputSize, "product: \(linear.outputSize) outputs to \(y.columns) columns")
+    (self.linear, self.operation, self.adds, rows) = (linear, operation, adds, y.rows)
+    unsafe base = y.base
+    width = Self.width(outputs: linear.outputSize, rows: y.rows)
+  }
+
+  /// Outputs of a panel, for all rows at once: many where a library packs them anew at each call, fewer for our own kernels,
+  /// which do not.
+  ///
+  /// oneDNN's bf16 took 0.82 of the time with 128 outputs instead of 64, and 0.79 with 512 (577 to 625 rows, 2.6.3).
+  private static func width(outputs: Int, rows: Int) -> Int {
+    let (share, least) = rows > Compute.fewRows ? (8, 128) : (16, 64)
+    return min(max((outputs / share + 63) / 64 * 64, least), 512)
+  }
+
+  var panelCount: Int { (linear.outputSize + width - 1) / width }
+
+  func panel(_ index: Int) -> Panel {
+    let columns = index * width..<min((index + 1) * width, linear.outputSize)
+    return unsafe Panel(
+      rows: rows, columns: columns, base: base + columns.lowerBound, stride: linear.outputSize, adds: adds)
+  }
+}
+
+/// Some columns of a result, all rows.
+@safe struct Panel {
+  let rows: Int
+  let columns: Range<Int>
+  /// The first row's first column.
+  let base: UnsafeMutablePointer<Float>
+  /// Floats from row to row.
+  let stride: Int
+  /// Whether the product is added to what is there.
+  let adds: Bool
+
+  func add(_ bias: [Float]) {
+    unsafe bias.withUnsafeBufferPointer { bias in
+      for row in 0..<rows {
+        let target = unsafe base + row * stride
+        for i in 0..<columns.count { unsafe target[i] += bias[columns.lowerBound + i] }
+      }
+    }
+  }
+}
+
+/// The left side of a product in the numbers that its arithmetic multiplies, converted once for all panels.
+@safe struct ProductInput {
+  let rows: Int
+  /// Row-major, or packed for our own kernels when the rows are few.
+  let base: UnsafeRawPointer
+  let rowBytes: Int
+  let isPacked: Bool
+  /// Int8: what a row's numbers, stored with 128 added, count.
+  let scales: UnsafePointer<Float>?
+}
+
+extension Compute {
+  /// Most rows of a product by our own kernels: beyond, the libraries' packing pays for itself.
+  static let smallRowCount = Int(pdrop_small_rows)
+
+  /// Converts `x` to what products with `linear` read, in memory that lasts until the next product.
+  func prepare(_ x: borrowing Matrix, for linear: Linear) -> ProductInput {
+    let (rows, columns) = (x.rows, x.columns)
+    let source = unsafe x.base
+    let isPacked = rows <= Self.smallRowCount && !isPartOfMany
+    let bytes: Int
+    switch linear.arithmetic {
+    case .f32: bytes = 4
+    case .bf16: bytes = 2
+    case .int8: bytes = 1
+    }
+    let rowBytes = columns * bytes
+    // Scales, rows, and the rows packed, each on a boundary of 64 bytes.
+    let scaleBytes = (rows * 4 + 63) / 64 * 64
+    let convertedBytes = bytes == 4 ? 0 : (rows * rowBytes + 63) / 64 * 64
+    let packedBytes = isPacked ? pdrop_packed_bytes(Int32(rows), rowBytes) : 0
+    let memory = unsafe sharedScratch(byteCount: scaleBytes + convertedBytes + packedBytes)
+    let scales = unsafe memory.bindMemory(to: Float.self, capacity: rows)
+    let converted = unsafe memory + scaleBytes
+
+    let blockRows = max(1, 65_536 / max(columns, 1))
+    if bytes != 4 {
+      workers.run(tasks: (rows + blockRows - 1) / blockRows) { task, _ in
+        for row in task * blockRows..<min((task + 1) * blockRows, rows) {
+          let (from, to) = unsafe (source + row * columns, converted + row * rowBytes)
+          if bytes == 2 {
+            unsafe pdrop_round_f32_to_bf16(from, columns, to.assumingMemoryBound(to: UInt16.self))
+          } else {
+            unsafe scales[row] = pdrop_quantize_u8(from, columns, to.assumingMemoryBound(to: UInt8.self))
+          }
+        }
+      }
+    }
+    let rowMajor = bytes == 4 ? UnsafeRawPointer(source) : UnsafeRawPointer(converted)
+    guard isPacked else {
+      return unsafe ProductInput(
+        rows: rows, base: rowMajor, rowBytes: rowBytes, isPacked: false, scales: UnsafePointer(scales))
+    }
+    let packed = unsafe converted + convertedBytes
+    unsafe pdrop_pack_rows(rowMajor, rowBytes, Int32(rows), rowBytes, packed)
+    return unsafe ProductInput(
+      rows: rows, base: UnsafeRawPointer(packed), rowBytes: rowBytes, isPacked: true, scales: UnsafePointer(scales))
+  }
+}

@@ -1,0 +1,150 @@
+import Storage
+
+/// A row-major block of activations `[rows, columns]` with one owner and room to grow in rows.
+///
+/// The element type is `Float`; rows lie without gaps from a 64-byte boundary on. Views (`span`, `mutableSpan`) end with
+/// the borrow that made them.
+@safe package struct Matrix: ~Copyable {
+  package let columns: Int
+  package private(set) var rows: Int
+  private var capacity: Int
+  private(set) var base: UnsafeMutablePointer<Float>
+
+  /// Zeros, with room for `capacity` rows.
+  package init(rows: Int, columns: Int, capacity: Int = 0) {
+    precondition(rows >= 0 && columns > 0, "Matrix: \(rows) rows, \(columns) columns")
+    self.rows = rows
+    self.columns = columns
+    self.capacity = max(rows, capacity, 1)
+    unsafe base = allocateFloats(self.capacity * columns)
+    unsafe base.initialize(repeating: 0, count: rows * columns)
+  }
+
+  /// The values of `values`, a multiple of `columns` in number.
+  package init(_ values: [Float], columns: Int) {
+    precondition(values.count.isMultiple(of: columns), "Matrix: \(values.count) values, \(columns) columns")
+    self.init(rows: values.count / columns, columns: columns)
+    for i in values.indices { unsafe base[i] = values[i] }
+  }
+
+  deinit { unsafe base.deallocate() }
+
+  package var count: Int { rows * columns }
+
+  /// All values, row after row.
+  package var span: Span<Float> {
+    @_lifetime(borrow self)
+    get {
+      let span = unsafe UnsafeBufferPointer(start: UnsafePointer(base), count: count).span
+      return unsafe _overrideLifetime(span, borrowing: self)
+    }
+  }
+
+  /// All values, row after row, to be written.
+  package var mutableSpan: MutableSpan<Float> {
+    @_lifetime(&self)
+    mutating get {
+      let span = unsafe UnsafeMutableBufferPointer(start: base, count: count).mutableSpan
+      return unsafe _overrideLifetime(span, mutating: &self)
+    }
+  }
+
+  /// One row.
+  @_lifetime(borrow self)
+  package func row(_ index: Int) -> Span<Float> { span.row(index, columns: columns) }
+
+  /// A copy of one row.
+  package func rowValues(_ index: Int) -> [Float] {
+    precondition(index >= 0 && index < rows, "rowValues: row \(index) of \(rows)")
+    return unsafe [Float](UnsafeBufferPointer(start: base + index * columns, count: columns))
+  }
+
+  /// A copy of all values.
+  package var values: [Float] { unsafe [Float](UnsafeBufferPointer(start: base, count: count)) }
+
+  /// Makes room for at least `capacity` rows, keeping the present ones.
+  package mutating func reserve(rows capacity: Int) {
+    guard capacity > self.capacity else { return }
+    let grown = unsafe allocateFloats(capacity * columns)
+    unsafe grown.update(from: base, count: count)
+    unsafe base.deallocate()
+    unsafe base = grown
+    self.capacity = capacity
+  }
+
+  /// Sets the number of rows; rows that were not there before hold anything.
+  package mutating func resize(rows: Int) {
+    precondition(rows >= 0, "resize: \(rows) rows")
+    reserve(rows: rows)
+    self.rows = rows
+  }
+
+  /// Keeps the given rows only, in order.
+  ///
+  /// - Precondition: `kept` is strictly ascending within `0..<rows`.
+  package mutating func keepRows(_ kept: [Int]) {
+    for (target, source) in kept.enumerated() where target != source {
+      precondition(target < source && source < rows, "keepRows: row \(source) to \(target) of \(rows)")
+      unsafe (base + target * columns).update(from: base + source * columns, count: columns)
+    }
+    rows = kept.count
+  }
+
+  /// Appends all rows of `other`; the room at least doubles when it runs out, so appending costs its own rows on average.
+  package mutating func append(_ other: borrowing Matrix) {
+    precondition(other.columns == columns, "append: \(other.columns) columns to \(columns)")
+    if rows + other.rows > capacity { reserve(rows: max(rows + other.rows, 2 * capacity)) }
+    unsafe (base + count).update(from: other.base, count: other.count)
+    rows += other.rows
+  }
+
+  /// Puts all rows of `other` in front.
+  package mutating func prepend(_ other: borrowing Matrix) {
+    precondition(other.columns == columns, "prepend: \(other.columns) columns to \(columns)")
+    reserve(rows: rows + other.rows)
+    unsafe (base + other.count).update(from: base, count: count)
+    unsafe base.update(from: other.base, count: other.count)
+    rows += other.rows
+  }
+
+  /// Overwrites rows from `row` on with all of `other`.
+  package mutating func replaceRows(from row: Int, with other: borrowing Matrix) {
+    precondition(
+      other.columns == columns && row >= 0 && row + other.rows <= rows,
+      "replaceRows: \(other.rows)×\(other.columns) at \(row) of \(rows)×\(columns)")
+    unsafe (base + row * columns).update(from: other.base, count: other.count)
+  }
+
+  /// Becomes a copy of the rows `range` of `other`.
+  package mutating func assign(_ other: borrowing Matrix, rows range: Range<Int>) {
+    precondition(
+      other.columns == columns && range.lowerBound >= 0 && range.upperBound <= other.rows,
+      "assign: rows \(range) of \(other.rows)×\(other.columns) to \(columns) columns")
+    resize(rows: range.count)
+    unsafe base.update(from: other.base + range.lowerBound * columns, count: count)
+  }
+
+  /// Overwrites one row with a row of a stored tensor, widened.
+  package mutating func setRow(_ row: Int, to tensor: Tensor, row source: Int) {
+    precondition(
+      tensor.columns == columns && row >= 0 && row < rows && source >= 0 && source < tensor.rows,
+      "setRow: row \(source) of \(tensor.shape) to row \(row) of \(rows)×\(columns)")
+    unsafe tensor.widen(source * columns..<(source + 1) * columns, into: base + row * columns)
+  }
+}
+
+extension Span<Float> {
+  /// Row `index` of a row-major block of rows.
+  @_lifetime(copy self)
+  @inlinable package func row(_ index: Int, columns: Int) -> Span<Float> {
+    extracting(index * columns..<(index + 1) * columns)
+  }
+}
+
+extension MutableSpan<Float> {
+  /// Row `index` of a row-major block of rows, to be written; the only place that uses the underscored name.
+  @_lifetime(&self)
+  @inlinable package mutating func row(_ index: Int, columns: Int) -> MutableSpan<Float> {
+    _mutatingExtracting(index * columns..<(index + 1) * columns)
+  }
+}

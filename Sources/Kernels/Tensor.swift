@@ -1,0 +1,209 @@
+import CQuantKernels
+package import Storage
+
+/// How a stored number is encoded.
+package enum ElementType: String, Sendable, CaseIterable {
+  case f32 = "F32"
+  case f16 = "F16"
+  case bf16 = "BF16"
+
+  package var byteCount: Int { self == .f32 ? 4 : 2 }
+}
+
+/// A weight as it lies in its file: a shape over shared bytes, never copied, widened to `Float` where it is used.
+@safe package struct Tensor: Sendable {
+  package let shape: [Int]
+  package let element: ElementType
+  private let bytes: SharedBytes
+  private let offset: Int
+
+  /// - Precondition: `bytes` holds the product of `shape` elements from `offset` on.
+  package init(_ bytes: SharedBytes, offset: Int = 0, shape: [Int], element: ElementType) {
+    let byteCount = shape.reduce(element.byteCount, *)
+    precondition(
+      offset >= 0 && byteCount >= 0 && offset <= bytes.count - byteCount,
+      "Tensor: \(shape) \(element) at \(offset) of \(bytes.count) bytes")
+    self.shape = shape
+    self.element = element
+    self.bytes = bytes
+    self.offset = offset
+  }
+
+  /// A tensor over a copy of `values`.
+  package init(_ values: [Float], shape: [Int]) {
+    self.init(SharedBytes(copying: values), shape: shape, element: .f32)
+  }
+
+  package var count: Int { shape.reduce(1, *) }
+
+  /// Row count of a matrix: the first dimension.
+  package var rows: Int { shape.first ?? 1 }
+
+  /// Column count of a matrix: the product of all dimensions but the first.
+  package var columns: Int { shape.dropFirst().reduce(1, *) }
+
+  /// All values, widened.
+  package func floats() -> [Float] {
+    unsafe [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
+      if let base = buffer.baseAddress { unsafe widen(0..<count, into: base) }
+      initialized = count
+    }
+  }
+
+  /// The bytes of all values, where they are.
+  package var storedBytes: SharedBytes { bytes.part(offset..<offset + count * element.byteCount) }
+
+  /// Whether the values are bf16 and lie where a 16-bit number may lie, as products in bf16 want them.
+  package var isAlignedBrain: Bool {
+    element == .bf16 && Int(bitPattern: unsafe address).isMultiple(of: ElementType.bf16.byteCount)
+  }
+
+  /// The stored floats themselves, when they are `f32` and lie where a `Float` may lie.
+  var storedFloats: UnsafePointer<Float>? {
+    let address = unsafe bytes.address(of: offset)
+    guard element == .f32, Int(bitPattern: address).isMultiple(of: MemoryLayout<Float>.alignment) else { return nil }
+    return unsafe address.assumingMemoryBound(to: Float.self)
+  }
+
+  /// Where the values lie, on any address; valid while the tensor lives.
+  var address: UnsafeRawPointer { unsafe bytes.address(of: offset) }
+
+  /// Writes a range of the values, widened exactly, to `destination`.
+  func widen(_ range: Range<Int>, into destination: UnsafeMutablePointer<Float>) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "widen: \(range) of \(count)")
+    let source = unsafe bytes.address(of: offset + range.lowerBound * element.byteCount)
+    switch element {
+    case .f32: unsafe UnsafeMutableRawPointer(destination).copyMemory(from: source, byteCount: range.count * 4)
+    case .f16: unsafe widenHalf(source, into: destination, count: range.count)
+    case .bf16: unsafe widenBrain(source, into: destination, count: range.count)
+    }
+  }
+}
+
+/// Widens IEEE half-precision numbers exactly; infinities stay infinite, NaN stays NaN.
+func widenHalf(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Float>, count: Int) {
+  for i in 0..<count {
+    unsafe destination[i] = widenedHalf(source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
+  }
+}
+
+/// Widens bfloat16 numbers exactly: they are the upper half of a `Float`.
+func widenBrain(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Float>, count: Int) {
+  for i in 0..<count {
+    let bits = unsafe source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)
+    unsafe destination[i] = Float(bitPattern: UInt32(bits) << 16)
+  }
+}
+
+/// The half-precision number with the given bits, in integer steps that the compiler vectorises on any CPU.
+///
+/// Exponent and fraction are moved to their places in a `Float`, whose exponent is then too small by 112: one exact product
+/// mends it, subnormals included. An exponent of all ones is carried over as such.
+@inline(__always)
+func widenedHalf(_ bits: UInt16) -> Float {
+  let magnitude = UInt32(bits & 0x7FFF) << 13
+  let scaled = (Float(bitPattern: magnitude) * 0x1p112).bitPattern
+  let special: UInt32 = magnitude >= 0x0F80_0000 ? 0x7F80_0000 : 0
+  return Float(bitPattern: scaled | special | UInt32(bits & 0x8000) << 16)
+}
+
+extension Tensor {
+  /// Calls `body` with every row, widened, in parallel.
+  func forEachRow(workers: Workers, _ body: (_ row: Int, _ values: UnsafePointer<Float>) -> Void) {
+    let columns = columns
+    guard columns > 0 else { return }
+    // Some 256 KiB of floats a task.
+    let blockRows = max(1, 65_536 / columns)
+    workers.run(tasks: (rows + blockRows - 1) / blockRows) { task, _ in
+      let values = unsafe allocateFloats(columns)
+      defer { unsafe values.deallocate() }
+      for row in task * blockRows..<min((task + 1) * blockRows, rows) {
+        unsafe widen(row * columns..<(row + 1) * columns, into: values)
+        unsafe body(row, values)
+      }
+    }
+  }
+
+  /// The same values in bf16, rounded to nearest even: itself if it is stored so where a 16-bit number may lie.
+  package func rounded(workers: Workers) -> Tensor {
+    if isAlignedBrain { return self }
+    let columns = columns
+    let bytes = unsafe SharedBytes(count: count * ElementType.bf16.byteCount) { target in
+      unsafe forEachRow(workers: workers) { row, values in
+        let target = unsafe (target + row * columns * 2).assumingMemoryBound(to: UInt16.self)
+        unsafe pdrop_round_f32_to_bf16(values, columns, target)
+      }
+    }
+    return Tensor(bytes, shape: shape, element: .bf16)
+  }
+}
+
+extension Tensor {
+  /// Random numbers of nearly normal distribution, the same for a seed whatever the number of threads.
+  ///
+  /// A number depends on the seed and on its place alone: in bf16 it is the one that f32 has, rounded.
+  ///
+  /// - Precondition: `element` is `f32` or `bf16`.
+  /// - Parameters:
+  ///   - shape: Of any number of dimensions.
+  ///   - mean: Of all numbers.
+  ///   - deviation: Their standard deviation; none is further than 3.47 of it from the mean.
+  ///   - element: How they are stored.
+  ///   - workers: Make them in parallel.
+  ///
+  /// Source: sums of four evenly distributed numbers, which Irwin and Hall described in 1927, of SplitMix's bits.
+  package init(
+    randomShape shape: [Int], mean: Float = 0, deviation: Float, element: ElementType, seed: UInt64, workers: Workers
+  ) {
+    precondition(element != .f16, "Tensor: random numbers in f16")
+    let count = shape.reduce(1, *)
+    let width = element.byteCount
+    let blockSize = 65_536
+    // Four numbers of 16 bits have the mean 2 · 65535 and the variance 4 · 65536² / 12, but for a part in four billion.
+    let scale = deviation / (65_536 / Float(3).squareRoot())
+    let bytes = unsafe SharedBytes(count: count * width) { target in
+      workers.run(tasks: (count + blockSize - 1) / blockSize) { block, _ in
+        for i in block * blockSize..<min((block + 1) * blockSize, count) {
+          let bits = SplitMix64.mixed(seed &+ UInt64(truncatingIfNeeded: i) &* SplitMix64.increment)
+          let sum = (bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + bits >> 48
+          let value = mean + (Float(Int32(truncatingIfNeeded: sum)) - 131_070) * scale
+          switch element {
+          case .f32: unsafe target.storeBytes(of: value, toByteOffset: i * width, as: Float.self)
+          default: unsafe target.storeBytes(of: roundedBrain(value), toByteOffset: i * width, as: UInt16.self)
+          }
+        }
+      }
+    }
+    self.init(bytes, shape: shape, element: element)
+  }
+}
+
+/// The bits of the bfloat16 nearest to a finite number, of two equally near ones of the even one.
+@inline(__always)
+private func roundedBrain(_ x: Float) -> UInt16 {
+  UInt16(truncatingIfNeeded: (x.bitPattern &+ 0x7FFF &+ (x.bitPattern >> 16) & 1) >> 16)
+}
+
+/// A small generator of reproducible random numbers. Source: Steele, Lea and Flood 2014, SplitMix.
+package struct SplitMix64: RandomNumberGenerator {
+  /// What the state grows by from number to number.
+  static let increment: UInt64 = 0x9E37_79B9_7F4A_7C15
+
+  private var state: UInt64
+
+  package init(seed: UInt64) { state = seed }
+
+  package mutating func next() -> UInt64 {
+    state &+= Self.increment
+    return Self.mixed(state)
+  }
+
+  /// The number that a state stands for.
+  @inline(__always)
+  static func mixed(_ state: UInt64) -> UInt64 {
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+}

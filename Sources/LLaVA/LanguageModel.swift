@@ -1,0 +1,144 @@
+package import Kernels
+import ModelFormats
+
+/// The language model: a stack of layers between which visual tokens may be dropped, and the output head.
+package struct LanguageModel: Sendable {
+  let embedding: Tensor
+  let layers: [DecoderLayer]
+  let outputNorm: [Float]
+  let head: Linear
+  let epsilon: Float
+
+  init(
+    _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, layers conversion: LinearConversion,
+    head headConversion: LinearConversion
+  ) throws(CheckpointError) {
+    let text = configuration.text
+    let model = checkpoint.scope("language_model.model", conversion)
+    embedding = try model.scope("embed_tokens").tensor("weight", shape: [text.vocabularySize, text.hiddenSize])
+    var layers: [DecoderLayer] = []
+    for i in 0..<text.layerCount { layers.append(try DecoderLayer(model.scope("layers.\(i)"), text)) }
+    self.layers = layers
+    outputNorm = try model.scope("norm").vector("weight", count: text.hiddenSize)
+    head =
+      configuration.tiesWordEmbeddings
+      ? headConversion(Linear(weight: embedding), named: "language_model.model.embed_tokens.weight")
+      : try checkpoint.scope("language_model", headConversion)
+        .linear("lm_head", inputs: text.hiddenSize, outputs: text.vocabularySize)
+    epsilon = text.rmsNormEpsilon
+  }
+
+  /// Runs generated tokens, one row of `state.hidden` for each of `caches`, through all layers.
+  ///
+  /// A row's result does not depend on the others. Positions go on from each layer's own cache, so after a compact drop they
+  /// differ from layer to layer.
+  package func decode(_ state: inout DecoderState, _ caches: [KVCache], on compute: Compute) {
+    precondition(state.hidden.rows == caches.count, "decode: \(state.hidden.rows) rows, \(caches.count) caches")
+    compute.during(.decode) {
+      compute.ledger.stage = 0
+      for index in layers.indices {
+        compute.ledger.layer = index
+        layers[index].project(&state, on: compute)
+        state.place(after: caches, layer: index)
+        layers[index].finish(&state, caches, layer: index, on: compute)
+      }
+    }
+  }
+
+  /// The logits after the last row of `state.hidden`, one per entry of the vocabulary.
+  package func logits(_ state: borrowing DecoderState, on compute: Compute) -> [Float] {
+    var lastRow = Matrix(rows: 0, columns: state.hidden.columns)
+    lastRow.assign(state.hidden, rows: state.hidden.rows - 1..<state.hidden.rows)
+    return logits(lastRow, on: compute).values
+  }
+
+  /// The logits of every row of `hidden`, `[T, N]`.
+  package func logits(_ hidden: borrowing Matrix, on compute: Compute) -> Matrix {
+    compute.counting(as: .head) {
+      var normed = Matrix(rows: 0, columns: hidden.columns)
+      compute.rmsNorm(&normed, hidden, gain: outputNorm, epsilon: epsilon)
+      var logits = Matrix(rows: 0, columns: head.outputSize)
+      compute.multiply(&logits, normed, by: head, .output)
+      return logits
+    }
+  }
+}
+
+/// Why a prompt and its pictures do not make a sequence.
+package enum SequenceError: Error, Equatable, CustomStringConvertible {
+  case placeholderMismatch(placeholders: Int, pictures: Int)
+  case tokenOutOfRange(token: Int, vocabularySize: Int)
+  case tooLong(length: Int, limit: Int)
+  case empty
+
+  package var description: String {
+    switch self {
+    case .placeholderMismatch(let placeholders, 0):
+      "the prompt has \(placeholders) <image> but no picture is given; add --image, or take <image> out"
+    case .placeholderMismatch(0, let pictures):
+      "\(pictures) picture(s) given, but the prompt has no <image>; put <image> where the picture belongs"
+    case .placeholderMismatch(let placeholders, let pictures):
+      "the prompt has \(placeholders) <image>, but \(pictures) picture(s) are given; there must be one for each"
+    case .tokenOutOfRange(let token, let vocabularySize):
+      "token \(token) is outside the model's vocabulary of \(vocabularySize); do tokenizer and weights belong together?"
+    case .tooLong(let length, let limit):
+      "the prompt has \(length) tokens with its pictures, the context only \(limit); shorten it or raise --ctx-size"
+    case .empty:
+      "the prompt is empty"
+    }
+  }
+}
+
+extension LanguageModel {
+  /// Puts a prompt's embeddings into `hidden`, each placeholder replaced by its picture's features.
+  ///
+  /// - Parameters:
+  ///   - hidden: Becomes `[T, D]`.
+  ///   - tokens: Text tokens and one placeholder per picture.
+  ///   - placeholder: The token that stands for a picture.
+  ///   - features: The features of all pictures, one after the other, `[V, D]`.
+  ///   - featureCounts: How many rows of `features` belong to each picture.
+  ///   - limit: The longest sequence allowed.
+  package func splice(
+    _ hidden: inout Matrix, tokens: [Int], placeholder: Int, features: borrowing Matrix, featureCounts: [Int],
+    limit: Int
+  ) throws(SequenceError) -> SequenceLayout {
+    let placeholders = tokens.count { $0 == placeholder }
+    guard placeholders == featureCounts.count else {
+      throw .placeholderMismatch(placeholders: placeholders, pictures: featureCounts.count)
+    }
+    precondition(featureCounts.reduce(0, +) == features.rows, "splice: \(featureCounts) of \(features.rows) features")
+    let length = tokens.count - placeholders + features.rows
+    guard length > 0 else { throw .empty }
+    guard length <= limit else { throw .tooLong(length: length, limit: limit) }
+    hidden.resize(rows: length)
+
+    var spans: [Range<Int>] = []
+    var (row, feature) = (0, 0)
+    var picture = Matrix(rows: 0, columns: hidden.columns)
+    for token in tokens {
+      if token == placeholder {
+        let count = featureCounts[spans.count]
+        picture.assign(features, rows: feature..<feature + count)
+        hidden.replaceRows(from: row, with: picture)
+        spans.append(row..<row + count)
+        (row, feature) = (row + count, feature + count)
+      } else {
+        guard (0..<embedding.rows).contains(token) else {
+          throw .tokenOutOfRange(token: token, vocabularySize: embedding.rows)
+        }
+        hidden.setRow(row, to: embedding, row: token)
+        row += 1
+      }
+    }
+    return SequenceLayout(rowCount: length, visualSpans: spans)
+  }
+
+  /// Puts the embeddings of generated tokens into `hidden`, `[tokens, D]`.
+  ///
+  /// - Precondition: The tokens are the model's own.
+  package func embed(_ tokens: [Int], into hidden: inout Matrix) {
+    hidden.resize(rows: tokens.count)
+    for (row, token) in tokens.enumerated() { hidden.setRow(row, to: embedding, row: token) }
+  }
+}

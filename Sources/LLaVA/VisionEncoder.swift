@@ -1,0 +1,234 @@
+package import Kernels
+import ModelFormats
+
+/// The vision tower: CLIP's vision transformer up to the layer whose output LLaVA uses.
+package struct VisionEncoder: Sendable {
+  let configuration: VisionConfiguration
+  let dropsClassToken: Bool
+  let embedding: PatchEmbedding
+  let inputNorm: LayerNorm
+  let layers: [VisionLayer]
+
+  init(_ scope: CheckpointScope, _ configuration: LLaVAConfiguration) throws(CheckpointError) {
+    let vision = configuration.vision
+    self.configuration = vision
+    dropsClassToken = configuration.dropsClassToken
+    embedding = try PatchEmbedding(scope.scope("embeddings"), vision)
+    // Spelt this way in the checkpoints.
+    inputNorm = try LayerNorm(scope.scope("pre_layrnorm"), size: vision.hiddenSize)
+    var layers: [VisionLayer] = []
+    for i in 0..<configuration.visionLayersNeeded {
+      layers.append(try VisionLayer(scope.scope("encoder.layers.\(i)"), vision))
+    }
+    self.layers = layers
+  }
+
+  /// The linear layers, the patch embedding's first.
+  var linears: [Linear] { [embedding.projection] + layers.flatMap(\.linears) }
+
+  /// What the patches of `views` pictures look like to the tower.
+  ///
+  /// - Parameter pixels: Normalised values, `[views, 3, imageSize, imageSize]`.
+  /// - Returns: `[views · patches, D]` in reading order, without the class row unless the configuration keeps it.
+  package func callAsFunction(_ pixels: [Float], views: Int, on compute: Compute) -> Matrix {
+    var hidden = self.hidden(pixels, views: views, layers: layers.count, on: compute)
+    if dropsClassToken {
+      let rowsPerView = 1 + configuration.patchCount
+      hidden.keepRows((0..<hidden.rows).filter { !$0.isMultiple(of: rowsPerView) })
+    }
+    return hidden
+  }
+
+  /// The residual stream after some of the layers, class rows included, `[views · (1 + patches), D]`.
+  package func hidden(_ pixels: [Float], views: Int, layers count: Int, on compute: Compute) -> Matrix {
+    let embedded = embedding(pixels, views: views, on: compute)
+    var hidden = Matrix(rows: 0, columns: configuration.hiddenSize, capacity: embedded.rows)
+    compute.layerNorm(
+      &hidden, embedded, gain: inputNorm.gain, bias: inputNorm.bias, epsilon: configuration.layerNormEpsilon)
+    var scratch = VisionScratch(rows: hidden.rows, configuration)
+    for (index, layer) in layers.prefix(count).enumerated() {
+      compute.ledger.layer = index
+      layer(&hidden, &scratch, views: views, configuration, on: compute)
+    }
+    return hidden
+  }
+}
+
+/// Cuts pictures into square patches and turns each into a row: a convolution whose stride is its width.
+struct PatchEmbedding: Sendable {
+  /// `[D, 3 · patch · patch]`.
+  let projection: Linear
+  /// `[D]`, the row in front of each picture's patches.
+  let classEmbedding: [Float]
+  /// `[1 + patches, D]`.
+  let positions: [Float]
+  let imageSize: Int
+  let patchSize: Int
+
+  init(_ scope: CheckpointScope, _ configuration: VisionConfiguration) throws(CheckpointError) {
+    let (size, patch) = (configuration.hiddenSize, configuration.patchSize)
+    projection = try scope.convolution("patch_embedding", channels: 3, side: patch, outputs: size)
+    classEmbedding = try scope.vector("class_embedding", count: size)
+    positions = try scope.scope("position_embedding")
+      .tensor("weight", shape: [1 + configuration.patchCount, size]).floats()
+    imageSize = configuration.imageSize
+    patchSize = patch
+  }
+
+  /// Embeds `views` pictures.
+  ///
+  /// - Parameter pixels: Normalised values, `[views, 3, imageSize, imageSize]`.
+  /// - Returns: `[views · (1 + patches), D]`: of each picture the class row, then its patches in reading order.
+  func callAsFunction(_ pixels: [Float], views: Int, on compute: Compute) -> Matrix {
+    let patches = patchRows(pixels, views: views)
+    let (size, patchCount) = (classEmbedding.count, patches.rows / views)
+    var embedded = Matrix(rows: 0, columns: size)
+    compute.multiply(&embedded, patches, by: projection, .patchEmbedding)
+
+    var result = Matrix(rows: views * (1 + patchCount), columns: size)
+    let source = embedded.span
+    var target = result.mutableSpan
+    for view in 0..<views {
+      for i in 0...patchCount {
+        var row = target.row(view * (1 + patchCount) + i, columns: size)
+        if i == 0 {
+          for d in 0..<size { row[d] = classEmbedding[d] + positions[d] }
+        } else {
+          let patch = source.row(view * patchCount + i - 1, columns: size)
+          for d in 0..<size { row[d] = patch[d] + positions[i * size + d] }
+        }
+      }
+    }
+    return result
+  }
+
+  /// The pixels of each patch as a row, `[views · patches, 3 · patch · patch]`.
+  private func patchRows(_ pixels: [Float], views: Int) -> Matrix {
+    precondition(pixels.count == views * 3 * imageSize * imageSize, "\(pixels.count) pixels for \(views) views")
+    let side = imageSize / patchSize
+    var rows = Matrix(rows: views * side * side, columns: 3 * patchSize * patchSize)
+    let columns = rows.columns
+    let source = pixels.span
+    var target = rows.mutableSpan
+    for index in 0..<views * side * side {
+      let (view, y, x) = (index / (side * side), index / side % side, index % side)
+      var row = target.row(index, columns: columns)
+      for channel in 0..<3 {
+        for dy in 0..<patchSize {
+          let line = ((view * 3 + channel) * imageSize + y * patchSize + dy) * imageSize + x * patchSize
+          let from = source.extracting(line..<line + patchSize)
+          var to = row.row(channel * patchSize + dy, columns: patchSize)
+          for i in from.indices { to[i] = from[i] }
+        }
+      }
+    }
+    return rows
+  }
+}
+
+/// A norm with gain and bias.
+struct LayerNorm: Sendable {
+  let gain: [Float]
+  let bias: [Float]
+
+  init(_ scope: CheckpointScope, size: Int) throws(CheckpointError) {
+    gain = try scope.vector("weight", count: size)
+    bias = try scope.vector("bias", count: size)
+  }
+}
+
+/// One layer of the tower: attention over the picture, then an MLP, each on a normed copy and added back.
+struct VisionLayer: Sendable {
+  let attentionNorm: LayerNorm
+  let queries: Linear
+  let keys: Linear
+  let values: Linear
+  let output: Linear
+  let mlpNorm: LayerNorm
+  let expand: Linear
+  let contract: Linear
+
+  init(_ scope: CheckpointScope, _ configuration: VisionConfiguration) throws(CheckpointError) {
+    let (size, inner) = (configuration.hiddenSize, configuration.intermediateSize)
+    let attention = scope.scope("self_attn")
+    attentionNorm = try LayerNorm(scope.scope("layer_norm1"), size: size)
+    queries = try attention.linear("q_proj", inputs: size, outputs: size, bias: true)
+    keys = try attention.linear("k_proj", inputs: size, outputs: size, bias: true)
+    values = try attention.linear("v_proj", inputs: size, outputs: size, bias: true)
+    output = try attention.linear("out_proj", inputs: size, outputs: size, bias: true)
+    mlpNorm = try LayerNorm(scope.scope("layer_norm2"), size: size)
+    expand = try scope.scope("mlp").linear("fc1", inputs: size, outputs: inner, bias: true)
+    contract = try scope.scope("mlp").linear("fc2", inputs: inner, outputs: size, bias: true)
+  }
+
+  var linears: [Linear] { [queries, keys, values, output, expand, contract] }
+
+  /// Updates the rows of `views` pictures in place.
+  func callAsFunction(
+    _ hidden: inout Matrix, _ scratch: inout VisionScratch, views: Int, _ configuration: VisionConfiguration,
+    on compute: Compute
+  ) {
+    let epsilon = configuration.layerNormEpsilon
+    compute.layerNorm(
+      &scratch.normed, hidden, gain: attentionNorm.gain, bias: attentionNorm.bias, epsilon: epsilon)
+    compute.multiply(
+      &scratch.queries, &scratch.keys, &scratch.values, scratch.normed, by: queries, keys, values,
+      (.queries, .keys, .values))
+    compute.fullAttention(
+      &scratch.attended, queries: scratch.queries, keys: scratch.keys, values: scratch.values,
+      heads: configuration.heads, sequences: views, with: AttentionVariant(suiting: queries.arithmetic))
+    compute.addProduct(to: &hidden, scratch.attended, by: output, .attentionOutput)
+
+    compute.layerNorm(&scratch.normed, hidden, gain: mlpNorm.gain, bias: mlpNorm.bias, epsilon: epsilon)
+    compute.multiply(&scratch.expanded, scratch.normed, by: expand, .feedForwardUp)
+    compute.apply(configuration.activation, to: &scratch.expanded)
+    compute.addProduct(to: &hidden, scratch.expanded, by: contract, .feedForwardDown)
+  }
+}
+
+/// Working memory of the tower.
+struct VisionScratch: ~Copyable {
+  var normed: Matrix
+  var queries: Matrix
+  var keys: Matrix
+  var values: Matrix
+  var attended: Matrix
+  var expanded: Matrix
+
+  init(rows: Int, _ configuration: VisionConfiguration) {
+    func matrix(_ columns: Int) -> Matrix { Matrix(rows: 0, columns: columns, capacity: rows) }
+    let size = configuration.hiddenSize
+    normed = matrix(size)
+    queries = matrix(size)
+    keys = matrix(size)
+    values = matrix(size)
+    attended = matrix(size)
+    expanded = matrix(configuration.intermediateSize)
+  }
+}
+
+/// From the tower's features to rows that the decoder reads like words: two linear layers with an activation between.
+struct Projector: Sendable {
+  let expand: Linear
+  let contract: Linear
+  let activation: Activation
+
+  init(_ scope: CheckpointScope, _ configuration: LLaVAConfiguration) throws(CheckpointError) {
+    let (inputs, outputs) = (configuration.vision.hiddenSize, configuration.text.hiddenSize)
+    let bias = configuration.projectorHasBias
+    expand = try scope.linear("linear_1", inputs: inputs, outputs: outputs, bias: bias)
+    contract = try scope.linear("linear_2", inputs: outputs, outputs: outputs, bias: bias)
+    activation = configuration.projectorActivation
+  }
+
+  /// - Parameter features: `[V, tower size]`.
+  /// - Returns: `[V, D]`.
+  func callAsFunction(_ features: borrowing Matrix, on compute: Compute) -> Matrix {
+    var inner = Matrix(rows: 0, columns: expand.outputSize, capacity: features.rows)
+    compute.multiply(&inner, features, by: expand, .projector)
+    compute.apply(activation, to: &inner)
+    var result = Matrix(rows: 0, columns: contract.outputSize, capacity: features.rows)
+    compute.multiply(&result, inner, by: contract, .projector)
+    return result
+  }
+}

@@ -1,0 +1,97 @@
+package import Kernels
+
+/// The shapes of published checkpoints, to measure their cost without having them.
+package enum PublishedShape: String, CaseIterable, Sendable {
+  case llava15With7B = "llava-1.5-7b"
+  case llava15With13B = "llava-1.5-13b"
+  case llavaNext7B = "llava-next-7b"
+  case llavaNextMistral7B = "llava-next-mistral-7b"
+
+  package var configuration: LLaVAConfiguration {
+    LLaVAConfiguration(
+      layout: .huggingFace, modelType: isNext ? "llava_next" : "llava", imageTokenID: 32_000, visionFeatureLayer: -2,
+      dropsClassToken: true, projectorActivation: .gelu, projectorHasBias: true, tiesWordEmbeddings: false,
+      anyResolution: isNext ? .released : nil, text: text, vision: .clipLarge336)
+  }
+
+  private var isNext: Bool { self == .llavaNext7B || self == .llavaNextMistral7B }
+
+  /// Source: the `config.json` files of `llava-hf/llava-1.5-{7b,13b}-hf` and `llava-hf/llava-v1.6-{vicuna,mistral}-7b-hf`.
+  private var text: TextConfiguration {
+    var text = TextConfiguration(
+      kind: .llama, hiddenSize: 4096, intermediateSize: 11_008, layerCount: 32, headCount: 32, keyValueHeadCount: 32,
+      headDimension: 128, vocabularySize: 32_064, contextLength: 4096, rmsNormEpsilon: 1e-5, ropeTheta: 10_000)
+    switch self {
+    case .llava15With7B, .llavaNext7B: break
+    case .llava15With13B:
+      (text.hiddenSize, text.intermediateSize, text.layerCount) = (5120, 13_824, 40)
+      (text.headCount, text.keyValueHeadCount) = (40, 40)
+    case .llavaNextMistral7B:
+      text.kind = .mistral
+      (text.intermediateSize, text.keyValueHeadCount) = (14_336, 8)
+      (text.contextLength, text.ropeTheta) = (32_768, 1e6)
+    }
+    return text
+  }
+}
+
+extension VisionConfiguration {
+  /// CLIP ViT-L/14 at 336 pixels, the tower of all published LLaVA models.
+  fileprivate static let clipLarge336 = VisionConfiguration(
+    hiddenSize: 1024, intermediateSize: 4096, layerCount: 24, headCount: 16, imageSize: 336, patchSize: 14,
+    layerNormEpsilon: 1e-5, activation: .quickGELU)
+}
+
+extension AnyResolution {
+  /// The canvases of the released LLaVA-NeXT models.
+  fileprivate static let released = AnyResolution(
+    pinpoints: releasedPinpoints, viewSize: 336, patchesPerSide: 24, arithmetic: .huggingFace)
+}
+
+/// Weights that are made up as they are asked for: random, of any shape, the same for a name and a seed.
+///
+/// Products cost the same whatever the numbers are; so a model of a published shape can be measured without its weights.
+/// Numbers are scaled so that a layer's output is as large as its input and activations stay finite through any number of
+/// layers: a linear layer's weights deviate by 1 / √inputs, norms multiply by about one.
+package struct SyntheticWeights: Sendable {
+  /// How tensors are stored, `f32` or `bf16`.
+  package let element: ElementType
+  /// Whether all layers of a stack have the weights of its first one, which costs the same time and a fraction of the memory.
+  package let sharesLayers: Bool
+  package let seed: UInt64
+  package let workers: Workers
+
+  package init(element: ElementType, sharesLayers: Bool, seed: UInt64 = 0, workers: Workers) {
+    self.element = element
+    self.sharesLayers = sharesLayers
+    self.seed = seed
+    self.workers = workers
+  }
+
+  /// A tensor of the shape that a model expects of this name.
+  func tensor(_ name: String, shape: [Int]) -> Tensor {
+    let name = sharedName(name) ?? name
+    let isVector = shape.count == 1
+    let isGain =
+      isVector && name.hasSuffix(".weight") && name.split(separator: ".").dropLast().last?.contains("norm") == true
+    let inputs = shape.dropFirst().reduce(1, *)
+    return Tensor(
+      randomShape: shape, mean: isGain ? 1 : 0, deviation: isVector ? 0.02 : 1 / Float(inputs).squareRoot(),
+      element: element, seed: seed ^ Self.hash(name), workers: workers)
+  }
+
+  /// The first layer's name for a name within any layer of a stack, `layers.7.mlp` → `layers.0.mlp`; `nil` where layers do
+  /// not share or the name is not a layer's.
+  func sharedName(_ name: String) -> String? {
+    guard sharesLayers else { return nil }
+    var parts = name.split(separator: ".")
+    guard let stack = parts.firstIndex(of: "layers"), stack + 1 < parts.count else { return nil }
+    parts[stack + 1] = "0"
+    return parts.joined(separator: ".")
+  }
+
+  /// Source: the FNV-1a hash of Fowler, Noll and Vo, 64 bits; the standard library's differs from run to run.
+  private static func hash(_ name: String) -> UInt64 {
+    name.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+  }
+}

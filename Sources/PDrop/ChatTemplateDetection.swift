@@ -1,0 +1,271 @@
+public import Foundation
+import ModelFormats
+import Storage
+import Tokenizers
+
+extension PromptTemplate {
+  /// Recognises a checkpoint's Jinja chat template as one of the LLaVA families, or returns nil.
+  ///
+  /// Nothing is interpreted: the markers tell the family, and the spellings that differ within one are looked up in the
+  /// source.
+  ///
+  /// - Parameter chatTemplate: The Jinja source.
+  public static func recognise(chatTemplate: String) -> PromptTemplate? {
+    let source = ChatTemplateSource(chatTemplate)
+    guard source.contains("<image>"), let preamble = source.preamble else { return nil }
+    var template: PromptTemplate
+    if source.contains("[INST]"), source.contains("[/INST]") {
+      template = mistral(source)
+    } else if source.contains("<|im_start|>"), source.contains("<|im_end|>") {
+      template = chatML(source)
+    } else if source.contains("<|start_header_id|>"), source.contains("<|end_header_id|>\n\n"),
+      source.contains("<|eot_id|>")
+    {
+      template = llama3
+    } else if source.contains("upper"), source.contains("ASSISTANT:"), source.contains(": ") {
+      template = vicuna(source)
+    } else {
+      return nil
+    }
+    template.image = source.contains("<image>\n") ? "<image>\n" : "<image>"
+    // Some templates put the line break with the text: `'\n' + content['text']`.
+    template.textPrefix = source.text.contains(/'\n'\s*\+\s*[a-z]+(\['text'\]|\.text)/) ? "\n" : ""
+    if !preamble.isEmpty {
+      let end = preamble.lastIndex { !$0.isWhitespace } ?? preamble.startIndex
+      template.systemText = String(preamble[...end])
+      template.preamble = Turn(prefix: "", suffix: String(preamble[end...].dropFirst()))
+    }
+    return template
+  }
+
+  private static func mistral(_ source: ChatTemplateSource) -> PromptTemplate {
+    let hasSystem = source.contains("<<SYS>>")
+    // The assistant's branch begins with a space, in plain text or as an expression.
+    let startsWithSpace = source.text.contains(/'assistant'\s*-?%}( |\s*{{-?\s*' )/)
+    let endsWithSpace = source.contains(" </s>") || source.text.contains(/' '\s*\+\s*eos_token/)
+    return PromptTemplate(
+      name: "mistral", systemText: "", systemMessages: hasSystem ? .writeInPlace : .leaveOut,
+      system: Turn(prefix: "<<SYS>>\n", suffix: "\n<</SYS>>\n\n"), user: Turn(prefix: "[INST] ", suffix: " [/INST]"),
+      assistant: Turn(
+        prefix: startsWithSpace ? " " : "", suffix: source.ending.map { (endsWithSpace ? " " : "") + $0 } ?? " "),
+      generationPrompt: "")
+  }
+
+  private static func chatML(_ source: ChatTemplateSource) -> PromptTemplate {
+    let roleEnd = source.text.contains(/role('\])?\s*\+\s*' '/) ? " " : "\n"
+    let end =
+      source.text.contains(/<\|im_end\|>('\s*\+\s*'|'\s*}}\s*{{\s*')?\n/) ? "<|im_end|>\n" : "<|im_end|>"
+    let opening = source.contains("<|im_start|>assistant\n") ? "<|im_start|>assistant\n" : "<|im_start|>assistant"
+    func turn(_ role: ChatMessage.Role) -> Turn { Turn(prefix: "<|im_start|>" + role.rawValue + roleEnd, suffix: end) }
+    let systemText = source.text.firstMatch(of: /<\|im_start\|>system\n([^'{}<]+)<\|im_end\|>/).map { String($0.1) }
+    return PromptTemplate(
+      name: "chatml", systemText: systemText ?? "",
+      systemMessages: systemText == nil ? .writeInPlace : .replaceSystemText, system: turn(.system), user: turn(.user),
+      assistant: turn(.assistant), generationPrompt: opening)
+  }
+
+  private static let llama3 = PromptTemplate(
+    name: "llama3", systemText: "", systemMessages: .writeInPlace, system: llama3Turn("system"),
+    user: llama3Turn("user"),
+    assistant: llama3Turn("assistant"), generationPrompt: llama3Turn("assistant").prefix)
+
+  private static func vicuna(_ source: ChatTemplateSource) -> PromptTemplate {
+    let hasTextSuffix = source.text.contains(/(\['text'\]|\.text)\s*\+\s*' '/)
+    let hasBareSystem = source.text.contains(/role('\])?\s*[!=]=\s*'system'/)
+    let plain = hasTextSuffix ? Turn(prefix: "", suffix: "", textSuffix: " ") : Turn(prefix: "", suffix: " ")
+    func turn(_ prefix: String) -> Turn { Turn(prefix: prefix, suffix: plain.suffix, textSuffix: plain.textSuffix) }
+    return PromptTemplate(
+      name: "vicuna", systemText: "", systemMessages: .writeInPlace, system: turn(hasBareSystem ? "" : "SYSTEM: "),
+      user: turn("USER: "),
+      assistant: source.ending.map { Turn(prefix: "ASSISTANT: ", suffix: $0) } ?? turn("ASSISTANT: "),
+      generationPrompt: "ASSISTANT:")
+  }
+}
+
+/// A Jinja source in one spelling: no comments, single quotes, line breaks for `\n`.
+private struct ChatTemplateSource {
+  let text: String
+
+  init(_ source: String) {
+    text = source.replacing(/(?s){#.*?#}/, with: "").replacing("\"", with: "'").replacing("\\n", with: "\n")
+  }
+
+  func contains(_ marker: String) -> Bool { text.contains(marker) }
+
+  /// What ends a completed answer, where the template writes it, with the space that may follow.
+  ///
+  /// An early llava-v1.6-mistral-7b-hf has a backslash in its end token, and so has what the reference makes of it.
+  var ending: String? {
+    let isMisspelled = text.contains(/<\\+s>/)
+    guard isMisspelled || contains("</s>") || contains("eos_token") else { return nil }
+    let space = text.contains(/<[\/\\]+s> ['{]|eos_token\s*\+\s*' '/) ? " " : ""
+    return (isMisspelled ? #"<\s>"# : "</s>") + space
+  }
+
+  /// The literal text before the first statement, or nil where an expression makes part of it.
+  ///
+  /// An expression for the beginning token is passed over: the tokenizer adds that token.
+  var preamble: String? {
+    guard let statement = text.firstRange(of: "{%") else { return nil }
+    var preamble = String(text[..<statement.lowerBound]).replacing(/{{-?\s*bos_token\s*-?}}/, with: "")
+    guard !preamble.contains("{{") else { return nil }
+    let isTrimmed = text[statement.upperBound...].hasPrefix("-")
+    while let last = preamble.last, isTrimmed && last.isWhitespace { preamble.removeLast() }
+    return preamble.allSatisfy(\.isWhitespace) ? "" : preamble
+  }
+}
+
+/// Why a prompt cannot be written.
+public enum PromptError: Error, Equatable, CustomStringConvertible {
+  /// The chat template is none of the kinds that `PromptTemplate.recognise` knows.
+  case unrecognisedTemplate(file: String)
+  case noTemplate(file: String, found: String)
+  case noPlaceForSystemText(template: String)
+  /// A system text was given for a prompt that is written out already.
+  case systemTextForFinishedPrompt
+
+  public var description: String {
+    switch self {
+    case .unrecognisedTemplate(let file):
+      "\(file): the chat template is not of a known LLaVA kind; name one by --chat-template"
+    case .noTemplate(let file, let found): "\(file): expected a chat template, found \(found)"
+    case .noPlaceForSystemText(let template):
+      "the prompt format \(template) has no place for a system text; leave out --system, or name another by --chat-template"
+    case .systemTextForFinishedPrompt:
+      "a prompt in the model's own format has its system text already; leave out --system, or --raw"
+    }
+  }
+}
+
+extension PromptTemplate {
+  /// Reads and recognises the chat template of a checkpoint's folder, or returns nil where it has none.
+  ///
+  /// Looked for are `chat_template.json`, `chat_template.jinja` and `chat_template` in `tokenizer_config.json`, in this
+  /// order; the last counts only if it has a place for pictures.
+  ///
+  /// - Throws: `PromptError` for a template that is not recognised; other errors for files that cannot be read.
+  public static func load(directory: URL) throws -> PromptTemplate? {
+    try TemplateChoice(directory: directory)?.template
+  }
+}
+
+extension TemplateChoice {
+  /// The chat template of a checkpoint's folder, read as `PromptTemplate.load` does.
+  init?(directory: URL) throws {
+    guard let (file, source) = try Self.chatTemplate(directory: directory) else { return nil }
+    guard let template = PromptTemplate.recognise(chatTemplate: source) else {
+      throw PromptError.unrecognisedTemplate(file: file)
+    }
+    self.init(template, .file(file))
+  }
+
+  private static func chatTemplate(directory: URL) throws -> (file: String, source: String)? {
+    var file = "chat_template.json"
+    if let root = try TokenizerFile.json(file, in: directory) {
+      guard let source = try source(root, file) else { throw PromptError.noTemplate(file: file, found: root.kind) }
+      return (file, source)
+    }
+    file = "chat_template.jinja"
+    if let bytes = try TokenizerFile.bytes(file, in: directory) {
+      guard let source = String(validating: bytes, as: UTF8.self) else {
+        throw PromptError.noTemplate(file: file, found: "bytes that are not UTF-8")
+      }
+      return (file, source)
+    }
+    file = "tokenizer_config.json"
+    guard let root = try TokenizerFile.json(file, in: directory), let source = try source(root, file) else {
+      return nil
+    }
+    // Without pictures it is the language model's own, which original checkpoints carry along.
+    return source.contains("<image>") ? (file, source) : nil
+  }
+
+  /// The template in a JSON file: one text, or a list of named ones of which the default counts.
+  private static func source(_ root: JSONValue, _ file: String) throws -> String? {
+    let value = root["chat_template"]
+    if value.isNull { return nil }
+    let named = value.array?.first { $0["name"].string == "default" }
+    guard let source = value.string ?? named?["template"].string else {
+      throw PromptError.noTemplate(file: file, found: value.kind)
+    }
+    return source
+  }
+}
+
+/// The prompt format of a model, and what it was chosen by.
+public struct TemplateChoice: Equatable, Sendable {
+  public enum Reason: Equatable, Sendable {
+    /// Whoever loaded the model named it.
+    case given
+    /// The directory's own chat template, in this file.
+    case file(String)
+    /// The directory has no chat template, but its configuration or its name tells the family: the words say how.
+    case family(String)
+    /// Nothing told the family, so it is the format of most LLaVA models.
+    case nothing
+  }
+
+  public var template: PromptTemplate
+  public var reason: Reason
+
+  public init(_ template: PromptTemplate, _ reason: Reason) {
+    self.template = template
+    self.reason = reason
+  }
+
+  /// Whether the model may well have been trained with another format, which spoils its answers.
+  public var isGuess: Bool { reason == .nothing }
+}
+
+extension TemplateChoice: CustomStringConvertible {
+  /// The name and the reason, such as `vicuna, from chat_template.json`.
+  public var description: String {
+    switch reason {
+    case .given: "\(template.name), as asked for"
+    case .file(let file): "\(template.name), from \(file)"
+    case .family(let evidence): "\(template.name), since \(evidence)"
+    case .nothing: "\(template.name), since nothing says otherwise"
+    }
+  }
+}
+
+extension TemplateChoice {
+  /// Chooses by the model's family, for a directory without a chat template, as those of the original code are.
+  ///
+  /// What `config.json` says goes before the name, and the names before what is usual.
+  ///
+  /// - Parameters:
+  ///   - modelType: The model type of `config.json`, such as `llava_mistral`.
+  ///   - textModelType: The language model's type, such as `llama`.
+  ///   - vocabularySize: The language model's vocabulary.
+  ///   - name: The directory's name, in which capitals count for nothing.
+  ///
+  /// Source: the names that LLaVA's `run_llava.py` and `builder.py` look for, in their order.
+  package init(modelType: String, textModelType: String, vocabularySize: Int, name: String) {
+    let types = [modelType, textModelType].map { $0.lowercased() }
+    let name = name.lowercased()
+    func type(_ word: String) -> TemplateChoice.Reason? {
+      types.first { $0.contains(word) }.map { .family("config.json says \($0)") }
+    }
+    func vocabulary(_ sizes: Range<Int>, of owner: String) -> TemplateChoice.Reason? {
+      sizes.contains(vocabularySize) ? .family("the vocabulary of \(vocabularySize) is \(owner)'s") : nil
+    }
+    func named(_ words: String...) -> TemplateChoice.Reason? {
+      words.first { name.contains($0) }.map { .family("the directory's name has '\($0)'") }
+    }
+    // Sizes begin at the family's own vocabulary and leave room for added tokens and padding.
+    let rules: [(PromptTemplate, TemplateChoice.Reason?)] = [
+      (.mistralInstruct, type("mistral")),
+      (.qwen15, type("qwen")),
+      (.llavaLlama3, vocabulary(128_256..<129_024, of: "Llama-3")),
+      (.chatMLDirect, vocabulary(64_000..<64_512, of: "Yi")),
+      (.llavaLlama2, named("llama-2", "llama2")),
+      (.mistralInstruct, named("mistral")),
+      (.chatMLDirect, named("34b")),
+      (.qwen15, named("qwen")),
+      (.vicunaV1, named("vicuna", "v1.5", "v1.6")),
+    ]
+    let chosen = rules.lazy.compactMap { template, reason in reason.map { TemplateChoice(template, $0) } }.first
+    self = chosen ?? TemplateChoice(.vicunaV1, .nothing)
+  }
+}

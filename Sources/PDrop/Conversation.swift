@@ -1,0 +1,77 @@
+public import Foundation
+import ModelFormats
+package import Storage
+
+/// A conversation and its pictures, in the order in which the messages name them.
+public struct Conversation: Sendable {
+  public var messages: [ChatMessage]
+  public var pictures: [Request.Picture]
+
+  public init(messages: [ChatMessage] = [], pictures: [Request.Picture] = []) {
+    self.messages = messages
+    self.pictures = pictures
+  }
+
+  /// Reads OpenAI's form: a list of messages, or an object that has one as `messages`.
+  ///
+  /// A message has a `role` and a `content`, which is a text or a list of parts: `{"type": "text", "text"}`,
+  /// `{"type": "image_url", "image_url": {"url"}}` with the URL also as a bare string, or `{"type": "image", "image"}`.
+  ///
+  /// - Parameter folder: Where relative paths of pictures begin.
+  /// - Throws: `ConversationError`, or `PictureReferenceError` for a picture that is not on this machine.
+  public init(json: Data, folder: String? = nil) throws {
+    let value: JSONValue
+    do throws(JSONParser.Failure) { value = try JSONParser.parse([UInt8](json)) } catch {
+      throw ConversationError.malformed(place: "byte \(error.offset)", expected: error.expected)
+    }
+    try self.init(value.array == nil ? value["messages"] : value, folder: folder)
+  }
+
+  /// As `init(json:folder:)`, of the list of messages.
+  package init(_ messages: JSONValue, folder: String?) throws {
+    guard let messages = messages.array else {
+      throw ConversationError.malformed(place: "the top", expected: "a list of messages")
+    }
+    self.init()
+    for (index, message) in messages.enumerated() {
+      let place = "message \(index + 1)"
+      guard let role = message["role"].string.flatMap(ChatMessage.Role.init(rawValue:)) else {
+        throw ConversationError.malformed(place: place, expected: "the role system, user or assistant")
+      }
+      self.messages.append(ChatMessage(role: role, parts: try parts(message["content"], place, folder)))
+    }
+    guard self.messages.last?.role == .user else {
+      throw ConversationError.malformed(place: "the end", expected: "a message of the user, to be answered")
+    }
+  }
+
+  private mutating func parts(_ content: JSONValue, _ place: String, _ folder: String?) throws -> [ChatMessage.Part] {
+    if let text = content.string { return [.text(text)] }
+    guard let parts = content.array else {
+      throw ConversationError.malformed(place: place, expected: "a content that is a text or a list of parts")
+    }
+    return try parts.map { part in
+      // The type decides, lest a picture with a caption in the same part be taken for the caption alone.
+      let type = part["type"].string ?? ""
+      if let text = part["text"].string, !type.contains("image") { return .text(text) }
+      let url = part["image_url"]
+      guard let reference = url.string ?? url["url"].string ?? part["image"].string, type != "text" else {
+        throw ConversationError.malformed(place: place, expected: "parts of type text, image_url or image")
+      }
+      pictures.append(try Request.Picture(reference: reference, folder: folder))
+      return .image
+    }
+  }
+}
+
+/// A conversation that is not in the expected form.
+public enum ConversationError: Error, Equatable, CustomStringConvertible {
+  case malformed(place: String, expected: String)
+
+  public var description: String {
+    switch self {
+    case .malformed(let place, let expected):
+      "the conversation is not in OpenAI's form: expected \(expected) at \(place)"
+    }
+  }
+}

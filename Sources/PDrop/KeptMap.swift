@@ -1,0 +1,174 @@
+public import ImageProcessing
+package import LLaVA
+import ModelFormats
+
+/// Which visual tokens of a picture stayed in each stage, laid out over what the model saw of the picture.
+///
+/// The paper's Figure 5 draws it.
+public struct KeptMap: Sendable, Equatable {
+  /// A part of what the model saw, cut into patches.
+  public struct Region: Sendable, Equatable {
+    /// `picture` for one view; `whole picture` and `tiles` for several.
+    public let name: String
+    /// `rows · patchSize` by `columns · patchSize` pixels.
+    public let image: Image
+    public let rows: Int
+    public let columns: Int
+    /// The side of a patch in pixels.
+    public let patchSize: Int
+    /// Whether rows end in a newline token, which shows nothing of the picture.
+    public let hasNewlines: Bool
+  }
+
+  /// Where a token stands; a newline token has the column behind the last.
+  public struct Place: Sendable, Equatable {
+    public let region: Int
+    public let row: Int
+    public let column: Int
+  }
+
+  /// What a stage made of a token.
+  public struct Token: Sendable, Equatable {
+    public var isKept = false
+    /// What it was ranked by; `nil` for a token that an earlier stage had dropped.
+    public var score: Float?
+    /// 1 for the highest score of the picture's tokens.
+    public var rank: Int?
+  }
+
+  /// A drop.
+  public struct Stage: Sendable, Equatable {
+    /// Layers in front of it.
+    public let layer: Int
+    /// By the picture's own tokens, dropped ones included.
+    public let tokens: [Token]
+
+    public var keptCount: Int { tokens.count(where: \.isKept) }
+  }
+
+  public let regions: [Region]
+  /// By the picture's own tokens; `nil` for those that show no one place.
+  public let places: [Place?]
+  public let stages: [Stage]
+
+  public var tokenCount: Int { places.count }
+
+  /// The numbers of the newline tokens.
+  public var newlines: [Int] {
+    places.indices.filter { index in places[index].map { $0.column == regions[$0.region].columns } ?? false }
+  }
+
+  /// How many tokens of a region's rows, or columns, stay in a stage, newlines not counted.
+  public func keptCounts(_ stage: Stage, inRegion region: Int) -> (rows: [Int], columns: [Int]) {
+    var rows = [Int](repeating: 0, count: regions[region].rows)
+    var columns = [Int](repeating: 0, count: regions[region].columns)
+    for case (let place?, let token) in zip(places, stage.tokens)
+    where token.isKept && place.region == region && place.column < columns.count {
+      rows[place.row] += 1
+      columns[place.column] += 1
+    }
+    return (rows, columns)
+  }
+}
+
+extension KeptMap {
+  /// - Parameters:
+  ///   - drops: What each drop did to the picture.
+  ///   - places: What its tokens stand for.
+  ///   - patchSize: In pixels of a view.
+  package init(
+    _ views: ImageViews, _ places: [VisualTokenPlace], patchSize: Int, drops: [(layer: Int, DropRecord.Picture)]
+  ) {
+    let side = views.size / patchSize
+    let hasNewlines = places.contains { if case .newline = $0 { true } else { false } }
+    var regions = [
+      Region(
+        name: views.tiles == nil ? "picture" : "whole picture", image: views.map(ofTiles: nil, patchSize: patchSize),
+        rows: side, columns: side, patchSize: patchSize, hasNewlines: hasNewlines && views.tiles == nil)
+    ]
+    var kept: TileGrid?
+    if var tiles = views.tiles {
+      if !hasNewlines { (tiles.keptRows, tiles.keptColumns) = (0..<tiles.rows * side, 0..<tiles.columns * side) }
+      if !tiles.keptRows.isEmpty, !tiles.keptColumns.isEmpty {
+        kept = tiles
+        regions.append(
+          Region(
+            name: "tiles", image: views.map(ofTiles: tiles, patchSize: patchSize), rows: tiles.keptRows.count,
+            columns: tiles.keptColumns.count, patchSize: patchSize, hasNewlines: hasNewlines))
+      }
+    }
+    self.regions = regions
+    self.places = places.map { place in
+      switch place {
+      case .wholeView: nil
+      case .patch(view: 0, let row, let column): Place(region: 0, row: row, column: column)
+      case .patch(let view, let row, let column):
+        kept.map { tiles in
+          Place(
+            region: 1, row: (view - 1) / tiles.columns * side + row - tiles.keptRows.lowerBound,
+            column: (view - 1) % tiles.columns * side + column - tiles.keptColumns.lowerBound)
+        }
+      case .newline(row: nil): Place(region: 0, row: side - 1, column: side)
+      case .newline(let row?):
+        kept.map { Place(region: 1, row: row - $0.keptRows.lowerBound, column: $0.keptColumns.count) }
+      }
+    }
+    stages = Self.stages(drops, tokenCount: places.count)
+  }
+
+  /// The drops by the picture's own tokens: each scored those that the one before it had left.
+  private static func stages(_ drops: [(layer: Int, DropRecord.Picture)], tokenCount: Int) -> [Stage] {
+    var present = Array(0..<tokenCount)
+    return drops.map { layer, drop in
+      precondition(
+        drop.scores.count == present.count, "KeptMap: \(drop.scores.count) scores of \(present.count) tokens")
+      var tokens = [Token](repeating: Token(), count: tokenCount)
+      for (token, score) in zip(present, drop.scores) { tokens[token].score = score }
+      let order = present.indices.sorted {
+        drop.scores[$0] == drop.scores[$1] ? $0 < $1 : drop.scores[$0] > drop.scores[$1]
+      }
+      for (rank, index) in order.enumerated() { tokens[present[index]].rank = rank + 1 }
+      for token in drop.kept { tokens[token].isKept = true }
+      present = drop.kept
+      return Stage(layer: layer, tokens: tokens)
+    }
+  }
+}
+
+extension ImageViews {
+  /// What the kept patches of the tiles show, as one picture; `nil` for those of the first view.
+  fileprivate func map(ofTiles tiles: TileGrid?, patchSize: Int) -> Image {
+    let side = size / patchSize
+    let rows = tiles?.keptRows ?? 0..<side
+    let columns = tiles?.keptColumns ?? 0..<side
+    var samples: [UInt8] = []
+    samples.reserveCapacity(3 * rows.count * columns.count * patchSize * patchSize)
+    for y in rows.lowerBound * patchSize..<rows.upperBound * patchSize {
+      for x in columns.lowerBound * patchSize..<columns.upperBound * patchSize {
+        let tile = (y / (side * patchSize), x / (side * patchSize))
+        let view = tiles.map { 1 + tile.0 * $0.columns + tile.1 } ?? 0
+        let (row, column) = (y % (side * patchSize), x % (side * patchSize))
+        for channel in 0..<3 { samples.append(pixels[((view * 3 + channel) * size + row) * size + column]) }
+      }
+    }
+    guard
+      let image = try? Image(
+        width: columns.count * patchSize, height: rows.count * patchSize, pixels: samples)
+    else { preconditionFailure("a map of \(rows) by \(columns) patches is no picture") }
+    return image
+  }
+}
+
+extension Session {
+  /// For each picture, which of its tokens stayed in each stage.
+  ///
+  /// - Precondition: The request asked for tensors.
+  public var keptMaps: [KeptMap] {
+    guard let tensors else { preconditionFailure("the request did not ask for tensors") }
+    return tensors.views.enumerated().map { index, views in
+      KeptMap(
+        views, model.llava.visualTokenPlaces(views.tiles), patchSize: model.llava.configuration.vision.patchSize,
+        drops: tensors.drops.map { (layer: $0.layer, $0.pictures[index]) })
+    }
+  }
+}

@@ -1,0 +1,161 @@
+public import ImageProcessing
+public import TokenDropping
+
+/// One question: what is asked about which pictures, and how it is to be answered.
+public struct Request: Sendable {
+  /// What is asked.
+  public enum Prompt: Sendable {
+    /// Messages, put into the model's prompt format.
+    case messages([ChatMessage])
+    /// Text in the model's prompt format already; `<image>` marks each picture.
+    case rendered(String)
+    /// Tokens, beginning token included, with the model's image token for each picture.
+    case tokens([Int])
+  }
+
+  /// Where a picture comes from.
+  public enum Picture: Sendable {
+    case file(String)
+    case encoded([UInt8], name: String)
+    case decoded(Image)
+    /// One that the model has encoded before, by `VisionLanguageModel.encode`.
+    case features(EncodedPicture)
+  }
+
+  public var prompt: Prompt
+  public var pictures: [Picture]
+  public var policy: any TokenDroppingPolicy
+  public var options: GenerationOptions
+  /// Takes the place of the template's system text and of a system message that the messages begin with; empty for none.
+  public var systemText: String?
+  /// Whether photos are put upright by their Exif orientation; the reference leaves them as stored.
+  public var appliesOrientation = false
+  /// Whether the response keeps the tensors that a trace holds; pictures are then encoded whatever a feature cache knows.
+  public var recordsTensors = false
+
+  public init(
+    prompt: Prompt, pictures: [Picture] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
+    options: GenerationOptions = GenerationOptions()
+  ) {
+    self.prompt = prompt
+    self.pictures = pictures
+    self.policy = policy
+    self.options = options
+  }
+
+  /// A question about pictures, which stand in front of it unless the question itself says where with `<image>`.
+  public init(
+    question: String, pictures: [Picture] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
+    options: GenerationOptions = GenerationOptions()
+  ) {
+    self.init(
+      prompt: .messages([ChatMessage(question: question, pictureCount: pictures.count)]), pictures: pictures,
+      policy: policy, options: options)
+  }
+}
+
+/// How an answer is generated.
+public struct GenerationOptions: Sendable, Hashable {
+  /// The most tokens to generate.
+  public var maxTokens = 128
+  /// 0 takes the likeliest token each time; above, tokens are drawn.
+  public var temperature = 0.0
+  /// Draw from this many of the likeliest tokens only; 0 for all.
+  public var topK = 50
+  /// Draw from the likeliest tokens that together have this probability.
+  public var topP = 1.0
+  public var seed: UInt64 = 0
+  /// Go on after the end token.
+  public var ignoresEndToken = false
+  /// The longest sequence of prompt, pictures and answer; `nil` for what the model was made for.
+  public var contextLength: Int?
+
+  public init() {}
+}
+
+/// Why a question could not be answered, although model and files are sound.
+public enum GenerationError: Error, Equatable, CustomStringConvertible {
+  case imageTokenMismatch(tokenizer: Int, configuration: Int)
+  case notANumber(tokenCount: Int)
+  case foreignPicture
+
+  public var description: String {
+    switch self {
+    case .imageTokenMismatch(let tokenizer, let configuration):
+      "<image> is token \(tokenizer) of the tokenizer, but config.json says \(configuration); the files do not belong together"
+    case .notANumber(let tokenCount):
+      "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
+    case .foreignPicture:
+      "the picture was encoded by another model; encode it with the one that is asked"
+    }
+  }
+}
+
+/// One turn of a conversation.
+public struct ChatMessage: Equatable, Sendable {
+  public enum Role: String, Sendable, CaseIterable {
+    case system, user, assistant
+  }
+
+  public enum Part: Equatable, Sendable {
+    case text(String)
+
+    /// The next of the pictures that go with the conversation.
+    case image
+  }
+
+  public var role: Role
+  public var parts: [Part]
+
+  public init(role: Role, parts: [Part]) {
+    self.role = role
+    self.parts = parts
+  }
+
+  /// A question about pictures, which stand in front of it unless the question itself says where with `<image>`.
+  public init(question: String, pictureCount: Int) {
+    let images = question.contains("<image>") ? [] : Array(repeating: Part.image, count: pictureCount)
+    self.init(role: .user, parts: images + [.text(question)])
+  }
+}
+
+/// A conversation about pictures that grows turn by turn; each picture is encoded once.
+///
+/// A turn asks with the whole conversation as its prompt, so that every question ranks all visual tokens anew by its own
+/// last token: what was dropped for one question is there again for the next. A turn that fails leaves no trace.
+public struct Chat: Sendable {
+  /// The turns that are complete.
+  public private(set) var messages: [ChatMessage] = []
+  /// Their pictures, in order.
+  public private(set) var pictures: [EncodedPicture] = []
+  /// The pictures that the next question will be about.
+  public private(set) var newPictures: [EncodedPicture] = []
+
+  public init() {}
+
+  /// Adds a picture to the next question.
+  public mutating func add(_ picture: EncodedPicture) { newPictures.append(picture) }
+
+  /// What asks the next question.
+  ///
+  /// - Parameters:
+  ///   - question: `<image>` in it says where a new picture belongs, else they stand in front.
+  ///   - base: How it is asked; its prompt and pictures are not looked at.
+  public func request(_ question: String, like base: Request) -> Request {
+    var request = base
+    request.prompt = .messages(messages + [message(question)])
+    request.pictures = (pictures + newPictures).map { .features($0) }
+    return request
+  }
+
+  /// Ends a turn: question, new pictures and answer become part of the conversation.
+  public mutating func complete(_ question: String, answer: String) {
+    messages += [message(question), ChatMessage(role: .assistant, parts: [.text(answer)])]
+    pictures += newPictures
+    newPictures.removeAll()
+  }
+
+  private func message(_ question: String) -> ChatMessage {
+    ChatMessage(question: question, pictureCount: newPictures.count)
+  }
+}

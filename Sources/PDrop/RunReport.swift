@@ -1,0 +1,280 @@
+package import Kernels
+package import LLaVA
+package import TokenDropping
+
+/// What a run did and what it cost: the record that `--format json` prints and a trace keeps.
+///
+/// Field names in JSON are those of the reference goldens, so the two can be compared field by field.
+public struct RunReport: Codable, Sendable {
+  public var model: String
+  public var policy: Policy
+  /// What the decoder's weights were multiplied in.
+  public var precision: String
+  public var threads: Int
+  /// Beginning token included, one image token per picture.
+  public var promptTokens: [Int] = []
+  /// Start and length of each picture in the sequence.
+  public var imageSpans: [[Int]] = []
+  public var sequenceLength = 0
+  public var stages: [Stage] = []
+  /// Cached positions per layer after the prompt.
+  public var cacheLengthsAfterPrompt: [Int] = []
+  /// Cached positions per layer after the last decoding step.
+  public var cacheLengthsAtEnd: [Int] = []
+  /// Generated tokens, without the end token.
+  public var tokens: [Int] = []
+  /// The answer, special tokens skipped.
+  public var text = ""
+  /// `nil` while the answer is being generated.
+  public var finishReason: FinishReason?
+  public var milliseconds = Timings()
+  public var flops = Flops()
+  /// The paper's count for the visual tokens of the prompt, a multiply-add as one.
+  public var paperFlops = 0.0
+  /// What the layers would have cost over the prompt without dropping, by the closed formula.
+  public var flopsWithoutDropping = 0
+  public var cacheBytes = 0
+  public var peakResidentBytes = 0
+
+  /// Why generation ended.
+  public enum FinishReason: String, Codable, Sendable {
+    /// The model said the end token.
+    case stop
+    /// The token limit or the end of the context was reached.
+    case length
+  }
+
+  /// The policy as it was run.
+  public struct Policy: Codable, Sendable, Equatable {
+    public var method: String
+    public var layers: [Int]?
+    public var keep: [Double]?
+    public var k: Int?
+    public var r: Double?
+    public var seed: UInt64?
+    /// The name of a `Ranking`.
+    public var ranking: String?
+    public var positions: String?
+    /// Whether padding left first; `nil` where it had no other part than its scores gave it.
+    public var masksPadding: Bool?
+    /// What the strength was found for, such as `flops 0.45`.
+    public var target: String?
+
+    enum CodingKeys: String, CodingKey {
+      case method, layers, keep, k, r, seed, positions, target
+      case ranking = "rank"
+      case masksPadding = "mask_padding"
+    }
+  }
+
+  /// A drop.
+  public struct Stage: Codable, Sendable, Equatable {
+    public struct Picture: Codable, Sendable, Equatable {
+      public var start: Int
+      public var count: Int
+      /// Which of the picture's own tokens stayed, ascending.
+      public var kept: [Int]
+    }
+
+    public var layer: Int
+    public var scoringLayer: Int
+    public var tokensBefore: Int
+    public var tokensAfter: Int
+    public var images: [Picture]
+
+    enum CodingKeys: String, CodingKey {
+      case layer, images
+      case scoringLayer = "scoring_layer"
+      case tokensBefore = "tokens_before"
+      case tokensAfter = "tokens_after"
+    }
+  }
+
+  /// Wall time by phase, in milliseconds; ranking is not part of prefill, loading is part of the total.
+  public struct Timings: Codable, Sendable, Equatable {
+    public var load = 0.0
+    public var decodeImage = 0.0
+    public var preprocess = 0.0
+    public var encode = 0.0
+    public var project = 0.0
+    public var prefill = 0.0
+    public var rank = 0.0
+    public var decode = 0.0
+    public var total = 0.0
+
+    public init() {}
+
+    enum CodingKeys: String, CodingKey {
+      case load, preprocess, encode, project, prefill, rank, decode, total
+      case decodeImage = "decode_image"
+    }
+  }
+
+  /// Floating-point operations counted at the kernels: twice the multiply-adds.
+  public struct Flops: Codable, Sendable, Equatable {
+    public var encode = 0
+    public var project = 0
+    public var prefill = 0
+    public var rank = 0
+    public var decode = 0
+    public var head = 0
+
+    public init(encode: Int = 0, project: Int = 0, prefill: Int = 0, rank: Int = 0, decode: Int = 0, head: Int = 0) {
+      (self.encode, self.project, self.prefill) = (encode, project, prefill)
+      (self.rank, self.decode, self.head) = (rank, decode, head)
+    }
+
+    public var total: Int { encode + project + prefill + rank + decode + head }
+  }
+
+  /// Visual tokens of all pictures in each stage, from the whole prompt to what the last layers see.
+  public var visualTokensPerStage: [Int] {
+    [imageSpans.reduce(0) { $0 + $1[1] }] + stages.map { $0.images.reduce(0) { $0 + $1.kept.count } }
+  }
+
+  /// Visual tokens after the prompt, mean over layers.
+  public var averageVisualTokens: Double {
+    let text = sequenceLength - (visualTokensPerStage.first ?? 0)
+    return Double(cacheLengthsAfterPrompt.reduce(0) { $0 + $1 - text }) / Double(max(1, cacheLengthsAfterPrompt.count))
+  }
+
+  /// Visual tokens, mean over stages, however long these are.
+  public var stageAverageVisualTokens: Double {
+    Double(visualTokensPerStage.reduce(0, +)) / Double(visualTokensPerStage.count)
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case model, policy, precision, threads, stages, tokens, text, flops
+    case promptTokens = "prompt_ids"
+    case imageSpans = "image_spans"
+    case sequenceLength = "sequence_length"
+    case cacheLengthsAfterPrompt = "kv_len_prefill"
+    case cacheLengthsAtEnd = "kv_len_end"
+    case finishReason = "finish_reason"
+    case milliseconds = "timings_ms"
+    case paperFlops = "flops_paper"
+    case flopsWithoutDropping = "flops_prefill_without_dropping"
+    case cacheBytes = "kv_bytes"
+    case peakResidentBytes = "peak_rss_bytes"
+  }
+}
+
+extension RunReport.Policy {
+  /// Describes a policy with its schedule resolved for a model.
+  package init(_ policy: any TokenDroppingPolicy, layerCount: Int) throws(DropPolicyError) {
+    self.init(method: policy.name)
+    switch policy {
+    case let policy as TargetedDrop:
+      // Its strength differs from prompt to prompt; where it drops does not.
+      self = try Self(policy.policy.keeping(1), layerCount: layerCount)
+      (keep, r, target) = (nil, nil, policy.target.label)
+      return
+    case let policy as PyramidDrop: try describe(policy.schedule, layerCount)
+    case let policy as UniformDrop: try describe(policy.schedule, layerCount)
+    case let policy as RandomDrop: try describe(policy.schedule, layerCount)
+    case let policy as FastV: (k, r) = (policy.k, policy.r)
+    default: break
+    }
+    // How it ranks and numbers is the same at every drop, and said by any.
+    guard let stage = try policy.stages(layerCount: layerCount, visualTokenCount: 1).first else { return }
+    (ranking, positions) = (stage.ranking.name, stage.positions.rawValue)
+    if stage.masksPadding { masksPadding = true }
+    if case .random(let seed) = stage.ranking { self.seed = seed }
+  }
+
+  private mutating func describe(_ schedule: StageSchedule, _ layerCount: Int) throws(DropPolicyError) {
+    (layers, keep) = try schedule.resolved(layerCount: layerCount)
+  }
+}
+
+extension CostTarget {
+  /// As reports have it.
+  var label: String {
+    switch self {
+    case .averageTokens(let tokens): "tokens \(tokens)"
+    case .flops(let share): "flops \(share)"
+    case .cacheBytes(let bytes): "kv \(bytes)"
+    case .firstToken(let seconds): "ttft \(seconds)"
+    }
+  }
+}
+
+extension RunReport.Policy: CustomStringConvertible {
+  /// The method and, where it is not all that matters, how it was run.
+  public var description: String {
+    var parts = [method]
+    if let target { parts.append("for \(target)") }
+    if target != nil, let keep { parts.append("keeping " + keep.map { "\($0)" }.joined(separator: ",")) }
+    if target != nil, let r { parts.append("r \(r)") }
+    if let ranking, ranking != Ranking.attention.name, ranking != method { parts.append("ranked by \(ranking)") }
+    if masksPadding == true { parts.append("padding first") }
+    return parts.joined(separator: ", ")
+  }
+}
+
+extension RunReport.Timings {
+  /// All phases of an answer, without loading the model.
+  package var sumOfPhases: Double { decodeImage + preprocess + encode + project + prefill + rank + decode }
+
+  package static func += (sum: inout Self, time: Self) {
+    sum.decodeImage += time.decodeImage
+    sum.preprocess += time.preprocess
+    sum.encode += time.encode
+    sum.project += time.project
+    sum.prefill += time.prefill
+    sum.rank += time.rank
+    sum.decode += time.decode
+    sum.total += time.total
+  }
+}
+
+extension RunReport.Flops {
+  package static func += (sum: inout Self, flops: Self) {
+    sum.encode += flops.encode
+    sum.project += flops.project
+    sum.prefill += flops.prefill
+    sum.rank += flops.rank
+    sum.decode += flops.decode
+    sum.head += flops.head
+  }
+
+  package static func - (left: Self, right: Self) -> Self {
+    Self(
+      encode: left.encode - right.encode, project: left.project - right.project, prefill: left.prefill - right.prefill,
+      rank: left.rank - right.rank, decode: left.decode - right.decode, head: left.head - right.head)
+  }
+}
+
+extension RunReport.Stage {
+  package init(_ drop: DropRecord) {
+    self.init(
+      layer: drop.layer, scoringLayer: drop.scoringLayer, tokensBefore: drop.tokensBefore,
+      tokensAfter: drop.tokensAfter,
+      images: drop.pictures.map { Picture(start: $0.start, count: $0.count, kept: $0.kept) })
+  }
+}
+
+extension RunReport.Flops {
+  /// Operations are twice the multiply-adds of the ledger.
+  package init(_ ledger: CostLedger) {
+    func count(_ phase: Phase) -> Int { 2 * ledger.total(phase) }
+    self.init(
+      encode: count(.encode), project: count(.project), prefill: count(.prefill), rank: count(.rank),
+      decode: count(.decode), head: count(.head))
+  }
+}
+
+extension RunReport.Timings {
+  package mutating func add(_ durations: [Phase: Duration]) {
+    func milliseconds(_ phase: Phase) -> Double { durations[phase, default: .zero].milliseconds }
+    encode = milliseconds(.encode)
+    project = milliseconds(.project)
+    prefill = milliseconds(.prefill)
+    rank = milliseconds(.rank)
+    decode = milliseconds(.decode)
+  }
+}
+
+extension Duration {
+  package var milliseconds: Double { Double(components.seconds) * 1e3 + Double(components.attoseconds) * 1e-15 }
+}

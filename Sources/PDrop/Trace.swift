@@ -1,0 +1,62 @@
+import Foundation
+package import ImageProcessing
+package import LLaVA
+import ModelFormats
+
+/// The tensors of one run, for comparison with the reference's.
+package struct TraceTensors {
+  package var views: [ImageViews]
+  package var features: [Float]
+  package var lastLogits: [Float]
+  package var finalLogits: [Float]
+  /// The last prompt row in front of the first layer and behind each layer.
+  package var lastRows: [[Float]]
+  package var drops: [DropRecord]
+
+  /// Writes `trace.json` and `trace.safetensors`, with the names of the reference goldens.
+  package func write(to directory: String, _ report: RunReport) throws {
+    let folder = URL(filePath: directory, directoryHint: .isDirectory)
+    do {
+      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+      try encodedJSON(report).write(to: folder.appending(path: "trace.json"), options: .atomic)
+      try encoded().write(to: folder.appending(path: "trace.safetensors"), options: .atomic)
+    } catch {
+      throw TraceError(directory: directory, reason: "\(error.localizedDescription)")
+    }
+  }
+
+  private func encodedJSON(_ report: RunReport) throws -> Data {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    return try encoder.encode(report)
+  }
+
+  private func encoded() throws -> Data {
+    var file = SafetensorsWriter()
+    if let size = views.first?.size {
+      let shape = [views.reduce(0) { $0 + $1.count }, 3, size, size]
+      file.add("pixels_u8", views.flatMap(\.pixels), shape: shape)
+      file.add("pixel_values", views.flatMap(\.pixelValues), shape: shape)
+      let hiddenSize = lastRows.first?.count ?? 1
+      file.add("features", features, shape: [features.count / hiddenSize, hiddenSize])
+    }
+    file.add("last_logits", lastLogits, shape: [lastLogits.count])
+    file.add("final_logits", finalLogits, shape: [finalLogits.count])
+    file.add("hidden_last", lastRows.flatMap { $0 }, shape: [lastRows.count, lastRows.first?.count ?? 0])
+    for (s, drop) in drops.enumerated() {
+      for (j, picture) in drop.pictures.enumerated() {
+        file.add("stage\(s)/image\(j)/scores", picture.scores, shape: [picture.scores.count])
+        file.add("stage\(s)/image\(j)/kept", picture.kept.map(Int32.init), shape: [picture.kept.count])
+      }
+    }
+    return try file.encoded()
+  }
+}
+
+/// A trace that could not be written.
+public struct TraceError: Error, CustomStringConvertible {
+  public let directory: String
+  public let reason: String
+
+  public var description: String { "\(directory): the trace cannot be written (\(reason))" }
+}

@@ -1,0 +1,88 @@
+import Foundation
+import Mustache
+
+/// The templates under `Templates`, which the program carries in itself.
+enum Templates {
+  /// What a template's values are escaped for.
+  private enum Kind: String {
+    case markup = "MARKUP"
+    case markdown = "MARKDOWN"
+  }
+
+  private static let files: [(name: String, bytes: [UInt8], kind: Kind)] = [
+    ("page", PackageResources.page_mustache, .markup),
+    ("style", PackageResources.style_mustache, .markup),
+    ("table", PackageResources.table_mustache, .markup),
+    ("plot", PackageResources.plot_mustache, .markup),
+    ("bars", PackageResources.bars_mustache, .markup),
+    ("keptmap", PackageResources.keptmap_mustache, .markup),
+    ("panel", PackageResources.panel_mustache, .markup),
+    ("drawing", PackageResources.drawing_mustache, .markup),
+    ("markdown", PackageResources.markdown_mustache, .markdown),
+  ]
+
+  private static let library: MustacheLibrary = {
+    MustacheContentTypes.register(MarkupEscape(), named: Kind.markup.rawValue)
+    MustacheContentTypes.register(MarkdownEscape(), named: Kind.markdown.rawValue)
+    var library = MustacheLibrary()
+    for (name, bytes, kind) in files {
+      // A partial begins with the library's own escape, so each template says which is its own.
+      let text = "{{% CONTENT_TYPE:\(kind.rawValue)}}" + String(decoding: bytes, as: UTF8.self)
+      do { try library.register(text, named: name) } catch {
+        preconditionFailure("the template \(name) cannot be read: \(error)")
+      }
+    }
+    return library
+  }()
+
+  /// A template filled with values.
+  static func render(_ name: String, _ context: Context) -> String {
+    guard let text = library.render(context, withTemplate: name) else {
+      preconditionFailure("there is no template \(name)")
+    }
+    return text
+  }
+}
+
+/// Text in HTML and SVG, in elements and in quoted attributes.
+///
+/// Goes by Unicode scalars: a quote with a combining mark behind it is one character, but still ends an attribute. What XML
+/// has no place for becomes a replacement character.
+struct MarkupEscape: MustacheContentType {
+  func escapeText(_ text: String) -> String {
+    var escaped = ""
+    escaped.reserveCapacity(text.utf8.count)
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "<": escaped += "&lt;"
+      case ">": escaped += "&gt;"
+      case "&": escaped += "&amp;"
+      case "\"": escaped += "&quot;"
+      case "'": escaped += "&#39;"
+      case "\t", "\n", "\r": escaped.unicodeScalars.append(scalar)
+      case _ where scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value) || scalar.value & 0xFFFE == 0xFFFE:
+        escaped += "\u{FFFD}"
+      default: escaped.unicodeScalars.append(scalar)
+      }
+    }
+    return escaped
+  }
+}
+
+/// Text in a paragraph or a table's cell of Markdown: one line, all signs as they are.
+struct MarkdownEscape: MustacheContentType {
+  private static let signs: Set<Unicode.Scalar> = ["\\", "|", "*", "_", "`", "<", ">", "[", "]", "#", "~", "&"]
+
+  func escapeText(_ text: String) -> String {
+    var escaped = ""
+    for scalar in text.unicodeScalars {
+      if Self.signs.contains(scalar) { escaped += "\\" }
+      if scalar.properties.generalCategory == .control || scalar.value == 0x2028 || scalar.value == 0x2029 {
+        escaped += " "
+      } else {
+        escaped.unicodeScalars.append(scalar)
+      }
+    }
+    return escaped
+  }
+}

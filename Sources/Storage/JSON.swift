@@ -1,0 +1,235 @@
+/// A JSON text as a tree whose objects keep every member, in order.
+///
+/// Foundation's decoders put members into a dictionary of `String`, where canonically equivalent keys fall together: of
+/// a vocabulary with U+00C5 and U+212B, both "Å", they return one.
+package enum JSONValue: Sendable {
+  case null
+  case bool(Bool)
+  case integer(Int)
+
+  /// A number that is not an `Int`.
+  case number(Double)
+  case string(String)
+  case array([JSONValue])
+  case object([Member])
+
+  package struct Member: Sendable {
+    package var key: String
+    package var value: JSONValue
+  }
+
+  /// The first member with these bytes as its key; null for other kinds of value and where there is none.
+  package subscript(key: String) -> JSONValue {
+    guard case .object(let members) = self else { return .null }
+    return members.first { $0.key.utf8.elementsEqual(key.utf8) }?.value ?? .null
+  }
+
+  package var string: String? { if case .string(let value) = self { value } else { nil } }
+  package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+  package var integer: Int? { if case .integer(let value) = self { value } else { nil } }
+  package var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
+  package var members: [Member]? { if case .object(let value) = self { value } else { nil } }
+  package var isNull: Bool { if case .null = self { true } else { false } }
+
+  /// What the value is, for messages.
+  package var kind: String {
+    switch self {
+    case .null: "null"
+    case .bool(let value): "\(value)"
+    case .integer(let value): "\(value)"
+    case .number(let value): "\(value)"
+    case .string(let value): value
+    case .array: "a list"
+    case .object: "an object"
+    }
+  }
+}
+
+/// Reads JSON strictly, without recursing deeper than `depthLimit`.
+///
+/// Source: RFC 8259.
+package struct JSONParser {
+  package struct Failure: Error, Equatable {
+    package var offset: Int
+    package var expected: String
+
+    package init(offset: Int, expected: String) {
+      self.offset = offset
+      self.expected = expected
+    }
+  }
+
+  /// How many lists and objects may be inside one another.
+  package static let depthLimit = 100
+
+  private let bytes: [UInt8]
+  private var position = 0
+
+  /// The value that the bytes spell in UTF-8.
+  package static func parse(_ bytes: [UInt8]) throws(Failure) -> JSONValue {
+    var parser = JSONParser(bytes: bytes)
+    if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { parser.position = 3 }
+    let value = try parser.value(depth: 0)
+    parser.skipSpace()
+    guard parser.position == bytes.count else { throw parser.failure("the end of the text") }
+    return value
+  }
+
+  private init(bytes: [UInt8]) { self.bytes = bytes }
+
+  private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
+
+  private func failure(_ expected: String) -> Failure { Failure(offset: position, expected: expected) }
+
+  private mutating func skipSpace() {
+    while let byte = next, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { position += 1 }
+  }
+
+  /// Moves past the character if it is next.
+  private mutating func take(_ character: Unicode.Scalar) -> Bool {
+    guard next == UInt8(ascii: character) else { return false }
+    position += 1
+    return true
+  }
+
+  private mutating func value(depth: Int) throws(Failure) -> JSONValue {
+    guard depth <= Self.depthLimit else { throw failure("at most \(Self.depthLimit) levels") }
+    skipSpace()
+    switch next {
+    case UInt8(ascii: "{"): return try object(depth: depth)
+    case UInt8(ascii: "["): return try array(depth: depth)
+    case UInt8(ascii: "\""): return .string(try string())
+    case UInt8(ascii: "t"): return try word("true", .bool(true))
+    case UInt8(ascii: "f"): return try word("false", .bool(false))
+    case UInt8(ascii: "n"): return try word("null", .null)
+    default: return try number()
+    }
+  }
+
+  private mutating func word(_ word: String, _ value: JSONValue) throws(Failure) -> JSONValue {
+    guard bytes[position...].starts(with: word.utf8) else { throw failure(word) }
+    position += word.utf8.count
+    return value
+  }
+
+  private mutating func array(depth: Int) throws(Failure) -> JSONValue {
+    position += 1
+    var elements: [JSONValue] = []
+    skipSpace()
+    if take("]") { return .array(elements) }
+    repeat {
+      elements.append(try value(depth: depth + 1))
+      skipSpace()
+    } while take(",")
+    guard take("]") else { throw failure("',' or ']'") }
+    return .array(elements)
+  }
+
+  private mutating func object(depth: Int) throws(Failure) -> JSONValue {
+    position += 1
+    var members: [JSONValue.Member] = []
+    skipSpace()
+    if take("}") { return .object(members) }
+    repeat {
+      skipSpace()
+      let key = try string()
+      skipSpace()
+      guard take(":") else { throw failure("':'") }
+      members.append(.init(key: key, value: try value(depth: depth + 1)))
+      skipSpace()
+    } while take(",")
+    guard take("}") else { throw failure("',' or '}'") }
+    return .object(members)
+  }
+
+  private mutating func number() throws(Failure) -> JSONValue {
+    let start = position
+    var isInteger = true
+    _ = take("-")
+    if !take("0") { try digits() }
+    if take(".") {
+      isInteger = false
+      try digits()
+    }
+    if take("e") || take("E") {
+      isInteger = false
+      if !take("+") { _ = take("-") }
+      try digits()
+    }
+    let text = String(decoding: bytes[start..<position], as: UTF8.self)
+    if isInteger, let value = Int(text) { return .integer(value) }
+    guard let value = Double(text), value.isFinite else { throw failure("a number within range") }
+    return .number(value)
+  }
+
+  private mutating func digits() throws(Failure) {
+    let start = position
+    while let byte = next, byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") { position += 1 }
+    guard position > start else { throw failure("a value") }
+  }
+
+  private mutating func string() throws(Failure) -> String {
+    guard take("\"") else { throw failure("a string") }
+    let start = position
+    var unescaped: [UInt8] = []
+    var copied = position
+    while let byte = next, byte != UInt8(ascii: "\"") {
+      guard byte >= 0x20 else { throw failure("an escaped control character") }
+      if byte == UInt8(ascii: "\\") {
+        unescaped += bytes[copied..<position]
+        position += 1
+        unescaped += Array(String(try escape()).utf8)
+        copied = position
+      } else {
+        position += 1
+      }
+    }
+    let end = position
+    guard take("\"") else { throw failure("'\"'") }
+    let text =
+      if copied == start {
+        String(validating: bytes[start..<end], as: UTF8.self)
+      } else {
+        String(validating: unescaped + bytes[copied..<end], as: UTF8.self)
+      }
+    guard let text else { throw Failure(offset: start, expected: "UTF-8") }
+    return text
+  }
+
+  /// The character that the rest of an escape sequence stands for.
+  private mutating func escape() throws(Failure) -> Unicode.Scalar {
+    guard let byte = next else { throw failure("an escape sequence") }
+    position += 1
+    switch byte {
+    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return Unicode.Scalar(byte)
+    case UInt8(ascii: "b"): return "\u{8}"
+    case UInt8(ascii: "f"): return "\u{C}"
+    case UInt8(ascii: "n"): return "\n"
+    case UInt8(ascii: "r"): return "\r"
+    case UInt8(ascii: "t"): return "\t"
+    case UInt8(ascii: "u"): break
+    default: throw failure("an escape sequence")
+    }
+    var code = try fourDigits()
+    if (0xD800..<0xDC00).contains(code) {
+      guard take("\\"), take("u") else { throw failure("the second half of a surrogate pair") }
+      let low = try fourDigits()
+      guard (0xDC00..<0xE000).contains(low) else { throw failure("the second half of a surrogate pair") }
+      code = 0x10000 + (code - 0xD800) << 10 + (low - 0xDC00)
+    }
+    guard let scalar = Unicode.Scalar(code) else { throw failure("a surrogate pair") }
+    return scalar
+  }
+
+  private mutating func fourDigits() throws(Failure) -> UInt32 {
+    var code: UInt32 = 0
+    for _ in 0..<4 {
+      guard let digit = next.flatMap({ Character(Unicode.Scalar($0)).hexDigitValue }) else {
+        throw failure("four hexadecimal digits")
+      }
+      code = code << 4 | UInt32(digit)
+      position += 1
+    }
+    return code
+  }
+}

@@ -1,0 +1,148 @@
+/// Spells prepared text in pieces of one character and merges neighbours, the best pair first.
+///
+/// Source: Sennrich et al. 2016, Neural Machine Translation of Rare Words with Subword Units; the order of merges is
+/// that of the tokenizers library, `models/bpe/word.rs`.
+struct BytePairMerger: Sendable {
+  private let merges: [Vocabulary.Pair: Vocabulary.Merge]
+
+  /// The pieces of one character.
+  private let characters: [Unicode.Scalar: Int32]
+  private let bytePieces: [Int32]
+  private let unknown: Int32?
+  private let fusesUnknown: Bool
+  private let words: TextPreparation.Words
+
+  /// The pieces that are taken whole where they are words, by the characters that spell them.
+  private let wholeWords: [[Unicode.Scalar]: Int32]
+
+  init(_ vocabulary: Vocabulary) {
+    merges = vocabulary.merges
+    bytePieces = vocabulary.bytePieces
+    unknown = vocabulary.roles.unknown
+    fusesUnknown = vocabulary.fusesUnknown
+    words = vocabulary.preparation.words
+    var characters: [Unicode.Scalar: Int32] = [:]
+    for (id, piece) in vocabulary.pieces.enumerated() {
+      let scalars = piece.unicodeScalars
+      if let scalar = scalars.first, scalars.dropFirst().isEmpty { characters[scalar] = Int32(id) }
+    }
+    self.characters = characters
+    var wholeWords: [[Unicode.Scalar]: Int32] = [:]
+    if vocabulary.takesWholeWords {
+      for (id, piece) in vocabulary.pieces.enumerated() { wholeWords[Array(piece.unicodeScalars)] = Int32(id) }
+    }
+    self.wholeWords = wholeWords
+  }
+
+  /// Appends the ids of a text.
+  ///
+  /// Cost: O(n log n) in its length.
+  func append(_ text: ArraySlice<UInt8>, to ids: inout [Int32]) {
+    let text = String(decoding: text, as: UTF8.self)
+    switch words {
+    case .none: appendWord(text.unicodeScalars, to: &ids)
+    case .metaspace:
+      var rest = text.unicodeScalars[...]
+      while !rest.isEmpty {
+        let end = rest.dropFirst().firstIndex(of: "▁") ?? rest.endIndex
+        appendWord(rest[..<end], to: &ids)
+        rest = rest[end...]
+      }
+    case .byteLevel(let pattern):
+      for word in WordScanner(text, pattern).words {
+        let spelled = word.flatMap { (UTF8.encode($0) ?? .init()).map { ByteAlphabet.characters[Int($0)] } }
+        if let id = wholeWords[spelled] { ids.append(id) } else { appendWord(spelled, to: &ids) }
+      }
+    }
+  }
+
+  private func appendWord(_ characters: some Sequence<Unicode.Scalar>, to ids: inout [Int32]) {
+    var word: [Int32] = []
+    var endsInUnknown = false
+    for scalar in characters {
+      if let id = self.characters[scalar] {
+        word.append(id)
+        endsInUnknown = false
+      } else if !bytePieces.isEmpty {
+        for byte in UTF8.encode(scalar) ?? .init() { word.append(bytePieces[Int(byte)]) }
+        endsInUnknown = false
+      } else if let unknown {
+        if !(fusesUnknown && endsInUnknown) { word.append(unknown) }
+        endsInUnknown = true
+      }
+    }
+    appendMerged(word, to: &ids)
+  }
+
+  private func appendMerged(_ word: [Int32], to ids: inout [Int32]) {
+    /// A merged-away symbol holds this id.
+    let gone: Int32 = -1
+    var symbols = word
+    var next = Array(1..<word.count + 1)
+    var previous = Array(-1..<word.count - 1)
+    var queue = MergeQueue()
+
+    func push(_ left: Int, _ right: Int) {
+      guard let merge = merges[.init(symbols[left], symbols[right])] else { return }
+      queue.push(.init(rank: merge.rank, position: left, piece: merge.piece))
+    }
+
+    for right in symbols.indices.dropFirst() { push(right - 1, right) }
+    while let candidate = queue.pop() {
+      let left = candidate.position
+      let right = next[left]
+      // Either side may have been merged with another since the pair was queued.
+      guard symbols[left] != gone, right < symbols.count,
+        merges[.init(symbols[left], symbols[right])]?.piece == candidate.piece
+      else { continue }
+      symbols[left] = candidate.piece
+      symbols[right] = gone
+      next[left] = next[right]
+      if next[left] < symbols.count {
+        previous[next[left]] = left
+        push(left, next[left])
+      }
+      if previous[left] >= 0 { push(previous[left], left) }
+    }
+    ids += symbols.lazy.filter { $0 != gone }
+  }
+}
+
+/// Candidate merges, the lowest rank first and the leftmost of equals: a binary heap.
+struct MergeQueue {
+  struct Candidate: Equatable {
+    var rank: Int32
+    var position: Int
+    var piece: Int32
+
+    fileprivate func precedes(_ other: Candidate) -> Bool {
+      rank != other.rank ? rank < other.rank : position < other.position
+    }
+  }
+
+  private var heap: [Candidate] = []
+
+  mutating func push(_ candidate: Candidate) {
+    heap.append(candidate)
+    var child = heap.count - 1
+    while child > 0, candidate.precedes(heap[(child - 1) / 2]) {
+      heap.swapAt(child, (child - 1) / 2)
+      child = (child - 1) / 2
+    }
+  }
+
+  mutating func pop() -> Candidate? {
+    guard let last = heap.popLast() else { return nil }
+    guard let best = heap.first else { return last }
+    heap[0] = last
+    var parent = 0
+    while 2 * parent + 1 < heap.count {
+      var child = 2 * parent + 1
+      if child + 1 < heap.count, heap[child + 1].precedes(heap[child]) { child += 1 }
+      guard heap[child].precedes(last) else { break }
+      heap.swapAt(parent, child)
+      parent = child
+    }
+    return best
+  }
+}

@@ -1,0 +1,271 @@
+/// The fields of a SentencePiece model that tokenizing needs, with the defaults of its schema.
+///
+/// Source: sentencepiece's `sentencepiece_model.proto`.
+struct SentencePieceModel {
+  struct Piece {
+    var text = ""
+    var score: Float = 0
+    var kind: Int32 = 1
+  }
+
+  /// The numbers that the schema gives the kinds of pieces.
+  enum Kind {
+    static let normal: Int32 = 1
+    static let unknown: Int32 = 2
+    static let control: Int32 = 3
+    static let userDefined: Int32 = 4
+    static let byte: Int32 = 6
+  }
+
+  var pieces: [Piece] = []
+  var modelType: Int32 = 1
+  var treatsSpaceAsSuffix = false
+  var hasByteFallback = false
+  var unknown: Int32 = 0
+  var normalizerName = ""
+  var hasCharacterMap = false
+  var addsDummyPrefix = true
+  var removesExtraSpaces = true
+  var escapesSpaces = true
+
+  init(_ bytes: [UInt8]) throws(WireReader.Failure) {
+    var fields = WireReader(bytes[...])
+    while let (number, value) = try fields.next() {
+      switch number {
+      case 1: pieces.append(try Self.piece(value.bytes(at: bytes.count)))
+      case 2: try readTrainer(value.bytes(at: bytes.count))
+      case 3: try readNormalizer(value.bytes(at: bytes.count))
+      default: break
+      }
+    }
+  }
+
+  private static func piece(_ message: ArraySlice<UInt8>) throws(WireReader.Failure) -> Piece {
+    var piece = Piece()
+    let offset = message.startIndex
+    var fields = WireReader(message)
+    while let (number, value) = try fields.next() {
+      switch number {
+      case 1: piece.text = try text(value, offset)
+      case 2: piece.score = try value.float(at: offset)
+      case 3: piece.kind = try value.int32(at: offset)
+      default: break
+      }
+    }
+    guard piece.score.isFinite else { throw .init(offset: offset, expected: "a finite score") }
+    guard !piece.text.isEmpty else { throw .init(offset: offset, expected: "a piece with text") }
+    return piece
+  }
+
+  private mutating func readTrainer(_ message: ArraySlice<UInt8>) throws(WireReader.Failure) {
+    let offset = message.startIndex
+    var fields = WireReader(message)
+    while let (number, value) = try fields.next() {
+      switch number {
+      case 3: modelType = try value.int32(at: offset)
+      case 24: treatsSpaceAsSuffix = try value.int32(at: offset) != 0
+      case 35: hasByteFallback = try value.int32(at: offset) != 0
+      case 40: unknown = try value.int32(at: offset)
+      default: break
+      }
+    }
+  }
+
+  private mutating func readNormalizer(_ message: ArraySlice<UInt8>) throws(WireReader.Failure) {
+    let offset = message.startIndex
+    var fields = WireReader(message)
+    while let (number, value) = try fields.next() {
+      switch number {
+      case 1: normalizerName = try Self.text(value, offset)
+      case 2: hasCharacterMap = try !value.bytes(at: offset).isEmpty
+      case 3: addsDummyPrefix = try value.int32(at: offset) != 0
+      case 4: removesExtraSpaces = try value.int32(at: offset) != 0
+      case 5: escapesSpaces = try value.int32(at: offset) != 0
+      default: break
+      }
+    }
+  }
+
+  private static func text(_ value: WireReader.Value, _ offset: Int) throws(WireReader.Failure) -> String {
+    guard let text = String(validating: try value.bytes(at: offset), as: UTF8.self) else {
+      throw .init(offset: offset, expected: "UTF-8")
+    }
+    return text
+  }
+}
+
+extension Vocabulary {
+  private static let file = "tokenizer.model"
+
+  /// The longest piece, in bytes; trainers stop at 16 characters unless told otherwise.
+  private static let pieceLimit = 512
+
+  /// Reads the `tokenizer.model` of a SentencePiece byte-pair tokenizer.
+  ///
+  /// A pair merges where the two texts together are a piece, the piece with the best score first. Every stretch of text
+  /// between added tokens gets the dummy prefix, as the published LLaVA code calls the tokenizer once for each.
+  ///
+  /// - Throws: `VocabularyError`; models of other kinds and normalizers that change characters are refused by name.
+  ///
+  /// Source: sentencepiece's `bpe_model.cc` and `normalizer.cc`.
+  package static func read(
+    sentencePieceModel bytes: [UInt8], sides: TokenizerSideFiles = .init()
+  ) throws(VocabularyError) -> Vocabulary {
+    let model: SentencePieceModel
+    do throws(WireReader.Failure) {
+      model = try SentencePieceModel(bytes)
+    } catch {
+      throw .malformed(file: file, offset: error.offset, expected: error.expected)
+    }
+    try check(model)
+    let table = try PieceTable(file: file, entries: model.pieces.enumerated().map { ($1.text, $0) })
+    guard table.pieces.indices.contains(Int(model.unknown)), model.pieces[Int(model.unknown)].kind == 2 else {
+      throw .idOutOfRange(file: file, piece: "unknown", id: "\(model.unknown)", limit: table.pieces.count)
+    }
+    var added = AddedTokenTable(pieces: table)
+    try sides.addTokens(to: &added)
+    for (id, piece) in model.pieces.enumerated() where isAdded(piece.kind) {
+      let token = AddedToken(
+        id: Int32(id), content: piece.text, isSpecial: piece.kind != SentencePieceModel.Kind.userDefined)
+      try added.add(token, file: file)
+    }
+    var addedTokens = added.sorted
+    for i in addedTokens.indices { addedTokens[i].isNormalized = false }
+    return Vocabulary(
+      pieces: table.pieces, merges: merges(model, table), addedTokens: addedTokens,
+      bytePieces: model.hasByteFallback ? try table.bytePieces() : [],
+      preparation: TextPreparation(
+        prefix: model.addsDummyPrefix ? .always : .never, collapsesSpaces: model.removesExtraSpaces,
+        stripsLeadingSpace: model.addsDummyPrefix),
+      roles: try sides.roles(in: added, unknown: model.unknown, addsBeginning: true), fusesUnknown: true)
+  }
+
+  private static func isAdded(_ kind: Int32) -> Bool {
+    [SentencePieceModel.Kind.unknown, SentencePieceModel.Kind.control, SentencePieceModel.Kind.userDefined]
+      .contains(kind)
+  }
+
+  private static func check(_ model: SentencePieceModel) throws(VocabularyError) {
+    guard model.modelType == 2 else {
+      let names: [Int32: String] = [1: "Unigram", 3: "Word", 4: "Char"]
+      throw .unsupported(file: file, part: "model_type", found: names[model.modelType] ?? "\(model.modelType)")
+    }
+    if model.hasCharacterMap { throw .unsupported(file: file, part: "normalizer", found: model.normalizerName) }
+    if !model.escapesSpaces { throw .unsupported(file: file, part: "escape_whitespaces", found: "false") }
+    if model.treatsSpaceAsSuffix { throw .unsupported(file: file, part: "treat_whitespace_as_suffix", found: "true") }
+    for piece in model.pieces {
+      guard isAdded(piece.kind) || [SentencePieceModel.Kind.normal, SentencePieceModel.Kind.byte].contains(piece.kind)
+      else { throw .unsupported(file: file, part: "piece type \(piece.kind) of", found: piece.text) }
+      guard piece.text.utf8.count <= pieceLimit else {
+        throw .unsupported(file: file, part: "length of piece", found: piece.text)
+      }
+    }
+  }
+
+  /// Every way to make a piece out of two others, ranked by the score of the whole.
+  private static func merges(_ model: SentencePieceModel, _ table: PieceTable) -> [Pair: Merge] {
+    let normal = model.pieces.indices.filter { model.pieces[$0].kind == SentencePieceModel.Kind.normal }
+    let order = normal.sorted { model.pieces[$0].score > model.pieces[$1].score }
+    var merges: [Pair: Merge] = [:]
+    var rank: Int32 = -1
+    var lastScore = Float.infinity
+    for id in order {
+      if model.pieces[id].score != lastScore {
+        lastScore = model.pieces[id].score
+        rank += 1
+      }
+      let bytes = Array(model.pieces[id].text.utf8)
+      // A piece starts at a character: never at a continuation byte.
+      for cut in bytes.indices.dropFirst() where bytes[cut] & 0xC0 != 0x80 {
+        guard let left = table[bytes[..<cut]], let right = table[bytes[cut...]],
+          model.pieces[Int(left)].kind == SentencePieceModel.Kind.normal,
+          model.pieces[Int(right)].kind == SentencePieceModel.Kind.normal
+        else { continue }
+        merges[Pair(left, right)] = Merge(rank: rank, piece: Int32(id))
+      }
+    }
+    return merges
+  }
+}
+
+/// Walks the fields of one protobuf message, checking every length.
+///
+/// Source: the protobuf encoding guide, "Message Structure".
+struct WireReader {
+  struct Failure: Error, Equatable {
+    var offset: Int
+    var expected: String
+  }
+
+  enum Value {
+    case integer(UInt64)
+    case fixed32(UInt32)
+    case fixed64(UInt64)
+    case bytes(ArraySlice<UInt8>)
+  }
+
+  private var rest: ArraySlice<UInt8>
+
+  init(_ message: ArraySlice<UInt8>) { rest = message }
+
+  /// The next field's number and value, or nil at the end of the message.
+  mutating func next() throws(Failure) -> (number: UInt64, value: Value)? {
+    guard !rest.isEmpty else { return nil }
+    let offset = rest.startIndex
+    let key = try integer()
+    guard key >> 3 > 0, key >> 3 < 1 << 29 else { throw Failure(offset: offset, expected: "a field number") }
+    let value: Value
+    switch key & 7 {
+    case 0: value = .integer(try integer())
+    case 1: value = .fixed64(try fixed(8))
+    case 2:
+      let count = try integer()
+      guard count <= UInt64(rest.count) else { throw failure("\(count) bytes") }
+      value = .bytes(take(Int(count)))
+    case 5: value = .fixed32(UInt32(try fixed(4)))
+    default: throw Failure(offset: offset, expected: "wire type 0, 1, 2 or 5")
+    }
+    return (key >> 3, value)
+  }
+
+  private func failure(_ expected: String) -> Failure { Failure(offset: rest.startIndex, expected: expected) }
+
+  private mutating func take(_ count: Int) -> ArraySlice<UInt8> {
+    defer { rest = rest.dropFirst(count) }
+    return rest.prefix(count)
+  }
+
+  private mutating func fixed(_ count: Int) throws(Failure) -> UInt64 {
+    guard rest.count >= count else { throw failure("\(count) bytes") }
+    return take(count).reversed().reduce(0) { $0 << 8 | UInt64($1) }
+  }
+
+  private mutating func integer() throws(Failure) -> UInt64 {
+    var value: UInt64 = 0
+    for shift in stride(from: 0, to: 70, by: 7) {
+      guard let byte = rest.popFirst() else { throw failure("the rest of an integer") }
+      guard shift < 63 || byte <= 1 else { break }
+      value |= UInt64(byte & 0x7F) << UInt64(shift)
+      if byte < 0x80 { return value }
+    }
+    throw failure("an integer of 64 bits")
+  }
+}
+
+extension WireReader.Value {
+  /// The value as the `int32`, `enum` or `bool` that the schema says it is.
+  func int32(at offset: Int) throws(WireReader.Failure) -> Int32 {
+    guard case .integer(let bits) = self else { throw .init(offset: offset, expected: "an integer") }
+    return Int32(truncatingIfNeeded: bits)
+  }
+
+  func float(at offset: Int) throws(WireReader.Failure) -> Float {
+    guard case .fixed32(let bits) = self else { throw .init(offset: offset, expected: "a float") }
+    return Float(bitPattern: bits)
+  }
+
+  func bytes(at offset: Int) throws(WireReader.Failure) -> ArraySlice<UInt8> {
+    guard case .bytes(let bytes) = self else { throw .init(offset: offset, expected: "a message or string") }
+    return bytes
+  }
+}

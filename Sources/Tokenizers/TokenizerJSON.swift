@@ -1,0 +1,222 @@
+import Storage
+
+extension Vocabulary {
+  private static let file = "tokenizer.json"
+
+  /// Reads `tokenizer.json` of the Hugging Face tokenizers library.
+  ///
+  /// Understood are byte-pair models over characters with byte fallback, as Llama-2 and Mistral have them, in both
+  /// spellings: the older with `Prepend` and `Replace` normalizers, the newer with a `Metaspace` pre-tokenizer; and
+  /// those over bytes, as Llama-3 and Qwen2 have them.
+  ///
+  /// - Throws: `VocabularyError`; kinds that would need other rules are refused by name.
+  ///
+  /// Source: the library's `models/bpe`, `normalizers`, `pre_tokenizers/metaspace.rs`, `added_vocabulary.rs`.
+  package static func read(
+    tokenizerJSON bytes: [UInt8], sides: TokenizerSideFiles = .init()
+  ) throws(VocabularyError) -> Vocabulary {
+    let root = try TokenizerFile.json(file, bytes)
+    let model = root["model"]
+    try checkModel(model)
+    let table = try pieceTable(model)
+    var added = AddedTokenTable(pieces: table)
+    for record in root["added_tokens"].array ?? [] {
+      let id = try Int32(record["id"], piece: record["content"].kind, file: file)
+      try added.add(AddedToken(record, id: id, file: file), file: file)
+    }
+    try sides.addTokens(to: &added)
+    var unknown: Int32? = nil
+    if let name = model["unk_token"].string { unknown = try table.id(of: name, neededFor: "unk_token") }
+    let bytePieces = model["byte_fallback"].bool == true ? try table.bytePieces() : []
+    let preparation =
+      if let byteLevel = try TextPreparation(byteLevel: root, file: file) { byteLevel } else { try preparation(root) }
+    let takesWholeWords = model["ignore_merges"].bool ?? false
+    if takesWholeWords, !preparation.isByteLevel { throw unsupported("ignore_merges", "true") }
+    let beginning = templateBeginning(root["post_processor"])
+    return Vocabulary(
+      pieces: table.pieces, merges: try merges(model["merges"], table), addedTokens: added.sorted,
+      bytePieces: bytePieces, preparation: preparation,
+      roles: try sides.roles(
+        in: added, unknown: unknown, beginning: beginning, addsBeginning: beginning != nil),
+      fusesUnknown: model["fuse_unk"].bool ?? false, takesWholeWords: takesWholeWords)
+  }
+
+  private static func unsupported(_ part: String, _ found: String) -> VocabularyError {
+    .unsupported(file: file, part: part, found: found)
+  }
+
+  /// Older files leave the model's type out.
+  private static func checkModel(_ model: JSONValue) throws(VocabularyError) {
+    guard model.members != nil else { throw .missingField(file: file, field: "model", expected: "an object") }
+    if let type = model["type"].string, type != "BPE" { throw unsupported("model", type) }
+    for field in ["continuing_subword_prefix", "end_of_word_suffix"] {
+      if let text = model[field].string, !text.isEmpty { throw unsupported(field, text) }
+    }
+    switch model["dropout"] {
+    case .null, .integer(0), .number(0): break
+    default: throw unsupported("dropout", model["dropout"].kind)
+    }
+  }
+
+  private static func pieceTable(_ model: JSONValue) throws(VocabularyError) -> PieceTable {
+    guard let members = model["vocab"].members else {
+      throw .missingField(file: file, field: "model.vocab", expected: "an object of ids")
+    }
+    var entries: [(piece: String, id: Int)] = []
+    entries.reserveCapacity(members.count)
+    for member in members {
+      entries.append((member.key, Int(try Int32(member.value, piece: member.key, file: file))))
+    }
+    return try PieceTable(file: file, entries: entries)
+  }
+
+  /// Reads merges written as `"left right"` or as `["left", "right"]`; the line is the rank.
+  private static func merges(_ value: JSONValue, _ table: PieceTable) throws(VocabularyError) -> [Pair: Merge] {
+    guard let lines = value.array else { throw .missingField(file: file, field: "model.merges", expected: "a list") }
+    var merges: [Pair: Merge] = [:]
+    merges.reserveCapacity(lines.count)
+    for (rank, line) in lines.enumerated() {
+      let (left, right) = try mergeParts(line, rank)
+      guard let leftID = table[left], let rightID = table[right], let whole = table[left + right] else {
+        let missing = [left, right, left + right].first { table[$0] == nil } ?? []
+        throw .unknownPiece(
+          file: file, piece: String(decoding: missing, as: UTF8.self), neededFor: "merge \(rank)")
+      }
+      merges[Pair(leftID, rightID)] = Merge(rank: Int32(clamping: rank), piece: whole)
+    }
+    return merges
+  }
+
+  private static func mergeParts(
+    _ line: JSONValue, _ rank: Int
+  ) throws(VocabularyError) -> (ArraySlice<UInt8>, ArraySlice<UInt8>) {
+    if let text = line.string {
+      let bytes = Array(text.utf8)
+      if let space = bytes.firstIndex(of: 0x20), !bytes[(space + 1)...].contains(0x20) {
+        return (bytes[..<space], bytes[(space + 1)...])
+      }
+    } else if let pair = line.array, pair.count == 2, let left = pair[0].string, let right = pair[1].string {
+      return (Array(left.utf8)[...], Array(right.utf8)[...])
+    }
+    throw .missingField(file: file, field: "model.merges", expected: "two pieces in merge \(rank)")
+  }
+
+  /// The token that the template for one text puts in front of it.
+  private static func templateBeginning(_ postProcessor: JSONValue) -> String? {
+    let steps = postProcessor["processors"].array ?? [postProcessor]
+    return steps.lazy.compactMap { $0["single"].array?.first?["SpecialToken"] }.first { !$0.isNull }.map {
+      $0["id"].string ?? "<s>"
+    }
+  }
+}
+
+// MARK: - Normalizer, pre-tokenizer and decoder
+
+extension Vocabulary {
+  private static let space = "▁"
+
+  private static func preparation(_ root: JSONValue) throws(VocabularyError) -> TextPreparation {
+    var preparation = TextPreparation(prefix: .never, stripsLeadingSpace: false)
+    var replacesSpaces = false
+    for step in root["normalizer"].steps("normalizers") {
+      switch (step["type"].string, step["prepend"].string, step["pattern"]["String"].string, step["content"].string) {
+      case ("Prepend", space, _, _) where !replacesSpaces && preparation.prefix == .never:
+        preparation.prefix = .always
+      case ("Replace", _, " ", space): replacesSpaces = true
+      default: throw unsupported("normalizer", step["type"].kind)
+      }
+    }
+    for step in root["pre_tokenizer"].steps("pretokenizers") {
+      guard step["type"].string == "Metaspace", step["replacement"].string ?? space == space,
+        preparation.prefix == .never
+      else { throw unsupported("pre_tokenizer", step["type"].kind) }
+      preparation.isNormalizer = replacesSpaces
+      replacesSpaces = true
+      preparation.prefix = try metaspacePrefix(step)
+      preparation.words = step["split"].bool ?? true ? .metaspace : .none
+    }
+    guard replacesSpaces else { throw unsupported("treatment of spaces", "none") }
+    try checkDecoder(root["decoder"], &preparation)
+    return preparation
+  }
+
+  /// Older files say `add_prefix_space` only.
+  private static func metaspacePrefix(_ step: JSONValue) throws(VocabularyError) -> TextPreparation.Prefix {
+    switch step["prepend_scheme"].string ?? (step["add_prefix_space"].bool == false ? "never" : "always") {
+    case "first": return .first
+    case "always": return .unlessPresent
+    case "never": return .never
+    case let scheme: throw unsupported("prepend_scheme", scheme)
+    }
+  }
+
+  private static func checkDecoder(
+    _ decoder: JSONValue, _ preparation: inout TextPreparation
+  ) throws(VocabularyError) {
+    var kinds: [String] = []
+    for step in decoder.steps("decoders") {
+      let kind = step["type"].kind
+      switch (kind, step["pattern"]["String"].string, step["content"].string) {
+      case ("Replace", space, " "), ("ByteFallback", _, _), ("Fuse", _, _): break
+      case ("Strip", _, " ") where step["start"].integer == 1 && step["stop"].integer == 0:
+        preparation.stripsLeadingSpace = true
+      default: throw unsupported("decoder", kind)
+      }
+      kinds.append(kind)
+    }
+    guard ["Replace", "ByteFallback", "Fuse", "Strip"].starts(with: kinds), kinds.count >= 3 else {
+      throw unsupported("decoder", kinds.joined(separator: ", "))
+    }
+  }
+}
+
+// How `tokenizer.json` describes tokenizers whose pieces spell bytes, as Llama-3's and Qwen2's do.
+
+extension TextPreparation {
+  /// What a `tokenizer.json` says about a byte-level tokenizer, or nil where it is none.
+  ///
+  /// - Throws: `VocabularyError.unsupported` naming the step that is not one of the published.
+  init?(byteLevel root: JSONValue, file: String) throws(VocabularyError) {
+    func unsupported(_ part: String, _ found: String) -> VocabularyError {
+      .unsupported(file: file, part: part, found: found)
+    }
+    let steps = root["pre_tokenizer"].steps("pretokenizers")
+    guard let last = steps.last, last["type"].string == "ByteLevel" else { return nil }
+    let splits = steps.dropLast()
+    var pattern: WordPattern? = last["use_regex"].bool ?? true ? .gpt2 : nil
+    for split in splits {
+      guard pattern == nil, split["type"].string == "Split" else {
+        throw unsupported("pre_tokenizer", split["type"].kind)
+      }
+      // The patterns match every character, so keeping the matches is as good as cutting around them.
+      switch (split["behavior"].string, split["invert"].bool ?? false) {
+      case ("Isolated", false), ("Removed", true): break
+      default: throw unsupported("Split behavior", split["behavior"].kind)
+      }
+      let expression = split["pattern"]["Regex"].string ?? ""
+      pattern = WordPattern(expression: expression)
+      if pattern == nil { throw unsupported("pre_tokenizer pattern", expression) }
+    }
+    guard let pattern else { throw unsupported("pre_tokenizer", "ByteLevel without a pattern") }
+    // Older files leave the field out and mean that there is a space.
+    let addsSpace = last["add_prefix_space"].bool ?? true
+    if addsSpace, !splits.isEmpty { throw unsupported("add_prefix_space", "true behind a Split") }
+    let normalizers = root["normalizer"].steps("normalizers")
+    for normalizer in normalizers where normalizer["type"].string != "NFC" {
+      throw unsupported("normalizer", normalizer["type"].kind)
+    }
+    let decoders = root["decoder"].steps("decoders").map { $0["type"].kind }
+    guard decoders == ["ByteLevel"] else { throw unsupported("decoder", decoders.joined(separator: ", ")) }
+    self.init(
+      prefix: addsSpace ? .unlessPresent : .never, isNormalizer: !normalizers.isEmpty, words: .byteLevel(pattern),
+      stripsLeadingSpace: false)
+    composes = !normalizers.isEmpty
+  }
+}
+
+extension JSONValue {
+  /// The steps of a normalizer, pre-tokenizer or decoder: itself, or those of a sequence.
+  func steps(_ field: String) -> [JSONValue] {
+    isNull ? [] : self["type"].string == "Sequence" ? self[field].array ?? [] : [self]
+  }
+}

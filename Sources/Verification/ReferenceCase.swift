@@ -1,0 +1,224 @@
+import ImageProcessing
+import LLaVA
+import ModelFormats
+import PDrop
+import Storage
+import TokenDropping
+
+/// A prompt with its pictures, and what the reference library made of it, stage by stage.
+///
+/// What the reference does not store is `nil` and is not compared.
+struct ReferenceCase {
+  /// A picture and what becomes of it before the decoder.
+  struct Picture {
+    /// The file's name without its folders.
+    var name: String
+    var path: String
+    /// Whether decoders may differ a little over its pixels.
+    var isJPEG: Bool
+    /// `[views, 3, S, S]`.
+    var pixels: [UInt8]?
+    /// `[views, 3, S, S]`, normalised.
+    var pixelValues: [Float]?
+    /// What enters the tower's first layer, of the first view, `[1 + patches, tower size]`.
+    var towerInput: [Float]?
+    /// What leaves the tower's feature layer, of the first view, `[1 + patches, tower size]`.
+    var towerOutput: [Float]?
+    /// What stands for the picture among the embeddings, `[tokens, D]`.
+    var features: [Float]?
+  }
+
+  /// A drop of visual tokens.
+  struct Drop {
+    /// A picture's part of it.
+    struct Picture {
+      var start: Int
+      var count: Int
+      var scores: [Float]?
+      var kept: [Int]?
+    }
+
+    var layer: Int
+    var tokensBefore: Int
+    var tokensAfter: Int
+    var pictures: [Picture]
+  }
+
+  /// The prompt's way through the decoder under one policy.
+  struct Run {
+    var name: String
+    var policy: any TokenDroppingPolicy
+    /// The last prompt row in front of the first layer and behind each, `[layers + 1, D]`.
+    var lastRows: [Float]?
+    var drops: [Drop]
+    var lastLogits: [Float]?
+    var finalLogits: [Float]?
+    var tokens: [Int]
+    var text: String
+    var cacheLengthsAfterPrompt: [Int]
+    var cacheLengthsAtEnd: [Int]
+  }
+
+  /// The file that describes the case.
+  var file: String
+  /// What was asked, when the prompt was made from that by the model's own prompt format.
+  var question: String?
+  var prompt: String
+  var promptTokens: [Int]
+  var pictures: [Picture]
+  /// Start and length of each picture in the sequence.
+  var imageSpans: [[Int]]
+  var sequenceLength: Int
+  var runs: [Run]
+}
+
+/// The JSON of a reference case, as the goldens' README describes it.
+struct ReferenceCaseFile: Decodable {
+  struct Policy: Decodable {
+    var method: String
+    var layers: [Int]?
+    var keep: [Double]?
+    var k: Int?
+    var r: Double?
+
+    /// The policy that is named; `nil` when it is none of the three, or not described.
+    var policy: (any TokenDroppingPolicy)? {
+      switch (method, layers, keep, k, r) {
+      case ("none", _, _, _, _): NoDropping()
+      case ("pyramiddrop", let layers?, let keep?, _, _): PyramidDrop(.listed(layers: layers, ratios: keep))
+      case ("fastv", _, _, let k?, let r?): FastV(k: k, r: r)
+      default: nil
+      }
+    }
+  }
+
+  struct Stage: Decodable {
+    struct Picture: Decodable {
+      var start: Int
+      var count: Int
+      var kept: Int
+    }
+
+    var layer: Int
+    var tokens_before: Int
+    var tokens_after: Int
+    var images: [Picture]
+  }
+
+  struct Run: Decodable {
+    var name: String
+    var policy: Policy
+    var tokens: [Int]
+    var text: String
+    var kv_len_prefill: [Int]
+    var kv_len_end: [Int]
+    var stages: [Stage]
+  }
+
+  var images: [String]
+  var question: String?
+  var prompt: String
+  var prompt_ids: [Int]
+  var image_spans: [[Int]]
+  var sequence_length: Int
+  var new_tokens: Int
+  var runs: [Run]
+}
+
+extension ReferenceCase {
+  /// Reads a case and everything that is stored for it, and checks that its tensors are of the model's sizes.
+  ///
+  /// - Throws: `ReferenceError` naming the file and what is wrong with it.
+  init(_ name: String, of folder: ReferenceFolder, for model: VisionLanguageModel) throws(ReferenceError) {
+    let path = "\(folder.path)/cases/\(folder.model)/\(name)"
+    file = path + ".json"
+    let stored: ReferenceCaseFile
+    do { stored = try JSONFile.read(ReferenceCaseFile.self, at: file) } catch { throw .file(error) }
+    let tensors = try ReferenceTensors(path + ".safetensors")
+    (question, prompt, promptTokens) = (stored.question, stored.prompt, stored.prompt_ids)
+    (imageSpans, sequenceLength) = (stored.image_spans, stored.sequence_length)
+    guard !stored.runs.isEmpty else { throw .badValue(file: file, key: "runs", expected: "one or more", found: "none") }
+    pictures = []
+    for image in stored.images { pictures.append(try Picture(image, of: folder, for: model, file)) }
+    runs = []
+    for run in stored.runs {
+      guard run.tokens.count == stored.new_tokens, !run.tokens.isEmpty else {
+        throw .badValue(
+          file: file, key: "\(run.name): tokens", expected: "new_tokens, \(stored.new_tokens), and at least one",
+          found: "\(run.tokens.count)")
+      }
+      runs.append(try Run(run, tensors, model, file))
+    }
+  }
+}
+
+extension ReferenceCase.Picture {
+  fileprivate init(
+    _ image: String, of folder: ReferenceFolder, for model: VisionLanguageModel, _ file: String
+  ) throws(ReferenceError) {
+    let parts = image.split(separator: "/", omittingEmptySubsequences: false)
+    guard let last = parts.last, parts.allSatisfy({ !["", ".", ".."].contains($0) }) else {
+      throw .badValue(file: file, key: "images", expected: "paths inside the reference's folder", found: "'\(image)'")
+    }
+    name = String(last)
+    path = "\(folder.path)/\(image)"
+    do {
+      let bytes = try SharedBytes(mapping: path)
+      isJPEG = ImageFormat(signature: bytes.copy(0..<min(16, bytes.count))) == .jpeg
+    } catch {
+      throw .file(.file(error))
+    }
+
+    let (configuration, size) = (model.llava.configuration, model.preprocessor.size)
+    let kind = model.preprocessor.mode == .anyres ? "llava_next" : "llava15"
+    if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/preprocess/\(kind)/\(name).safetensors") {
+      // A picture in one view may be stored without the axis of views.
+      func views(_ name: String) -> [Int] { (tensors.rank(name) == 3 ? [] : [0]) + [3, size, size] }
+      pixels = try tensors.bytes("pixels_u8", views("pixels_u8"))
+      pixelValues = try tensors.floats("pixel_values", views("pixel_values"))
+    }
+    if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/features/\(folder.model)/\(name).safetensors") {
+      let tower = [1 + configuration.vision.patchCount, configuration.vision.hiddenSize]
+      towerInput = try tensors.floats("vision_hidden_0", tower)
+      towerOutput = try tensors.floats("vision_hidden_select", tower)
+      features = try tensors.floats("features", [0, configuration.text.hiddenSize])
+    }
+  }
+}
+
+extension ReferenceCase.Run {
+  fileprivate init(
+    _ run: ReferenceCaseFile.Run, _ tensors: ReferenceTensors, _ model: VisionLanguageModel, _ file: String
+  ) throws(ReferenceError) {
+    guard let policy = run.policy.policy else {
+      throw .badValue(
+        file: file, key: "\(run.name): policy",
+        expected: "none, pyramiddrop with layers and keep, or fastv with k and r",
+        found: "'\(run.policy.method)' with others")
+    }
+    let text = model.llava.configuration.text
+    do { _ = try policy.stages(layerCount: text.layerCount, visualTokenCount: 1) } catch {
+      throw .doesNotFit(file: file, reason: "\(run.name): \(error)")
+    }
+    (name, self.policy, tokens, self.text) = (run.name, policy, run.tokens, run.text)
+    (cacheLengthsAfterPrompt, cacheLengthsAtEnd) = (run.kv_len_prefill, run.kv_len_end)
+    lastRows = try tensors.floats("\(name)/hidden_last", [text.layerCount + 1, text.hiddenSize])
+    lastLogits = try tensors.floats("\(name)/last_logits", [text.vocabularySize])
+    finalLogits = try tensors.floats("\(name)/final_logits", [text.vocabularySize])
+    drops = []
+    for (s, stage) in run.stages.enumerated() {
+      var pictures: [ReferenceCase.Drop.Picture] = []
+      for (j, picture) in stage.images.enumerated() {
+        let prefix = "\(name)/stage\(s)/image\(j)"
+        pictures.append(
+          ReferenceCase.Drop.Picture(
+            start: picture.start, count: picture.count,
+            scores: try tensors.floats("\(prefix)/scores", [picture.count]),
+            kept: try tensors.integers("\(prefix)/kept", [picture.kept])))
+      }
+      drops.append(
+        ReferenceCase.Drop(
+          layer: stage.layer, tokensBefore: stage.tokens_before, tokensAfter: stage.tokens_after, pictures: pictures))
+    }
+  }
+}

@@ -1,0 +1,136 @@
+import ImageProcessing
+import Kernels
+import LLaVA
+import ModelFormats
+import PDrop
+
+extension CheckSheet {
+  /// The prompt as text and as tokens.
+  ///
+  /// - Parameter tokens: Those found; negative ones stand for pictures where the vocabulary has no token for them, as that of
+  ///   an original LLaVA checkpoint, and are not compared.
+  mutating func comparePrompt(_ expected: ReferenceCase, text: String, tokens: [Int]) {
+    // Without a question the prompt is the reference's own.
+    if expected.question != nil { add(CheckStage(kind: .prompt), text: text, expected.prompt) }
+    let comparable = tokens.enumerated().map { index, token in
+      token < 0 && index < expected.promptTokens.count ? expected.promptTokens[index] : token
+    }
+    add(CheckStage(kind: .promptTokens), comparable, expected.promptTokens, "token")
+  }
+
+  /// Every picture from its pixels to its features, and the sequence that they and the prompt make.
+  mutating func comparePictures(
+    _ expected: ReferenceCase, _ tensors: TraceTensors, _ report: RunReport, _ llava: LLaVAModel, on compute: Compute
+  ) {
+    let hiddenSize = llava.configuration.text.hiddenSize
+    var rows = 0
+    for ((picture, views), span) in zip(zip(expected.pictures, tensors.views), report.imageSpans) {
+      comparePixels(picture, views)
+      compareTower(picture, views, llava.vision, on: compute)
+      let features = Array(tensors.features[rows * hiddenSize..<(rows + span[1]) * hiddenSize])
+      add(
+        CheckStage(kind: .features, picture: picture.name), features, picture.features, .features,
+        .rows(of: hiddenSize))
+      rows += span[1]
+    }
+    add(CheckStage(kind: .imageSpans), report.imageSpans, expected.imageSpans, "picture")
+    add(CheckStage(kind: .sequenceLength), [report.sequenceLength], [expected.sequenceLength], "sequence")
+  }
+
+  private mutating func comparePixels(_ picture: ReferenceCase.Picture, _ views: ImageViews) {
+    let axes = Comparison.Axes.views(of: views.size)
+    add(
+      CheckStage(kind: .pixels, picture: picture.name), views.pixels.map(Float.init),
+      picture.pixels?.map(Float.init), .pixels(isJPEG: picture.isJPEG), axes)
+    if picture.pixelValues != nil {
+      add(
+        CheckStage(kind: .pixelValues, picture: picture.name), views.pixelValues, picture.pixelValues, .pixelValues,
+        axes)
+    }
+  }
+
+  /// The tower's first and last hidden states, of the first view and with its class row; a run does not keep them.
+  private mutating func compareTower(
+    _ picture: ReferenceCase.Picture, _ views: ImageViews, _ tower: VisionEncoder, on compute: Compute
+  ) {
+    let stages: [(kind: CheckStage.Kind, expected: [Float]?, layers: Int)] = [
+      (.towerInput, picture.towerInput, 0), (.towerOutput, picture.towerOutput, .max),
+    ]
+    for stage in stages where stage.expected != nil {
+      let firstView = Array(views.pixelValues.prefix(3 * views.size * views.size))
+      let hidden = tower.hidden(firstView, views: 1, layers: stage.layers, on: compute)
+      add(
+        CheckStage(kind: stage.kind, picture: picture.name), hidden.values, stage.expected, .features,
+        .rows(of: hidden.columns))
+    }
+  }
+}
+
+extension CheckSheet {
+  /// The last prompt row from layer to layer, each drop where it happens, and the answer.
+  mutating func compareRun(
+    _ expected: ReferenceCase.Run, _ tensors: TraceTensors, _ report: RunReport, pictures: [ReferenceCase.Picture]
+  ) {
+    func stage(_ kind: CheckStage.Kind) -> CheckStage { CheckStage(kind: kind, run: expected.name) }
+    let embedding = tensors.lastRows.first ?? []
+    add(
+      stage(.embedding), embedding, expected.lastRows.map { Array($0.prefix(embedding.count)) }, .hiddenStates,
+      .list("column"))
+    var next = 0
+    for s in 0..<max(tensors.drops.count, expected.drops.count) {
+      let found = s < tensors.drops.count ? tensors.drops[s] : nil
+      if let layer = found?.layer {
+        compareLayers(next..<layer, expected, tensors)
+        next = layer
+      }
+      compareDrop(found, s < expected.drops.count ? expected.drops[s] : nil, run: expected.name, pictures)
+    }
+    compareLayers(next..<tensors.lastRows.count - 1, expected, tensors)
+
+    add(stage(.cacheLengthsAfterPrompt), report.cacheLengthsAfterPrompt, expected.cacheLengthsAfterPrompt, "layer")
+    add(stage(.lastLogits), tensors.lastLogits, expected.lastLogits, .logits, .list("token"))
+    add(stage(.tokens), report.tokens, expected.tokens, "token")
+    add(stage(.finalLogits), tensors.finalLogits, expected.finalLogits, .logits, .list("token"))
+    add(stage(.text), text: report.text, expected.text)
+    add(stage(.cacheLengthsAtEnd), report.cacheLengthsAtEnd, expected.cacheLengthsAtEnd, "layer")
+  }
+
+  /// The last row behind each of some layers: the first layer that departs, or else the one that differs most.
+  private mutating func compareLayers(_ layers: Range<Int>, _ expected: ReferenceCase.Run, _ tensors: TraceTensors) {
+    guard let rows = expected.lastRows, let last = layers.last else { return }
+    let stage = CheckStage(kind: .layers, run: expected.name, layers: layers.lowerBound...last)
+    let axes = Comparison.Axes(names: ["layer", "column"], innerSizes: [tensors.lastRows[0].count])
+    var shown: Comparison?
+    for layer in layers {
+      let found = tensors.lastRows[layer + 1]
+      let row = Array(rows[(layer + 1) * found.count..<(layer + 2) * found.count])
+      var comparison = Comparison.numbers(found, row, .hiddenStates, axes)
+      comparison.place?.coordinates[0].index = layer
+      if comparison.difference >= shown?.difference ?? 0 { shown = comparison }
+      guard comparison.difference <= Allowance.hiddenStates.limit else { break }
+    }
+    if let shown { add(stage, .hiddenStates, shown) }
+  }
+
+  /// A drop: its sizes, the scores it goes by, and what it keeps.
+  private mutating func compareDrop(
+    _ found: DropRecord?, _ expected: ReferenceCase.Drop?, run: String, _ pictures: [ReferenceCase.Picture]
+  ) {
+    let layer = found?.layer ?? expected?.layer
+    let foundSizes = found.map { drop in
+      [drop.layer, drop.tokensBefore, drop.tokensAfter] + drop.pictures.flatMap { [$0.start, $0.count] }
+    }
+    let expectedSizes = expected.map { drop in
+      [drop.layer, drop.tokensBefore, drop.tokensAfter] + drop.pictures.flatMap { [$0.start, $0.count] }
+    }
+    add(CheckStage(kind: .drop, run: run, layer: layer), foundSizes ?? [], expectedSizes ?? [], "size")
+    guard let found, let expected else { return }
+    for (picture, (foundPart, expectedPart)) in zip(pictures, zip(found.pictures, expected.pictures)) {
+      func stage(_ kind: CheckStage.Kind) -> CheckStage {
+        CheckStage(kind: kind, run: run, picture: picture.name, layer: layer)
+      }
+      add(stage(.scores), foundPart.scores, expectedPart.scores, .scores, .list("token"))
+      add(stage(.kept), foundPart.kept, expectedPart.kept, "place")
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import Foundation
+import ImageProcessing
+import TestSupport
+import Testing
+
+@Suite struct ExifOrientationTests {
+  struct Upright: Decodable, Sendable {
+    var image: String
+    var width: Int
+    var height: Int
+    var sha256: String
+  }
+
+  static let pictures =
+    (try? JSONDecoder().decode([Upright].self, from: Data(contentsOf: Fixtures.url("images/exif.json")))) ?? []
+
+  @Test func `has pictures of all orientations`() { #expect(Self.pictures.count == 12) }
+
+  @Test(arguments: pictures)
+  func `puts pictures upright as Pillow does`(expected: Upright) throws {
+    var decoder = ImageDecoder()
+    decoder.appliesOrientation = true
+    let image = try decoder.decode(contentsOfFile: Fixtures.url("images/\(expected.image)").path(percentEncoded: false))
+    #expect(image.width == expected.width && image.height == expected.height)
+    #expect(sha256(image.pixels) == expected.sha256)
+  }
+
+  @Test func `leaves pictures as they are stored unless told otherwise`() throws {
+    let path = Fixtures.url("images/exif_6.jpg").path(percentEncoded: false)
+    #expect(try ImageDecoder().decode(contentsOfFile: path).width == 13)
+  }
+
+  @Test func `survives orientations that lie about everything`() throws {
+    var decoder = ImageDecoder()
+    decoder.appliesOrientation = true
+    let whole = [UInt8](try Data(contentsOf: Fixtures.url("images/exif_6.jpg")))
+    // The Exif block stands in the first hundred bytes.
+    for index in 2..<min(100, whole.count) {
+      for value in [0, 1, 0x7F, 0xFF] as [UInt8] {
+        var bytes = whole
+        bytes[index] = value
+        _ = try? decoder.decode(bytes)
+      }
+    }
+  }
+
+  /// Blocks whose stated size is less than the name that their bytes begin with.
+  @Test(arguments: 0..<9)
+  func `survives blocks shorter than their name`(size: UInt8) throws {
+    var decoder = ImageDecoder()
+    decoder.appliesOrientation = true
+    var jpeg = [UInt8](try Data(contentsOf: Fixtures.url("images/exif_6.jpg")))
+    jpeg.insert(contentsOf: [0xFF, 0xE1, 0, size] + Array("Exif\0\0".utf8), at: 2)
+    _ = try? decoder.decode(jpeg)
+
+    var webP = [UInt8](try Data(contentsOf: Fixtures.url("images/exif_6.webp")))
+    let chunk = try #require(webP.firstRange(of: Array("EXIF".utf8)))
+    webP.replaceSubrange(chunk.upperBound..., with: [size, 0, 0, 0] + Array("Exif\0\0\0\0\0\0".utf8))
+    webP[4] = UInt8(webP.count - 8)
+    #expect(try decoder.decode(webP).width == 13)
+  }
+}

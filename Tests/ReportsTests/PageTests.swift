@@ -1,0 +1,128 @@
+import Foundation
+import PDrop
+import Reports
+import TestSupport
+import Testing
+
+#if canImport(FoundationXML)
+  import FoundationXML
+#endif
+
+/// Names the elements of a document, and fails where it is not well-formed.
+final class XMLCheck: NSObject, XMLParserDelegate {
+  private(set) var counts: [String: Int] = [:]
+  private(set) var text = ""
+  private(set) var attributes: [String] = []
+  private(set) var error: String?
+
+  init(_ document: String) {
+    super.init()
+    let parser = XMLParser(data: Data(document.utf8))
+    parser.delegate = self
+    if !parser.parse() { error = "line \(parser.lineNumber): \(String(describing: parser.parserError))" }
+  }
+
+  func parser(
+    _ parser: XMLParser, didStartElement name: String, namespaceURI: String?, qualifiedName: String?,
+    attributes: [String: String]
+  ) {
+    counts[name, default: 0] += 1
+    self.attributes += attributes.map { "\($0)=\($1)" }
+  }
+
+  func parser(_ parser: XMLParser, foundCharacters string: String) { text += string }
+}
+
+@Suite struct PageTests {
+  /// What markup could be broken with; the last is one character to Swift, and a quote to a browser.
+  static let hostile = [
+    "<script>alert(1)</script>", "a & b", "\" onload='x'", "]]>", "{{title}}", "\u{1}\u{FFFE}", "\"\u{338}x",
+  ]
+
+  static func page(_ words: String) -> Page {
+    let points = [Plot.Point(1, 10, low: 8, high: 12, label: words), Plot.Point(10, 0.1, label: "b")]
+    return Page(
+      words, lead: words,
+      sections: [
+        Page.Section(
+          words,
+          [
+            .text(words),
+            .table(
+              Table(
+                caption: words, columns: [.init("a", heading: words), .init("b", heading: "number")],
+                rows: [[.init(words), .init("1.50", number: 1.5)], [.init("x"), .init("2", number: 2)]])),
+            .plot(
+              Plot(
+                words, caption: words, x: Axis(words), y: Axis(words, isLogarithmic: true),
+                series: [
+                  Plot.Series(words, points), Plot.Series("line \(words)", [Plot.Point(2, 1), Plot.Point(9, 5)]),
+                ])),
+            .bars(
+              BarPlot(
+                words, axis: Axis(words, unit: .percent), groups: [words, "second"],
+                series: [
+                  BarPlot.Series(words, [BarPlot.Bar(0.5, low: 0.4, high: 0.6), nil]),
+                  BarPlot.Series("other", [BarPlot.Bar(0.25), BarPlot.Bar(1)]),
+                ])),
+          ])
+      ], facts: [Page.Fact(words, words)])
+  }
+
+  @Test(arguments: hostile)
+  func `keeps words words, whatever they are`(words: String) throws {
+    let html = try Self.page(words).html
+    let check = XMLCheck(html.replacing("<!DOCTYPE html>\n", with: ""))
+    #expect(check.error == nil)
+    #expect(check.counts["script"] == nil && !check.attributes.contains { $0.hasPrefix("onload") })
+    // The elements are those of any other words.
+    let plain = try XMLCheck(Self.page("plain").html.replacing("<!DOCTYPE html>\n", with: ""))
+    #expect(check.counts == plain.counts)
+    let shown = words.replacing("\u{1}\u{FFFE}", with: "\u{FFFD}\u{FFFD}")
+    #expect(check.text.components(separatedBy: shown).count > 10)
+  }
+
+  @Test func `needs nothing from elsewhere and follows the reader's theme and width`() throws {
+    let html = try Self.page("plain").html
+    #expect(
+      !html.contains("http://") && !html.contains("https://") && !html.contains("url(") && !html.contains("@import"))
+    #expect(html.contains("prefers-color-scheme: dark") && html.contains("width=device-width"))
+    #expect(!html.contains("{{") && !html.contains("}}"))
+  }
+
+  @Test func `is Markdown from the same value`() {
+    let markdown = Self.page("a|b").markdown
+    #expect(
+      markdown.hasPrefix("# a\\|b\n\na\\|b\n\n## a\\|b\n\na\\|b\n\na\\|b:\n\n| a\\|b | number |\n| --- | ---: |\n"))
+    #expect(markdown.contains("| a\\|b | 1.50 |\n| x | 2 |\n"))
+    #expect(markdown.contains("| a\\|b | 50% (40% to 60%) | 25% |\n| second |  | 100% |\n"))
+    #expect(markdown.hasSuffix("\n- a\\|b: a\\|b\n"))
+    #expect(!Self.page("x\n# y").markdown.contains("\n# y"))
+  }
+
+  @Test func `is JSON from the same value, numbers as numbers`() throws {
+    let json = try #require(JSONSerialization.jsonObject(with: Self.page("q").json) as? [String: Any])
+    let sections = try #require(json["sections"] as? [[String: Any]])
+    let blocks = try #require(sections.first?["blocks"] as? [[String: Any]])
+    #expect(blocks.compactMap(\.keys.first) == ["text", "table", "plot", "bars"])
+    let table = try #require(blocks[1]["table"] as? [String: Any])
+    #expect((table["rows"] as? [[Any]])?[0][1] as? Double == 1.5)
+    #expect((table["rows"] as? [[Any]])?[0][0] as? String == "q")
+  }
+
+  @Test func `draws points, lines and error bars where they belong`() {
+    let plot = Plot(
+      "t", x: Axis("x"), y: Axis("y"),
+      series: [Plot.Series("s", [Plot.Point(0, 0), Plot.Point(10, 10, low: 5, high: 10)])])
+    let context = PlotDrawing(plot).context
+    let series = context["series"] as? [Context]
+    let points = series?.first?["points"] as? [Context]
+    #expect(points?[0]["x"] as? String == context["left"] as? String)
+    #expect(points?[0]["y"] as? String == context["bottom"] as? String)
+    #expect(points?[1]["x"] as? String == context["right"] as? String)
+    #expect(points?[1]["y"] as? String == context["top"] as? String)
+    let bar = points?[1]["bar"] as? Context
+    #expect(bar?["high"] as? String == context["top"] as? String)
+    #expect(Double(bar?["low"] as? String ?? "") == 122)
+  }
+}

@@ -1,0 +1,72 @@
+import Testing
+import Tokenizers
+
+/// Expected ids are those of the tokenizers package 0.23.3, given the same pieces and tokens, but for collapsed spaces.
+@Suite struct AddedTokenTests {
+  private func tokenizer(_ preparation: TextPreparation, _ added: [AddedToken]) -> Tokenizer {
+    Tokenizer(
+      Vocabulary(
+        pieces: ["?", "▁", "a", "b", "▁a", "ab"],
+        merges: [.init(1, 2): .init(rank: 0, piece: 4), .init(2, 3): .init(rank: 1, piece: 5)], addedTokens: added,
+        bytePieces: [], preparation: preparation,
+        roles: .init(beginning: nil, end: nil, unknown: 0, padding: nil, image: nil, addsBeginning: false),
+        fusesUnknown: true))
+  }
+
+  @Test func `prefers the leftmost, then the longest`() {
+    let tokenizer = tokenizer(
+      .init(prefix: .never),
+      [.init(id: 6, content: "<x>", isSpecial: true), .init(id: 7, content: "<x>b", isSpecial: true)])
+    #expect(tokenizer.encode("a<x>ba<x><x>b") == [2, 7, 2, 6, 7])
+  }
+
+  @Test func `takes white space along`() {
+    let tokenizer = tokenizer(
+      .init(prefix: .never), [.init(id: 6, content: "<x>", isSpecial: true, stripsLeft: true, stripsRight: true)])
+    #expect(tokenizer.encode("a \n<x>\t b <x> <x>") == [2, 6, 3, 6, 6])
+  }
+
+  @Test func `matches single words only where nothing touches them`() {
+    let tokenizer = tokenizer(
+      .init(prefix: .never), [.init(id: 6, content: "abc", isSpecial: true, isSingleWord: true)])
+    #expect(tokenizer.encode("abc aabc abc") == [6, 4, 5, 0, 1, 6])
+    #expect(tokenizer.encode("abcé abc") == [5, 0, 1, 6])
+  }
+
+  @Test func `looks for normalized tokens in the prepared text`() {
+    let token = AddedToken(id: 6, content: "b a", isSpecial: false, isNormalized: true)
+    #expect(tokenizer(.init(prefix: .always), [token]).encode("ab a") == [4, 3, 4])
+    #expect(tokenizer(.init(prefix: .always), [token]).encode("b ab a b a") == [6, 3, 4, 6])
+    #expect(tokenizer(.init(prefix: .first, isNormalizer: false), [token]).encode("ab a") == [4, 6])
+  }
+
+  @Test func `puts a space where the scheme says`() {
+    let token = AddedToken(id: 6, content: "<x>", isSpecial: true)
+    let texts = ["a<x>a", " a<x> a", "<x>a"]
+    func encode(_ prefix: TextPreparation.Prefix) -> [[Int32]] {
+      texts.map(tokenizer(.init(prefix: prefix, isNormalizer: false), [token]).encode)
+    }
+    #expect(encode(.always) == [[4, 6, 4], [1, 4, 6, 1, 4], [6, 4]])
+    #expect(encode(.unlessPresent) == [[4, 6, 4], [4, 6, 4], [6, 4]])
+    #expect(encode(.first) == [[4, 6, 2], [4, 6, 4], [6, 2]])
+    #expect(encode(.never) == [[2, 6, 2], [4, 6, 4], [6, 2]])
+  }
+
+  @Test func `collapses spaces as SentencePiece`() {
+    let tokenizer = tokenizer(.init(prefix: .always, collapsesSpaces: true), [])
+    #expect(tokenizer.encode("  a   b ") == [4, 1, 3])
+    #expect(tokenizer.encode("   ") == [])
+    #expect(tokenizer.encode("a ▁ ▁▁ ") == [4])
+  }
+
+  @Test func `fuses unknown characters, and stops merging at words`() {
+    #expect(tokenizer(.init(prefix: .never), []).encode("xyaz") == [0, 2, 0])
+    var vocabulary = Vocabulary(
+      pieces: ["?", "▁", "a", "a▁"], merges: [.init(2, 1): .init(rank: 0, piece: 3)], addedTokens: [], bytePieces: [],
+      preparation: .init(prefix: .never),
+      roles: .init(beginning: nil, end: nil, unknown: 0, padding: nil, image: nil), fusesUnknown: false)
+    #expect(Tokenizer(vocabulary).encode("a axy") == [3, 2, 0, 0])
+    vocabulary.preparation.words = .metaspace
+    #expect(Tokenizer(vocabulary).encode("a axy") == [2, 1, 2, 0, 0])
+  }
+}

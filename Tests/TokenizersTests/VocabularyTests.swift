@@ -1,0 +1,116 @@
+import Foundation
+import Storage
+import TestSupport
+import Testing
+import Tokenizers
+
+@Suite struct VocabularyTests {
+  @Test func `reads tokenizer.json in the older spelling`() throws {
+    let vocabulary = try Vocabulary.load(directory: Goldens.url("tokenizer"))
+    #expect(vocabulary.pieces.count == 1200)
+    #expect(vocabulary.merges.count == 965)
+    #expect(vocabulary.size == 1202)
+    #expect(vocabulary.bytePieces == Array(3..<259))
+    #expect(vocabulary.preparation == TextPreparation(prefix: .always))
+    #expect(
+      vocabulary.roles == SpecialTokens(beginning: 1, end: 2, unknown: 0, padding: 1201, image: 1200))
+    #expect(vocabulary.addedTokens.map(\.content) == ["<unk>", "<s>", "</s>", "<image>", "<pad>"])
+    #expect(vocabulary.addedTokens.allSatisfy { $0.isSpecial && !$0.isNormalized })
+  }
+
+  @Test func `reads tokenizer.json in the newer spelling`() throws {
+    let vocabulary = try Vocabulary.load(directory: Goldens.url("tokenizer_metaspace"))
+    let older = try Vocabulary.load(directory: Goldens.url("tokenizer"))
+    #expect(vocabulary.preparation == TextPreparation(prefix: .first, isNormalizer: false))
+    #expect(vocabulary.merges == older.merges)
+    #expect(vocabulary.pieces == older.pieces)
+  }
+
+  @Test func `says why a file cannot be read`() throws {
+    let folder = try TemporaryFolder()
+    func error() -> String? {
+      #expect(throws: VocabularyError.self) { try Vocabulary.load(directory: folder.url) }?.description
+    }
+    let pointer = Data("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n".utf8)
+    try folder.write("tokenizer.model", pointer)
+    #expect(error()?.contains("git lfs pull") == true)
+    let directory = folder.url.appending(path: "tokenizer.json")
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: false)
+    #expect(error() == #"tokenizer.json: cannot be read: "a directory or device""#)
+  }
+
+  @Test func `reads the same pieces, merges and tokens from tokenizer.model`() throws {
+    let directory = Goldens.url("tokenizer")
+    let bytes = [UInt8](try Data(contentsOf: directory.appending(path: "tokenizer.model")))
+    let model = try Vocabulary.read(sentencePieceModel: bytes, sides: TokenizerSideFiles(directory: directory))
+    let json = try Vocabulary.load(directory: directory)
+    #expect(model.pieces == json.pieces)
+    #expect(model.merges.mapValues(\.piece) == json.merges.mapValues(\.piece))
+    #expect(model.addedTokens == json.addedTokens)
+    #expect(model.roles == json.roles)
+    #expect(model.preparation == json.preparation)
+    #expect(model.bytePieces == json.bytePieces)
+  }
+
+  @Test func `keeps canonically equivalent pieces apart`() throws {
+    let vocabulary = try Vocabulary.read(
+      tokenizerJSON: TokenizerFixtures.json(
+        vocabulary:
+          "{\"<unk>\": 0, \"<s>\": 1, \"\u{212B}\": 2, \"\u{C5}\": 3, \"A\u{30A}\": 4, \"A\": 5, \"\u{30A}\": 6}",
+        merges: "[\"A \u{30A}\"]", added: "[]"))
+    #expect(vocabulary.pieces.map(\.unicodeScalars.first?.value) == [60, 60, 0x212B, 0xC5, 65, 65, 0x30A])
+    #expect(vocabulary.merges == [.init(5, 6): .init(rank: 0, piece: 4)])
+  }
+
+  @Test func `ranks SentencePiece merges by score, equal scores alike`() throws {
+    typealias F = TokenizerFixtures
+    let vocabulary = try Vocabulary.read(
+      sentencePieceModel: F.model(
+        F.controls + F.piece("a", score: -9) + F.piece("aa", score: -2) + F.piece("aaa", score: -1)))
+    #expect(vocabulary.merges[.init(3, 3)] == .init(rank: 1, piece: 4))
+    #expect(vocabulary.merges[.init(3, 4)] == .init(rank: 0, piece: 5))
+    #expect(vocabulary.merges[.init(4, 3)] == .init(rank: 0, piece: 5))
+  }
+
+  @Test func `takes added tokens and names from side files`() throws {
+    let sides = TokenizerSideFiles(
+      configuration: try JSONParser.parse(
+        Array(
+          """
+          {"bos_token": {"content": "<s>"}, "add_bos_token": false, "image_token": "<picture>", "added_tokens_decoder":
+           {"9": {"content": "<picture>", "special": true, "lstrip": true, "single_word": true, "normalized": true}}}
+          """.utf8)),
+      added: try JSONParser.parse(Array(#"{"<pad>": 10, "tool": 11}"#.utf8)),
+      map: try JSONParser.parse(Array(#"{"pad_token": "<pad>", "bos_token": "</s>"}"#.utf8)))
+    let vocabulary = try Vocabulary.read(tokenizerJSON: TokenizerFixtures.json(), sides: sides)
+    #expect(vocabulary.roles.addsBeginning == false)
+    #expect(vocabulary.roles == .init(beginning: 1, end: 2, unknown: 0, padding: 10, image: 9, addsBeginning: false))
+    #expect(
+      vocabulary.addedTokens.dropFirst(2) == [
+        AddedToken(
+          id: 9, content: "<picture>", isSpecial: true, stripsLeft: true, isSingleWord: true, isNormalized: true),
+        AddedToken(id: 10, content: "<pad>", isSpecial: true), AddedToken(id: 11, content: "tool", isSpecial: false),
+      ])
+  }
+
+  @Test func `names the folder without a tokenizer`() {
+    #expect(throws: VocabularyError.missing(directory: Goldens.url("ops").path)) {
+      try Vocabulary.load(directory: Goldens.url("ops"))
+    }
+  }
+
+  @Test func `describes errors on one line`() {
+    let piece = "a\nb" + String(repeating: "x", count: 100)
+    let errors: [VocabularyError] = [
+      .missing(directory: "d"), .unreadable(file: "f", reason: "r\n"), .tooLarge(file: "f", byteCount: 2, limit: 1),
+      .malformed(file: "f", offset: 3, expected: "':'"), .missingField(file: "f", field: "x", expected: "a list"),
+      .unsupported(file: "f", part: "normalizer", found: "NFKC"),
+      .idOutOfRange(file: "f", piece: piece, id: "-1", limit: 9), .duplicateID(file: "f", id: 1, pieces: [piece, "b"]),
+      .duplicatePiece(file: "f", piece: piece), .unknownPiece(file: "f", piece: piece, neededFor: "merge 3"),
+    ]
+    for error in errors {
+      #expect(!error.description.contains("\n") && error.description.count < 200, "\(error)")
+    }
+    #expect(errors[5].description == #"f: normalizer "NFKC" is not supported"#)
+  }
+}
