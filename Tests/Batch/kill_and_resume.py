@@ -1,9 +1,10 @@
-"""Kills a batch at random moments, resumes it, and compares the answers with those of an undisturbed run.
+"""Kills a batch run at random points, resumes it, and compares the answers with those of an undisturbed run.
 
     python3 Tests/Batch/kill_and_resume.py [--program .build/release/pdrop-run] [--records 2000] [--kills 20]
 
-Pictures and questions are those of `--eval DIR`, as `Models/recipe/make_eval.py` writes it, or are drawn; pictures are
-repeated with different questions, and 3 % of the records are damaged in every way of `DAMAGES`. Needs Pillow.
+Needs only the Python standard library. Questions and images come from `--eval DIR`, in the layout that
+`Models/recipe/make_eval.py` writes; the default is the bundled evaluation set. Images repeat with different questions,
+and 3% of the records are damaged, in every way listed in `DAMAGES`. Each kill waits for a number of answered lines.
 """
 import argparse
 import json
@@ -12,13 +13,13 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 
-from PIL import Image, ImageDraw
-
-HERE = os.path.dirname(os.path.abspath(__file__))
-COLOURS = ["red", "green", "blue", "yellow", "black", "white"]
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# The last kill comes before this many final records: more than twice the 16 records of a full batch.
+TAIL = 40
 
 
 def truncated(path):
@@ -26,11 +27,26 @@ def truncated(path):
     return data[: len(data) // 2]
 
 
-# Each writes a file beside a sound picture and returns what its record is to be.
+def flipped(path):
+    data = bytearray(open(path, "rb").read())
+    for i in range(40, len(data), 7):
+        data[i] ^= 0x55
+    return bytes(data)
+
+
+def put(record, folder, data):
+    """The record with its image replaced by a file of these bytes."""
+    name = "damaged-%s.png" % record["question_id"]
+    with open(os.path.join(folder, name), "wb") as file:
+        file.write(data)
+    return {**record, "image": name}
+
+
+# Each returns the damaged record, as a dictionary or as a line; some write a damaged image file to the folder.
 DAMAGES = {
     "missing": lambda record, folder: {**record, "image": "none.png"},
     "empty": lambda record, folder: put(record, folder, b""),
-    "text": lambda record, folder: put(record, folder, b"this is no picture"),
+    "text": lambda record, folder: put(record, folder, b"this is not an image"),
     "truncated": lambda record, folder: put(record, folder, truncated(os.path.join(folder, record["image"]))),
     "header only": lambda record, folder: put(record, folder, b"\x89PNG\r\n\x1a\n"),
     "flipped": lambda record, folder: put(record, folder, flipped(os.path.join(folder, record["image"]))),
@@ -46,44 +62,11 @@ DAMAGES = {
 }
 
 
-def flipped(path):
-    data = bytearray(open(path, "rb").read())
-    for i in range(40, len(data), 7):
-        data[i] ^= 0x55
-    return bytes(data)
-
-
-def put(record, folder, data):
-    name = "damaged-%s.png" % record["question_id"]
-    with open(os.path.join(folder, name), "wb") as file:
-        file.write(data)
-    return {**record, "image": name}
-
-
-def make_pictures(folder, rng):
-    """Draws pictures and asks about them, for machines without the bundled model's evaluation set."""
-    questions = []
-    for index in range(40):
-        name = "%02d.png" % index
-        picture = Image.new("RGB", (rng.randint(200, 500), rng.randint(200, 500)), rng.choice(COLOURS))
-        draw = ImageDraw.Draw(picture)
-        for _ in range(6):
-            x, y = rng.randint(0, 400), rng.randint(0, 400)
-            draw.rectangle((x, y, x + rng.randint(10, 90), y + rng.randint(10, 90)), fill=rng.choice(COLOURS))
-        picture.save(os.path.join(folder, name))
-        questions += [{"image": name, "text": "How many %s squares are there?" % colour} for colour in COLOURS]
-    return questions
-
-
 def make_questions(folder, options, rng):
-    """Writes the questions, pictures repeated; returns how many, and the indices of those that are damaged."""
+    """Writes the questions and their images; returns the indices of the damaged records."""
     images = os.path.join(folder, "images")
-    if options.eval:
-        shutil.copytree(os.path.join(options.eval, "images"), images)
-        questions = [json.loads(line) for line in open(os.path.join(options.eval, "question.jsonl"))]
-    else:
-        os.makedirs(images)
-        questions = make_pictures(images, rng)
+    shutil.copytree(os.path.join(options.eval, "images"), images)
+    questions = [json.loads(line) for line in open(os.path.join(options.eval, "question.jsonl"))]
     questions = [rng.choice(questions) for _ in range(options.records)]
     records = [{"question_id": index, "image": q["image"], "text": q["text"]} for index, q in enumerate(questions)]
     damaged = rng.sample(range(len(records)), max(len(DAMAGES), len(records) * 3 // 100))
@@ -95,17 +78,39 @@ def make_questions(folder, options, rng):
     return set(damaged)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--program", default=os.path.join(HERE, "..", "..", ".build", "release", "pdrop-run"))
-    parser.add_argument("--eval", help="folder with question.jsonl and images")
+def line_count(path):
+    """The number of complete lines in a file; 0 if there is no file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def parsed_options():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--program", default=os.path.join(REPOSITORY, ".build", "release", "pdrop-run"))
+    parser.add_argument("--eval", default=os.path.join(REPOSITORY, "Models", "tiny-textvqa-eval"),
+                        help="folder with question.jsonl and images (default: the bundled evaluation set)")
     parser.add_argument("--records", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("arguments", nargs="*", help="more options for the program, behind --")
+    parser.add_argument("arguments", nargs="*", help="more options for the program, after --")
     options = parser.parse_args()
+    if not os.access(options.program, os.X_OK):
+        parser.error("no program at %s; build it with make build, or give --program" % options.program)
+    if not os.path.exists(os.path.join(options.eval, "question.jsonl")):
+        parser.error("no question.jsonl in %s; give --eval" % options.eval)
+    if options.records <= TAIL + len(DAMAGES):
+        parser.error("--records must be above %d" % (TAIL + len(DAMAGES)))
+    return options
+
+
+def main():
+    options = parsed_options()
     rng = random.Random(options.seed)
     folder = tempfile.mkdtemp(prefix="pdrop-kill-")
+    print("all files are in %s; they stay after a failure" % folder, flush=True)
     damaged = make_questions(folder, options, rng)
 
     def command(output, *more):
@@ -113,32 +118,36 @@ def main():
                 "-n", "8", "--no-timings", "--progress", "none", "--output", output, *more, *options.arguments]
 
     start = time.time()
-    whole = subprocess.run(command(folder + "/whole.jsonl", "--report", folder + "/report.json"),
-                           stderr=subprocess.DEVNULL)
+    undisturbed = subprocess.run(command(folder + "/undisturbed.jsonl", "--report", folder + "/report.json"),
+                                 stderr=subprocess.PIPE, text=True)
     seconds = time.time() - start
-    assert whole.returncode == 1, whole.returncode
+    if undisturbed.returncode != 1:
+        sys.exit("expected status 1 for the damaged records, found %d\n%s" % (
+            undisturbed.returncode, undisturbed.stderr))
     report = json.load(open(folder + "/report.json"))
-    print("undisturbed: %d records in %.0f s, failed %s" % (report["records"], seconds, report["failed"]))
+    print("undisturbed: %d records in %.0f s, failed %s" % (report["records"], seconds, report["failed"]), flush=True)
 
     union, kills = folder + "/union.jsonl", 0
-    while kills < options.kills:
+    # The number of answered lines before each kill. Where it is reached already, the program is killed as it starts.
+    for count in sorted(rng.randrange(options.records - TAIL) for _ in range(options.kills)):
         process = subprocess.Popen(command(union, "--resume"), stderr=subprocess.DEVNULL)
-        # About a share of the work that the kills leave, so that all of them come before the end.
-        time.sleep(rng.uniform(0, 2 * 0.8 * seconds / options.kills))
+        while process.poll() is None and line_count(union) < count:
+            time.sleep(0.005)
+        # Lines are appended several at a time; the time of up to 10 answers puts kills between two appends as well.
+        time.sleep(rng.uniform(0, 10 * seconds / options.records))
         process.send_signal(signal.SIGKILL)
-        if process.wait() != -signal.SIGKILL:
-            break
+        assert process.wait() == -signal.SIGKILL, "status %d before kill %d, expected after %d of %d lines" % (
+            process.returncode, kills + 1, count, options.records)
         kills += 1
     last = subprocess.run(command(union, "--resume"), stderr=subprocess.PIPE, text=True)
     print("killed %d times; the last run: %s" % (kills, last.stderr.splitlines()[0]))
 
-    a, b = open(folder + "/whole.jsonl", "rb").read(), open(union, "rb").read()
+    a, b = open(folder + "/undisturbed.jsonl", "rb").read(), open(union, "rb").read()
     lines = [json.loads(line) for line in b.splitlines()]
     failed = {index for index, line in enumerate(lines) if "error" in line}
     assert a == b, "the union differs from the undisturbed run"
     assert len(lines) == options.records, len(lines)
     assert failed == damaged, failed ^ damaged
-    assert kills == options.kills, "the batch ended before the last kill; use more records"
     print("equal, byte for byte: %d answers, %d of them errors, one for each damaged record" % (len(lines), len(failed)))
     shutil.rmtree(folder)
 
