@@ -14,7 +14,7 @@ QUESTION ?= What number is at the top right?
 PYTHON ?= python3
 
 .PHONY: run test test-debug test-release test-recipe train-tiny build bench reproduce reproduce-quick check example-slurm \
-  example-spark format lint deps clean
+  example-spark format lint clang-format deps clean
 
 # Answers a question about a bundled picture with the bundled model, with and without dropping.
 run: build
@@ -80,14 +80,20 @@ example-spark: build .build-spark/bin/spark-submit
 	@python3 -c "import ensurepip" 2>/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=python3-venv
 	python3 -m venv .build-spark && .build-spark/bin/pip install -q pyspark==$(PYSPARK)
 
-# Lays the code out, or says where it is not.
-format:
+# Formats Swift and C, or refuses what is not formatted.
+C_FILES = $(shell find Sources -name '*.[ch]')
+format: clang-format
 	$(SWIFT) format --in-place --recursive Package.swift Sources Benchmarks Tests
-lint:
+	clang-format -i $(C_FILES)
+lint: clang-format
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Benchmarks Tests
+	clang-format --dry-run --Werror $(C_FILES)
 	@! grep -rnw unsafe --include=*.swift Sources Benchmarks | grep -v '^Sources/\(Kernels\|Storage\)/' \
 	  | grep -v '^Sources/ImageProcessing/Image\(Decoder\)\?.swift' \
 	  || { echo "unsafe belongs in Sources/Storage, Sources/Kernels and the image codecs"; exit 1; }
+
+clang-format:
+	@command -v clang-format >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=clang-format
 
 # Installs the Debian packages that are missing; on other systems, says which libraries are needed.
 deps:

@@ -44,10 +44,9 @@ let package = Package(
         .linkedLibrary("turbojpeg"), .linkedLibrary("png"), .linkedLibrary("webp"),
       ]),
 
-    // Attention, and products of few rows with their conversions, in variants chosen at run time.
-    .target(name: "CAttentionKernels"),
-    .target(name: "CQuantKernels"),
-    // Loads the library itself, where there is one: nothing to link.
+    // Attention, small-M GEMM and conversions, each for several instruction sets and selected at run time.
+    .target(name: "CKernels"),
+    // Loads oneDNN at run time if it is installed; nothing to link.
     .target(name: "COneDNN"),
 
     // MARK: - The engine, each target importing only those above it
@@ -57,7 +56,7 @@ let package = Package(
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
     .target(
       name: "Kernels",
-      dependencies: ["CAttentionKernels", "CLAPACKE", "COneDNN", "COpenBLAS", "CQuantKernels", "Storage"],
+      dependencies: ["CKernels", "CLAPACKE", "COneDNN", "COpenBLAS", "Storage"],
       swiftSettings: settings,
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
     .target(name: "Tokenizers", dependencies: ["Storage"], swiftSettings: settings),

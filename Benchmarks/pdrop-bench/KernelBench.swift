@@ -148,7 +148,7 @@ final class KernelBench {
   /// Measures attention over so many positions: of all of them as in a prompt, and of the last as in decoding.
   func attention(_ heads: HeadLayout, positions: Int, _ arithmetic: Arithmetic) -> [KernelResult] {
     let element = arithmetic == .f32 ? ElementType.f32 : .bf16
-    let variant = arithmetic == .f32 ? AttentionVariant.exact : .fast
+    let variant = InstructionSet.attention(for: arithmetic)
     let bytes = 2 * positions * heads.keyValueColumns * element.byteCount
     let caches = (0..<Self.copies(of: bytes)).map { _ in
       CachedRows(heads, positions: positions, element, compute.workers)

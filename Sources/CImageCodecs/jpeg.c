@@ -1,4 +1,4 @@
-#include "CImageCodecs.h"
+#include "image_codecs.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -6,69 +6,73 @@
 #include <string.h>
 #include <turbojpeg.h>
 
-static int fail(char *message, size_t message_size, const char *text) {
+/// Writes an error message; returns false.
+static bool fail(char *message, size_t message_size, const char *text) {
   snprintf(message, message_size, "%s", text);
-  return -1;
+  return false;
 }
 
-// Reads the header; the colour space is one of TJCS_*.
-static int read_header(tjhandle handle, const unsigned char *bytes, size_t count, int *width, int *height,
-                       int *colorspace, char *message, size_t message_size) {
+/// Reads the header; the color space is one of TJCS_*.
+static bool read_header(tjhandle handle, const unsigned char *bytes, size_t count, int *width, int *height,
+                        int *colorspace, char *message, size_t message_size) {
   int subsampling = -1;
   *width = 0;
   *height = 0;
   *colorspace = -1;
   if (count > ULONG_MAX) return fail(message, message_size, "file too large");
   if (tjDecompressHeader3(handle, bytes, (unsigned long)count, width, height, &subsampling, colorspace) != 0) {
-    // Warnings, and sampling factors that TurboJPEG has no name for, also end here, but with the size filled in;
-    // decoding to RGB needs no such name, and says itself when it cannot.
+    // Warnings, and sampling factors without a TurboJPEG name, also fail, but with the size set. Decoding to RGB
+    // needs no such name and reports its own errors.
     if (*width <= 0 || *height <= 0) return fail(message, message_size, tjGetErrorStr2(handle));
   }
-  if (*width <= 0 || *height <= 0) return fail(message, message_size, "no picture in the file");
-  return 0;
+  if (*width <= 0 || *height <= 0) return fail(message, message_size, "no image in the file");
+  return true;
 }
 
-// Whether an end-of-image marker follows the last start of a scan. Inside a scan 0xFF is always followed by 0 or by
-// a restart marker, so the two bytes cannot be picture data.
-static int has_end_of_image(const unsigned char *bytes, size_t count) {
+/// Whether an end-of-image marker follows the last start of a scan.
+///
+/// Inside a scan 0xFF is always followed by 0 or a restart marker, so the two bytes cannot be image data.
+static bool has_end_of_image(const unsigned char *bytes, size_t count) {
   for (size_t i = count; i-- > 1;) {
     if (bytes[i - 1] != 0xFF) continue;
-    if (bytes[i] == 0xD9) return 1;
-    if (bytes[i] == 0xDA) return 0;
+    if (bytes[i] == 0xD9) return true;
+    if (bytes[i] == 0xDA) return false;
   }
-  return 0;
+  return false;
 }
 
-// Whether a warning means that picture data is missing or wrong. Others, such as stray bytes between segments or an
-// unknown JFIF revision, are common in good files.
-static int is_damage(const char *warning) {
+/// Whether a warning means that image data is missing or wrong.
+///
+/// Other warnings, such as stray bytes between segments or an unknown JFIF revision, are common in good files.
+static bool is_damage(const char *warning) {
   static const char *const signs[] = {"remature end", "bad Huffman code", "bad arithmetic code", "instead of RST"};
   for (size_t i = 0; i < sizeof signs / sizeof signs[0]; i++) {
-    if (strstr(warning, signs[i])) return 1;
+    if (strstr(warning, signs[i])) return true;
   }
-  return 0;
+  return false;
 }
 
-static int decompress(tjhandle handle, const unsigned char *bytes, size_t count, int width, int height, int format,
-                      unsigned char *pixels, char *message, size_t message_size) {
+static bool decompress(tjhandle handle, const unsigned char *bytes, size_t count, int width, int height, int format,
+                       unsigned char *pixels, char *message, size_t message_size) {
   int flags = TJFLAG_ACCURATEDCT;
 #ifdef TJFLAG_LIMITSCANS
-  flags |= TJFLAG_LIMITSCANS;  // a few kilobytes of empty progressive scans would otherwise decode for minutes
+  flags |= TJFLAG_LIMITSCANS;  // without it, a few kilobytes of empty progressive scans take minutes to decode
 #endif
-  if (tjDecompress2(handle, bytes, (unsigned long)count, pixels, width, 0, height, format, flags) == 0) return 0;
+  if (tjDecompress2(handle, bytes, (unsigned long)count, pixels, width, 0, height, format, flags) == 0) return true;
   const char *text = tjGetErrorStr2(handle);
   if (tjGetErrorCode(handle) != TJERR_WARNING || is_damage(text)) return fail(message, message_size, text);
-  // Only the first warning has a text: a harmless one may hide that the data ended early.
-  if (!has_end_of_image(bytes, count)) return fail(message, message_size, "the file ends before the picture does");
-  return 0;
+  // Only the first warning has a text, and a harmless one may hide that the data ended early.
+  if (!has_end_of_image(bytes, count)) return fail(message, message_size, "the file ends before the image does");
+  return true;
 }
 
+/// a * b / 255, rounded.
 static unsigned char multiply(unsigned a, unsigned b) {
-  unsigned product = a * b + 128;
-  return (unsigned char)(((product >> 8) + product) >> 8);
+  unsigned scaled = a * b + 128;
+  return (unsigned char)(((scaled >> 8) + scaled) >> 8);
 }
 
-// Ink to light. The four channels are stored inverted, as Adobe writes them, so each is already 255 - ink.
+/// Converts CMYK to RGB. The four channels are stored inverted, as Adobe writes them: each is 255 - ink.
 static void convert_inverted_cmyk(const unsigned char *cmyk, unsigned char *rgb, size_t pixels) {
   for (size_t i = 0; i < pixels; i++) {
     unsigned light = cmyk[4 * i + 3];
@@ -78,40 +82,40 @@ static void convert_inverted_cmyk(const unsigned char *cmyk, unsigned char *rgb,
   }
 }
 
-static int decode_cmyk(tjhandle handle, const unsigned char *bytes, size_t count, int width, int height,
-                       unsigned char *rgb, char *message, size_t message_size) {
+static bool decode_cmyk(tjhandle handle, const unsigned char *bytes, size_t count, int width, int height,
+                        unsigned char *rgb, char *message, size_t message_size) {
   size_t pixels = (size_t)width * (size_t)height;
   unsigned char *cmyk = malloc(pixels * 4);
   if (!cmyk) return fail(message, message_size, "out of memory");
-  int result = decompress(handle, bytes, count, width, height, TJPF_CMYK, cmyk, message, message_size);
-  if (result == 0) convert_inverted_cmyk(cmyk, rgb, pixels);
+  bool result = decompress(handle, bytes, count, width, height, TJPF_CMYK, cmyk, message, message_size);
+  if (result) convert_inverted_cmyk(cmyk, rgb, pixels);
   free(cmyk);
   return result;
 }
 
-int pdrop_jpeg_read_header(const unsigned char *bytes, size_t count, int *width, int *height, char *message,
-                           size_t message_size) {
+bool pdrop_jpeg_read_header(const unsigned char *bytes, size_t count, int *width, int *height, char *message,
+                            size_t message_size) {
   tjhandle handle = tjInitDecompress();
   if (!handle) return fail(message, message_size, tjGetErrorStr2(NULL));
   int colorspace;
-  int result = read_header(handle, bytes, count, width, height, &colorspace, message, message_size);
+  bool result = read_header(handle, bytes, count, width, height, &colorspace, message, message_size);
   tjDestroy(handle);
   return result;
 }
 
-int pdrop_jpeg_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
-                      char *message, size_t message_size) {
+bool pdrop_jpeg_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
+                       char *message, size_t message_size) {
   tjhandle handle = tjInitDecompress();
   if (!handle) return fail(message, message_size, tjGetErrorStr2(NULL));
   int actual_width, actual_height, colorspace;
-  int result = read_header(handle, bytes, count, &actual_width, &actual_height, &colorspace, message, message_size);
-  if (result == 0 && (actual_width != width || actual_height != height)) {
-    result = fail(message, message_size, "the size differs from the header's");
+  bool result = read_header(handle, bytes, count, &actual_width, &actual_height, &colorspace, message, message_size);
+  if (result && (actual_width != width || actual_height != height)) {
+    result = fail(message, message_size, "the size differs from the header");
   }
-  if (result == 0) {
-    int four_inks = colorspace == TJCS_CMYK || colorspace == TJCS_YCCK;
-    result = four_inks ? decode_cmyk(handle, bytes, count, width, height, rgb, message, message_size)
-                       : decompress(handle, bytes, count, width, height, TJPF_RGB, rgb, message, message_size);
+  if (result) {
+    bool is_cmyk = colorspace == TJCS_CMYK || colorspace == TJCS_YCCK;
+    result = is_cmyk ? decode_cmyk(handle, bytes, count, width, height, rgb, message, message_size)
+                     : decompress(handle, bytes, count, width, height, TJPF_RGB, rgb, message, message_size);
   }
   tjDestroy(handle);
   return result;

@@ -1,44 +1,45 @@
-#include "CImageCodecs.h"
+#include "image_codecs.h"
 
 #include <stdio.h>
 #include <webp/decode.h>
 
-static int fail(char *message, size_t message_size, VP8StatusCode status) {
+/// Writes the message of an error status; returns false.
+static bool fail(char *message, size_t message_size, VP8StatusCode status) {
   const char *text = "damaged data";
   switch (status) {
     case VP8_STATUS_OUT_OF_MEMORY: text = "out of memory"; break;
     case VP8_STATUS_NOT_ENOUGH_DATA:
-    case VP8_STATUS_SUSPENDED: text = "the file ends before the picture does"; break;
+    case VP8_STATUS_SUSPENDED: text = "the file ends before the image does"; break;
     case VP8_STATUS_UNSUPPORTED_FEATURE: text = "a feature that libwebp does not support"; break;
     default: break;
   }
   snprintf(message, message_size, "%s", text);
-  return -1;
+  return false;
 }
 
-int pdrop_webp_read_header(const unsigned char *bytes, size_t count, int *width, int *height, int *animated,
-                           char *message, size_t message_size) {
+bool pdrop_webp_read_header(const unsigned char *bytes, size_t count, int *width, int *height, bool *is_animated,
+                            char *message, size_t message_size) {
   WebPBitstreamFeatures features;
   VP8StatusCode status = WebPGetFeatures(bytes, count, &features);
   if (status != VP8_STATUS_OK) return fail(message, message_size, status);
   *width = features.width;
   *height = features.height;
-  *animated = features.has_animation;
-  return 0;
+  *is_animated = features.has_animation;
+  return true;
 }
 
-int pdrop_webp_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
-                      char *message, size_t message_size) {
+bool pdrop_webp_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
+                       char *message, size_t message_size) {
   WebPDecoderConfig config;
   if (!WebPInitDecoderConfig(&config)) {
     snprintf(message, message_size, "libwebp differs from its headers");
-    return -1;
+    return false;
   }
   VP8StatusCode status = WebPGetFeatures(bytes, count, &config.input);
   if (status != VP8_STATUS_OK) return fail(message, message_size, status);
   if (config.input.width != width || config.input.height != height) {
-    snprintf(message, message_size, "the size differs from the header's");
-    return -1;
+    snprintf(message, message_size, "the size differs from the header");
+    return false;
   }
   if ((long long)width * 3 > 0x7FFFFFFF) return fail(message, message_size, VP8_STATUS_UNSUPPORTED_FEATURE);
   config.output.colorspace = MODE_RGB;
@@ -49,5 +50,5 @@ int pdrop_webp_decode(const unsigned char *bytes, size_t count, int width, int h
   status = WebPDecode(bytes, count, &config);
   WebPFreeDecBuffer(&config.output);
   if (status != VP8_STATUS_OK) return fail(message, message_size, status);
-  return 0;
+  return true;
 }

@@ -74,10 +74,10 @@ public struct ImageEncoder: Sendable {
     var message = [CChar](repeating: 0, count: 256)
     let (capacity, messageSize) = (file.count, message.count)
     var count = 0
-    let status = unsafe pdrop_png_encode(
+    let succeeded = unsafe pdrop_png_encode(
       image.pixels, Int32(clamping: image.width), Int32(clamping: image.height), text, &file, capacity, &count,
       &message, messageSize)
-    guard status == 0 else {
+    guard succeeded else {
       let reason = message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
       throw ImageEncodingError(reason: String(decoding: reason, as: UTF8.self))
     }

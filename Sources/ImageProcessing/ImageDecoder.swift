@@ -104,15 +104,15 @@ private struct EncodedImage {
   func size() throws(ImageError) -> (width: Int, height: Int) {
     var width: Int32 = 0
     var height: Int32 = 0
-    var animated: Int32 = 0
+    var isAnimated = false
     try unsafe run { message, messageSize in
       switch format {
       case .jpeg: unsafe pdrop_jpeg_read_header(bytes, bytes.count, &width, &height, message, messageSize)
       case .png: unsafe pdrop_png_read_header(bytes, bytes.count, &width, &height, message, messageSize)
-      case .webP: unsafe pdrop_webp_read_header(bytes, bytes.count, &width, &height, &animated, message, messageSize)
+      case .webP: unsafe pdrop_webp_read_header(bytes, bytes.count, &width, &height, &isAnimated, message, messageSize)
       }
     }
-    guard animated == 0 else { throw .animated(name: name, format: format) }
+    guard !isAnimated else { throw .animated(name: name, format: format) }
     guard width > 0, height > 0 else {
       throw .damaged(name: name, format: format, reason: "the header says \(width) x \(height) pixels")
     }
@@ -135,10 +135,10 @@ private struct EncodedImage {
   }
 
   /// Calls a codec with room for its message, and throws that message when it fails.
-  private func run(_ codec: (UnsafeMutablePointer<CChar>, Int) -> Int32) throws(ImageError) {
+  private func run(_ codec: (UnsafeMutablePointer<CChar>, Int) -> Bool) throws(ImageError) {
     var message = [CChar](repeating: 0, count: 256)
     let messageSize = message.count
-    guard unsafe codec(&message, messageSize) != 0 else { return }
+    if unsafe codec(&message, messageSize) { return }
     let text = message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
     throw .damaged(name: name, format: format, reason: String(decoding: text, as: UTF8.self))
   }

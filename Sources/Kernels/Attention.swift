@@ -1,4 +1,4 @@
-import CAttentionKernels
+import CKernels
 
 /// How the columns of queries, keys and values divide into heads.
 package struct HeadLayout: Hashable, Sendable {
@@ -23,35 +23,20 @@ package struct HeadLayout: Hashable, Sendable {
   func keyValueHead(of head: Int) -> Int { head / (headCount / keyValueHeadCount) }
 }
 
-/// The instructions that attention is computed with; the last bits of its result depend on them.
-package enum AttentionVariant: Sendable, CaseIterable {
-  case portable, avx2, avx512
-  /// Rounds the factors of both products to bfloat16, but neither scores nor sums, for blocks of more than two queries.
-  case avx512BF16
+/// Instruction sets of the attention kernels; the last bits of the result depend on them.
+extension InstructionSet {
+  /// The fastest attention on this processor that computes in f32 throughout.
+  package static let exactAttention = min(detected, .avx512)
 
-  /// Whether this processor has the instructions.
-  package var isAvailable: Bool { attention_has(code) }
+  /// The fastest attention on this processor.
+  ///
+  /// With `avx512BF16`, the operands of both matmuls are rounded to bf16 for blocks of more than two queries; scores and
+  /// sums are not.
+  package static let fastAttention = detected
 
-  /// The fastest on this processor that rounds nothing.
-  package static let exact = fastest(of: [.avx512, .avx2])
-
-  /// The fastest on this processor, in bfloat16 where it has the instructions for that.
-  package static let fast = fastest(of: [.avx512BF16, .avx512, .avx2])
-
-  /// That which rounds nothing among products in floats, else the fastest.
-  package init(suiting arithmetic: Arithmetic) { self = arithmetic == .f32 ? .exact : .fast }
-
-  private static func fastest(of variants: [AttentionVariant]) -> AttentionVariant {
-    variants.first(where: \.isAvailable) ?? .portable
-  }
-
-  fileprivate var code: attention_variant {
-    switch self {
-    case .portable: attention_portable
-    case .avx2: attention_avx2
-    case .avx512: attention_avx512
-    case .avx512BF16: attention_avx512_bf16
-    }
+  /// Attention beside linear layers computed in `arithmetic`: in f32 throughout for f32, otherwise the fastest.
+  package static func attention(for arithmetic: Arithmetic) -> InstructionSet {
+    arithmetic == .f32 ? exactAttention : fastAttention
   }
 }
 
@@ -91,7 +76,7 @@ extension Compute {
   /// Row `t` sees the keys `0...S-T+t`. Cost: 2·heads·d multiply-adds per pair of a query and a key that it sees.
   package func causalAttention(
     _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing CacheRows, values: borrowing CacheRows,
-    heads: HeadLayout, with variant: AttentionVariant = .exact
+    heads: HeadLayout, with variant: InstructionSet = .exactAttention
   ) {
     precondition(keys.rows >= queries.rows, "causalAttention: \(queries.rows) queries, \(keys.rows) keys")
     attention(
@@ -107,8 +92,8 @@ extension Compute {
   ///
   /// A row's result does not depend on the other sequences. Cost: 2·heads·d multiply-adds per key.
   package func cachedAttention(
-    _ result: inout Matrix, queries: borrowing Matrix, heads: HeadLayout, with variant: AttentionVariant = .exact,
-    _ cache: (_ sequence: Int) -> LayerCache
+    _ result: inout Matrix, queries: borrowing Matrix, heads: HeadLayout,
+    with variant: InstructionSet = .exactAttention, _ cache: (_ sequence: Int) -> LayerCache
   ) {
     result.resize(rows: queries.rows)
     precondition(
@@ -128,15 +113,15 @@ extension Compute {
       let (cache, query) = (cache(sequence), sequence * heads.queryColumns + head * group * dimension)
       let (keys, values) = (StoredRows(cache.keys), StoredRows(cache.values))
       // More heads to a key than a block has rows would be a strange model, but are no error.
-      for first in stride(from: 0, to: group, by: Int(ATTENTION_ROWS)) {
-        var block = unsafe attention_block(
+      for first in stride(from: 0, to: group, by: Int(PDROP_ATTENTION_ROWS)) {
+        var block = unsafe pdrop_attention_block(
           queries: input + query + first * dimension, result: output + query + first * dimension,
-          query_stride: dimension, rows: min(Int(ATTENTION_ROWS), group - first), dimension: dimension,
+          query_stride: dimension, rows: min(Int(PDROP_ATTENTION_ROWS), group - first), dimension: dimension,
           keys: keys.address(of: head * dimension), values: values.address(of: head * dimension),
           key_stride: keys.columns, keys_are_bf16: keys.element == .bf16, visible: keys.rows, is_causal: false,
           one_by_one: group < Self.fewQueries,
-          scratch: scratch(worker, count: attention_scratch(dimension)))
-        unsafe attention_run(variant.code, &block)
+          scratch: scratch(worker, count: pdrop_attention_scratch(dimension)))
+        unsafe pdrop_attention(variant.code, &block)
       }
     }
   }
@@ -151,7 +136,7 @@ extension Compute {
   ///   - sequences: How many sequences of equal length the rows hold, one after the other.
   package func fullAttention(
     _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing Matrix, values: borrowing Matrix,
-    heads: HeadLayout, sequences: Int, with variant: AttentionVariant = .exact
+    heads: HeadLayout, sequences: Int, with variant: InstructionSet = .exactAttention
   ) {
     attention(
       &result, queries, StoredRows(keys), StoredRows(values), heads, sequences: sequences, isCausal: false, variant)
@@ -163,7 +148,7 @@ extension Compute {
   /// is read once for all of them.
   private func attention(
     _ result: inout Matrix, _ queries: borrowing Matrix, _ keys: StoredRows, _ values: StoredRows,
-    _ heads: HeadLayout, sequences: Int, isCausal: Bool, _ variant: AttentionVariant
+    _ heads: HeadLayout, sequences: Int, isCausal: Bool, _ variant: InstructionSet
   ) {
     precondition(
       queries.columns == heads.queryColumns && keys.columns == heads.keyValueColumns
@@ -179,21 +164,21 @@ extension Compute {
 
     let group = rows == 1 ? heads.headCount / heads.keyValueHeadCount : 1
     let (queryCount, queryStride) = rows == 1 ? (group, dimension) : (rows, heads.queryColumns)
-    let blockRows = Int(ATTENTION_ROWS)
+    let blockRows = Int(PDROP_ATTENTION_ROWS)
     let (blocks, groups) = ((queryCount + blockRows - 1) / blockRows, heads.headCount / group)
     let (input, output) = unsafe (queries.base, result.base)
     workers.run(tasks: sequences * groups * blocks) { task, worker in
       let (first, head, sequence) = (task % blocks * blockRows, task / blocks % groups * group, task / blocks / groups)
       let query = sequence * rows * heads.queryColumns + head * dimension + first * queryStride
       let key = sequence * keyRows * heads.keyValueColumns + heads.keyValueHead(of: head) * dimension
-      var block = unsafe attention_block(
+      var block = unsafe pdrop_attention_block(
         queries: input + query, result: output + query, query_stride: queryStride,
         rows: min(blockRows, queryCount - first), dimension: dimension, keys: keys.address(of: key),
         values: values.address(of: key), key_stride: keys.columns, keys_are_bf16: keys.element == .bf16,
         visible: isCausal && rows > 1 ? keyRows - rows + first + 1 : keyRows, is_causal: isCausal && rows > 1,
         one_by_one: queryCount < Self.fewQueries,
-        scratch: scratch(worker, count: attention_scratch(dimension)))
-      unsafe attention_run(variant.code, &block)
+        scratch: scratch(worker, count: pdrop_attention_scratch(dimension)))
+      unsafe pdrop_attention(variant.code, &block)
     }
   }
 }

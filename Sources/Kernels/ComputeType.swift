@@ -1,5 +1,5 @@
+import CKernels
 import COneDNN
-import CQuantKernels
 
 /// What the products of linear layers are computed in.
 package enum Arithmetic: String, Sendable, CaseIterable {
@@ -58,17 +58,26 @@ package enum Precision: String, Sendable, CaseIterable {
   }
 }
 
+/// Instruction sets that the C kernels are compiled for; each includes those before it.
+package enum InstructionSet: UInt32, Sendable, CaseIterable, Comparable {
+  case portable, avx2, avx512, avx512VNNI, avx512BF16
+
+  /// The highest that the processor and the operating system support.
+  package static let detected = InstructionSet(rawValue: pdrop_detect_isa().rawValue) ?? .portable
+
+  /// Whether this processor has the instructions.
+  package var isAvailable: Bool { self <= .detected }
+
+  package static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+
+  /// The same in C, whose cases have the same order.
+  var code: pdrop_isa { pdrop_isa(rawValue: rawValue) }
+}
+
 /// What matrix products may use: the processor's instructions, and the oneDNN library where it is there.
 ///
 /// Everything but `current` is for tests, which take things away; nothing can be added to what there is.
 package struct Processor: Sendable {
-  /// Instruction sets that our own kernels come in; each includes those before it.
-  package enum Instructions: Int32, Sendable, CaseIterable, Comparable {
-    case portable, avx2, avx512, avx512VNNI, avx512BF16
-
-    package static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
-  }
-
   /// The oneDNN library.
   package struct OneDNN: Sendable, Equatable {
     package let version: String
@@ -77,29 +86,29 @@ package struct Processor: Sendable {
     package let hasInt8: Bool
   }
 
-  package let instructions: Instructions
+  package let instructions: InstructionSet
   package let oneDNN: OneDNN?
 
   /// The processor that the program runs on.
   package static let current = Processor()
 
   private init() {
-    instructions = Instructions(rawValue: pdrop_best_level()) ?? .portable
+    instructions = .detected
     let version = pdrop_onednn_version()
     oneDNN =
       version == 0
       ? nil
       : OneDNN(
         version: "\(version / 10_000).\(version / 100 % 100).\(version % 100)",
-        hasBF16: pdrop_onednn_has_bf16() != 0, hasInt8: pdrop_onednn_has_int8() != 0)
+        hasBF16: pdrop_onednn_has_bf16(), hasInt8: pdrop_onednn_has_int8())
   }
 
   /// The same processor with fewer instructions, or without the library.
-  package func limited(to most: Instructions = .avx512BF16, withoutOneDNN: Bool = false) -> Processor {
+  package func limited(to most: InstructionSet = .avx512BF16, withoutOneDNN: Bool = false) -> Processor {
     Processor(instructions: min(most, instructions), oneDNN: withoutOneDNN ? nil : oneDNN)
   }
 
-  private init(instructions: Instructions, oneDNN: OneDNN?) {
+  private init(instructions: InstructionSet, oneDNN: OneDNN?) {
     self.instructions = instructions
     self.oneDNN = oneDNN
   }

@@ -1,4 +1,4 @@
-import CQuantKernels
+import CKernels
 package import Storage
 
 /// A weight `[outputs, inputs]` in whole numbers of -127 to 127 and one scale per output: value = scale · number.

@@ -1,4 +1,4 @@
-import CQuantKernels
+import CKernels
 import Storage
 
 /// Rows that are appended and read but never changed: the keys or the values of a layer, `[S, columns]`.

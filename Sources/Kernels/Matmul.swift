@@ -1,4 +1,4 @@
-import CQuantKernels
+import CKernels
 
 extension Compute {
   /// `y = x · weightᵀ + bias`.
@@ -152,7 +152,7 @@ extension Compute {
 
 extension Compute {
   /// Most rows of a product by our own kernels: beyond, the libraries' packing pays for itself.
-  static let smallRowCount = Int(pdrop_small_rows)
+  static let smallRowCount = Int(PDROP_MAX_SMALL_ROWS)
 
   /// Converts `x` to what products with `linear` read, in memory that lasts until the next product.
   func prepare(_ x: borrowing Matrix, for linear: Linear) -> ProductInput {

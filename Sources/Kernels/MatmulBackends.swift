@@ -1,6 +1,6 @@
+import CKernels
 import COneDNN
 import COpenBLAS
-import CQuantKernels
 import Storage
 
 /// What one panel of a product is computed by: our own kernels for few rows, oneDNN or OpenBLAS for many, and our own again,
@@ -29,9 +29,9 @@ extension Compute {
     let inputs = weight.columns
     let weights = unsafe weight.address + panel.columns.lowerBound * inputs * 2
     if panel.rows > Self.fewRows || isPartOfMany, processor.oneDNN?.hasBF16 == true,
-      unsafe pdrop_onednn_product(
+      unsafe pdrop_onednn_gemm(
         pdrop_onednn_bf16, input.base, panel.rows, weights, inputs, panel.columns.count, panel.base, panel.stride,
-        panel.adds ? 1 : 0) == 0
+        panel.adds)
     {
       return
     }
@@ -48,12 +48,12 @@ extension Compute {
     let sums = unsafe integerScratch(worker, count: panel.rows * outputs)
     let library =
       !input.isPacked && processor.oneDNN?.hasInt8 == true
-      && (unsafe pdrop_onednn_product(
-        pdrop_onednn_u8_s8, input.base, panel.rows, weights, inputs, outputs, sums, outputs, 0) == 0)
+      && (unsafe pdrop_onednn_gemm(
+        pdrop_onednn_u8_s8, input.base, panel.rows, weights, inputs, outputs, sums, outputs, false))
     if !library {
       unsafe forEachGroup(of: input, worker) { packed, rows in
-        unsafe pdrop_product_u8_s8(
-          processor.instructions.rawValue, packed, Int32(rows.count), weights, inputs, outputs,
+        unsafe pdrop_gemm_u8_s8(
+          processor.instructions.code, packed, Int32(rows.count), weights, inputs, outputs,
           sums + rows.lowerBound * outputs, outputs)
       }
     }
@@ -61,9 +61,8 @@ extension Compute {
     let scales = unsafe weight.scales.address(of: 0).assumingMemoryBound(to: Float.self) + panel.columns.lowerBound
     let weightSums = unsafe weight.sums.address(of: 0).assumingMemoryBound(to: Int32.self) + panel.columns.lowerBound
     for row in 0..<panel.rows {
-      unsafe pdrop_scale_row(
-        sums + row * outputs, weightSums, scales, rowScales[row], outputs, panel.base + row * panel.stride,
-        panel.adds ? 1 : 0)
+      unsafe pdrop_dequantize_row(
+        sums + row * outputs, weightSums, scales, rowScales[row], outputs, panel.base + row * panel.stride, panel.adds)
     }
   }
 
@@ -80,14 +79,14 @@ extension Compute {
   ) {
     let function =
       switch kernel {
-      case .floats(.f32): unsafe pdrop_product_f32_f32
-      case .floats(.f16): unsafe pdrop_product_f32_f16
-      case .floats(.bf16): unsafe pdrop_product_f32_bf16
-      case .brainFloats: unsafe pdrop_product_bf16_bf16
+      case .floats(.f32): unsafe pdrop_gemm_f32_f32
+      case .floats(.f16): unsafe pdrop_gemm_f32_f16
+      case .floats(.bf16): unsafe pdrop_gemm_f32_bf16
+      case .brainFloats: unsafe pdrop_gemm_bf16_bf16
       }
     unsafe function(
-      processor.instructions.rawValue, packed, Int32(rows), weights, inputs, panel.columns.count, target, panel.stride,
-      panel.adds ? 1 : 0)
+      processor.instructions.code, packed, Int32(rows), weights, inputs, panel.columns.count, target, panel.stride,
+      panel.adds)
   }
 
   /// Calls `body` with the rows packed, at most 16 at a time.
@@ -139,6 +138,6 @@ package enum OpenBLAS {
   /// the rule is fixed by what was measured rather than measured anew at each start. A user's `OPENBLAS_CORETYPE` stands.
   static let prepare: Void = {
     openblas_set_num_threads(1)
-    if pdrop_is_zen4() != 0 { unsafe _ = pdrop_openblas_choose("Haswell") }
+    if pdrop_is_zen4() { unsafe _ = pdrop_openblas_choose("Haswell") }
   }()
 }

@@ -1,4 +1,4 @@
-import CQuantKernels
+import CKernels
 package import Storage
 
 /// How a stored number is encoded.

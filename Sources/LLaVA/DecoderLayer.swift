@@ -89,7 +89,7 @@ struct DecoderLayer: Sendable {
     feedForward(&state, on: compute)
   }
 
-  private var attention: AttentionVariant { AttentionVariant(suiting: queries.arithmetic) }
+  private var attention: InstructionSet { .attention(for: queries.arithmetic) }
 
   private func rotate(_ state: inout DecoderState, on compute: Compute) {
     compute.rotate(&state.queries, to: state.positions, &state.rotary)

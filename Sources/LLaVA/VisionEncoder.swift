@@ -176,7 +176,7 @@ struct VisionLayer: Sendable {
       (.queries, .keys, .values))
     compute.fullAttention(
       &scratch.attended, queries: scratch.queries, keys: scratch.keys, values: scratch.values,
-      heads: configuration.heads, sequences: views, with: AttentionVariant(suiting: queries.arithmetic))
+      heads: configuration.heads, sequences: views, with: .attention(for: queries.arithmetic))
     compute.addProduct(to: &hidden, scratch.attended, by: output, .attentionOutput)
 
     compute.layerNorm(&scratch.normed, hidden, gain: mlpNorm.gain, bias: mlpNorm.bias, epsilon: epsilon)

@@ -8,7 +8,7 @@ import Testing
   /// All there is, and less and less of it without the library.
   static let processors =
     [Processor.current]
-    + Processor.Instructions.allCases.filter { $0 <= Processor.current.instructions }.map {
+    + InstructionSet.allCases.filter { $0 <= Processor.current.instructions }.map {
       Processor.current.limited(to: $0, withoutOneDNN: true)
     }
 

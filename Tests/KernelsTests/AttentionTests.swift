@@ -17,7 +17,7 @@ import Testing
       // Rounding keys and values to bfloat16 first leaves the same bound for a cache of these.
       let (k16, v16) = (k.map(rounded), v.map(rounded))
       let expected16 = plainAttention(q, k16, v16, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
-      for variant in AttentionVariant.allCases where variant.isAvailable && variant != .avx512BF16 {
+      for variant in InstructionSet.allCases where variant.isAvailable && variant != .avx512BF16 {
         let difference = Difference.absolute(causal(q, k, v, heads, .f32, variant), expected)
         #expect(difference.largest <= 1e-5, "\(variant) \(difference)")
         let stored = Difference.absolute(causal(q, k, v, heads, .bf16, variant), expected16)
@@ -27,7 +27,7 @@ import Testing
   }
 
   @Test(
-    .enabled(if: AttentionVariant.avx512BF16.isAvailable),
+    .enabled(if: InstructionSet.avx512BF16.isAvailable),
     arguments: [(1, 1), (1, 260), (2, 3), (3, 3), (17, 127), (64, 64), (65, 65), (70, 301)])
   func `rounds factors, and nothing else, in bfloat16`(queryRows: Int, keyRows: Int) {
     for (keyValueHeads, dimension) in [(4, 6), (1, 16), (2, 33), (4, 64)] {
@@ -70,15 +70,15 @@ import Testing
     for (rows, keyRows) in [(1, 300), (150, 150)] {
       var numbers = SeededGenerator(7)
       let (q, k, v) = inputs(&numbers, heads, rows, keyRows)
-      let alone = causal(q, k, v, heads, .f32, .exact, threads: 1)
-      for threads in [2, 3] { #expect(causal(q, k, v, heads, .f32, .exact, threads: threads) == alone) }
+      let alone = causal(q, k, v, heads, .f32, .exactAttention, threads: 1)
+      for threads in [2, 3] { #expect(causal(q, k, v, heads, .f32, .exactAttention, threads: threads) == alone) }
     }
   }
 
   @Test(arguments: [1, 20])
   func `passes on what is not a number`(rows: Int) {
     let heads = HeadLayout(headCount: 2, keyValueHeadCount: 2, headDimension: 8)
-    for variant in AttentionVariant.allCases where variant.isAvailable {
+    for variant in InstructionSet.allCases where variant.isAvailable {
       var numbers = SeededGenerator(9)
       var (q, k, v) = inputs(&numbers, heads, rows, 40)
       q[0] = .nan
@@ -91,7 +91,7 @@ import Testing
 
   @Test func `finds the one key that matters among scores far apart`() {
     let heads = HeadLayout(headCount: 1, keyValueHeadCount: 1, headDimension: 4)
-    for variant in AttentionVariant.allCases where variant.isAvailable && variant != .avx512BF16 {
+    for variant in InstructionSet.allCases where variant.isAvailable && variant != .avx512BF16 {
       for rows in [1, 9] {
         // Scores rise by 64 from key to key: each query's last key takes all.
         let keyRows = 270
@@ -108,7 +108,7 @@ import Testing
 
   private func causal(
     _ q: [Float], _ k: [Float], _ v: [Float], _ heads: HeadLayout, _ element: ElementType,
-    _ variant: AttentionVariant, threads: Int = 2
+    _ variant: InstructionSet, threads: Int = 2
   ) -> [Float] {
     var keys = CacheRows(columns: heads.keyValueColumns, element: element)
     var values = CacheRows(columns: heads.keyValueColumns, element: element)

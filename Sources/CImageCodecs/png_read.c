@@ -1,11 +1,11 @@
-#include "CImageCodecs.h"
+#include "image_codecs.h"
 
 #include <png.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 
-// All state that must survive a jump lives here, none in registers.
+/// All state that must survive a longjmp, so that none of it is kept in registers.
 typedef struct {
   const unsigned char *bytes;
   size_t count;
@@ -13,7 +13,7 @@ typedef struct {
   int width;
   int height;
   unsigned char *rgb;
-  int result;
+  bool result;
   char *message;
   size_t message_size;
   png_structp png;
@@ -27,7 +27,7 @@ static void on_error(png_structp png, png_const_charp text) {
   longjmp(r->jump, 1);
 }
 
-// Warnings concern ancillary chunks, none of which change the pixels that we return.
+/// Ignores warnings: they concern ancillary chunks, which do not change the returned pixels.
 static void on_warning(png_structp png, png_const_charp text) {
   (void)png;
   (void)text;
@@ -35,12 +35,12 @@ static void on_warning(png_structp png, png_const_charp text) {
 
 static void read_bytes(png_structp png, png_bytep target, size_t count) {
   reader *r = png_get_io_ptr(png);
-  if (count > r->count - r->position) png_error(png, "the file ends before the picture does");
+  if (count > r->count - r->position) png_error(png, "the file ends before the image does");
   memcpy(target, r->bytes + r->position, count);
   r->position += count;
 }
 
-// Reads up to the first picture data. Jumps to r->jump on failure.
+/// Reads up to the first image data. Jumps to r->jump on failure.
 static void start(reader *r) {
   r->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, r, on_error, on_warning);
   if (!r->png) {
@@ -50,8 +50,8 @@ static void start(reader *r) {
   r->info = png_create_info_struct(r->png);
   if (!r->info) png_error(r->png, "out of memory");
   png_set_read_fn(r->png, r, read_bytes);
-  // The caller judges width times height; chunks that only describe the picture are skipped, so that a compressed
-  // profile or text cannot unfold in memory.
+  // The caller checks width times height. Chunks that only describe the image are skipped, so that a compressed
+  // profile or text cannot expand in memory.
   png_set_user_limits(r->png, 0x7FFFFFFF, 0x7FFFFFFF);
   png_set_chunk_malloc_max(r->png, 8000000);
   png_set_chunk_cache_max(r->png, 128);
@@ -59,7 +59,7 @@ static void start(reader *r) {
   png_read_info(r->png, r->info);
 }
 
-// Asks libpng for 8-bit RGB: no gamma, no blending, the high byte of 16 bits.
+/// Requests 8-bit RGB from libpng: no gamma, no alpha blending, the high byte of 16-bit samples.
 static void request_rgb(reader *r) {
   int color = png_get_color_type(r->png, r->info);
   int depth = png_get_bit_depth(r->png, r->info);
@@ -76,12 +76,12 @@ static void read_header(reader *r) {
   r->height = (int)png_get_image_height(r->png, r->info);
 }
 
-static void read_picture(reader *r) {
+static void read_image(reader *r) {
   size_t row_size = (size_t)r->width * 3;
   start(r);
   if (png_get_image_width(r->png, r->info) != (png_uint_32)r->width ||
       png_get_image_height(r->png, r->info) != (png_uint_32)r->height) {
-    png_error(r->png, "the size differs from the header's");
+    png_error(r->png, "the size differs from the header");
   }
   request_rgb(r);
   int passes = png_set_interlace_handling(r->png);
@@ -93,31 +93,31 @@ static void read_picture(reader *r) {
   png_read_end(r->png, NULL);
 }
 
-// The reader belongs to the caller: a jump leaves its fields as they were last written.
-static int run(reader *r, void (*body)(reader *)) {
-  r->result = -1;
+/// Runs `body` and catches its jump. The reader belongs to the caller, so a jump leaves its fields as last written.
+static bool run(reader *r, void (*body)(reader *)) {
+  r->result = false;
   if (setjmp(r->jump) == 0) {
     body(r);
-    r->result = 0;
+    r->result = true;
   }
   if (r->png) png_destroy_read_struct(&r->png, &r->info, NULL);
   return r->result;
 }
 
-int pdrop_png_read_header(const unsigned char *bytes, size_t count, int *width, int *height, char *message,
-                          size_t message_size) {
+bool pdrop_png_read_header(const unsigned char *bytes, size_t count, int *width, int *height, char *message,
+                           size_t message_size) {
   reader r = {.bytes = bytes, .count = count, .message = message, .message_size = message_size};
-  int result = run(&r, read_header);
+  bool result = run(&r, read_header);
   *width = r.width;
   *height = r.height;
   return result;
 }
 
-int pdrop_png_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
-                     char *message, size_t message_size) {
+bool pdrop_png_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
+                      char *message, size_t message_size) {
   reader r = {.bytes = bytes, .count = count, .message = message, .message_size = message_size};
   r.width = width;
   r.height = height;
   r.rgb = rgb;
-  return run(&r, read_picture);
+  return run(&r, read_image);
 }

@@ -1,9 +1,9 @@
-// Rounding and quantisation, in loops that the compiler turns into vectors; compiled for several processors and chosen
-// when the program loads. All steps are rounded one by one, so every processor gives the same bits.
+// Rounding and quantization as plain loops that the compiler vectorizes. Each loop is compiled for several processors;
+// the loader selects one. FP contraction is off, so every processor gives the same bits.
+
+#include "convert.h"
 
 #include <string.h>
-
-#include "CQuantKernels.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -29,12 +29,12 @@ FOR_EACH_PROCESSOR
 void pdrop_round_f32_to_bf16(const float *restrict x, size_t count, uint16_t *restrict y) {
   for (size_t i = 0; i < count; i++) {
     const uint32_t bits = bits_of(x[i]), up = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
-    // Rounding up could carry a NaN's last bits into its sign: keep its upper half, made quiet.
+    // Rounding up could carry a NaN's mantissa into its sign, so NaN keeps its upper half, made quiet.
     y[i] = (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? (bits >> 16 | 0x40) : up);
   }
 }
 
-// The largest magnitude; NaN counts as larger than infinity, as it does among the bit patterns.
+/// The largest magnitude. NaN ranks above infinity, as its bit pattern does.
 FOR_EACH_PROCESSOR
 static float largest_magnitude(const float *x, size_t count) {
   uint32_t largest = 0;
@@ -45,22 +45,23 @@ static float largest_magnitude(const float *x, size_t count) {
   return float_of(largest);
 }
 
-// Below this, 127 / largest is no longer a number to multiply with.
+/// The smallest row maximum that is quantized; below it, 127 / largest overflows.
 static const float smallest_row = 0x1p-119f;
 
-// The whole number next to x, at most 127 away from zero; 127 for NaN. Adding 1.5 * 2^23 rounds to a whole number, whose
-// value then stands in the low bits.
-static inline int32_t whole(float x) {
+/// Rounds to the nearest integer, ties to even, clamped to ±127; 127 for NaN.
+///
+/// Adding 1.5 * 2^23 rounds to an integer, which then occupies the low mantissa bits.
+static inline int32_t round_clamped(float x) {
   const float low = x > -127 ? x : -127, clamped = x != x ? 127 : low < 127 ? low : 127;
   return (int32_t)(bits_of(clamped + 12582912) - 0x4B400000);
 }
 
 FOR_EACH_PROCESSOR
-static int32_t quantize(const float *restrict x, size_t count, float inverse, int8_t *restrict y, int32_t offset) {
+static int32_t quantize(const float *restrict x, size_t count, float inverse, int8_t *restrict y, int32_t zero_point) {
   int32_t sum = 0;
   for (size_t i = 0; i < count; i++) {
-    const int32_t q = whole(x[i] * inverse);
-    y[i] = (int8_t)(q + offset);
+    const int32_t q = round_clamped(x[i] * inverse);
+    y[i] = (int8_t)(q + zero_point);
     sum += q;
   }
   return sum;
@@ -87,15 +88,17 @@ float pdrop_quantize_u8(const float *x, size_t count, uint8_t *y) {
   return largest / 127;
 }
 
-// Without overflow for any sums, which may come from a file.
-static inline int32_t without_offset(int32_t s, int32_t sum) { return (int32_t)((uint32_t)s - 128u * (uint32_t)sum); }
+/// Removes the zero point. Unsigned arithmetic avoids signed overflow for any sums, which may come from a file.
+static inline int32_t without_zero_point(int32_t s, int32_t sum) {
+  return (int32_t)((uint32_t)s - 128u * (uint32_t)sum);
+}
 
 FOR_EACH_PROCESSOR
-void pdrop_scale_row(const int32_t *restrict s, const int32_t *restrict sums, const float *restrict scales,
-                     float row_scale, size_t count, float *restrict y, int add) {
+void pdrop_dequantize_row(const int32_t *restrict s, const int32_t *restrict sums, const float *restrict scales,
+                          float row_scale, size_t count, float *restrict y, bool add) {
   if (add) {
-    for (size_t i = 0; i < count; i++) y[i] += (float)without_offset(s[i], sums[i]) * (row_scale * scales[i]);
+    for (size_t i = 0; i < count; i++) y[i] += (float)without_zero_point(s[i], sums[i]) * (row_scale * scales[i]);
   } else {
-    for (size_t i = 0; i < count; i++) y[i] = (float)without_offset(s[i], sums[i]) * (row_scale * scales[i]);
+    for (size_t i = 0; i < count; i++) y[i] = (float)without_zero_point(s[i], sums[i]) * (row_scale * scales[i]);
   }
 }

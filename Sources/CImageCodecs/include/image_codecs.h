@@ -1,0 +1,35 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+// JPEG, PNG and WebP decoders behind one interface of two steps, and a PNG encoder.
+//
+// A decoder first reads the header, so that the caller can check the size before it allocates. It then decodes into a
+// buffer of exactly width * height * 3 bytes (RGB, rows from the top).
+//
+// Every function returns true on success. Otherwise it returns false and writes a NUL-terminated text of at most
+// message_size bytes; the content of the buffer is then unspecified. No function keeps a pointer, prints, or jumps
+// past its caller: the setjmp and longjmp of libpng and libjpeg stay inside this target.
+
+bool pdrop_jpeg_read_header(const unsigned char *bytes, size_t count, int *width, int *height, char *message,
+                            size_t message_size);
+bool pdrop_jpeg_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
+                       char *message, size_t message_size);
+
+bool pdrop_png_read_header(const unsigned char *bytes, size_t count, int *width, int *height, char *message,
+                           size_t message_size);
+bool pdrop_png_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
+                      char *message, size_t message_size);
+
+/// Sets *is_animated for an animation, which pdrop_webp_decode refuses.
+bool pdrop_webp_read_header(const unsigned char *bytes, size_t count, int *width, int *height, bool *is_animated,
+                            char *message, size_t message_size);
+bool pdrop_webp_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
+                       char *message, size_t message_size);
+
+/// Encodes an image of width * height * 3 bytes as a PNG file, with a Latin-1 description if it is not empty.
+///
+/// *count is set to the number of bytes written. A capacity that is too small is an error.
+bool pdrop_png_encode(const unsigned char *rgb, int width, int height, const char *description, unsigned char *target,
+                      size_t capacity, size_t *count, char *message, size_t message_size);
