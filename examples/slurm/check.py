@@ -1,12 +1,17 @@
-"""Runs answer.sbatch on a Slurm of one machine, disturbs it, and compares with an undisturbed run.
+"""Runs answer.sbatch on a Slurm cluster of one machine, disturbs it, and compares with an undisturbed run.
 
-    python3 examples/slurm/check.py        (make example-slurm installs Slurm and builds first)
+    python3 examples/slurm/check.py                 (make example-slurm installs Slurm and builds first)
+    python3 examples/slurm/check.py --no-cluster    (two shards in a plain shell, without Slurm)
 
-Starts munged, slurmctld and slurmd with a configuration in a temporary folder, and stops them. In the middle, one task's
-pdrop-run is killed with SIGKILL, another task is queued again by the administrator, and a third is told that its time is up.
+Starts munged, slurmctld and slurmd with a configuration in a temporary folder, and stops them afterwards. The disturbances
+wait for answers on the disk: one task's pdrop-run is killed with SIGKILL, one task is requeued, one reaches its time limit.
+PDROP_RUN is the program to run, by default that of the release build.
 """
+import argparse
+import concurrent.futures
 import glob
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,8 +24,10 @@ sys.path.insert(0, os.path.dirname(HERE))
 from check_support import (PROGRAM, answer_undisturbed, compare, lines, make_questions, options,  # noqa: E402
                            program_ids, wait_until)
 
-SHARDS, RECORDS = 4, 200
-# cred_expire is how long Slurm makes a task wait that is queued again; its usual 120 s would only make the check long.
+SHARDS, RECORDS = 4, 400
+# A shard is disturbed after this many of its 100 answers; a batch of 16 may follow before the program stops.
+MIDDLE = 10
+# A requeued task waits for cred_expire; the default of 120 s would make the check long.
 CONFIGURATION = """
 ClusterName=example
 SlurmctldHost={host}(127.0.0.1)
@@ -56,7 +63,7 @@ def free_ports(count):
 
 
 def start_slurm(folder):
-    """Returns the daemons, to be stopped in this order."""
+    """Starts the daemons; returns them in the order in which to stop them."""
     for name in ["state", "spool"]:
         os.mkdir(os.path.join(folder, name))
     with open(folder + "/key", "wb") as file:
@@ -68,8 +75,6 @@ def start_slurm(folder):
             host=socket.gethostname().split(".")[0], folder=folder, ports=free_ports(2), user=user_name(),
             cores=os.cpu_count(), megabytes=pages * 9 // 10 >> 20))
     os.environ["SLURM_CONF"] = folder + "/slurm.conf"
-    # Debian keeps the daemons where only administrators look.
-    os.environ["PATH"] += ":/usr/sbin"
     daemons = []
 
     def start(*command):
@@ -112,18 +117,40 @@ def user_name():
     return output("id", "-un").decode().strip()
 
 
+def has_pending_sigterm(process):
+    """Whether a stopped process has received SIGTERM; also true once it runs again or has ended."""
+    try:
+        with open("/proc/%d/status" % process) as file:
+            status = file.read()
+    except OSError:
+        return True
+    pending = int(re.search(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)[1], 16)
+    return bool(pending >> (signal.SIGTERM - 1) & 1) or not re.search(r"^State:\s*T", status, re.MULTILINE)
+
+
 def disturb(folder, job):
-    """Disturbs three tasks, each with answers on the disk and more to come."""
-    for shard, act in [(2, kill), (3, requeue), (4, end_time)]:
-        path = "%s/answers/%d-of-%d.jsonl" % (folder, shard, SHARDS)
-        wait_until(lambda: os.path.exists(path) and len(lines(path)) >= 10, "answers of shard %d" % shard)
-        ids = program_ids(path)
-        assert len(ids) == 1, ids
-        act(job, shard, ids[0])
-        wait_until(lambda: not program_ids(path), "the end of process %d" % ids[0])
-        count = len(lines(path))
-        assert 10 <= count < RECORDS // SHARDS, "shard %d was not in the middle: %d answers" % (shard, count)
-        print("%s shard %d after %d answers" % (act.__doc__, shard, count), flush=True)
+    """Disturbs three tasks, each in the middle of its shard; at the same time, as their order is up to Slurm."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        futures = [pool.submit(disturb_shard, folder, job, *how) for how in [(2, kill), (3, requeue), (4, end_time)]]
+        for future in futures:
+            future.result()
+
+
+def disturb_shard(folder, job, shard, act):
+    path = "%s/answers/%d-of-%d.jsonl" % (folder, shard, SHARDS)
+    wait_until(lambda: os.path.exists(path) and len(lines(path)) >= MIDDLE, "answers of shard %d" % shard)
+    ids = program_ids(path)
+    assert len(ids) == 1, "expected one process for shard %d, found %s" % (shard, ids)
+    # Stopped until the signal has arrived, so that a fast model does not finish the shard before Slurm acts.
+    os.kill(ids[0], signal.SIGSTOP)
+    act(job, shard, ids[0])
+    wait_until(lambda: has_pending_sigterm(ids[0]), "a signal to process %d" % ids[0])
+    if ids[0] in program_ids(path):
+        os.kill(ids[0], signal.SIGCONT)
+    wait_until(lambda: ids[0] not in program_ids(path), "the end of process %d" % ids[0])
+    count = len(lines(path))
+    assert MIDDLE <= count < RECORDS // SHARDS, "shard %d was not in the middle: %d answers" % (shard, count)
+    print("shard %d %s after %d answers" % (shard, act.__doc__, count), flush=True)
 
 
 def kill(job, shard, process):
@@ -132,12 +159,12 @@ def kill(job, shard, process):
 
 
 def requeue(job, shard, process):
-    """queued again"""
+    """requeued"""
     subprocess.run(["scontrol", "requeue", "%s_%d" % (job, shard)], check=True)
 
 
 def end_time(job, shard, process):
-    """ended the time of"""
+    """stopped as at its time limit"""
     subprocess.run(["scancel", "--signal=TERM", "%s_%d" % (job, shard)], check=True)  # As --signal=TERM@120 does.
 
 
@@ -159,25 +186,58 @@ def run(folder):
         wait_until(queue_is_empty, "the end of all tasks")
     for log in sorted(glob.glob(folder + "/pdrop.*.log")):
         print("".join("  %s: %s" % (os.path.basename(log), line) for line in open(log) if "shard" in line), end="")
-    subprocess.run([sys.executable, HERE + "/gather.py", questions, folder + "/union.jsonl",
-                    *glob.glob("%s/answers/*-of-%d.jsonl" % (folder, SHARDS))], check=True)
-    compare(folder)
-    for shard, words in [(2, "ended with status 137"), (3, "stopped; to go on"), (4, "ended with status 143")]:
+    gather(folder, SHARDS)
+    for shard, words in [(2, "ended with status 137"), (3, "stopped;"), (4, "ended with status 143")]:
         log = open("%s/pdrop.%d.log" % (folder, shard)).read()
-        assert words in log and "were answered before" in log, log
+        assert words in log and "answered before" in log, log
+
+
+def gather(folder, shard_count):
+    subprocess.run([sys.executable, HERE + "/gather.py", folder + "/questions.jsonl", folder + "/union.jsonl",
+                    *glob.glob("%s/answers/*-of-%d.jsonl" % (folder, shard_count))], check=True)
+    compare(folder)
+
+
+def run_without_slurm(folder):
+    """Runs answer.sbatch for two shards in a plain shell, with Slurm's variables set here and a stand-in for srun."""
+    make_questions(folder, 60)
+    answer_undisturbed(folder)
+    os.mkdir(folder + "/bin")
+    with open(folder + "/bin/srun", "w") as file:
+        file.write('#!/bin/sh\nshift  # --cpus-per-task=N\nexec "$@"\n')
+    os.chmod(folder + "/bin/srun", 0o755)
+    for shard in [1, 2]:
+        environment = {
+            **os.environ, "SHARDS": "2", "ANSWERS": folder + "/answers", "PDROP_RUN": PROGRAM,
+            "PATH": "%s/bin:%s" % (folder, os.environ["PATH"]), "SLURM_ARRAY_TASK_ID": str(shard),
+            "SLURM_CPUS_PER_TASK": str(os.cpu_count()), "SLURM_MEM_PER_NODE": "2048"}
+        subprocess.run(["bash", HERE + "/answer.sbatch", "--input", folder + "/questions.jsonl", *options(folder)],
+                       env=environment, stderr=subprocess.DEVNULL, check=True)
+    gather(folder, 2)
 
 
 def main():
-    # Daemons are stopped then as well.
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--no-cluster", action="store_true", help="run two shards in a plain shell, without Slurm")
+    arguments = parser.parse_args()
+    # Debian installs the daemons in a folder that is not on every user's PATH.
+    os.environ["PATH"] += ":/usr/sbin"
+    missing = [name for name in ["munged", "slurmctld", "slurmd", "sbatch"] if not shutil.which(name)]
+    if missing and not arguments.no_cluster:
+        sys.exit("%s not found; make example-slurm installs Slurm, --no-cluster runs without it" % ", ".join(missing))
+    # A terminated check stops the daemons as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = tempfile.mkdtemp(prefix="pdrop-slurm-")
     os.chmod(folder, 0o755)
-    print("all files, after a failure too, are in " + folder, flush=True)
-    daemons = start_slurm(folder)
-    try:
-        run(folder)
-    finally:
-        stop(daemons)
+    print("all files are in %s; they stay after a failure" % folder, flush=True)
+    if arguments.no_cluster:
+        run_without_slurm(folder)
+    else:
+        daemons = start_slurm(folder)
+        try:
+            run(folder)
+        finally:
+            stop(daemons)
     shutil.rmtree(folder)
 
 

@@ -1,9 +1,9 @@
-"""Puts the answers of all shards into one file, in the order of the questions, and checks that none is missing.
+"""Merges the answers of all shards into one file in the order of the questions; reports missing answers.
 
     python3 gather.py questions.jsonl answers.jsonl answers/*-of-64.jsonl
 
-Status 1 when answers are missing or are no answers to these questions; the file is then not written. Memory for one shard
-at most, however many there are. Questions that are a piece of a longer file need the same --first-line as their run.
+Exits with status 1, without writing the file, when answers are missing or belong to other questions. Needs memory for at
+most one shard, whatever their number. Questions cut from a longer file need the --first-line of their run.
 """
 import argparse
 import heapq
@@ -15,17 +15,17 @@ import tempfile
 
 
 def number(line):
-    """The line of the input that an answer belongs to."""
+    """The input line number of an answer."""
     answer = json.loads(line)
     return int(answer["answer_id"] if "answer_id" in answer else answer["id"].removeprefix("pdrop-"))
 
 
 def answers(path):
-    """The answers of a shard with their numbers, ascending; --retry-failed leaves late ones at the end."""
+    """The answers of a shard with their line numbers, ascending; --retry-failed appends some out of order."""
     lines, previous = open(path, "rb"), 0
     for line in lines:
         if not line.endswith(b"\n"):
-            sys.exit("%s ends within an answer: run its task again" % path)
+            sys.exit("%s ends within an answer; run its task again" % path)
         if number(line) < previous:
             lines.seek(0)
             ordered = tempfile.TemporaryFile()
@@ -44,9 +44,9 @@ def main():
     parser.add_argument("shards", nargs="+")
     parser.add_argument("--first-line", type=int, default=1)
     options = parser.parse_args()
-    # Every shard is an open file.
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # Every shard is kept open.
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     merged = heapq.merge(*map(answers, options.shards))
     found, missing, errors = next(merged, None), [], 0
     part = options.output + ".part"
@@ -66,14 +66,14 @@ def main():
         os.fsync(file.fileno())
     problems = []
     if missing:
-        problems.append("%d answers are missing, the first to line %d" % (len(missing), missing[0]))
+        problems.append("%d answers are missing, the first one to line %d" % (len(missing), missing[0]))
     if found is not None:
-        problems.append("line %d has an answer too many, or is no question" % found[0])
+        problems.append("line %d has more than one answer, or is not a question" % found[0])
     if problems:
         os.remove(part)
         sys.exit("\n".join(problems))
     os.replace(part, options.output)
-    print("all answered, %d with an error record" % errors)
+    print("all questions answered, %d of them by an error record" % errors)
 
 
 if __name__ == "__main__":

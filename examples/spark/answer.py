@@ -1,15 +1,15 @@
-"""Answers a file of questions with Spark: every partition goes through a pdrop-run of its own.
+"""Answers a file of questions with Spark; each partition runs its own pdrop-run.
 
     spark-submit --conf spark.task.cpus=8 answer.py questions.jsonl answers --partitions 1000 \\
         -- pdrop-run -m DIR --image-folder images --ram 12GiB
 
-What stands behind -- is the program and its options; every executor needs it, the model and the pictures under these paths.
-A partition is answered by one process that stays for all its records, spark.task.cpus threads each. If it dies, another one
-is started and asked what has not been answered; if an executor dies, Spark has its partitions answered anew. Either way
-`cat answers/part-*` has each record's answer once, in the order of the questions.
+After -- come the program and its options. Every executor needs the program, the model and the images under these paths. One
+process with spark.task.cpus threads answers all records of a partition. If it dies, a new process gets the records that are
+not answered yet; if an executor dies, Spark repeats its partitions. Either way `cat answers/part-*` has the answer to each
+record once, in the order of the questions.
 
-A partition that was begun is lost with its executor, so let it be some minutes of work; all are lost with the job, as
-answers count once Spark has written them all, so let a job be some hours.
+An executor that dies loses the partitions it has begun, so a partition should take a few minutes. A job that fails loses all
+answers, as Spark commits them at its end, so a job should take a few hours.
 """
 import argparse
 import collections
@@ -18,23 +18,21 @@ import subprocess
 import sys
 import threading
 
-from pyspark import SparkConf, SparkContext
-
-# Records that a process has and has not answered: more than the 16 that it answers together and the next ones.
+# Records sent to a process and not answered yet: more than two batches of 16.
 WINDOW = 64
-# A process may die so often without an answer in between; then the record in front is taken to be the reason.
-MOST_DEATHS = 3
+# The partition fails after this many deaths without an answer in between; its next record is taken to be the cause.
+MAX_DEATHS = 3
 
 
 class Worker:
-    """A pdrop-run that is sent lines and gives answers, in the same order."""
+    """A pdrop-run process that reads records and writes answers, in the same order."""
 
     def __init__(self, command, first_line):
         self.process = subprocess.Popen(
             [*command, "--input", "-", "--output", "-", "--first-line", str(first_line), "--progress", "none"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.unsent = queue.SimpleQueue()
-        # Beside us, as the process may write before it has read all.
+        # On a thread, as the process may write before it has read everything.
         threading.Thread(target=self._send, daemon=True).start()
 
     def _send(self):
@@ -44,7 +42,7 @@ class Worker:
                 self.process.stdin.flush()
             self.process.stdin.close()
         except OSError:
-            pass  # The process has died, as read() finds as well.
+            pass  # The process has died; read() returns None.
 
     def send(self, line):
         self.unsent.put(line)
@@ -55,7 +53,7 @@ class Worker:
         return answer[:-1].decode() if answer.endswith(b"\n") else None
 
     def end(self):
-        """Waits for the end of the process; returns its status."""
+        """Closes the input and waits for the process; returns its exit status."""
         self.unsent.put(None)
         return self.process.wait()
 
@@ -65,7 +63,12 @@ class Worker:
 
 
 def answer_partition(numbered_lines, command, count_death):
-    """The answers to lines that come with their indices in the whole file, without a gap."""
+    """The answers to consecutive lines.
+
+    numbered_lines: pairs of a line and its index in the whole file
+    command: the program and its options
+    count_death: called after each death of a process with the number of lines that are sent again
+    """
     numbered_lines = iter(numbered_lines)
     waiting = collections.deque()
     worker, deaths = None, 0
@@ -75,7 +78,7 @@ def answer_partition(numbered_lines, command, count_death):
                 waiting.append(item)
                 if worker:
                     worker.send(item[0])
-            # Blank lines are counted, but nobody answers them.
+            # Blank lines have an index but no answer.
             while waiting and not waiting[0][0].strip(" \t\r"):
                 waiting.popleft()
             if not waiting:
@@ -92,14 +95,14 @@ def answer_partition(numbered_lines, command, count_death):
                 continue
             status, worker, deaths = worker.end(), None, deaths + 1
             count_death(len(waiting))
-            print("pdrop-run ended with status %d; asking another one from line %d on" % (status, waiting[0][1] + 1),
+            print("pdrop-run ended with status %d; a new process starts at line %d" % (status, waiting[0][1] + 1),
                   file=sys.stderr, flush=True)
-            if deaths == MOST_DEATHS:
+            if deaths == MAX_DEATHS:
                 raise RuntimeError("pdrop-run ended with status %d, %d times at line %d" % (
                     status, deaths, waiting[0][1] + 1))
-        # 1: some answers are error records.
+        # Status 1: some answers are error records.
         if worker and (status := worker.end()) not in (0, 1):
-            raise RuntimeError("pdrop-run ended with status %d behind its last answer" % status)
+            raise RuntimeError("pdrop-run ended with status %d after its last answer" % status)
         worker = None
     finally:
         if worker:
@@ -107,13 +110,16 @@ def answer_partition(numbered_lines, command, count_death):
 
 
 def main():
+    # Imported here, so that answer_partition is usable without Spark.
+    from pyspark import SparkConf, SparkContext
+
     parser = argparse.ArgumentParser(usage="%(prog)s QUESTIONS ANSWERS [--partitions N] -- pdrop-run ...")
     parser.add_argument("questions", help="JSONL, in a file or folder that Spark can read")
-    parser.add_argument("answers", help="folder for the answers, which must not be there yet")
-    parser.add_argument("--partitions", type=int, help="at least so many; default as Spark chooses")
+    parser.add_argument("answers", help="folder for the answers; must not exist yet")
+    parser.add_argument("--partitions", type=int, help="minimum number of partitions (default: Spark's choice)")
     arguments = sys.argv[1:]
     if "--" not in arguments:
-        parser.error("expected -- and the command of a worker at the end")
+        parser.error("expected -- and the command to run at the end")
     end = arguments.index("--")
     options, command = parser.parse_args(arguments[:end]), arguments[end + 1:]
 
@@ -127,7 +133,7 @@ def main():
 
     lines = context.textFile(options.questions, options.partitions).zipWithIndex()
     lines.mapPartitions(lambda part: answer_partition(part, command, count_death)).saveAsTextFile(options.answers)
-    print("all answered; processes that died: %d, lines sent again: %d" % (deaths.value, sent_again.value))
+    print("all questions answered; processes that died: %d, lines sent again: %d" % (deaths.value, sent_again.value))
     context.stop()
 
 
