@@ -66,14 +66,81 @@ reproduce-quick: build
 check: build
 	$(RELEASE)/pdrop-run check
 
-# The examples for many machines, each on a cluster of this one machine, disturbed, against an undisturbed run. What they
-# need beyond the build is installed: Slurm's Debian packages; PySpark in .build-spark, and Java if there is none.
+# The batch and example scripts without a cluster: kills and resumes a batch, two Slurm shards in a plain shell,
+# Spark's worker loop without Spark.
+.PHONY: test-scripts
+test-scripts: build
+	@command -v python3 >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=python3
+	python3 Tests/Batch/kill_and_resume.py --records 100 --kills 3
+	python3 examples/slurm/check.py --no-cluster
+	python3 examples/spark/check.py --no-cluster
+
+# The examples for many machines, each on a cluster of this one machine, disturbed and compared with an undisturbed run.
+# Installs what they need beyond the build: Slurm's Debian packages; PySpark in .build-spark, and Java where it is missing.
 example-slurm: build
+	@command -v python3 >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=python3
 	@$(MAKE) --no-print-directory deps DEBIAN_PACKAGES="slurmctld slurmd slurm-client munge"
 	python3 examples/slurm/check.py
 
 example-spark: build .build-spark/bin/spark-submit
 	.build-spark/bin/python examples/spark/check.py
+
+# Installs the programs, the bundled model, its evaluation set and the samples below PREFIX; DESTDIR is put before it.
+DESTDIR ?=
+PREFIX ?= /usr/local
+PROGRAMS = pdrop-run pdrop-bench pdrop-eval
+INSTALL_BIN = $(DESTDIR)$(PREFIX)/bin
+INSTALL_SHARE = $(DESTDIR)$(PREFIX)/share/swift-pyramid-drop
+
+.PHONY: install install-files dist
+install: build
+	@$(MAKE) --no-print-directory install-files
+
+# Copies the files without a build; RELEASE is the folder of the programs.
+install-files:
+	install -d "$(INSTALL_BIN)" "$(INSTALL_SHARE)"
+	install -m 755 $(addprefix $(RELEASE)/,$(PROGRAMS)) "$(INSTALL_BIN)"
+	cp -R Models/tiny-textvqa Models/tiny-textvqa-eval Models/samples "$(INSTALL_SHARE)"
+	chmod -R u=rwX,go=rX "$(INSTALL_SHARE)"
+
+# An archive for Linux machines without Swift: dist/swift-pyramid-drop-VERSION-SYSTEM-PROCESSOR.tar.gz. The Swift runtime is
+# linked statically; the C libraries are shared, and REQUIREMENTS.txt in the archive lists them.
+DIST_MARCH ?= $(if $(filter x86_64,$(shell uname -m)),x86-64-v3)
+DIST_VERSION ?= $(shell git describe --tags --always 2>/dev/null || echo unversioned)
+DIST_NAME = swift-pyramid-drop-$(DIST_VERSION)-$(shell uname -s | tr A-Z a-z)-$(shell uname -m)
+DIST_RELEASE = .build-dist/release
+dist: export REQUIREMENTS = $(DIST_REQUIREMENTS)
+dist: deps
+	@command -v strip >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=binutils
+	for program in $(PROGRAMS); do \
+	  $(SWIFT) build --scratch-path .build-dist -c release --static-swift-stdlib $(if $(DIST_MARCH),-Xcc -march=$(DIST_MARCH)) \
+	    --product $$program || exit; \
+	done
+	rm -rf "dist/$(DIST_NAME)"
+	@$(MAKE) --no-print-directory install-files DESTDIR= PREFIX="dist/$(DIST_NAME)" RELEASE=$(DIST_RELEASE)
+	strip $(addprefix dist/$(DIST_NAME)/bin/,$(PROGRAMS))
+	cp -R README.md $(wildcard LICENSE CHANGELOG.md) docs "dist/$(DIST_NAME)"
+	printf '%s\n' "$$REQUIREMENTS" >"dist/$(DIST_NAME)/REQUIREMENTS.txt"
+	readelf -d $(addprefix dist/$(DIST_NAME)/bin/,$(PROGRAMS)) | sed -n 's/.*(NEEDED).*\[\(.*\)\]/  \1/p' | sort -u \
+	  >>"dist/$(DIST_NAME)/REQUIREMENTS.txt"
+	@! grep -E '^  lib(swift|_?Foundation|dispatch|BlocksRuntime)' "dist/$(DIST_NAME)/REQUIREMENTS.txt" \
+	  || { echo "the Swift runtime is not linked statically"; exit 1; }
+	tar -C dist -czf "dist/$(DIST_NAME).tar.gz" --owner=0 --group=0 "$(DIST_NAME)"
+	@ls -l "dist/$(DIST_NAME).tar.gz"
+
+define DIST_REQUIREMENTS
+Requirements of the programs in bin
+
+- Linux on $(shell uname -m), $(shell getconf GNU_LIBC_VERSION 2>/dev/null) or later$(if $(DIST_MARCH),; a processor of level $(DIST_MARCH) or above (x86-64-v3: Intel Haswell or AMD Excavator and later))
+- the shared C libraries OpenBLAS, LAPACKE, libjpeg-turbo, libpng and libwebp, but no Swift toolchain
+  Debian and Ubuntu: apt-get install libopenblas0 liblapacke libturbojpeg0 libpng16-16 libwebp7
+- optional: oneDNN for bf16 and int8, loaded at run time (Debian 12: libdnnl2)
+
+Try:      bin/pdrop-run --image share/swift-pyramid-drop/samples/bike.png -p "What number is at the top right?"
+Install:  cp -R bin share /usr/local
+
+Shared libraries, as linked:
+endef
 
 .build-spark/bin/spark-submit:
 	@command -v java >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=default-jre-headless

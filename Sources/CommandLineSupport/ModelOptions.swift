@@ -136,7 +136,8 @@ public enum BundledModel {
     }
   }
 
-  /// Its directory: in the folder named by `PDROP_MODELS`, or in `Models` in a folder above the program.
+  /// Its directory: in the folder named by `PDROP_MODELS`, or in `Models` or `share/swift-pyramid-drop` of a folder above
+  /// the program, which are those of a checkout and of an installation.
   public static func directory() throws(NotFound) -> String {
     try folder(name, holding: "config.json", orElse: "give a model with -m")
   }
@@ -154,6 +155,7 @@ public enum BundledModel {
     var folder = URL(filePath: executablePath()).resolvingSymlinksInPath().deletingLastPathComponent()
     while folder.pathComponents.count > 1 {
       folders.append(folder.appending(path: "Models"))
+      folders.append(folder.appending(path: "share/swift-pyramid-drop"))
       folder.deleteLastPathComponent()
     }
     let directories = folders.map { $0.appending(path: name).path(percentEncoded: false) }
