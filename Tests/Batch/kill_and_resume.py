@@ -89,7 +89,8 @@ def line_count(path):
 
 def parsed_options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--program", default=os.path.join(REPOSITORY, ".build", "release", "pdrop-run"))
+    parser.add_argument("--program", help="default: PDROP_RUN, or the release build", default=os.environ.get(
+        "PDROP_RUN", os.path.join(REPOSITORY, ".build", "release", "pdrop-run")))
     parser.add_argument("--eval", default=os.path.join(REPOSITORY, "Models", "tiny-textvqa-eval"),
                         help="folder with question.jsonl and images (default: the bundled evaluation set)")
     parser.add_argument("--records", type=int, default=2000)
