@@ -1,16 +1,17 @@
-"""Writes down what the reference library makes of a question about pictures, stage by stage, for `pdrop-run check`.
+"""Writes the reference library's results for a question about images, stage by stage, for `pdrop-run check`.
 
     python make_reference.py MODEL_DIR --image cat.jpg --prompt "What is on the mat?" [--out DIR]
 
-Works on any LLaVA-1.5 or LLaVA-NeXT directory in the Hugging Face layout whose language model is a Llama, Mistral or Qwen2.
-Everything is computed in float32 on the CPU: a model of 7 billion parameters takes 28 GB of memory. Without --out the files
-go to MODEL_DIR/reference, where `pdrop-run check -m MODEL_DIR` looks first; cases made one after the other add up there.
+Works on any LLaVA-1.5 or LLaVA-NeXT directory in the Hugging Face layout whose language model is Llama, Mistral or
+Qwen2. Everything is computed in float32 on the CPU: a 7B model takes 28 GB of memory. Without --out the files go to
+MODEL_DIR/reference, where `pdrop-run check -m MODEL_DIR` looks first; several runs add their cases there.
 
-The form of the files is that of Tests/Goldens (see its README): cases, features and preprocess, with copies of the pictures.
-Besides, a case made from a question keeps it as `question`, so that the prompt format is checked too.
+The files have the format of Tests/Goldens (see its README): cases, features and preprocess, with copies of the images.
+A case made from a question also stores it as `question`, so that the chat template is checked too.
 
-The modules of transformers' model are used; attention, the cache and the dropping are written out here, since the library does
-not drop. The run without dropping is compared with the library's own forward pass and generation before it is stored.
+The script uses the modules of transformers' model. It implements attention, KV cache and dropping itself, since the
+library does not drop. The run without dropping is compared with the library's forward pass and generation before it is
+stored.
 
 Needs torch, transformers 4.57, safetensors and Pillow.
 """
@@ -25,11 +26,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-# The largest difference allowed between the run without dropping and the library's own.
+# The largest allowed difference between the run without dropping and the library's.
 TOLERANCE = 1e-3
 
 
-# --- The decoder, layer by layer -------------------------------------------------------------------------------------------
+# --- The decoder, layer by layer ------------------------------------------------------------------
 class Decoder:
     """The language model of a transformers LLaVA, one sequence at a time, with visual tokens dropped between layers."""
 
@@ -45,7 +46,7 @@ class Decoder:
         self.group = cfg.num_attention_heads // cfg.num_key_value_heads
 
     def project(self, i, h, positions):
-        """h [T,D] -> queries, keys and values [H,T,d] of layer i; queries and keys rotated."""
+        """h [T,D] -> queries, keys and values [H,T,d] of layer i, with RoPE applied to queries and keys."""
         layer = self.layers[i]
         x = layer.input_layernorm(h)
         cos, sin = (t[0] for t in self.lm.rotary_emb(x[None], positions[None]))
@@ -57,7 +58,7 @@ class Decoder:
         return rotate(q), rotate(k).repeat_interleave(self.group, 0), v.repeat_interleave(self.group, 0)
 
     def finish(self, i, h, q, k, v):
-        """The layer's output for the last rows of the sequence, of which h and q are given and k and v are all."""
+        """The layer's output for the last rows of the sequence; h and q hold these rows, k and v all rows."""
         layer, (heads, rows, _), total = self.layers[i], q.shape, k.shape[1]
         out = torch.empty_like(q)
         for a in range(0, rows, 512):
@@ -70,18 +71,18 @@ class Decoder:
         return h + layer.mlp(layer.post_attention_layernorm(h))
 
     def attention_of_last(self, q, k):
-        """What the last row pays every row, mean over heads, [T]."""
+        """Attention of the last row to every row, mean over heads, [T]."""
         return (q[:, -1:] @ k.transpose(1, 2) * self.head_dim ** -0.5).softmax(-1).mean(0)[0]
 
     def logits(self, h):
         return self.head(self.lm.norm(h))
 
     def prefill(self, embeds, spans, policy):
-        """Runs a prompt. embeds [T,D]; spans: start and length of each picture. Returns what happened as a dict."""
+        """Runs a prompt. embeds [T,D]; spans: start and length of each image. Returns stages and outputs as a dict."""
         h, positions = embeds, torch.arange(len(embeds))
         blocks = [(start, torch.arange(n)) for start, n in spans]
         run = {"policy": policy, "hidden": [h[-1]], "caches": [], "stages": [], "next": len(embeds)}
-        keep = {}  # layer -> how many tokens of each picture stay from there on
+        keep = {}  # layer -> number of tokens kept of each image from there on
         if policy["method"] == "pyramiddrop":
             keep = {l: [int(n * share) for _, n in spans] for l, share in zip(policy["layers"], policy["keep"])}
         if policy["method"] == "fastv":
@@ -106,7 +107,7 @@ class Decoder:
 
     @staticmethod
     def drop(run, layer, scores, blocks, counts):
-        """Keeps the best of each picture in their order. Returns the rows that stay and the pictures' new blocks."""
+        """Keeps each image's best tokens in order. Returns the kept rows and the new spans of the images."""
         stage = {"layer": layer, "tokens_before": len(scores), "images": []}
         rows, left, end = [], [], 0
         for (start, tokens), count in zip(blocks, counts):
@@ -126,7 +127,7 @@ class Decoder:
         return rows, left
 
     def generate(self, run, count):
-        """The likeliest tokens, end tokens like any other, and the smallest lead over the runner-up in standard deviations."""
+        """The most likely tokens, EOS included, and the smallest lead over the runner-up in standard deviations."""
         logits, tokens, leads = run["logits"], [], []
         while True:
             best = logits.topk(2)
@@ -146,9 +147,9 @@ class Decoder:
             logits = self.logits(h[-1])
 
 
-# --- The model and its inputs ------------------------------------------------------------------------------------------------
+# --- The model and its inputs ---------------------------------------------------------------------
 def load(directory):
-    """The model and its processor; every weight must have found its place."""
+    """The model and its processor; stops if a weight is missing."""
     from transformers import (AutoConfig, AutoImageProcessor, AutoProcessor, LlavaForConditionalGeneration,
                               LlavaNextForConditionalGeneration)
     config = AutoConfig.from_pretrained(directory)
@@ -161,7 +162,7 @@ def load(directory):
         sys.exit(f"{directory}: weights are missing: {sorted(found['missing_keys'])[:5]}")
     processor = AutoProcessor.from_pretrained(directory)
     processor.image_processor = AutoImageProcessor.from_pretrained(directory, use_fast=False)
-    # Older directories leave these to the library, which then counts the picture's tokens wrongly.
+    # Older directories leave these to the library, which then counts image tokens wrongly.
     processor.patch_size = processor.patch_size or config.vision_config.patch_size
     processor.vision_feature_select_strategy = (
         processor.vision_feature_select_strategy or config.vision_feature_select_strategy)
@@ -171,22 +172,22 @@ def load(directory):
 
 
 def rendered(processor, question, pictures):
-    """The question in the model's prompt format, the pictures in front unless it says where."""
+    """The question in the model's chat template, with the images first unless <image> marks their positions."""
     parts = [] if "<image>" in question else [{"type": "image"}] * pictures
     message = {"role": "user", "content": parts + [{"type": "text", "text": question}]}
     if processor.chat_template is None:
-        sys.exit("the directory has no chat template; give the prompt in the model's format and --raw")
+        sys.exit("the directory has no chat template; give the formatted prompt and --raw")
     return processor.apply_chat_template([message], add_generation_prompt=True)
 
 
 def image_features(model, inputs):
-    """What stands for each picture among the embeddings, [tokens, D] each."""
+    """The embeddings of each image, [tokens, D] each."""
     sizes = [inputs["image_sizes"]] if "image_sizes" in inputs else []
     return list(model.model.get_image_features(inputs["pixel_values"], *sizes))
 
 
 def spans_of(ids, image_token, counts):
-    """Start and length of each picture in the expanded ids."""
+    """Start and length of each image in the expanded ids."""
     spans, row = [], 0
     for count in counts:
         row += ids[row:].tolist().index(image_token)
@@ -195,9 +196,9 @@ def spans_of(ids, image_token, counts):
     return spans
 
 
-# --- Files -----------------------------------------------------------------------------------------------------------------
+# --- Files ----------------------------------------------------------------------------------------
 def write(out, path, content):
-    """Writes JSON or tensors to a file under `out`; refuses to change what cases made before rely on."""
+    """Writes JSON or tensors to a file under `out`; refuses to change a file that earlier cases use."""
     path = os.path.join(out, path)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     new = path + ".new"
@@ -215,19 +216,19 @@ def write(out, path, content):
 
 
 def copy_picture(out, picture):
-    """Copies a picture to where the case names it; returns that name."""
+    """Copies an image to the path that the case names; returns that name."""
     name = "images/" + os.path.basename(picture)
     target = os.path.join(out, name)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if not os.path.exists(target):
         shutil.copyfile(picture, target)
     elif not filecmp.cmp(picture, target, False):
-        sys.exit(f"{target}: another picture of this name is there; rename {picture}")
+        sys.exit(f"{target}: a different image of this name exists; rename {picture}")
     return name
 
 
 def write_picture(out, model_name, model, processor, picture, small):
-    """Writes one picture's pixels, hidden states of the tower, and features."""
+    """Writes one image's pixels, hidden states of the vision encoder, and features."""
     name = os.path.basename(picture) + ".safetensors"
     images = processor.image_processor
     inputs = images(images=[Image.open(picture)], return_tensors="pt")
@@ -251,7 +252,7 @@ def write_picture(out, model_name, model, processor, picture, small):
     write(out, os.path.join("features", model_name, name), tensors)
 
 
-# --- A case ----------------------------------------------------------------------------------------------------------------
+# --- A case ---------------------------------------------------------------------------------------
 def policies(layer_count):
     """The runs of a case: without dropping, FastV, and PyramidDrop in equal quarters."""
     return {
@@ -263,7 +264,7 @@ def policies(layer_count):
 
 
 def compare_with_library(model, inputs, run, tokens):
-    """Stops unless the run without dropping is the library's own; takes over the library's logits."""
+    """Stops if the run without dropping differs from the library's; then stores the library's logits."""
     own = model(**inputs, output_hidden_states=True)
     hidden = torch.stack([state[0, -1] for state in own.hidden_states[:-1]])
     worst = max(float((hidden - torch.stack(run["hidden"][:-1])).abs().max()),
@@ -271,7 +272,7 @@ def compare_with_library(model, inputs, run, tokens):
     length = inputs["input_ids"].shape[1]
     generated = model.generate(**inputs, do_sample=False, max_new_tokens=len(tokens))[0, length:].tolist()
     if not worst < TOLERANCE or generated != tokens:
-        sys.exit(f"this script departs from transformers by {worst:.1e}, tokens {generated} and {tokens}")
+        sys.exit(f"this script differs from transformers by {worst:.1e}, tokens {generated} and {tokens}")
     print(f"without dropping: within {worst:.1e} of transformers, the same tokens")
     run["logits"] = own.logits[0, -1]
 
@@ -288,7 +289,7 @@ def record(run, name, tokens, lead, text, tensors):
     margins = [p["margin"] for s in run["stages"] for p in s["images"] if p["margin"] is not None]
     print(f"{name}: {text!r}, smallest margin of a drop {min(margins, default=1):.1e}, of a token {lead:.1e}")
     if min(margins + [lead]) < 1.2e-3:
-        print(f"warning: {name} is decided so closely that another machine may decide otherwise; try another prompt")
+        print(f"warning: {name} has a margin so small that another machine may differ; try another prompt")
     return {"name": name, "policy": run["policy"], "tokens": tokens, "text": text, "min_gap_over_std": lead,
             "kv_len_prefill": run["lengths"], "kv_len_end": [k.shape[1] for k, _ in run["caches"]],
             "stages": run["stages"]}
@@ -298,13 +299,13 @@ def record(run, name, tokens, lead, text, tensors):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="model directory in the Hugging Face layout")
-    parser.add_argument("--image", action="append", default=[], help="picture; repeat it for several")
-    parser.add_argument("--prompt", required=True, help="the question; <image> says where a picture belongs")
-    parser.add_argument("--raw", action="store_true", help="the prompt is in the model's format already")
+    parser.add_argument("--image", action="append", default=[], help="image; repeat it for several")
+    parser.add_argument("--prompt", required=True, help="the question; <image> marks the position of an image")
+    parser.add_argument("--raw", action="store_true", help="the prompt is formatted already")
     parser.add_argument("--out", help="folder for the reference (default: MODEL_DIR/reference)")
-    parser.add_argument("--name", help="the case's name (default: the first picture's, or text_only)")
+    parser.add_argument("--name", help="the case's name (default: that of the first image, or text_only)")
     parser.add_argument("-n", type=int, default=24, help="tokens to generate (default: 24)")
-    parser.add_argument("--small", action="store_true", help="leave out normalised pixels and the tower's hidden states")
+    parser.add_argument("--small", action="store_true", help="omit pixels and hidden states of the vision encoder")
     args = parser.parse_args()
     out = args.out or os.path.join(args.model, "reference")
     model_name = os.path.basename(os.path.abspath(args.model))

@@ -1,8 +1,9 @@
-"""Stage 2a: the projector learns to hand the tower's readings on, before the decoder learns to ask for them.
+"""Stage 2a: trains the projector to preserve the attributes that the vision encoder encodes, before the decoder.
 
-A projector that learns from answers alone keeps what it needs to find a thing and loses the rest: after 40,000
-questions the heads looked at the right thing, but its colour could be read from 69% of the projected patches against
-92% of the tower's. Linear heads on the projected patches, thrown away afterwards, ask for everything at once.
+A projector trained on answers alone keeps the features that locate an object and loses the rest. After 40,000
+questions the heads attended to the right object, but its colour could be read from 69% of the projected patches,
+against 92% of the vision encoder's. Linear heads on the projected patches, discarded afterwards, supervise all
+attributes at once.
 """
 import argparse
 import random
@@ -26,7 +27,7 @@ SCALE = 0.5                                                                     
 
 
 def patches_of_things(tower, count: int, seed: int):
-    """Features [n, F], labels [n, planes] and row and column [n, 2] of the patches of `count` pictures that show things."""
+    """Features [n, F], labels [n, planes] and row and column [n, 2] of the object patches of `count` images."""
     rng = random.Random(f"alignment {seed}")
     features, labels, places = [], [], []
     for _ in range(count):
@@ -42,7 +43,7 @@ def patches_of_things(tower, count: int, seed: int):
 
 
 class Readings(nn.Module):
-    """Linear heads on projected patches, scaled as the decoder's first norm scales them."""
+    """Linear heads on projected patches, normalised as by the decoder's first norm."""
 
     def __init__(self, hidden: int):
         super().__init__()
@@ -50,7 +51,7 @@ class Readings(nn.Module):
         self.place = nn.Linear(hidden, 2 * GRID)
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor, places: torch.Tensor):
-        """x: [n, D] -> loss, share of right colours, share of right first characters."""
+        """x: [n, D] -> loss, accuracy of colours, accuracy of first characters."""
         x = F.rms_norm(x, (x.shape[-1],))
         loss, right = x.new_zeros(()), {}
         for (plane, _, weight), z in zip(PLANES, self.planes(x).split([p[1] for p in PLANES], 1)):
@@ -68,7 +69,7 @@ def main() -> None:
     p.add_argument("--tower", required=True)
     p.add_argument("--tokenizer", required=True)
     p.add_argument("--out", required=True, type=Path, help="folder for the decoder checkpoint, log and curves")
-    p.add_argument("--layers", type=int, default=8, help="of the untrained decoder behind the projector")
+    p.add_argument("--layers", type=int, default=8, help="of the untrained decoder after the projector")
     p.add_argument("--pictures", type=int, default=600)
     p.add_argument("--steps", type=int, default=2500)
     p.add_argument("--batch", type=int, default=1024, help="patches")

@@ -1,4 +1,4 @@
-"""A picture in the making: text and shapes, drawn with PIL, and what was drawn where."""
+"""Canvas for synthetic images: text and shapes drawn with PIL, and a record of each object and its position."""
 import functools
 import glob
 import math
@@ -25,13 +25,13 @@ Box = tuple[float, float, float, float]       # left, top, right, bottom in pixe
 
 @dataclass
 class Text:
-    """A word or number in a picture."""
+    """A word or number in an image."""
     text: str
     color: str
     place: str | None               # "top left" and so on, where the layout has places
-    container: str | None           # the shape it is written in
+    container: str | None           # the shape around it
     box: Box
-    edges: list[float]              # left edges of the characters, and the last one's right edge
+    edges: list[float]              # left edges of the characters, then the right edge of the last
     partner: str = ""               # its neighbour in the row of a form
 
     @property
@@ -41,7 +41,7 @@ class Text:
 
 @dataclass
 class Shape:
-    """A filled shape in a picture, perhaps with text in it."""
+    """A filled shape in an image, possibly with text in it."""
     kind: str
     color: str
     place: str | None
@@ -68,7 +68,7 @@ def luminance(color: Color) -> float:
 
 
 def pick_color(rng: random.Random, ground: Color, used: set[str] = frozenset()) -> tuple[str, Color]:
-    """Name and value of a colour that stands out; mostly one not used yet, so that questions by colour have one answer."""
+    """Name and value of a contrasting colour, usually an unused one, so that questions by colour have one answer."""
     visible = [n for n in COLOR_NAMES if abs(luminance(COLORS[n]) - luminance(ground)) > 45
                and sum((a - b) ** 2 for a, b in zip(COLORS[n], ground)) > 100 ** 2]
     fresh = [n for n in visible if n not in used]
@@ -77,7 +77,7 @@ def pick_color(rng: random.Random, ground: Color, used: set[str] = frozenset()) 
 
 
 class Canvas:
-    """Draws on a square of `grid` patches and notes every thing; `ids` shows which shape (from 1) a pixel belongs to."""
+    """A square of `grid` patches with a record of every object; `ids` holds the shape (from 1) of each pixel."""
 
     def __init__(self, rng: random.Random, grid: int):
         self.rng, self.grid, self.side = rng, grid, grid * PATCH
@@ -91,7 +91,7 @@ class Canvas:
     def write(self, text: str, box: Box, ground: Color | None = None, largest: int = SIZES[-1], size: int | None = None,
               face: str | None = None, align: str | None = None, place: str | None = None, container: str | None = None,
               color: tuple[str, Color] | None = None) -> Text | None:
-        """Writes text in a box, smaller if need be; None when it does not fit."""
+        """Writes text in a box, at a smaller size if necessary; None when it does not fit."""
         rng, (x0, y0, x1, y1) = self.rng, box
         face = face or FONTS[rng.randrange(len(FONTS))]
         size = size or rng.choice([s for s in SIZES if s <= max(largest, SIZES[0])])

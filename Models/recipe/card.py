@@ -1,4 +1,4 @@
-"""What a model card shows of answers to a held-out set: right answers by question family, and a sheet of wrong ones.
+"""Model card content from answers to a held-out set: accuracy by question family, and a sheet of wrong answers.
 
 python card.py "no dropping=none.jsonl" "PyramidDrop=pyramiddrop.jsonl" --data eval --sheet failures.png
 """
@@ -10,12 +10,12 @@ from canvas import font
 from questions import FAMILIES
 from score import read_records, said, share
 
-PICTURE, GAP, COLUMNS = 236, 7, 4           # pixels, pixels, pictures a row
-LINE = 18                                   # pixels of a line of text
+PICTURE, GAP, COLUMNS = 236, 7, 4           # pixels, pixels, images per row
+LINE = 18                                   # height of a text line in pixels
 
 
 def family_table(truth: list[dict], answers: dict[str, dict[int, str]]) -> str:
-    """Markdown: a row for each family with its first question, a column for each answers file."""
+    """Markdown table: a row per family with its first question, a column per answers file."""
     lines = ["| family | example | " + " | ".join(answers) + " | questions |", "| --- | --- |" + " --- |" * len(answers) + " ---: |"]
     for family in [*FAMILIES, None]:
         asked = [q for q in truth if family in (q["category"], None)]
@@ -25,7 +25,7 @@ def family_table(truth: list[dict], answers: dict[str, dict[int, str]]) -> str:
 
 
 def wrong_answers(truth: list[dict], given: dict[int, str], count: int, seed: int) -> list[dict]:
-    """Questions answered wrongly, drawn at random, each of another family."""
+    """A random sample of wrongly answered questions, one per family."""
     wrong = [q for q in truth if given[q["question_id"]] != q["answer"]]
     random.Random(seed).shuffle(wrong)
     by_family = {q["category"]: q for q in reversed(wrong)}
@@ -33,7 +33,7 @@ def wrong_answers(truth: list[dict], given: dict[int, str], count: int, seed: in
 
 
 def sheet(questions: list[dict], given: dict[int, str], images: Path) -> Image.Image:
-    """Pictures in rows, below each its question, the answer given and the right one."""
+    """Images in rows; below each its question, the model's answer and the expected one."""
     width, height = PICTURE + 2 * GAP, PICTURE + 2 * LINE + 4 * GAP
     page = Image.new("RGB", (COLUMNS * width, -(-len(questions) // COLUMNS) * height), "white")
     pen, face = ImageDraw.Draw(page), font("DejaVuSans", 13)
@@ -49,7 +49,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("answers", nargs="+", help="NAME=FILE of answers in LLaVA's format")
     p.add_argument("--data", type=Path, required=True, help="folder with answers.jsonl and images/")
-    p.add_argument("--sheet", type=Path, help="picture of wrong answers of the first file")
+    p.add_argument("--sheet", type=Path, help="image file for the wrong answers of the first file")
     p.add_argument("--seed", type=int, default=0)
     a = p.parse_args()
     truth = read_records(a.data / "answers.jsonl")

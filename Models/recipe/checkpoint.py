@@ -1,4 +1,4 @@
-"""Checkpoints that a run resumes from, and its log with learning curves."""
+"""Checkpoints for resuming a run, and its log with learning curves."""
 import json
 import os
 import resource
@@ -10,7 +10,7 @@ EVERY = 25
 
 
 def write(path: Path, content: dict) -> None:
-    """Saves in one move, so that a killed run never leaves half a file."""
+    """Saves atomically, so that a killed run never leaves a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".tmp")
     torch.save(content, fresh)
@@ -27,12 +27,12 @@ def save_state(out: Path, model, optimizer, log: "Log", step: int, options: dict
 
 
 def deciding(options: dict) -> dict[str, str]:
-    """The options that decide what a run comes to, as text: without its folder, where it stops and when it is looked at."""
+    """The options that determine the result of a run, as text: all but its folder, stop step and evaluation steps."""
     return {k: str(v) for k, v in options.items() if k not in ("out", "stop", "evaluate_every", "save_every")}
 
 
 def load_state(out: Path, model, optimizer, log: "Log", options: dict) -> int:
-    """Goes on from the state in `out` where there is one; returns the step. A state of another run ends the program."""
+    """Resumes from the state in `out` if there is one; returns the step. The state of another run ends the program."""
     path = out / "state.pt"
     if not path.exists():
         return 0
@@ -49,12 +49,12 @@ def load_state(out: Path, model, optimizer, log: "Log", options: dict) -> int:
 
 
 def peak_mib() -> int:
-    """The most memory this process has held so far."""
+    """The peak RSS of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 class Log:
-    """Lines of JSON in log.jsonl, the same on the screen, and curves.png at each evaluation."""
+    """Training log: JSON lines in log.jsonl and on standard output, and curves.png at each evaluation."""
 
     def __init__(self, out: Path, quiet: bool):
         self.out, self.quiet = out, quiet
@@ -63,7 +63,7 @@ class Log:
         self.questions, self.seconds, self.last = 0.0, 0.0, time.time()
 
     def training(self, step: int, shown: dict[str, float], seconds: float) -> None:
-        """Notes one step: running means of what it showed, and the processor time it took."""
+        """Logs one step: running means of its metrics, and its processor time."""
         self.questions += shown.pop("questions", 0.0)
         self.seconds += seconds
         for k, v in shown.items():
@@ -75,7 +75,7 @@ class Log:
             self.last = now
 
     def evaluation(self, step: int, families: dict[str, tuple[int, int]]) -> None:
-        """Notes the share of right answers, per family and over all."""
+        """Logs the accuracy, per family and overall."""
         good, total = (sum(f[i] for f in families.values()) for i in (0, 1))
         shares = {family: round(g / n, 3) for family, (g, n) in families.items()}
         self.add(dict(step=step, exact=round(good / total, 4), families=shares))
@@ -91,7 +91,7 @@ class Log:
                 f.write(json.dumps(record) + "\n")
 
     def draw(self) -> None:
-        """curves.png: loss and share of right first tokens over steps, exact match at the evaluations."""
+        """Draws curves.png: loss and first-token accuracy over steps, exact match at the evaluations."""
         import matplotlib
         matplotlib.use("Agg")
         from matplotlib import pyplot
@@ -101,7 +101,7 @@ class Log:
         left.set(xlabel="step", ylabel="loss")
         right.plot([r["step"] for r in seen], [r.get("first", 0) for r in seen], label="first token right, training")
         tested = [r for r in self.records if "exact" in r]
-        right.plot([r["step"] for r in tested], [r["exact"] for r in tested], "o-", label="exact match, unseen pictures")
+        right.plot([r["step"] for r in tested], [r["exact"] for r in tested], "o-", label="exact match, unseen images")
         right.set(xlabel="step", ylim=(0, 1))
         right.legend()
         figure.tight_layout()

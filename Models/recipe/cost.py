@@ -1,6 +1,6 @@
-"""What a training step costs under each policy: multiply-adds, saved activations, processor time.
+"""Cost of a training step under each policy: multiply-adds, saved activations, processor time.
 
-The policies take turns on the same batch, so that a busy machine is equally busy for all of them.
+The policies run interleaved on the same batch, so that other load on the machine affects all of them equally.
 """
 import argparse
 import random
@@ -16,7 +16,7 @@ from turns import Tokenizer, pack
 
 
 def visual_multiply_adds(dropping: Dropping, layers: int, tokens: int, hidden: int, intermediate: int) -> int:
-    """The paper's count for one forward pass: J_s (4 n d^2 + 2 n^2 d + 3 n d m) over the stages, visual tokens alone."""
+    """The paper's count for one forward pass: J_s (4 n d^2 + 2 n^2 d + 3 n d m) over the stages, visual tokens only."""
     total = 0
     for depth, ratio in dropping.stages(layers):
         n = int(tokens * ratio)
@@ -26,7 +26,7 @@ def visual_multiply_adds(dropping: Dropping, layers: int, tokens: int, hidden: i
 
 def packed_multiply_adds(dropping: Dropping, layers: int, tokens: int, prefix: int, lanes: int, length: int, hidden: int,
                          intermediate: int) -> int:
-    """What a packed picture computes in one forward pass of the layers, text and prefix included."""
+    """Multiply-adds of the layers for a packed image in one forward pass, text and prefix included."""
     total, text = 0, lanes * length
     for depth, ratio in dropping.stages(layers):
         visual = prefix + int(tokens * ratio)
@@ -36,7 +36,7 @@ def packed_multiply_adds(dropping: Dropping, layers: int, tokens: int, prefix: i
 
 
 def saved_bytes(step) -> int:
-    """Bytes that autograd keeps for the backward pass of step(), every storage counted once."""
+    """Bytes that autograd keeps for the backward pass of step(); each storage is counted once."""
     seen: dict[int, int] = {}
 
     def note(t: torch.Tensor) -> torch.Tensor:
@@ -65,7 +65,7 @@ def main() -> None:
     model = VLM(tokenizer.vocabulary, layers=32)
     policies = {"none": named("none", 32), "fastv": named("fastv", 32)}
     policies |= {f"pyramiddrop {k}": named("pyramiddrop", 32, k) for k in a.keep}
-    print("| visual tokens | policy | visual GMAC | packed GMAC | saved MiB | step, CPU s (median, range) | share of none |")
+    print("| visual tokens | policy | visual GMAC | packed GMAC | saved MiB | step, CPU s (median, range) | vs. none |")
     print("| ---: | --- | ---: | ---: | ---: | --- | ---: |")
     for tokens in a.tokens:
         batch = pack(tokenizer, [pictures[i] for i in range(a.pictures)], random.Random(0), tokens, a.lanes, a.lane_length)

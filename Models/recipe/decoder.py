@@ -1,7 +1,7 @@
-"""LLaVA projector and Llama decoder in plain torch, with many question turns behind one picture.
+"""LLaVA projector and Llama decoder in plain torch, with many question turns packed after one image.
 
-Shapes: B pictures, V visual tokens (prefix included where said), N lanes of L text tokens, D hidden, h heads, d head size.
-A lane holds several turns one after the other; a turn sees the picture and itself, never another turn.
+Shapes: B images, V visual tokens (prefix included where stated), N lanes of L text tokens, D hidden, h heads,
+d head size. A lane holds a sequence of turns; a turn attends to the image and to itself, never to another turn.
 """
 import math
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ HIDDEN = float("-inf")
 
 @dataclass
 class Batch:
-    """Packed pictures and turns; positions of text count from the end of the picture."""
-    features: torch.Tensor          # [B, V, F] of the tower
+    """Packed images and turns; text positions count from the end of the image."""
+    features: torch.Tensor          # [B, V, F] of the vision encoder
     places: torch.Tensor            # [B, V] patch index in the 24x24 grid
     live: torch.Tensor              # [B, V] False for padding
     text: torch.Tensor              # [B, N, L] token ids
     turn: torch.Tensor              # [B, N, L] index of the turn, -1 for padding
-    offset: torch.Tensor            # [B, N, L] place within the turn
-    targets: torch.Tensor           # [B, N, L] the token to say next, -100 where none is learnt
-    asked: torch.Tensor             # [B, T, V] patches of what turn t asks about
-    held: torch.Tensor              # [B, T, V] patches that hold the answer of turn t
-    letters: torch.Tensor           # [B, V] which letter of its word a patch shows, -1 for none
+    offset: torch.Tensor            # [B, N, L] position within the turn
+    targets: torch.Tensor           # [B, N, L] the next token, -100 where there is no loss
+    asked: torch.Tensor             # [B, T, V] patches named by the question of turn t
+    held: torch.Tensor              # [B, T, V] patches that show the answer of turn t
+    letters: torch.Tensor           # [B, V] index of the letter of its word that a patch shows, -1 for none
     families: list[list[str]]       # [B][T]
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm with a gain, as in Llama."""
+    """RMSNorm with a weight, as in Llama."""
 
     def __init__(self, size: int, epsilon: float = 1e-5):
         super().__init__()
@@ -44,7 +44,7 @@ class RMSNorm(nn.Module):
 
 @dataclass
 class View:
-    """Where the rows of a sequence [B, V + N L, D] stand and what they may see."""
+    """Positions and attention masks of the rows of a sequence [B, V + N L, D]."""
     visual: int                     # V, prefix included
     lanes: int                      # N
     cos: torch.Tensor               # [B, S, 1, d]
@@ -70,7 +70,7 @@ class Layer(nn.Module):
             nn.init.normal_(m.weight, std=output_std)
 
     def queries_keys(self, normed: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor):
-        """Rotated queries and keys [B, h, S, d] of normed rows [B, S, D]."""
+        """Queries and keys [B, h, S, d], with RoPE, of normalised rows [B, S, D]."""
         B, S, D = normed.shape
         z = torch.cat([self.q(normed).view(B, S, self.heads, -1), self.k(normed).view(B, S, self.heads, -1)], 2)
         half = z.shape[-1] // 2
@@ -120,7 +120,7 @@ def rope_tables(size: int, theta: float = 10000.0):
 
 
 class VLM(nn.Module):
-    """Projector and decoder; the tower's features come from outside. Parameter names are those of the checkpoints."""
+    """Projector and decoder on given features of the vision encoder. Parameter names are those of the checkpoints."""
 
     def __init__(self, vocabulary: int, hidden: int = 128, layers: int = 8, heads: int = 4, intermediate: int = 384,
                  features: int = 192):
@@ -144,22 +144,22 @@ class VLM(nn.Module):
         return self.p2(F.gelu(self.p1((features - self.fmean) / self.fstd)))
 
     def view(self, visual_positions, live, text_positions, lane_mask) -> View:
-        """visual_positions, live: [B, V]; text_positions: [B, N L] -> what the rows may see."""
+        """visual_positions, live: [B, V]; text_positions: [B, N L] -> positions and masks of the rows."""
         V = visual_positions.shape[1]
         positions = torch.cat([visual_positions, text_positions], 1)
         dtype = lane_mask.dtype
         padding = torch.zeros(live.shape, dtype=dtype).masked_fill_(~live, HIDDEN)[:, None, None]
         later = torch.ones(V, V, dtype=torch.bool).triu(1)
         mask = padding.expand(-1, 1, V, V).masked_fill(later, HIDDEN)
-        mask.diagonal(dim1=2, dim2=3).zero_()                    # a padding row sees itself, so no softmax is empty
+        mask.diagonal(dim1=2, dim2=3).zero_()      # a padding row attends to itself, so no softmax is empty
         return View(V, lane_mask.shape[2], self.cos[positions][:, :, None], self.sin[positions][:, :, None], mask,
                     padding, lane_mask)
 
     def forward(self, batch: Batch, prefix: torch.Tensor, dropping: Dropping, watched: tuple[int, ...] = ()):
-        """prefix: ids in front of the picture, [P].
+        """prefix: ids before the image, [P].
 
         Returns logits at the rows that have a target [R, vocabulary], and for each watched layer the attention of
-        these rows to the picture [R, h, V].
+        these rows to the image [R, h, V].
         """
         B, N, L = batch.text.shape
         P = len(prefix)
@@ -191,17 +191,17 @@ class VLM(nn.Module):
 
 
 def lane_mask(turn: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """turn: [B, N, L] -> [B, 1, N, L, L]: a text row sees itself and what its turn said before."""
+    """turn: [B, N, L] -> [B, 1, N, L, L]: a text row attends to itself and to earlier rows of its turn."""
     L = turn.shape[-1]
     allowed = (turn[..., :, None] == turn[..., None, :]) & torch.ones(L, L, dtype=torch.bool).tril()
     return torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, HIDDEN)[:, None]
 
 
 def grow(source: VLM, layers: int) -> VLM:
-    """A deeper copy that computes the same: old layer i becomes layer i r, the others copy it but add nothing yet."""
+    """A deeper copy with the same output: layer i becomes layer i r; the others copy it with zero residual output."""
     count = len(source.layers)
     if layers % count:
-        raise ValueError(f"{layers} layers are no multiple of {count}")
+        raise ValueError(f"{layers} layers are not a multiple of {count}")
     r = layers // count
     state = source.state_dict()
     first = source.layers[0]

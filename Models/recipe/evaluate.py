@@ -1,4 +1,4 @@
-"""Exact match per question family through transformers' generate (the exported bf16 weights, float32 arithmetic)."""
+"""Exact match per question family through transformers' generate (exported bf16 weights, computed in float32)."""
 import argparse
 import json
 import sys
@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 try:
     import torchvision  # noqa: F401
-except Exception:                       # absent or not matching torch: transformers then uses the PIL processors
+except Exception:                       # missing or incompatible with torch: transformers then uses the PIL processors
     sys.modules["torchvision"] = None
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 from score import table, write_records
@@ -30,7 +30,7 @@ def main() -> None:
     p.add_argument("--out", type=Path, help="predictions as JSON lines")
     p.add_argument("--limit", type=int)
     p.add_argument("--at-once", type=int, default=6)
-    p.add_argument("--part", default="0/1", help="i/n: every n-th question from i on, to share the work")
+    p.add_argument("--part", default="0/1", help="i/n: every n-th question from i on, for parallel runs")
     a = p.parse_args()
     torch.set_num_threads(1)
     processor = AutoProcessor.from_pretrained(a.model)

@@ -1,21 +1,21 @@
-"""Dense labels for the vision tower: what is in each 14x14 patch."""
+"""Dense labels for the vision encoder: the content of each 14x14 patch."""
 from typing import TYPE_CHECKING
 import numpy as np
 from vocabulary import CHARACTER_ID, COLOR_NAMES, MAX_WORD, PATCH, SHAPES
 if TYPE_CHECKING:
     from canvas import Canvas, Shape, Text
 
-# planes: kind (0 ground, 1 word, 2 number, 3.. shape), colour, shape that holds the text or is written in (0 none), count of the
-# shape, character, its index in the word, the whole word slot by slot, the neighbour in a form slot by slot
+# planes: kind (0 background, 1 word, 2 number, 3.. shape), colour, shape around the text or text in the shape (0 none),
+# count of the shape, character, its index in the word, the whole word by slots, the neighbour in a form by slots
 L_TYPE, L_COL, L_CONT, L_CNT, L_CH, L_IDX, L_SLOT, L_PART = 0, 1, 2, 3, 4, 5, 6, 6 + MAX_WORD
 N_LAB = 6 + 2 * MAX_WORD
 UNKNOWN = 255
-LEAST_SHAPE, LEAST_TEXT = 0.2, 0.14         # share of a patch from which on it shows a thing
+LEAST_SHAPE, LEAST_TEXT = 0.2, 0.14         # minimum coverage for a patch to show an object
 
 
 def patch_labels(canvas: "Canvas") -> tuple[np.ndarray, np.ndarray]:
-    """What each patch shows: labels, uint8 [N_LAB, g, g], 255 where a plane does not apply; and owner, int16 [g, g], the
-    thing that a patch belongs to (texts first, then shapes), -1 for the ground."""
+    """Labels of each patch, uint8 [N_LAB, g, g], 255 where a plane does not apply; and owner, int16 [g, g], the object
+    of a patch (texts first, then shapes), -1 for the background."""
     g = canvas.grid
     owner = np.full((g, g), -1, np.int16)
     labels = np.full((N_LAB, g, g), UNKNOWN, np.uint8)
@@ -37,13 +37,13 @@ def patch_labels(canvas: "Canvas") -> tuple[np.ndarray, np.ndarray]:
 
 
 def covered(canvas: "Canvas", number: int) -> np.ndarray:
-    """Share of each patch [g, g] that a shape, counted from 1, covers."""
+    """Share of each patch [g, g] covered by a shape; shapes count from 1."""
     ids = np.asarray(canvas.ids).reshape(canvas.grid, PATCH, canvas.grid, PATCH)
     return (ids == number).mean((1, 3))
 
 
 def text_overlap(text: "Text", g: int) -> np.ndarray:
-    """Share of each patch [g, g] that the text's box covers."""
+    """Share of each patch [g, g] covered by the box of the text."""
     x0, y0, x1, y1 = text.box
     at = np.arange(g) * PATCH
     along = [np.clip(np.minimum(at + PATCH, high) - np.maximum(at, low), 0, None) / PATCH for low, high in ((y0, y1), (x0, x1))]
@@ -61,7 +61,7 @@ def shape_labels(shape: "Shape", count: int) -> np.ndarray:
 
 
 def text_labels(text: "Text", g: int) -> np.ndarray:
-    """[N_LAB, g] for the columns of patches, as they show different characters."""
+    """[N_LAB, g]: one set of labels per patch column, as columns show different characters."""
     planes = np.full((N_LAB, g), UNKNOWN, np.uint8)
     planes[L_TYPE] = 2 if text.is_number else 1
     planes[L_COL] = COLOR_NAMES.index(text.color)
@@ -77,5 +77,5 @@ def text_labels(text: "Text", g: int) -> np.ndarray:
 
 
 def spelled(word: str) -> np.ndarray:
-    """[MAX_WORD] classes of characters, 0 behind the end."""
+    """[MAX_WORD] classes of characters, 0 after the end."""
     return np.array([CHARACTER_ID[c] for c in word[:MAX_WORD]] + [0] * (MAX_WORD - len(word)), np.uint8)

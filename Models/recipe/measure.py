@@ -1,7 +1,7 @@
-"""Puts trained models through pdrop-run under all policies, and draws what the paper's table 3 and figure 3 show.
+"""Runs trained models with pdrop-run under all policies; makes counterparts of the paper's table 3 and figure 3.
 
-Answers stay in OUT/answers; what is answered is not asked again. Writes OUT/policies.md, OUT/differences.md (of the other
-models from the first, question by question), OUT/one-drop.md and OUT/one-drop.png.
+Answers stay in OUT/answers and are reused by later runs. Writes OUT/policies.md, OUT/differences.md (paired differences
+of the other models from the first), OUT/one-drop.md and OUT/one-drop.png.
 """
 import argparse
 import statistics
@@ -21,7 +21,7 @@ LAYERS, SHARES = (2, 8, 16, 24), (0.75, 0.5, 0.25, 0.1)
 
 
 class Measurement:
-    """Right answers of models to one set of questions."""
+    """Accuracy of models on one set of questions."""
 
     def __init__(self, a: argparse.Namespace):
         self.options = a
@@ -29,7 +29,7 @@ class Measurement:
         self.models = dict(m.split("=", 1) for m in a.models)
 
     def right(self, model: str, name: str, policy: list[str]) -> dict[int, bool]:
-        """By question, whether `model` answers it exactly under a policy, whose options for pdrop-run are given."""
+        """For each question, whether `model` answers it exactly under the policy given as options of pdrop-run."""
         path = self.options.out / "answers" / f"{model}-{name}.jsonl".replace(", ", "-").replace(" ", "-")
         path.parent.mkdir(parents=True, exist_ok=True)
         command = [self.options.pdrop_run, "-m", self.models[model], "--input", self.options.data / "question.jsonl",
@@ -38,14 +38,14 @@ class Measurement:
         return {question: answer == self.truth[question] for question, answer in said(read_records(path)).items()}
 
     def policies(self) -> str:
-        """Markdown: a row for each policy, a column for each model."""
+        """Markdown table: a row per policy, a column per model."""
         lines = ["| run with | " + " | ".join(f"trained: {m}" for m in self.models) + " |", "| --- |" + " --- |" * len(self.models)]
         for name, policy in POLICIES.items():
             lines.append(f"| {name} | " + " | ".join(share(list(self.right(m, name, policy).values())) for m in self.models) + " |")
         return "\n".join(lines)
 
     def differences(self) -> str:
-        """Markdown: how many points more than the first model the others answer, on the same questions."""
+        """Markdown table: accuracy difference of the other models from the first on the same questions, in points."""
         first, *others = self.models
         lines = ["| run with | " + " | ".join(f"{m}, less {first}" for m in others) + " |", "| --- |" + " --- |" * len(others)]
         for name, policy in POLICIES.items():
@@ -54,7 +54,7 @@ class Measurement:
         return "\n".join(lines)
 
     def one_drop(self) -> dict[tuple[str, int, float], dict[int, bool]]:
-        """Right answers when one drop in front of a layer keeps a share, and without a drop (share 1)."""
+        """Accuracy when one drop before a layer keeps a share, and without a drop (share 1)."""
         found = {}
         for model in self.options.curves:
             whole = self.right(model, "none", POLICIES["none"])
@@ -67,7 +67,7 @@ class Measurement:
 
 
 def difference(right: dict[int, bool], base: dict[int, bool]) -> str:
-    """In points, with the 95% interval of a mean of paired differences."""
+    """Mean of paired differences in points, with its 95% interval."""
     points = [100 * (right[q] - base[q]) for q in base]
     middle, half = statistics.fmean(points), 1.96 * statistics.stdev(points) / len(points) ** 0.5
     return f"{middle:+.1f} ({middle - half:+.1f} to {middle + half:+.1f})"
@@ -84,7 +84,7 @@ def one_drop_table(found, models: list[str]) -> str:
 
 
 def draw(found, models: list[str], path: Path) -> None:
-    """Right answers over the share kept, a line for each layer, a panel for each model."""
+    """Plots accuracy over the share kept, a line per layer, a panel per model."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot

@@ -1,4 +1,4 @@
-"""Muon for hidden matrices, AdamW for the rest, and a learning rate that follows the steps."""
+"""Muon for hidden matrices, AdamW for the rest, and the learning rate schedule."""
 import torch
 import torch.distributed as dist
 
@@ -6,7 +6,7 @@ MOMENTUM = 0.95
 
 
 def orthogonalise(g: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """The nearest orthogonal matrices to g [n, rows, columns], nearly, by Newton-Schulz iteration."""
+    """Approximately the nearest orthogonal matrices to g [n, rows, columns], by Newton-Schulz iteration."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = g.bfloat16()
     tall = x.shape[-2] > x.shape[-1]
@@ -20,7 +20,7 @@ def orthogonalise(g: torch.Tensor, steps: int = 5) -> torch.Tensor:
 
 
 def schedule(step: int, steps: int, warm: int = 40, decay: float = 0.45) -> float:
-    """Factor of the learning rate: linear rise, flat, linear fall over the last `decay` of the steps."""
+    """Factor of the learning rate: linear warm-up, constant, linear decay over the last `decay` of the steps."""
     return min(1.0, (step + 1) / warm) * max(0.02, min(1.0, (1 - step / steps) / decay))
 
 
@@ -31,7 +31,7 @@ class Optimizer:
                  weight_decay: float = 0.01):
         self.hidden, self.rank, self.world = hidden, rank, world
         self.muon_rate, self.adam_rate, self.weight_decay = muon_rate, adam_rate, weight_decay
-        slow_ids = {id(p) for p in slow}                        # structured starts learn at a tenth of the rate
+        slow_ids = {id(p) for p in slow}                        # structured initialisation: a tenth of the rate
         self.adam = torch.optim.AdamW(
             [dict(params=[p for p in others if id(p) not in slow_ids], factor=1.0),
              dict(params=[p for p in others if id(p) in slow_ids], factor=0.1, weight_decay=0.0)],

@@ -1,11 +1,11 @@
-"""Data parallel on CPU: one single-threaded process per core, as two OpenMP threads stall whenever a core is taken."""
+"""Data parallel on CPU: one single-threaded process per core, as two OpenMP threads stall whenever a core is busy."""
 import os
 import torch
 import torch.distributed as dist
 
 
 def join() -> tuple[int, int]:
-    """Joins the processes that torch.distributed.run started; returns rank and number of processes."""
+    """Joins the process group of torch.distributed.run; returns rank and number of processes."""
     torch.set_num_threads(1)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         dist.init_process_group("gloo")
@@ -21,7 +21,7 @@ class FlatGradients:
         self.buffer = torch.zeros(sum(p.numel() for p in parameters))
 
     def average(self, world: int) -> torch.Tensor:
-        """Replaces every .grad by the mean over the processes; returns the norm of all of them together."""
+        """Replaces every .grad by the mean over the processes; returns the global norm."""
         pieces = self.buffer.split([p.numel() for p in self.parameters])
         for p, piece in zip(self.parameters, pieces):
             piece.zero_() if p.grad is None else piece.copy_(p.grad.reshape(-1))

@@ -1,6 +1,6 @@
-"""Pictures by number: the same number gives the same picture and the same tower features on every run.
+"""Images by number: a number gives the same image and the same features on every run.
 
-So a stopped run resumes exactly without its pictures being saved.
+A stopped run therefore resumes exactly without stored images.
 """
 import random
 from collections import OrderedDict
@@ -14,8 +14,8 @@ from tower import Tower, patches
 
 @dataclass
 class Picture:
-    """Features [576, F] in bf16; of each patch [576] the thing that owns it (-1: ground) and which letter of its word it
-    shows (-1: none); and what the scene holds."""
+    """Features [576, F] in bf16; for each patch [576] its object (-1: background) and the index of the letter of its
+    word (-1: none); and the objects of the scene."""
     features: torch.Tensor
     owner: np.ndarray
     letters: np.ndarray
@@ -23,7 +23,7 @@ class Picture:
 
 
 class Pictures:
-    """Draws pictures by number and keeps the last ones that were asked for."""
+    """Draws images by number and caches the most recently used ones."""
 
     def __init__(self, tower: Tower, seed: int, layout: str | None = None, capacity: int = 1200):
         self.tower, self.seed, self.layout, self.capacity = tower, seed, layout, capacity
@@ -45,7 +45,7 @@ class Pictures:
 
 
 def numbers(step: int, rank: int, world: int, count: int, fresh: int, window: int) -> list[int]:
-    """Which pictures a process learns from in a step: `fresh` new ones, the rest from the last `window` of its own."""
+    """The image numbers of a process in a step: `fresh` new ones, the rest from the last `window` of its own."""
     first = step * fresh
     new = [first + i for i in range(fresh)]
     rng = random.Random(f"batch {step} {rank}")

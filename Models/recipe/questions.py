@@ -1,4 +1,4 @@
-"""Question and answer pairs of a picture, each answerable from the picture alone."""
+"""Question and answer pairs for an image, each answerable from the image alone."""
 import random
 from typing import NamedTuple
 from scenes import Facts, random_word
@@ -24,16 +24,16 @@ FAMILIES = list(TEMPLATES)
 
 
 class Question(NamedTuple):
-    """A question, its answer, and the things it is about (indices into a picture's texts, then shapes)."""
+    """A question, its answer, and its objects (indices into the image's texts, then shapes)."""
     family: str
     text: str
     answer: str
     asked: tuple[int, ...]      # named by the question
-    held: tuple[int, ...]       # hold the answer
+    held: tuple[int, ...]       # show the answer
 
 
 def ask(facts: Facts, rng: random.Random) -> list[Question]:
-    """All questions about a picture, in random order."""
+    """All questions about an image, in random order."""
     out = []
     texts, shapes = facts.texts, facts.shapes
 
@@ -93,7 +93,7 @@ def ask(facts: Facts, rng: random.Random) -> list[Question]:
 
 
 def add_form_rows(facts: Facts, add) -> None:
-    """Questions about the neighbours in a form: from label to value and back."""
+    """Questions about neighbours in a form: from label to value and back."""
     place = {t.text: i for i, t in enumerate(facts.texts)}
     labels, values = [p[0] for p in facts.rows], [p[1] for p in facts.rows]
     for label, value in facts.rows:

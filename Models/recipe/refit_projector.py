@@ -1,7 +1,7 @@
-"""Fits a trained decoder's projector to a tower that has been trained further, so that its picture tokens stay what they were.
+"""Refits a trained decoder's projector to a further trained vision encoder, so that its visual tokens stay the same.
 
-The new tower reads the same things better but writes them down differently. The projector learns to give for the new
-features what it gave for the former ones, patch by patch, over whole pictures; the decoder is then tuned as usual.
+The new vision encoder is more accurate but has different features. The projector learns to map the new features to its
+outputs for the former ones, patch by patch, over whole images; the decoder is then fine-tuned as usual.
 """
 import argparse
 import random
@@ -14,7 +14,7 @@ from tower import GRID, load_tower, patches
 
 
 def features_of_both(former, tower, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features [count 576, F] of the same pictures by both towers."""
+    """Features [count 576, F] of the same images from both vision encoders."""
     rng, pairs = random.Random(f"refit {seed}"), []
     for _ in range(count):
         pixels = patches([make(rng, GRID)[0]], GRID)
@@ -26,8 +26,8 @@ def features_of_both(former, tower, count: int, seed: int) -> tuple[torch.Tensor
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    p.add_argument("--former", required=True, help="the tower that the decoder was trained with")
-    p.add_argument("--tower", required=True, help="the tower it is to work with")
+    p.add_argument("--former", required=True, help="the vision encoder that the decoder was trained with")
+    p.add_argument("--tower", required=True, help="the further trained vision encoder")
     p.add_argument("--decoder", required=True)
     p.add_argument("--out", required=True, type=Path, help="folder for the decoder checkpoint, log and curves")
     p.add_argument("--pictures", type=int, default=600)

@@ -1,4 +1,4 @@
-"""Exact match per question family of an answers file, such as pdrop-run's, and how many answers equal another's."""
+"""Exact match per question family of an answers file, such as pdrop-run's, and agreement with another file."""
 import argparse
 import json
 import math
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def wilson(good: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """95% interval of a share (Wilson 1927)."""
+    """95% interval of a proportion (Wilson 1927)."""
     if total == 0:
         return 0.0, 1.0
     p, w = good / total, z * z / total
@@ -15,13 +15,13 @@ def wilson(good: int, total: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def share(right: list[bool]) -> str:
-    """`85.0 (81.4 to 88.1)`: per cent with its 95% interval."""
+    """`85.0 (81.4 to 88.1)`: percentage with its 95% interval."""
     low, high = wilson(sum(right), len(right))
     return f"{100 * sum(right) / len(right):.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def table(records: list[dict]) -> str:
-    """Markdown: family, right answers in per cent, 95% interval, questions. records: {category, ok, ...}"""
+    """Markdown table: family, accuracy in per cent, 95% interval, questions. records: {category, ok, ...}"""
     families: dict[str, list[bool]] = {}
     for r in records:
         families.setdefault(r["category"], []).append(r["ok"])
@@ -41,7 +41,7 @@ def write_records(path: Path, records: list[dict]) -> None:
 
 
 def said(records: list[dict]) -> dict[int, str]:
-    """Answers by question: of evaluate.py (pred) or in LLaVA's answers format (text)."""
+    """Answers by question, from evaluate.py (pred) or in LLaVA's answers format (text)."""
     return {r["question_id"]: r.get("pred", r["text"]).strip() for r in records}
 
 

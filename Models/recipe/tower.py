@@ -1,4 +1,4 @@
-"""CLIP-style vision tower in plain torch; export.py gives its parts the names of CLIPVisionModel."""
+"""CLIP-style vision encoder in plain torch; export.py renames its parameters to those of CLIPVisionModel."""
 import math
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 GRID = 24
 PATCH = 14
-NPOS = 48          # channels that start out as position code (24 row + 24 column); the rest start as content
+NPOS = 48          # channels initialised as position code (24 row + 24 column); the rest as content
 FREQ = torch.logspace(math.log10(1.5), math.log10(0.13), NPOS // 4)
 
 
@@ -49,7 +49,7 @@ class Block(nn.Module):
 
 
 class Tower(nn.Module):
-    """Returns the hidden state that LLaVA reads (output of the last trained block, CLS first)."""
+    """Returns the hidden state that LLaVA uses (output of the last trained block, CLS first)."""
 
     def __init__(self, d: int = 192, layers: int = 6, heads: int = 6, mlp: int = 768):
         super().__init__()
@@ -72,7 +72,7 @@ class Tower(nn.Module):
             nn.init.normal_(b.out.weight, std=0.5 * d ** -0.5)
             nn.init.normal_(b.fc1.weight, std=d ** -0.5)
         hd = d // heads
-        for b, offs in zip(self.blocks, OFFSETS):                  # first heads start by looking at a neighbour
+        for b, offs in zip(self.blocks, OFFSETS):                  # the first heads attend to a neighbour at first
             for h, (dr, dc) in enumerate(offs[:heads]):
                 W = b.qkv.weight.data
                 W[h * hd:h * hd + NPOS, d - NPOS:] = 3.0 * torch.block_diag(shift_query(dr), shift_query(dc))
@@ -94,14 +94,14 @@ STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 def patches(images: list[np.ndarray], grid: int) -> torch.Tensor:
-    """uint8 images [B][S, S, 3] -> float [B, g, g, 588], normalised as CLIP does, channel before row before column."""
+    """uint8 images [B][S, S, 3] -> float [B, g, g, 588], normalised as in CLIP, ordered by channel, row, column."""
     a = (np.stack(images).astype(np.float32) / 255 - MEAN) / STD
     a = a.reshape(len(images), grid, PATCH, grid, PATCH, 3).transpose(0, 1, 3, 5, 2, 4)
     return torch.from_numpy(np.ascontiguousarray(a)).view(len(images), grid, grid, 3 * PATCH * PATCH)
 
 
 def load_tower(path) -> Tower:
-    """The trained tower of a checkpoint, frozen."""
+    """The trained vision encoder of a checkpoint, frozen."""
     state = torch.load(path)["vit"]
     width = state["cls"].shape[0]
     tower = Tower(width, sum(k.endswith("ln1.weight") for k in state), width // 64, 4 * width)

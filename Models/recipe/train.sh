@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Trains the tiny model from nothing: tokenizer, tower, projector, decoder of 8 layers, two decoders of 32, both exported.
-# Stopped runs go on where they were: start it again. WORK is the folder for everything; PROCESSES one per core.
+# Trains the tiny model from scratch: tokenizer, vision encoder, projector, a decoder of 8 layers, and two decoders of
+# 32 layers, both exported. Start the script again to resume a stopped run. WORK is the output folder; PROCESSES is the
+# number of processes, one per core.
 set -euo pipefail
 cd "$(dirname "$0")"
 WORK=${WORK:-work} PYTHON=${PYTHON:-python3} PROCESSES=${PROCESSES:-2}

@@ -1,7 +1,7 @@
-"""Stage 2: projector and decoder on packed question turns (loss on answers only); the tower stays frozen.
+"""Stage 2: trains projector and decoder on packed question turns (loss on answers only) with a frozen vision encoder.
 
-Every draw depends on the seed, the step and the process alone, so a stopped run goes on exactly where it was: start
-the same command again.
+All random numbers depend only on the seed, the step and the process, so a stopped run resumes exactly: start the same
+command again.
 """
 import argparse
 import random
@@ -25,9 +25,9 @@ READ_FAMILIES = ("color_word", "color_number", "pos_word", "pos_number", "shape_
 
 
 def answer_loss(logits: torch.Tensor, batch: Batch, first_weight: float):
-    """Mean cross entropy [R, vocabulary] against the targets, first answer tokens weighed more; and who was right [R].
+    """Mean cross entropy [R, vocabulary] against the targets, first answer tokens weighted more; and correctness [R].
 
-    The first token of an answer carries the look-up; the others follow a word that has been found.
+    The first token of an answer requires the look-up; the others continue a word that is found.
     """
     wanted = batch.targets != IGNORE
     targets = batch.targets[wanted]
@@ -37,10 +37,10 @@ def answer_loss(logits: torch.Tensor, batch: Batch, first_weight: float):
 
 
 def watched_patches(what: str, batch: Batch) -> torch.Tensor:
-    """Which patches each row with a target should look at, [R, V].
+    """The patches that each row with a target should attend to, [R, V].
 
-    asked, held: those its question is about, those that hold the answer; letter: those that show the very letter it
-    has to say, where the answer is read off the picture.
+    asked, held: patches named by its question, patches that show the answer; letter: patches that show the next
+    letter, where the answer is read from the image.
     """
     sample, lane, row = (batch.targets != IGNORE).nonzero(as_tuple=True)
     turn = batch.turn[sample, lane, row]
@@ -53,10 +53,10 @@ def watched_patches(what: str, batch: Batch) -> torch.Tensor:
 
 
 def attention_loss(seen: torch.Tensor, patches: torch.Tensor, heads: tuple[int, ...]) -> torch.Tensor:
-    """-log of the attention that rows pay to the patches they are about, where there are any.
+    """-log of the attention of rows to their target patches, for rows that have any.
 
-    seen: [R, h, V] attention of the rows with a target; patches: [R, V]. A scaffold for the first stage: left to
-    the answers alone, the decoder needs some hundred thousand questions before its heads look anywhere in particular.
+    seen: [R, h, V] attention of the rows with a target; patches: [R, V]. An auxiliary loss for the first
+    stage: from answers alone, the decoder needs some hundred thousand questions before its heads attend selectively.
     """
     asks = patches.any(-1)
     share = (seen[asks][:, list(heads)].float() * patches[asks][:, None]).sum(-1)
@@ -64,7 +64,7 @@ def attention_loss(seen: torch.Tensor, patches: torch.Tensor, heads: tuple[int, 
 
 
 def exact_matches(right: torch.Tensor, batch: Batch) -> dict[str, list[bool]]:
-    """Per family, which answers had every token right (which is what greedy decoding would say)."""
+    """Per family, whether every token of each answer is right (equivalent to greedy decoding)."""
     wrong = torch.zeros(batch.held.shape[:2], dtype=torch.bool)
     sample, lane, row = (batch.targets != IGNORE).nonzero(as_tuple=True)
     missed = ~right
@@ -79,7 +79,7 @@ def exact_matches(right: torch.Tensor, batch: Batch) -> dict[str, list[bool]]:
 @torch.no_grad()
 def evaluate(model: VLM, tokenizer: Tokenizer, pictures: Pictures, count: int, dropping: Dropping, rank: int, world: int,
              at_once: int = 4) -> dict[str, tuple[int, int]]:
-    """Right answers and questions per family on `count` unseen pictures with all their tokens, over all processes."""
+    """Right answers and questions per family on `count` unseen images with all tokens, over all processes."""
     tally = torch.zeros(len(FAMILIES), 2)
     mine = list(range(rank, count, world))
     for i in range(0, len(mine), at_once):
@@ -109,27 +109,27 @@ def options() -> argparse.Namespace:
     p.add_argument("--tower", required=True, help="checkpoint of stage 1")
     p.add_argument("--tokenizer", required=True)
     p.add_argument("--out", required=True, type=Path, help="folder for state, model, log and curves")
-    p.add_argument("--init", help="decoder checkpoint to start from; grown when it has fewer layers")
+    p.add_argument("--init", help="decoder checkpoint to start from; grown if it has fewer layers")
     p.add_argument("--layers", type=int, default=8)
     p.add_argument("--steps", type=int, default=3000)
-    p.add_argument("--stop", type=int, help="leave after this step, to go on later")
+    p.add_argument("--stop", type=int, help="stop after this step; a later run resumes")
     p.add_argument("--pictures", type=int, default=6, help="per step and process")
-    p.add_argument("--fresh", type=int, default=1, help="of them never seen before; the others are drawn from the window")
+    p.add_argument("--fresh", type=int, default=1, help="new images among them; the others come from the window")
     p.add_argument("--window", type=int, default=600)
-    p.add_argument("--tokens", type=int, default=128, help="visual tokens per picture: things first, then ground")
-    p.add_argument("--full-share", type=float, default=0.0, help="share of steps with all 576 tokens and a third of the pictures")
+    p.add_argument("--tokens", type=int, default=128, help="visual tokens per image: objects first, then background")
+    p.add_argument("--full-share", type=float, default=0.0, help="share of steps with all 576 tokens, 1/3 of the images")
     p.add_argument("--lanes", type=int, default=4)
     p.add_argument("--lane-length", type=int, default=56)
     p.add_argument("--muon-rate", type=float, default=0.02)
     p.add_argument("--adam-rate", type=float, default=2e-3)
-    p.add_argument("--decay", type=float, default=0.45, help="share of the steps in which the rate falls")
+    p.add_argument("--decay", type=float, default=0.45, help="share of the steps with learning rate decay")
     p.add_argument("--first", type=float, default=4.0, help="weight of the first token of an answer")
-    p.add_argument("--watch", default="", help='heads that are told where to look, as "held:4:0,1 letter:5:0,1"')
+    p.add_argument("--watch", default="", help='heads with supervised attention, such as "held:4:0,1 letter:5:0,1"')
     p.add_argument("--policy", default="none", choices=["none", "pyramiddrop", "fastv"])
     p.add_argument("--keep", type=float, default=0.5, help="lambda of pyramiddrop, share kept by fastv")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--evaluate-every", type=int, default=250)
-    p.add_argument("--validation", type=int, default=48, help="unseen pictures")
+    p.add_argument("--validation", type=int, default=48, help="unseen images")
     a = p.parse_args()
     if a.watch and a.policy != "none":
         p.error("heads can only be told where to look while nothing is dropped")
@@ -137,7 +137,7 @@ def options() -> argparse.Namespace:
 
 
 def start_model(a: argparse.Namespace, tokenizer: Tokenizer, pictures: Pictures) -> VLM:
-    """A fresh decoder with the scale of the features measured, or one read (and grown) from a checkpoint."""
+    """A new decoder with measured feature statistics, or one loaded (and grown) from a checkpoint."""
     torch.manual_seed(a.seed)
     width = pictures[0].features.shape[1]
     if not a.init:
@@ -153,7 +153,7 @@ def start_model(a: argparse.Namespace, tokenizer: Tokenizer, pictures: Pictures)
 
 
 class Run:
-    """One training run: model, optimiser, pictures and log, at some step."""
+    """State of a training run: model, optimiser, images, log and step."""
 
     def __init__(self, a: argparse.Namespace):
         self.options = a
@@ -182,7 +182,7 @@ class Run:
                     a.lane_length)
 
     def train_step(self) -> dict[str, float]:
-        """One step on one batch; returns what the log shows."""
+        """One step on one batch; returns its metrics."""
         a, batch = self.options, self.batch()
         with torch.autocast("cpu", torch.bfloat16):
             logits, seen = self.model(batch, self.tokenizer.prefix, self.dropping, tuple(w[0] for w in self.watched))

@@ -1,7 +1,7 @@
-"""Stage 1: train the vision tower to say, in every patch, what is there (kind, colour, character, word, ...).
+"""Stage 1: trains the vision encoder to predict the content of every patch (kind, colour, character, word, ...).
 
-Crops of 12x12 patches, placed anywhere in the position grid, come first; whole pictures last. Every draw depends on the
-seed, the step and the process alone, so a stopped run goes on exactly where it was: start the same command again.
+Training starts with crops of 12x12 patches at any place of the position grid and ends with whole images. All random
+numbers depend only on the seed, the step and the process, so a stopped run resumes exactly: repeat the command.
 """
 import argparse
 import random
@@ -22,11 +22,11 @@ from vocabulary import CHARACTER_COUNT, MAX_WORD
 CROP = 12
 CLASSES = dict(type=8, col=8, cont=6, cnt=7, ch=CHARACTER_COUNT, idx=MAX_WORD)      # label planes 0 to 5
 WEIGHTS = dict(type=1, col=0.5, cont=0.5, cnt=0.3, ch=2, idx=0.5, slot=2, part=0.7)
-LATE = ("slot", "part", "idx", "cnt")           # asked for in earnest once half of the characters are right
+LATE = ("slot", "part", "idx", "cnt")           # full weight once half of the characters are right
 
 
 class Heads(nn.Module):
-    """Linear readings of a patch: its attributes, the word it belongs to, the word beside that in a form."""
+    """Linear heads on a patch: its attributes, its word, and the neighbouring word in a form."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -36,7 +36,7 @@ class Heads(nn.Module):
         self.part = nn.Linear(width, MAX_WORD * CHARACTER_COUNT)
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor):
-        """x: [n, width] patches; labels: [n, planes] -> losses and shares of right readings, by name."""
+        """x: [n, width] patches; labels: [n, planes] -> losses and accuracies, by name."""
         loss, right = {}, {}
         x = self.ln(x)
         thing = labels[:, 0] > 0
@@ -58,7 +58,7 @@ class Heads(nn.Module):
 
 
 def whiten(tower: Tower, rng: random.Random, crops: int = 300) -> None:
-    """Patch embedding = scaled principal components of patches, so that strokes are not drowned by flat colour."""
+    """Sets the patch embedding to scaled principal components of patches, so that flat colour does not hide strokes."""
     seen = []
     for _ in range(crops):
         image, labels, _ = make(rng, CROP)
@@ -86,7 +86,7 @@ def options() -> argparse.Namespace:
     p.add_argument("--crop-steps", type=int, default=3000)
     p.add_argument("--full-steps", type=int, default=900)
     p.add_argument("--crops", type=int, default=16, help="per step and process")
-    p.add_argument("--pictures", type=int, default=4, help="whole ones, per step and process")
+    p.add_argument("--pictures", type=int, default=4, help="whole images, per step and process")
     p.add_argument("--muon-rate", type=float, default=0.02)
     p.add_argument("--adam-rate", type=float, default=1.5e-3)
     p.add_argument("--width", type=int, default=192)
@@ -97,7 +97,7 @@ def options() -> argparse.Namespace:
 
 
 class Run:
-    """One training run of the tower at some step."""
+    """State of a training run of the vision encoder."""
 
     def __init__(self, a: argparse.Namespace):
         self.options = a
@@ -108,7 +108,7 @@ class Run:
         if a.init:
             state = torch.load(a.init)
             self.tower.load_state_dict(state["vit"])
-            if "heads" in state:                # an unpacked tower has none
+            if "heads" in state:                # an unpacked vision encoder has none
                 heads.load_state_dict(state["heads"])
         else:
             whiten(self.tower, random.Random(a.seed))
@@ -120,12 +120,12 @@ class Run:
         self.gradients = FlatGradients(parameters)
         self.log = Log(a.out, quiet=self.rank > 0)
         if a.init:
-            self.log.means["ch"] = 1.0          # a trained tower knows its characters
+            self.log.means["ch"] = 1.0          # a trained vision encoder is past the first phase
         self.steps = a.crop_steps + a.full_steps
         self.step = load_state(a.out, self.model, self.optimizer, self.log, vars(a))
 
     def train_step(self) -> dict[str, float]:
-        """One step on fresh pictures; returns what the log shows."""
+        """One step on new images; returns its metrics."""
         a, rng = self.options, random.Random(f"tower {self.options.seed} {self.step} {self.rank}")
         grid, count = (CROP, a.crops) if self.step < a.crop_steps else (GRID, a.pictures)
         pixels, labels = draw(rng, count, grid)

@@ -1,4 +1,4 @@
-"""Question turns as token ids, packed in lanes behind their picture."""
+"""Question turns as token ids, packed in lanes after their image."""
 import random
 import numpy as np
 import torch
@@ -22,12 +22,12 @@ class Tokenizer:
         self.cache: dict[tuple[str, str], tuple[list[int], int]] = {}
 
     def turn(self, question: str, answer: str) -> tuple[list[int], int]:
-        """The ids behind the picture, and how many at their end are the answer (with </s>)."""
+        """The ids after the image, and the number of answer ids at their end (with </s>)."""
         key = (question, answer)
         if key not in self.cache:
             prompt = self.tokens(f"USER: <image>\n{question} ASSISTANT:").input_ids
             whole = self.tokens(f"USER: <image>\n{question} ASSISTANT: {answer}").input_ids
-            assert whole[:len(prompt)] == prompt, "the answer changes how the prompt is cut"
+            assert whole[:len(prompt)] == prompt, "the answer changes the tokenization of the prompt"
             if len(self.cache) > 200_000:
                 self.cache.clear()
             self.cache[key] = (whole[whole.index(self.image) + 1:] + [END], len(whole) - len(prompt) + 1)
@@ -35,7 +35,7 @@ class Tokenizer:
 
 
 def by_family(questions: list[Question]):
-    """One question per family in turn, so that rare families are not drowned."""
+    """The questions, one per family in turn, so that rare families are represented."""
     families: dict[str, list[Question]] = {}
     for q in questions:
         families.setdefault(q.family, []).append(q)
@@ -47,7 +47,7 @@ def by_family(questions: list[Question]):
 
 
 def choose_patches(owner: np.ndarray, count: int, ground: int, rng: random.Random) -> np.ndarray:
-    """Which `count` of the 576 patches go to the decoder, in order: things, with at least `ground` patches of ground."""
+    """The `count` of 576 patches for the decoder, in order: objects, and at least `ground` background patches."""
     if count >= GRID_TOKENS:
         return np.arange(GRID_TOKENS)
     things, empty = np.flatnonzero(owner >= 0).tolist(), np.flatnonzero(owner < 0).tolist()
@@ -56,7 +56,7 @@ def choose_patches(owner: np.ndarray, count: int, ground: int, rng: random.Rando
 
 
 def fill_lanes(turns, lanes: int, length: int):
-    """Places turns [(ids, ...)] in the first lane with room until one in every lane fails; yields (lane, start, turn)."""
+    """Places turns [(ids, ...)] in the first lane with space until a turn fits none; yields (lane, start, turn)."""
     used, misses = [0] * lanes, 0
     for turn in turns:
         lane = next((n for n in range(lanes) if used[n] + len(turn[0]) <= length), None)
@@ -71,7 +71,7 @@ def fill_lanes(turns, lanes: int, length: int):
 
 def pack(tokenizer: Tokenizer, pictures: list[Picture], rng: random.Random, count: int, lanes: int, length: int,
          ground: int = 12) -> Batch:
-    """A batch of pictures with `count` visual tokens and as many turns as `lanes` lanes of `length` tokens hold."""
+    """A batch of images with `count` visual tokens each and the turns that fit `lanes` lanes of `length` tokens."""
     B = len(pictures)
     shape = (B, lanes, length)
     text, offset = np.zeros(shape, np.int64), np.zeros(shape, np.int64)

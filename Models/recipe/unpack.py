@@ -1,6 +1,6 @@
-"""Turns an exported model back into checkpoints of this recipe, to train it further: OUT/tower.pt and OUT/model.pt.
+"""Converts an exported model back to checkpoints for further training: OUT/tower.pt and OUT/model.pt.
 
-Weights come back as they were exported, in bf16, and the scale of the features stays folded into the projector.
+Weights keep the exported bf16 values, and feature normalisation stays folded into the projector.
 """
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ PROJECTOR_AND_ENDS = {"multi_modal_projector.linear_1": "p1", "multi_modal_proje
 
 
 def tower_state(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The trained layers: all but the last, which LLaVA does not read."""
+    """The trained layers: all but the last, which LLaVA does not use."""
     prefix = "vision_tower.vision_model."
     out = {"cls": tensors[prefix + "embeddings.class_embedding"],
            "pos": tensors[prefix + "embeddings.position_embedding.weight"],

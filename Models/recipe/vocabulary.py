@@ -1,4 +1,4 @@
-"""What pictures and questions are made of: colours, shapes, characters, words and places."""
+"""Elements of images and questions: colours, shapes, characters, words and places."""
 
 PATCH = 14
 COLORS = {"red": (215, 30, 35), "green": (30, 150, 50), "blue": (35, 70, 205), "yellow": (240, 210, 30),

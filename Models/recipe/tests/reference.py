@@ -1,5 +1,5 @@
-"""PyramidDrop and FastV in training on one flat sequence per sample, as the reference code lays it out: embeddings,
-labels and positions are sliced together. Slow and plain, to hold the packed decoder against."""
+"""PyramidDrop and FastV in training on one flat sequence per sample, as in the reference code: embeddings, labels and
+positions are sliced together. A slow, plain implementation that the packed decoder is compared with."""
 import torch
 from decoder import GRID_TOKENS, VLM, Batch
 from dropping import Dropping
@@ -14,7 +14,7 @@ def rotate(x: torch.Tensor, positions: torch.Tensor, model: VLM) -> torch.Tensor
 
 
 def probabilities(layer, x, positions, turn, model) -> torch.Tensor:
-    """Attention [h, S, S]: causal, and a turn never sees another (turn -1: prefix and picture)."""
+    """Attention [h, S, S]: causal, and a turn never attends to another (turn -1: prefix and image)."""
     S, h = x.shape[0], layer.heads
     u = layer.n1(x)
     q, k = (rotate(p(u).view(S, h, -1).transpose(0, 1), positions, model) for p in (layer.q, layer.k))

@@ -1,4 +1,4 @@
-"""A smoke run of the whole recipe, about two minutes on one core: tokenizer, tower, decoder, growth, export, answers."""
+"""A smoke run of the recipe, about two minutes on one core: tokenizer, encoder, decoder, growth, export, answers."""
 import json
 import os
 import subprocess
@@ -14,7 +14,7 @@ DECODER = ["--layers", "4", "--pictures", "2", "--tokens", "64", "--lanes", "2",
 
 
 def run(script: str, *arguments, check: bool = True) -> str:
-    """What a script of the recipe prints."""
+    """The output of a script of the recipe."""
     done = subprocess.run([sys.executable, str(RECIPE / script), *map(str, arguments)], capture_output=True, text=True,
                           env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
     if check and done.returncode:

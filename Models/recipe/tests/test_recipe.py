@@ -1,4 +1,4 @@
-"""The recipe's promises on small cases: `python -m unittest discover -s Models/recipe/tests`."""
+"""Tests of the recipe on small cases: `python -m unittest discover -s Models/recipe/tests`."""
 import copy
 import random
 import sys
@@ -24,7 +24,7 @@ FASTV = Dropping("fastv", (2,), (0.5,), renumber=False, previous_layer=True)
 
 
 def tiny_model(layers: int = 4, seed: int = 0) -> VLM:
-    """A decoder of 16 channels in double precision whose attention is far from even."""
+    """A decoder of 16 channels in double precision whose attention is far from uniform."""
     torch.manual_seed(seed)
     model = VLM(24, hidden=16, layers=layers, heads=2, intermediate=24, features=6).double()
     with torch.no_grad():
@@ -75,11 +75,11 @@ class DroppingTests(unittest.TestCase):
         self.assertGreater(abs(a - loss(model, batch, PYRAMID)).item(), 1e-4)
 
     def test_agrees_with_the_plain_sequence(self):
-        """The packed decoder against one flat sequence per sample, with labels sliced along (reference.py)."""
+        """The packed decoder against one flat sequence per sample, with labels sliced too (reference.py)."""
         for dropping in (Dropping(), PYRAMID, FASTV):
             for visual in (FULL, 40):
                 if visual != FULL and dropping.renumber and dropping.layers:
-                    continue            # a part of a picture stands spread out over the places of a whole one
+                    continue            # part of an image is spread over the positions of a whole one
                 model, batch = tiny_model(), tiny_batch(TURNS, visual)
                 flat = reference.loss(model, batch, PREFIX, dropping)
                 self.assertLess(abs(loss(model, batch, dropping) - flat).item(), 1e-9, f"{dropping.name} {visual}")
@@ -96,7 +96,7 @@ class DroppingTests(unittest.TestCase):
                     self.assertLess(abs(p.grad.view(-1)[i].item() - slope(model, batch, dropping, p, i)), 1e-7, f"{name}[{i}]")
 
     def test_the_choice_has_no_gradient(self):
-        """Queries and keys of the last layer get a gradient from attending, none from ranking."""
+        """Queries and keys of the last layer get a gradient from attention, none from ranking."""
         model, batch = tiny_model(), tiny_batch(TURNS, 32)
         x = torch.randn(2, 34 + 24, 16, dtype=torch.double, requires_grad=True)
         view = model.view(torch.arange(34).expand(2, -1), torch.ones(2, 34, dtype=torch.bool),
@@ -105,7 +105,7 @@ class DroppingTests(unittest.TestCase):
         self.assertFalse(scores.requires_grad)
 
     def test_a_sample_without_answer_keeps_its_tokens(self):
-        """It passes unpruned, the batch is padded to it, and its neighbour is as if alone."""
+        """The sample keeps all tokens, the batch is padded to it, and its neighbour computes as if alone."""
         model = tiny_model()
         both = tiny_batch([[(4, 2), (3, 3)], [(5, 0)]], 32)
         alone = tiny_batch([[(4, 2), (3, 3)]], 32)
