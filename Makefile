@@ -76,7 +76,7 @@ test-scripts: build
 	python3 examples/spark/check.py --no-cluster
 
 # The examples for many machines, each on a cluster of this one machine, disturbed and compared with an undisturbed run.
-# Installs what they need beyond the build: Slurm's Debian packages; PySpark in .build-spark, and Java where it is missing.
+# Installs what they need beyond the build: Slurm's Debian packages; PySpark in .build-spark, and Java if missing.
 example-slurm: build
 	@command -v python3 >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=python3
 	@$(MAKE) --no-print-directory deps DEBIAN_PACKAGES="slurmctld slurmd slurm-client munge"
@@ -103,8 +103,8 @@ install-files:
 	cp -R Models/tiny-textvqa Models/tiny-textvqa-eval Models/samples "$(INSTALL_SHARE)"
 	chmod -R u=rwX,go=rX "$(INSTALL_SHARE)"
 
-# An archive for Linux machines without Swift: dist/swift-pyramid-drop-VERSION-SYSTEM-PROCESSOR.tar.gz. The Swift runtime is
-# linked statically; the C libraries are shared, and REQUIREMENTS.txt in the archive lists them.
+# An archive for Linux machines without Swift: dist/swift-pyramid-drop-VERSION-SYSTEM-PROCESSOR.tar.gz.
+# The Swift runtime is linked statically; the C libraries are shared, and REQUIREMENTS.txt in the archive lists them.
 DIST_MARCH ?= $(if $(filter x86_64,$(shell uname -m)),x86-64-v3)
 DIST_VERSION ?= $(shell git describe --tags --always 2>/dev/null || echo unversioned)
 DIST_NAME = swift-pyramid-drop-$(DIST_VERSION)-$(shell uname -s | tr A-Z a-z)-$(shell uname -m)
@@ -113,8 +113,8 @@ dist: export REQUIREMENTS = $(DIST_REQUIREMENTS)
 dist: deps
 	@command -v strip >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=binutils
 	for program in $(PROGRAMS); do \
-	  $(SWIFT) build --scratch-path .build-dist -c release --static-swift-stdlib $(if $(DIST_MARCH),-Xcc -march=$(DIST_MARCH)) \
-	    --product $$program || exit; \
+	  $(SWIFT) build --scratch-path .build-dist -c release --static-swift-stdlib --product $$program \
+	    $(if $(DIST_MARCH),-Xcc -march=$(DIST_MARCH)) || exit; \
 	done
 	rm -rf "dist/$(DIST_NAME)"
 	@$(MAKE) --no-print-directory install-files DESTDIR= PREFIX="dist/$(DIST_NAME)" RELEASE=$(DIST_RELEASE)
@@ -131,7 +131,8 @@ dist: deps
 define DIST_REQUIREMENTS
 Requirements of the programs in bin
 
-- Linux on $(shell uname -m), $(shell getconf GNU_LIBC_VERSION 2>/dev/null) or later$(if $(DIST_MARCH),; a processor of level $(DIST_MARCH) or above (x86-64-v3: Intel Haswell or AMD Excavator and later))
+- Linux on $(shell uname -m) with $(shell getconf GNU_LIBC_VERSION 2>/dev/null) or later
+- a processor of level $(or $(DIST_MARCH),$(shell uname -m)); x86-64-v3 is Intel Haswell or AMD Excavator and later
 - the shared C libraries OpenBLAS, LAPACKE, libjpeg-turbo, libpng and libwebp, but no Swift toolchain
   Debian and Ubuntu: apt-get install libopenblas0 liblapacke libturbojpeg0 libpng16-16 libwebp7
 - optional: oneDNN for bf16 and int8, loaded at run time (Debian 12: libdnnl2)

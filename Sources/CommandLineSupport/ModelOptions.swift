@@ -136,8 +136,8 @@ public enum BundledModel {
     }
   }
 
-  /// Its directory: in the folder named by `PDROP_MODELS`, or in `Models` or `share/swift-pyramid-drop` of a folder above
-  /// the program, which are those of a checkout and of an installation.
+  /// Its directory: in the folder named by `PDROP_MODELS`, or above the program in `Models`, as in a checkout, or in
+  /// `share/swift-pyramid-drop`, as in an installation.
   public static func directory() throws(NotFound) -> String {
     try folder(name, holding: "config.json", orElse: "give a model with -m")
   }

@@ -149,7 +149,7 @@ def main():
     assert a == b, "the union differs from the undisturbed run"
     assert len(lines) == options.records, len(lines)
     assert failed == damaged, failed ^ damaged
-    print("equal, byte for byte: %d answers, %d of them errors, one for each damaged record" % (len(lines), len(failed)))
+    print("equal, byte for byte: %d answers, with an error for each of %d damaged records" % (len(lines), len(failed)))
     shutil.rmtree(folder)
 
 

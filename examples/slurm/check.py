@@ -3,9 +3,9 @@
     python3 examples/slurm/check.py                 (make example-slurm installs Slurm and builds first)
     python3 examples/slurm/check.py --no-cluster    (two shards in a plain shell, without Slurm)
 
-Starts munged, slurmctld and slurmd with a configuration in a temporary folder, and stops them afterwards. The disturbances
-wait for answers on the disk: one task's pdrop-run is killed with SIGKILL, one task is requeued, one reaches its time limit.
-PDROP_RUN is the program to run, by default that of the release build.
+Starts munged, slurmctld and slurmd with a configuration in a temporary folder, and stops them afterwards. Each
+disturbance waits for answers on the disk: one task's pdrop-run is killed with SIGKILL, one task is requeued, and one
+gets the signal of its time limit. PDROP_RUN is the program to run, by default that of the release build.
 """
 import argparse
 import concurrent.futures

@@ -3,13 +3,13 @@
     spark-submit --conf spark.task.cpus=8 answer.py questions.jsonl answers --partitions 1000 \\
         -- pdrop-run -m DIR --image-folder images --ram 12GiB
 
-After -- come the program and its options. Every executor needs the program, the model and the images under these paths. One
-process with spark.task.cpus threads answers all records of a partition. If it dies, a new process gets the records that are
-not answered yet; if an executor dies, Spark repeats its partitions. Either way `cat answers/part-*` has the answer to each
-record once, in the order of the questions.
+After -- come the program and its options. Every executor needs the program, the model and the images under these paths.
+One process with spark.task.cpus threads answers all records of a partition. If it dies, a new process gets the records
+that are not answered yet; if an executor dies, Spark repeats its partitions. Either way `cat answers/part-*` has the
+answer to each record once, in the order of the questions.
 
-An executor that dies loses the partitions it has begun, so a partition should take a few minutes. A job that fails loses all
-answers, as Spark commits them at its end, so a job should take a few hours.
+An executor that dies loses the partitions it has begun, so a partition should take a few minutes. A job that fails
+loses all answers, as Spark commits them at its end, so a job should take a few hours.
 """
 import argparse
 import collections

@@ -3,8 +3,8 @@
     .build-spark/bin/python examples/spark/check.py       (make example-spark installs PySpark and builds first)
     python3 examples/spark/check.py --no-cluster          (two partitions without Spark; the first is disturbed)
 
-Waits until each executor has a partition in the middle. Then the pdrop-run of one is killed with SIGKILL, and the executor
-of the other. PDROP_RUN is the program to run, by default that of the release build.
+Waits until each executor has a partition in the middle. Then the pdrop-run of one executor is killed with SIGKILL, and
+the other executor. PDROP_RUN is the program to run, by default that of the release build.
 """
 import argparse
 import glob
@@ -132,7 +132,7 @@ def main():
     missing = [] if shutil.which("java") else ["java"]
     missing += [] if importlib.util.find_spec("pyspark") else ["pyspark"]
     if missing and not arguments.no_cluster:
-        sys.exit("%s not found; make example-spark installs Spark, --no-cluster runs without it" % " and ".join(missing))
+        sys.exit("%s not found; make example-spark installs Spark, --no-cluster runs without it" % ", ".join(missing))
     # A terminated check stops Spark as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = tempfile.mkdtemp(prefix="pdrop-spark-")
