@@ -20,7 +20,7 @@ let package = Package(
   name: "swift-pyramid-drop",
   platforms: [.macOS(.v26)],
   products: [
-    .library(name: "PDrop", targets: ["PDrop", "TokenDropping"]),
+    .library(name: "PDrop", targets: ["ImageProcessing", "PDrop", "Reports", "TokenDropping", "Tokenizers"]),
     .executable(name: "pdrop-run", targets: ["pdrop-run"]),
     .executable(name: "pdrop-bench", targets: ["pdrop-bench"]),
     .executable(name: "pdrop-eval", targets: ["pdrop-eval"]),
@@ -51,9 +51,7 @@ let package = Package(
 
     // MARK: - The engine, each target importing only those above it
 
-    .target(
-      name: "Storage", swiftSettings: settings,
-      linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
+    .target(name: "Storage", swiftSettings: settings),
     .target(
       name: "Kernels",
       dependencies: ["CKernels", "CLAPACKE", "COneDNN", "COpenBLAS", "Storage"],
@@ -128,6 +126,11 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["Kernels", "ModelFormats", "Storage", "TokenDropping"],
       path: "Tests/TestSupport", swiftSettings: settings),
+    // A golden model with changes, a batch in a folder, a run read back: for the tests of the targets that need a model.
+    .target(
+      name: "ModelTestSupport",
+      dependencies: ["BatchInference", "ModelFormats", "PDrop", "Storage", "TestSupport", "Verification"],
+      path: "Tests/ModelTestSupport", swiftSettings: settings),
     .testTarget(
       name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
@@ -151,8 +154,22 @@ let package = Package(
     .testTarget(
       name: "PDropTests",
       dependencies: [
-        "BatchInference", "ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "PDrop", "Storage", "TestSupport",
-        "TokenDropping", "Tokenizers", "Verification",
+        "BatchInference", "ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "ModelTestSupport", "PDrop", "Storage",
+        "TestSupport", "TokenDropping", "Tokenizers", "Verification",
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "BatchInferenceTests",
+      dependencies: [
+        "BatchInference", "Kernels", "LLaVA", "ModelFormats", "ModelTestSupport", "PDrop", "Storage", "TestSupport",
+        "TokenDropping",
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "VerificationTests",
+      dependencies: [
+        "Kernels", "LLaVA", "ModelFormats", "ModelTestSupport", "PDrop", "Storage", "TestSupport", "TokenDropping",
+        "Verification",
       ],
       swiftSettings: settings),
     .testTarget(

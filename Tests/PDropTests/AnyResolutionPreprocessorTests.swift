@@ -2,6 +2,7 @@ import Foundation
 import ImageProcessing
 import LLaVA
 import ModelFormats
+import ModelTestSupport
 import PDrop
 import TestSupport
 import Testing

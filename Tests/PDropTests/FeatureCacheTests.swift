@@ -1,6 +1,7 @@
 import BatchInference
 import Foundation
 import ImageProcessing
+import ModelTestSupport
 import PDrop
 import Synchronization
 import TestSupport

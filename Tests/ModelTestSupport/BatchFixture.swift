@@ -1,17 +1,17 @@
-import BatchInference
+package import BatchInference
 import Foundation
-import PDrop
-import TestSupport
+package import PDrop
+package import TestSupport
 import Testing
 
 /// A batch with an engine of the test's, in a folder of its own.
-final class BatchFixture {
-  let folder: TemporaryFolder
-  let output: String
+package final class BatchFixture {
+  package let folder: TemporaryFolder
+  package let output: String
   private let report: RunReport
   private let run: BatchRunDescription
 
-  init() throws {
+  package init() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     let base = Request(prompt: .rendered("a"))
     let session = try Session(model, base, threads: 1)
@@ -23,7 +23,7 @@ final class BatchFixture {
   }
 
   /// An answer that says what was asked; questions that begin with `fail` cannot be answered.
-  func answer(_ question: BatchJob.Question) -> Result<RunReport, RecordFailure> {
+  package func answer(_ question: BatchJob.Question) -> Result<RunReport, RecordFailure> {
     guard case .messages(let messages) = question.request.prompt, case .text(let text)? = messages.last?.parts.last
     else { return .failure(RecordFailure(.internalError, "no question")) }
     guard !text.hasPrefix("fail") else { return .failure(RecordFailure(.outOfMemory, text)) }
@@ -34,7 +34,7 @@ final class BatchFixture {
 
   /// Runs a batch of lines.
   @discardableResult
-  func run(
+  package func run(
     _ lines: [String], like base: Request = Request(prompt: .messages([])), earlier: Batch.Earlier = .refuse,
     shard: BatchShard = .all, output: String? = nil,
     isStopped: @autoclosure @escaping () -> Bool = false, engine: Batch.Engine? = nil
@@ -52,14 +52,16 @@ final class BatchFixture {
   }
 
   /// The bytes of the output.
-  func bytes(_ path: String? = nil) throws -> [UInt8] { [UInt8](try Data(contentsOf: URL(filePath: path ?? output))) }
+  package func bytes(_ path: String? = nil) throws -> [UInt8] {
+    [UInt8](try Data(contentsOf: URL(filePath: path ?? output)))
+  }
 
   /// The lines of the output.
-  func lines(_ path: String? = nil) throws -> [String] {
+  package func lines(_ path: String? = nil) throws -> [String] {
     String(decoding: try bytes(path), as: UTF8.self).split(separator: "\n").map(String.init)
   }
 
-  static func question(_ id: Int, _ text: String? = nil) -> String {
+  package static func question(_ id: Int, _ text: String? = nil) -> String {
     #"{"question_id": \#(id), "text": "\#(text ?? "q\(id)")"}"#
   }
 }

@@ -1,13 +1,13 @@
 import Foundation
-import PDrop
-import TestSupport
+package import PDrop
+package import TestSupport
 
 /// A run, written as a trace and read back.
-struct Trace {
-  let report: RunReport
-  let tensors: GoldenTensors
+package struct Trace {
+  package let report: RunReport
+  package let tensors: GoldenTensors
 
-  init(of request: Request, _ model: VisionLanguageModel, threads: Int = 2) throws {
+  package init(of request: Request, _ model: VisionLanguageModel, threads: Int = 2) throws {
     var session = try Session(model, request, threads: threads)
     while try session.next() != nil {}
     let folder = FileManager.default.temporaryDirectory.appending(path: "trace-\(UUID().uuidString)")
@@ -18,7 +18,7 @@ struct Trace {
   }
 
   /// A run of a golden case.
-  init(of golden: GoldenCase, _ run: GoldenCase.Run, _ model: VisionLanguageModel) throws {
+  package init(of golden: GoldenCase, _ run: GoldenCase.Run, _ model: VisionLanguageModel) throws {
     var options = GenerationOptions()
     options.maxTokens = golden.new_tokens
     options.ignoresEndToken = true

@@ -1,20 +1,20 @@
 import Foundation
 import ModelFormats
-import PDrop
+package import PDrop
 import TestSupport
 import Testing
-import Verification
+package import Verification
 
 /// A copy of a golden model with changes, beside a reference that may be changed as well; files are links until then.
-final class ChangedModel {
+package final class ChangedModel {
   private let folder: TemporaryFolder
-  let name: String
+  package let name: String
 
   /// - Parameters:
   ///   - name: The golden model.
   ///   - golden: The one case of it that the reference has.
   ///   - runs: The runs of the case that the reference has; all by default.
-  init(_ name: String = "tiny-llava-1.5", case golden: String = "text_only", runs: [String]? = nil) throws {
+  package init(_ name: String = "tiny-llava-1.5", case golden: String = "text_only", runs: [String]? = nil) throws {
     folder = try TemporaryFolder()
     self.name = name
     let manager = FileManager.default
@@ -36,13 +36,13 @@ final class ChangedModel {
   }
 
   /// The model's directory.
-  var directory: String { folder.path(name) }
+  package var directory: String { folder.path(name) }
 
   /// The folder of the reference.
-  var reference: String { folder.path("reference") }
+  package var reference: String { folder.path("reference") }
 
   /// What the reference's case comes to with a model: this one unless another is given.
-  func report(on golden: String = "text_only", of model: VisionLanguageModel? = nil) throws -> CaseReport {
+  package func report(on golden: String = "text_only", of model: VisionLanguageModel? = nil) throws -> CaseReport {
     // The files are there as long as their owner is.
     defer { withExtendedLifetime(self) {} }
     let model = try model ?? VisionLanguageModel(directory: directory)
@@ -55,26 +55,30 @@ final class ChangedModel {
   }
 
   /// Puts other bytes in the place of a file's, or of none.
-  func write(_ path: String, _ bytes: some Sequence<UInt8>) throws {
+  package func write(_ path: String, _ bytes: some Sequence<UInt8>) throws {
     try? remove(path)
     let parent = folder.url.appending(path: path).deletingLastPathComponent()
     try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
     try folder.write(path, bytes)
   }
 
-  func remove(_ path: String) throws { try FileManager.default.removeItem(at: folder.url.appending(path: path)) }
+  package func remove(_ path: String) throws {
+    try FileManager.default.removeItem(at: folder.url.appending(path: path))
+  }
 
-  func bytes(_ path: String) throws -> [UInt8] { [UInt8](try Data(contentsOf: folder.url.appending(path: path))) }
+  package func bytes(_ path: String) throws -> [UInt8] {
+    [UInt8](try Data(contentsOf: folder.url.appending(path: path)))
+  }
 
   /// Changes the object of a JSON file.
-  func changeJSON(_ path: String, _ change: (inout [String: Any]) -> Void) throws {
+  package func changeJSON(_ path: String, _ change: (inout [String: Any]) -> Void) throws {
     var object = try JSONSerialization.jsonObject(with: Data(bytes(path))) as? [String: Any] ?? [:]
     change(&object)
     try write(path, JSONSerialization.data(withJSONObject: object))
   }
 
   /// Changes the first run of a case.
-  func changeRun(_ path: String, _ change: (inout [String: Any]) -> Void) throws {
+  package func changeRun(_ path: String, _ change: (inout [String: Any]) -> Void) throws {
     try changeJSON(path) { object in
       var runs = object["runs"] as? [[String: Any]] ?? []
       change(&runs[0])
@@ -83,7 +87,7 @@ final class ChangedModel {
   }
 
   /// Sets a byte of a tensor.
-  func setByte(_ index: Int, of tensor: String, to value: UInt8, in path: String) throws {
+  package func setByte(_ index: Int, of tensor: String, to value: UInt8, in path: String) throws {
     var bytes = try bytes(path)
     bytes[try range(of: tensor, in: path).lowerBound + index] = value
     try write(path, bytes)
@@ -94,7 +98,7 @@ final class ChangedModel {
   }
 
   /// Adds to every value of one of the model's `F32` tensors.
-  func add(_ difference: Float, to tensor: String) throws {
+  package func add(_ difference: Float, to tensor: String) throws {
     let path = "\(name)/model.safetensors"
     let range = try range(of: tensor, in: path)
     var bytes = try bytes(path)

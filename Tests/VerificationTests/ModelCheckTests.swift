@@ -1,5 +1,6 @@
 import Foundation
 import ImageProcessing
+import ModelTestSupport
 import PDrop
 import TestSupport
 import Testing
