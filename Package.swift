@@ -60,10 +60,10 @@ let package = Package(
     .target(name: "Tokenizers", dependencies: ["Storage"], swiftSettings: settings),
     .target(name: "ModelFormats", dependencies: ["Kernels", "Storage"], swiftSettings: settings),
     .target(
-      name: "ImageProcessing", dependencies: ["CImageCodecs", "ModelFormats", "Storage"], swiftSettings: settings),
+      name: "ImageProcessing", dependencies: ["CImageCodecs", "ModelFormats"], swiftSettings: settings),
     .target(name: "TokenDropping", swiftSettings: settings),
     .target(
-      name: "LLaVA", dependencies: ["Kernels", "ModelFormats", "Storage", "TokenDropping"], swiftSettings: settings),
+      name: "LLaVA", dependencies: ["Kernels", "ModelFormats", "TokenDropping"], swiftSettings: settings),
     .target(
       name: "PDrop",
       dependencies: [
@@ -77,17 +77,17 @@ let package = Package(
     .target(
       name: "Verification",
       dependencies: [
-        "ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "PDrop", "Storage", "TokenDropping", "Tokenizers",
+        "ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "PDrop", "Storage", "TokenDropping",
       ],
       swiftSettings: settings),
 
     // Benchmark files and metrics; independent of the model.
-    .target(name: "Evaluation", dependencies: ["Kernels", "ModelFormats", "Storage"], swiftSettings: settings),
+    .target(name: "Evaluation", dependencies: ["Kernels", "Storage"], swiftSettings: settings),
 
     // Reports: sections, tables, plots and retained-token maps as HTML, SVG, PNG, Markdown and JSON.
     .target(
       name: "Reports",
-      dependencies: ["ImageProcessing", "PDrop", "Storage", .product(name: "Mustache", package: "swift-mustache")],
+      dependencies: ["ImageProcessing", "PDrop", .product(name: "Mustache", package: "swift-mustache")],
       resources: [.embedInCode("Templates")], swiftSettings: settings),
 
     // MARK: - Executables
@@ -95,7 +95,7 @@ let package = Package(
     .target(
       name: "CommandLineSupport",
       dependencies: [
-        "BatchInference", "Evaluation", "ImageProcessing", "Kernels", "PDrop", "Storage", "TokenDropping", "Tokenizers",
+        "BatchInference", "ImageProcessing", "Kernels", "PDrop", "TokenDropping", "Tokenizers",
         "Verification", argumentParser,
       ],
       swiftSettings: settings),
@@ -124,17 +124,17 @@ let package = Package(
     // MARK: - Tests
 
     .target(
-      name: "TestSupport", dependencies: ["Kernels", "ModelFormats", "Storage", "TokenDropping"],
+      name: "TestSupport", dependencies: ["Kernels", "TokenDropping"],
       path: "Tests/TestSupport", swiftSettings: settings),
     // A golden model with changes, a batch in a folder, a run read back: for the tests of the targets that need a model.
     .target(
       name: "ModelTestSupport",
-      dependencies: ["BatchInference", "ModelFormats", "PDrop", "Storage", "TestSupport", "Verification"],
+      dependencies: ["BatchInference", "ModelFormats", "PDrop", "TestSupport", "Verification"],
       path: "Tests/ModelTestSupport", swiftSettings: settings),
     .testTarget(
       name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
-      name: "KernelsTests", dependencies: ["Kernels", "ModelFormats", "Storage", "TestSupport"],
+      name: "KernelsTests", dependencies: ["Kernels", "Storage", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "TokenizersTests", dependencies: ["Storage", "TestSupport", "Tokenizers"], swiftSettings: settings),
@@ -142,14 +142,14 @@ let package = Package(
       name: "ModelFormatsTests", dependencies: ["Kernels", "ModelFormats", "Storage", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "ImageProcessingTests", dependencies: ["ImageProcessing", "ModelFormats", "Storage", "TestSupport"],
+      name: "ImageProcessingTests", dependencies: ["ImageProcessing", "ModelFormats", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "TokenDroppingTests", dependencies: ["TokenDropping", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "LLaVATests",
-      dependencies: ["Kernels", "LLaVA", "ModelFormats", "Storage", "TestSupport", "TokenDropping"],
+      dependencies: ["Kernels", "LLaVA", "ModelFormats", "TestSupport", "TokenDropping"],
       swiftSettings: settings),
     .testTarget(
       name: "PDropTests",
@@ -161,22 +161,21 @@ let package = Package(
     .testTarget(
       name: "BatchInferenceTests",
       dependencies: [
-        "BatchInference", "Kernels", "LLaVA", "ModelFormats", "ModelTestSupport", "PDrop", "Storage", "TestSupport",
+        "BatchInference", "ModelTestSupport", "PDrop", "Storage", "TestSupport",
         "TokenDropping",
       ],
       swiftSettings: settings),
     .testTarget(
       name: "VerificationTests",
       dependencies: [
-        "Kernels", "LLaVA", "ModelFormats", "ModelTestSupport", "PDrop", "Storage", "TestSupport", "TokenDropping",
-        "Verification",
+        "ModelTestSupport", "PDrop", "TestSupport", "Verification",
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "EvaluationTests", dependencies: ["Evaluation", "Storage", "TestSupport"], swiftSettings: settings),
+      name: "EvaluationTests", dependencies: ["Evaluation", "TestSupport"], swiftSettings: settings),
     .testTarget(
       name: "ReportsTests",
-      dependencies: ["Evaluation", "ImageProcessing", "LLaVA", "ModelFormats", "PDrop", "Reports", "TestSupport"],
+      dependencies: ["ImageProcessing", "LLaVA", "ModelFormats", "PDrop", "Reports"],
       swiftSettings: settings),
     // Runs the programs as processes; depends on them so that they are built.
     .testTarget(

@@ -3,7 +3,6 @@ import BatchInference
 import CommandLineSupport
 import Evaluation
 import Foundation
-import Kernels
 import PDrop
 import Reports
 import TokenDropping
@@ -215,12 +214,12 @@ struct Fidelity {
   }
 }
 
-/// A question about a picture, and its answer if somebody knows it.
+/// A question about an image, with its answer where one is given.
 struct LabelledQuestion: Decodable {
   var image: String
   var text: String
   var answer: String?
-  /// The kind of question, if somebody has sorted them.
+  /// The family of the question, where one is given.
   var category: String?
 
   /// Reads a file with a JSON object on each line.

@@ -1,5 +1,4 @@
 import Foundation
-import ModelFormats
 import Storage
 
 /// Where a batch's answers go: each is there whole and on the disk, or not at all.

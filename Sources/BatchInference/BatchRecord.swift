@@ -1,7 +1,6 @@
 import ImageProcessing
 import LLaVA
 import PDrop
-import TokenDropping
 
 /// The two forms in which batches come, each answered in its own.
 package enum RecordFamily: Sendable, Equatable {

@@ -1,4 +1,3 @@
-import ModelFormats
 import PDrop
 import Storage
 

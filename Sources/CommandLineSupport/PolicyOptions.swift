@@ -1,5 +1,4 @@
 public import ArgumentParser
-import Evaluation
 import Foundation
 public import TokenDropping
 

@@ -1,4 +1,3 @@
-import ModelFormats
 import Storage
 
 /// A line of an answer file, LLaVA's or ours.

@@ -1,5 +1,4 @@
 import Foundation
-import ModelFormats
 import Storage
 
 /// A JSON value of a benchmark's file, with where it stands, so that whatever is wrong with it can be said.

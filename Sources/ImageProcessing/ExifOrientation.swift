@@ -1,4 +1,3 @@
-import ModelFormats
 
 /// How a camera was held, as the picture's Exif data say: the turn or mirroring that puts the picture upright.
 ///

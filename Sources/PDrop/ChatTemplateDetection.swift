@@ -1,5 +1,4 @@
 public import Foundation
-import ModelFormats
 import Storage
 import Tokenizers
 

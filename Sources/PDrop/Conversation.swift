@@ -1,5 +1,4 @@
 public import Foundation
-import ModelFormats
 package import Storage
 
 /// A conversation and its pictures, in the order in which the messages name them.

@@ -1,7 +1,6 @@
 import BatchInference
 import Foundation
 import ModelTestSupport
-import PDrop
 import TestSupport
 import Testing
 

@@ -1,7 +1,5 @@
 import BatchInference
 import Foundation
-import Kernels
-import PDrop
 import Storage
 import TestSupport
 import Testing

@@ -1,7 +1,6 @@
 import Foundation
 import Kernels
 import Synchronization
-import TestSupport
 import Testing
 
 @Suite struct WorkersTests {

@@ -3,7 +3,6 @@ import LLaVA
 import ModelFormats
 import TestSupport
 import Testing
-import TokenDropping
 
 /// The decoder against the reference's runs, from the reference's own image features on.
 @Suite struct GoldenDecoderTests {

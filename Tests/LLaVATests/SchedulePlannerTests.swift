@@ -1,7 +1,6 @@
 import Kernels
 import LLaVA
 import ModelFormats
-import TestSupport
 import Testing
 import TokenDropping
 

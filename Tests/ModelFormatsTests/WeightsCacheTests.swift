@@ -2,7 +2,6 @@ import Foundation
 import Kernels
 import ModelFormats
 import Storage
-import TestSupport
 import Testing
 
 @Suite struct WeightsCacheTests {

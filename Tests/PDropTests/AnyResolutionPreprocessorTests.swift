@@ -1,6 +1,5 @@
 import Foundation
 import ImageProcessing
-import LLaVA
 import ModelFormats
 import ModelTestSupport
 import PDrop

@@ -1,6 +1,5 @@
 import Foundation
 import PDrop
-import TestSupport
 import Testing
 
 @Suite struct ConversationTests {

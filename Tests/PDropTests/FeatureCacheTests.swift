@@ -6,7 +6,6 @@ import PDrop
 import Synchronization
 import TestSupport
 import Testing
-import TokenDropping
 
 /// Answers through the cache of encoded pictures are those without, to the last bit.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) final class FeatureCacheTests {

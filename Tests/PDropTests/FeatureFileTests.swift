@@ -1,6 +1,5 @@
 import Foundation
 import Kernels
-import ModelFormats
 import PDrop
 import Storage
 import TestSupport

@@ -3,7 +3,6 @@ import ModelTestSupport
 import PDrop
 import TestSupport
 import Testing
-import TokenDropping
 import Verification
 
 /// Whole runs against the reference's: picture files and a prompt in, everything else out.

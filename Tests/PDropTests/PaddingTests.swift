@@ -1,6 +1,5 @@
 import Foundation
 import ImageProcessing
-import Kernels
 import LLaVA
 import PDrop
 import TestSupport

@@ -4,7 +4,6 @@ import LLaVA
 import ModelFormats
 import PDrop
 import Reports
-import TestSupport
 import Testing
 
 /// Kept maps of pictures small enough to count patches by hand: views of 4 pixels a side, patches of 2.

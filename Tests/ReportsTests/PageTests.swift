@@ -1,7 +1,5 @@
 import Foundation
-import PDrop
 import Reports
-import TestSupport
 import Testing
 
 #if canImport(FoundationXML)

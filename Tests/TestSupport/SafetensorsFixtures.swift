@@ -1,4 +1,3 @@
-import ModelFormats
 
 /// Safetensors files put together from parts that need not fit.
 package enum SafetensorsFixtures {
