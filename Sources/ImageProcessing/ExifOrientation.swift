@@ -1,4 +1,3 @@
-
 /// How a camera was held, as the picture's Exif data say: the turn or mirroring that puts the picture upright.
 ///
 /// The raw values are those of the Exif tag 0x0112.

@@ -1,6 +1,5 @@
 import Storage
 
-
 /// A linear layer, `y = x · weightᵀ + bias`, over weights in any of the forms that products take.
 package struct Linear: Sendable {
   /// `[outputs, inputs]`.

@@ -1,6 +1,5 @@
 import PDrop
 
-
 /// Points over two axes, with lines between those of a series if it asks for them.
 package struct Plot: Sendable, Encodable {
   package struct Point: Sendable, Encodable {

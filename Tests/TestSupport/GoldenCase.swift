@@ -1,4 +1,4 @@
-internal import Foundation
+import Foundation
 
 /// An end-to-end run of the reference, as the goldens' README describes it.
 public struct GoldenCase: Decodable, Sendable {

@@ -1,4 +1,3 @@
-
 /// Safetensors files put together from parts that need not fit.
 package enum SafetensorsFixtures {
   /// A file: the header's size, the header, and as many bytes as asked for, which count upwards.

@@ -1,4 +1,4 @@
-internal import Kernels
+import Kernels
 
 /// A repeatable source of random numbers for tests.
 public struct SeededGenerator: RandomNumberGenerator {
