@@ -17,7 +17,7 @@ struct BatchCommand: ParsableCommand {
   @Option(help: "Questions, a JSON object a line, as of pdrop-run.")
   var input: String
 
-  @Option(name: .customLong("image-folder"), help: "Folder of the pictures that the questions name.")
+  @Option(name: .customLong("image-folder"), help: "Folder of the images that the questions name.")
   var imageFolder: String?
 
   @Option(help: "Policies to compare.")
@@ -46,7 +46,7 @@ struct BatchCommand: ParsableCommand {
 
   func run() throws {
     let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
-    var records: [Record] = []
+    var records: [TableRow] = []
     for source in try modelOptions.sources() {
       for precision in modelOptions.precision.names {
         let model = try modelOptions.load(source, precision, threads: threads)
@@ -65,35 +65,35 @@ struct BatchCommand: ParsableCommand {
   /// Answers all questions once.
   private func measure(
     _ model: VisionLanguageModel, _ policy: any TokenDroppingPolicy, _ options: EngineOptions
-  ) throws -> Record {
+  ) throws -> TableRow {
     var base = Request(prompt: .messages([]), policy: policy)
     base.options.maxTokens = generatedTokens
-    base.options.ignoresEndToken = true
+    base.options.ignoresEOS = true
     var batchOptions = Batch.Options(input: .lines(path: input, folder: imageFolder))
     batchOptions.output = "/dev/null"
     let batch = try Batch(batchOptions)
-    let survey = try batch.survey(like: base)
+    let preview = try batch.preview(like: base)
     let planned = try model.estimate(
-      survey.requests, recordCount: survey.recordCount, options, measures: false)?.peakBytes
+      preview.requests, recordCount: preview.recordCount, options, measures: false)?.peakBytes
     PeakResident.reset()
     let description = try BatchRunDescription(model, base, threads: options.threads)
-    let report = try Batch(batchOptions).run(like: base, by: description, engine: model.answeringTogether(options))
+    let report = try Batch(batchOptions).run(like: base, by: description, engine: model.batchEngine(options))
     let peak = PeakResident.bytes ?? report.peak_rss_bytes
-    return Record([
+    return TableRow([
       Field("model", .text(model.name), heading: "model"),
       Field("precision", .text(model.precision.name), heading: "precision"),
       Field("policy", .text(policy.name), heading: "policy"),
       Field("batch_size", .integer(options.batchSize), heading: "at a time"),
       Field("records", .integer(report.answered), heading: "records"),
       Field("seconds", report.seconds.wall, heading: "s", decimals: 1),
-      Field("seconds_tower", report.seconds.encode + report.seconds.project, heading: "tower s", decimals: 1),
+      Field("seconds_tower", report.seconds.encode + report.seconds.project, heading: "vision encoder s", decimals: 1),
       Field("seconds_prompts", report.seconds.prefill + report.seconds.rank, heading: "prompts s", decimals: 1),
       Field("seconds_decoding", report.seconds.decode, heading: "decoding s", decimals: 1),
       Field("tokens_per_second", report.tokens_per_second, heading: "tokens/s", decimals: 2),
       Field("records_per_hour", report.records_per_hour, heading: "records/h", decimals: 0),
       Field("peak_rss_gib", Double(peak) / 0x1p30, heading: "peak GiB", decimals: 2),
       Field("planned_gib", planned.map { Double($0) / 0x1p30 }, heading: "planned GiB", decimals: 2),
-      Field("pictures_encoded", .integer(report.pictures.encoded), heading: "pictures encoded"),
+      Field("pictures_encoded", .integer(report.images.encoded), heading: "images encoded"),
       Field("prompts_continued", .integer(report.prompts_continued), heading: "prompts continued"),
     ])
   }

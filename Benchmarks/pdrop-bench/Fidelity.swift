@@ -11,7 +11,7 @@ import TokenDropping
 struct FidelityCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fidelity",
-    abstract: "Compares answers by arithmetic and schedule with those of the first ones named, on pictures of your own."
+    abstract: "Compares answers by arithmetic and schedule with those of the first ones named, on images of your own."
   )
 
   @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
@@ -38,10 +38,10 @@ struct FidelityCommand: ParsableCommand {
   @Option(help: "Questions, one JSON object a line: question_id, image, text and, where it is known, answer.")
   var input: String?
 
-  @Option(name: [.short, .long], help: "In place of --input: a question about every picture in --image-folder.")
+  @Option(name: [.short, .long], help: "In place of --input: a question about every image in --image-folder.")
   var prompt: String?
 
-  @Option(name: .customLong("image-folder"), help: "Where the pictures are. (default: beside the questions)")
+  @Option(name: .customLong("image-folder"), help: "Where the images are. (default: beside the questions)")
   var imageFolder: String?
 
   @Option(help: "Most questions to ask. (default: all)")
@@ -56,7 +56,7 @@ struct FidelityCommand: ParsableCommand {
   @Option(name: [.short, .long], help: "Form of the table.")
   var output = TableFormat.md
 
-  @OptionGroup(title: "Page") var page: PageOptions
+  @OptionGroup(title: "Page") var report: ReportOptions
 
   func validate() throws {
     guard limit.map({ $0 >= 1 }) ?? true else { throw ValidationError("--limit must be at least 1") }
@@ -75,13 +75,13 @@ struct FidelityCommand: ParsableCommand {
     case (nil, nil): throw ValidationError("nothing is asked; give --input, or --image-folder and --prompt")
     case (.some, .some): throw ValidationError("--input brings its questions; leave out --prompt")
     case (nil, .some) where imageFolder == nil:
-      throw ValidationError("--prompt is asked about every picture of a folder; name it by --image-folder")
+      throw ValidationError("--prompt is asked about every image of a folder; name it by --image-folder")
     default: break
     }
   }
 
   func run() throws {
-    try page.check()
+    try report.check()
     let threadCount = threads ?? ProcessInfo.processInfo.activeProcessorCount
     let (questions, folder) = try questions()
     let schedules = try schedules()
@@ -100,22 +100,22 @@ struct FidelityCommand: ParsableCommand {
     var comparison = Fidelity(
       models: models, schedules: schedules, generatedTokens: generatedTokens, threads: threadCount)
     for (number, question) in questions.enumerated() {
-      try comparison.ask(question, pictures: folder)
+      try comparison.ask(question, images: folder)
       if (number + 1).isMultiple(of: 50) { Log.write("\(number + 1) of \(questions.count) questions") }
     }
     let result = FidelityResult(comparison: comparison, tolerance: tolerance)
     try Output().write(output.rendered(result.records, name: "pdrop_fidelity"))
-    try page.write(FidelityPage(result: result).page)
+    try report.write(FidelityReport(result: result).report)
   }
 
-  /// What is asked, and the folder of its pictures.
+  /// What is asked, and the folder of its images.
   private func questions() throws -> (some Collection<LabelledQuestion>, folder: String) {
     if let input {
       let folder = imageFolder ?? URL(filePath: input).deletingLastPathComponent().path
       return (try LabelledQuestion.read(input).prefix(limit ?? .max), folder)
     }
     let folder = imageFolder ?? "."
-    return (try LabelledQuestion.about(picturesIn: folder, prompt ?? "").prefix(limit ?? .max), folder)
+    return (try LabelledQuestion.about(imagesIn: folder, prompt ?? "").prefix(limit ?? .max), folder)
   }
 
   /// What is compared, the reference first.
@@ -144,10 +144,10 @@ struct Fidelity {
     var families: [String: Agreement] = [:]
     /// Whether it was right, for each question that has an answer.
     var right: [Bool] = []
-    /// From the picture to the end of the answer.
+    /// From the image to the end of the answer.
     var milliseconds = Sample()
     /// Operations of the prompt, ranking included, counted at the kernels.
-    var promptFlops = Sample()
+    var prefillFlops = Sample()
     var cacheBytes = Sample()
   }
 
@@ -169,18 +169,18 @@ struct Fidelity {
     self.threads = threads
   }
 
-  /// Asks all of them a question, in turn; a model encodes the picture once.
-  mutating func ask(_ question: LabelledQuestion, pictures folder: String) throws {
+  /// Asks all of them a question, in turn; a model encodes the image once.
+  mutating func ask(_ question: LabelledQuestion, images folder: String) throws {
     let path = URL(filePath: folder).appending(path: question.image).path
     var reference: Agreement.Answer?
-    var picture: (model: Int, EncodedPicture)?
+    var image: (model: Int, EncodedImage)?
     for index in subjects.indices {
       let subject = subjects[index]
       let encoded =
-        try picture?.model == subject.model
-        ? picture?.1 : models[subject.model].encode(.file(path), threads: threads)
+        try image?.model == subject.model
+        ? image?.1 : models[subject.model].encode(.file(path), threads: threads)
       guard let encoded else { continue }
-      picture = (subject.model, encoded)
+      image = (subject.model, encoded)
       let (answer, report, time) = try answer(question, encoded, subject)
       let first = reference ?? answer
       reference = first
@@ -190,18 +190,18 @@ struct Fidelity {
       }
       if let label = question.answer { subjects[index].right.append(isExactMatch(answer.text, label)) }
       subjects[index].milliseconds.append(time + encoded.milliseconds.total)
-      subjects[index].promptFlops.append(Double(report.flops.prefill + report.flops.rank))
+      subjects[index].prefillFlops.append(Double(report.flops.prefill + report.flops.rank))
       subjects[index].cacheBytes.append(Double(report.cacheBytes))
     }
   }
 
   private func answer(
-    _ question: LabelledQuestion, _ picture: EncodedPicture, _ subject: Subject
+    _ question: LabelledQuestion, _ image: EncodedImage, _ subject: Subject
   ) throws -> (answer: Agreement.Answer, report: RunReport, milliseconds: Double) {
     var options = GenerationOptions()
     options.maxTokens = generatedTokens
     let request = Request(
-      prompt: .messages([ChatMessage(question: question.text, pictureCount: 1)]), pictures: [.features(picture)],
+      prompt: .messages([ChatMessage(question: question.text, imageCount: 1)]), images: [.features(image)],
       policy: subject.policy, options: options)
     let stopwatch = Stopwatch()
     var session = try Session(models[subject.model], request, threads: threads)
@@ -225,19 +225,19 @@ struct LabelledQuestion: Decodable {
   /// Reads a file with a JSON object on each line.
   static func read(_ path: String) throws -> [LabelledQuestion] {
     guard let bytes = FileManager.default.contents(atPath: path) else {
-      throw FileProblem("\(path): cannot be read; give a file of questions")
+      throw FileArgumentError("\(path): cannot be read; give a file of questions")
     }
     return try bytes.split(separator: UInt8(ascii: "\n")).enumerated().map { number, line in
       do { return try JSONDecoder().decode(LabelledQuestion.self, from: line) } catch {
-        throw FileProblem("\(path), line \(number + 1): expected an object with image and text")
+        throw FileArgumentError("\(path), line \(number + 1): expected an object with image and text")
       }
     }
   }
 
-  /// One question about every picture of a folder.
-  static func about(picturesIn folder: String, _ text: String) throws -> [LabelledQuestion] {
-    let pictures = try VisionLanguageModel.pictures(inFolder: folder)
-    guard !pictures.isEmpty else { throw FileProblem("\(folder): there are no pictures in it") }
-    return pictures.map { LabelledQuestion(image: $0, text: text) }
+  /// One question about every image of a folder.
+  static func about(imagesIn folder: String, _ text: String) throws -> [LabelledQuestion] {
+    let images = try VisionLanguageModel.images(inFolder: folder)
+    guard !images.isEmpty else { throw FileArgumentError("\(folder): there are no images in it") }
+    return images.map { LabelledQuestion(image: $0, text: text) }
   }
 }

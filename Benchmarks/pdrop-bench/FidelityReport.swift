@@ -12,14 +12,14 @@ struct FidelityResult {
 
   /// A subject's mean operations over the first one's.
   func costShare(_ subject: Fidelity.Subject) -> Double {
-    subject.promptFlops.mean / (comparison.subjects.first?.promptFlops.mean ?? .nan)
+    subject.prefillFlops.mean / (comparison.subjects.first?.prefillFlops.mean ?? .nan)
   }
 
   /// The subject with the fewest operations of those within the tolerance; the first one, which always is, if no other.
   var cheapest: Fidelity.Subject? {
     comparison.subjects
       .filter { ($0.agreement.firstTokenAgreement?.share ?? 0) >= tolerance }
-      .min { $0.promptFlops.mean < $1.promptFlops.mean }
+      .min { $0.prefillFlops.mean < $1.prefillFlops.mean }
   }
 
   /// The same in words: `pyramiddrop --lambda 0.6, 58.1% of the cost, same first token in 97.0% (93.1% to 98.7%)`.
@@ -34,11 +34,11 @@ struct FidelityResult {
   func model(_ subject: Fidelity.Subject) -> VisionLanguageModel { comparison.models[subject.model] }
 
   /// A row for each subject.
-  var records: [Record] {
+  var records: [TableRow] {
     let cheapest = cheapestText
     return comparison.subjects.map { subject in
       let (agreement, model) = (subject.agreement, model(subject))
-      return Record(
+      return TableRow(
         [
           Field("model", .text(model.name), heading: "model"),
           Field("precision", .text(model.precision.name), heading: "precision"),
@@ -79,7 +79,7 @@ struct FidelityResult {
   private func costFields(_ subject: Fidelity.Subject) -> [Field] {
     let share = costShare(subject)
     return [
-      Field("prompt_gflop", subject.promptFlops.mean / 1e9, heading: "prompt GFLOP", decimals: 2),
+      Field("prompt_gflop", subject.prefillFlops.mean / 1e9, heading: "prompt GFLOP", decimals: 2),
       Field("prompt_share", .number(share), heading: "of the first", text: percent(share)),
       Field("kv_bytes", .number(subject.cacheBytes.mean)),
       Field("milliseconds", subject.milliseconds.median, heading: "ms a question", decimals: 1),
@@ -91,18 +91,19 @@ struct FidelityResult {
 func percent(_ share: Double) -> String { (100 * share).formatted(1) + "%" }
 
 /// What schedules cost and how far their answers stay the same, as a page.
-struct FidelityPage {
+struct FidelityReport {
   let result: FidelityResult
 
-  var page: Page {
+  var report: Report {
     let subjects = result.comparison.subjects
     let count = subjects.first?.agreement.questions ?? 0
     let reference = subjects.first.map { "\($0.schedule.name) in \(result.model($0).precision.name)" } ?? "nothing"
-    return Page(
+    return Report(
       "Cost and agreement of schedules",
-      lead: "Cheapest with the same first token in \(percent(result.tolerance)) of questions: \(result.cheapestText).",
+      summary:
+        "Cheapest with the same first token in \(percent(result.tolerance)) of questions: \(result.cheapestText).",
       sections: [
-        Page.Section(
+        Report.Section(
           "Agreement against cost",
           [
             .text(
@@ -111,11 +112,11 @@ struct FidelityPage {
             ),
             .plot(agreementPlot), .plot(divergencePlot),
           ]),
-        Page.Section("All numbers", [.table(Table(result.records))]),
+        Report.Section("All numbers", [.table(Table(result.records))]),
       ],
-      facts: Page.Fact.made() + [
-        Page.Fact("model", Set(result.comparison.models.map(\.name)).sorted().joined(separator: ", ")),
-        Page.Fact("arithmetic", result.comparison.models.map(\.precision.reason).joined(separator: "; ")),
+      metadata: Report.Metadata.made() + [
+        Report.Metadata("model", Set(result.comparison.models.map(\.name)).sorted().joined(separator: ", ")),
+        Report.Metadata("arithmetic", result.comparison.models.map(\.precision.reason).joined(separator: "; ")),
       ])
   }
 
@@ -147,9 +148,9 @@ struct FidelityPage {
   /// A series for each policy in each arithmetic, the cheapest schedule first.
   private func series(_ point: (Fidelity.Subject) -> Plot.Point?) -> [Plot.Series] {
     var series: [Plot.Series] = []
-    let severalArithmetics = result.comparison.models.count > 1
+    let severalComputeTypes = result.comparison.models.count > 1
     for subject in result.comparison.subjects {
-      let name = subject.schedule.policy.name + (severalArithmetics ? " \(result.model(subject).precision.name)" : "")
+      let name = subject.schedule.policy.name + (severalComputeTypes ? " \(result.model(subject).precision.name)" : "")
       // A series without points keeps its colour for itself, so that the others' are the same in every plot.
       let index = series.firstIndex { $0.name == name } ?? series.count
       if index == series.count { series.append(Plot.Series(name, [])) }

@@ -13,7 +13,7 @@ struct KernelsCommand: ParsableCommand {
     abstract: "Measures the machine's limits and a model's single products beside them.")
 
   @Option(help: "Whose shapes to take.")
-  var synthetic = PublishedShape.llava15With7B
+  var synthetic = ModelPreset.llava15With7B
 
   @Option(help: "Arithmetic to measure.")
   var precision = NameList<PDrop.Precision>([.f32, .bf16, .int8])
@@ -36,21 +36,21 @@ struct KernelsCommand: ParsableCommand {
 
   func run() throws {
     let configuration = synthetic.configuration
-    var choices: [Arithmetic: Kernels.Precision.Choice] = [:]
+    var choices: [ComputeType: Kernels.Precision.Choice] = [:]
     for precision in precision.names {
       let choice = (Kernels.Precision(rawValue: precision.rawValue) ?? .auto).choice()
-      choices[choice.arithmetic] = choice
+      choices[choice.computeType] = choice
     }
     let kernels = KernelBench(Set(choices.keys), repetitions: bench.repetitions, threads: bench.threadCount)
     var results: [(KernelResult, reason: String)] = []
     let shapes = configuration.decoderShapes(rows: rows.numbers) + configuration.visionShapes
-    for arithmetic in Arithmetic.allCases {
-      guard let choice = choices[arithmetic] else { continue }
-      for shape in shapes { results += kernels.products(shape, arithmetic).map { ($0, choice.reason) } }
-      // Attention is never computed in whole numbers.
-      guard arithmetic != .int8 else { continue }
+    for computeType in ComputeType.allCases {
+      guard let choice = choices[computeType] else { continue }
+      for shape in shapes { results += kernels.products(shape, computeType).map { ($0, choice.reason) } }
+      // Attention is never computed in integers.
+      guard computeType != .int8 else { continue }
       for count in positions.numbers {
-        let attention = kernels.attention(configuration.text.heads, positions: count, arithmetic)
+        let attention = kernels.attention(configuration.text.heads, positions: count, computeType)
         results += attention.map { ($0, "own kernels") }
       }
     }
@@ -60,7 +60,7 @@ struct KernelsCommand: ParsableCommand {
         Field("threads", .integer(bench.threadCount), .note(heading: "threads")),
         Field("reason", .text(reason), .note(heading: "backend")),
       ]
-      return Record(result.fields + choice + kernels.limits.fields(machine))
+      return TableRow(result.fields + choice + kernels.peaks.fields(machine))
     }
     try bench.print(records, as: "pdrop_bench_kernels")
   }
@@ -79,11 +79,11 @@ extension KernelResult {
       Field("milliseconds_deviation", .number(milliseconds.deviation)),
       Field("gop_per_second", Double(operations) / seconds / 1e9, heading: "GOP/s", decimals: 1),
       Field(
-        "share_of_products", .number(shareOfProducts.median), heading: "of products",
-        text: percent(shareOfProducts)),
+        "share_of_products", .number(shareOfComputePeak.median), heading: "of products",
+        text: percent(shareOfComputePeak)),
       Field("gbyte_per_second", Double(bytes) / seconds / 1e9, heading: "GB/s", decimals: 1),
       Field(
-        "share_of_reading", .number(shareOfReading.median), heading: "of reading", text: percent(shareOfReading)),
+        "share_of_reading", .number(shareOfBandwidth.median), heading: "of reading", text: percent(shareOfBandwidth)),
       Field("samples_ms", .numbers(milliseconds.values)),
     ]
   }
@@ -103,66 +103,66 @@ struct KernelResult {
   /// Bytes of the weights, or of keys and values, that a call reads.
   var bytes: Int
   /// Rate over the limit measured right before it, of products and of reading.
-  var shareOfProducts = Sample()
-  var shareOfReading = Sample()
+  var shareOfComputePeak = Sample()
+  var shareOfBandwidth = Sample()
 }
 
-/// Runs single kernels, and in front of every one the machine's limits.
+/// Runs single kernels, and before every one the machine's limits.
 final class KernelBench {
-  private let compute: Compute
-  private(set) var limits = Limits()
-  private let limitKernels: LimitKernels
+  private let compute: ComputeContext
+  private(set) var peaks = Peaks()
+  private let peakKernels: PeakKernels
   private let repetitions: Int
 
   /// So many bytes of weights are read before a call meets the same ones again: more than caches hold.
   private static let coldBytes = 256 << 20
 
-  init(_ arithmetics: Set<Arithmetic>, repetitions: Int, threads: Int) {
-    limitKernels = LimitKernels(arithmetics, threads: threads)
+  init(_ computeTypes: Set<ComputeType>, repetitions: Int, threads: Int) {
+    peakKernels = PeakKernels(computeTypes, threads: threads)
     self.repetitions = repetitions
-    compute = Compute(workers: Workers(count: threads))
+    compute = ComputeContext(workers: Workers(count: threads))
   }
 
   /// Measures a product for each of the numbers of rows.
   ///
   /// Weights are as cold as in a model: several copies take turns where one would stay in the caches.
-  func products(_ shape: KernelShape, _ arithmetic: Arithmetic) -> [KernelResult] {
-    let weightBytes = shape.inputs * shape.outputs * (arithmetic == .f32 ? 4 : arithmetic == .bf16 ? 2 : 1)
+  func products(_ shape: KernelShape, _ computeType: ComputeType) -> [KernelResult] {
+    let weightBytes = shape.inputs * shape.outputs * (computeType == .f32 ? 4 : computeType == .bf16 ? 2 : 1)
     let layers = (0..<Self.copies(of: weightBytes)).map { copy in
       Linear(
-        randomInputs: shape.inputs, outputs: shape.outputs, seed: UInt64(copy), for: arithmetic,
+        randomInputs: shape.inputs, outputs: shape.outputs, seed: UInt64(copy), for: computeType,
         workers: compute.workers)
     }
     var y = Matrix(rows: 0, columns: shape.outputs)
     return shape.rows.map { rows in
       let x = Matrix(randomRows: rows, columns: shape.inputs, workers: compute.workers)
       let result = KernelResult(
-        name: shape.name, shape: "\(shape.outputs) x \(shape.inputs)", rows: rows, precision: arithmetic.rawValue,
+        name: shape.name, shape: "\(shape.outputs) x \(shape.inputs)", rows: rows, precision: computeType.rawValue,
         operations: 2 * rows * shape.inputs * shape.outputs, bytes: layers[0].weightByteCount)
-      return measure(result, against: arithmetic, copies: layers.count) { copy in
-        compute.multiply(&y, x, by: layers[copy], .output)
+      return measure(result, against: computeType, copies: layers.count) { copy in
+        compute.matmul(&y, x, by: layers[copy], .output)
       }
     }
   }
 
   /// Measures attention over so many positions: of all of them as in a prompt, and of the last as in decoding.
-  func attention(_ heads: HeadLayout, positions: Int, _ arithmetic: Arithmetic) -> [KernelResult] {
-    let element = arithmetic == .f32 ? ElementType.f32 : .bf16
-    let variant = InstructionSet.attention(for: arithmetic)
+  func attention(_ heads: HeadLayout, positions: Int, _ computeType: ComputeType) -> [KernelResult] {
+    let element = computeType == .f32 ? ElementType.f32 : .bf16
+    let variant = InstructionSet.attention(for: computeType)
     let bytes = 2 * positions * heads.keyValueColumns * element.byteCount
     let caches = (0..<Self.copies(of: bytes)).map { _ in
       CachedRows(heads, positions: positions, element, compute.workers)
     }
-    var attended = Matrix(rows: 0, columns: heads.queryColumns)
+    var attentionOutput = Matrix(rows: 0, columns: heads.queryColumns)
     return [positions, 1].map { rows in
       let queries = Matrix(randomRows: rows, columns: heads.queryColumns, workers: compute.workers)
       let pairs = rows == 1 ? positions : positions * (positions + 1) / 2
       let result = KernelResult(
         name: "attention", shape: "\(positions) positions", rows: rows, precision: element == .f32 ? "f32" : "bf16",
         operations: 4 * heads.queryColumns * pairs, bytes: bytes)
-      return measure(result, against: arithmetic, copies: caches.count) { copy in
+      return measure(result, against: computeType, copies: caches.count) { copy in
         compute.causalAttention(
-          &attended, queries: queries, keys: caches[copy].keys, values: caches[copy].values, heads: heads,
+          &attentionOutput, queries: queries, keys: caches[copy].keys, values: caches[copy].values, heads: heads,
           with: variant)
       }
     }
@@ -174,14 +174,14 @@ final class KernelBench {
   ///
   /// - Parameter call: Runs the kernel over one of the copies of what it reads.
   private func measure(
-    _ result: KernelResult, against arithmetic: Arithmetic, copies: Int, _ call: (_ copy: Int) -> Void
+    _ result: KernelResult, against computeType: ComputeType, copies: Int, _ call: (_ copy: Int) -> Void
   ) -> KernelResult {
     // A call of many rows takes long enough by itself; of few rows as many as there are copies.
     let calls = result.rows > 64 ? 1 : copies
     var result = result
     for repetition in 0...repetitions {
-      let products = limits.measureProducts(arithmetic, with: limitKernels)
-      let reading = limits.measureReading(with: limitKernels)
+      let products = peaks.measureProducts(computeType, with: peakKernels)
+      let reading = peaks.measureBandwidth(with: peakKernels)
       let time =
         milliseconds {
           for i in 0..<calls { call((repetition * calls + i) % copies) }
@@ -189,8 +189,8 @@ final class KernelBench {
       // The first one warms up.
       guard repetition > 0 else { continue }
       result.milliseconds.append(time)
-      result.shareOfProducts.append(Double(result.operations) / time * 1e3 / products)
-      result.shareOfReading.append(Double(result.bytes) / time * 1e3 / reading)
+      result.shareOfComputePeak.append(Double(result.operations) / time * 1e3 / products)
+      result.shareOfBandwidth.append(Double(result.bytes) / time * 1e3 / reading)
     }
     Log.write(
       "\(result.name) \(result.rows) rows \(result.precision): \(result.milliseconds.median.formatted(3)) ms")
@@ -236,7 +236,7 @@ extension LLaVAConfiguration {
     ]
   }
 
-  /// The products of the tower and the projector for one view.
+  /// The products of the vision encoder and the projector for one view.
   var visionShapes: [KernelShape] {
     let (d, m, patch) = (vision.hiddenSize, vision.intermediateSize, vision.patchSize)
     let (patches, rows) = ([vision.patchCount], [1 + vision.patchCount])

@@ -17,7 +17,7 @@ struct LayerCostCommand: ParsableCommand {
 
   @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
 
-  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one picture.")
+  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one image.")
   var textTokens = 49
 
   @Option(
@@ -38,7 +38,7 @@ struct LayerCostCommand: ParsableCommand {
   }
 
   func run() throws {
-    var records: [Record] = []
+    var records: [TableRow] = []
     for source in try modelOptions.sources() {
       for precision in modelOptions.precision.names {
         let model = try modelOptions.load(source, precision, threads: bench.threadCount, layers: Self.layerCount)
@@ -65,7 +65,7 @@ struct LayerCost {
     self.model = model
     self.textTokens = textTokens
     self.threads = threads
-    visualTokens = model.llava.configuration.pictureForMeasuring.tokens
+    visualTokens = model.llava.configuration.imageForMeasuring.tokens
     plan = try DropPlan(PyramidDrop(), layerCount: model.layerCount, visualTokenCounts: [visualTokens])
     let full = textTokens + visualTokens
     let stages = plan.drops.map { textTokens + $0.keepCounts[0] }
@@ -82,7 +82,7 @@ struct LayerCost {
   /// The table: a row for each length, and with it the fit and the savings.
   ///
   /// Lengths and policies take turns; the first turn warms up.
-  func measure(repetitions: Int) throws -> [Record] {
+  func measure(repetitions: Int) throws -> [TableRow] {
     var layers = rows.map { _ in Sample() }
     var (without, with) = (Sample(), Sample())
     for turn in 0...repetitions {
@@ -108,7 +108,7 @@ struct LayerCost {
   /// What the decoder takes for a prompt, ranking included.
   private func prefillMilliseconds(_ layout: SequenceLayout, _ plan: DropPlan) -> Double {
     let text = model.llava.configuration.text
-    let compute = Compute(workers: Workers(count: threads))
+    let compute = ComputeContext(workers: Workers(count: threads))
     var state = DecoderState(text)
     let cache = KVCache(text, element: model.precision.cacheElement)
     state.hidden = Matrix(randomRows: layout.rowCount, columns: text.hiddenSize, workers: compute.workers)
@@ -155,7 +155,7 @@ struct LayerCostSavings {
 
 /// A row of the table of layer costs.
 struct LayerCostRow {
-  let record: Record
+  let record: TableRow
 
   init(
     _ model: VisionLanguageModel, rows: Int, _ time: Sample, _ fit: LayerCostFit, _ savings: LayerCostSavings,
@@ -166,7 +166,7 @@ struct LayerCostRow {
     func share(_ part: Double) -> String { (100 * part / fitted).formatted(1) + "%" }
     let n = Double(rows)
     let name = "\(model.name) \(model.precision.name)"
-    record = Record([
+    record = TableRow([
       Field("model", .text(model.name), heading: "model"),
       Field("precision", .text(model.precision.name), heading: "precision"),
       Field("threads", .integer(threads), heading: "threads"),

@@ -10,7 +10,7 @@ import PDrop
 enum ModelSource {
   case directory(String)
   /// Random weights of a published shape.
-  case synthetic(PublishedShape)
+  case synthetic(ModelPreset)
 }
 
 /// Which models to measure, in which arithmetic.
@@ -20,7 +20,7 @@ struct ModelSourceOptions: ParsableArguments {
   var model: [String] = []
 
   @Option(help: "Shapes of published models, to be measured with random weights.")
-  var synthetic = NameList<PublishedShape>([])
+  var synthetic = NameList<ModelPreset>([])
 
   @Option(help: "With --synthetic: decoder layers, for a quick look. (default: all)")
   var layers: Int?
@@ -33,7 +33,7 @@ struct ModelSourceOptions: ParsableArguments {
 
   @Option(
     name: .customLong("precision-vision"),
-    help: "Arithmetic of the vision tower. (default: as --precision, but not int8)")
+    help: "Arithmetic of the vision encoder. (default: as --precision, but not int8)")
   var visionPrecision = PDrop.Precision.auto
 
   @Option(
@@ -63,13 +63,13 @@ struct ModelSourceOptions: ParsableArguments {
       do {
         let configuration = try ModelDirectory(path, visionTower: visionTower).configuration
         return (URL(filePath: path).standardizedFileURL.lastPathComponent, configuration)
-      } catch { throw FileProblem("\(error)") }
+      } catch { throw FileArgumentError("\(error)") }
     case .synthetic(let shape): return synthetic(shape, layers: nil)
     }
   }
 
   /// A published shape, with fewer layers where that is asked for.
-  private func synthetic(_ shape: PublishedShape, layers: Int?) -> (name: String, configuration: LLaVAConfiguration) {
+  private func synthetic(_ shape: ModelPreset, layers: Int?) -> (name: String, configuration: LLaVAConfiguration) {
     var configuration = shape.configuration
     let published = configuration.text.layerCount
     configuration.text.layerCount = self.layers ?? layers ?? published
@@ -100,8 +100,8 @@ struct ModelSourceOptions: ParsableArguments {
 }
 
 extension LLaVAConfiguration {
-  /// A picture to measure by: a square view, or a photograph of 640 x 480 for models that spread it over several.
-  var pictureForMeasuring: (tokens: Int, views: Int) {
+  /// An image to measure by: a square view, or a photograph of 640 x 480 for models that spread it over several.
+  var imageForMeasuring: (tokens: Int, views: Int) {
     let tiles = anyResolution.map { rules in
       AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles
     }

@@ -42,16 +42,16 @@ struct BenchOptions: ParsableArguments {
   var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
 
   /// Prints the table.
-  func print(_ records: [Record], as name: String) throws {
+  func print(_ records: [TableRow], as name: String) throws {
     try Output().write(output.rendered(records, name: name))
   }
 }
 
-extension PublishedShape: ExpressibleByArgument {}
+extension ModelPreset: ExpressibleByArgument {}
 extension TableFormat: ExpressibleByArgument {}
 
 /// Whether to write a page for people too.
-struct PageOptions: ParsableArguments {
+struct ReportOptions: ParsableArguments {
   @Option(help: ArgumentHelp("File for the same as a page with plots; it needs no network.", valueName: "file.html"))
   var html: String?
 
@@ -61,18 +61,18 @@ struct PageOptions: ParsableArguments {
   }
 
   /// Writes the page, if it is wanted.
-  func write(_ page: @autoclosure () throws -> Page) throws {
+  func write(_ report: @autoclosure () throws -> Report) throws {
     guard let html else { return }
-    try Output(path: html).write(page().html)
+    try Output(path: html).write(report().html)
   }
 }
 
-extension Page.Fact {
+extension Report.Metadata {
   /// What every page of measurements says about itself.
-  static func made(on machine: Machine = .current) -> [Page.Fact] {
+  static func made(on machine: Machine = .current) -> [Report.Metadata] {
     [
-      Page.Fact("processor", machine.processor), Page.Fact("commit", machine.commit),
-      Page.Fact("command", CommandText.current),
+      Report.Metadata("processor", machine.processor), Report.Metadata("commit", machine.commit),
+      Report.Metadata("command", CommandText.current),
     ]
   }
 }
@@ -81,7 +81,7 @@ extension Table {
   /// The fields that tables for people show; what is the same in all rows stands once, in the caption.
   ///
   /// - Parameter title: Begins the caption.
-  init(_ records: [Record], title: String? = nil) {
+  init(_ records: [TableRow], title: String? = nil) {
     let fields = records.first?.fields ?? []
     let shown = fields.indices.filter { Self.text(fields[$0]) != nil }
     let varying = shown.filter { index in

@@ -9,11 +9,11 @@ import Reports
 import TokenDropping
 import Tokenizers
 
-/// `pdrop-bench pipeline`: tower, prompt and decoding, by model, arithmetic and policy.
+/// `pdrop-bench pipeline`: vision encoder, prompt and decoding, by model, arithmetic and policy.
 struct PipelineCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pipeline",
-    abstract: "Measures tower, prompt and decoding of models and dropping policies, in turns. (default)")
+    abstract: "Measures vision encoder, prompt and decoding of models and dropping policies, in turns. (default)")
 
   @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
 
@@ -22,14 +22,14 @@ struct PipelineCommand: ParsableCommand {
 
   @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
 
-  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one picture.")
+  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one image.")
   var textTokens = 49
 
   @Option(name: [.customShort("n"), .customLong("n-gen")], help: "Tokens to decode after the first; 0 for none.")
   var generatedTokens = 32
 
   @OptionGroup(title: "Measuring") var bench: BenchOptions
-  @OptionGroup(title: "Page") var page: PageOptions
+  @OptionGroup(title: "Page") var report: ReportOptions
 
   func validate() throws {
     guard textTokens >= 2 else { throw ValidationError("--n-prompt must be at least 2, found \(textTokens)") }
@@ -37,7 +37,7 @@ struct PipelineCommand: ParsableCommand {
   }
 
   func run() throws {
-    try page.check()
+    try report.check()
     let policies = try policy.names.map { try policyOptions.forPolicy($0).policy($0, seed: 0) }
     var subjects: [Pipeline.Subject] = []
     for source in try modelOptions.sources() {
@@ -55,37 +55,37 @@ struct PipelineCommand: ParsableCommand {
       subjects: subjects, textTokens: textTokens, generatedTokens: generatedTokens, threads: bench.threadCount)
     let records = try pipeline.measure(repetitions: bench.repetitions)
     try bench.print(records, as: "pdrop_bench")
-    try page.write(PipelinePage(records: records).page)
+    try report.write(PipelineReport(records: records).report)
   }
 }
 
-/// Runs one picture and one prompt through every model under every policy, in turns, and measures each phase.
+/// Runs one image and one prompt through every model under every policy, in turns, and measures each phase.
 struct Pipeline {
   /// A model and the policies that it is run under.
   struct Subject {
     var model: VisionLanguageModel
     var policies: [any TokenDroppingPolicy]
-    /// Of the picture; `nil` for as large as a view, or for models that spread it over several a photograph of 4 to 3.
-    var picture: PixelSize?
+    /// Of the image; `nil` for as large as a view, or for models that spread it over several a photograph of 4 to 3.
+    var image: PixelSize?
   }
 
-  /// What a model took for the picture, which no policy changes.
+  /// What a model took for the image, which no policy changes.
   struct VisionRun {
-    var picture: EncodedPicture
-    /// Milliseconds and operations of tower and projector for one view alone, where the picture has several.
+    var image: EncodedImage
+    /// Milliseconds and operations of vision encoder and projector for one view alone, where the image has several.
     var oneView: (milliseconds: Double, flops: Int)?
   }
 
-  /// What an answer took, once the picture was encoded.
+  /// What an answer took, once the image was encoded.
   struct AnswerRun {
     /// From the prompt's tokens to the first token of the answer, in milliseconds.
     var promptMilliseconds: Double
-    /// All tokens behind the first.
-    var decodingMilliseconds: Double
+    /// All tokens after the first.
+    var decodeMilliseconds: Double
     var report: RunReport
   }
 
-  /// All runs of a subject: of each turn one for the picture and one for each policy.
+  /// All runs of a subject: of each turn one for the image and one for each policy.
   struct Runs {
     var vision: [VisionRun] = []
     /// By policy.
@@ -98,75 +98,75 @@ struct Pipeline {
   let threads: Int
   /// Whether the first policy alone warms up, where an answer takes minutes.
   var warmsUpBriefly = false
-  private let arithmetics: Set<Arithmetic>
+  private let computeTypes: Set<ComputeType>
 
   init(subjects: [Subject], textTokens: Int, generatedTokens: Int, threads: Int) {
     (self.subjects, self.textTokens, self.generatedTokens) = (subjects, textTokens, generatedTokens)
     self.threads = threads
-    arithmetics = Set(subjects.map(\.model.precision.arithmetic).flatMap { [$0.decoder, $0.vision] })
+    computeTypes = Set(subjects.map(\.model.precision.computeType).flatMap { [$0.decoder, $0.vision] })
   }
 
-  /// The rows of the table: for each model tower, and for each policy prompt and decoding.
+  /// The rows of the table: for each model vision encoder, and for each policy prompt and decoding.
   ///
   /// Models and policies take turns (A B C A B C), so that a machine that slows down slows all of them; the first turn warms
   /// up. The machine's limits are measured in every turn too.
-  func measure(repetitions: Int) throws -> [Record] {
-    let (runs, limits) = try runs(repetitions: repetitions)
+  func measure(repetitions: Int) throws -> [TableRow] {
+    let (runs, peaks) = try runs(repetitions: repetitions)
     let machine = Machine.current
     return zip(subjects, runs).flatMap { subject, runs in
-      PipelineRows(subject, runs, limits, machine, threads: threads).records
+      PipelineRows(subject, runs, peaks, machine, threads: threads).records
     }
   }
 
   /// Runs all subjects in turns.
-  func runs(repetitions: Int) throws -> ([Runs], Limits) {
-    var limits = Limits()
+  func runs(repetitions: Int) throws -> ([Runs], Peaks) {
+    var peaks = Peaks()
     var runs = subjects.map { Runs(answers: Array(repeating: [], count: $0.policies.count)) }
     for turn in 0...repetitions {
-      if turn > 0 { limits.measure(arithmetics, threads: threads) }
+      if turn > 0 { peaks.measure(computeTypes, threads: threads) }
       for (index, subject) in subjects.enumerated() {
         let vision = try encode(subject)
         if turn > 0 { runs[index].vision.append(vision) }
         for (number, policy) in subject.policies.enumerated() where turn > 0 || number == 0 || !warmsUpBriefly {
-          let answer = try answer(subject.model, policy, vision.picture)
+          let answer = try answer(subject.model, policy, vision.image)
           if turn > 0 { runs[index].answers[number].append(answer) }
           log("turn \(turn) of \(repetitions)", subject.model, policy, answer)
         }
       }
     }
-    return (runs, limits)
+    return (runs, peaks)
   }
 
   private func log(
     _ turn: String, _ model: VisionLanguageModel, _ policy: any TokenDroppingPolicy, _ answer: AnswerRun
   ) {
-    let (prompt, decoding) = (answer.promptMilliseconds.formatted(0), answer.decodingMilliseconds.formatted(0))
+    let (prompt, decoding) = (answer.promptMilliseconds.formatted(0), answer.decodeMilliseconds.formatted(0))
     Log.write(
       "\(turn): \(model.name) \(model.precision.name) \(policy.name): prompt \(prompt) ms, decoding \(decoding) ms")
   }
 
   private func encode(_ subject: Subject) throws -> VisionRun {
     let model = subject.model
-    let picture = try model.encode(.decoded(picture(for: subject)), threads: threads)
-    guard model.preprocessor.mode == .anyres else { return VisionRun(picture: picture) }
-    let compute = Compute(workers: Workers(count: threads))
+    let image = try model.encode(.decoded(image(for: subject)), threads: threads)
+    guard model.preprocessor.mode == .anyres else { return VisionRun(image: image) }
+    let compute = ComputeContext(workers: Workers(count: threads))
     let side = model.preprocessor.size
     let pixels = Tensor(
       randomShape: [3, side, side], deviation: 1, element: .f32, seed: 2, workers: compute.workers)
     let values = pixels.floats()
     let time = milliseconds { _ = model.llava.viewFeatures(values, views: 1, on: compute) }
     let multiplyAdds = compute.ledger.total(.encode) + compute.ledger.total(.project)
-    return VisionRun(picture: picture, oneView: (time, 2 * multiplyAdds))
+    return VisionRun(image: image, oneView: (time, 2 * multiplyAdds))
   }
 
   private func answer(
-    _ model: VisionLanguageModel, _ policy: any TokenDroppingPolicy, _ picture: EncodedPicture
+    _ model: VisionLanguageModel, _ policy: any TokenDroppingPolicy, _ image: EncodedImage
   ) throws -> AnswerRun {
     var options = GenerationOptions()
     options.maxTokens = 1 + generatedTokens
-    options.ignoresEndToken = true
+    options.ignoresEOS = true
     let request = Request(
-      prompt: .tokens(promptTokens(model)), pictures: [.features(picture)], policy: policy, options: options)
+      prompt: .tokens(promptTokens(model)), images: [.features(image)], policy: policy, options: options)
     resetPeakMemory()
     let stopwatch = Stopwatch()
     var session = try Session(model, request, threads: threads)
@@ -174,22 +174,22 @@ struct Pipeline {
     let prompt = stopwatch.milliseconds
     while try session.next() != nil {}
     return AnswerRun(
-      promptMilliseconds: prompt, decodingMilliseconds: stopwatch.milliseconds - prompt, report: session.report)
+      promptMilliseconds: prompt, decodeMilliseconds: stopwatch.milliseconds - prompt, report: session.report)
   }
 
-  /// A beginning token, the picture, and text tokens of no meaning: cost does not depend on them.
+  /// A BOS token, the image, and text tokens of no meaning: cost does not depend on them.
   private func promptTokens(_ model: VisionLanguageModel) -> [Int] {
-    let beginning = model.tokenizer.beginningToken.map { [Int($0)] } ?? []
+    let beginning = model.tokenizer.bosToken.map { [Int($0)] } ?? []
     let rest = textTokens - beginning.count
     return beginning + [model.imageToken] + (0..<rest).map { 3 + $0 % 256 }
   }
 
-  /// A picture of random pixels.
-  private func picture(for subject: Subject) throws -> Image {
+  /// An image of random pixels.
+  private func image(for subject: Subject) throws -> Image {
     let preprocessor = subject.model.preprocessor
     let photograph = PixelSize(height: 480, width: 640)
     let view = PixelSize(height: preprocessor.size, width: preprocessor.size)
-    let size = subject.picture ?? (preprocessor.mode == .anyres ? photograph : view)
+    let size = subject.image ?? (preprocessor.mode == .anyres ? photograph : view)
     var generator = SplitMix64(seed: 3)
     let pixels = (0..<size.width * size.height * 3).map { _ in UInt8(truncatingIfNeeded: generator.next()) }
     return try Image(width: size.width, height: size.height, pixels: pixels)

@@ -9,20 +9,20 @@ import Reports
 struct PipelineRows {
   private let model: VisionLanguageModel
   private let runs: Pipeline.Runs
-  private let limits: Limits
+  private let peaks: Peaks
   private let machine: Machine
   private let threads: Int
 
   init(
-    _ subject: Pipeline.Subject, _ runs: Pipeline.Runs, _ limits: Limits, _ machine: Machine, threads: Int
+    _ subject: Pipeline.Subject, _ runs: Pipeline.Runs, _ peaks: Peaks, _ machine: Machine, threads: Int
   ) {
-    (model, self.runs, self.limits, self.machine) = (subject.model, runs, limits, machine)
+    (model, self.runs, self.peaks, self.machine) = (subject.model, runs, peaks, machine)
     self.threads = threads
   }
 
   /// What keeps a phase from being faster.
   private enum Bound {
-    case products(Arithmetic)
+    case products(ComputeType)
     /// So many bytes of weights have to be read.
     case reading(byteCount: Int)
   }
@@ -31,13 +31,13 @@ struct PipelineRows {
   private struct Row {
     var policy: String
     var test: String
-    /// Tokens that went through the decoder; `nil` for the tower.
+    /// Tokens that went through the decoder; `nil` for the vision encoder.
     var tokens: Int?
     var milliseconds: Sample
     /// Counted at the kernels, twice the multiply-adds.
     var flops: Int
     var bound: Bound
-    /// From the picture to the first token, in milliseconds.
+    /// From the image to the first token, in milliseconds.
     var firstToken: Double?
     /// The last run that the row is about.
     var report: RunReport?
@@ -52,32 +52,32 @@ struct PipelineRows {
     }
   }
 
-  var records: [Record] { (visionRows + runs.answers.flatMap(answerRows)).map(record) }
+  var records: [TableRow] { (visionRows + runs.answers.flatMap(answerRows)).map(record) }
 
   // MARK: - What was measured
 
-  private var arithmetic: ModelArithmetic { model.precision.arithmetic }
+  private var computeType: ModelComputeTypes { model.precision.computeType }
 
   /// How near a row came to the machine's limit, 1 for the limit itself.
   private func share(_ row: Row) -> Double {
     switch row.bound {
-    case .products(let arithmetic): row.rate / (limits.products[arithmetic]?.median ?? .nan)
-    case .reading: (row.bytesPerSecond ?? .nan) / limits.reading.median
+    case .products(let computeType): row.rate / (peaks.products[computeType]?.median ?? .nan)
+    case .reading: (row.bytesPerSecond ?? .nan) / peaks.reading.median
     }
   }
 
-  /// Tower and projector for one view, and for all of the picture's.
+  /// Vision encoder and projector for one view, and for all of the image's.
   private var visionRows: [Row] {
     guard let first = runs.vision.first else { return [] }
     func row(_ views: Int, _ milliseconds: [Double], _ flops: Int) -> Row {
       Row(
         policy: "any", test: "enc\(views)", milliseconds: Sample(milliseconds), flops: flops,
-        bound: .products(arithmetic.vision))
+        bound: .products(computeType.vision))
     }
     let oneView = first.oneView.map { row(1, runs.vision.compactMap(\.oneView?.milliseconds), $0.flops) }
     let allViews = row(
-      first.picture.viewCount, runs.vision.map(\.picture.milliseconds).map { $0.encode + $0.project },
-      first.picture.flops.encode + first.picture.flops.project)
+      first.image.viewCount, runs.vision.map(\.image.milliseconds).map { $0.encode + $0.project },
+      first.image.flops.encode + first.image.flops.project)
     return [oneView, allViews].compactMap(\.self)
   }
 
@@ -88,8 +88,8 @@ struct PipelineRows {
     let steps = report.tokens.count - 1
     // The head runs once for each token of the answer, the first of which the prompt gives.
     let headFlops = flops.head / max(report.tokens.count, 1)
-    let pictures = runs.vision.map(\.picture.milliseconds)
-    let firstTokens = zip(pictures, answers).map { $0.preprocess + $0.encode + $0.project + $1.promptMilliseconds }
+    let images = runs.vision.map(\.image.milliseconds)
+    let firstTokens = zip(images, answers).map { $0.preprocess + $0.encode + $0.project + $1.promptMilliseconds }
     let firstToken = Sample(firstTokens).median
     let peakBytes = answers.map(\.report.peakResidentBytes).max()
 
@@ -100,24 +100,24 @@ struct PipelineRows {
     }
     let prompt = row(
       "pp\(report.sequenceLength)", report.sequenceLength, answers.map(\.promptMilliseconds),
-      flops.prefill + flops.rank + headFlops, .products(arithmetic.decoder))
+      flops.prefill + flops.rank + headFlops, .products(computeType.decoder))
     guard steps > 0 else { return [prompt] }
     let decoding = row(
-      "tg\(steps)", steps, answers.map(\.decodingMilliseconds), flops.decode + steps * headFlops,
-      .reading(byteCount: steps * model.llava.decodingWeightBytes))
+      "tg\(steps)", steps, answers.map(\.decodeMilliseconds), flops.decode + steps * headFlops,
+      .reading(byteCount: steps * model.llava.decodeWeightBytes))
     return [prompt, decoding]
   }
 
   // MARK: - As a record
 
-  private func record(_ row: Row) -> Record {
+  private func record(_ row: Row) -> TableRow {
     let speeds = row.tokens.map { tokens in row.milliseconds.map { Double(tokens) * 1e3 / $0 } }
-    return Record(
+    return TableRow(
       modelFields(row) + speedFields(row, speeds) + costFields(row) + [
         Field("load_ms", .number(model.loadTime.milliseconds)),
         Field("samples_ms", .numbers(row.milliseconds.values)),
         Field("reason", .text(model.precision.reason), .note(heading: "backend")),
-      ] + limits.fields(machine))
+      ] + peaks.fields(machine))
   }
 
   private func modelFields(_ row: Row) -> [Field] {
@@ -175,16 +175,16 @@ struct PipelineRows {
   private static func mebibytes(_ bytes: Int) -> String { (Double(bytes) / 1_048_576).formatted(0) }
 }
 
-/// What tower, prompt and decoding cost, as a page.
-struct PipelinePage {
-  let records: [Record]
+/// What vision encoder, prompt and decoding cost, as a page.
+struct PipelineReport {
+  let records: [TableRow]
 
   /// The rows of one model in one arithmetic.
   private struct Group {
     var name: String
-    var records: [Record]
+    var records: [TableRow]
 
-    func row(_ policy: String, _ test: String) -> Record? {
+    func row(_ policy: String, _ test: String) -> TableRow? {
       records.first { $0.text("policy") == policy && $0.text("test").hasPrefix(test) }
     }
 
@@ -195,8 +195,8 @@ struct PipelinePage {
       return names
     }
 
-    /// The tower's milliseconds for the picture.
-    var towerMilliseconds: Double? { records.last { $0.text("test").hasPrefix("enc") }?.number("milliseconds") }
+    /// The vision encoder's milliseconds for the image.
+    var visionEncoderMilliseconds: Double? { records.last { $0.text("test").hasPrefix("enc") }?.number("milliseconds") }
   }
 
   private var groups: [Group] {
@@ -212,37 +212,38 @@ struct PipelinePage {
     return groups
   }
 
-  var page: Page {
+  var report: Report {
     let groups = groups
-    return Page(
-      "What an answer costs", lead: groups.compactMap(Self.amdahl).joined(separator: " "),
+    return Report(
+      "What an answer costs", summary: groups.compactMap(Self.amdahl).joined(separator: " "),
       sections: [
-        Page.Section(
+        Report.Section(
           "Time",
           [
-            bars("Time to the first token", groups, "pp", "first_token_ms", "ms, from the picture"),
+            bars("Time to the first token", groups, "pp", "first_token_ms", "ms, from the image"),
             bars("Prompt", groups, "pp", "milliseconds", "ms", deviation: "milliseconds_deviation"),
             bars("Decoding", groups, "tg", "tokens_per_second", "tokens/s", deviation: "tokens_per_second_deviation"),
           ].compactMap(\.self)),
-        Page.Section(
+        Report.Section(
           "Work and memory",
           [
             bars("Operations of the prompt", groups, "pp", "gflop", "GFLOP, counted"),
             bars("Keys and values", groups, "pp", "kv_bytes", "MiB", factor: 1 / 1_048_576),
           ].compactMap(\.self)),
-        Page.Section("All numbers", [.table(Table(records))]),
+        Report.Section("All numbers", [.table(Table(records))]),
       ],
-      facts: Page.Fact.made()
-        + ["limits", "libraries"].map { name in Page.Fact(name, records.first?.text(name) ?? "") })
+      metadata: Report.Metadata.made()
+        + ["limits", "libraries"].map { name in Report.Metadata(name, records.first?.text(name) ?? "") })
   }
 
   /// Which part of the way to the first token dropping can touch, and what could be won at best.
   private static func amdahl(_ group: Group) -> String? {
-    guard let policy = group.policies.first, let tower = group.towerMilliseconds,
+    guard let policy = group.policies.first, let visionTower = group.visionEncoderMilliseconds,
       let prompt = group.row(policy, "pp")?.number("milliseconds"), prompt > 0
     else { return nil }
-    let share = prompt / (tower + prompt)
-    return "\(group.name): with policy \(policy), the tower takes \(tower.significant(3)) ms and the prompt "
+    let share = prompt / (visionTower + prompt)
+    return
+      "\(group.name): with policy \(policy), the vision encoder takes \(visionTower.significant(3)) ms and the prompt "
       + "\(prompt.significant(3)) ms; dropping can touch the prompt alone, \(percent(share)) of them, and so make the first token at "
       + "most \((1 / (1 - share)).formatted(1)) times as fast."
   }
@@ -251,7 +252,7 @@ struct PipelinePage {
   private func bars(
     _ title: String, _ groups: [Group], _ test: String, _ field: String, _ label: String, deviation: String? = nil,
     factor: Double = 1
-  ) -> Page.Block? {
+  ) -> Report.Block? {
     var policies: [String] = []
     for policy in groups.flatMap(\.policies) where !policies.contains(policy) { policies.append(policy) }
     let series = policies.map { policy in
@@ -270,7 +271,7 @@ struct PipelinePage {
   }
 }
 
-extension Record {
+extension TableRow {
   fileprivate func text(_ name: String) -> String {
     if case .text(let text) = self[name] { text } else { "" }
   }

@@ -21,12 +21,12 @@ struct PlanCommand: ParsableCommand {
 
   @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
 
-  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one picture.")
+  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one image.")
   var textTokens = 49
 
   @Option(
     name: .customLong("visual-tokens"),
-    help: "Visual tokens of the picture. (default: of a square view, or of a photograph of 640 x 480 in tiles)")
+    help: "Visual tokens of the image. (default: of a square view, or of a photograph of 640 x 480 in tiles)")
   var visualTokens: Int?
 
   @Option(name: .customLong("kv"), help: "Numbers that keys and values are kept in: f32 or bf16.")
@@ -45,13 +45,13 @@ struct PlanCommand: ParsableCommand {
   }
 
   func run() throws {
-    var records: [Record] = []
+    var records: [TableRow] = []
     for source in try modelOptions.sources() {
       let (name, configuration) = try modelOptions.shape(source)
-      let picture = configuration.pictureForMeasuring
-      let prompt = PromptCost(
-        configuration.text, textTokens: textTokens, visualTokenCounts: [visualTokens ?? picture.tokens],
-        viewCount: picture.views, cacheElement: cachePrecision == .f32 ? .f32 : .bf16)
+      let image = configuration.imageForMeasuring
+      let prompt = PrefillCost(
+        configuration.text, textTokens: textTokens, visualTokenCounts: [visualTokens ?? image.tokens],
+        viewCount: image.views, cacheElement: cachePrecision == .f32 ? .f32 : .bf16)
       let timing = try timing(source)
       for policyName in policy.names {
         var policy = try policyOptions.forPolicy(policyName).policy(policyName, seed: 0)
@@ -67,25 +67,25 @@ struct PlanCommand: ParsableCommand {
   }
 
   /// What the machine takes, measured where a target is in seconds.
-  private func timing(_ source: ModelSource) throws -> PromptTiming? {
+  private func timing(_ source: ModelSource) throws -> PrefillTiming? {
     guard policyOptions.target.firstToken != nil else { return nil }
     let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
     guard let precision = modelOptions.precision.names.first else { return nil }
-    return try modelOptions.load(source, precision, threads: threads).promptTiming(threads: threads)
+    return try modelOptions.load(source, precision, threads: threads).prefillTiming(threads: threads)
   }
 }
 
 /// A row of the table of schedules.
 private struct PlanRow {
-  let record: Record
+  let record: TableRow
 
-  init(_ model: String, _ prompt: PromptCost, _ policy: any TokenDroppingPolicy, _ timing: PromptTiming?) throws {
+  init(_ model: String, _ prompt: PrefillCost, _ policy: any TokenDroppingPolicy, _ timing: PrefillTiming?) throws {
     let plan = try prompt.plan(policy)
     let stages = prompt.tokensPerStage(plan)
     let layers = plan.drops.map(\.afterLayer)
     func list(_ numbers: [Int], _ separator: String) -> String { numbers.map(String.init).joined(separator: separator) }
     let share = prompt.flopsShare(plan)
-    record = Record([
+    record = TableRow([
       Field("model", .text(model), heading: "model"),
       Field("policy", .text(policy.name), heading: "policy"),
       Field("strength", .text(Self.strength(policy)), heading: "strength"),

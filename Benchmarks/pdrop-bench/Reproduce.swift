@@ -38,7 +38,7 @@ struct ReproduceCommand: ParsableCommand {
   @Option(name: .customLong("report-folder"), help: "Where reproduce.html, .md and .json are written.")
   var reportFolder: String
 
-  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one picture.")
+  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one image.")
   var textTokens = 49
 
   @Option(name: [.customShort("n"), .customLong("n-gen")], help: "Tokens to decode after the first.")
@@ -71,14 +71,14 @@ struct ReproduceCommand: ParsableCommand {
     let start = ContinuousClock.now
     let costs = try quick ? [bundledCost()] : PaperModel.allCases.flatMap(costs)
     let accuracy = try accuracy()
-    let page = Page(
+    let report = Report(
       "PyramidDrop's comparisons, measured",
-      lead: costs.map(\.reach).first,
-      sections: CostPage(comparisons: costs).sections + AccuracyPage(comparison: accuracy).sections,
-      facts: Page.Fact.made() + costs.map { Page.Fact("limits beside \($0.name)", $0.limits.description) }
-        + [Page.Fact("time", "\((ContinuousClock.now - start).milliseconds.formatted(0)) ms")])
+      summary: costs.map(\.reach).first,
+      sections: CostReport(comparisons: costs).sections + AccuracyReport(comparison: accuracy).sections,
+      metadata: Report.Metadata.made() + costs.map { Report.Metadata("limits beside \($0.name)", $0.peaks.description) }
+        + [Report.Metadata("time", "\((ContinuousClock.now - start).milliseconds.formatted(0)) ms")])
     for (name, text) in [
-      ("html", try page.html), ("md", page.markdown), ("json", String(decoding: try page.json, as: UTF8.self)),
+      ("html", try report.html), ("md", report.markdown), ("json", String(decoding: try report.json, as: UTF8.self)),
     ] {
       let path = folder.appending(path: "reproduce.\(name)").path
       try Output(path: path).write(text)
@@ -100,7 +100,7 @@ struct ReproduceCommand: ParsableCommand {
       Log.write("\(paper.title): \(model.precision.reason)")
       return try compare(
         .init(
-          title: paper.title, model: model, paper: paper, nominalTokens: paper.nominalTokens, picture: paper.picture),
+          title: paper.title, model: model, paper: paper, nominalTokens: paper.nominalTokens, image: paper.image),
         schedules)
     }
   }
@@ -144,7 +144,7 @@ struct ReproduceCommand: ParsableCommand {
       bundledModel(),
       PaperSchedule.methods + PaperSchedule.lambdas + PaperSchedule.single
         + PaperSchedule.operatingPoints(["pyramiddrop", "fastv", "random", "uniform"]),
-      chosen, pictures: folder + "/images", generatedTokens: 12, threads: threadCount)
+      chosen, images: folder + "/images", generatedTokens: 12, threads: threadCount)
   }
 }
 
@@ -161,7 +161,7 @@ enum PaperModel: CaseIterable {
     }
   }
 
-  var shape: PublishedShape {
+  var shape: ModelPreset {
     switch self {
     case .llava15: .llava15With7B
     case .llavaNext: .llavaNext7B
@@ -176,8 +176,8 @@ enum PaperModel: CaseIterable {
     }
   }
 
-  /// A picture that has the nominal tokens, in LLaVA-NeXT with 48 newlines more.
-  var picture: PixelSize {
+  /// An image that has the nominal tokens, in LLaVA-NeXT with 48 newlines more.
+  var image: PixelSize {
     switch self {
     case .llava15: PixelSize(height: 336, width: 336)
     case .llavaNext: PixelSize(height: 672, width: 672)

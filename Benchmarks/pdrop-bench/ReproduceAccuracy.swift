@@ -14,10 +14,10 @@ struct AccuracyComparison {
   ///
   /// - Parameters:
   ///   - schedules: Different ones, no dropping first.
-  ///   - folder: Of the questions' pictures.
+  ///   - folder: Of the questions' images.
   init(
     _ model: VisionLanguageModel, _ schedules: [PaperSchedule], _ questions: [LabelledQuestion],
-    pictures folder: String,
+    images folder: String,
     generatedTokens: Int, threads: Int
   ) throws {
     self.model = model
@@ -25,7 +25,7 @@ struct AccuracyComparison {
       models: [model], schedules: try schedules.map { try NamedSchedule($0.words) }, generatedTokens: generatedTokens,
       threads: threads)
     for (number, question) in questions.enumerated() {
-      try fidelity.ask(question, pictures: folder)
+      try fidelity.ask(question, images: folder)
       if (number + 1).isMultiple(of: 50) {
         Log.write("\(number + 1) of \(questions.count) questions, \(schedules.count) schedules each")
       }
@@ -41,7 +41,7 @@ struct AccuracyComparison {
   /// Operations of a schedule's prompts over those without dropping.
   func costShare(_ schedule: PaperSchedule) -> Double? {
     guard let subject = self[schedule], let none = self[.none] else { return nil }
-    return subject.promptFlops.mean / none.promptFlops.mean
+    return subject.prefillFlops.mean / none.prefillFlops.mean
   }
 
   /// How a schedule's right answers differ from another's.
@@ -51,12 +51,12 @@ struct AccuracyComparison {
   }
 
   /// A row for each of these schedules.
-  func records(_ schedules: [PaperSchedule]) -> [Record] {
+  func records(_ schedules: [PaperSchedule]) -> [TableRow] {
     schedules.compactMap { schedule in
       guard let subject = self[schedule], let cost = costShare(schedule) else { return nil }
       let (agreement, accuracy) = (subject.agreement, subject.agreement.accuracy)
       let difference = difference(schedule, from: .none)?.interval
-      return Record([
+      return TableRow([
         Field("schedule", .text(subject.schedule.name), heading: "schedule"),
         Field("cost_share", .number(cost), heading: "prompt's operations, of none", text: percent(cost)),
         Field(
@@ -77,7 +77,7 @@ struct AccuracyComparison {
   }
 
   /// A row for each question family, a column for each schedule.
-  func familyRecords(_ schedules: [PaperSchedule]) -> [Record] {
+  func familyRecords(_ schedules: [PaperSchedule]) -> [TableRow] {
     let subjects = schedules.compactMap { self[$0] }
     let families = Set(subjects.flatMap(\.families.keys)).sorted()
     return families.map { family in
@@ -88,7 +88,7 @@ struct AccuracyComparison {
           subject.schedule.policy.name, accuracy.map { .number($0.share) } ?? .none,
           heading: subject.schedule.policy.name, text: accuracy.map(interval) ?? "")
       }
-      return Record(
+      return TableRow(
         [
           Field("family", .text(family), heading: "family"), Field("questions", .integer(count), heading: "questions"),
         ] + fields)
@@ -108,17 +108,17 @@ func points(_ difference: Double, _ low: Double, _ high: Double) -> String {
 }
 
 /// How many answers are right under the paper's schedules, as sections of a page.
-struct AccuracyPage {
+struct AccuracyReport {
   let comparison: AccuracyComparison
 
-  var sections: [Page.Section] { [methods, families, single, operatingPoints] }
+  var sections: [Report.Section] { [methods, families, single, operatingPoints] }
 
   private var name: String { comparison.model.name }
 
   /// Tables 5 and 4.
-  private var methods: Page.Section {
+  private var methods: Report.Section {
     let schedules = PaperSchedule.methods + PaperSchedule.lambdas
-    return Page.Section(
+    return Report.Section(
       "Right answers of \(name) (the paper's tables 4 and 5)",
       [
         .text(
@@ -131,14 +131,14 @@ struct AccuracyPage {
       ])
   }
 
-  private var families: Page.Section {
-    Page.Section(
+  private var families: Report.Section {
+    Report.Section(
       "By question family",
       [.table(Table(comparison.familyRecords(PaperSchedule.methods), title: "Right answers (95% interval)"))])
   }
 
   /// Figure 1.
-  private var single: Page.Section {
+  private var single: Report.Section {
     let layers = [2, 8, 16, 24]
     let series = layers.map { layer in
       let points = PaperSchedule.single.compactMap { schedule -> Plot.Point? in
@@ -148,7 +148,7 @@ struct AccuracyPage {
       return Plot.Series(
         "after layer \(layer)", ([point(.none, x: 1)].compactMap(\.self) + points).sorted { $0.x < $1.x })
     }
-    return Page.Section(
+    return Report.Section(
       "One drop after an early or a late layer (the paper's figure 1)",
       [
         .text(
@@ -163,7 +163,7 @@ struct AccuracyPage {
   }
 
   /// Figure 4, with what any ranking has to beat.
-  private var operatingPoints: Page.Section {
+  private var operatingPoints: Report.Section {
     let policies = ["pyramiddrop", "fastv", "random", "uniform"]
     let series = policies.map { policy in
       Plot.Series(
@@ -176,7 +176,7 @@ struct AccuracyPage {
       let points = ["pyramiddrop", "fastv"].map { PaperSchedule.share(.init(policy: $0, share: share)) }
       return verdict([points[0]], against: points[1])
     }
-    return Page.Section(
+    return Report.Section(
       "Right answers at equal operations (the paper's figure 4)",
       [
         .text(
@@ -186,7 +186,7 @@ struct AccuracyPage {
           Plot(
             "Right answers by cost", x: Axis("prompt's operations, of none", unit: .percent),
             y: Axis("right", unit: .percent), series: series)),
-      ] + pairs.map(Page.Block.text) + [
+      ] + pairs.map(Report.Block.text) + [
         .table(Table(comparison.records([.none] + PaperSchedule.operatingPoints(policies))))
       ])
   }

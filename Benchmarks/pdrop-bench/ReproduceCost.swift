@@ -18,19 +18,19 @@ struct CostComparison {
     /// The visual tokens that the paper's formula is taken at.
     var nominalTokens: Int
     /// `nil` for one that fits the model.
-    var picture: PixelSize?
+    var image: PixelSize?
   }
 
   let subject: Subject
   private let rows: [PaperSchedule: CostRow]
-  let limits: Limits
+  let peaks: Peaks
 
   /// Measures all schedules in turns.
   ///
   /// - Parameters:
   ///   - schedules: Different ones, no dropping among them.
   ///   - textTokens: Of the prompt.
-  ///   - generatedTokens: Behind the first.
+  ///   - generatedTokens: After the first.
   init(
     _ subject: Subject, _ schedules: [PaperSchedule], textTokens: Int, generatedTokens: Int, repetitions: Int,
     threads: Int
@@ -38,16 +38,16 @@ struct CostComparison {
     self.subject = subject
     let named = try schedules.map { try NamedSchedule($0.words) }
     var pipeline = Pipeline(
-      subjects: [.init(model: subject.model, policies: named.map(\.policy), picture: subject.picture)],
+      subjects: [.init(model: subject.model, policies: named.map(\.policy), image: subject.image)],
       textTokens: textTokens, generatedTokens: generatedTokens, threads: threads)
     pipeline.warmsUpBriefly = true
-    let (runs, limits) = try pipeline.runs(repetitions: repetitions)
-    self.limits = limits
+    let (runs, peaks) = try pipeline.runs(repetitions: repetitions)
+    self.peaks = peaks
     var rows: [PaperSchedule: CostRow] = [:]
     for (index, schedule) in schedules.enumerated() {
       rows[schedule] = try CostRow(
         subject.model, named[index], nominalTokens: subject.nominalTokens,
-        paperTeraflops: subject.paper?.teraflops(schedule), pictures: runs[0].vision, runs: runs[0].answers[index])
+        paperTeraflops: subject.paper?.teraflops(schedule), images: runs[0].vision, runs: runs[0].answers[index])
     }
     self.rows = rows
   }
@@ -58,7 +58,7 @@ struct CostComparison {
   subscript(schedule: PaperSchedule) -> CostRow? { rows[schedule] }
 
   /// A row for each of these schedules that was measured.
-  func records(_ schedules: [PaperSchedule]) -> [Record] {
+  func records(_ schedules: [PaperSchedule]) -> [TableRow] {
     guard let none = rows[.none] else { return [] }
     return schedules.compactMap { rows[$0]?.record(of: none) }
   }
@@ -68,9 +68,9 @@ struct CostComparison {
     guard let none = rows[.none] else { return "" }
     let (whole, prompt) = (none.firstToken.median, none.prompt.median)
     let share = prompt / whole
-    let ranking = rows.values.map { Double($0.report.flops.rank) / Double($0.promptFlops) }.max() ?? 0
+    let ranking = rows.values.map { Double($0.report.flops.rank) / Double($0.prefillFlops) }.max() ?? 0
     return "\(name): without dropping the first token takes \(milliseconds(whole)) ms, of which the prompt is "
-      + "\(percent(share)) and the tower the rest, which no schedule touches; so dropping everything would make it at most "
+      + "\(percent(share)) and the vision encoder the rest, which no schedule touches; so dropping everything would make it at most "
       + "\((1 / (1 - share)).formatted(1)) times as fast. A further token takes \(milliseconds(none.step.median)) ms, and "
       + "reads the same weights however many visual tokens are left. Ranking takes at most "
       + "\((100 * ranking).formatted(2))% of a prompt's operations."
@@ -83,13 +83,13 @@ struct CostRow {
   let schedule: NamedSchedule
   /// As the paper prints it, in TFLOPs.
   let paperTeraflops: String?
-  /// By the paper's formula for the visual tokens that it reckons with, and for those that the picture has.
+  /// By the paper's formula for the visual tokens that it reckons with, and for those that the image has.
   let nominalTeraflops: Double
   let teraflops: Double
-  /// The prompt to its first token, and the whole way from the picture to it, in milliseconds.
+  /// The prompt to its first token, and the whole way from the image to it, in milliseconds.
   let prompt: Sample
   let firstToken: Sample
-  /// Each token behind the first, in milliseconds.
+  /// Each token after the first, in milliseconds.
   let step: Sample
   /// Of the last run.
   let report: RunReport
@@ -98,19 +98,19 @@ struct CostRow {
   /// - Parameter runs: At least one.
   init(
     _ model: VisionLanguageModel, _ schedule: NamedSchedule, nominalTokens: Int, paperTeraflops: String?,
-    pictures: [Pipeline.VisionRun], runs: [Pipeline.AnswerRun]
+    images: [Pipeline.VisionRun], runs: [Pipeline.AnswerRun]
   ) throws {
     self.model = model
     self.schedule = schedule
     self.paperTeraflops = paperTeraflops
     prompt = Sample(runs.map(\.promptMilliseconds))
     firstToken = Sample(
-      zip(pictures.map(\.picture.milliseconds), runs).map { picture, run in
-        picture.preprocess + picture.encode + picture.project + run.promptMilliseconds
+      zip(images.map(\.image.milliseconds), runs).map { image, run in
+        image.preprocess + image.encode + image.project + run.promptMilliseconds
       })
-    step = Sample(runs.map { $0.decodingMilliseconds / Double(max(1, $0.report.tokens.count - 1)) })
+    step = Sample(runs.map { $0.decodeMilliseconds / Double(max(1, $0.report.tokens.count - 1)) })
     report = runs[runs.count - 1].report
-    let nominal = PromptCost(
+    let nominal = PrefillCost(
       model.llava.configuration.text, textTokens: report.sequenceLength - report.visualTokensPerStage[0],
       visualTokenCounts: [nominalTokens], viewCount: 0, cacheElement: model.precision.cacheElement)
     let plan = try nominal.plan(try SchedulePlanner(nominal).resolved(schedule.policy))
@@ -120,7 +120,7 @@ struct CostRow {
   }
 
   /// Operations of the prompt, ranking included, counted at the kernels.
-  var promptFlops: Int { report.flops.prefill + report.flops.rank }
+  var prefillFlops: Int { report.flops.prefill + report.flops.rank }
 
   /// Visual tokens that a layer sees, mean over layers.
   var meanTokens: Double {
@@ -132,9 +132,9 @@ struct CostRow {
   /// A row of a table.
   ///
   /// - Parameter first: Without dropping; what shares are of.
-  func record(of first: CostRow) -> Record {
-    let ranking = Double(report.flops.rank) / Double(promptFlops)
-    return Record([
+  func record(of first: CostRow) -> TableRow {
+    let ranking = Double(report.flops.rank) / Double(prefillFlops)
+    return TableRow([
       Field("schedule", .text(schedule.name), heading: "schedule"),
       Field(
         "visual_tokens", .integers(report.visualTokensPerStage), heading: "visual tokens",
@@ -142,9 +142,9 @@ struct CostRow {
       Field("mean_visual_tokens", meanTokens, heading: "mean of layers", decimals: 1),
       Field("paper_tflops", paperTeraflops.map(Value.text) ?? .none, heading: "paper, TFLOPs"),
       Field("formula_nominal_tflops", nominalTeraflops, heading: "its formula", decimals: 4),
-      Field("formula_tflops", teraflops, heading: "for this picture", decimals: 4),
-      Field("counted_gflop", Double(promptFlops) / 1e9, heading: "counted, GFLOP", decimals: 1),
-      share("counted_share", Double(promptFlops) / Double(first.promptFlops), heading: "of none"),
+      Field("formula_tflops", teraflops, heading: "for this image", decimals: 4),
+      Field("counted_gflop", Double(prefillFlops) / 1e9, heading: "counted, GFLOP", decimals: 1),
+      share("counted_share", Double(prefillFlops) / Double(first.prefillFlops), heading: "of none"),
       share("ranking_share", ranking, heading: "ranking", decimals: 2),
       time("prompt_ms", prompt, heading: "prompt, ms"),
       share("prompt_share", prompt.median / first.prompt.median, heading: "of none"),
@@ -170,24 +170,24 @@ struct CostRow {
 func milliseconds(_ value: Double) -> String { value.formatted(value < 100 ? 1 : 0) }
 
 /// What the paper's schedules cost, as sections of a page.
-struct CostPage {
+struct CostReport {
   let comparisons: [CostComparison]
 
-  var sections: [Page.Section] {
+  var sections: [Report.Section] {
     [methods, reach, lambdas, operatingPoints].compactMap(\.self)
   }
 
   /// Table 5.
-  private var methods: Page.Section? {
+  private var methods: Report.Section? {
     let tables = tables(PaperSchedule.methods)
     guard !tables.isEmpty else { return nil }
-    return Page.Section(
+    return Report.Section(
       "The methods' cost (the paper's table 5)",
       [
         .text(
           "The paper's TFLOPs count the visual tokens alone and a multiply-add as one; its formula is taken at the tokens that "
-            + "it reckons with, then at those of the picture that was measured. Counted are all rows of the prompt, text and ranking "
-            + "included, at the kernels, a multiply-add as two. The first token is timed from the decoded picture."),
+            + "it reckons with, then at those of the image that was measured. Counted are all rows of the prompt, text and ranking "
+            + "included, at the kernels, a multiply-add as two. The first token is timed from the decoded image."),
         bars(PaperSchedule.methods, "Time to the first token", axis: Axis("of none", unit: .percent)) { row, none in
           row.firstToken.median / none.firstToken.median
         },
@@ -195,35 +195,35 @@ struct CostPage {
   }
 
   /// What dropping can touch at all.
-  private var reach: Page.Section? {
+  private var reach: Report.Section? {
     let texts = comparisons.map(\.reach).filter { !$0.isEmpty }
-    return texts.isEmpty ? nil : Page.Section("What dropping can touch", texts.map(Page.Block.text))
+    return texts.isEmpty ? nil : Report.Section("What dropping can touch", texts.map(Report.Block.text))
   }
 
   /// Table 4.
-  private var lambdas: Page.Section? {
+  private var lambdas: Report.Section? {
     let schedules = [PaperSchedule.none, .lambda(0.4), .pyramidDrop, .lambda(0.6)]
     guard comparisons.contains(where: { $0[.lambda(0.4)] != nil }) else { return nil }
-    return Page.Section("Stronger and weaker dropping (the paper's table 4)", tables(schedules))
+    return Report.Section("Stronger and weaker dropping (the paper's table 4)", tables(schedules))
   }
 
   /// Figure 4.
-  private var operatingPoints: Page.Section? {
+  private var operatingPoints: Report.Section? {
     let measured = comparisons.filter { comparison in
       PaperSchedule.operatingPoints(["pyramiddrop"]).contains { comparison[$0] != nil }
     }
     guard !measured.isEmpty else { return nil }
     let schedules = PaperSchedule.operatingPoints(["pyramiddrop", "fastv"])
-    return Page.Section(
+    return Report.Section(
       "Two methods at equal operations (the paper's figure 4)",
       [
         .text(
           "Schedules that cost the same by counting: 38.4, 48.0, 57.6 and 67.2% of no dropping, which are the 8, 10, 12 and 14 of "
             + "20.8 TFLOPs at which the paper compares scores.")
-      ] + CostPage(comparisons: measured).tables(schedules))
+      ] + CostReport(comparisons: measured).tables(schedules))
   }
 
-  private func tables(_ schedules: [PaperSchedule]) -> [Page.Block] {
+  private func tables(_ schedules: [PaperSchedule]) -> [Report.Block] {
     comparisons.compactMap { comparison in
       let records = comparison.records(schedules)
       return records.isEmpty ? nil : .table(Table(records, title: comparison.name))
@@ -233,7 +233,7 @@ struct CostPage {
   /// A bar for each schedule of each model.
   private func bars(
     _ schedules: [PaperSchedule], _ title: String, axis: Axis, _ value: (CostRow, CostRow) -> Double
-  ) -> Page.Block {
+  ) -> Report.Block {
     let series = schedules.map { schedule in
       BarPlot.Series(
         schedule.words,

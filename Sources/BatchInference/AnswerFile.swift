@@ -5,7 +5,7 @@ import Storage
 final class AnswerFile {
   private let path: String
   private let name: String
-  private let earlier: Batch.Earlier
+  private let earlier: Batch.ExistingOutput
   private var file: OpenFile
 
   /// Opens the file, without a change to what is in it, and keeps other runs from it.
@@ -13,7 +13,7 @@ final class AnswerFile {
   /// - Parameters:
   ///   - path: `-` for standard output.
   ///   - input: The file of the questions, which is never written to.
-  init(path: String, earlier: Batch.Earlier, input: OpenFile?) throws(BatchError) {
+  init(path: String, earlier: Batch.ExistingOutput, input: OpenFile?) throws(BatchError) {
     self.earlier = earlier
     guard path != "-" else {
       (self.path, name, file) = (path, "standard output", .standardOutput)
@@ -37,14 +37,14 @@ final class AnswerFile {
   /// Brings the file into the state in which the next answer is to be appended.
   ///
   /// - Returns: What has been answered before.
-  func begin() throws(BatchError) -> EarlierAnswers? {
+  func begin() throws(BatchError) -> PreviousAnswers? {
     switch earlier {
     case .refuse: return nil
     case .overwrite:
       if file.isRegular, path != "-" { try changing { file throws(SystemError) in try file.truncate(to: 0) } }
       return nil
     case .resume(let retriesFailures):
-      let answers = try EarlierAnswers(of: path)
+      let answers = try PreviousAnswers(of: path)
       try changing { file throws(SystemError) in
         try file.truncate(to: answers.wholeByteCount)
         if answers.lacksLineFeed { try file.append([UInt8(ascii: "\n")]) }
@@ -64,7 +64,7 @@ final class AnswerFile {
   }
 
   /// Replaces the file by one without error records, at once and as a whole.
-  private func removeFailures() throws(BatchError) -> EarlierAnswers {
+  private func removeFailures() throws(BatchError) -> PreviousAnswers {
     let copyPath = path + ".retry"
     try? FileManager.default.removeItem(atPath: copyPath)
     var isReplaced = false
@@ -72,7 +72,7 @@ final class AnswerFile {
     let copy: OpenFile
     do { copy = try OpenFile(appendingTo: copyPath) } catch { throw .output(copyPath, error) }
     guard copy.lock() else { throw .outputInUse(path: name) }
-    let kept = try EarlierAnswers(of: path, copyingAnswersTo: copy, at: copyPath)
+    let kept = try PreviousAnswers(of: path, copyingAnswersTo: copy, at: copyPath)
     do throws(SystemError) {
       try copy.sync()
       try OpenFile.rename(copyPath, to: path)
@@ -139,10 +139,10 @@ struct AnsweredRecords {
 }
 
 /// What an output file holds of earlier runs.
-struct EarlierAnswers {
+struct PreviousAnswers {
   private(set) var answered: AnsweredRecords
   private(set) var failureCount = 0
-  /// The bytes of all lines that are whole; what is behind was torn off when a run was killed.
+  /// The bytes of all lines that are whole; what is after was torn off when a run was killed.
   private(set) var wholeByteCount = 0
   /// Whether the last answer is whole but for its line feed.
   private(set) var lacksLineFeed = false
@@ -236,17 +236,17 @@ struct RecordWriter {
   init(_ file: AnswerFile) { self.file = file }
 
   /// Whether a record may be begun.
-  func hasRoom(for index: Int) -> Bool { index < next + Self.window }
+  func hasCapacity(for index: Int) -> Bool { index < next + Self.window }
 
   /// Takes the line of a record.
   ///
   /// - Precondition: It is the record's first, and there was room for it.
   mutating func put(_ line: [UInt8], at index: Int) {
-    precondition(index >= next && hasRoom(for: index) && waiting[index] == nil, "record \(index), next is \(next)")
+    precondition(index >= next && hasCapacity(for: index) && waiting[index] == nil, "record \(index), next is \(next)")
     waiting[index] = line
   }
 
-  /// Writes every line that no line is missing in front of, all of them with one sync.
+  /// Writes every line that no line is missing before, all of them with one sync.
   ///
   /// - Returns: How many records' lines are on the disk since the last time.
   mutating func commit() throws(BatchError) -> Int {

@@ -23,7 +23,7 @@ struct AnswerLines: Sendable {
     AnswerMetadata(
       policy: report.policy, timings_ms: keepsTimes ? report.milliseconds : nil, flops: report.flops,
       flops_paper: report.paperFlops,
-      flops_prefill_without_dropping: report.flopsWithoutDropping, sequence_length: report.sequenceLength,
+      flops_prefill_without_dropping: report.baselineFlops, sequence_length: report.sequenceLength,
       generated_tokens: report.tokens.count, visual_tokens: report.visualTokensPerStage,
       finish_reason: report.finishReason)
   }

@@ -5,19 +5,19 @@ import Storage
 package struct Batch {
   /// Where the questions come from.
   package enum Input: Sendable {
-    /// A file with a JSON object on each line, `-` for standard input; relative paths of pictures begin in `folder`.
+    /// A file with a JSON object on each line, `-` for standard input; relative paths of images begin in `folder`.
     case lines(path: String, folder: String?)
-    /// All pictures of a folder, with one question.
-    case pictures(folder: String, question: String)
+    /// All images of a folder, with one question.
+    case images(folder: String, question: String)
   }
 
   /// What to do with answers that are there already.
-  package enum Earlier: Sendable, Equatable {
+  package enum ExistingOutput: Sendable, Equatable {
     /// Refuse to run.
     case refuse
     /// Remove them.
     case overwrite
-    /// Go on behind them; those with an error are kept, or answered again.
+    /// Go on after them; those with an error are kept, or answered again.
     case resume(retriesFailures: Bool)
   }
 
@@ -27,7 +27,7 @@ package struct Batch {
     package var firstLine = 1
     /// `-` for standard output.
     package var output = "-"
-    package var earlier = Earlier.refuse
+    package var earlier = ExistingOutput.refuse
     package var shard = BatchShard.all
     /// Whether answers say what clocks said; without that, equal runs give equal bytes.
     package var keepsTimes = true
@@ -48,7 +48,7 @@ package struct Batch {
   package init(_ options: Options) throws(BatchError) {
     self.options = options
     switch options.input {
-    case .pictures: input = nil
+    case .images: input = nil
     case .lines("-", _): input = .standardInput
     case .lines(let path, _):
       do { input = try OpenFile(reading: path) } catch { throw .unreadable(path: path, reason: "\(error)") }
@@ -59,7 +59,7 @@ package struct Batch {
   /// Answers all records, or all that are begun when the run is stopped.
   ///
   /// - Parameters:
-  ///   - base: How every question is asked; for a folder of pictures also what is asked.
+  ///   - base: How every question is asked; for a folder of images also what is asked.
   ///   - isStopped: Whether no more records are to be begun.
   ///   - willBegin: Told what an earlier run has answered, before the first record.
   /// - Throws: `BatchError`, and what the engine throws.
@@ -83,7 +83,7 @@ package struct Batch {
   /// The first records that make requests, at most `count` of them, and how many records there are.
   ///
   /// - Throws: `BatchError`.
-  package func survey(like base: Request, first count: Int = 16) throws(BatchError) -> (
+  package func preview(like base: Request, first count: Int = 16) throws(BatchError) -> (
     requests: [Request], recordCount: Int
   ) {
     var (requests, recordCount): ([Request], Int) = ([], 0)
@@ -97,8 +97,8 @@ package struct Batch {
 
   private func source(_ base: Request, _ isStopped: @escaping () -> Bool) throws(BatchError) -> any RecordSource {
     switch options.input {
-    case .pictures(let folder, let question):
-      return try PictureFolder(folder, asking: question, base: base, shard: options.shard)
+    case .images(let folder, let question):
+      return try ImageFolder(folder, asking: question, base: base, shard: options.shard)
     case .lines(let path, let folder):
       guard let input else { preconditionFailure("a file of questions is opened by init") }
       let parser = RecordParser(base: base, folder: folder)
@@ -162,19 +162,19 @@ package struct BatchJob {
   /// The next record to be answered; those that make no request get their error record here.
   ///
   /// - Parameter waits: Whether to wait until there is one.
-  /// - Returns: `end` also when the run is stopped; `notYet` also when a record taken long ago is still to be finished.
+  /// - Returns: `end` also when the run is stopped; `pending` also when a record taken long ago is still to be finished.
   /// - Throws: `BatchError`.
-  package mutating func take(waits: Bool = true) throws -> Taken<Question> {
+  package mutating func take(waits: Bool = true) throws -> Poll<Question> {
     while !isStopped() {
-      guard writer.hasRoom(for: nextIndex) else { return .notYet }
+      guard writer.hasCapacity(for: nextIndex) else { return .pending }
       switch try source.next(waits: waits) {
       case .end:
         isAtEnd = true
         return .end
-      case .notYet: if !waits { return .notYet }
+      case .pending: if !waits { return .pending }
       case .value(let read):
         guard !answered.take(read.record.key) else {
-          tally.answeredBefore += 1
+          tally.resumedCount += 1
           continue
         }
         let index = nextIndex
@@ -221,7 +221,7 @@ public enum BatchError: Error, Equatable, CustomStringConvertible {
   case unreadable(path: String, reason: String)
   case unwritable(path: String, reason: String)
   /// On a disk whose file of answers can be gone on with, or where it cannot.
-  case outOfRoom(path: String, reason: String, isResumable: Bool)
+  case outOfSpace(path: String, reason: String, isResumable: Bool)
   case outputIsInput(path: String)
   case outputNotEmpty(path: String, byteCount: Int)
   case outputInUse(path: String)
@@ -233,12 +233,12 @@ public enum BatchError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .unreadable(let path, let reason): "\(path): cannot be read (\(reason))"
     case .unwritable(let path, let reason): "\(path): cannot be written to (\(reason))"
-    case .outOfRoom(let path, let reason, true):
+    case .outOfSpace(let path, let reason, true):
       "\(path): no room for the next answer (\(reason)); all before it are kept: make room and run again with --resume"
-    case .outOfRoom(let path, let reason, false): "\(path): no room for the next answer (\(reason))"
+    case .outOfSpace(let path, let reason, false): "\(path): no room for the next answer (\(reason))"
     case .outputIsInput(let path): "\(path): is the input; give another file as --output"
     case .outputNotEmpty(let path, let byteCount):
-      "\(path): has \(byteCount) bytes already; add --resume to go on behind them or --overwrite to begin anew"
+      "\(path): has \(byteCount) bytes already; add --resume to go on after them or --overwrite to begin anew"
     case .outputInUse(let path): "\(path): another run is writing to it; wait for its end or give another file"
     case .outputNotAFile(let path): "\(path): is not a regular file, so --resume finds no answers in it"
     case .notAnAnswer(let path, let line):
@@ -247,8 +247,8 @@ public enum BatchError: Error, Equatable, CustomStringConvertible {
   }
 
   static func output(_ path: String, _ error: SystemError, isResumable: Bool = false) -> BatchError {
-    error.isOutOfRoom
-      ? .outOfRoom(path: path, reason: "\(error)", isResumable: isResumable)
+    error.isOutOfSpace
+      ? .outOfSpace(path: path, reason: "\(error)", isResumable: isResumable)
       : .unwritable(path: path, reason: "\(error)")
   }
 }

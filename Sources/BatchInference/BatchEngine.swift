@@ -6,32 +6,32 @@ import Storage
 
 /// Answers many records at a time.
 ///
-/// Pictures of the next records are read, decoded and cut into views on a thread of its own. Prompts are read one by one, as
+/// Images of the next records are read, decoded and cut into views on a thread of its own. Prompts are read one by one, as
 /// their rows fill the products by themselves; then all answers grow together, a token of each in a step, so that weights are
 /// read once for all. A record that ends makes room for the next at once. What a record is answered does not depend on which
 /// others there are.
-struct AnswerEngine: ~Copyable {
+struct BatchEngine: ~Copyable {
   /// How many records are prepared ahead of the model; when a run is stopped they are answered still.
   private static let lookAhead = 4
 
   private let model: VisionLanguageModel
   private let batchSize: Int
-  private let compute: Compute
+  private let compute: ComputeContext
   private let preparation: RequestPreparation
-  private var reader: PromptReader
+  private var reader: Prefiller
   private var pending: [RequestPreparation.Item] = []
-  private var active: [ActiveAnswer] = []
+  private var active: [ActiveSequence] = []
 
   init(_ model: VisionLanguageModel, _ options: EngineOptions) {
     self.model = model
     batchSize = min(max(options.batchSize, 1), EngineOptions.largestBatchSize)
-    compute = Compute(workers: Workers(count: options.threads))
+    compute = ComputeContext(workers: Workers(count: options.threads))
     let plan = MemoryPlan(model, limit: options.memoryLimit, batchSize: batchSize)
-    reader = PromptReader(model, plan)
-    let pictures = PictureCache(model, capacity: plan.pictures)
+    reader = Prefiller(model, plan)
+    let images = ImageCache(model, capacity: plan.images)
     preparation = RequestPreparation { [threads = options.threads] request in
-      try PreparedRequest(request, for: model, threads: threads) { picture, timings in
-        try pictures.picture(picture, appliesOrientation: request.appliesOrientation, &timings)
+      try PreparedRequest(request, for: model, threads: threads) { image, timings in
+        try images.image(image, appliesOrientation: request.appliesOrientation, &timings)
       }
     }
   }
@@ -64,7 +64,7 @@ struct AnswerEngine: ~Copyable {
       guard let outcome = active.isEmpty ? next.wait() : next.present else { return }
       switch outcome.flatMap({ refusing($0) }) {
       case .success(let request):
-        guard reader.makeRoom(for: request, isAlone: active.isEmpty) else { return }
+        guard reader.ensureCapacity(for: request, isAlone: active.isEmpty) else { return }
         pending.removeFirst()
         do { active.append(try read(request, for: next.question)) } catch {
           try job.finish([(next.question, .failure(RecordFailure(error)))])
@@ -84,7 +84,7 @@ struct AnswerEngine: ~Copyable {
     reader.memory.plan.refusal(request).map(Result.failure) ?? .success(request)
   }
 
-  private mutating func read(_ request: PreparedRequest, for question: BatchJob.Question) throws -> ActiveAnswer {
+  private mutating func read(_ request: PreparedRequest, for question: BatchJob.Question) throws -> ActiveSequence {
     try reader.read(
       request, for: question, before: { [pending] in pending.compactMap { try? $0.present?.get() } }, on: compute)
   }
@@ -116,33 +116,33 @@ struct AnswerEngine: ~Copyable {
 
 extension VisionLanguageModel {
   /// The engine that answers many records at a time.
-  package func answeringTogether(_ options: EngineOptions) -> Batch.Engine {
+  package func batchEngine(_ options: EngineOptions) -> Batch.Engine {
     { job in
-      var engine = AnswerEngine(self, options)
+      var engine = BatchEngine(self, options)
       try engine.run(&job)
     }
   }
 }
 
 /// A record whose prompt the model has read, while its answer grows.
-struct ActiveAnswer {
+struct ActiveSequence {
   let question: BatchJob.Question
   /// Keys and values.
   let cache: KVCache
   /// What is reserved for them, to the longest answer.
-  let heldBytes: Int
-  private var answer: GrowingAnswer
+  let reservedBytes: Int
+  private var answer: GenerationState
   /// What the decoding steps cost, and the record's share of the time that they took.
   private var flops = RunReport.Flops()
   private var milliseconds = 0.0
   /// Why it cannot go on.
   private var failure: RecordFailure?
 
-  init(_ question: BatchJob.Question, _ answer: GrowingAnswer, _ cache: KVCache, heldBytes: Int) {
+  init(_ question: BatchJob.Question, _ answer: GenerationState, _ cache: KVCache, reservedBytes: Int) {
     self.question = question
     self.answer = answer
     self.cache = cache
-    self.heldBytes = heldBytes
+    self.reservedBytes = reservedBytes
   }
 
   var isComplete: Bool { failure != nil || answer.isComplete }
@@ -155,7 +155,7 @@ struct ActiveAnswer {
     return token
   }
 
-  /// Takes the logits behind everything so far.
+  /// Takes the logits after everything so far.
   mutating func grow(by logits: [Float]) {
     guard !isComplete else { return }
     do { _ = try answer.grow(by: logits) } catch { failure = RecordFailure(error) }

@@ -27,7 +27,7 @@ package enum RecordIdentifier: Hashable, Sendable, Encodable {
 /// Who asks: what an answer repeats of its question.
 package struct BatchRecord: Sendable {
   package var family: RecordFamily
-  /// The line of the input, or the number of the picture in its folder, from 1.
+  /// The line of the input, or the number of the image in its folder, from 1.
   package var number: Int
   /// `nil` where the record is too damaged to tell.
   package var identifier: RecordIdentifier?
@@ -51,7 +51,7 @@ enum RecordKey: Hashable {
 }
 
 /// A record as it was read, and the request it makes or the reason why it makes none.
-struct ReadRecord: Sendable {
+struct ParsedRecord: Sendable {
   var record: BatchRecord
   var request: Result<Request, RecordFailure>
 }
@@ -62,7 +62,7 @@ protocol RecordSource {
   ///
   /// - Parameter waits: Whether to wait until there is one; even so there is none yet when the run is stopped.
   /// - Throws: `BatchError` when the input cannot be read.
-  mutating func next(waits: Bool) throws(BatchError) -> Taken<ReadRecord>
+  mutating func next(waits: Bool) throws(BatchError) -> Poll<ParsedRecord>
 
   /// The share of the input that has been read, 0 to 1; `nil` where its length is not known.
   var share: Double? { get }
@@ -137,7 +137,7 @@ public struct RecordFailure: Error, Equatable, Sendable, CustomStringConvertible
     case imageDamaged = "image_damaged"
     case imageUnsupported = "image_unsupported"
     case imageTooLarge = "image_too_large"
-    /// The picture is on a network, from which nothing is fetched.
+    /// The image is on a network, from which nothing is fetched.
     case imageRemote = "image_remote"
     case promptTooLong = "prompt_too_long"
     case outOfMemory = "out_of_memory"
@@ -169,8 +169,8 @@ public struct RecordFailure: Error, Equatable, Sendable, CustomStringConvertible
   private static func reason(_ error: any Error) -> Reason {
     switch error {
     case let error as ImageError: reason(error)
-    case PictureReferenceError.remote: .imageRemote
-    case PictureReferenceError.malformedData: .imageDamaged
+    case ImageReferenceError.remote: .imageRemote
+    case ImageReferenceError.malformedData: .imageDamaged
     case SequenceError.tooLong: .promptTooLong
     case SequenceError.placeholderMismatch, SequenceError.empty: .badRecord
     case is ConversationError, is PromptError: .badRecord

@@ -15,8 +15,8 @@ public struct BatchReport: Encodable, Sendable {
     public var decode: Double
   }
 
-  /// Pictures of all records, and those of them that had to be encoded.
-  public struct Pictures: Encodable, Sendable {
+  /// Images of all records, and those of them that had to be encoded.
+  public struct Images: Encodable, Sendable {
     public var asked: Int
     public var encoded: Int
   }
@@ -47,12 +47,12 @@ public struct BatchReport: Encodable, Sendable {
   public var records_per_hour: Double
   /// Summed over the records, each as if it had been alone.
   public var flops: RunReport.Flops
-  /// Of these operations, those that were not done again, as records share pictures and how their prompts begin, or as a
-  /// feature cache knew a picture.
+  /// Of these operations, those that were not done again, as records share images and how their prompts begin, or as a
+  /// feature cache knew an image.
   public var flops_shared: Int
-  public var pictures: Pictures
+  public var images: Images
   /// What the feature cache has done; left out where there is none.
-  public var feature_cache: FeatureCacheReport?
+  public var feature_cache: FeatureCacheStatistics?
   /// Records whose prompt began as another's.
   public var prompts_continued: Int
   public var flops_paper: Double
@@ -70,7 +70,7 @@ extension BatchReport {
       model: run.model, policy: run.policy, precision: run.precision, threads: run.threads,
       records: tally.recordCount, answered: tally.answered,
       failed: Dictionary(uniqueKeysWithValues: tally.failed.map { ($0.key.rawValue, $0.value) }),
-      answered_before: tally.answeredBefore, failed_before: tally.failedBefore, stopped: stopped,
+      answered_before: tally.resumedCount, failed_before: tally.failedBefore, stopped: stopped,
       seconds: Seconds(
         load: run.load.milliseconds / 1e3, wall: wall, decode_image: time.decodeImage / 1e3,
         preprocess: time.preprocess / 1e3, encode: time.encode / 1e3, project: time.project / 1e3,
@@ -78,10 +78,10 @@ extension BatchReport {
       tokens: Tokens(prompt: tally.promptTokens, generated: tally.generatedTokens),
       tokens_per_second: rate(tally.generatedTokens), records_per_hour: 3600 * rate(tally.recordCount),
       flops: tally.flops, flops_shared: tally.sharing.flops,
-      pictures: Pictures(asked: tally.sharing.picturesAsked, encoded: tally.sharing.picturesEncoded),
-      feature_cache: run.featureCache(), prompts_continued: tally.sharing.promptsContinued,
+      images: Images(asked: tally.sharing.imagesRequested, encoded: tally.sharing.imagesEncoded),
+      feature_cache: run.featureCache(), prompts_continued: tally.sharing.prefixCacheHits,
       flops_paper: tally.paperFlops,
-      flops_prefill_without_dropping: tally.flopsWithoutDropping,
+      flops_prefill_without_dropping: tally.baselineFlops,
       flops_prefill_saved: tally.savedShare, peak_rss_bytes: peakResidentBytes)
   }
 }
@@ -94,7 +94,7 @@ package struct BatchRunDescription: Sendable {
   package var threads: Int
   package var load = Duration.zero
   /// What the model's feature cache has done when it is asked.
-  package var featureCache: @Sendable () -> FeatureCacheReport? = { nil }
+  package var featureCache: @Sendable () -> FeatureCacheStatistics? = { nil }
 
   package init(model: String, policy: RunReport.Policy, precision: String, threads: Int) {
     self.model = model
@@ -118,7 +118,7 @@ public struct BatchTally: Sendable {
   public private(set) var answered = 0
   public private(set) var failed: [RecordFailure.Reason: Int] = [:]
   /// Records that an earlier run has answered.
-  public internal(set) var answeredBefore = 0
+  public internal(set) var resumedCount = 0
   /// Those among the answers of earlier runs that are errors.
   public internal(set) var failedBefore = 0
   public private(set) var promptTokens = 0
@@ -127,17 +127,17 @@ public struct BatchTally: Sendable {
   public private(set) var milliseconds = RunReport.Timings()
   public private(set) var flops = RunReport.Flops()
   public private(set) var paperFlops = 0.0
-  public private(set) var flopsWithoutDropping = 0
+  public private(set) var baselineFlops = 0
 
   /// What was asked for more than once and computed once.
-  package internal(set) var sharing = BatchSharing()
+  package internal(set) var sharing = ReuseStatistics()
 
   public var failedCount: Int { failed.values.reduce(0, +) }
   public var recordCount: Int { answered + failedCount }
 
   /// The share of the prompts' operations in the language model that dropping has saved, ranking paid.
   public var savedShare: Double {
-    flopsWithoutDropping == 0 ? 0 : 1 - Double(flops.prefill + flops.rank) / Double(flopsWithoutDropping)
+    baselineFlops == 0 ? 0 : 1 - Double(flops.prefill + flops.rank) / Double(baselineFlops)
   }
 
   public init() {}
@@ -152,7 +152,7 @@ public struct BatchTally: Sendable {
       milliseconds += report.milliseconds
       flops += report.flops
       paperFlops += report.paperFlops
-      flopsWithoutDropping += report.flopsWithoutDropping
+      baselineFlops += report.baselineFlops
     }
   }
 }

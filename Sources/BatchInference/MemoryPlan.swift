@@ -11,14 +11,14 @@ import TokenDropping
 /// Every part is known before it is there: a record is begun when its keys and values, to the longest answer that it may get,
 /// fit beside all others'.
 struct MemoryPlan: Sendable {
-  /// The program, its libraries and their own memory, and a picture while it is being decoded.
+  /// The program, its libraries and their own memory, and an image while it is being decoded.
   static let program = 128 << 20
 
   /// All that the process may hold.
   let limit: Int
   let weights: Int
-  /// For pictures that may be asked about again.
-  let pictures: Int
+  /// For images that may be asked about again.
+  let images: Int
   private let model: VisionLanguageModel
   private let batchSize: Int
 
@@ -28,11 +28,11 @@ struct MemoryPlan: Sendable {
     self.batchSize = batchSize
     self.limit = limit ?? SystemMemory().defaultLimit
     weights = model.llava.distinctWeightBytes
-    pictures = max(0, min(256 << 20, (self.limit - weights - Self.program) / 16))
+    images = max(0, min(256 << 20, (self.limit - weights - Self.program) / 16))
   }
 
   /// What is there whatever is asked.
-  var fixed: Int { weights + Self.program + pictures }
+  var fixed: Int { weights + Self.program + images }
 
   /// Working memory for requests as large as these in every way.
   func workingMemory(_ size: PromptSize) -> WorkingMemory {
@@ -42,12 +42,12 @@ struct MemoryPlan: Sendable {
 
   /// Keys and values of a record, to its longest answer.
   func cacheBytes(_ request: PreparedRequest) -> Int {
-    cacheBytes(request.rowsPerLayer, tokenLimit: request.tokenLimit, model.precision.cacheElement)
+    cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, model.precision.cacheElement)
   }
 
-  private func cacheBytes(_ rowsPerLayer: [Int], tokenLimit: Int, _ element: ElementType) -> Int {
+  private func cacheBytes(_ rowsPerLayer: [Int], maxNewTokens: Int, _ element: ElementType) -> Int {
     KVCache.byteCount(
-      rowsPerLayer: rowsPerLayer.map { $0 + tokenLimit }, model.llava.configuration.text, element: element)
+      rowsPerLayer: rowsPerLayer.map { $0 + maxNewTokens }, model.llava.configuration.text, element: element)
   }
 
   /// Why a record does not fit even alone, and what would make it fit; `nil` for one that does.
@@ -55,22 +55,22 @@ struct MemoryPlan: Sendable {
     let (working, cache) = (workingMemory(PromptSize(request)).total, cacheBytes(request))
     let need = fixed + working + cache
     guard need > limit else { return nil }
-    var remedies = ["--ram \(Gibibytes.roundedUp(need))GiB"]
+    var remedies = ["--ram \(GiB.roundedUp(need))GiB"]
     let room = limit - fixed - working
-    let perToken = cacheBytes(request.rowsPerLayer.map { _ in 0 }, tokenLimit: 1, model.precision.cacheElement)
-    let tokens = request.tokenLimit - (cache - room + perToken - 1) / perToken
+    let perToken = cacheBytes(request.rowsPerLayer.map { _ in 0 }, maxNewTokens: 1, model.precision.cacheElement)
+    let tokens = request.maxNewTokens - (cache - room + perToken - 1) / perToken
     if tokens > 0 { remedies.append("-n \(tokens)") }
     if model.precision.cacheElement == .f32,
-      cacheBytes(request.rowsPerLayer, tokenLimit: request.tokenLimit, .bf16) <= room
+      cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, .bf16) <= room
     {
       remedies.append("--kv bf16")
     }
     if let option = strongerDropping(request, room: room) { remedies.append(option) }
     return RecordFailure(
       .outOfMemory,
-      "\(Gibibytes.text(need)) needed, \(Gibibytes.text(limit)) allowed: \(Gibibytes.text(fixed)) for the model and the "
-        + "program, \(Gibibytes.text(working)) to compute, \(Gibibytes.text(cache)) for keys and values of "
-        + "\(request.record.sequenceLength) tokens and \(request.tokenLimit) more; it fits with "
+      "\(GiB.text(need)) needed, \(GiB.text(limit)) allowed: \(GiB.text(fixed)) for the model and the "
+        + "program, \(GiB.text(working)) to compute, \(GiB.text(cache)) for keys and values of "
+        + "\(request.record.sequenceLength) tokens and \(request.maxNewTokens) more; it fits with "
         + remedies.joined(separator: ", or with "))
   }
 
@@ -80,12 +80,12 @@ struct MemoryPlan: Sendable {
       ("--policy pyramiddrop", PyramidDrop()),
       ("--policy pyramiddrop --lambda 0.25", PyramidDrop(.geometric(lambda: 0.25))),
     ]
-    let (layerCount, counts) = (model.layerCount, request.pictures.map(\.tokenCount))
+    let (layerCount, counts) = (model.layerCount, request.images.map(\.tokenCount))
     return tried.first { _, policy in
       guard let plan = try? DropPlan(policy, layerCount: layerCount, visualTokenCounts: counts) else { return false }
       let rows = plan.rowsPerLayer(
         rowCount: request.record.sequenceLength, visualTokenCount: counts.reduce(0, +), layerCount: layerCount)
-      return cacheBytes(rows, tokenLimit: request.tokenLimit, model.precision.cacheElement) <= room
+      return cacheBytes(rows, maxNewTokens: request.maxNewTokens, model.precision.cacheElement) <= room
     }?.option
   }
 }
@@ -100,8 +100,8 @@ struct PromptSize: Sendable, Equatable {
 
   init(_ request: PreparedRequest) {
     rows = request.record.sequenceLength
-    views = request.pictures.map { $0.views?.count ?? 0 }.max() ?? 0
-    visualTokens = request.pictures.reduce(0) { $0 + $1.tokenCount }
+    views = request.images.map { $0.views?.count ?? 0 }.max() ?? 0
+    visualTokens = request.images.reduce(0) { $0 + $1.tokenCount }
   }
 
   /// At least as large as both in every way.
@@ -115,7 +115,7 @@ struct PromptSize: Sendable, Equatable {
 }
 
 /// Bytes in gibibytes, for people and for `--ram`.
-enum Gibibytes {
+enum GiB {
   /// Such as `1.25 GiB`.
   static func text(_ bytes: Int) -> String { digits((Double(bytes) / Double(1 << 30) * 100).rounded()) + " GiB" }
 
@@ -146,7 +146,7 @@ struct MemoryAccount {
   }
 
   /// Whether so many bytes fit beside what is held.
-  func hasRoom(for bytes: Int) -> Bool {
+  func hasCapacity(for bytes: Int) -> Bool {
     plan.fixed + plan.workingMemory(largest).total + held + bytes <= plan.limit
   }
 
@@ -167,7 +167,7 @@ package struct BatchEstimate: Sendable {
   /// Layers that hold the same number of positions.
   package struct Stage: Sendable, Equatable {
     package var layers: ClosedRange<Int>
-    /// Behind the prompt.
+    /// After the prompt.
     package var positions: Int
     /// Keys and values of these layers, to the longest answer.
     package var bytes: Int
@@ -176,28 +176,28 @@ package struct BatchEstimate: Sendable {
   package var limitBytes: Int
   package var weightBytes: Int
   package var programBytes: Int
-  /// Pictures that are kept to be asked about again, if each record has others.
-  package var pictureBytes: Int
+  /// Images that are kept to be asked about again, if each record has others.
+  package var imageBytes: Int
   package var workingBytes: Int
   package var stages: [Stage] = []
   package var promptTokens: Int
-  package var tokenLimit: Int
+  package var maxNewTokens: Int
   package var recordsAtATime: Int
-  /// For pictures, the prompt, and a step of so many records, measured.
-  package var pictureSeconds = 0.0
-  package var promptSeconds = 0.0
+  /// For images, the prompt, and a step of so many records, measured.
+  package var imageSeconds = 0.0
+  package var prefillSeconds = 0.0
   package var stepSeconds = 0.0
 
   /// Keys and values of a record.
   package var cacheBytes: Int { stages.reduce(0) { $0 + $1.bytes } }
 
   package var peakBytes: Int {
-    weightBytes + programBytes + pictureBytes + workingBytes + recordsAtATime * cacheBytes
+    weightBytes + programBytes + imageBytes + workingBytes + recordsAtATime * cacheBytes
   }
 
   /// When every answer is as long as it may be.
   package var secondsPerRecord: Double {
-    pictureSeconds + promptSeconds + Double(max(0, tokenLimit - 1)) * stepSeconds / Double(max(1, recordsAtATime))
+    imageSeconds + prefillSeconds + Double(max(0, maxNewTokens - 1)) * stepSeconds / Double(max(1, recordsAtATime))
   }
 }
 
@@ -213,22 +213,22 @@ extension VisionLanguageModel {
     _ requests: [Request], recordCount: Int, _ options: EngineOptions, measures: Bool = true
   ) throws -> BatchEstimate? {
     let plan = MemoryPlan(self, limit: options.memoryLimit, batchSize: options.batchSize)
-    let pictures = PictureCache(self, capacity: plan.pictures)
+    let images = ImageCache(self, capacity: plan.images)
     let prepared = requests.lazy.compactMap { request in
-      try? PreparedRequest(request, for: self, threads: options.threads) { picture, timings in
-        try pictures.picture(picture, appliesOrientation: request.appliesOrientation, &timings)
+      try? PreparedRequest(request, for: self, threads: options.threads) { image, timings in
+        try images.image(image, appliesOrientation: request.appliesOrientation, &timings)
       }
     }.first
     guard let prepared else { return nil }
     if let refusal = plan.refusal(prepared) { throw refusal }
     let working = plan.workingMemory(PromptSize(prepared)).total
     let cacheBytes = plan.cacheBytes(prepared)
-    let pictureBytes = prepared.pictures.reduce(0) { $0 + $1.byteCount(columns: llava.configuration.text.hiddenSize) }
-    let (kept, overflows) = pictureBytes.multipliedReportingOverflow(by: recordCount)
+    let imageBytes = prepared.images.reduce(0) { $0 + $1.byteCount(columns: llava.configuration.text.hiddenSize) }
+    let (kept, overflows) = imageBytes.multipliedReportingOverflow(by: recordCount)
     var estimate = BatchEstimate(
       limitBytes: plan.limit, weightBytes: plan.weights, programBytes: MemoryPlan.program,
-      pictureBytes: overflows ? plan.pictures : min(kept, plan.pictures), workingBytes: working,
-      promptTokens: prepared.record.sequenceLength, tokenLimit: prepared.tokenLimit,
+      imageBytes: overflows ? plan.images : min(kept, plan.images), workingBytes: working,
+      promptTokens: prepared.record.sequenceLength, maxNewTokens: prepared.maxNewTokens,
       recordsAtATime: min(options.batchSize, (plan.limit - plan.fixed - working) / cacheBytes))
     estimate.stages = stages(prepared)
     if measures { try measure(prepared, &estimate, plan, threads: options.threads) }
@@ -239,7 +239,7 @@ extension VisionLanguageModel {
     var stages: [BatchEstimate.Stage] = []
     for (layer, positions) in prepared.rowsPerLayer.enumerated() {
       let bytes = KVCache.byteCount(
-        rowsPerLayer: [positions + prepared.tokenLimit], llava.configuration.text, element: precision.cacheElement)
+        rowsPerLayer: [positions + prepared.maxNewTokens], llava.configuration.text, element: precision.cacheElement)
       if let last = stages.last, last.positions == positions {
         stages[stages.count - 1].layers = last.layers.lowerBound...layer + 1
         stages[stages.count - 1].bytes += bytes
@@ -255,13 +255,13 @@ extension VisionLanguageModel {
     _ prepared: PreparedRequest, _ estimate: inout BatchEstimate, _ plan: MemoryPlan, threads: Int
   ) throws {
     let steps = 3
-    let compute = Compute(workers: Workers(count: threads))
-    var reader = PromptReader(self, plan)
+    let compute = ComputeContext(workers: Workers(count: threads))
+    var reader = Prefiller(self, plan)
     let first = try reader.prefilled(prepared, before: { [] }, on: compute)
     let time = first.record.milliseconds
-    estimate.pictureSeconds = (time.decodeImage + time.preprocess + time.encode + time.project) / 1e3
+    estimate.imageSeconds = (time.decodeImage + time.preprocess + time.encode + time.project) / 1e3
     let second = try reader.prefilled(prepared, before: { [] }, on: compute)
-    estimate.promptSeconds = (second.record.milliseconds.prefill + second.record.milliseconds.rank) / 1e3
+    estimate.prefillSeconds = (second.record.milliseconds.prefill + second.record.milliseconds.rank) / 1e3
 
     let rows = estimate.promptTokens + steps + 1
     let caches = (0..<estimate.recordsAtATime).map { _ in second.cache.copy(rows: rows) }

@@ -5,11 +5,11 @@ import Storage
 struct RecordParser: Sendable {
   /// How every question is asked.
   var base: Request
-  /// Where relative paths of pictures begin.
+  /// Where relative paths of images begin.
   var folder: String?
 
   /// The record that a line holds, of the family that its fields tell, else of `family`.
-  func record(_ line: Line, orElse family: RecordFamily) -> ReadRecord {
+  func record(_ line: Line, orElse family: RecordFamily) -> ParsedRecord {
     var record = BatchRecord(family: family, number: line.number)
     do {
       let value = try Self.value(line)
@@ -19,9 +19,9 @@ struct RecordParser: Sendable {
         case .llava: try question(value, &record)
         case .openAI: try completion(value, &record)
         }
-      return ReadRecord(record: record, request: .success(request))
+      return ParsedRecord(record: record, request: .success(request))
     } catch {
-      return ReadRecord(record: record, request: .failure(RecordFailure(error)))
+      return ParsedRecord(record: record, request: .failure(RecordFailure(error)))
     }
   }
 
@@ -33,7 +33,7 @@ struct RecordParser: Sendable {
       throw RecordFailure(
         .badRecord, "the line has \(line.byteCount) bytes, more than the limit of \(LineReader.lengthLimit)")
     }
-    do throws(JSONParser.Failure) { return try JSONParser.parse(line.bytes) } catch {
+    do throws(JSONParser.ParseError) { return try JSONParser.parse(line.bytes) } catch {
       let start = String(decoding: line.bytes.prefix(60), as: UTF8.self)
       throw RecordFailure(.badRecord, "not JSON: expected \(error.expected) at byte \(error.offset), found \(start)")
     }
@@ -83,8 +83,8 @@ extension RecordParser {
     record.question = text
     record.category = value["category"].string
     var request = base
-    request.pictures = try references(value["image"]).map { try Request.Picture(reference: $0, folder: folder) }
-    request.prompt = .messages([ChatMessage(question: text, pictureCount: request.pictures.count)])
+    request.images = try references(value["image"]).map { try Request.Image(reference: $0, folder: folder) }
+    request.prompt = .messages([ChatMessage(question: text, imageCount: request.images.count)])
     return request
   }
 
@@ -116,7 +116,7 @@ extension RecordParser {
     let conversation = try Conversation(body["messages"], folder: folder)
     var request = base
     request.prompt = .messages(conversation.messages)
-    request.pictures = conversation.pictures
+    request.images = conversation.images
     request.options = try CompletionOptions(body: body).options(like: base.options)
     return request
   }
@@ -140,7 +140,7 @@ private struct CompletionOptions {
     // vLLM writes -1 for all.
     if let topK = try integer("top_k", -1...Int.max) { options.topK = max(0, topK) }
     if let seed = try integer("seed", Int.min...Int.max) { options.seed = UInt64(bitPattern: Int64(seed)) }
-    if let ignores = body["ignore_eos"].bool { options.ignoresEndToken = ignores }
+    if let ignores = body["ignore_eos"].bool { options.ignoresEOS = ignores }
     return options
   }
 

@@ -3,14 +3,14 @@ import PDrop
 package import Storage
 
 /// What a source that may have to wait has to give.
-package enum Taken<Value> {
+package enum Poll<Value> {
   case value(Value)
   /// Nothing is there at the moment.
-  case notYet
+  case pending
   case end
 }
 
-extension Taken: Sendable where Value: Sendable {}
+extension Poll: Sendable where Value: Sendable {}
 
 /// A line of a file or pipe.
 package struct Line: Sendable {
@@ -61,7 +61,7 @@ package struct LineReader {
   /// The next line.
   ///
   /// - Parameter waits: Whether to wait until there is one; even so there is none yet when the reader is stopped.
-  package mutating func next(waits: Bool = true) throws(SystemError) -> Taken<Line> {
+  package mutating func next(waits: Bool = true) throws(SystemError) -> Poll<Line> {
     while true {
       if let feed = chunk[unread].firstIndex(of: UInt8(ascii: "\n")) {
         keep(unread.lowerBound..<feed)
@@ -72,7 +72,7 @@ package struct LineReader {
       keep(unread)
       unread = 0..<0
       guard !isAtEnd else { return line.byteCount > 0 ? .value(takeLine()) : .end }
-      guard waitForMore(waits: waits) else { return .notYet }
+      guard waitForMore(waits: waits) else { return .pending }
       unread = 0..<(try file.read(into: &chunk))
       isAtEnd = unread.isEmpty
     }
@@ -138,12 +138,12 @@ struct QuestionLines: RecordSource {
 
   var share: Double? { byteCount.map { $0 == 0 ? 1 : min(1, Double(bytesRead) / Double($0)) } }
 
-  mutating func next(waits: Bool) throws(BatchError) -> Taken<ReadRecord> {
+  mutating func next(waits: Bool) throws(BatchError) -> Poll<ParsedRecord> {
     while true {
       let line: Line
       switch try nextLine(waits: waits) {
       case .value(let next): line = next
-      case .notYet: return .notYet
+      case .pending: return .pending
       case .end: return .end
       }
       bytesRead = line.offset + line.byteCount + 1
@@ -158,7 +158,7 @@ struct QuestionLines: RecordSource {
     }
   }
 
-  private mutating func nextLine(waits: Bool) throws(BatchError) -> Taken<Line> {
+  private mutating func nextLine(waits: Bool) throws(BatchError) -> Poll<Line> {
     do { return try lines.next(waits: waits) } catch { throw .unreadable(path: name, reason: "\(error)") }
   }
 
@@ -194,13 +194,13 @@ struct QuestionLines: RecordSource {
   }
 }
 
-/// A question about every picture of a folder and the folders in it, in the order of their paths.
+/// A question about every image of a folder and the folders in it, in the order of their paths.
 ///
-/// What the name does not call a picture is left out, as are hidden files and links to folders. Names are held in memory
+/// What the name does not call an image is left out, as are hidden files and links to folders. Names are held in memory
 /// for one folder at a time, and for those that it is in.
-struct PictureFolder: RecordSource {
-  /// What names end with that are taken for pictures: formats that are read, and others, which get an error record so
-  /// that no picture is lost without a word.
+struct ImageFolder: RecordSource {
+  /// What names end with that are taken for images: formats that are read, and others, which get an error record so
+  /// that no image is lost without a word.
   fileprivate static let endings: Set<String> = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2",
   ]
@@ -212,7 +212,7 @@ struct PictureFolder: RecordSource {
   private var walk: FolderWalk
   private var number = 0
 
-  /// - Parameter base: The request for a picture, but for the picture.
+  /// - Parameter base: The request for an image, but for the image.
   init(_ path: String, asking question: String, base: Request, shard: BatchShard) throws(BatchError) {
     self.base = base
     self.question = question
@@ -226,25 +226,25 @@ struct PictureFolder: RecordSource {
 
   var share: Double? { count == 0 ? 1 : min(1, Double(number) / Double(count)) }
 
-  mutating func next(waits: Bool) throws(BatchError) -> Taken<ReadRecord> {
+  mutating func next(waits: Bool) throws(BatchError) -> Poll<ParsedRecord> {
     while let path = try walk.next() {
       number += 1
       guard members.contains(number) else { continue }
       let record = BatchRecord(family: .llava, number: number, identifier: .text(path), question: question)
       var request = base
-      request.pictures = [.file(walk.root + "/" + path)]
-      return .value(ReadRecord(record: record, request: .success(request)))
+      request.images = [.file(walk.root + "/" + path)]
+      return .value(ParsedRecord(record: record, request: .success(request)))
     }
     return .end
   }
 }
 
 extension VisionLanguageModel {
-  /// The paths of all pictures in a folder and the folders in it, relative to it and in order.
+  /// The paths of all images in a folder and the folders in it, relative to it and in order.
   ///
   /// - Throws: `BatchError` for a folder that cannot be read.
-  package static func pictures(inFolder path: String) throws(BatchError) -> [String] {
-    var walk = try FolderWalk(path, endings: PictureFolder.endings)
+  package static func images(inFolder path: String) throws(BatchError) -> [String] {
+    var walk = try FolderWalk(path, endings: ImageFolder.endings)
     var paths: [String] = []
     while let path = try walk.next() { paths.append(path) }
     return paths
@@ -280,7 +280,7 @@ private struct FolderWalk {
     return nil
   }
 
-  /// The pictures and folders in a folder, last first, folders with a `/` at their end.
+  /// The images and folders in a folder, last first, folders with a `/` at their end.
   private func entries(below folder: String) throws(BatchError) -> [String] {
     let manager = FileManager.default
     let path = root + "/" + folder

@@ -9,7 +9,7 @@ extension ImageMode: ExpressibleByArgument {}
 extension PDrop.Precision: ExpressibleByArgument {}
 extension CachePrecision: ExpressibleByArgument {}
 
-/// Which model to load and in which arithmetic, how to read its pictures and prompts, and on how many threads.
+/// Which model to load and in which arithmetic, how to read its images and prompts, and on how many threads.
 public struct ModelOptions: ParsableArguments {
   @OptionGroup public var loading: LoadingOptions
 
@@ -28,7 +28,7 @@ public struct ModelOptions: ParsableArguments {
 
   /// Loads the model, with a warning where its weights cannot be cached as asked for.
   ///
-  /// - Parameter featureCache: Where encoded pictures are kept.
+  /// - Parameter featureCache: Where encoded images are kept.
   public func load(featureCache: FeatureCacheOptions? = nil) throws -> VisionLanguageModel {
     try loading.load(precision, featureCache: featureCache)
   }
@@ -46,12 +46,12 @@ public struct LoadingOptions: ParsableArguments {
 
   @Option(
     name: [.customLong("image-mode")],
-    help: "Fit pictures by padding, by cropping, by tiles, or as the model says: pad, crop, anyres, auto.")
+    help: "Fit images by padding, by cropping, by tiles, or as the model says: pad, crop, anyres, auto.")
   public var imageMode = ImageMode.auto
 
   @Option(
     name: [.customLong("chat-template"), .customLong("conv-mode")],
-    help: "Prompt format, such as vicuna_v1 or mistral_instruct. (default: the model's own)")
+    help: "Chat template, such as vicuna_v1 or mistral_instruct. (default: the model's own)")
   public var chatTemplate: String?
 
   @Option(
@@ -61,7 +61,7 @@ public struct LoadingOptions: ParsableArguments {
 
   @Option(
     name: .customLong("precision-vision"),
-    help: "Arithmetic of the vision tower. (default: as --precision, but not int8)")
+    help: "Arithmetic of the vision encoder. (default: as --precision, but not int8)")
   public var visionPrecision = PDrop.Precision.auto
 
   @Option(name: .customLong("kv"), help: "Numbers that keys and values are kept in: auto, f32 or bf16.")
@@ -78,8 +78,8 @@ public struct LoadingOptions: ParsableArguments {
     guard threads.map({ (1...1024).contains($0) }) ?? true else {
       throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
     }
-    if let chatTemplate, PromptTemplate(named: chatTemplate) == nil {
-      let known = PromptTemplate.named.map(\.name).joined(separator: ", ")
+    if let chatTemplate, ChatTemplate(named: chatTemplate) == nil {
+      let known = ChatTemplate.named.map(\.name).joined(separator: ", ")
       throw ValidationError("--chat-template '\(chatTemplate)' is not known; use one of \(known)")
     }
   }
@@ -93,13 +93,13 @@ public struct LoadingOptions: ParsableArguments {
   public func loadTokenizer() throws -> Tokenizer {
     let directory = try directory()
     do { return try Tokenizer(directory: URL(filePath: directory, directoryHint: .isDirectory)) } catch {
-      throw FileProblem("\(error)")
+      throw FileArgumentError("\(error)")
     }
   }
 
   /// Loads the model, with a warning where its weights cannot be cached as asked for.
   ///
-  /// - Parameter featureCache: Where encoded pictures are kept.
+  /// - Parameter featureCache: Where encoded images are kept.
   public func load(
     _ precision: PDrop.Precision, featureCache: FeatureCacheOptions? = nil
   ) throws -> VisionLanguageModel {
@@ -112,7 +112,7 @@ public struct LoadingOptions: ParsableArguments {
     options.weightsCache = weightsCache
     options.featureCache = featureCache
     options.threads = threadCount
-    options.template = chatTemplate.flatMap(PromptTemplate.init(named:))
+    options.template = chatTemplate.flatMap(ChatTemplate.init(named:))
     let model = try VisionLanguageModel(directory: try directory(), options: options)
     if let report = model.weightsCache, report.hasFailed { Log.warning("weights cache: \(report)") }
     return model
@@ -142,7 +142,7 @@ public enum BundledModel {
     try folder(name, holding: "config.json", orElse: "give a model with -m")
   }
 
-  /// The folder of questions about unseen pictures, with their answers, in the same place.
+  /// The folder of questions about unseen images, with their answers, in the same place.
   public static func evaluationSet() throws(NotFound) -> String {
     try folder(name + "-eval", holding: "answers.jsonl", orElse: "run it from a checkout")
   }

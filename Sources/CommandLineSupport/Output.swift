@@ -9,7 +9,7 @@ public struct Output {
   public init() { self.init(.standardOutput, "standard output") }
 
   /// A file, emptied if it is there already; `-` for standard output.
-  public init(path: String) throws(FileProblem) {
+  public init(path: String) throws(FileArgumentError) {
     guard path != "-" else {
       self.init()
       return
@@ -17,20 +17,20 @@ public struct Output {
     let manager = FileManager.default
     if !manager.fileExists(atPath: path) { _ = manager.createFile(atPath: path, contents: nil) }
     guard let handle = FileHandle(forWritingAtPath: path) else {
-      throw FileProblem("\(path): cannot be written; is it a file in a folder of yours?")
+      throw FileArgumentError("\(path): cannot be written; is it a file in a folder of yours?")
     }
     let kind = try? manager.attributesOfItem(atPath: path)[.type] as? FileAttributeType
     if kind == .typeRegular {
-      do { try handle.truncate(atOffset: 0) } catch { throw FileProblem("\(path): cannot be emptied") }
+      do { try handle.truncate(atOffset: 0) } catch { throw FileArgumentError("\(path): cannot be emptied") }
     }
     self.init(handle, path)
   }
 
   /// Checks that a file can be made, or made anew, before the work whose result it is to hold.
-  public static func checkFolder(of path: String) throws(FileProblem) {
+  public static func checkFolder(of path: String) throws(FileArgumentError) {
     let folder = URL(filePath: path).deletingLastPathComponent().path(percentEncoded: false)
     guard FileManager.default.isWritableFile(atPath: folder) else {
-      throw FileProblem("\(path): cannot be written; is it a file in a folder of yours?")
+      throw FileArgumentError("\(path): cannot be written; is it a file in a folder of yours?")
     }
   }
 
@@ -38,15 +38,15 @@ public struct Output {
 
   /// Writes all of the data.
   ///
-  /// - Throws: `FileProblem` when it cannot be written, as on a full disk.
-  public func write(_ data: Data) throws(FileProblem) {
+  /// - Throws: `FileArgumentError` when it cannot be written, as on a full disk.
+  public func write(_ data: Data) throws(FileArgumentError) {
     do { try handle.write(contentsOf: data) } catch {
-      throw FileProblem("\(name): cannot be written to; is there room on the disk?")
+      throw FileArgumentError("\(name): cannot be written to; is there room on the disk?")
     }
   }
 
   /// Writes a text in UTF-8.
-  public func write(_ text: String) throws(FileProblem) { try write(Data(text.utf8)) }
+  public func write(_ text: String) throws(FileArgumentError) { try write(Data(text.utf8)) }
 }
 
 /// Lines for people, on stderr; stdout is for data.
@@ -102,16 +102,18 @@ public enum JSONLine {
 /// Text that a user names by its file.
 package enum TextFile {
   /// The text of a file, or of standard input for `-`.
-  package static func read(_ path: String) throws(FileProblem) -> String {
+  package static func read(_ path: String) throws(FileArgumentError) -> String {
     let data: Data
     if path == "-" {
       data = FileHandle.standardInput.readDataToEndOfFile()
     } else {
       do { data = try Data(contentsOf: URL(filePath: path)) } catch {
-        throw FileProblem("\(path): the file cannot be read; does it exist?")
+        throw FileArgumentError("\(path): the file cannot be read; does it exist?")
       }
     }
-    guard let text = String(data: data, encoding: .utf8) else { throw FileProblem("\(path): expected UTF-8 text") }
+    guard let text = String(data: data, encoding: .utf8) else {
+      throw FileArgumentError("\(path): expected UTF-8 text")
+    }
     return text
   }
 }

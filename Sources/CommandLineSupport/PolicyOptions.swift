@@ -58,8 +58,8 @@ public struct PolicyOptions: ParsableArguments {
   public var rank: RankingName?
 
   @Flag(
-    name: .customLong("mask-padding"), help: "Drop patches that lie wholly in a picture's padding before all others.")
-  public var masksPadding = false
+    name: .customLong("mask-padding"), help: "Drop patches that lie wholly in an image's padding before all others.")
+  public var dropsPaddingFirst = false
 
   @Option(help: "Positions after a drop: compact or original. (default: the method's own)")
   public var positions: PositionRule?
@@ -96,7 +96,7 @@ public struct PolicyOptions: ParsableArguments {
     if rank != nil, name != .pyramiddrop, name != .fastv {
       throw ValidationError("--rank goes with --policy pyramiddrop or fastv, not \(name.rawValue)")
     }
-    guard !masksPadding || name != .none else {
+    guard !dropsPaddingFirst || name != .none else {
       throw ValidationError("--policy none drops nothing; leave out --mask-padding")
     }
     guard let target = target.target else { return plain(name, seed: seed) ?? NoDropping() }
@@ -112,14 +112,15 @@ public struct PolicyOptions: ParsableArguments {
     switch name {
     case .none: return nil
     case .pyramiddrop:
-      return PyramidDrop(schedule, ranking: ranking, positions: positions ?? .compact, masksPadding: masksPadding)
+      return PyramidDrop(
+        schedule, ranking: ranking, positions: positions ?? .compact, dropsPaddingFirst: dropsPaddingFirst)
     case .random:
-      return RandomDrop(schedule, seed: seed, positions: positions ?? .compact, masksPadding: masksPadding)
-    case .uniform: return UniformDrop(schedule, positions: positions ?? .compact, masksPadding: masksPadding)
+      return RandomDrop(schedule, seed: seed, positions: positions ?? .compact, dropsPaddingFirst: dropsPaddingFirst)
+    case .uniform: return UniformDrop(schedule, positions: positions ?? .compact, dropsPaddingFirst: dropsPaddingFirst)
     case .fastv:
       return FastV(
         k: fastVK ?? 2, r: fastVR ?? 0.5, ranking: ranking, positions: positions ?? .original,
-        masksPadding: masksPadding)
+        dropsPaddingFirst: dropsPaddingFirst)
     }
   }
 
@@ -132,7 +133,7 @@ public struct PolicyOptions: ParsableArguments {
     if name != .fastv { (options.fastVK, options.fastVR) = (nil, nil) }
     if ![.pyramiddrop, .fastv].contains(name) { options.rank = nil }
     if name == .none {
-      options.masksPadding = false
+      options.dropsPaddingFirst = false
       options.target.clear()
     }
     return options

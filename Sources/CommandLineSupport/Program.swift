@@ -23,8 +23,8 @@ public enum ExitStatus: Int32, Sendable {
       switch error {
       case is DropPolicyError, is PromptError, is ValidationError: .usage
       case let error where RecordFailure(error).reason == .targetUnreachable: .usage
-      case is ModelError, is ImageError, is PictureReferenceError, is TraceError, is ReferenceError,
-        is BundledModel.NotFound, is FileProblem, is BatchError:
+      case is ModelError, is ImageError, is ImageReferenceError, is TraceError, is ReferenceError,
+        is BundledModel.NotFound, is FileArgumentError, is BatchError:
         .file
       default: .someFailed
       }
@@ -32,7 +32,7 @@ public enum ExitStatus: Int32, Sendable {
 }
 
 /// A file named on the command line that cannot be used.
-public struct FileProblem: Error, CustomStringConvertible {
+public struct FileArgumentError: Error, CustomStringConvertible {
   public let description: String
 
   public init(_ description: String) { self.description = description }

@@ -56,7 +56,7 @@ package final class ProgressDisplay: BatchObserver, Sendable {
   package func didFind(answered: Int, failed: Int) {
     guard answered > 0 else { return }
     let failures = failed > 0 ? ", \(failed) of them with an error, which --retry-failed answers again" : ""
-    log("going on behind \(BatchSummary.count(answered, "answer"))\(failures)")
+    log("going on after \(BatchSummary.count(answered, "answer"))\(failures)")
   }
 
   package func didWrite(_ tally: BatchTally, share: Double?) {
@@ -131,7 +131,7 @@ struct BatchProgress {
     return parts.joined(separator: ", ")
   }
 
-  /// `[=====>      ] ` in front of the line, where the input's length is known.
+  /// `[=====>      ] ` before the line, where the input's length is known.
   func bar(at time: ContinuousClock.Instant) -> String {
     guard let share else { return line(at: time) }
     let filled = Int(share * Double(Self.barWidth))
@@ -176,28 +176,30 @@ package enum BatchSummary {
         report.tokens_per_second, report.records_per_hour))
     lines.append(
       String(
-        format: "seconds: load %.1f, pictures %.1f, tower %.1f, prompts %.1f, ranking %.1f, decoding %.1f, all %.1f",
+        format:
+          "seconds: load %.1f, images %.1f, vision encoder %.1f, prompts %.1f, ranking %.1f, decoding %.1f, all %.1f",
         time.load, time.decode_image + time.preprocess, time.encode + time.project, time.prefill, time.rank,
         time.decode, time.load + time.wall))
     lines.append(
       String(
-        format: "FLOPs counted: prompts %.3f G (%.1f%% less than without dropping), tower %.3f G, decoding %.3f G",
+        format:
+          "FLOPs counted: prompts %.3f G (%.1f%% less than without dropping), vision encoder %.3f G, decoding %.3f G",
         Double(flops.prefill + flops.rank) / 1e9, 100 * report.flops_prefill_saved,
         Double(flops.encode + flops.project) / 1e9, Double(flops.decode + flops.head) / 1e9))
     if report.flops_shared > 0 {
       lines.append(
         String(
-          format: "shared: %d of %d pictures encoded, %d prompts continued, %.3f G of these FLOPs not done again",
-          report.pictures.encoded, report.pictures.asked, report.prompts_continued, Double(report.flops_shared) / 1e9))
+          format: "shared: %d of %d images encoded, %d prompts continued, %.3f G of these FLOPs not done again",
+          report.images.encoded, report.images.asked, report.prompts_continued, Double(report.flops_shared) / 1e9))
     }
     if let cache = report.feature_cache { lines.append(line(cache)) }
     return lines
   }
 
-  package static func line(_ cache: FeatureCacheReport) -> String {
+  package static func line(_ cache: FeatureCacheStatistics) -> String {
     let damaged = cache.damaged > 0 ? ", \(cache.damaged) damaged" : ""
     return String(
-      format: "feature cache: %d pictures known, %d not%@, %d kept, %d removed, %.3f G of these FLOPs not done",
+      format: "feature cache: %d images known, %d not%@, %d kept, %d removed, %.3f G of these FLOPs not done",
       cache.hits, cache.misses, damaged, cache.written, cache.removed, Double(cache.flops_saved) / 1e9)
   }
 

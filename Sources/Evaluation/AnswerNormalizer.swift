@@ -25,7 +25,7 @@ package enum AnswerNormalizer {
       .joined(separator: " ")
   }
 
-  /// Every `'s` with a space in front of it.
+  /// Every `'s` with a space before it.
   private static func separatingGenitives(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
     var result: [Unicode.Scalar] = []
     for (index, scalar) in text.enumerated() {
@@ -48,7 +48,7 @@ package enum AnswerNormalizer {
     }
   }
 
-  /// Without periods, but for those in front of a digit.
+  /// Without periods, but for those before a digit.
   private static func withoutPeriods(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
     var left = mostPeriods
     var result: [Unicode.Scalar] = []

@@ -10,7 +10,7 @@ package struct Answer: Sendable, Equatable {
   }
 
   package var id: QuestionID
-  /// The question without the mark of its picture; ScienceQA's have it.
+  /// The question without the mark of its image; ScienceQA's have it.
   package var prompt: String
   /// `nil` for a record that could not be answered.
   package var text: String?
@@ -22,7 +22,7 @@ package struct Answer: Sendable, Equatable {
 }
 
 extension Answer {
-  fileprivate init(_ record: DataRecord) throws(DataProblem) {
+  fileprivate init(_ record: DataRow) throws(DataError) {
     let isFailure = record.has("error")
     self.init(
       id: try record.identifier("question_id"), prompt: record.value["prompt"].string ?? "",
@@ -54,7 +54,7 @@ package struct AnswerSheet: Sendable {
   /// Reads an answer file.
   package init(reading path: String, countsMissing: Bool = true) throws {
     var answers: [Answer] = []
-    try DataRecord.readLines(path) { answers.append(try Answer($0)) }
+    try DataRow.readLines(path) { answers.append(try Answer($0)) }
     self.init(answers, countsMissing: countsMissing, path: path)
   }
 
@@ -79,7 +79,7 @@ package struct AnswerSheet: Sendable {
 
 /// A question of a benchmark, whole with the instruction that says how to answer.
 package struct Question: Sendable, Equatable {
-  package enum Picture: Sendable, Equatable {
+  package enum Image: Sendable, Equatable {
     case none
     /// Below the folder of all benchmarks.
     case file(String)
@@ -87,12 +87,12 @@ package struct Question: Sendable, Equatable {
   }
 
   package var id: QuestionID
-  package var picture: Picture
+  package var image: Image
   package var text: String
   package var category: String?
 
-  package init(id: QuestionID, picture: Picture, text: String, category: String? = nil) {
-    (self.id, self.picture, self.text, self.category) = (id, picture, text, category)
+  package init(id: QuestionID, image: Image, text: String, category: String? = nil) {
+    (self.id, self.image, self.text, self.category) = (id, image, text, category)
   }
 
   /// How benchmarks of short answers end their questions, and those of options.
@@ -111,7 +111,7 @@ package struct QuestionLine: Encodable {
   package func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(question.id, forKey: .question_id)
-    switch question.picture {
+    switch question.image {
     case .none: break
     case .file(let path): try container.encode(path, forKey: .image)
     case .base64(let data): try container.encode("data:image;base64," + data, forKey: .image)
@@ -125,15 +125,15 @@ package struct QuestionLine: Encodable {
 enum QuestionFile {
   /// - Parameters:
   ///   - name: The file, in the folder of all benchmarks.
-  ///   - pictures: Where its relative paths begin, in that folder.
+  ///   - images: Where its relative paths begin, in that folder.
   static func read(
-    _ name: String, pictures: String, in data: DataFolder, _ body: (Question) throws -> Void
+    _ name: String, images: String, in data: DataFolder, _ body: (Question) throws -> Void
   ) throws {
-    try DataRecord.readLines(data.path(name)) { record in
-      let picture: Question.Picture = record.has("image") ? .file(pictures + "/" + (try record.text("image"))) : .none
+    try DataRow.readLines(data.path(name)) { record in
+      let image: Question.Image = record.has("image") ? .file(images + "/" + (try record.text("image"))) : .none
       try body(
         Question(
-          id: record.identifier("question_id"), picture: picture, text: record.text("text"),
+          id: record.identifier("question_id"), image: image, text: record.text("text"),
           category: record.optionalText("category")))
     }
   }

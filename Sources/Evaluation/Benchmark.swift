@@ -12,14 +12,14 @@ package protocol Benchmark: Sendable {
   var metric: String { get }
   var files: [DataFile] { get }
   /// The most tokens that LLaVA's scripts generate for an answer.
-  var tokenLimit: Int { get }
+  var maxNewTokens: Int { get }
 
   /// Hands out the questions in their order.
   ///
-  /// - Throws: `DataProblem`, and what `body` throws.
+  /// - Throws: `DataError`, and what `body` throws.
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws
 
-  /// - Throws: `DataProblem` for files of truth, and for answers that belong to other questions.
+  /// - Throws: `DataError` for files of truth, and for answers that belong to other questions.
   func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score
 
   /// The answers in the forms that official scorers and servers take.
@@ -28,16 +28,16 @@ package protocol Benchmark: Sendable {
 
 extension Benchmark {
   package var uploadFolder: String { answerFolder.replacing("answers", with: "answers_upload", maxReplacements: 1) }
-  package var tokenLimit: Int { 128 }
+  package var maxNewTokens: Int { 128 }
   package func submissions(_ sheet: AnswerSheet, in data: DataFolder) throws -> [Submission] { [] }
 
   /// Which of the files for these roles are not there.
-  package func missing(_ roles: Set<DataFile.Role>, in data: DataFolder) -> [String] {
-    files.filter { !$0.roles.isDisjoint(with: roles) && !data.has($0.path) }.map(\.path)
+  package func missing(_ specialTokens: Set<DataFile.Role>, in data: DataFolder) -> [String] {
+    files.filter { !$0.specialTokens.isDisjoint(with: specialTokens) && !data.has($0.path) }.map(\.path)
   }
 
   /// Whether answers can be scored here, or only be made into a submission.
-  package var hasTruth: Bool { files.contains { $0.roles.contains(.truth) } }
+  package var hasTruth: Bool { files.contains { $0.specialTokens.contains(.truth) } }
 }
 
 /// All benchmarks.
@@ -58,7 +58,7 @@ package struct Measure: Sendable, Equatable {
   package var value: Double
   /// That of 95%; `nil` where there is too little to tell.
   package var interval: Interval?
-  /// Questions, or pictures, that it is of.
+  /// Questions, or images, that it is of.
   package var count: Int
   /// Whether it belongs into a short table.
   package var isMain: Bool

@@ -2,16 +2,16 @@ import Foundation
 import Storage
 
 /// A JSON value of a benchmark's file, with where it stands, so that whatever is wrong with it can be said.
-struct DataRecord {
+struct DataRow {
   let value: JSONValue
   let path: String
   let place: String?
 
-  func problem(_ reason: String) -> DataProblem { DataProblem(path, at: place, reason) }
+  func problem(_ reason: String) -> DataError { DataError(path, at: place, reason) }
 
   func has(_ key: String) -> Bool { !value[key].isNull }
 
-  func text(_ key: String) throws(DataProblem) -> String {
+  func text(_ key: String) throws(DataError) -> String {
     guard let text = value[key].string else { throw expected("a text", at: key) }
     return text
   }
@@ -20,13 +20,13 @@ struct DataRecord {
   func optionalText(_ key: String) -> String? { value[key].string }
 
   /// The number at a key, or that the record itself is.
-  func integer(_ key: String? = nil) throws(DataProblem) -> Int {
+  func integer(_ key: String? = nil) throws(DataError) -> Int {
     guard let integer = (key.map { value[$0] } ?? value).integer else { throw expected("a whole number", at: key) }
     return integer
   }
 
   /// A text or a whole number that names a question.
-  func identifier(_ key: String) throws(DataProblem) -> QuestionID {
+  func identifier(_ key: String) throws(DataError) -> QuestionID {
     switch value[key] {
     case .string(let text): return QuestionID(text)
     case .integer(let number): return QuestionID(number)
@@ -34,28 +34,28 @@ struct DataRecord {
     }
   }
 
-  func texts(_ key: String) throws(DataProblem) -> [String] {
+  func texts(_ key: String) throws(DataError) -> [String] {
     guard let texts = value[key].array?.map(\.string), !texts.contains(nil) else { throw expected("texts", at: key) }
     return texts.compactMap(\.self)
   }
 
   /// The elements of the list at a key, or of the record itself.
-  func list(_ key: String? = nil) throws(DataProblem) -> [DataRecord] {
+  func list(_ key: String? = nil) throws(DataError) -> [DataRow] {
     guard let elements = (key.map { value[$0] } ?? value).array else { throw expected("a list", at: key) }
     return elements.enumerated().map { index, element in
-      DataRecord(value: element, path: path, place: joined("\(key ?? "")[\(index)]"))
+      DataRow(value: element, path: path, place: joined("\(key ?? "")[\(index)]"))
     }
   }
 
   /// The members of the object at a key, or of the record itself, in their order.
-  func members(_ key: String? = nil) throws(DataProblem) -> [(key: String, record: DataRecord)] {
+  func members(_ key: String? = nil) throws(DataError) -> [(key: String, record: DataRow)] {
     guard let members = (key.map { value[$0] } ?? value).members else { throw expected("an object", at: key) }
-    return members.map { ($0.key, DataRecord(value: $0.value, path: path, place: joined("'\($0.key)'"))) }
+    return members.map { ($0.key, DataRow(value: $0.value, path: path, place: joined("'\($0.key)'"))) }
   }
 
   private func joined(_ step: String) -> String { place.map { $0 + "." + step } ?? step }
 
-  private func expected(_ what: String, at key: String?) -> DataProblem {
+  private func expected(_ what: String, at key: String?) -> DataError {
     let found = key.map { value[$0] } ?? value
     return problem(
       (key.map { "\($0): " } ?? "")
@@ -63,41 +63,41 @@ struct DataRecord {
   }
 }
 
-extension DataRecord {
+extension DataRow {
   /// The record that a whole file is.
-  static func read(_ path: String) throws(DataProblem) -> DataRecord {
+  static func read(_ path: String) throws(DataError) -> DataRow {
     let bytes = try contents(of: path)
-    do { return DataRecord(value: try JSONParser.parse(bytes), path: path, place: nil) } catch {
+    do { return DataRow(value: try JSONParser.parse(bytes), path: path, place: nil) } catch {
       let line = bytes.prefix(error.offset).count { $0 == UInt8(ascii: "\n") } + 1
-      throw DataProblem(path, at: "line \(line)", "not JSON: expected \(error.expected) at byte \(error.offset)")
+      throw DataError(path, at: "line \(line)", "not JSON: expected \(error.expected) at byte \(error.offset)")
     }
   }
 
   /// Hands out the records of a file with a JSON object on each line; blank lines are none.
   static func readLines(
-    _ path: String, _ body: (DataRecord) throws -> Void
+    _ path: String, _ body: (DataRow) throws -> Void
   ) throws {
     let lines = try contents(of: path).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     for (index, line) in lines.enumerated() where !line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) {
       let place = "line \(index + 1)"
       let value: JSONValue
-      do throws(JSONParser.Failure) { value = try JSONParser.parse(Array(line)) } catch {
-        throw DataProblem(path, at: place, "not JSON: expected \(error.expected) at byte \(error.offset) of the line")
+      do throws(JSONParser.ParseError) { value = try JSONParser.parse(Array(line)) } catch {
+        throw DataError(path, at: place, "not JSON: expected \(error.expected) at byte \(error.offset) of the line")
       }
       guard value.members != nil else {
-        throw DataProblem(path, at: place, "expected a JSON object, found \(value.kind)")
+        throw DataError(path, at: place, "expected a JSON object, found \(value.kind)")
       }
-      try body(DataRecord(value: value, path: path, place: place))
+      try body(DataRow(value: value, path: path, place: place))
     }
   }
 
-  private static func contents(of path: String) throws(DataProblem) -> [UInt8] {
+  private static func contents(of path: String) throws(DataError) -> [UInt8] {
     do {
       let bytes = try SharedBytes(mapping: path)
       return bytes.copy(0..<bytes.count)
     } catch {
       // The error names the file as well.
-      throw DataProblem(path, String("\(error)".dropFirst(path.count + 2)))
+      throw DataError(path, String("\(error)".dropFirst(path.count + 2)))
     }
   }
 }
@@ -116,18 +116,18 @@ package struct DataFolder: Sendable {
 
 /// A file or folder that a benchmark looks for.
 package struct DataFile: Sendable, Equatable {
-  package enum Role: Sendable { case questions, pictures, truth }
+  package enum Role: Sendable { case questions, images, truth }
 
   /// Below the folder of all benchmarks.
   package let path: String
-  /// What it is for; a table of questions is often truth and pictures as well.
-  package let roles: Set<Role>
+  /// What it is for; a table of questions is often truth and images as well.
+  package let specialTokens: Set<Role>
 
-  init(_ path: String, _ roles: Role...) { (self.path, self.roles) = (path, Set(roles)) }
+  init(_ path: String, _ specialTokens: Role...) { (self.path, self.specialTokens) = (path, Set(specialTokens)) }
 }
 
 /// What is wrong with a benchmark's file, and where.
-package struct DataProblem: Error, Equatable, CustomStringConvertible {
+package struct DataError: Error, Equatable, CustomStringConvertible {
   package let path: String
   /// Such as `line 3` or `data[17]`; `nil` for the file as a whole.
   package let place: String?

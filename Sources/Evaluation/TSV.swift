@@ -1,6 +1,6 @@
 import Storage
 
-/// A table in a text file with tabs between its fields, as pandas writes it, read row by row: pictures make such files
+/// A table in a text file with tabs between its fields, as pandas writes it, read row by row: images make such files
 /// gigabytes long.
 ///
 /// A field in double quotes may hold tabs and line feeds, and a quote as two.
@@ -22,9 +22,9 @@ package struct DelimitedTable {
     /// A field's text, whatever it is; `nil` where there is no such column.
     func raw(_ column: String) -> String? { columns[column].map { String(decoding: fields[$0], as: UTF8.self) } }
 
-    func problem(_ reason: String) -> DataProblem { DataProblem(path, at: "line \(line)", reason) }
+    func problem(_ reason: String) -> DataError { DataError(path, at: "line \(line)", reason) }
 
-    func text(_ column: String) throws(DataProblem) -> String {
+    func text(_ column: String) throws(DataError) -> String {
       guard let text = self[column] else { throw problem("\(column): expected a text, found none") }
       return text
     }
@@ -44,35 +44,35 @@ package struct DelimitedTable {
   private var blockStart = 0
 
   /// - Parameter required: Columns that there must be.
-  package init(_ path: String, required: [String]) throws(DataProblem) {
+  package init(_ path: String, required: [String]) throws(DataError) {
     self.path = path
     do { bytes = try SharedBytes(mapping: path) } catch {
-      throw DataProblem(path, String("\(error)".dropFirst(path.count + 2)))
+      throw DataError(path, String("\(error)".dropFirst(path.count + 2)))
     }
     var header = try nextFields() ?? []
     if header.first?.starts(with: [0xEF, 0xBB, 0xBF]) ?? false { header[0].removeFirst(3) }
     columns = header.map { String(decoding: $0, as: UTF8.self) }
     indices = Dictionary(columns.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
     for name in required where indices[name] == nil {
-      throw DataProblem(path, at: "line 1", "expected a column '\(name)' in a table with tabs between its fields")
+      throw DataError(path, at: "line 1", "expected a column '\(name)' in a table with tabs between its fields")
     }
   }
 
   /// Goes back to a row that was read before.
-  mutating func row(at offset: Int, line: Int) throws(DataProblem) -> Row? {
+  mutating func row(at offset: Int, line: Int) throws(DataError) -> Row? {
     (position, self.line) = (offset, line)
     return try next()?.row
   }
 
-  /// The next row, and where it begins in the file; `nil` behind the last.
-  package mutating func next() throws(DataProblem) -> (row: Row, offset: Int)? {
+  /// The next row, and where it begins in the file; `nil` after the last.
+  package mutating func next() throws(DataError) -> (row: Row, offset: Int)? {
     while true {
       let (start, startLine) = (position, line)
       guard let fields = try nextFields() else { return nil }
       // pandas skips blank lines.
       if fields.count == 1, fields[0].isEmpty { continue }
       guard fields.count == columns.count else {
-        throw DataProblem(path, at: "line \(startLine)", "expected \(columns.count) fields, found \(fields.count)")
+        throw DataError(path, at: "line \(startLine)", "expected \(columns.count) fields, found \(fields.count)")
       }
       return (Row(fields: fields, columns: indices, path: path, line: startLine), start)
     }
@@ -89,7 +89,7 @@ package struct DelimitedTable {
     }
   }
 
-  private mutating func nextFields() throws(DataProblem) -> [[UInt8]]? {
+  private mutating func nextFields() throws(DataError) -> [[UInt8]]? {
     guard position < bytes.count else { return nil }
     let (start, startLine) = (position, line)
     var fields: [[UInt8]] = [[]]
@@ -97,7 +97,7 @@ package struct DelimitedTable {
     var isAtStart = true
     while let next = byte {
       guard position - start <= Self.rowLimit else {
-        throw DataProblem(
+        throw DataError(
           path, at: "line \(startLine)", "a row of more than \(Self.rowLimit) bytes; is a quote missing?")
       }
       position += 1
@@ -124,7 +124,7 @@ package struct DelimitedTable {
         isAtStart = false
       }
     }
-    guard !isQuoted else { throw DataProblem(path, at: "line \(startLine)", "a field's quote is never closed") }
+    guard !isQuoted else { throw DataError(path, at: "line \(startLine)", "a field's quote is never closed") }
     return fields
   }
 }
@@ -135,10 +135,10 @@ struct QuestionTable {
   /// Below the folder of all benchmarks.
   let file: String
 
-  /// What is shorter is no picture but the `index` of the row that has it.
-  private static let shortestPicture = 65
+  /// What is shorter is no image but the `index` of the row that has it.
+  private static let shortestImage = 65
 
-  var files: [DataFile] { [DataFile(file, .questions, .pictures, .truth)] }
+  var files: [DataFile] { [DataFile(file, .questions, .images, .truth)] }
 
   /// Hands out the questions.
   ///
@@ -147,21 +147,21 @@ struct QuestionTable {
     in data: DataFolder, text: (DelimitedTable.Row) throws -> String, _ body: (Question) throws -> Void
   ) throws {
     var table = try DelimitedTable(data.path(file), required: ["index", "question", "image"])
-    // Rows with a picture, to which others may point.
+    // Rows with an image, to which others may point.
     var places: [String: (offset: Int, line: Int)] = [:]
-    var pictures = table
+    var images = table
     while let (row, offset) = try table.next() {
       let index = try row.text("index")
-      var picture = try row.text("image")
-      if picture.utf8.count >= Self.shortestPicture {
+      var image = try row.text("image")
+      if image.utf8.count >= Self.shortestImage {
         places[index] = (offset, row.line)
       } else {
-        guard let place = places[picture], let other = try pictures.row(at: place.offset, line: place.line) else {
-          throw row.problem("image: expected base64 or the index of a row above, found \(picture)")
+        guard let place = places[image], let other = try images.row(at: place.offset, line: place.line) else {
+          throw row.problem("image: expected base64 or the index of a row above, found \(image)")
         }
-        picture = try other.text("image")
+        image = try other.text("image")
       }
-      try body(Question(id: Self.identifier(index), picture: .base64(picture), text: try text(row)))
+      try body(Question(id: Self.identifier(index), image: .base64(image), text: try text(row)))
     }
   }
 
@@ -186,7 +186,7 @@ extension DelimitedTable.Row {
     "ABCDEFGH".map { (String($0), self[String($0)]) }.prefix { $0.1 != nil }.map { ($0, $1 ?? "") }
   }
 
-  /// A question with its hint in front, its options behind it, and how to answer.
+  /// A question with its hint in front, its options after it, and how to answer.
   func choiceQuestion(_ instruction: String = Question.byLetter) throws -> String {
     let parts = [self["hint"], try text("question")].compactMap(\.self)
     return (parts + options.map { "\($0.letter). \($0.text)" } + [instruction]).joined(separator: "\n")

@@ -89,7 +89,7 @@ package struct SoftScore: Sendable {
 
 /// Which option of a multiple-choice question an answer names.
 package enum OptionLetter {
-  /// Whether an answer names an option: begins with its letter, or has it behind `(`, `option ` or `the answer is `.
+  /// Whether an answer names an option: begins with its letter, or has it after `(`, `option ` or `the answer is `.
   ///
   /// Source: Chen et al. 2024, MMStar, its evaluation code; case does not matter there.
   package static func isNamed(_ letter: String, by answer: String) -> Bool {
@@ -97,7 +97,7 @@ package enum OptionLetter {
     return !letter.isEmpty && ["", "(", "option ", "the answer is "].contains { answer.hasPrefix($0 + letter) }
   }
 
-  /// ScienceQA's reading: the letter alone, in front of `. `, or the only one in `The answer is X.`.
+  /// ScienceQA's reading: the letter alone, before `. `, or the only one in `The answer is X.`.
   ///
   /// Source: LLaVA's `llava/eval/eval_science_qa.py`.
   package static func parsedForScienceQA(_ answer: String) -> Character? {

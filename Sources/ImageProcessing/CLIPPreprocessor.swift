@@ -1,8 +1,8 @@
 package import ModelFormats
 
-/// Turns a picture into what CLIP's vision encoder takes: a square of normalised samples.
+/// Turns an image into what CLIP's vision encoder takes: a square of normalised samples.
 ///
-/// In the mode `pad` the picture is first put on a square of the mean colour; in the mode `crop` it is resized and its
+/// In the mode `pad` the image is first put on a square of the mean colour; in the mode `crop` it is resized and its
 /// middle cut out.
 ///
 /// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `CLIPImageProcessor` in transformers.
@@ -43,14 +43,14 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     size = view.height
   }
 
-  /// The picture as one view.
+  /// The image as one view.
   public func callAsFunction(_ image: Image) -> ImageViews {
     let canvas = mode == .pad ? Canvas(squaring: image, fill: meanColor) : Canvas(image)
     return ImageViews(view(canvas), size: size, area: mode == .pad ? area(canvas) : nil, normalization)
   }
 
-  /// Where the picture on a square canvas lies on the view.
-  private func area(_ canvas: Canvas) -> PictureArea {
+  /// Where the image on a square canvas lies on the view.
+  private func area(_ canvas: Canvas) -> ImageArea {
     let resized = resizedSize(width: canvas.width, height: canvas.height)
     func range(_ covered: Range<Int>, of side: Int, to resized: Int) -> Range<Double> {
       // Products first, so that an edge between patches is a whole number.
@@ -59,7 +59,7 @@ public struct CLIPPreprocessor: ImagePreprocessor {
       }
       return place(covered.lowerBound)..<place(covered.upperBound)
     }
-    return PictureArea(
+    return ImageArea(
       rows: range(canvas.rows, of: canvas.height, to: resized.height),
       columns: range(canvas.columns, of: canvas.width, to: resized.width))
   }
@@ -90,7 +90,7 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     let rows = max(0, top)..<min(resized.height, top + size)
     let samples = resizedBicubic(
       canvas, width: resized.width, height: resized.height, columns: columns, rows: rows)
-    var view = SquareView(size: size)
+    var view = ViewPixels(size: size)
     view.paste(samples, columns: columns.count, left: columns.lowerBound - left, top: rows.lowerBound - top)
     return view.planes
   }
@@ -99,7 +99,7 @@ public struct CLIPPreprocessor: ImagePreprocessor {
   private static func cropOrigin(_ count: Int, _ size: Int) -> Int { (count - size) >> 1 }
 }
 
-/// Spreads a picture over several views for LLaVA-NeXT: the whole picture squeezed into a square, then tiles of a larger
+/// Spreads an image over several views for LLaVA-NeXT: the whole image squeezed into a square, then tiles of a larger
 /// copy of it in the middle of a black canvas.
 ///
 /// Source: `process_anyres_image` in LLaVA's `llava/mm_utils.py`; `LlavaNextImageProcessor` in transformers;
@@ -119,7 +119,7 @@ public struct AnyResolutionPreprocessor: ImagePreprocessor {
     _ configuration: PreprocessorConfiguration, _ rules: AnyResolution
   ) throws(PreprocessorConfigurationError) {
     let view = PixelSize(height: rules.viewSize, width: rules.viewSize)
-    let expected = "\(view.height), the side of the tower's picture"
+    let expected = "\(view.height), the side of the vision encoder's image"
     guard configuration.cropSize == view else {
       throw .invalidValue(
         key: "crop_size", expected: expected,
@@ -137,7 +137,7 @@ public struct AnyResolutionPreprocessor: ImagePreprocessor {
     normalization = Normalization(configuration)
   }
 
-  /// The picture as a base view and the tiles of its canvas, row by row.
+  /// The image as a base view and the tiles of its canvas, row by row.
   public func callAsFunction(_ image: Image) -> ImageViews {
     let geometry = AnyResolutionGeometry(PixelSize(height: image.height, width: image.width), rules)
     var pixels = view(of: scaled(image, to: PixelSize(height: size, width: size)), columns: size, left: 0, top: 0)
@@ -152,15 +152,15 @@ public struct AnyResolutionPreprocessor: ImagePreprocessor {
     return ImageViews(pixels, size: size, tiles: geometry.tiles, area: geometry.area, normalization)
   }
 
-  /// A picture at another size, `[height, width, 3]`.
+  /// An image at another size, `[height, width, 3]`.
   private func scaled(_ image: Image, to size: PixelSize) -> [UInt8] {
     resizedBicubic(
       Canvas(image), width: size.width, height: size.height, columns: 0..<size.width, rows: 0..<size.height)
   }
 
-  /// What falls on a square of a picture that lies at `left` and `top`, `[3, S, S]`.
+  /// What falls on a square of an image that lies at `left` and `top`, `[3, S, S]`.
   private func view(of samples: [UInt8], columns: Int, left: Int, top: Int) -> [UInt8] {
-    var view = SquareView(size: size)
+    var view = ViewPixels(size: size)
     view.paste(samples, columns: columns, left: left, top: top)
     return view.planes
   }

@@ -1,12 +1,12 @@
-/// How a camera was held, as the picture's Exif data say: the turn or mirroring that puts the picture upright.
+/// How a camera was held, as the image's Exif data say: the turn or mirroring that puts the image upright.
 ///
 /// The raw values are those of the Exif tag 0x0112.
 enum ExifOrientation: Int {
   case upright = 1
   case mirroredAcross, upsideDown, mirroredDown, transposed, turnedRight, transversed, turnedLeft
 
-  /// The orientation in an encoded picture, JPEG, PNG or WebP; `nil` where there is none that makes sense.
-  init?(encodedPicture bytes: [UInt8]) {
+  /// The orientation in an encoded image, JPEG, PNG or WebP; `nil` where there is none that makes sense.
+  init?(encodedImage bytes: [UInt8]) {
     let file = ByteReader(bytes: bytes[...])
     guard let exif = file.jpegExif() ?? file.pngExif() ?? file.webPExif() else { return nil }
     guard let value = exif.orientationTag() else { return nil }
@@ -15,7 +15,7 @@ enum ExifOrientation: Int {
 }
 
 extension Image {
-  /// The picture put upright, as Pillow's `ImageOps.exif_transpose` does.
+  /// The image put upright, as Pillow's `ImageOps.exif_transpose` does.
   func oriented(_ orientation: ExifOrientation) -> Image {
     guard orientation != .upright else { return self }
     let swapsSides = orientation.rawValue >= 5
@@ -37,7 +37,7 @@ extension Image {
         for c in 0..<3 { turned[(y * newWidth + x) * 3 + c] = pixels[(row * width + column) * 3 + c] }
       }
     }
-    // The sides and the count are those of a picture that exists.
+    // The sides and the count are those of an image that exists.
     return (try? Image(width: newWidth, height: newHeight, pixels: turned)) ?? self
   }
 }
@@ -64,7 +64,7 @@ private struct ByteReader {
     ByteReader(bytes: bytes.dropFirst(offset).prefix(max(0, count)))
   }
 
-  /// The Exif block of a JPEG: the first APP1 segment of that name in front of the picture data.
+  /// The Exif block of a JPEG: the first APP1 segment of that name before the image data.
   func jpegExif() -> ByteReader? {
     guard number(0, size: 2) == 0xFFD8 else { return nil }
     var offset = 2

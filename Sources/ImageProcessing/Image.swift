@@ -1,6 +1,6 @@
 import CImageCodecs
 
-/// A picture in memory: 8-bit RGB, rows from the top, three bytes a pixel.
+/// An image in memory: 8-bit RGB, rows from the top, three bytes a pixel.
 public struct Image: Sendable, Equatable {
   /// The number of columns, at least 1.
   public let width: Int
@@ -11,7 +11,7 @@ public struct Image: Sendable, Equatable {
   /// The samples, `[height, width, 3]`.
   public let pixels: [UInt8]
 
-  /// Makes a picture from its samples.
+  /// Makes an image from its samples.
   ///
   /// - Parameters:
   ///   - width: The number of columns.
@@ -31,7 +31,7 @@ public struct Image: Sendable, Equatable {
     self.pixels = pixels
   }
 
-  /// The picture with rows and columns exchanged.
+  /// The image with rows and columns exchanged.
   var transposed: Image { Image(transposing: self) }
 
   private init(transposing image: Image) {
@@ -56,7 +56,7 @@ func transposed(_ samples: [UInt8], width: Int, height: Int) -> [UInt8] {
   return result
 }
 
-/// Writes pictures as PNG files.
+/// Writes images as PNG files.
 public struct ImageEncoder: Sendable {
   /// A text that the file carries; what Latin-1 does not know becomes a question mark.
   public var description = ""
@@ -86,9 +86,9 @@ public struct ImageEncoder: Sendable {
   }
 }
 
-/// A picture that could not be written.
+/// An image that could not be written.
 public struct ImageEncodingError: Error, Equatable, CustomStringConvertible {
   public let reason: String
 
-  public var description: String { "the picture cannot be written as PNG (\(reason))" }
+  public var description: String { "the image cannot be written as PNG (\(reason))" }
 }

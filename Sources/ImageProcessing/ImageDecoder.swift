@@ -1,7 +1,7 @@
 import CImageCodecs
 public import Foundation
 
-/// Reads JPEG, PNG and WebP pictures as 8-bit RGB.
+/// Reads JPEG, PNG and WebP images as 8-bit RGB.
 ///
 /// The pixels are those of Pillow's `Image.open(file).convert("RGB")`: alpha is dropped, not blended; neither gamma
 /// nor colour profiles are applied, and the orientation tag only when asked for; CMYK is taken as stored inverted. Of 16-bit samples the high
@@ -16,13 +16,13 @@ public struct ImageDecoder: Sendable {
   /// The largest file in bytes.
   public var byteLimit = 1 << 28
 
-  /// Whether pictures are put upright by their Exif orientation; the reference does not, and so neither does this.
+  /// Whether images are put upright by their Exif orientation; the reference does not, and so neither does this.
   public var appliesOrientation = false
 
   /// Makes a decoder with the usual limits.
   public init() {}
 
-  /// The picture in a file.
+  /// The image in a file.
   ///
   /// - Throws: ``ImageError``, with the path as name.
   public func decode(contentsOfFile path: String) throws(ImageError) -> Image {
@@ -52,7 +52,7 @@ public struct ImageDecoder: Sendable {
     }
   }
 
-  /// The picture in the bytes of a file.
+  /// The image in the bytes of a file.
   ///
   /// - Parameters:
   ///   - data: The whole file.
@@ -62,7 +62,7 @@ public struct ImageDecoder: Sendable {
     try decode([UInt8](data), name: name)
   }
 
-  /// The picture in the bytes of a file.
+  /// The image in the bytes of a file.
   ///
   /// - Parameters:
   ///   - bytes: The whole file.
@@ -79,7 +79,7 @@ public struct ImageDecoder: Sendable {
       }
       throw .unknownFormat(name: name, firstBytes: Array(bytes.prefix(8)))
     }
-    let file = EncodedImage(bytes: bytes, format: format, name: name)
+    let file = CompressedImage(bytes: bytes, format: format, name: name)
     let (width, height) = try file.size()
     guard max(width, height) <= sideLimit else {
       throw .sideTooLong(name: name, width: width, height: height, limit: sideLimit)
@@ -89,13 +89,13 @@ public struct ImageDecoder: Sendable {
       throw .tooManyPixels(name: name, width: width, height: height, limit: pixelLimit)
     }
     let image = try Image(width: width, height: height, pixels: file.pixels(width: width, height: height))
-    guard appliesOrientation, let orientation = ExifOrientation(encodedPicture: bytes) else { return image }
+    guard appliesOrientation, let orientation = ExifOrientation(encodedImage: bytes) else { return image }
     return image.oriented(orientation)
   }
 }
 
 /// A file in memory and the C codec that reads it.
-private struct EncodedImage {
+private struct CompressedImage {
   var bytes: [UInt8]
   var format: ImageFormat
   var name: String
@@ -163,7 +163,7 @@ public enum ImageFormat: String, Sendable, CaseIterable {
     }
   }
 
-  /// The name of a picture format that is recognised but not read, or nil.
+  /// The name of an image format that is recognised but not read, or nil.
   package static func unsupportedName(signature bytes: [UInt8]) -> String? {
     if bytes.dropFirst(4).starts(with: "ftyp".utf8) { return mediaName(brands: bytes) }
     if let other = others.first(where: { bytes.starts(with: $0.signature) }) { return other.name }
@@ -193,7 +193,7 @@ public enum ImageFormat: String, Sendable, CaseIterable {
     let brands = stride(from: 8, to: end - 3, by: 4).filter { $0 != 12 }.map {
       String(decoding: bytes[$0..<$0 + 4], as: UTF8.self)
     }
-    // The brands mif1 and msf1 are of pictures in either coding.
+    // The brands mif1 and msf1 are of images in either coding.
     if brands.contains(where: { $0.hasPrefix("avi") }) { return "AVIF" }
     if brands.contains(where: { $0.hasPrefix("he") || $0.hasPrefix("mif") || $0.hasPrefix("msf") }) { return "HEIC" }
     return nil
@@ -208,7 +208,7 @@ public enum ImageFormat: String, Sendable, CaseIterable {
   }
 }
 
-/// Why a picture was refused. `name` is the file's path, or what the caller called the bytes.
+/// Why an image was refused. `name` is the file's path, or what the caller called the bytes.
 public enum ImageError: Error, Equatable {
   case missingFile(name: String)
   case notAFile(name: String, found: String)
@@ -232,29 +232,29 @@ extension ImageError: CustomStringConvertible {
     case .missingFile(let name):
       return "\(name): no such file; check the path"
     case .notAFile(let name, let found):
-      return "\(name): is a \(found), not a picture file; name one file"
+      return "\(name): is a \(found), not an image file; name one file"
     case .unreadableFile(let name, let reason):
       return "\(name): cannot be read (\(reason)); check its permissions"
     case .fileTooLarge(let name, let byteCount, let limit):
-      return "\(name): \(byteCount) bytes, more than the limit of \(limit); save the picture smaller"
+      return "\(name): \(byteCount) bytes, more than the limit of \(limit); save the image smaller"
     case .emptyFile(let name):
       return "\(name): the file is empty; expected one of \(formats)"
     case .unsupportedFormat(let name, let found):
       return "\(name): \(found) is not supported; convert it to one of \(formats)"
     case .unknownFormat(let name, let firstBytes):
       let bytes = firstBytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
-      return "\(name): not a known picture format (starts with \(bytes)); expected one of \(formats)"
+      return "\(name): not a known image format (starts with \(bytes)); expected one of \(formats)"
     case .animated(let name, let format):
-      return "\(name): an animated \(format.rawValue) is not supported; save one frame as a still picture"
+      return "\(name): an animated \(format.rawValue) is not supported; save one frame as a still image"
     case .tooManyPixels(let name, let width, let height, let limit):
-      return "\(name): \(width) x \(height) pixels, more than the limit of \(limit); scale the picture down"
+      return "\(name): \(width) x \(height) pixels, more than the limit of \(limit); scale the image down"
     case .sideTooLong(let name, let width, let height, let limit):
-      return "\(name): \(width) x \(height) pixels, a side longer than the limit of \(limit); cut the picture"
+      return "\(name): \(width) x \(height) pixels, a side longer than the limit of \(limit); cut the image"
     case .damaged(let name, let format, let reason):
-      return "\(name): damaged \(format.rawValue) (\(reason)); save or download the picture again"
+      return "\(name): damaged \(format.rawValue) (\(reason)); save or download the image again"
     case .invalidPixels(let width, let height, let expected, let found):
       let wanted = expected.map { "\($0) bytes" } ?? "a size that fits in memory"
-      return "a picture of \(width) x \(height) pixels needs positive sides and \(wanted), found \(found) bytes"
+      return "an image of \(width) x \(height) pixels needs positive sides and \(wanted), found \(found) bytes"
     }
   }
 }

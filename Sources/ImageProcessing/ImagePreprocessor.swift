@@ -1,23 +1,23 @@
 package import ModelFormats
 
-/// Turns pictures into what a model's vision encoder looks at.
+/// Turns images into what a model's vision encoder looks at.
 public protocol ImagePreprocessor: Sendable {
-  /// How pictures are fitted; never `auto`.
+  /// How images are fitted; never `auto`.
   var mode: ImageMode { get }
 
   /// The side of a view, in pixels.
   var size: Int { get }
 
-  /// The picture as one view or several.
+  /// The image as one view or several.
   func callAsFunction(_ image: Image) -> ImageViews
 }
 
 extension LLaVAConfiguration {
-  /// What prepares pictures for the model.
+  /// What prepares images for the model.
   ///
   /// - Parameters:
   ///   - file: The checkpoint's `preprocessor_config.json`, nil where there is none.
-  ///   - mode: How pictures are to be fitted; the mode `auto` spreads them over several views where the model can.
+  ///   - mode: How images are to be fitted; the mode `auto` spreads them over several views where the model can.
   /// - Throws: ``PreprocessorConfigurationError`` when the file does not fit the model, ``ImageModeError`` when the mode
   ///   does not.
   package func preprocessor(_ file: PreprocessorConfiguration?, mode: ImageMode) throws -> any ImagePreprocessor {
@@ -30,23 +30,23 @@ extension LLaVAConfiguration {
       configuration, mode: mode.resolved(file, imageAspectRatio: imageAspectRatio, layout: layout))
     guard preprocessor.size == vision.imageSize else {
       throw PreprocessorConfigurationError.invalidValue(
-        key: "crop_size", expected: "the tower's \(vision.imageSize)", found: "\(preprocessor.size)")
+        key: "crop_size", expected: "the vision encoder's \(vision.imageSize)", found: "\(preprocessor.size)")
     }
     return preprocessor
   }
 }
 
-/// A way of fitting pictures that the model was not made for.
+/// A way of fitting images that the model was not made for.
 public struct ImageModeError: Error, Equatable, CustomStringConvertible {
   public let mode: ImageMode
   public let modelType: String
 
   public var description: String {
-    "--image-mode \(mode.rawValue): a model of the type \(modelType) sees a picture in one view; use pad, crop or auto"
+    "--image-mode \(mode.rawValue): a model of the type \(modelType) sees an image in one view; use pad, crop or auto"
   }
 }
 
-/// How a picture that is not square becomes the square, or the squares, that the vision encoder sees.
+/// How an image that is not square becomes the square, or the squares, that the vision encoder sees.
 public enum ImageMode: String, Sendable, CaseIterable {
   /// Filled up to a square with the mean colour, as LLaVA-1.5 was evaluated.
   case pad
@@ -60,7 +60,7 @@ public enum ImageMode: String, Sendable, CaseIterable {
   /// One of them, as the checkpoint's files say.
   case auto
 
-  /// The mode that stands for `auto` where pictures are seen in one view; the others stand for themselves.
+  /// The mode that stands for `auto` where images are seen in one view; the others stand for themselves.
   ///
   /// - Parameters:
   ///   - configuration: The checkpoint's `preprocessor_config.json`, nil where there is none.
@@ -78,7 +78,7 @@ public enum ImageMode: String, Sendable, CaseIterable {
   }
 }
 
-/// What the vision encoder sees of one picture: one square, or one of the whole picture and several tiles of it.
+/// What the vision encoder sees of one image: one square, or one of the whole image and several tiles of it.
 public struct ImageViews: Sendable, Equatable {
   /// The number of squares.
   public let count: Int
@@ -89,17 +89,17 @@ public struct ImageViews: Sendable, Equatable {
   /// The samples before rescaling, `[count, 3, S, S]`.
   public let pixels: [UInt8]
 
-  /// How the tiles behind the first square make the picture; `nil` when there are none.
+  /// How the tiles after the first square make the image; `nil` when there are none.
   package let tiles: TileGrid?
 
-  /// Where the picture lies on the square, or on the canvas of the tiles; `nil` where it fills all of it.
-  package let area: PictureArea?
+  /// Where the image lies on the square, or on the canvas of the tiles; `nil` where it fills all of it.
+  package let area: ImageArea?
 
   private let normalization: Normalization
 
   /// - Parameter pixels: `[views, 3, size, size]`.
   init(
-    _ pixels: [UInt8], size: Int, tiles: TileGrid? = nil, area: PictureArea? = nil, _ normalization: Normalization
+    _ pixels: [UInt8], size: Int, tiles: TileGrid? = nil, area: ImageArea? = nil, _ normalization: Normalization
   ) {
     count = 1 + (tiles?.tileCount ?? 0)
     precondition(pixels.count == count * 3 * size * size, "ImageViews: \(pixels.count) samples for \(count) views")
@@ -114,8 +114,8 @@ public struct ImageViews: Sendable, Equatable {
   public var pixelValues: [Float] { normalization(pixels, plane: size * size) }
 }
 
-/// A view under construction: a black square that pictures are pasted on.
-struct SquareView {
+/// A view under construction: a black square that images are pasted on.
+struct ViewPixels {
   /// The side `S`.
   let size: Int
 
@@ -127,13 +127,13 @@ struct SquareView {
     planes = [UInt8](repeating: 0, count: 3 * size * size)
   }
 
-  /// Pastes the part of a picture that falls on the square.
+  /// Pastes the part of an image that falls on the square.
   ///
   /// - Parameters:
-  ///   - samples: The picture, `[rows, columns, 3]`.
-  ///   - columns: How wide the picture is.
-  ///   - left: The column of the square on which the picture's first column lies; negative when it lies outside.
-  ///   - top: The row of the square on which the picture's first row lies; negative when it lies outside.
+  ///   - samples: The image, `[rows, columns, 3]`.
+  ///   - columns: How wide the image is.
+  ///   - left: The column of the square on which the image's first column lies; negative when it lies outside.
+  ///   - top: The row of the square on which the image's first row lies; negative when it lies outside.
   mutating func paste(_ samples: [UInt8], columns: Int, left: Int, top: Int) {
     precondition(
       columns > 0 && samples.count.isMultiple(of: 3 * columns), "paste: \(samples.count) of \(columns) columns")

@@ -12,7 +12,7 @@
 ///   - rows: The wanted rows, not empty, inside `0..<height`.
 /// - Returns: The samples, `[rows.count, columns.count, 3]`.
 ///
-/// Cost: for each picture row `3 * columns.count` times the taps across, plus as much again for each wanted row it
+/// Cost: for each image row `3 * columns.count` times the taps across, plus as much again for each wanted row it
 /// reaches. Source: `ImagingResample` in Pillow's `src/libImaging/Resample.c`, whose order of passes was measured.
 package func resizedBicubic(_ canvas: Canvas, width: Int, height: Int, columns: Range<Int>, rows: Range<Int>) -> [UInt8]
 {
@@ -30,15 +30,15 @@ package func resizedBicubic(_ canvas: Canvas, width: Int, height: Int, columns: 
 
 /// The resize with rows first, then columns.
 ///
-/// Only wanted outputs are computed and rows of the picture are used up one by one, so memory grows with the result and
-/// the picture, never with the canvas or the uncut result.
+/// Only wanted outputs are computed and rows of the image are used up one by one, so memory grows with the result and
+/// the image, never with the canvas or the uncut result.
 private func resizedRowsFirst(
   _ canvas: Canvas, width: Int, height: Int, columns: Range<Int>, rows: Range<Int>
 ) -> [UInt8] {
   let across = BicubicWeights(from: canvas.width, to: width, wanted: columns, covered: canvas.columns)
   let down = BicubicWeights(from: canvas.height, to: height, wanted: rows, covered: canvas.rows)
 
-  // Above and below the picture rows are background, the same each time: start every sum with their share. Columns
+  // Above and below the image rows are background, the same each time: start every sum with their share. Columns
   // that only see background are left to the end, so that a narrow strip costs no more than its pixels.
   let background = backgroundRow(across, fill: canvas.fill)
   let touched = 3 * across.touched.lowerBound..<3 * across.touched.upperBound
@@ -74,14 +74,14 @@ private func resizedRowsFirst(
   return result
 }
 
-/// One row of the canvas that holds no part of the picture, `[W, 3]`.
+/// One row of the canvas that holds no part of the image, `[W, 3]`.
 private func backgroundRow(_ across: BicubicWeights, fill: [UInt8]) -> [UInt8] {
   across.totalWeights.flatMap { weight in
     fill.map { BicubicWeights.sample(BicubicWeights.half + Int32($0) * weight) }
   }
 }
 
-/// The touched part of one row of the canvas, `[W, 3]`, from the picture's row, `[w, 3]`.
+/// The touched part of one row of the canvas, `[W, 3]`, from the image's row, `[w, 3]`.
 private func resizeRow(_ row: inout [UInt8], _ source: Span<UInt8>, _ across: BicubicWeights, fill: [UInt8]) {
   let values = across.values.span
   var out = row.mutableSpan
@@ -114,7 +114,7 @@ private func addScaled(_ sums: inout MutableSpan<Int32>, _ row: Span<UInt8>, by 
 
 /// The fixed-point weights of an antialiased bicubic resize along one axis, for the wanted outputs only.
 ///
-/// The axis may be longer than the picture on it: inputs outside `covered` are background, and only the sums of their
+/// The axis may be longer than the image on it: inputs outside `covered` are background, and only the sums of their
 /// weights are kept.
 ///
 /// Source: `precompute_coeffs` and `normalize_coeffs_8bpc` in Pillow's `src/libImaging/Resample.c`.
@@ -201,22 +201,22 @@ extension Int {
   }
 }
 
-/// A picture on a larger, plain background that is never built: only its colour and the picture's place are known.
+/// An image on a larger, plain background that is never built: only its colour and the image's place are known.
 package struct Canvas {
   package let image: Image
   package let width: Int
   package let height: Int
 
-  /// The columns of the canvas that the picture covers.
+  /// The columns of the canvas that the image covers.
   package let columns: Range<Int>
 
-  /// The rows of the canvas that the picture covers.
+  /// The rows of the canvas that the image covers.
   package let rows: Range<Int>
 
   /// The colour of the background.
   package let fill: [UInt8]
 
-  /// The picture alone.
+  /// The image alone.
   package init(_ image: Image) {
     self.image = image
     width = image.width
@@ -226,7 +226,7 @@ package struct Canvas {
     fill = [0, 0, 0]
   }
 
-  /// The picture in the middle of a square; the odd pixel is on the right or at the bottom.
+  /// The image in the middle of a square; the odd pixel is on the right or at the bottom.
   ///
   /// Source: `expand2square` in LLaVA's `llava/mm_utils.py`.
   package init(squaring image: Image, fill: [UInt8]) {

@@ -35,8 +35,8 @@ extension InstructionSet {
   package static let fastAttention = detected
 
   /// Attention beside linear layers computed in `arithmetic`: in f32 throughout for f32, otherwise the fastest.
-  package static func attention(for arithmetic: Arithmetic) -> InstructionSet {
-    arithmetic == .f32 ? exactAttention : fastAttention
+  package static func attention(for computeType: ComputeType) -> InstructionSet {
+    computeType == .f32 ? exactAttention : fastAttention
   }
 }
 
@@ -61,9 +61,9 @@ extension InstructionSet {
   func address(of index: Int) -> UnsafeRawPointer { unsafe base + index * element.byteCount }
 }
 
-extension Compute {
+extension ComputeContext {
   /// Fewer queries than this, of a sequence or of heads that share keys, are done one by one.
-  package static let fewQueries = 3
+  package static let minBlockedQueries = 3
 
   /// Causal attention of the newest rows of a sequence over all of it.
   ///
@@ -119,7 +119,7 @@ extension Compute {
           query_stride: dimension, rows: min(Int(PDROP_ATTENTION_ROWS), group - first), dimension: dimension,
           keys: keys.address(of: head * dimension), values: values.address(of: head * dimension),
           key_stride: keys.columns, keys_are_bf16: keys.element == .bf16, visible: keys.rows, is_causal: false,
-          one_by_one: group < Self.fewQueries,
+          one_by_one: group < Self.minBlockedQueries,
           scratch: scratch(worker, count: pdrop_attention_scratch(dimension)))
         unsafe pdrop_attention(variant.code, &block)
       }
@@ -176,7 +176,7 @@ extension Compute {
         rows: min(blockRows, queryCount - first), dimension: dimension, keys: keys.address(of: key),
         values: values.address(of: key), key_stride: keys.columns, keys_are_bf16: keys.element == .bf16,
         visible: isCausal && rows > 1 ? keyRows - rows + first + 1 : keyRows, is_causal: isCausal && rows > 1,
-        one_by_one: queryCount < Self.fewQueries,
+        one_by_one: queryCount < Self.minBlockedQueries,
         scratch: scratch(worker, count: pdrop_attention_scratch(dimension)))
       unsafe pdrop_attention(variant.code, &block)
     }

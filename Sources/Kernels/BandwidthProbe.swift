@@ -1,7 +1,7 @@
 import Storage
 
 /// Memory that is read from end to end, to see how fast the machine can: no decoding step is faster.
-package struct ReadingTest: Sendable {
+package struct BandwidthProbe: Sendable {
   private let bytes: SharedBytes
 
   /// - Parameter byteCount: Much more than the processor's caches hold; rounded up to whole blocks.

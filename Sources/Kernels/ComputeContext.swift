@@ -3,7 +3,7 @@ import Storage
 /// What one request computes with: the workers, their scratch memory, the cost ledger and the clock of its phases.
 ///
 /// One owner at a time; several requests have one each. All matrix kernels are its methods.
-@safe package final class Compute {
+@safe package final class ComputeContext {
   package let workers: Workers
   /// What products may use.
   package let processor: Processor
@@ -56,16 +56,16 @@ import Storage
 
   /// A worker's own floats, at least `count` of them, holding anything.
   func scratch(_ worker: Int, count: Int) -> UnsafeMutablePointer<Float> {
-    unsafe scratch[worker].room(count * MemoryLayout<Float>.stride).bindMemory(to: Float.self, capacity: count)
+    unsafe scratch[worker].reserve(count * MemoryLayout<Float>.stride).bindMemory(to: Float.self, capacity: count)
   }
 
-  /// A worker's own whole numbers, apart from its floats, holding anything.
+  /// A worker's own integers, apart from its floats, holding anything.
   func integerScratch(_ worker: Int, count: Int) -> UnsafeMutablePointer<Int32> {
-    unsafe integers[worker].room(count * MemoryLayout<Int32>.stride).bindMemory(to: Int32.self, capacity: count)
+    unsafe integers[worker].reserve(count * MemoryLayout<Int32>.stride).bindMemory(to: Int32.self, capacity: count)
   }
 
   /// Bytes that all workers may read, on a boundary of 64 bytes, until they are asked for again.
-  func sharedScratch(byteCount: Int) -> UnsafeMutableRawPointer { unsafe shared.room(byteCount) }
+  func sharedScratch(byteCount: Int) -> UnsafeMutableRawPointer { unsafe shared.reserve(byteCount) }
 }
 
 /// Scratch memory, which only grows.
@@ -73,7 +73,7 @@ import Storage
   private var capacity = 0
   private var base: UnsafeMutableRawPointer?
 
-  func room(_ byteCount: Int) -> UnsafeMutableRawPointer {
+  func reserve(_ byteCount: Int) -> UnsafeMutableRawPointer {
     if let base = unsafe base, byteCount <= capacity { return unsafe base }
     unsafe base?.deallocate()
     let grown = unsafe allocateBytes(byteCount)
@@ -97,7 +97,7 @@ package struct Workers: Sendable {
   package init(count: Int) {
     precondition(count >= 1, "Workers: \(count) threads")
     self.count = count
-    WorkerPool.shared.grow(to: count - 1)
+    ThreadPool.shared.grow(to: count - 1)
   }
 
   /// Calls `body` once for every task, from up to `count` threads, and returns when all are done.
@@ -109,8 +109,8 @@ package struct Workers: Sendable {
   ///   time have the same worker. Must be safe to call from several threads, writing to disjoint memory in each task.
   package func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
     let helpers = min(count, tasks) - 1
-    if helpers > 0, WorkerPool.shared.run(tasks: tasks, helpers: helpers, body) { return }
-    let worker = WorkerPool.shared.currentWorker
+    if helpers > 0, ThreadPool.shared.run(tasks: tasks, helpers: helpers, body) { return }
+    let worker = ThreadPool.shared.currentWorker
     for task in 0..<tasks { body(task, worker) }
   }
 

@@ -1,8 +1,8 @@
 /// Where the work of a request is spent.
 package enum Phase: String, Sendable, CaseIterable, Codable {
-  /// The vision tower.
+  /// The vision encoder.
   case encode
-  /// From the tower's features to the decoder's embeddings.
+  /// From the vision encoder's features to the decoder's embeddings.
   case project
   /// The decoder over the prompt.
   case prefill
@@ -17,7 +17,7 @@ package enum Phase: String, Sendable, CaseIterable, Codable {
 /// A step of the computation that multiplies and adds.
 package enum Operation: String, Sendable, CaseIterable, Codable {
   case patchEmbedding, queries, keys, values, attention, attentionOutput
-  case feedForwardGate, feedForwardUp, feedForwardDown
+  case mlpGate, mlpUp, mlpDown
   case projector, output
   /// What ranks visual tokens beside attention: norms, weights, trends.
   case ranking

@@ -14,15 +14,15 @@
 /// - Precondition: `y` and `x` have the same count, a multiple of `gain.count`.
 ///
 /// Source: Zhang and Sennrich 2019, Root Mean Square Layer Normalization.
-package func rmsNorm(_ y: inout MutableSpan<Float>, _ x: Span<Float>, gain: Span<Float>, epsilon: Float) {
-  let columns = gain.count
+package func rmsNorm(_ y: inout MutableSpan<Float>, _ x: Span<Float>, weight: Span<Float>, epsilon: Float) {
+  let columns = weight.count
   precondition(
     x.count == y.count && x.count.isMultiple(of: columns), "rmsNorm: x \(x.count), y \(y.count), D \(columns)")
   for t in 0..<x.count / columns {
     let row = x.row(t, columns: columns)
     var out = y.row(t, columns: columns)
     let scale = 1 / (sumOfSquares(row) / Float(columns) + epsilon).squareRoot()
-    for i in row.indices { out[i] = row[i] * scale * gain[i] }
+    for i in row.indices { out[i] = row[i] * scale * weight[i] }
   }
 }
 
@@ -38,9 +38,9 @@ package func rmsNorm(_ y: inout MutableSpan<Float>, _ x: Span<Float>, gain: Span
 ///
 /// Source: Ba, Kiros and Hinton 2016, Layer Normalization.
 package func layerNorm(
-  _ y: inout MutableSpan<Float>, _ x: Span<Float>, gain: Span<Float>, bias: Span<Float>, epsilon: Float
+  _ y: inout MutableSpan<Float>, _ x: Span<Float>, weight: Span<Float>, bias: Span<Float>, epsilon: Float
 ) {
-  let columns = gain.count
+  let columns = weight.count
   precondition(
     x.count == y.count && x.count.isMultiple(of: columns) && bias.count == columns,
     "layerNorm: x \(x.count), y \(y.count), D \(columns), bias \(bias.count)")
@@ -50,32 +50,32 @@ package func layerNorm(
     let mean = sum(row) / Float(columns)
     for i in row.indices { out[i] = row[i] - mean }
     let scale = 1 / (sumOfSquares(out.span) / Float(columns) + epsilon).squareRoot()
-    for i in row.indices { out[i] = out[i] * scale * gain[i] + bias[i] }
+    for i in row.indices { out[i] = out[i] * scale * weight[i] + bias[i] }
   }
 }
 
-extension Compute {
+extension ComputeContext {
   /// `rmsNorm` of all rows of `x`, in parallel.
-  package func rmsNorm(_ y: inout Matrix, _ x: borrowing Matrix, gain: [Float], epsilon: Float) {
-    let (input, factors, columns) = (x.span, gain.span, x.columns)
+  package func rmsNorm(_ y: inout Matrix, _ x: borrowing Matrix, weight: [Float], epsilon: Float) {
+    let (input, factors, columns) = (x.span, weight.span, x.columns)
     precondition(
-      gain.count == columns && y.columns == columns, "rmsNorm: gain \(gain.count), D \(columns), y \(y.columns)")
+      weight.count == columns && y.columns == columns, "rmsNorm: gain \(weight.count), D \(columns), y \(y.columns)")
     y.resize(rows: x.rows)
     workers.forEachBlock(of: &y) { first, count, block in
       let rows = input.extracting(first * columns..<(first + count) * columns)
-      Kernels.rmsNorm(&block, rows, gain: factors, epsilon: epsilon)
+      Kernels.rmsNorm(&block, rows, weight: factors, epsilon: epsilon)
     }
   }
 
   /// `layerNorm` of all rows of `x`, in parallel.
-  package func layerNorm(_ y: inout Matrix, _ x: borrowing Matrix, gain: [Float], bias: [Float], epsilon: Float) {
-    let (input, factors, summands, columns) = (x.span, gain.span, bias.span, x.columns)
+  package func layerNorm(_ y: inout Matrix, _ x: borrowing Matrix, weight: [Float], bias: [Float], epsilon: Float) {
+    let (input, factors, summands, columns) = (x.span, weight.span, bias.span, x.columns)
     precondition(
-      gain.count == columns && y.columns == columns, "layerNorm: gain \(gain.count), D \(columns), y \(y.columns)")
+      weight.count == columns && y.columns == columns, "layerNorm: gain \(weight.count), D \(columns), y \(y.columns)")
     y.resize(rows: x.rows)
     workers.forEachBlock(of: &y) { first, count, block in
       let rows = input.extracting(first * columns..<(first + count) * columns)
-      Kernels.layerNorm(&block, rows, gain: factors, bias: summands, epsilon: epsilon)
+      Kernels.layerNorm(&block, rows, weight: factors, bias: summands, epsilon: epsilon)
     }
   }
 }
@@ -109,7 +109,7 @@ package enum Activation: String, Sendable {
   case silu
 }
 
-extension Compute {
+extension ComputeContext {
   /// `gatedSiLU` of whole matrices, in parallel.
   package func gatedSiLU(_ gate: inout Matrix, _ up: borrowing Matrix) {
     precondition(gate.rows == up.rows && gate.columns == up.columns, "gatedSiLU: shapes differ")

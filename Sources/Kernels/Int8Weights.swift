@@ -1,7 +1,7 @@
 import CKernels
 package import Storage
 
-/// A weight `[outputs, inputs]` in whole numbers of -127 to 127 and one scale per output: value = scale · number.
+/// A weight `[outputs, inputs]` in integers of -127 to 127 and one scale per output: value = scale · number.
 package struct Int8Weights: Sendable {
   package let outputs: Int
   package let inputs: Int

@@ -68,7 +68,7 @@ import Storage
     if element == .f32 {
       unsafe UnsafeMutableRawPointer(matrix.base).copyMemory(from: base, byteCount: byteCount)
     } else {
-      unsafe widenBrain(base, into: matrix.base, count: matrix.count)
+      unsafe widenBF16(base, into: matrix.base, count: matrix.count)
     }
     return matrix
   }

@@ -5,11 +5,11 @@ package struct Linear: Sendable {
   /// `[outputs, inputs]`.
   package enum Weight: Sendable {
     /// For products in f32: as stored, widened where it is used.
-    case widened(Tensor)
+    case native(Tensor)
     /// For products in bf16.
-    case brain(Tensor)
-    /// For products in whole numbers.
-    case whole(Int8Weights)
+    case bf16(Tensor)
+    /// For products in integers.
+    case int8(Int8Weights)
   }
 
   package let weight: Weight
@@ -23,7 +23,7 @@ package struct Linear: Sendable {
   /// - Precondition: `bias` has one value per row of `weight`.
   package init(weight: Tensor, bias: [Float]? = nil) {
     precondition(bias?.count ?? weight.rows == weight.rows, "Linear: weight \(weight.shape), bias \(bias?.count ?? 0)")
-    self.init(.widened(weight), bias: bias, inputSize: weight.columns, outputSize: weight.rows)
+    self.init(.native(weight), bias: bias, inputSize: weight.columns, outputSize: weight.rows)
   }
 
   private init(_ weight: Weight, bias: [Float]?, inputSize: Int, outputSize: Int) {
@@ -34,27 +34,27 @@ package struct Linear: Sendable {
   }
 
   /// What products with the layer are computed in.
-  package var arithmetic: Arithmetic {
+  package var computeType: ComputeType {
     switch weight {
-    case .widened: .f32
-    case .brain: .bf16
-    case .whole: .int8
+    case .native: .f32
+    case .bf16: .bf16
+    case .int8: .int8
     }
   }
 
   /// Bytes of the weight, as it is kept.
   package var weightByteCount: Int {
     switch weight {
-    case .widened(let tensor), .brain(let tensor): tensor.count * tensor.element.byteCount
-    case .whole(let weights): weights.byteCount
+    case .native(let tensor), .bf16(let tensor): tensor.count * tensor.element.byteCount
+    case .int8(let weights): weights.byteCount
     }
   }
 
   /// Where the weight begins in memory: layers that share one have it in common.
   package var weightAddress: UInt {
     switch weight {
-    case .widened(let tensor), .brain(let tensor): UInt(bitPattern: unsafe tensor.storedBytes.address(of: 0))
-    case .whole(let weights): UInt(bitPattern: unsafe weights.numbers.address(of: 0))
+    case .native(let tensor), .bf16(let tensor): UInt(bitPattern: unsafe tensor.storedBytes.address(of: 0))
+    case .int8(let weights): UInt(bitPattern: unsafe weights.numbers.address(of: 0))
     }
   }
 
@@ -64,26 +64,26 @@ package struct Linear: Sendable {
   /// numbers stay as they are.
   ///
   /// - Precondition: The layer is still as it was stored, or is asked to stay what it is.
-  package func converted(to arithmetic: Arithmetic, workers: Workers) -> Linear {
-    guard case .widened(let tensor) = weight else {
-      precondition(arithmetic == self.arithmetic, "Linear: \(self.arithmetic) cannot become \(arithmetic)")
+  package func converted(to computeType: ComputeType, workers: Workers) -> Linear {
+    guard case .native(let tensor) = weight else {
+      precondition(computeType == self.computeType, "Linear: \(self.computeType) cannot become \(computeType)")
       return self
     }
-    switch arithmetic {
+    switch computeType {
     case .f32: return self
-    case .bf16: return with(.brain(tensor.rounded(workers: workers)))
+    case .bf16: return with(.bf16(tensor.rounded(workers: workers)))
     case .int8:
       guard inputSize <= Int8Weights.largestInputCount else { return self }
-      return with(.whole(Int8Weights(quantizing: tensor, workers: workers)))
+      return with(.int8(Int8Weights(quantizing: tensor, workers: workers)))
     }
   }
 
   /// Whether products in an arithmetic need the weight in another form than it has.
-  package func needsConversion(to arithmetic: Arithmetic) -> Bool {
-    guard case .widened(let tensor) = weight else { return false }
-    switch arithmetic {
+  package func needsConversion(to computeType: ComputeType) -> Bool {
+    guard case .native(let tensor) = weight else { return false }
+    switch computeType {
     case .f32: return false
-    case .bf16: return !tensor.isAlignedBrain
+    case .bf16: return !tensor.isAlignedBF16
     case .int8: return inputSize <= Int8Weights.largestInputCount
     }
   }
@@ -94,8 +94,8 @@ package struct Linear: Sendable {
   package func with(_ weight: Weight) -> Linear {
     let (rows, columns) =
       switch weight {
-      case .widened(let tensor), .brain(let tensor): (tensor.rows, tensor.columns)
-      case .whole(let weights): (weights.outputs, weights.inputs)
+      case .native(let tensor), .bf16(let tensor): (tensor.rows, tensor.columns)
+      case .int8(let weights): (weights.outputs, weights.inputs)
       }
     precondition(
       rows == outputSize && columns == inputSize, "Linear: \(rows)×\(columns) for \(outputSize)×\(inputSize)")

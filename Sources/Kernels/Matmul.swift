@@ -1,6 +1,6 @@
 import CKernels
 
-extension Compute {
+extension ComputeContext {
   /// `y = x · weightᵀ + bias`.
   ///
   /// - Parameters:
@@ -8,39 +8,43 @@ extension Compute {
   ///   - x: The input, `[T, inputs]`.
   ///
   /// Cost: T·inputs·outputs multiply-adds.
-  package func multiply(_ y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
+  package func matmul(_ y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
     y.resize(rows: x.rows)
-    run([Product(linear, y, operation)], x)
+    run([MatmulOutput(linear, y, operation)], x)
   }
 
   /// Two products of the same input in one go: it is converted once, and nobody waits between them.
   ///
-  /// As one `multiply` each, to the bit.
-  package func multiply(
+  /// As one `multiply` each, bit for bit.
+  package func matmul(
     _ y: inout Matrix, _ z: inout Matrix, _ x: borrowing Matrix, by first: Linear, _ second: Linear,
     _ operations: (Operation, Operation)
   ) {
     y.resize(rows: x.rows)
     z.resize(rows: x.rows)
-    run([Product(first, y, operations.0), Product(second, z, operations.1)], x)
+    run([MatmulOutput(first, y, operations.0), MatmulOutput(second, z, operations.1)], x)
   }
 
   /// Three products of the same input in one go, as two.
-  package func multiply(
+  package func matmul(
     _ y: inout Matrix, _ z: inout Matrix, _ w: inout Matrix, _ x: borrowing Matrix, by first: Linear, _ second: Linear,
     _ third: Linear, _ operations: (Operation, Operation, Operation)
   ) {
     y.resize(rows: x.rows)
     z.resize(rows: x.rows)
     w.resize(rows: x.rows)
-    run([Product(first, y, operations.0), Product(second, z, operations.1), Product(third, w, operations.2)], x)
+    run(
+      [
+        MatmulOutput(first, y, operations.0), MatmulOutput(second, z, operations.1),
+        MatmulOutput(third, w, operations.2),
+      ], x)
   }
 
   /// `y += x · weightᵀ + bias`, the end of a residual branch.
   ///
   /// - Precondition: `y` has as many rows as `x`.
-  package func addProduct(to y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
-    run([Product(linear, y, adds: true, operation)], x)
+  package func matmulAdd(to y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
+    run([MatmulOutput(linear, y, adds: true, operation)], x)
   }
 
   /// The one door to matrix products: some of the same input, one panel of outputs a task.
@@ -50,40 +54,40 @@ extension Compute {
   /// rows, in bf16 up to 64, take our own kernels and share one order of summation; more take a library's. oneDNN's gave a
   /// row the same bits among any number of rows from 1 to 625 (2.6.3 and 3.2, AVX-512), though it does not promise so;
   /// OpenBLAS' do not.
-  private func run<let count: Int>(_ products: [count of Product], _ x: borrowing Matrix) {
+  private func run<let count: Int>(_ outputs: [count of MatmulOutput], _ x: borrowing Matrix) {
     var panelCount = 0
-    for i in products.indices {
-      let (linear, product) = (products[i].linear, products[i])
+    for i in outputs.indices {
+      let (linear, product) = (outputs[i].linear, outputs[i])
       precondition(
-        x.columns == linear.inputSize && product.rows == x.rows && linear.arithmetic == products[0].linear.arithmetic,
+        x.columns == linear.inputSize && product.rows == x.rows && linear.computeType == outputs[0].linear.computeType,
         "product: x \(x.rows)×\(x.columns), weight \(linear.outputSize)×\(linear.inputSize), y of \(product.rows) rows")
       ledger.add(product.operation, x.rows * linear.inputSize * linear.outputSize)
       panelCount += product.panelCount
     }
     guard x.rows > 0 else { return }
-    let input = prepare(x, for: products[0].linear)
+    let input = prepare(x, for: outputs[0].linear)
     workers.run(tasks: panelCount) { task, worker in
       var (index, panel) = (0, task)
-      while panel >= products[index].panelCount {
-        panel -= products[index].panelCount
+      while panel >= outputs[index].panelCount {
+        panel -= outputs[index].panelCount
         index += 1
       }
-      multiply(products[index].panel(panel), input, products[index].linear, worker)
+      matmul(outputs[index].panel(panel), input, outputs[index].linear, worker)
     }
   }
 
-  private func multiply(_ panel: Panel, _ input: ProductInput, _ linear: Linear, _ worker: Int) {
+  private func matmul(_ panel: MatmulPanel, _ input: MatmulInput, _ linear: Linear, _ worker: Int) {
     switch linear.weight {
-    case .widened(let tensor): multiplyFloats(panel, input, tensor, worker)
-    case .brain(let tensor): multiplyBrainFloats(panel, input, tensor, worker)
-    case .whole(let weights): multiplyWholeNumbers(panel, input, weights, worker)
+    case .native(let tensor): matmulF32(panel, input, tensor, worker)
+    case .bf16(let tensor): matmulBF16(panel, input, tensor, worker)
+    case .int8(let weights): matmulInt8(panel, input, weights, worker)
     }
     if let bias = linear.bias { panel.add(bias) }
   }
 }
 
 /// One product: a layer, and where its result goes.
-@safe private struct Product {
+@safe private struct MatmulOutput {
   let linear: Linear
   let operation: Operation
   let rows: Int
@@ -105,21 +109,21 @@ extension Compute {
   ///
   /// oneDNN's bf16 took 0.82 of the time with 128 outputs instead of 64, and 0.79 with 512 (577 to 625 rows, 2.6.3).
   private static func width(outputs: Int, rows: Int) -> Int {
-    let (share, least) = rows > Compute.fewRows ? (8, 128) : (16, 64)
+    let (share, least) = rows > ComputeContext.maxSmallRows ? (8, 128) : (16, 64)
     return min(max((outputs / share + 63) / 64 * 64, least), 512)
   }
 
   var panelCount: Int { (linear.outputSize + width - 1) / width }
 
-  func panel(_ index: Int) -> Panel {
+  func panel(_ index: Int) -> MatmulPanel {
     let columns = index * width..<min((index + 1) * width, linear.outputSize)
-    return unsafe Panel(
+    return unsafe MatmulPanel(
       rows: rows, columns: columns, base: base + columns.lowerBound, stride: linear.outputSize, adds: adds)
   }
 }
 
 /// Some columns of a result, all rows.
-@safe struct Panel {
+@safe struct MatmulPanel {
   let rows: Int
   let columns: Range<Int>
   /// The first row's first column.
@@ -140,7 +144,7 @@ extension Compute {
 }
 
 /// The left side of a product in the numbers that its arithmetic multiplies, converted once for all panels.
-@safe struct ProductInput {
+@safe struct MatmulInput {
   let rows: Int
   /// Row-major, or packed for our own kernels when the rows are few.
   let base: UnsafeRawPointer
@@ -150,17 +154,17 @@ extension Compute {
   let scales: UnsafePointer<Float>?
 }
 
-extension Compute {
+extension ComputeContext {
   /// Most rows of a product by our own kernels: beyond, the libraries' packing pays for itself.
-  static let smallRowCount = Int(PDROP_MAX_SMALL_ROWS)
+  static let maxPackedRows = Int(PDROP_MAX_SMALL_ROWS)
 
   /// Converts `x` to what products with `linear` read, in memory that lasts until the next product.
-  func prepare(_ x: borrowing Matrix, for linear: Linear) -> ProductInput {
+  func prepare(_ x: borrowing Matrix, for linear: Linear) -> MatmulInput {
     let (rows, columns) = (x.rows, x.columns)
     let source = unsafe x.base
-    let isPacked = rows <= Self.smallRowCount && !isPartOfMany
+    let isPacked = rows <= Self.maxPackedRows && !isPartOfMany
     let bytes: Int
-    switch linear.arithmetic {
+    switch linear.computeType {
     case .f32: bytes = 4
     case .bf16: bytes = 2
     case .int8: bytes = 1
@@ -189,12 +193,12 @@ extension Compute {
     }
     let rowMajor = bytes == 4 ? UnsafeRawPointer(source) : UnsafeRawPointer(converted)
     guard isPacked else {
-      return unsafe ProductInput(
+      return unsafe MatmulInput(
         rows: rows, base: rowMajor, rowBytes: rowBytes, isPacked: false, scales: UnsafePointer(scales))
     }
     let packed = unsafe converted + convertedBytes
     unsafe pdrop_pack_rows(rowMajor, rowBytes, Int32(rows), rowBytes, packed)
-    return unsafe ProductInput(
+    return unsafe MatmulInput(
       rows: rows, base: UnsafeRawPointer(packed), rowBytes: rowBytes, isPacked: true, scales: UnsafePointer(scales))
   }
 }

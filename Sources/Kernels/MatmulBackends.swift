@@ -5,13 +5,13 @@ import Storage
 
 /// What one panel of a product is computed by: our own kernels for few rows, oneDNN or OpenBLAS for many, and our own again,
 /// 16 rows at a time, for numbers that no library at hand multiplies.
-extension Compute {
+extension ComputeContext {
   /// In floats, over a weight in any of its stored forms.
-  func multiplyFloats(_ panel: Panel, _ input: ProductInput, _ weight: Tensor, _ worker: Int) {
+  func matmulF32(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Tensor, _ worker: Int) {
     let (inputs, outputs) = (weight.columns, panel.columns.count)
     if input.isPacked {
       let first = unsafe weight.address + panel.columns.lowerBound * inputs * weight.element.byteCount
-      unsafe smallProduct(panel, input.base, panel.rows, first, inputs, panel.base, .floats(weight.element))
+      unsafe smallMatmul(panel, input.base, panel.rows, first, inputs, panel.base, .floats(weight.element))
       return
     }
     let weights = unsafe floats(of: weight, rows: panel.columns, worker)
@@ -21,14 +21,14 @@ extension Compute {
       source, blasint(inputs), weights, blasint(inputs), panel.adds ? 1 : 0, panel.base, blasint(panel.stride))
   }
 
-  /// Most rows of a product in brain floats for which our own kernels, 16 rows at a time, are as fast as oneDNN.
-  package static let fewRows = 64
+  /// Most rows of a product in bf16 for which our own kernels, 16 rows at a time, are as fast as oneDNN.
+  package static let maxSmallRows = 64
 
-  /// In brain floats, over a weight stored as such.
-  func multiplyBrainFloats(_ panel: Panel, _ input: ProductInput, _ weight: Tensor, _ worker: Int) {
+  /// In bf16, over a weight stored as such.
+  func matmulBF16(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Tensor, _ worker: Int) {
     let inputs = weight.columns
     let weights = unsafe weight.address + panel.columns.lowerBound * inputs * 2
-    if panel.rows > Self.fewRows || isPartOfMany, processor.oneDNN?.hasBF16 == true,
+    if panel.rows > Self.maxSmallRows || isPartOfMany, processor.oneDNN?.hasBF16 == true,
       unsafe pdrop_onednn_gemm(
         pdrop_onednn_bf16, input.base, panel.rows, weights, inputs, panel.columns.count, panel.base, panel.stride,
         panel.adds)
@@ -36,13 +36,13 @@ extension Compute {
       return
     }
     unsafe forEachGroup(of: input, worker) { packed, rows in
-      unsafe smallProduct(
-        panel, packed, rows.count, weights, inputs, panel.base + rows.lowerBound * panel.stride, .brainFloats)
+      unsafe smallMatmul(
+        panel, packed, rows.count, weights, inputs, panel.base + rows.lowerBound * panel.stride, .bf16Values)
     }
   }
 
-  /// In whole numbers: exact sums, scaled by row and by output.
-  func multiplyWholeNumbers(_ panel: Panel, _ input: ProductInput, _ weight: Int8Weights, _ worker: Int) {
+  /// In integers: exact sums, scaled by row and by output.
+  func matmulInt8(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Int8Weights, _ worker: Int) {
     let (inputs, outputs) = (weight.inputs, panel.columns.count)
     let weights = unsafe weight.numbers.address(of: panel.columns.lowerBound * inputs)
     let sums = unsafe integerScratch(worker, count: panel.rows * outputs)
@@ -69,12 +69,12 @@ extension Compute {
   /// What our own kernels for floating-point results multiply.
   private enum SmallKernel {
     case floats(ElementType)
-    case brainFloats
+    case bf16Values
   }
 
   /// Up to 16 packed rows with all weights of a panel.
-  private func smallProduct(
-    _ panel: Panel, _ packed: UnsafeRawPointer, _ rows: Int, _ weights: UnsafeRawPointer, _ inputs: Int,
+  private func smallMatmul(
+    _ panel: MatmulPanel, _ packed: UnsafeRawPointer, _ rows: Int, _ weights: UnsafeRawPointer, _ inputs: Int,
     _ target: UnsafeMutablePointer<Float>, _ kernel: SmallKernel
   ) {
     let function =
@@ -82,7 +82,7 @@ extension Compute {
       case .floats(.f32): unsafe pdrop_gemm_f32_f32
       case .floats(.f16): unsafe pdrop_gemm_f32_f16
       case .floats(.bf16): unsafe pdrop_gemm_f32_bf16
-      case .brainFloats: unsafe pdrop_gemm_bf16_bf16
+      case .bf16Values: unsafe pdrop_gemm_bf16_bf16
       }
     unsafe function(
       processor.instructions.code, packed, Int32(rows), weights, inputs, panel.columns.count, target, panel.stride,
@@ -91,16 +91,16 @@ extension Compute {
 
   /// Calls `body` with the rows packed, at most 16 at a time.
   private func forEachGroup(
-    of input: ProductInput, _ worker: Int, _ body: (_ packed: UnsafeRawPointer, _ rows: Range<Int>) -> Void
+    of input: MatmulInput, _ worker: Int, _ body: (_ packed: UnsafeRawPointer, _ rows: Range<Int>) -> Void
   ) {
     if input.isPacked {
       unsafe body(input.base, 0..<input.rows)
       return
     }
-    let room = pdrop_packed_bytes(Int32(Self.smallRowCount), input.rowBytes)
+    let room = pdrop_packed_bytes(Int32(Self.maxPackedRows), input.rowBytes)
     let packed = unsafe UnsafeMutableRawPointer(scratch(worker, count: room / MemoryLayout<Float>.stride))
-    for first in stride(from: 0, to: input.rows, by: Self.smallRowCount) {
-      let rows = first..<min(first + Self.smallRowCount, input.rows)
+    for first in stride(from: 0, to: input.rows, by: Self.maxPackedRows) {
+      let rows = first..<min(first + Self.maxPackedRows, input.rows)
       unsafe pdrop_pack_rows(
         input.base + first * input.rowBytes, input.rowBytes, Int32(rows.count), input.rowBytes, packed)
       unsafe body(UnsafeRawPointer(packed), rows)

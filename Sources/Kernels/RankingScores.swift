@@ -7,7 +7,7 @@ import COpenBLAS
 #endif
 
 /// What visual tokens are ranked by, from queries, keys and values.
-extension Compute {
+extension ComputeContext {
   /// How much the last query attends to every key: softmax over all keys, for each head.
   ///
   /// - Parameters:

@@ -57,7 +57,7 @@ package struct RotaryTable: ~Copyable {
   }
 }
 
-extension Compute {
+extension ComputeContext {
   /// Turns every head of every row to the row's position, in parallel.
   ///
   /// - Parameters:

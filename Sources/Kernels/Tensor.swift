@@ -54,7 +54,7 @@ package enum ElementType: String, Sendable, CaseIterable {
   package var storedBytes: SharedBytes { bytes.part(offset..<offset + count * element.byteCount) }
 
   /// Whether the values are bf16 and lie where a 16-bit number may lie, as products in bf16 want them.
-  package var isAlignedBrain: Bool {
+  package var isAlignedBF16: Bool {
     element == .bf16 && Int(bitPattern: unsafe address).isMultiple(of: ElementType.bf16.byteCount)
   }
 
@@ -75,7 +75,7 @@ package enum ElementType: String, Sendable, CaseIterable {
     switch element {
     case .f32: unsafe UnsafeMutableRawPointer(destination).copyMemory(from: source, byteCount: range.count * 4)
     case .f16: unsafe widenHalf(source, into: destination, count: range.count)
-    case .bf16: unsafe widenBrain(source, into: destination, count: range.count)
+    case .bf16: unsafe widenBF16(source, into: destination, count: range.count)
     }
   }
 }
@@ -88,7 +88,7 @@ func widenHalf(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointe
 }
 
 /// Widens bfloat16 numbers exactly: they are the upper half of a `Float`.
-func widenBrain(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Float>, count: Int) {
+func widenBF16(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Float>, count: Int) {
   for i in 0..<count {
     let bits = unsafe source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)
     unsafe destination[i] = Float(bitPattern: UInt32(bits) << 16)
@@ -126,7 +126,7 @@ extension Tensor {
 
   /// The same values in bf16, rounded to nearest even: itself if it is stored so where a 16-bit number may lie.
   package func rounded(workers: Workers) -> Tensor {
-    if isAlignedBrain { return self }
+    if isAlignedBF16 { return self }
     let columns = columns
     let bytes = unsafe SharedBytes(count: count * ElementType.bf16.byteCount) { target in
       unsafe forEachRow(workers: workers) { row, values in
@@ -169,7 +169,7 @@ extension Tensor {
           let value = mean + (Float(Int32(truncatingIfNeeded: sum)) - 131_070) * scale
           switch element {
           case .f32: unsafe target.storeBytes(of: value, toByteOffset: i * width, as: Float.self)
-          default: unsafe target.storeBytes(of: roundedBrain(value), toByteOffset: i * width, as: UInt16.self)
+          default: unsafe target.storeBytes(of: roundedBF16(value), toByteOffset: i * width, as: UInt16.self)
           }
         }
       }
@@ -180,7 +180,7 @@ extension Tensor {
 
 /// The bits of the bfloat16 nearest to a finite number, of two equally near ones of the even one.
 @inline(__always)
-private func roundedBrain(_ x: Float) -> UInt16 {
+private func roundedBF16(_ x: Float) -> UInt16 {
   UInt16(truncatingIfNeeded: (x.bitPattern &+ 0x7FFF &+ (x.bitPattern >> 16) & 1) >> 16)
 }
 

@@ -15,8 +15,8 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: `body` and `taskCount` are written by the owner of `isTaken` while no helper can join, and read by
 /// helpers that have joined.
-@safe final class WorkerPool: @unchecked Sendable {
-  static let shared = WorkerPool()
+@safe final class ThreadPool: @unchecked Sendable {
+  static let shared = ThreadPool()
 
   typealias Body = (_ task: Int, _ worker: Int) -> Void
 
@@ -40,7 +40,7 @@ import Synchronization
   private init() {
     var key = pthread_key_t()
     let status = unsafe pthread_key_create(&key, nil)
-    precondition(status == 0, "WorkerPool: no thread-local storage (\(status))")
+    precondition(status == 0, "ThreadPool: no thread-local storage (\(status))")
     workerKey = key
   }
 
@@ -80,7 +80,7 @@ import Synchronization
 
   /// Takes tasks until there are none.
   private func workThrough(as worker: Int) {
-    guard let body = unsafe body else { preconditionFailure("WorkerPool: no job") }
+    guard let body = unsafe body else { preconditionFailure("ThreadPool: no job") }
     while true {
       let task = nextTask.wrappingAdd(1, ordering: .relaxed).oldValue
       guard task < taskCount else { return }
@@ -99,7 +99,7 @@ import Synchronization
     let status = unsafe pthread_create(
       &thread, nil,
       { _ in
-        WorkerPool.shared.help()
+        ThreadPool.shared.help()
         return nil
       }, nil)
     return status == 0

@@ -59,7 +59,7 @@ package func rankMultiplyAdds(
 
 /// The cost of the visual tokens of a prompt by the paper's formula.
 ///
-/// A layer costs `4 n d² + 2 n² d + 3 n d m` for `n` visual tokens; a multiply-add counts as one; text, tower, projector,
+/// A layer costs `4 n d² + 2 n² d + 3 n d m` for `n` visual tokens; a multiply-add counts as one; text, vision encoder, projector,
 /// head, ranking and decoding are left out.
 ///
 /// Source: PyramidDrop, section 4.1 and equation 4, which give 3.82, 1.78 and 2.01 TFLOPs for LLaVA-1.5-7B.
@@ -74,13 +74,13 @@ package func paperFlops(_ plan: DropPlan, visualTokenCount: Int, _ configuration
 }
 
 /// What a prompt costs under one plan of drops or another, by closed formulas: nothing is run.
-package struct PromptCost: Sendable {
+package struct PrefillCost: Sendable {
   package let configuration: TextConfiguration
-  /// Tokens of the prompt beside its pictures.
+  /// Tokens of the prompt beside its images.
   package let textTokens: Int
-  /// Tokens of each picture.
+  /// Tokens of each image.
   package let visualTokenCounts: [Int]
-  /// Views of all pictures that the tower has to look at.
+  /// Views of all images that the vision encoder has to look at.
   package let viewCount: Int
   /// How keys and values are kept.
   package let cacheElement: ElementType
@@ -137,13 +137,13 @@ package struct PromptCost: Sendable {
     LLaVA.paperFlops(plan, visualTokenCount: visualTokenCount, configuration)
   }
 
-  /// Keys and values behind the prompt.
+  /// Keys and values after the prompt.
   package func cacheBytes(_ plan: DropPlan) -> Int {
     KVCache.byteCount(rowsPerLayer: rowsPerLayer(plan), configuration, element: cacheElement)
   }
 
-  /// From the decoded pictures to the first token; ranking, a hundredth of the layers, is left out.
-  package func firstTokenSeconds(_ plan: DropPlan, _ timing: PromptTiming) -> Double {
+  /// From the decoded images to the first token; ranking, a hundredth of the layers, is left out.
+  package func firstTokenSeconds(_ plan: DropPlan, _ timing: PrefillTiming) -> Double {
     rowsPerLayer(plan).reduce(Double(viewCount) * timing.secondsPerView + timing.headSeconds) {
       $0 + timing.layerSeconds($1)
     }
@@ -158,21 +158,21 @@ package struct PromptCost: Sendable {
 package struct WorkingMemory: Sendable, Equatable {
   /// The decoder's, which stays from one request to the next.
   package let decoder: Int
-  /// The vision tower's and the projector's, and the features on their way into the prompt.
-  package let tower: Int
+  /// The vision encoder's and the projector's, and the features on their way into the prompt.
+  package let visionEncoder: Int
 
-  package var total: Int { decoder + tower }
+  package var total: Int { decoder + visionEncoder }
 
   /// - Parameters:
   ///   - rows: Of the longest prompt.
-  ///   - views: Of the picture with the most of them.
-  ///   - visualTokens: Of all pictures of a prompt.
+  ///   - views: Of the image with the most of them.
+  ///   - visualTokens: Of all images of a prompt.
   ///   - sequences: Decoded together.
   package init(_ model: LLaVAModel, rows: Int, views: Int, visualTokens: Int, sequences: Int) {
     let (text, vision) = (model.configuration.text, model.configuration.vision)
     let float = ElementType.f32.byteCount
-    func converted(_ arithmetic: Arithmetic) -> Int {
-      switch arithmetic {
+    func converted(_ computeType: ComputeType) -> Int {
+      switch computeType {
       case .f32: 0
       case .bf16: 2
       case .int8: 1
@@ -183,19 +183,20 @@ package struct WorkingMemory: Sendable, Equatable {
     let heads = text.heads
     let columns = 2 * text.hiddenSize + 2 * heads.queryColumns + 2 * heads.keyValueColumns + 2 * text.intermediateSize
     let input =
-      converted(model.languageModel.layers.first?.queries.arithmetic ?? .f32)
+      converted(model.languageModel.layers.first?.queries.computeType ?? .f32)
       * max(text.hiddenSize, text.intermediateSize)
     decoder = rows * (float * columns + input) + 2 * float * sequences * text.vocabularySize
 
     // The matrices of `VisionScratch` and their source, the pixels and the patches cut from them, and the projector's.
-    let (towerRows, side) = (views * (1 + vision.patchCount), vision.imageSize)
-    let towerColumns = 7 * vision.hiddenSize + vision.intermediateSize
-    let towerInput =
-      converted(model.vision.layers.first?.queries.arithmetic ?? .f32) * max(vision.hiddenSize, vision.intermediateSize)
+    let (visionRows, side) = (views * (1 + vision.patchCount), vision.imageSize)
+    let visionColumns = 7 * vision.hiddenSize + vision.intermediateSize
+    let visionEncoderInput =
+      converted(model.vision.layers.first?.queries.computeType ?? .f32)
+      * max(vision.hiddenSize, vision.intermediateSize)
     let embedding = float * 2 * views * 3 * side * side
-    let projector = float * 2 * towerRows * text.hiddenSize
-    tower =
-      towerRows * (float * towerColumns + towerInput) + embedding + projector
+    let projector = float * 2 * visionRows * text.hiddenSize
+    visionEncoder =
+      visionRows * (float * visionColumns + visionEncoderInput) + embedding + projector
       + 2 * float * visualTokens * text.hiddenSize
   }
 }

@@ -3,7 +3,7 @@ package import ModelFormats
 
 /// One layer of the decoder, in two halves so that visual tokens can be ranked and dropped between them.
 ///
-/// In front of a drop the layer makes the keys of all rows, before rotation. Ranking needs just that of it; and what it leaves
+/// Before a drop the layer makes the keys of all rows, before rotation. Ranking needs just that of it; and what it leaves
 /// is what the layer goes on with, so that it costs next to nothing.
 struct DecoderLayer: Sendable {
   let attentionNorm: [Float]
@@ -11,7 +11,7 @@ struct DecoderLayer: Sendable {
   let keys: Linear
   let values: Linear
   let output: Linear
-  let feedForwardNorm: [Float]
+  let mlpNorm: [Float]
   let gate: Linear
   let up: Linear
   let down: Linear
@@ -29,7 +29,7 @@ struct DecoderLayer: Sendable {
     keys = try projections.linear("k_proj", inputs: size, outputs: heads.keyValueColumns, bias: bias != .none)
     values = try projections.linear("v_proj", inputs: size, outputs: heads.keyValueColumns, bias: bias != .none)
     output = try projections.linear("o_proj", inputs: heads.queryColumns, outputs: size, bias: bias == .all)
-    feedForwardNorm = try scope.scope("post_attention_layernorm").vector("weight", count: size)
+    mlpNorm = try scope.scope("post_attention_layernorm").vector("weight", count: size)
     let mlp = scope.scope("mlp")
     gate = try mlp.linear("gate_proj", inputs: size, outputs: inner)
     up = try mlp.linear("up_proj", inputs: size, outputs: inner)
@@ -39,70 +39,72 @@ struct DecoderLayer: Sendable {
   var linears: [Linear] { [queries, keys, values, output, gate, up, down] }
 
   /// Norms `state.hidden` and makes its keys, not yet rotated: all that ranking needs of the layer.
-  func makeKeys(_ state: inout DecoderState, on compute: Compute) {
-    compute.rmsNorm(&state.normed, state.hidden, gain: attentionNorm, epsilon: epsilon)
-    compute.multiply(&state.keys, state.normed, by: keys, .keys)
+  func projectKeys(_ state: inout DecoderState, on compute: ComputeContext) {
+    compute.rmsNorm(&state.normalized, state.hidden, weight: attentionNorm, epsilon: epsilon)
+    compute.matmul(&state.keys, state.normalized, by: keys, .keys)
   }
 
   /// Makes the values of all normed rows, for a ranking that weighs them.
-  func makeValues(_ state: inout DecoderState, on compute: Compute) {
-    compute.multiply(&state.values, state.normed, by: values, .values)
+  func projectValues(_ state: inout DecoderState, on compute: ComputeContext) {
+    compute.matmul(&state.values, state.normalized, by: values, .values)
   }
 
-  /// Makes what `makeKeys` and `makeValues` have left.
-  func makeQueries(_ state: inout DecoderState, on compute: Compute) {
-    compute.multiply(&state.queries, state.normed, by: queries, .queries)
+  /// Makes what `projectKeys` and `projectValues` have left.
+  func projectQueries(_ state: inout DecoderState, on compute: ComputeContext) {
+    compute.matmul(&state.queries, state.normalized, by: queries, .queries)
   }
 
-  /// Makes what `makeKeys` has left, for the rows that are still there.
-  func makeQueriesAndValues(_ state: inout DecoderState, on compute: Compute) {
-    compute.multiply(&state.queries, &state.values, state.normed, by: queries, values, (.queries, .values))
+  /// Makes what `projectKeys` has left, for the rows that are still there.
+  func projectQueriesAndValues(_ state: inout DecoderState, on compute: ComputeContext) {
+    compute.matmul(&state.queries, &state.values, state.normalized, by: queries, values, (.queries, .values))
   }
 
   /// Norms `state.hidden` and makes its queries, keys and values, none yet rotated.
-  func project(_ state: inout DecoderState, on compute: Compute) {
-    compute.rmsNorm(&state.normed, state.hidden, gain: attentionNorm, epsilon: epsilon)
-    compute.multiply(
-      &state.queries, &state.keys, &state.values, state.normed, by: queries, keys, values, (.queries, .keys, .values))
+  func project(_ state: inout DecoderState, on compute: ComputeContext) {
+    compute.rmsNorm(&state.normalized, state.hidden, weight: attentionNorm, epsilon: epsilon)
+    compute.matmul(
+      &state.queries, &state.keys, &state.values, state.normalized, by: queries, keys, values,
+      (.queries, .keys, .values))
   }
 
   /// Attention and feed-forward for the projected rows of one sequence, which join its cache at `state.positions`.
-  func finish(_ state: inout DecoderState, _ cache: LayerCache, on compute: Compute) {
+  func finish(_ state: inout DecoderState, _ cache: LayerCache, on compute: ComputeContext) {
     rotate(&state, on: compute)
     cache.append(
       keys: state.keys, values: state.values, rows: 0..<state.keys.rows, lastPosition: state.positions.last ?? -1)
     compute.causalAttention(
-      &state.attended, queries: state.queries, keys: cache.keys, values: cache.values, heads: heads, with: attention)
+      &state.attentionOutput, queries: state.queries, keys: cache.keys, values: cache.values, heads: heads,
+      with: attention)
     feedForward(&state, on: compute)
   }
 
   /// Attention and feed-forward for one projected row of each of several sequences, which join their caches.
-  func finish(_ state: inout DecoderState, _ caches: [KVCache], layer: Int, on compute: Compute) {
+  func finish(_ state: inout DecoderState, _ caches: [KVCache], layer: Int, on compute: ComputeContext) {
     rotate(&state, on: compute)
     for (row, cache) in caches.enumerated() {
       cache.layers[layer].append(
         keys: state.keys, values: state.values, rows: row..<row + 1, lastPosition: state.positions[row])
     }
-    compute.cachedAttention(&state.attended, queries: state.queries, heads: heads, with: attention) {
+    compute.cachedAttention(&state.attentionOutput, queries: state.queries, heads: heads, with: attention) {
       caches[$0].layers[layer]
     }
     feedForward(&state, on: compute)
   }
 
-  private var attention: InstructionSet { .attention(for: queries.arithmetic) }
+  private var attention: InstructionSet { .attention(for: queries.computeType) }
 
-  private func rotate(_ state: inout DecoderState, on compute: Compute) {
+  private func rotate(_ state: inout DecoderState, on compute: ComputeContext) {
     compute.rotate(&state.queries, to: state.positions, &state.rotary)
     compute.rotate(&state.keys, to: state.positions, &state.rotary)
   }
 
-  /// The layer behind attention.
-  private func feedForward(_ state: inout DecoderState, on compute: Compute) {
-    compute.addProduct(to: &state.hidden, state.attended, by: output, .attentionOutput)
-    compute.rmsNorm(&state.normed, state.hidden, gain: feedForwardNorm, epsilon: epsilon)
-    compute.multiply(&state.gate, &state.up, state.normed, by: gate, up, (.feedForwardGate, .feedForwardUp))
+  /// The layer after attention.
+  private func feedForward(_ state: inout DecoderState, on compute: ComputeContext) {
+    compute.matmulAdd(to: &state.hidden, state.attentionOutput, by: output, .attentionOutput)
+    compute.rmsNorm(&state.normalized, state.hidden, weight: mlpNorm, epsilon: epsilon)
+    compute.matmul(&state.gate, &state.up, state.normalized, by: gate, up, (.mlpGate, .mlpUp))
     compute.gatedSiLU(&state.gate, state.up)
-    compute.addProduct(to: &state.hidden, state.gate, by: down, .feedForwardDown)
+    compute.matmulAdd(to: &state.hidden, state.gate, by: down, .mlpDown)
   }
 }
 
@@ -112,16 +114,16 @@ struct DecoderLayer: Sendable {
 package struct DecoderState: ~Copyable {
   /// The residual stream, `[T, D]`.
   package var hidden: Matrix
-  /// If set, the last row of `hidden` in front of the first layer and behind each layer is kept in `lastRows`.
+  /// If set, the last row of `hidden` before the first layer and after each layer is kept in `lastRows`.
   package var recordsLastRows = false
   package var lastRows: [[Float]] = []
 
-  var normed: Matrix
+  var normalized: Matrix
   /// Queries of the layer that ran last, rotated.
   var queries: Matrix
   var keys: Matrix
   var values: Matrix
-  var attended: Matrix
+  var attentionOutput: Matrix
   var gate: Matrix
   var up: Matrix
   var rotary: RotaryTable
@@ -132,11 +134,11 @@ package struct DecoderState: ~Copyable {
     func matrix(_ columns: Int) -> Matrix { Matrix(rows: 0, columns: columns) }
     let heads = configuration.heads
     hidden = matrix(configuration.hiddenSize)
-    normed = matrix(configuration.hiddenSize)
+    normalized = matrix(configuration.hiddenSize)
     queries = matrix(heads.queryColumns)
     keys = matrix(heads.keyValueColumns)
     values = matrix(heads.keyValueColumns)
-    attended = matrix(heads.queryColumns)
+    attentionOutput = matrix(heads.queryColumns)
     gate = matrix(configuration.intermediateSize)
     up = matrix(configuration.intermediateSize)
     rotary = RotaryTable(

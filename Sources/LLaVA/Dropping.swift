@@ -2,62 +2,62 @@ import Kernels
 package import TokenDropping
 
 extension LanguageModel {
-  /// Drops visual tokens in front of a layer, and makes that layer's queries, keys and values of the others.
+  /// Drops visual tokens before a layer, and makes that layer's queries, keys and values of the others.
   ///
   /// Only a ranking by the layer's own keys needs them before the drop; one that weighs values makes these too.
   func dropAndProject(
     _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ layout: inout SequenceLayout,
-    on compute: Compute
-  ) -> DropRecord {
+    on compute: ComputeContext
+  ) -> DropResult {
     let layer = layers[drop.afterLayer]
     guard drop.scoresWithNextLayer else {
       let record = rankAndDrop(drop, &state, cache, &layout, on: compute)
       layer.project(&state, on: compute)
       return record
     }
-    layer.makeKeys(&state, on: compute)
+    layer.projectKeys(&state, on: compute)
     let record = rankAndDrop(drop, &state, cache, &layout, on: compute)
     if drop.makesNextValues {
-      layer.makeQueries(&state, on: compute)
+      layer.projectQueries(&state, on: compute)
     } else {
-      layer.makeQueriesAndValues(&state, on: compute)
+      layer.projectQueriesAndValues(&state, on: compute)
     }
     return record
   }
 
-  /// Scores all rows, keeps the best visual ones of each picture in their order, and lets the others go.
+  /// Scores all rows, keeps the best visual ones of each image in their order, and lets the others go.
   private func rankAndDrop(
     _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ layout: inout SequenceLayout,
-    on compute: Compute
-  ) -> DropRecord {
+    on compute: ComputeContext
+  ) -> DropResult {
     compute.during(.rank) {
       let ranker = VisualTokenRanker(layers: layers)
       let scores = ranker.scores(for: drop, &state, cache, layout, on: compute)
       let (blocks, rowsBefore) = (layout.visualBlocks, layout.rowCount)
       let kept = blocks.indices.map { i in
-        topIndices(scores[i], count: drop.keepCounts[i], last: drop.firstToLeave(of: blocks[i], i))
+        topIndices(scores[i], count: drop.keepCounts[i], last: drop.droppedFirst(of: blocks[i], i))
       }
       let rows = layout.keep(kept, positions: drop.positions)
       state.hidden.keepRows(rows)
       if drop.scoresWithNextLayer { keep(rows, of: rowsBefore, drop, &state, on: compute) }
       compute.ledger.stage += 1
-      return DropRecord(
+      return DropResult(
         layer: drop.afterLayer, scoringLayer: drop.scoringLayer, tokensBefore: rowsBefore,
         tokensAfter: layout.rowCount,
-        pictures: blocks.indices.map { i in
-          DropRecord.Picture(
+        images: blocks.indices.map { i in
+          DropResult.Image(
             start: blocks[i].start, count: blocks[i].tokens.count, kept: layout.visualBlocks[i].tokens,
             scores: scores[i])
         })
     }
   }
 
-  /// Keeps some rows of what the layer behind the drop has made for all; what it made for the others served the ranking alone.
+  /// Keeps some rows of what the layer after the drop has made for all; what it made for the others served the ranking alone.
   private func keep(
-    _ rows: [Int], of rowsBefore: Int, _ drop: DropPlan.Drop, _ state: inout DecoderState, on compute: Compute
+    _ rows: [Int], of rowsBefore: Int, _ drop: DropPlan.Drop, _ state: inout DecoderState, on compute: ComputeContext
   ) {
     let (keys, values) = (layers[drop.afterLayer].keys, layers[drop.afterLayer].values)
-    state.normed.keepRows(rows)
+    state.normalized.keepRows(rows)
     state.keys.keepRows(rows)
     let dropped = rowsBefore - rows.count
     compute.ledger.move(.keys, dropped * keys.inputSize * keys.outputSize, from: .prefill, to: .rank)
@@ -69,33 +69,33 @@ extension LanguageModel {
 }
 
 extension DropPlan.Drop {
-  /// Whether the layer behind the drop makes its values of all rows, to rank by them.
+  /// Whether the layer after the drop makes its values of all rows, to rank by them.
   var makesNextValues: Bool { scoresWithNextLayer && ranking == .valueWeighted }
 
-  /// Which of a picture's tokens that are still there leave before the others, 0 the first of them.
-  func firstToLeave(of block: SequenceLayout.VisualBlock, _ picture: Int) -> [Int] {
-    guard !firstToLeave.isEmpty else { return [] }
-    let leaving = Set(firstToLeave[picture])
+  /// Which of an image's tokens that are still there leave before the others, 0 the first of them.
+  func droppedFirst(of block: SequenceLayout.VisualBlock, _ image: Int) -> [Int] {
+    guard !droppedFirst.isEmpty else { return [] }
+    let leaving = Set(droppedFirst[image])
     return block.tokens.indices.filter { leaving.contains(block.tokens[$0]) }
   }
 }
 
-/// The drops of a whole sequence: the policy's stages of each of its pictures, put together.
+/// The drops of a whole sequence: the policy's stages of each of its images, put together.
 ///
-/// Several pictures are our extension (the published codes know one): each keeps its own share of its own tokens.
+/// Several images are our extension (the published codes know one): each keeps its own share of its own tokens.
 package struct DropPlan: Sendable, Equatable {
-  /// One drop of all pictures.
+  /// One drop of all images.
   package struct Drop: Sendable, Equatable {
     package var afterLayer: Int
     package var scoringLayer: Int
     package var positions: PositionRule
     package var ranking: Ranking
-    /// How many tokens of each picture stay.
+    /// How many tokens of each image stay.
     package var keepCounts: [Int]
-    /// Which of each picture's own tokens leave before all others, ascending; no lists where none do.
-    package var firstToLeave: [[Int]] = []
+    /// Which of each image's own tokens leave before all others, ascending; no lists where none do.
+    package var droppedFirst: [[Int]] = []
 
-    /// Whether tokens are scored with the keys of the layer behind the drop, which that layer then goes on with.
+    /// Whether tokens are scored with the keys of the layer after the drop, which that layer then goes on with.
     var scoresWithNextLayer: Bool { ranking.readsLayer && scoringLayer == afterLayer }
   }
 
@@ -107,10 +107,10 @@ package struct DropPlan: Sendable, Equatable {
   private init(drops: [Drop]) { self.drops = drops }
 
   /// - Parameters:
-  ///   - policy: Is asked once per picture.
+  ///   - policy: Is asked once per image.
   ///   - layerCount: Decoder layers.
-  ///   - visualTokenCounts: Tokens of each picture; a sequence without pictures drops nothing.
-  ///   - padding: Which tokens of each picture show nothing of it, ascending, for policies that mask them.
+  ///   - visualTokenCounts: Tokens of each image; a sequence without images drops nothing.
+  ///   - padding: Which tokens of each image show nothing of it, ascending, for policies that mask them.
   package init(
     _ policy: any TokenDroppingPolicy, layerCount: Int, visualTokenCounts: [Int], padding: [[Int]] = []
   ) throws(DropPolicyError) {
@@ -122,13 +122,13 @@ package struct DropPlan: Sendable, Equatable {
       Drop(
         afterLayer: first.afterLayer, scoringLayer: first.scoringLayer, positions: first.positions,
         ranking: first.ranking, keepCounts: stages.map { $0[index].keepCount },
-        firstToLeave: first.masksPadding ? padding : [])
+        droppedFirst: first.dropsPaddingFirst ? padding : [])
     }
   }
 }
 
 extension DropPlan {
-  /// How many rows each layer sees of a prompt of `rowCount` rows, of which `visualTokenCount` are its pictures'.
+  /// How many rows each layer sees of a prompt of `rowCount` rows, of which `visualTokenCount` are its images'.
   package func rowsPerLayer(rowCount: Int, visualTokenCount: Int, layerCount: Int) -> [Int] {
     (0..<layerCount).map { layer in
       let kept = drops.last { $0.afterLayer <= layer }.map { $0.keepCounts.reduce(0, +) }
@@ -138,14 +138,14 @@ extension DropPlan {
 }
 
 /// What a drop did.
-package struct DropRecord: Sendable, Equatable {
-  /// A picture's part of it.
-  package struct Picture: Sendable, Equatable {
+package struct DropResult: Sendable, Equatable {
+  /// An image's part of it.
+  package struct Image: Sendable, Equatable {
     /// The row of its first token before the drop.
     package var start: Int
     /// Its tokens before the drop.
     package var count: Int
-    /// Which of the picture's own tokens stayed, ascending, 0 its first before any drop.
+    /// Which of the image's own tokens stayed, ascending, 0 its first before any drop.
     package var kept: [Int]
     /// The score of each of its tokens before the drop.
     package var scores: [Float]
@@ -159,16 +159,16 @@ package struct DropRecord: Sendable, Equatable {
   package var scoringLayer: Int
   package var tokensBefore: Int
   package var tokensAfter: Int
-  package var pictures: [Picture]
+  package var images: [Image]
 }
 
 /// Where a sequence's visual tokens stand, and which position each of its rows has, as tokens are dropped.
 package struct SequenceLayout: Sendable, Equatable {
-  /// The tokens of one picture that are still there.
+  /// The tokens of one image that are still there.
   package struct VisualBlock: Sendable, Equatable {
     /// The row of the first one.
     package var start: Int
-    /// Which of the picture's own tokens they are, ascending, 0 the picture's first.
+    /// Which of the image's own tokens they are, ascending, 0 the image's first.
     package var tokens: [Int]
 
     package var rows: Range<Int> { start..<start + tokens.count }
@@ -180,7 +180,7 @@ package struct SequenceLayout: Sendable, Equatable {
 
   /// - Parameters:
   ///   - rowCount: Text and visual tokens together.
-  ///   - visualSpans: The rows of each picture, in order.
+  ///   - visualSpans: The rows of each image, in order.
   package init(rowCount: Int, visualSpans: [Range<Int>] = []) {
     positions = Array(0..<rowCount)
     visualBlocks = visualSpans.map { VisualBlock(start: $0.lowerBound, tokens: Array(0..<$0.count)) }
@@ -191,11 +191,11 @@ package struct SequenceLayout: Sendable, Equatable {
   /// Drops visual tokens.
   ///
   /// - Parameters:
-  ///   - kept: For each picture which of its present tokens stay, ascending, 0 its first that is still there.
+  ///   - kept: For each image which of its present tokens stay, ascending, 0 its first that is still there.
   ///   - rule: Whether the rows that stay are numbered anew.
   /// - Returns: The rows that stay, ascending.
   package mutating func keep(_ kept: [[Int]], positions rule: PositionRule) -> [Int] {
-    precondition(kept.count == visualBlocks.count, "keep: \(kept.count) lists for \(visualBlocks.count) pictures")
+    precondition(kept.count == visualBlocks.count, "keep: \(kept.count) lists for \(visualBlocks.count) images")
     var rows: [Int] = []
     var next = 0
     for index in visualBlocks.indices {

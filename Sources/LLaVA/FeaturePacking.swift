@@ -2,14 +2,14 @@ import Kernels
 package import ModelFormats
 
 extension LLaVAModel {
-  /// How many visual tokens stand for a picture.
+  /// How many visual tokens stand for an image.
   ///
-  /// - Parameter tiles: The picture's tiles; `nil` for a picture seen in one view.
+  /// - Parameter tiles: The image's tiles; `nil` for an image seen in one view.
   package func visualTokenCount(_ tiles: TileGrid?) -> Int {
     configuration.visualTokenCount(tiles)
   }
 
-  /// Between how many visual tokens and how many can stand for a picture.
+  /// Between how many visual tokens and how many can stand for an image.
   package var visualTokenCounts: ClosedRange<Int> {
     let one = visualTokenCount(nil)
     guard let rules = configuration.anyResolution else { return one...one }
@@ -24,11 +24,11 @@ extension LLaVAModel {
     return configuration.visualTokensPerView...max(one, most ?? one)
   }
 
-  /// Puts the features of a picture's views in the order in which the language model reads them.
+  /// Puts the features of an image's views in the order in which the language model reads them.
   ///
   /// - Parameters:
   ///   - features: Of the base view, then of the tiles row by row, `[views · patches, D]`.
-  ///   - tiles: The picture's tiles; `nil` for a picture seen in one view.
+  ///   - tiles: The image's tiles; `nil` for an image seen in one view.
   /// - Returns: `[visualTokenCount(tiles), D]`, in the order of `visualTokenPlaces`.
   func packed(_ features: consuming Matrix, _ tiles: TileGrid?) -> Matrix {
     let views = 1 + (tiles?.tileCount ?? 0)
@@ -61,7 +61,7 @@ extension LLaVAModel {
 }
 
 extension LLaVAConfiguration {
-  /// How many visual tokens stand for a picture, as above.
+  /// How many visual tokens stand for an image, as above.
   package func visualTokenCount(_ tiles: TileGrid?) -> Int {
     let marksRows = anyResolution?.merge == .spatialUnpad
     return marksRows
@@ -69,24 +69,24 @@ extension LLaVAConfiguration {
   }
 }
 
-/// What of a picture a visual token stands for.
+/// What of an image a visual token stands for.
 package enum VisualTokenPlace: Sendable, Equatable {
   /// A patch of a view: 0 the base view or the only one, then the tiles row by row.
   case patch(view: Int, row: Int, column: Int)
   /// All of a view: its class token.
   case wholeView(Int)
-  /// The end of a row of the map that the tiles make; `nil` for the end of a picture in one view.
+  /// The end of a row of the map that the tiles make; `nil` for the end of an image in one view.
   case newline(row: Int?)
 
-  /// What each visual token of a picture stands for, in the order in which the language model reads them.
+  /// What each visual token of an image stands for, in the order in which the language model reads them.
   ///
-  /// First the base view, then the tiles as one map without its padding, a newline behind each row. A picture in one view
+  /// First the base view, then the tiles as one map without its padding, a newline after each row. An image in one view
   /// gets one newline. Models without a newline read all views as they are.
   ///
   /// - Parameters:
-  ///   - tiles: The picture's tiles; `nil` for a picture seen in one view.
+  ///   - tiles: The image's tiles; `nil` for an image seen in one view.
   ///   - side: Patches along a view's side.
-  ///   - hasClassToken: Whether the tower's class token is read too, in front of its view's patches.
+  ///   - hasClassToken: Whether the vision encoder's class token is read too, before its view's patches.
   ///   - hasNewline: Whether the model has a newline.
   ///
   /// Source: `prepare_inputs_labels_for_multimodal` in LLaVA's `llava/model/llava_arch.py`, merge type `spatial_unpad`;
@@ -110,9 +110,9 @@ package enum VisualTokenPlace: Sendable, Equatable {
 }
 
 extension LLaVAModel {
-  /// What each visual token of a picture stands for.
+  /// What each visual token of an image stands for.
   ///
-  /// - Parameter tiles: The picture's tiles; `nil` for a picture seen in one view.
+  /// - Parameter tiles: The image's tiles; `nil` for an image seen in one view.
   /// - Returns: `visualTokenCount(tiles)` places.
   package func visualTokenPlaces(_ tiles: TileGrid?) -> [VisualTokenPlace] {
     VisualTokenPlace.all(
@@ -123,15 +123,15 @@ extension LLaVAModel {
 }
 
 extension LLaVAModel {
-  /// Which of a picture's visual tokens stand for patches that lie wholly in padding, ascending, 0 the picture's first.
+  /// Which of an image's visual tokens stand for patches that lie wholly in padding, ascending, 0 the image's first.
   ///
-  /// Of several views the first is filled by the picture. LLaVA-NeXT leaves padded tiles out by itself, so there is something to
+  /// Of several views the first is filled by the image. LLaVA-NeXT leaves padded tiles out by itself, so there is something to
   /// find only in models that read all tiles as they are. Newlines stand for no patch.
   ///
   /// - Parameters:
-  ///   - tiles: The picture's tiles; `nil` for a picture seen in one view.
-  ///   - area: Where the picture lies; `nil` for one without padding.
-  package func paddingTokens(_ tiles: TileGrid?, _ area: PictureArea?) -> [Int] {
+  ///   - tiles: The image's tiles; `nil` for an image seen in one view.
+  ///   - area: Where the image lies; `nil` for one without padding.
+  package func paddingTokens(_ tiles: TileGrid?, _ area: ImageArea?) -> [Int] {
     guard let area else { return [] }
     let vision = configuration.vision
     let side = vision.patchesPerSide

@@ -32,7 +32,7 @@ package struct LanguageModel: Sendable {
   ///
   /// A row's result does not depend on the others. Positions go on from each layer's own cache, so after a compact drop they
   /// differ from layer to layer.
-  package func decode(_ state: inout DecoderState, _ caches: [KVCache], on compute: Compute) {
+  package func decode(_ state: inout DecoderState, _ caches: [KVCache], on compute: ComputeContext) {
     precondition(state.hidden.rows == caches.count, "decode: \(state.hidden.rows) rows, \(caches.count) caches")
     compute.during(.decode) {
       compute.ledger.stage = 0
@@ -46,27 +46,27 @@ package struct LanguageModel: Sendable {
   }
 
   /// The logits after the last row of `state.hidden`, one per entry of the vocabulary.
-  package func logits(_ state: borrowing DecoderState, on compute: Compute) -> [Float] {
+  package func logits(_ state: borrowing DecoderState, on compute: ComputeContext) -> [Float] {
     var lastRow = Matrix(rows: 0, columns: state.hidden.columns)
     lastRow.assign(state.hidden, rows: state.hidden.rows - 1..<state.hidden.rows)
     return logits(lastRow, on: compute).values
   }
 
   /// The logits of every row of `hidden`, `[T, N]`.
-  package func logits(_ hidden: borrowing Matrix, on compute: Compute) -> Matrix {
+  package func logits(_ hidden: borrowing Matrix, on compute: ComputeContext) -> Matrix {
     compute.counting(as: .head) {
-      var normed = Matrix(rows: 0, columns: hidden.columns)
-      compute.rmsNorm(&normed, hidden, gain: outputNorm, epsilon: epsilon)
+      var normalized = Matrix(rows: 0, columns: hidden.columns)
+      compute.rmsNorm(&normalized, hidden, weight: outputNorm, epsilon: epsilon)
       var logits = Matrix(rows: 0, columns: head.outputSize)
-      compute.multiply(&logits, normed, by: head, .output)
+      compute.matmul(&logits, normalized, by: head, .output)
       return logits
     }
   }
 }
 
-/// Why a prompt and its pictures do not make a sequence.
+/// Why a prompt and its images do not make a sequence.
 package enum SequenceError: Error, Equatable, CustomStringConvertible {
-  case placeholderMismatch(placeholders: Int, pictures: Int)
+  case placeholderMismatch(placeholders: Int, images: Int)
   case tokenOutOfRange(token: Int, vocabularySize: Int)
   case tooLong(length: Int, limit: Int)
   case empty
@@ -74,15 +74,15 @@ package enum SequenceError: Error, Equatable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .placeholderMismatch(let placeholders, 0):
-      "the prompt has \(placeholders) <image> but no picture is given; add --image, or take <image> out"
-    case .placeholderMismatch(0, let pictures):
-      "\(pictures) picture(s) given, but the prompt has no <image>; put <image> where the picture belongs"
-    case .placeholderMismatch(let placeholders, let pictures):
-      "the prompt has \(placeholders) <image>, but \(pictures) picture(s) are given; there must be one for each"
+      "the prompt has \(placeholders) <image> but no image is given; add --image, or take <image> out"
+    case .placeholderMismatch(0, let images):
+      "\(images) image(s) given, but the prompt has no <image>; put <image> where the image belongs"
+    case .placeholderMismatch(let placeholders, let images):
+      "the prompt has \(placeholders) <image>, but \(images) image(s) are given; there must be one for each"
     case .tokenOutOfRange(let token, let vocabularySize):
       "token \(token) is outside the model's vocabulary of \(vocabularySize); do tokenizer and weights belong together?"
     case .tooLong(let length, let limit):
-      "the prompt has \(length) tokens with its pictures, the context only \(limit); shorten it or raise --ctx-size"
+      "the prompt has \(length) tokens with its images, the context only \(limit); shorten it or raise --ctx-size"
     case .empty:
       "the prompt is empty"
     }
@@ -90,14 +90,14 @@ package enum SequenceError: Error, Equatable, CustomStringConvertible {
 }
 
 extension LanguageModel {
-  /// Puts a prompt's embeddings into `hidden`, each placeholder replaced by its picture's features.
+  /// Puts a prompt's embeddings into `hidden`, each placeholder replaced by its image's features.
   ///
   /// - Parameters:
   ///   - hidden: Becomes `[T, D]`.
-  ///   - tokens: Text tokens and one placeholder per picture.
-  ///   - placeholder: The token that stands for a picture.
-  ///   - features: The features of all pictures, one after the other, `[V, D]`.
-  ///   - featureCounts: How many rows of `features` belong to each picture.
+  ///   - tokens: Text tokens and one placeholder per image.
+  ///   - placeholder: The token that stands for an image.
+  ///   - features: The features of all images, one after the other, `[V, D]`.
+  ///   - featureCounts: How many rows of `features` belong to each image.
   ///   - limit: The longest sequence allowed.
   package func splice(
     _ hidden: inout Matrix, tokens: [Int], placeholder: Int, features: borrowing Matrix, featureCounts: [Int],
@@ -105,7 +105,7 @@ extension LanguageModel {
   ) throws(SequenceError) -> SequenceLayout {
     let placeholders = tokens.count { $0 == placeholder }
     guard placeholders == featureCounts.count else {
-      throw .placeholderMismatch(placeholders: placeholders, pictures: featureCounts.count)
+      throw .placeholderMismatch(placeholders: placeholders, images: featureCounts.count)
     }
     precondition(featureCounts.reduce(0, +) == features.rows, "splice: \(featureCounts) of \(features.rows) features")
     let length = tokens.count - placeholders + features.rows
@@ -115,12 +115,12 @@ extension LanguageModel {
 
     var spans: [Range<Int>] = []
     var (row, feature) = (0, 0)
-    var picture = Matrix(rows: 0, columns: hidden.columns)
+    var image = Matrix(rows: 0, columns: hidden.columns)
     for token in tokens {
       if token == placeholder {
         let count = featureCounts[spans.count]
-        picture.assign(features, rows: feature..<feature + count)
-        hidden.replaceRows(from: row, with: picture)
+        image.assign(features, rows: feature..<feature + count)
+        hidden.replaceRows(from: row, with: image)
         spans.append(row..<row + count)
         (row, feature) = (row + count, feature + count)
       } else {

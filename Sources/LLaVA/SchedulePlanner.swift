@@ -4,16 +4,16 @@ package import TokenDropping
 
 /// Finds, for a prompt, the weakest policy that costs no more than a target.
 package struct SchedulePlanner: Sendable {
-  package let prompt: PromptCost
+  package let prompt: PrefillCost
 
-  package init(_ prompt: PromptCost) { self.prompt = prompt }
+  package init(_ prompt: PrefillCost) { self.prompt = prompt }
 
   /// The policy as it is to be run on the prompt: one with a target is given its strength, others are what they are.
   ///
   /// - Throws: `TargetError` when the target cannot be met, `DropPolicyError` for a schedule that does not fit the model.
   package func resolved(_ policy: any TokenDroppingPolicy) throws -> any TokenDroppingPolicy {
     guard let targeted = policy as? TargetedDrop else { return policy }
-    // Without pictures there is nothing to drop.
+    // Without images there is nothing to drop.
     guard prompt.visualTokenCount > 0 else { return targeted.policy.keeping(1) }
     let measure = try measure(targeted)
     if let found = try weakest(targeted.policy, limit: measure.limit, cost: measure.cost) { return found }

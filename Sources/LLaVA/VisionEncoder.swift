@@ -1,7 +1,7 @@
 package import Kernels
 import ModelFormats
 
-/// The vision tower: CLIP's vision transformer up to the layer whose output LLaVA uses.
+/// The vision encoder: CLIP's vision transformer up to the layer whose output LLaVA uses.
 package struct VisionEncoder: Sendable {
   let configuration: VisionConfiguration
   let dropsClassToken: Bool
@@ -26,11 +26,11 @@ package struct VisionEncoder: Sendable {
   /// The linear layers, the patch embedding's first.
   var linears: [Linear] { [embedding.projection] + layers.flatMap(\.linears) }
 
-  /// What the patches of `views` pictures look like to the tower.
+  /// What the patches of `views` images look like to the vision encoder.
   ///
   /// - Parameter pixels: Normalised values, `[views, 3, imageSize, imageSize]`.
   /// - Returns: `[views · patches, D]` in reading order, without the class row unless the configuration keeps it.
-  package func callAsFunction(_ pixels: [Float], views: Int, on compute: Compute) -> Matrix {
+  package func callAsFunction(_ pixels: [Float], views: Int, on compute: ComputeContext) -> Matrix {
     var hidden = self.hidden(pixels, views: views, layers: layers.count, on: compute)
     if dropsClassToken {
       let rowsPerView = 1 + configuration.patchCount
@@ -40,11 +40,11 @@ package struct VisionEncoder: Sendable {
   }
 
   /// The residual stream after some of the layers, class rows included, `[views · (1 + patches), D]`.
-  package func hidden(_ pixels: [Float], views: Int, layers count: Int, on compute: Compute) -> Matrix {
+  package func hidden(_ pixels: [Float], views: Int, layers count: Int, on compute: ComputeContext) -> Matrix {
     let embedded = embedding(pixels, views: views, on: compute)
     var hidden = Matrix(rows: 0, columns: configuration.hiddenSize, capacity: embedded.rows)
     compute.layerNorm(
-      &hidden, embedded, gain: inputNorm.gain, bias: inputNorm.bias, epsilon: configuration.layerNormEpsilon)
+      &hidden, embedded, weight: inputNorm.weight, bias: inputNorm.bias, epsilon: configuration.layerNormEpsilon)
     var scratch = VisionScratch(rows: hidden.rows, configuration)
     for (index, layer) in layers.prefix(count).enumerated() {
       compute.ledger.layer = index
@@ -54,11 +54,11 @@ package struct VisionEncoder: Sendable {
   }
 }
 
-/// Cuts pictures into square patches and turns each into a row: a convolution whose stride is its width.
+/// Cuts images into square patches and turns each into a row: a convolution whose stride is its width.
 struct PatchEmbedding: Sendable {
   /// `[D, 3 · patch · patch]`.
   let projection: Linear
-  /// `[D]`, the row in front of each picture's patches.
+  /// `[D]`, the row before each image's patches.
   let classEmbedding: [Float]
   /// `[1 + patches, D]`.
   let positions: [Float]
@@ -75,15 +75,15 @@ struct PatchEmbedding: Sendable {
     patchSize = patch
   }
 
-  /// Embeds `views` pictures.
+  /// Embeds `views` images.
   ///
   /// - Parameter pixels: Normalised values, `[views, 3, imageSize, imageSize]`.
-  /// - Returns: `[views · (1 + patches), D]`: of each picture the class row, then its patches in reading order.
-  func callAsFunction(_ pixels: [Float], views: Int, on compute: Compute) -> Matrix {
+  /// - Returns: `[views · (1 + patches), D]`: of each image the class row, then its patches in reading order.
+  func callAsFunction(_ pixels: [Float], views: Int, on compute: ComputeContext) -> Matrix {
     let patches = patchRows(pixels, views: views)
     let (size, patchCount) = (classEmbedding.count, patches.rows / views)
     var embedded = Matrix(rows: 0, columns: size)
-    compute.multiply(&embedded, patches, by: projection, .patchEmbedding)
+    compute.matmul(&embedded, patches, by: projection, .patchEmbedding)
 
     var result = Matrix(rows: views * (1 + patchCount), columns: size)
     let source = embedded.span
@@ -126,18 +126,18 @@ struct PatchEmbedding: Sendable {
   }
 }
 
-/// A norm with gain and bias.
+/// A norm with weight and bias.
 struct LayerNorm: Sendable {
-  let gain: [Float]
+  let weight: [Float]
   let bias: [Float]
 
   init(_ scope: CheckpointScope, size: Int) throws(CheckpointError) {
-    gain = try scope.vector("weight", count: size)
+    weight = try scope.vector("weight", count: size)
     bias = try scope.vector("bias", count: size)
   }
 }
 
-/// One layer of the tower: attention over the picture, then an MLP, each on a normed copy and added back.
+/// One layer of the tower: attention over the image, then an MLP, each on a normed copy and added back.
 struct VisionLayer: Sendable {
   let attentionNorm: LayerNorm
   let queries: Linear
@@ -163,51 +163,51 @@ struct VisionLayer: Sendable {
 
   var linears: [Linear] { [queries, keys, values, output, expand, contract] }
 
-  /// Updates the rows of `views` pictures in place.
+  /// Updates the rows of `views` images in place.
   func callAsFunction(
     _ hidden: inout Matrix, _ scratch: inout VisionScratch, views: Int, _ configuration: VisionConfiguration,
-    on compute: Compute
+    on compute: ComputeContext
   ) {
     let epsilon = configuration.layerNormEpsilon
     compute.layerNorm(
-      &scratch.normed, hidden, gain: attentionNorm.gain, bias: attentionNorm.bias, epsilon: epsilon)
-    compute.multiply(
-      &scratch.queries, &scratch.keys, &scratch.values, scratch.normed, by: queries, keys, values,
+      &scratch.normalized, hidden, weight: attentionNorm.weight, bias: attentionNorm.bias, epsilon: epsilon)
+    compute.matmul(
+      &scratch.queries, &scratch.keys, &scratch.values, scratch.normalized, by: queries, keys, values,
       (.queries, .keys, .values))
     compute.fullAttention(
-      &scratch.attended, queries: scratch.queries, keys: scratch.keys, values: scratch.values,
-      heads: configuration.heads, sequences: views, with: .attention(for: queries.arithmetic))
-    compute.addProduct(to: &hidden, scratch.attended, by: output, .attentionOutput)
+      &scratch.attentionOutput, queries: scratch.queries, keys: scratch.keys, values: scratch.values,
+      heads: configuration.heads, sequences: views, with: .attention(for: queries.computeType))
+    compute.matmulAdd(to: &hidden, scratch.attentionOutput, by: output, .attentionOutput)
 
-    compute.layerNorm(&scratch.normed, hidden, gain: mlpNorm.gain, bias: mlpNorm.bias, epsilon: epsilon)
-    compute.multiply(&scratch.expanded, scratch.normed, by: expand, .feedForwardUp)
+    compute.layerNorm(&scratch.normalized, hidden, weight: mlpNorm.weight, bias: mlpNorm.bias, epsilon: epsilon)
+    compute.matmul(&scratch.expanded, scratch.normalized, by: expand, .mlpUp)
     compute.apply(configuration.activation, to: &scratch.expanded)
-    compute.addProduct(to: &hidden, scratch.expanded, by: contract, .feedForwardDown)
+    compute.matmulAdd(to: &hidden, scratch.expanded, by: contract, .mlpDown)
   }
 }
 
-/// Working memory of the tower.
+/// Working memory of the vision encoder.
 struct VisionScratch: ~Copyable {
-  var normed: Matrix
+  var normalized: Matrix
   var queries: Matrix
   var keys: Matrix
   var values: Matrix
-  var attended: Matrix
+  var attentionOutput: Matrix
   var expanded: Matrix
 
   init(rows: Int, _ configuration: VisionConfiguration) {
     func matrix(_ columns: Int) -> Matrix { Matrix(rows: 0, columns: columns, capacity: rows) }
     let size = configuration.hiddenSize
-    normed = matrix(size)
+    normalized = matrix(size)
     queries = matrix(size)
     keys = matrix(size)
     values = matrix(size)
-    attended = matrix(size)
+    attentionOutput = matrix(size)
     expanded = matrix(configuration.intermediateSize)
   }
 }
 
-/// From the tower's features to rows that the decoder reads like words: two linear layers with an activation between.
+/// From the vision encoder's features to rows that the decoder reads like words: two linear layers with an activation between.
 struct Projector: Sendable {
   let expand: Linear
   let contract: Linear
@@ -221,14 +221,14 @@ struct Projector: Sendable {
     activation = configuration.projectorActivation
   }
 
-  /// - Parameter features: `[V, tower size]`.
+  /// - Parameter features: `[V, vision size]`.
   /// - Returns: `[V, D]`.
-  func callAsFunction(_ features: borrowing Matrix, on compute: Compute) -> Matrix {
+  func callAsFunction(_ features: borrowing Matrix, on compute: ComputeContext) -> Matrix {
     var inner = Matrix(rows: 0, columns: expand.outputSize, capacity: features.rows)
-    compute.multiply(&inner, features, by: expand, .projector)
+    compute.matmul(&inner, features, by: expand, .projector)
     compute.apply(activation, to: &inner)
     var result = Matrix(rows: 0, columns: contract.outputSize, capacity: features.rows)
-    compute.multiply(&result, inner, by: contract, .projector)
+    compute.matmul(&result, inner, by: contract, .projector)
     return result
   }
 }

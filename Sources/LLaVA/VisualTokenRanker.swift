@@ -7,13 +7,13 @@ import TokenDropping
 struct VisualTokenRanker {
   let layers: [DecoderLayer]
 
-  /// A score for each visual token of each picture that is still there, for a drop in front of layer `drop.afterLayer`.
+  /// A score for each visual token of each image that is still there, for a drop before layer `drop.afterLayer`.
   ///
   /// That layer has made its keys of all rows, not yet rotated, if the drop scores with it; else the layer before it, which
   /// ran last, scores.
   func scores(
     for drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ layout: SequenceLayout,
-    on compute: Compute
+    on compute: ComputeContext
   ) -> [[Float]] {
     precondition(
       !drop.ranking.readsLayer || drop.scoresWithNextLayer || drop.scoringLayer == drop.afterLayer - 1,
@@ -46,14 +46,14 @@ struct VisualTokenRanker {
       var generator = SplitMix64(seed: seed &+ UInt64(drop.afterLayer) &* 0x9E37_79B9_7F4A_7C15)
       return byRow((0..<layout.rowCount).map { _ in Float(generator.next() >> 40) })
     case .uniform:
-      return blocks.indices.map { evenlySpaced(drop.keepCounts[$0], blocks[$0], drop.firstToLeave(of: blocks[$0], $0)) }
+      return blocks.indices.map { evenlySpaced(drop.keepCounts[$0], blocks[$0], drop.droppedFirst(of: blocks[$0], $0)) }
     }
   }
 
   /// What the last row attends to in the scoring layer, `[heads, S]`.
   private func probabilities(
     _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ positions: [Int], rotated: Bool,
-    on compute: Compute
+    on compute: ComputeContext
   ) -> Matrix {
     let layer = layers[drop.scoringLayer]
     guard drop.scoresWithNextLayer else {
@@ -61,10 +61,10 @@ struct VisualTokenRanker {
         &state, cache.layers[drop.scoringLayer], layer.heads, positions, rotated: rotated, on: compute)
     }
     // The layer's own keys serve, rotated in a copy; of the queries only the last row is made.
-    let rows = state.normed.rows
-    var lastRow = Matrix(rows: 0, columns: state.normed.columns)
-    lastRow.assign(state.normed, rows: rows - 1..<rows)
-    compute.multiply(&state.queries, lastRow, by: layer.queries, .queries)
+    let rows = state.normalized.rows
+    var lastRow = Matrix(rows: 0, columns: state.normalized.columns)
+    lastRow.assign(state.normalized, rows: rows - 1..<rows)
+    compute.matmul(&state.queries, lastRow, by: layer.queries, .queries)
     guard rotated else {
       return compute.lastRowProbabilities(queries: state.queries, keys: state.keys, heads: layer.heads)
     }
@@ -78,7 +78,7 @@ struct VisualTokenRanker {
   /// The same in the layer that ran last: its rotated queries are still in the state, its rotated keys in the cache.
   private func probabilitiesOfLastLayer(
     _ state: inout DecoderState, _ cache: LayerCache, _ heads: HeadLayout, _ positions: [Int], rotated: Bool,
-    on compute: Compute
+    on compute: ComputeContext
   ) -> Matrix {
     var keys = cache.keys.widened()
     guard !rotated else { return compute.lastRowProbabilities(queries: state.queries, keys: keys, heads: heads) }
@@ -90,20 +90,20 @@ struct VisualTokenRanker {
     return compute.lastRowProbabilities(queries: query, keys: keys, heads: heads)
   }
 
-  /// The norms of all values in the scoring layer, `[kvHeads, S]`; where that is the layer behind the drop, its values are left
+  /// The norms of all values in the scoring layer, `[kvHeads, S]`; where that is the layer after the drop, its values are left
   /// in the state.
   private func valueNorms(
-    _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, on compute: Compute
+    _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, on compute: ComputeContext
   ) -> Matrix {
     let layer = layers[drop.scoringLayer]
     guard drop.makesNextValues else {
       return compute.headNorms(cache.layers[drop.scoringLayer].values.widened(), heads: layer.heads)
     }
-    layer.makeValues(&state, on: compute)
+    layer.projectValues(&state, on: compute)
     return compute.headNorms(state.values, heads: layer.heads)
   }
 
-  /// 1 for every token that an even spacing of a picture's tokens meets, 0 for the others.
+  /// 1 for every token that an even spacing of an image's tokens meets, 0 for the others.
   ///
   /// - Parameter leaving: Tokens that the spacing leaves out.
   private func evenlySpaced(_ keepCount: Int, _ block: SequenceLayout.VisualBlock, _ leaving: [Int]) -> [Float] {

@@ -1,10 +1,10 @@
 import Foundation
 import Kernels
 
-/// How a LLaVA-NeXT model spreads pictures over several views (anyres).
+/// How a LLaVA-NeXT model spreads images over several views (anyres).
 package struct AnyResolution: Sendable, Equatable {
   /// Whose numbers decide where the two differ: on ties between canvases and where a product just misses an integer.
-  package enum Arithmetic: Sendable, CaseIterable {
+  package enum SizeRule: Sendable, CaseIterable {
     /// Canvases are listed as height and width; sizes are rounded to seven decimals before they are cut to integers.
     case huggingFace
 
@@ -12,37 +12,37 @@ package struct AnyResolution: Sendable, Equatable {
     case original
   }
 
-  /// How the features of a picture's views become one run of tokens.
+  /// How the features of an image's views become one run of tokens.
   package enum Merge: Sendable, Equatable {
-    /// The tiles as one map without its padding, a newline behind each of its rows.
+    /// The tiles as one map without its padding, a newline after each of its rows.
     case spatialUnpad
 
     /// All features of all views, one view after the other.
     case flat
   }
 
-  /// What a picture may be put on, in the order of the file: of two that fit equally well the first is taken.
+  /// What an image may be put on, in the order of the file: of two that fit equally well the first is taken.
   package var canvases: [PixelSize]
   /// The side `S` of a view; the canvases' sides are multiples of it.
   package var viewSize: Int
-  /// How many patches the tower cuts a view's side into.
+  /// How many patches the vision encoder cuts a view's side into.
   package var patchesPerSide: Int
-  package var arithmetic: Arithmetic
+  package var sizeRule: SizeRule
   package var merge = Merge.spatialUnpad
 
   /// - Parameter pinpoints: The canvases as the file lists them.
   package init(
-    pinpoints: [(Int, Int)], viewSize: Int, patchesPerSide: Int, arithmetic: Arithmetic, merge: Merge = .spatialUnpad
+    pinpoints: [(Int, Int)], viewSize: Int, patchesPerSide: Int, sizeRule: SizeRule, merge: Merge = .spatialUnpad
   ) {
     canvases = pinpoints.map { first, second in
-      switch arithmetic {
+      switch sizeRule {
       case .huggingFace: PixelSize(height: first, width: second)
       case .original: PixelSize(height: second, width: first)
       }
     }
     self.viewSize = viewSize
     self.patchesPerSide = patchesPerSide
-    self.arithmetic = arithmetic
+    self.sizeRule = sizeRule
     self.merge = merge
   }
 
@@ -51,7 +51,7 @@ package struct AnyResolution: Sendable, Equatable {
 
   /// Checks that a file's canvases are few and made of whole views.
   init(
-    checking pinpoints: [(Int, Int)], _ vision: VisionConfiguration, arithmetic: Arithmetic,
+    checking pinpoints: [(Int, Int)], _ vision: VisionConfiguration, sizeRule: SizeRule,
     merge: Merge = .spatialUnpad, _ check: ValueCheck
   ) throws(CheckpointError) {
     guard (1...64).contains(pinpoints.count) else {
@@ -59,15 +59,15 @@ package struct AnyResolution: Sendable, Equatable {
     }
     let side = vision.imageSize
     for (first, second) in pinpoints where !first.isMultiple(of: side) || !second.isMultiple(of: side) {
-      throw check.fault("image_grid_pinpoints", "multiples of the tower's \(side)", "[\(first), \(second)]")
+      throw check.fault("image_grid_pinpoints", "multiples of the vision encoder's \(side)", "[\(first), \(second)]")
     }
     self.init(
-      pinpoints: pinpoints, viewSize: side, patchesPerSide: vision.patchesPerSide, arithmetic: arithmetic, merge: merge)
+      pinpoints: pinpoints, viewSize: side, patchesPerSide: vision.patchesPerSide, sizeRule: sizeRule, merge: merge)
   }
 }
 
 extension ConfigurationFile {
-  /// LLaVA-NeXT's way with pictures, or `nil` for models that look at a picture once.
+  /// LLaVA-NeXT's way with images, or `nil` for models that look at an image once.
   func checkedAnyResolution(
     _ vision: VisionConfiguration, _ check: ValueCheck
   ) throws(CheckpointError) -> AnyResolution? {
@@ -81,7 +81,7 @@ extension ConfigurationFile {
         "vision_feature_select_strategy", "'default' for llava_next", "'\(vision_feature_select_strategy ?? "")'")
     }
     let pinpoints = image_grid_pinpoints?.pairs ?? AnyResolution.releasedPinpoints
-    return try AnyResolution(checking: pinpoints, vision, arithmetic: .huggingFace, check)
+    return try AnyResolution(checking: pinpoints, vision, sizeRule: .huggingFace, check)
   }
 }
 
@@ -126,7 +126,7 @@ func checkedSide(_ side: Int, key: String) throws(PreprocessorConfigurationError
   return side
 }
 
-/// Rows and columns of a picture, in the order in which Hugging Face's files give them.
+/// Rows and columns of an image, in the order in which Hugging Face's files give them.
 package struct PixelSize: Sendable, Equatable, Hashable {
   package var height: Int
   package var width: Int
@@ -137,21 +137,21 @@ package struct PixelSize: Sendable, Equatable, Hashable {
   }
 }
 
-/// The tiles of a picture as a grid, and which of their features show the picture and not its padding.
+/// The tiles of an image as a grid, and which of their features show the image and not its padding.
 ///
-/// The features of all tiles make one map in the order of the picture: `rows · S` by `columns · S` of them, where `S` is
-/// how many patches the tower cuts a view's side into.
+/// The features of all tiles make one map in the order of the image: `rows · S` by `columns · S` of them, where `S` is
+/// how many patches the vision encoder cuts a view's side into.
 package struct TileGrid: Sendable, Equatable {
   package var rows: Int
   package var columns: Int
-  /// Rows of the map that are kept; none when the picture is a flat strip.
+  /// Rows of the map that are kept; none when the image is a flat strip.
   package var keptRows: Range<Int>
-  /// Columns of the map that are kept; none when the picture is an upright strip.
+  /// Columns of the map that are kept; none when the image is an upright strip.
   package var keptColumns: Range<Int>
 
   package var tileCount: Int { rows * columns }
 
-  /// The visual tokens of the tiles: the kept features and the newline behind each row of them.
+  /// The visual tokens of the tiles: the kept features and the newline after each row of them.
   package var tokenCount: Int { keptRows.count * (keptColumns.count + 1) }
 
   package init(rows: Int, columns: Int, keptRows: Range<Int>, keptColumns: Range<Int>) {
@@ -162,7 +162,7 @@ package struct TileGrid: Sendable, Equatable {
   }
 }
 
-/// How LLaVA-NeXT spreads a picture over tiles: on which canvas, at which size, and what of the tiles' features is kept.
+/// How LLaVA-NeXT spreads an image over tiles: on which canvas, at which size, and what of the tiles' features is kept.
 ///
 /// The rules are continuous arithmetic cut to integers, so every product and quotient stands here in the order in which
 /// the reference takes it.
@@ -170,42 +170,42 @@ package struct TileGrid: Sendable, Equatable {
 /// Source: `select_best_resolution`, `resize_and_pad_image` in LLaVA's `llava/mm_utils.py`, `unpad_image` in its
 /// `llava/model/llava_arch.py`, and the functions of the same tasks in transformers.
 package struct AnyResolutionGeometry: Sendable, Equatable {
-  /// What the picture is put on, in pixels.
+  /// What the image is put on, in pixels.
   package let canvas: PixelSize
-  /// The picture's own size on the canvas, in pixels.
+  /// The image's own size on the canvas, in pixels.
   package let resized: PixelSize
   package let tiles: TileGrid
 
   /// - Parameters:
-  ///   - picture: The picture's size, at least one pixel.
+  ///   - image: The image's size, at least one pixel.
   ///   - rules: The model's canvases and views.
-  package init(_ picture: PixelSize, _ rules: AnyResolution) {
+  package init(_ image: PixelSize, _ rules: AnyResolution) {
     precondition(
-      picture.width > 0 && picture.height > 0 && !rules.canvases.isEmpty, "AnyResolutionGeometry: \(picture)")
-    canvas = Self.canvas(for: picture, rules.canvases)
-    resized = Self.resized(picture, to: canvas)
+      image.width > 0 && image.height > 0 && !rules.canvases.isEmpty, "AnyResolutionGeometry: \(image)")
+    canvas = Self.canvas(for: image, rules.canvases)
+    resized = Self.resized(image, to: canvas)
     let (rows, columns) = (canvas.height / rules.viewSize, canvas.width / rules.viewSize)
     let map = PixelSize(height: rows * rules.patchesPerSide, width: columns * rules.patchesPerSide)
-    let (keptRows, keptColumns) = Self.unpadded(map, of: picture, rules.arithmetic)
+    let (keptRows, keptColumns) = Self.unpadded(map, of: image, rules.sizeRule)
     tiles = TileGrid(rows: rows, columns: columns, keptRows: keptRows, keptColumns: keptColumns)
   }
 
-  /// Canvas rows above the picture; an odd row more is below it.
+  /// Canvas rows above the image; an odd row more is below it.
   package var top: Int { (canvas.height - resized.height) / 2 }
 
-  /// Canvas columns left of the picture; an odd column more is on its right.
+  /// Canvas columns left of the image; an odd column more is on its right.
   package var left: Int { (canvas.width - resized.width) / 2 }
 
-  /// Where the picture lies on the canvas.
-  package var area: PictureArea {
-    PictureArea(
+  /// Where the image lies on the canvas.
+  package var area: ImageArea {
+    ImageArea(
       rows: Double(top)..<Double(top + resized.height), columns: Double(left)..<Double(left + resized.width))
   }
 
-  /// The canvas on which most of the picture's pixels survive, and of several the one that it fills best.
-  private static func canvas(for picture: PixelSize, _ canvases: [PixelSize]) -> PixelSize {
-    let (width, height) = (Double(picture.width), Double(picture.height))
-    let (product, overflow) = picture.width.multipliedReportingOverflow(by: picture.height)
+  /// The canvas on which most of the image's pixels survive, and of several the one that it fills best.
+  private static func canvas(for image: PixelSize, _ canvases: [PixelSize]) -> PixelSize {
+    let (width, height) = (Double(image.width), Double(image.height))
+    let (product, overflow) = image.width.multipliedReportingOverflow(by: image.height)
     let area = overflow ? Int.max : product
     var best = (canvas: canvases[0], effective: -1, waste: 0)
     for canvas in canvases {
@@ -219,34 +219,34 @@ package struct AnyResolutionGeometry: Sendable, Equatable {
     return best.canvas
   }
 
-  /// The size at which the picture just fits the canvas, grown if need be.
-  private static func resized(_ picture: PixelSize, to canvas: PixelSize) -> PixelSize {
-    let (width, height) = (Double(picture.width), Double(picture.height))
+  /// The size at which the image just fits the canvas, grown if need be.
+  private static func resized(_ image: PixelSize, to canvas: PixelSize) -> PixelSize {
+    let (width, height) = (Double(image.width), Double(image.height))
     let (across, down) = (Double(canvas.width) / width, Double(canvas.height) / height)
     return across < down
       ? PixelSize(height: min(Int((height * across).rounded(.up)), canvas.height), width: canvas.width)
       : PixelSize(height: canvas.height, width: min(Int((width * down).rounded(.up)), canvas.width))
   }
 
-  /// The rows and columns of a feature map that show the picture.
+  /// The rows and columns of a feature map that show the image.
   ///
   /// The same margin is cut off both sides, so where the padding is odd one padded row or column stays.
   private static func unpadded(
-    _ map: PixelSize, of picture: PixelSize, _ arithmetic: AnyResolution.Arithmetic
+    _ map: PixelSize, of image: PixelSize, _ sizeRule: AnyResolution.SizeRule
   ) -> (rows: Range<Int>, columns: Range<Int>) {
-    let (width, height) = (Double(picture.width), Double(picture.height))
+    let (width, height) = (Double(image.width), Double(image.height))
     let (mapWidth, mapHeight) = (Double(map.width), Double(map.height))
     if width / height > mapWidth / mapHeight {
-      let margin = (map.height - arithmetic.integer(height * (mapWidth / width))) / 2
+      let margin = (map.height - sizeRule.integer(height * (mapWidth / width))) / 2
       return (margin..<map.height - margin, 0..<map.width)
     } else {
-      let margin = (map.width - arithmetic.integer(width * (mapHeight / height))) / 2
+      let margin = (map.width - sizeRule.integer(width * (mapHeight / height))) / 2
       return (0..<map.height, margin..<map.width - margin)
     }
   }
 }
 
-extension AnyResolution.Arithmetic {
+extension AnyResolution.SizeRule {
   /// A length that is not negative, cut to an integer.
   fileprivate func integer(_ length: Double) -> Int {
     switch self {
@@ -260,16 +260,16 @@ extension AnyResolution.Arithmetic {
   }
 }
 
-/// Where a picture lies on what the tower looks at, in pixels: on the one view, or on the canvas that tiles make.
+/// Where an image lies on what the vision encoder looks at, in pixels: on the one view, or on the canvas that tiles make.
 ///
 /// The rest is padding. Edges need not fall on whole pixels.
-package struct PictureArea: Sendable, Equatable {
+package struct ImageArea: Sendable, Equatable {
   package var rows: Range<Double>
   package var columns: Range<Double>
 
   package init(rows: Range<Double>, columns: Range<Double>) { (self.rows, self.columns) = (rows, columns) }
 
-  /// Whether a square shows none of the picture.
+  /// Whether a square shows none of the image.
   ///
   /// - Parameters:
   ///   - row: Which square from the top.

@@ -165,7 +165,7 @@ package struct CheckpointScope {
 
 /// What becomes of linear layers as they are loaded.
 package struct LinearConversion {
-  package let arithmetic: Arithmetic
+  package let computeType: ComputeType
   package let workers: Workers
   /// Keeps converted weights for later; `nil` to convert them at every load.
   private let cache: WeightsCache?
@@ -174,8 +174,8 @@ package struct LinearConversion {
   package static var none: LinearConversion { LinearConversion(to: .f32, workers: Workers(count: 1)) }
 
   /// - Parameter workers: Convert a layer's rows in parallel.
-  package init(to arithmetic: Arithmetic, workers: Workers, cache: WeightsCache? = nil) {
-    self.arithmetic = arithmetic
+  package init(to computeType: ComputeType, workers: Workers, cache: WeightsCache? = nil) {
+    self.computeType = computeType
     self.workers = workers
     self.cache = cache
   }
@@ -184,9 +184,9 @@ package struct LinearConversion {
   ///
   /// - Parameter name: Its weight's, which no other layer has.
   package func callAsFunction(_ stored: Linear, named name: String) -> Linear {
-    guard let cache, stored.needsConversion(to: arithmetic) else {
-      return stored.converted(to: arithmetic, workers: workers)
+    guard let cache, stored.needsConversion(to: computeType) else {
+      return stored.converted(to: computeType, workers: workers)
     }
-    return cache.converted(stored, named: name, to: arithmetic)
+    return cache.converted(stored, named: name, to: computeType)
   }
 }

@@ -11,9 +11,9 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case shapeMismatch(name: String, expected: [Int], found: [Int], file: String)
   case unsupportedElement(name: String, found: String, file: String)
   case duplicateTensor(name: String, file: String)
-  case missingTower(directory: String, name: String, looked: [String])
-  case missingTrainedTower(directory: String)
-  case unneededTower(directory: String, given: String)
+  case missingVisionTower(directory: String, name: String, looked: [String])
+  case missingTrainedVisionTower(directory: String)
+  case unneededVisionTower(directory: String, given: String)
   case stridedTensor(name: String, shape: [Int], strides: [Int], file: String)
   case forbiddenGlobal(name: String, file: String)
   /// A file that PyTorch can read and we do not.
@@ -42,14 +42,14 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
       "\(file): '\(name)' is stored as \(found), expected F32, F16 or BF16"
     case .duplicateTensor(let name, let file):
       "\(file): the tensor '\(name)' occurs twice"
-    case .missingTower(let directory, let name, let looked):
-      "\(directory): the vision tower '\(name)' is not in the checkpoint, nor a directory at "
+    case .missingVisionTower(let directory, let name, let looked):
+      "\(directory): the vision encoder '\(name)' is not in the checkpoint, nor a directory at "
         + "\(looked.joined(separator: ", ")); give its directory (config.json and weights) with --vision-tower"
-    case .missingTrainedTower(let directory):
-      "\(directory): config.json says that the vision tower was trained along, but the checkpoint has no "
+    case .missingTrainedVisionTower(let directory):
+      "\(directory): config.json says that the vision encoder was trained along, but the checkpoint has no "
         + "model.vision_tower.* tensors, and stock CLIP would be a wrong one; is the download complete?"
-    case .unneededTower(let directory, let given):
-      "\(directory): the checkpoint brings its own vision tower; leave out --vision-tower \(given)"
+    case .unneededVisionTower(let directory, let given):
+      "\(directory): the checkpoint brings its own vision encoder; leave out --vision-tower \(given)"
     case .stridedTensor(let name, let shape, let strides, let file):
       "\(file): '\(name)' of shape \(shape) has strides \(strides), expected row after row; \(Self.conversion)"
     case .forbiddenGlobal(let name, let file):

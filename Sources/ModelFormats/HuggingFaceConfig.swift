@@ -26,7 +26,7 @@ struct ConfigurationFile: Decodable {
         model_type.map { "'\($0)'" } ?? "nothing")
     }
     let text = try (text_config ?? TextSection()).checked(check.section("text_config"))
-    // The reference's default tower is CLIP ViT-L/14-336 only when the whole section is missing.
+    // The reference's default vision encoder is CLIP ViT-L/14-336 only when the whole section is missing.
     let vision = try (vision_config ?? .clipLarge336).checked(check.section("vision_config"))
     let strategy = vision_feature_select_strategy ?? "default"
     guard strategy == "default" || strategy == "full" else {
@@ -41,13 +41,13 @@ struct ConfigurationFile: Decodable {
       projectorHasBias: multimodal_projector_bias ?? true,
       tiesWordEmbeddings: text_config?.tie_word_embeddings ?? tie_word_embeddings ?? false,
       imageAspectRatio: image_aspect_ratio, anyResolution: checkedAnyResolution(vision, check),
-      endTokens: (text_config?.eos_token_id ?? eos_token_id)?.tokens, text: text, vision: vision
+      eosTokens: (text_config?.eos_token_id ?? eos_token_id)?.tokens, text: text, vision: vision
     ).checkingFeatureLayer("vision_feature_layer", check)
   }
 }
 
 extension LLaVAConfiguration {
-  /// Itself, if the tower has the feature layer.
+  /// Itself, if the vision encoder has the feature layer.
   func checkingFeatureLayer(_ key: String, _ check: ValueCheck) throws(CheckpointError) -> LLaVAConfiguration {
     guard (0...vision.layerCount).contains(visionLayersNeeded) else {
       throw check.fault(key, "a layer of \(vision.layerCount)", "\(visionFeatureLayer)")
@@ -80,9 +80,9 @@ struct TextSection: Decodable {
   var eos_token_id: TokenList?
 
   /// - Parameter kind: The kind of language model, where the section does not say it itself.
-  func checked(_ check: ValueCheck, kind: TextKind? = nil) throws(CheckpointError) -> TextConfiguration {
+  func checked(_ check: ValueCheck, kind: LanguageModelFamily? = nil) throws(CheckpointError) -> TextConfiguration {
     let name = model_type ?? "llama"
-    guard let kind = kind ?? TextKind(rawValue: name) else {
+    guard let kind = kind ?? LanguageModelFamily(rawValue: name) else {
       throw check.fault("model_type", "'llama', 'mistral' or 'qwen2'", "'\(name)'")
     }
     let hiddenSize = try check.size("hidden_size", hidden_size ?? 4096)
@@ -121,7 +121,7 @@ struct TextSection: Decodable {
   }
 }
 
-extension TextKind {
+extension LanguageModelFamily {
   // What the reference library takes where the file is silent.
 
   var defaultIntermediateSize: Int {
@@ -181,7 +181,7 @@ struct RopeSection: Decodable {
   }
 }
 
-/// The vision tower as a configuration file describes it, before defaults and checks.
+/// The vision encoder as a configuration file describes it, before defaults and checks.
 ///
 /// What the file leaves out is CLIP ViT-B/32's, as in the reference library.
 struct VisionSection: Decodable {
@@ -200,15 +200,15 @@ struct VisionSection: Decodable {
     model_type: "clip_vision_model", hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24,
     num_attention_heads: 16, image_size: 336, patch_size: 14)
 
-  /// The towers that LLaVA's published checkpoints name, by the last part of the name.
+  /// The vision encoders that LLaVA's published checkpoints name, by the last part of the name.
   static func published(_ name: String) -> VisionSection? {
-    var tower = clipLarge336
+    var visionTower = clipLarge336
     switch name {
     case "clip-vit-large-patch14-336": break
-    case "clip-vit-large-patch14": tower.image_size = 224
+    case "clip-vit-large-patch14": visionTower.image_size = 224
     default: return nil
     }
-    return tower
+    return visionTower
   }
 
   func checked(_ check: ValueCheck) throws(CheckpointError) -> VisionConfiguration {

@@ -12,44 +12,44 @@ package enum CheckpointLayout: Sendable {
 ///
 /// The file leaves out what equals the reference library's defaults; those defaults stand here.
 package struct LLaVAConfiguration: Sendable, Equatable {
-  /// What stands for a picture in a prompt where the tokenizer has no token for it.
+  /// What stands for an image in a prompt where the tokenizer has no token for it.
   ///
   /// Source: `IMAGE_TOKEN_INDEX` in LLaVA's `llava/constants.py`.
   package static let imageSentinel = -200
 
   package var layout: CheckpointLayout
   package var modelType: String
-  /// The token that stands for a picture, or `imageSentinel`.
+  /// The token that stands for an image, or `imageSentinel`.
   package var imageTokenID: Int
-  /// Which hidden state of the tower is used: 0 is the embedding, negative counts from the last.
+  /// Which hidden state of the vision encoder is used: 0 is the embedding, negative counts from the last.
   package var visionFeatureLayer: Int
   /// Whether the class token's row is left out of the features.
   package var dropsClassToken: Bool
   package var projectorActivation: Activation
   package var projectorHasBias: Bool
   package var tiesWordEmbeddings: Bool
-  /// How original LLaVA checkpoints say that pictures are fitted: `pad`, `anyres` or nothing.
+  /// How original LLaVA checkpoints say that images are fitted: `pad`, `anyres` or nothing.
   package var imageAspectRatio: String?
-  /// How pictures are spread over several views; `nil` for models that look at a picture once.
+  /// How images are spread over several views; `nil` for models that look at an image once.
   package var anyResolution: AnyResolution?
-  /// The longest prompt with its pictures that the model was trained on, where that is less than its context.
+  /// The longest prompt with its images that the model was trained on, where that is less than its context.
   package var promptLimit: Int?
   /// Tokens that end an answer, unless `generation_config.json` says otherwise.
-  package var endTokens: Set<Int>?
+  package var eosTokens: Set<Int>?
   package var text: TextConfiguration
   package var vision: VisionConfiguration
 
-  /// Rows that stand for one view of a picture.
+  /// Rows that stand for one view of an image.
   package var visualTokensPerView: Int { vision.patchCount + (dropsClassToken ? 0 : 1) }
 
-  /// Tower layers that have to run for the feature layer.
+  /// Vision encoder layers that have to run for the feature layer.
   package var visionLayersNeeded: Int {
     visionFeatureLayer >= 0 ? visionFeatureLayer : vision.layerCount + 1 + visionFeatureLayer
   }
 }
 
 /// The families of language models under LLaVA; they differ in defaults and biases only.
-package enum TextKind: String, Sendable {
+package enum LanguageModelFamily: String, Sendable {
   case llama, mistral, qwen2
 }
 
@@ -60,7 +60,7 @@ package enum AttentionBias: Sendable {
 
 /// The language model: Llama or one of its relatives.
 package struct TextConfiguration: Sendable, Equatable {
-  package var kind: TextKind
+  package var kind: LanguageModelFamily
   package var hiddenSize: Int
   package var intermediateSize: Int
   package var layerCount: Int
@@ -79,7 +79,7 @@ package struct TextConfiguration: Sendable, Equatable {
   }
 }
 
-/// The vision tower: a CLIP vision transformer.
+/// The vision encoder: a CLIP vision transformer.
 package struct VisionConfiguration: Sendable, Equatable {
   package var hiddenSize: Int
   package var intermediateSize: Int
@@ -100,12 +100,12 @@ package struct VisionConfiguration: Sendable, Equatable {
 }
 
 extension LLaVAConfiguration {
-  /// Numbers in a checkpoint of this shape, tower included, whether LLaVA needs them or not.
+  /// Numbers in a checkpoint of this shape, vision encoder included, whether LLaVA needs them or not.
   ///
   /// LLaVA-1.5-7B has 7,063,427,072.
   package var parameterCount: Int {
-    let (d, tower) = (text.hiddenSize, vision.hiddenSize)
-    let projector = tower * d + d * d + (projectorHasBias ? 2 * d : 0)
+    let (d, visionSize) = (text.hiddenSize, vision.hiddenSize)
+    let projector = visionSize * d + d * d + (projectorHasBias ? 2 * d : 0)
     let newline = anyResolution?.merge == .spatialUnpad ? d : 0
     return vision.parameterCount + projector + newline + text.parameterCount(tiesWordEmbeddings: tiesWordEmbeddings)
   }
@@ -126,7 +126,7 @@ extension TextConfiguration {
 }
 
 extension VisionConfiguration {
-  /// CLIP's tower: patches without a bias, and a norm behind the last layer.
+  /// CLIP's tower: patches without a bias, and a norm after the last layer.
   fileprivate var parameterCount: Int {
     let (d, m) = (hiddenSize, intermediateSize)
     let embeddings = d + d * 3 * patchSize * patchSize + (1 + patchCount) * d

@@ -6,36 +6,36 @@ package struct ModelDirectory {
   package let path: String
   package let configuration: LLaVAConfiguration
   package let checkpoint: Checkpoint
-  package let tower: VisionTower
+  package let visionTower: VisionTower
 
   /// - Parameters:
   ///   - path: The model's directory.
-  ///   - visionTower: A CLIP directory for an original checkpoint that does not bring its tower along; `nil` to look for it.
+  ///   - visionTower: A CLIP directory for an original checkpoint that does not bring its vision encoder along; `nil` to look for it.
   /// - Throws: `CheckpointError` naming the file and key, what was expected and what was found.
-  package init(_ path: String, visionTower: String? = nil) throws(CheckpointError) {
+  package init(_ path: String, visionTower given: String? = nil) throws(CheckpointError) {
     self.path = path
     let configurationPath = path + "/config.json"
     let original = try JSONFile.read(OriginalConfigurationFile.self, at: configurationPath)
     if original.isOriginal {
       let check = ValueCheck(file: configurationPath)
       // A kind of model that is not LLaVA's is named before its weights are looked for.
-      _ = try original.textKind(check)
+      _ = try original.languageModelFamily(check)
       checkpoint = try Checkpoint(directory: path)
-      tower = try VisionTower(of: original, in: checkpoint, given: visionTower, check)
+      visionTower = try VisionTower(of: original, in: checkpoint, given: given, check)
       configuration = try original.checked(
-        JSONFile.read(TextSection.self, at: configurationPath), vision: tower.configuration, check)
+        JSONFile.read(TextSection.self, at: configurationPath), vision: visionTower.configuration, check)
     } else {
       configuration = try LLaVAConfiguration(directory: path)
-      if let visionTower { throw .unneededTower(directory: path, given: visionTower) }
+      if let given { throw .unneededVisionTower(directory: path, given: given) }
       checkpoint = try Checkpoint(directory: path)
-      tower = VisionTower(ownWeights: configuration.vision)
+      visionTower = VisionTower(ownWeights: configuration.vision)
     }
   }
 
-  /// How pictures are prepared, where the model's directory or its tower's says.
+  /// How images are prepared, where the model's directory or its vision encoder's says.
   package func preprocessor() throws(CheckpointError) -> PreprocessorConfiguration? {
     if let own = try Self.preprocessor(in: path) { return own }
-    return try tower.directory.map(Self.preprocessor(in:)) ?? nil
+    return try visionTower.directory.map(Self.preprocessor(in:)) ?? nil
   }
 
   /// What `preprocessor_config.json` says, or else the part of `processor_config.json` in which the reference library
@@ -50,12 +50,12 @@ package struct ModelDirectory {
   }
 
   /// The tokens that end an answer, where a file says.
-  package func endTokens() throws(CheckpointError) -> Set<Int>? {
+  package func eosTokens() throws(CheckpointError) -> Set<Int>? {
     struct File: Decodable {
       var eos_token_id: TokenList?
     }
     let file = try JSONFile.readIfPresent(File.self, at: path + "/generation_config.json")
-    return file?.eos_token_id?.tokens ?? configuration.endTokens
+    return file?.eos_token_id?.tokens ?? configuration.eosTokens
   }
 }
 
@@ -69,25 +69,25 @@ extension LLaVAConfiguration {
   }
 }
 
-/// Which weights a model's vision tower has.
+/// Which weights a model's vision encoder has.
 ///
-/// A converted checkpoint brings its tower along. An original one may name a CLIP directory instead: LLaVA-1.5 runs on stock
-/// CLIP, while LLaVA-1.6 trained the tower, so that stock CLIP would be a wrong one.
+/// A converted checkpoint brings its vision encoder along. An original one may name a CLIP directory instead: LLaVA-1.5 runs on stock
+/// CLIP, while LLaVA-1.6 trained the vision encoder, so that stock CLIP would be a wrong one.
 package struct VisionTower {
   package var configuration: VisionConfiguration
   /// The CLIP directory with the weights; `nil` where the model's own files hold them.
   package var checkpoint: Checkpoint?
-  /// Where the tower's files are, weights or not; `nil` where the model's directory has all.
+  /// Where the vision encoder's files are, weights or not; `nil` where the model's directory has all.
   package var directory: String?
 
-  /// The tower of an original checkpoint.
+  /// The vision encoder of an original checkpoint.
   ///
   /// - Parameters:
   ///   - file: The model's `config.json`.
   ///   - model: The model's own weights.
   ///   - given: A CLIP directory named by the user; the model's own weights go before it only if the configuration says that
-  ///     the tower was trained.
-  /// - Throws: `CheckpointError` when the tower is nowhere, or only a wrong one is.
+  ///     the vision encoder was trained.
+  /// - Throws: `CheckpointError` when the vision encoder is nowhere, or only a wrong one is.
   init(
     of file: OriginalConfigurationFile, in model: Checkpoint, given: String?, _ check: ValueCheck
   ) throws(CheckpointError) {
@@ -97,8 +97,8 @@ package struct VisionTower {
     if let given, directory == nil { throw .file(.notFound(path: given + "/config.json")) }
 
     let isInside = model.contains("vision_tower.vision_model.embeddings.class_embedding")
-    if file.trainsTower == true, !isInside { throw .missingTrainedTower(directory: model.directory) }
-    let usesOwnWeights = file.trainsTower == true || (isInside && given == nil && file.trainsTower == nil)
+    if file.trainsVisionTower == true, !isInside { throw .missingTrainedVisionTower(directory: model.directory) }
+    let usesOwnWeights = file.trainsVisionTower == true || (isInside && given == nil && file.trainsVisionTower == nil)
     if let directory {
       configuration = try ClipFile.configuration(directory)
       if !usesOwnWeights {
@@ -106,14 +106,14 @@ package struct VisionTower {
       }
     } else if isInside {
       let section = file.vision_config ?? .published(name.split(separator: "/").last.map(String.init) ?? name)
-      guard let section else { throw .missingTower(directory: model.directory, name: name, looked: candidates) }
+      guard let section else { throw .missingVisionTower(directory: model.directory, name: name, looked: candidates) }
       configuration = try section.checked(check.section("vision_config"))
     } else {
-      throw .missingTower(directory: model.directory, name: name, looked: candidates)
+      throw .missingVisionTower(directory: model.directory, name: name, looked: candidates)
     }
   }
 
-  /// The tower of a converted checkpoint.
+  /// The vision encoder of a converted checkpoint.
   init(ownWeights configuration: VisionConfiguration) { self.configuration = configuration }
 
   /// Where a named CLIP directory may be: at the path itself, in the model's directory, beside it, and one folder further up.
@@ -125,7 +125,7 @@ package struct VisionTower {
   }
 }
 
-/// `config.json` of a CLIP directory: the tower alone, or both of CLIP's towers with a section for each.
+/// `config.json` of a CLIP directory: the vision encoder alone, or both of CLIP's vision encoders with a section for each.
 private struct ClipFile: Decodable {
   var model_type: String?
   var vision_config: VisionSection?

@@ -1,7 +1,7 @@
 package import Kernels
 
 /// The shapes of published checkpoints, to measure their cost without having them.
-package enum PublishedShape: String, CaseIterable, Sendable {
+package enum ModelPreset: String, CaseIterable, Sendable {
   case llava15With7B = "llava-1.5-7b"
   case llava15With13B = "llava-1.5-13b"
   case llavaNext7B = "llava-next-7b"
@@ -36,7 +36,7 @@ package enum PublishedShape: String, CaseIterable, Sendable {
 }
 
 extension VisionConfiguration {
-  /// CLIP ViT-L/14 at 336 pixels, the tower of all published LLaVA models.
+  /// CLIP ViT-L/14 at 336 pixels, the vision encoder of all published LLaVA models.
   fileprivate static let clipLarge336 = VisionConfiguration(
     hiddenSize: 1024, intermediateSize: 4096, layerCount: 24, headCount: 16, imageSize: 336, patchSize: 14,
     layerNormEpsilon: 1e-5, activation: .quickGELU)
@@ -45,7 +45,7 @@ extension VisionConfiguration {
 extension AnyResolution {
   /// The canvases of the released LLaVA-NeXT models.
   fileprivate static let released = AnyResolution(
-    pinpoints: releasedPinpoints, viewSize: 336, patchesPerSide: 24, arithmetic: .huggingFace)
+    pinpoints: releasedPinpoints, viewSize: 336, patchesPerSide: 24, sizeRule: .huggingFace)
 }
 
 /// Weights that are made up as they are asked for: random, of any shape, the same for a name and a seed.

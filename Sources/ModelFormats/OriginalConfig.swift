@@ -24,15 +24,15 @@ struct OriginalConfigurationFile: Decodable {
   /// Whether the file is of this layout: the converted ones have none of the original code's own keys.
   var isOriginal: Bool { mm_vision_tower != nil || mm_hidden_size != nil || mm_projector_type != nil }
 
-  /// Whether the tower was trained along, so that its weights in the checkpoint are not stock CLIP's; `nil` where the file
+  /// Whether the vision encoder was trained along, so that its weights in the checkpoint are not stock CLIP's; `nil` where the file
   /// does not say.
-  var trainsTower: Bool? {
+  var trainsVisionTower: Bool? {
     if let mm_tunable_parts, mm_tunable_parts.contains("mm_vision_tower") { return true }
     return unfreeze_mm_vision_tower
   }
 
   /// The kind of language model under LLaVA.
-  func textKind(_ check: ValueCheck) throws(CheckpointError) -> TextKind {
+  func languageModelFamily(_ check: ValueCheck) throws(CheckpointError) -> LanguageModelFamily {
     switch model_type ?? "llava" {
     case "llava", "llava_llama": return .llama
     case "llava_mistral": return .mistral
@@ -47,18 +47,18 @@ struct OriginalConfigurationFile: Decodable {
   ///
   /// - Parameters:
   ///   - textSection: The language model's keys of the same file.
-  ///   - vision: The tower's configuration, which is in another file.
+  ///   - vision: The vision encoder's configuration, which is in another file.
   func checked(
     _ textSection: TextSection, vision: VisionConfiguration, _ check: ValueCheck
   ) throws(CheckpointError) -> LLaVAConfiguration {
-    let text = try textSection.checked(check, kind: try textKind(check))
+    let text = try textSection.checked(check, kind: try languageModelFamily(check))
     guard mm_projector_type == "mlp2x_gelu" else {
       throw check.fault(
         "mm_projector_type", "'mlp2x_gelu'", mm_projector_type.map { "'\($0)'" } ?? "nothing ('linear')")
     }
     if mm_use_im_start_end == true { throw check.fault("mm_use_im_start_end", "false", "true, which is not supported") }
     if let size = mm_hidden_size, size != vision.hiddenSize {
-      throw check.fault("mm_hidden_size", "\(vision.hiddenSize), the vision tower's", "\(size)")
+      throw check.fault("mm_hidden_size", "\(vision.hiddenSize), the vision encoder's", "\(size)")
     }
     let feature = mm_vision_select_feature ?? "patch"
     guard feature == "patch" || feature == "cls_patch" else {
@@ -69,7 +69,7 @@ struct OriginalConfigurationFile: Decodable {
       visionFeatureLayer: mm_vision_select_layer ?? -2, dropsClassToken: feature == "patch", projectorActivation: .gelu,
       projectorHasBias: true, tiesWordEmbeddings: textSection.tie_word_embeddings ?? false,
       imageAspectRatio: image_aspect_ratio, anyResolution: checkedAnyResolution(vision, check),
-      promptLimit: promptLimit(check), endTokens: textSection.eos_token_id?.tokens, text: text, vision: vision
+      promptLimit: promptLimit(check), eosTokens: textSection.eos_token_id?.tokens, text: text, vision: vision
     ).checkingFeatureLayer("mm_vision_select_layer", check)
   }
 
@@ -97,6 +97,6 @@ struct OriginalConfigurationFile: Decodable {
     guard let pinpoints = image_grid_pinpoints?.pairs else {
       throw check.fault("image_grid_pinpoints", "the canvases of image_aspect_ratio 'anyres'", "nothing")
     }
-    return try AnyResolution(checking: pinpoints, vision, arithmetic: .original, merge: merge, check)
+    return try AnyResolution(checking: pinpoints, vision, sizeRule: .original, merge: merge, check)
   }
 }

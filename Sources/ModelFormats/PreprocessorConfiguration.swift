@@ -1,6 +1,6 @@
 package import Foundation
 
-/// How pictures are prepared: the checkpoint's `preprocessor_config.json`.
+/// How images are prepared: the checkpoint's `preprocessor_config.json`.
 ///
 /// What the file leaves out is LLaVA-1.5's: CLIP ViT-L/14 at 336 pixels.
 ///
@@ -8,7 +8,7 @@ package import Foundation
 package struct PreprocessorConfiguration: Sendable, Equatable {
   package typealias Size = PixelSize
 
-  /// What a picture is resized to.
+  /// What an image is resized to.
   package enum ResizeTarget: Sendable, Equatable {
     /// The shorter side gets this length, the longer side keeps the proportion.
     case shortestEdge(Int)
@@ -35,7 +35,7 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
   /// The canvases that LLaVA-NeXT may choose from; empty for other models.
   package var gridPinpoints: [Size] = []
 
-  /// LLaVA-1.5's values, for a tower that looks at squares of `side` pixels.
+  /// LLaVA-1.5's values, for a vision encoder that looks at squares of `side` pixels.
   package init(side: Int = 336) {
     resizesTo = .shortestEdge(side)
     cropSize = Size(height: side, width: side)

@@ -7,7 +7,7 @@ package import Storage
 /// Source: the safetensors format: eight bytes of header size, a JSON header, then the tensors' bytes without gaps.
 package struct SafetensorsFile: WeightFile {
   package let path: String
-  package let records: [String: WeightRecord]
+  package let records: [String: TensorInfo]
   /// Texts by name, which the format leaves to whoever writes a file.
   package let metadata: [String: String]
   package let storage: SharedBytes
@@ -59,13 +59,13 @@ package struct SafetensorsFile: WeightFile {
   /// The records of all entries, which must fill the payload without gaps or overlaps.
   private static func records(
     _ entries: [String: Header.Entry], payload: Range<Int>, file: String
-  ) throws(CheckpointError) -> [String: WeightRecord] {
-    var records: [String: WeightRecord] = [:]
+  ) throws(CheckpointError) -> [String: TensorInfo] {
+    var records: [String: TensorInfo] = [:]
     for (name, entry) in entries {
       guard let width = bitWidths[entry.dtype] else {
         throw .unsupportedElement(name: name, found: entry.dtype, file: file)
       }
-      guard let bits = WeightRecord.bitCount(shape: entry.shape, width: width) else {
+      guard let bits = TensorInfo.bitCount(shape: entry.shape, width: width) else {
         throw .malformed(file: file, reason: "'\(name)' has the impossible shape \(entry.shape)")
       }
       let offsets = entry.offsets
@@ -80,7 +80,7 @@ package struct SafetensorsFile: WeightFile {
           reason:
             "'\(name)' has \(offsets[1] - offsets[0]) bytes, expected \(bits / 8) for \(entry.dtype) \(entry.shape)")
       }
-      records[name] = WeightRecord(
+      records[name] = TensorInfo(
         elementName: entry.dtype, shape: entry.shape,
         bytes: payload.lowerBound + offsets[0]..<payload.lowerBound + offsets[1])
     }
@@ -122,9 +122,9 @@ private struct Header {
 
   init(_ bytes: [UInt8], file: String) throws(CheckpointError) {
     let members: [JSONValue.Member]
-    do throws(JSONParser.Failure) {
+    do throws(JSONParser.ParseError) {
       guard let object = try JSONParser.parse(bytes).members else {
-        throw JSONParser.Failure(offset: 0, expected: "an object")
+        throw JSONParser.ParseError(offset: 0, expected: "an object")
       }
       members = object
     } catch {
@@ -138,7 +138,7 @@ private struct Header {
       guard let dtype = member.value["dtype"].string, let shape = Self.integers(member.value["shape"]),
         let offsets = Self.integers(member.value["data_offsets"]), offsets.count == 2
       else {
-        throw .malformed(file: file, reason: "'\(member.key)' has no dtype, shape and data_offsets of whole numbers")
+        throw .malformed(file: file, reason: "'\(member.key)' has no dtype, shape and data_offsets of integers")
       }
       let entry = Entry(dtype: dtype, shape: shape, offsets: offsets)
       guard entries.updateValue(entry, forKey: member.key) == nil else {

@@ -3,13 +3,13 @@ package import Storage
 /// The tensors of a file that torch.save wrote: a ZIP archive with a pickle and a record for every storage.
 ///
 /// The pickle is read, not run: it may name a handful of functions, which are known here, and nothing else. Tensors that
-/// cannot be used are refused when somebody asks for them: a buffer of whole numbers does no harm, nor do the projections
+/// cannot be used are refused when somebody asks for them: a buffer of integers does no harm, nor do the projections
 /// of a converted CLIP, which are stored transposed and which LLaVA leaves alone.
 ///
 /// Source: PyTorch's `torch/serialization.py` and `caffe2/serialize/inline_container.h`, format since PyTorch 1.6.
 package struct TorchArchive: WeightFile {
   package let path: String
-  package let records: [String: WeightRecord]
+  package let records: [String: TensorInfo]
   package let storage: SharedBytes
 
   /// - Throws: `CheckpointError` naming the file, what is wrong with it and, where there is one, the command that converts it.
@@ -72,14 +72,14 @@ struct StateDictionary {
   }
 
   /// Where the tensors lie in the file.
-  func records(_ archive: ZipArchive) throws(CheckpointError) -> [String: WeightRecord] {
-    var records: [String: WeightRecord] = [:]
+  func records(_ archive: ZipArchive) throws(CheckpointError) -> [String: TensorInfo] {
+    var records: [String: TensorInfo] = [:]
     for (name, tensor) in tensors { records[name] = try record(name, tensor, archive) }
     return records
   }
 
   private func record(_ name: String, _ tensor: TorchTensor, _ archive: ZipArchive) throws(CheckpointError)
-    -> WeightRecord
+    -> TensorInfo
   {
     let storage = tensor.storage
     guard let bytes = archive["data/\(storage.key)"] else {
@@ -91,13 +91,13 @@ struct StateDictionary {
         reason: "the storage of '\(name)' has \(bytes.count) bytes, expected \(storage.count) \(storage.element.name)")
     }
     guard tensor.strides.count == tensor.shape.count,
-      let bits = WeightRecord.bitCount(shape: tensor.shape, width: 8 * tensor.element.byteCount)
+      let bits = TensorInfo.bitCount(shape: tensor.shape, width: 8 * tensor.element.byteCount)
     else {
       throw .malformed(
         file: file, reason: "'\(name)' has the impossible shape \(tensor.shape) with strides \(tensor.strides)")
     }
     guard tensor.isContiguous else {
-      return WeightRecord(
+      return TensorInfo(
         elementName: tensor.element.name, shape: tensor.shape, bytes: bytes, strides: tensor.strides)
     }
     let (start, overflow) = tensor.offset.multipliedReportingOverflow(by: tensor.element.byteCount)
@@ -108,7 +108,7 @@ struct StateDictionary {
           "'\(name)' of shape \(tensor.shape) lies at element \(tensor.offset) of a storage of \(bytes.count) bytes")
     }
     let first = bytes.lowerBound + start
-    return WeightRecord(elementName: tensor.element.name, shape: tensor.shape, bytes: first..<first + bits / 8)
+    return TensorInfo(elementName: tensor.element.name, shape: tensor.shape, bytes: first..<first + bits / 8)
   }
 
   /// The key of a dictionary inside this one that holds tensors, as training scripts save them.

@@ -4,7 +4,7 @@ package import Storage
 /// A mapped file of named tensors, whose every offset, shape and type has been checked.
 package protocol WeightFile: Sendable {
   var path: String { get }
-  var records: [String: WeightRecord] { get }
+  var records: [String: TensorInfo] { get }
   /// The file's bytes, which the records' ranges count in.
   var storage: SharedBytes { get }
 
@@ -13,7 +13,7 @@ package protocol WeightFile: Sendable {
 }
 
 /// Where a tensor lies: its type's name, shape and byte range in the file.
-package struct WeightRecord: Sendable, Equatable {
+package struct TensorInfo: Sendable, Equatable {
   /// The type as safetensors names it, such as `BF16`.
   package let elementName: String
   package let shape: [Int]
@@ -60,7 +60,7 @@ enum ParameterNames {
     ("model.multi_modal_projector.", "multi_modal_projector."),
     ("model.image_newline", "image_newline"),
     ("lm_head.", "language_model.lm_head."),
-    // The original code. Its tower is a module in a module, so the longer prefix goes before the newer library's.
+    // The original code. Its vision encoder is a module in a module, so the longer prefix goes before the newer library's.
     ("model.vision_tower.vision_tower.", "vision_tower."),
     ("model.vision_tower.", "vision_tower."),
     ("model.embed_tokens.", "language_model.model.embed_tokens."),

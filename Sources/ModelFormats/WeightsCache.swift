@@ -13,7 +13,7 @@ package final class WeightsCache {
     /// All weights are used as they are stored.
     case notNeeded
     case used(file: String, byteCount: Int)
-    case written(file: String, byteCount: Int, because: WeightsCacheFault)
+    case written(file: String, byteCount: Int, because: WeightsCacheError)
     /// Another process is writing the file.
     case leftToAnother(file: String)
     case failed(FileError)
@@ -24,22 +24,22 @@ package final class WeightsCache {
   private let sources: [Checkpoint]
   private let workers: Workers
   private lazy var key = SharedBytes.checksum(of: sources.map(\.contentKey).joined(separator: "\n"))
-  private lazy var file = Result { () throws(WeightsCacheFault) in
+  private lazy var file = Result { () throws(WeightsCacheError) in
     try WeightsCacheFile(path, key: key, workers: workers)
   }
   private var weights: [(name: String, weight: Linear.Weight)] = []
   /// Why weights had to be converted; `nil` as long as none had to.
-  private var fault: WeightsCacheFault?
+  private var fault: WeightsCacheError?
 
   /// - Parameters:
   ///   - directory: Where the files are kept; made when there is something to keep.
   ///   - sources: The checkpoints that the weights come from, the model's own first.
   ///   - arithmetic: What the file is for, as a part of its name.
   ///   - workers: Compute checksums in parallel.
-  package init(directory: String, sources: [Checkpoint], arithmetic: String, workers: Workers) {
+  package init(directory: String, sources: [Checkpoint], computeType: String, workers: Workers) {
     let places = sources.map { URL(filePath: $0.directory).standardizedFileURL.resolvingSymlinksInPath().path }
     let model = URL(filePath: places.first ?? "").lastPathComponent.unicodeScalars.prefix(40)
-    let name = "\(String(model))-\(arithmetic)-\(SharedBytes.checksum(of: places.joined(separator: "\n"))).safetensors"
+    let name = "\(String(model))-\(computeType)-\(SharedBytes.checksum(of: places.joined(separator: "\n"))).safetensors"
     self.directory = directory
     self.path = directory + "/" + name
     self.sources = sources
@@ -47,24 +47,24 @@ package final class WeightsCache {
   }
 
   /// A layer over its weight from the file, or converted for it.
-  func converted(_ stored: Linear, named name: String, to arithmetic: Arithmetic) -> Linear {
+  func converted(_ stored: Linear, named name: String, to computeType: ComputeType) -> Linear {
     let converted: Linear
-    if let kept = kept(name, for: arithmetic, like: stored) {
+    if let kept = kept(name, for: computeType, like: stored) {
       converted = stored.with(kept)
     } else {
-      converted = stored.converted(to: arithmetic, workers: workers)
+      converted = stored.converted(to: computeType, workers: workers)
     }
     weights.append((name, converted.weight))
     return converted
   }
 
-  private func kept(_ name: String, for arithmetic: Arithmetic, like stored: Linear) -> Linear.Weight? {
-    do throws(WeightsCacheFault) {
+  private func kept(_ name: String, for computeType: ComputeType, like stored: Linear) -> Linear.Weight? {
+    do throws(WeightsCacheError) {
       let file = try file.get()
-      if let weight = file.weight(name, for: arithmetic, outputs: stored.outputSize, inputs: stored.inputSize) {
+      if let weight = file.weight(name, for: computeType, outputs: stored.outputSize, inputs: stored.inputSize) {
         return weight
       }
-      fault = .damaged("it has no '\(name)' in \(arithmetic.rawValue)")
+      fault = .damaged("it has no '\(name)' in \(computeType.rawValue)")
     } catch {
       fault = error
     }
@@ -102,7 +102,7 @@ extension WeightsCache.Outcome: CustomStringConvertible {
 }
 
 /// Why a file of converted weights is not what a model needs.
-package enum WeightsCacheFault: Error, Equatable, CustomStringConvertible {
+package enum WeightsCacheError: Error, Equatable, CustomStringConvertible {
   case missing
   case otherVersion
   case otherWeights
@@ -122,7 +122,7 @@ package enum WeightsCacheFault: Error, Equatable, CustomStringConvertible {
 ///
 /// A safetensors file. A weight in int8 is three tensors: its name `[outputs, inputs]` in `I8`, the name with `.scales` added
 /// `[outputs]` in `F32`, and with `.sums` `[outputs]` in `I32`; a weight in bf16 is one `[outputs, inputs]`. They begin at
-/// multiples of 64 bytes, with tensors named `padding.…` in `U8` between them where that takes some. Behind them are their
+/// multiples of 64 bytes, with tensors named `padding.…` in `U8` between them where that takes some. After them are their
 /// `TensorChecksums`.
 ///
 /// What is checked, before any of it is used:
@@ -154,7 +154,7 @@ package struct WeightsCacheFile {
   /// - Parameters:
   ///   - key: Of the content of the model's files.
   ///   - workers: Compute checksums in parallel.
-  package init(_ path: String, key: String, workers: Workers) throws(WeightsCacheFault) {
+  package init(_ path: String, key: String, workers: Workers) throws(WeightsCacheError) {
     do { file = try SafetensorsFile(path) } catch .file(.notFound) { throw .missing } catch {
       throw .damaged("\(error)")
     }
@@ -168,17 +168,17 @@ package struct WeightsCacheFile {
   /// A weight in the form for an arithmetic; `nil` where the file has none of this form and these sizes.
   ///
   /// - Parameter inputs: At most `Int8Weights.largestInputCount` for int8.
-  package func weight(_ name: String, for arithmetic: Arithmetic, outputs: Int, inputs: Int) -> Linear.Weight? {
-    switch arithmetic {
+  package func weight(_ name: String, for computeType: ComputeType, outputs: Int, inputs: Int) -> Linear.Weight? {
+    switch computeType {
     case .f32: return nil
     case .bf16:
       guard let numbers = bytes(name, "BF16", [outputs, inputs]) else { return nil }
-      return .brain(Tensor(numbers, shape: [outputs, inputs], element: .bf16))
+      return .bf16(Tensor(numbers, shape: [outputs, inputs], element: .bf16))
     case .int8:
       guard let numbers = bytes(name, "I8", [outputs, inputs]), let scales = bytes(name + ".scales", "F32", [outputs]),
         let sums = bytes(name + ".sums", "I32", [outputs])
       else { return nil }
-      return .whole(Int8Weights(outputs: outputs, inputs: inputs, numbers: numbers, scales: scales, sums: sums))
+      return .int8(Int8Weights(outputs: outputs, inputs: inputs, numbers: numbers, scales: scales, sums: sums))
     }
   }
 
@@ -188,7 +188,7 @@ package struct WeightsCacheFile {
   }
 
   /// Compares checksums: of everything, or of what is small if the file is as its writer left it.
-  private func check(_ workers: Workers) throws(WeightsCacheFault) {
+  private func check(_ workers: Workers) throws(WeightsCacheError) {
     let weights = file.records.values.filter { $0.elementName != Self.paddingElement }
     guard weights.allSatisfy({ $0.bytes.lowerBound.isMultiple(of: Self.alignment) }) else {
       throw .damaged("its tensors are not aligned")
@@ -239,9 +239,9 @@ extension WeightsCacheFile {
 
     mutating func add(_ name: String, _ weight: Linear.Weight) {
       switch weight {
-      case .widened: preconditionFailure("'\(name)' is not converted")
-      case .brain(let tensor): add(name, "BF16", [tensor.rows, tensor.columns], tensor.storedBytes)
-      case .whole(let weights):
+      case .native: preconditionFailure("'\(name)' is not converted")
+      case .bf16(let tensor): add(name, "BF16", [tensor.rows, tensor.columns], tensor.storedBytes)
+      case .int8(let weights):
         add(name, "I8", [weights.outputs, weights.inputs], weights.numbers)
         add(name + ".scales", "F32", [weights.outputs], weights.scales)
         add(name + ".sums", "I32", [weights.outputs], weights.sums)
@@ -295,16 +295,16 @@ extension Checkpoint {
 }
 
 extension ModelDirectory {
-  /// A checksum that tells whether a picture's features still are what this model sees: of the weights as above, its tower's
-  /// included, and of the files that say how pictures are prepared and how the tower computes.
+  /// A checksum that tells whether an image's features still are what this model sees: of the weights as above, its vision encoder's
+  /// included, and of the files that say how images are prepared and how the vision encoder computes.
   package var contentKey: String {
-    let directories = [path] + (tower.directory.map { [$0] } ?? [])
+    let directories = [path] + (visionTower.directory.map { [$0] } ?? [])
     let settings = directories.flatMap { directory in
       ["config.json", "preprocessor_config.json", "processor_config.json"].map { name in
         (try? SharedBytes(mapping: directory + "/" + name)).map { "\(name) \($0.count) \($0.checksum)" } ?? "no \(name)"
       }
     }
-    let weights = [checkpoint.contentKey] + (tower.checkpoint.map { [$0.contentKey] } ?? [])
+    let weights = [checkpoint.contentKey] + (visionTower.checkpoint.map { [$0.contentKey] } ?? [])
     return SharedBytes.checksum(of: (weights + settings).joined(separator: "\n"))
   }
 }

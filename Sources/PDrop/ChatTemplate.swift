@@ -1,16 +1,16 @@
 /// How a checkpoint wants a conversation written down.
 ///
-/// A prompt is the system text, then the messages, then the words with which the assistant begins to answer. Within a
-/// message the pictures come first, wherever they stand among its parts, as in all published templates.
+/// A prompt is the system prompt, then the messages, then the words with which the assistant begins to answer. Within a
+/// message the images come first, wherever they stand among its parts, as in all published templates.
 ///
 /// Source: LLaVA's `conversation.py`; the chat templates of the llava-hf checkpoints.
-public struct PromptTemplate: Equatable, Sendable {
+public struct ChatTemplate: Equatable, Sendable {
   /// What stands around the content of one role's messages.
   public struct Turn: Equatable, Sendable {
     public var prefix: String
     public var suffix: String
 
-    /// Stands behind each text of the message rather than once behind them all.
+    /// Stands after each text of the message rather than once after them all.
     public var textSuffix: String
 
     public init(prefix: String, suffix: String, textSuffix: String = "") {
@@ -22,8 +22,8 @@ public struct PromptTemplate: Equatable, Sendable {
 
   /// What becomes of messages with the role `system`.
   public enum SystemMessages: Equatable, Sendable {
-    /// The first message, if it is one, takes the place of the template's system text.
-    case replaceSystemText
+    /// The first message, if it is one, takes the place of the template's system prompt.
+    case replaceSystemPrompt
 
     /// Each is written where it stands.
     case writeInPlace
@@ -34,22 +34,22 @@ public struct PromptTemplate: Equatable, Sendable {
   public var name: String
 
   /// Written at the beginning as a system turn; empty for none.
-  public var systemText: String
+  public var systemPrompt: String
   public var systemMessages: SystemMessages
   public var system: Turn
 
-  /// What stands around the template's own system text, where that is not what stands around system messages.
+  /// What stands around the template's own system prompt, where that is not what stands around system messages.
   public var preamble: Turn?
 
   /// Whether the system turn goes inside the first user turn.
-  public var nestsSystemText = false
+  public var nestsSystemPrompt = false
   public var user: Turn
   public var assistant: Turn
 
   /// Stands before every user turn that follows another turn.
   public var userSeparator = ""
 
-  /// Stands for one picture.
+  /// Stands for one image.
   public var image = "<image>\n"
 
   /// Stands before each text.
@@ -58,36 +58,36 @@ public struct PromptTemplate: Equatable, Sendable {
   /// Stands at the end where an answer is asked for.
   public var generationPrompt: String
 
-  /// Whether a system text is written at all.
-  public var takesSystemText: Bool { systemMessages != .leaveOut || !systemText.isEmpty }
+  /// Whether a system prompt is written at all.
+  public var supportsSystemPrompt: Bool { systemMessages != .leaveOut || !systemPrompt.isEmpty }
 
   /// Writes a conversation.
   ///
   /// - Parameters:
   ///   - messages: The turns, in order.
   ///   - addGenerationPrompt: Whether the prompt asks for an answer.
-  ///   - systemText: Takes the place of the template's own system text and of a system message that the conversation
-  ///     begins with; empty for none. A template without a place for one leaves it out, see `takesSystemText`.
+  ///   - systemPrompt: Takes the place of the template's own system prompt and of a system message that the conversation
+  ///     begins with; empty for none. A template without a place for one leaves it out, see `supportsSystemPrompt`.
   public func render(
-    _ messages: [ChatMessage], addGenerationPrompt: Bool = true, systemText: String? = nil
+    _ messages: [ChatMessage], addGenerationPrompt: Bool = true, systemPrompt: String? = nil
   ) -> String {
     var messages = messages[...]
-    var ownText = self.systemText
-    if let systemText {
+    var ownText = self.systemPrompt
+    if let systemPrompt {
       messages = messages.drop { $0.role == .system }
-      if !ownText.isEmpty || systemMessages == .replaceSystemText {
-        ownText = systemText
-      } else if !systemText.isEmpty {
-        messages = [ChatMessage(role: .system, parts: [.text(systemText)])] + messages
+      if !ownText.isEmpty || systemMessages == .replaceSystemPrompt {
+        ownText = systemPrompt
+      } else if !systemPrompt.isEmpty {
+        messages = [ChatMessage(role: .system, parts: [.text(systemPrompt)])] + messages
       }
-    } else if systemMessages == .replaceSystemText, let first = messages.first, first.role == .system {
+    } else if systemMessages == .replaceSystemPrompt, let first = messages.first, first.role == .system {
       ownText = content(of: first, textSuffix: "")
       messages = messages.dropFirst()
     }
     let around = preamble ?? system
     var pending = ownText.isEmpty ? "" : around.prefix + ownText + around.suffix
     var prompt = ""
-    if !nestsSystemText { prompt = take(&pending) }
+    if !nestsSystemPrompt { prompt = take(&pending) }
     for message in messages {
       let turn = turn(of: message.role)
       switch message.role {
@@ -128,9 +128,9 @@ public struct PromptTemplate: Equatable, Sendable {
   }
 }
 
-extension PromptTemplate {
+extension ChatTemplate {
   /// The templates that can be asked for by name.
-  public static let named: [PromptTemplate] = [
+  public static let named: [ChatTemplate] = [
     .vicunaV1, .llavaV1, .mistralInstruct, .chatMLDirect, .llavaLlama2, .llavaLlama3, .qwen15, .plain, .llava15HF,
   ]
 
@@ -155,7 +155,7 @@ extension PromptTemplate {
   /// The template of LLaVA's evaluation scripts.
   public static let vicunaV1 = vicuna(
     name: "vicuna_v1",
-    systemText: """
+    systemPrompt: """
       A chat between a curious user and an artificial intelligence assistant. \
       The assistant gives helpful, detailed, and polite answers to the user's questions.
       """)
@@ -163,59 +163,59 @@ extension PromptTemplate {
   /// The template that LLaVA's interactive scripts choose for names with `v1`.
   public static let llavaV1 = vicuna(
     name: "llava_v1",
-    systemText: """
+    systemPrompt: """
       A chat between a curious human and an artificial intelligence assistant. \
       The assistant gives helpful, detailed, and polite answers to the human's questions.
       """)
 
-  public static let mistralInstruct = PromptTemplate(
-    name: "mistral_instruct", systemText: "", systemMessages: .replaceSystemText, system: llama2System,
-    nestsSystemText: true, user: Turn(prefix: "[INST] ", suffix: " [/INST]"),
+  public static let mistralInstruct = ChatTemplate(
+    name: "mistral_instruct", systemPrompt: "", systemMessages: .replaceSystemPrompt, system: llama2System,
+    nestsSystemPrompt: true, user: Turn(prefix: "[INST] ", suffix: " [/INST]"),
     assistant: Turn(prefix: " ", suffix: " </s>"), generationPrompt: "")
 
   /// The template of LLaVA-1.6-34B; the original code also calls it `mistral_direct`.
-  public static let chatMLDirect = PromptTemplate(
-    name: "chatml_direct", systemText: "Answer the questions.", systemMessages: .replaceSystemText,
+  public static let chatMLDirect = ChatTemplate(
+    name: "chatml_direct", systemPrompt: "Answer the questions.", systemMessages: .replaceSystemPrompt,
     system: Turn(prefix: "<|im_start|>system\n", suffix: "<|im_end|>"),
     user: Turn(prefix: "<|im_start|>user\n", suffix: "<|im_end|>"),
     assistant: Turn(prefix: "<|im_start|>assistant\n", suffix: "<|im_end|>"),
     generationPrompt: "<|im_start|>assistant\n")
 
-  public static let llavaLlama2 = PromptTemplate(
+  public static let llavaLlama2 = ChatTemplate(
     name: "llava_llama_2",
-    systemText: visionAssistant,
-    systemMessages: .replaceSystemText, system: llama2System, nestsSystemText: true,
+    systemPrompt: visionAssistant,
+    systemMessages: .replaceSystemPrompt, system: llama2System, nestsSystemPrompt: true,
     user: Turn(prefix: "[INST] ", suffix: " [/INST]"), assistant: Turn(prefix: " ", suffix: " </s>"),
     userSeparator: "<s>", generationPrompt: "")
 
-  public static let llavaLlama3 = PromptTemplate(
-    name: "llava_llama_3", systemText: visionAssistant, systemMessages: .replaceSystemText,
+  public static let llavaLlama3 = ChatTemplate(
+    name: "llava_llama_3", systemPrompt: visionAssistant, systemMessages: .replaceSystemPrompt,
     system: llama3Turn("system"),
     user: llama3Turn("user"), assistant: llama3Turn("assistant"), generationPrompt: llama3Turn("assistant").prefix)
 
   /// The template of the LLaVA-NeXT models over Qwen1.5 and Qwen2.
-  public static let qwen15 = PromptTemplate(
-    name: "qwen_1_5", systemText: "You are a helpful assistant.", systemMessages: .replaceSystemText,
+  public static let qwen15 = ChatTemplate(
+    name: "qwen_1_5", systemPrompt: "You are a helpful assistant.", systemMessages: .replaceSystemPrompt,
     system: Turn(prefix: "<|im_start|>system\n", suffix: "<|im_end|>\n"),
     user: Turn(prefix: "<|im_start|>user\n", suffix: "<|im_end|>\n"),
     assistant: Turn(prefix: "<|im_start|>assistant\n", suffix: "<|im_end|>\n"),
     generationPrompt: "<|im_start|>assistant\n")
 
-  /// A picture and its caption, as in pretraining.
-  public static let plain = PromptTemplate(
-    name: "plain", systemText: "", systemMessages: .leaveOut, system: Turn(prefix: "", suffix: ""),
+  /// An image and its caption, as in pretraining.
+  public static let plain = ChatTemplate(
+    name: "plain", systemPrompt: "", systemMessages: .leaveOut, system: Turn(prefix: "", suffix: ""),
     user: Turn(prefix: "", suffix: "", textSuffix: "\n"), assistant: Turn(prefix: "", suffix: "", textSuffix: "\n"),
     image: "<image>", generationPrompt: "")
 
   // MARK: - Templates of the converted checkpoints
 
-  /// The template published with llava-1.5-7b-hf, which has no system text.
-  public static let llava15HF = PromptTemplate(
-    name: "llava-1.5-hf", systemText: "", systemMessages: .writeInPlace,
+  /// The template published with llava-1.5-7b-hf, which has no system prompt.
+  public static let llava15HF = ChatTemplate(
+    name: "llava-1.5-hf", systemPrompt: "", systemMessages: .writeInPlace,
     system: Turn(prefix: "", suffix: "", textSuffix: " "), user: Turn(prefix: "USER: ", suffix: "", textSuffix: " "),
     assistant: Turn(prefix: "ASSISTANT: ", suffix: "", textSuffix: " "), generationPrompt: "ASSISTANT:")
 
-  /// The system text over Llama-2 and Llama-3.
+  /// The system prompt over Llama-2 and Llama-3.
   private static let visionAssistant = """
     You are a helpful language and vision assistant. You are able to understand the visual content that the user \
     provides, and assist the user with a variety of tasks using natural language.
@@ -228,9 +228,10 @@ extension PromptTemplate {
     Turn(prefix: "<|start_header_id|>\(role)<|end_header_id|>\n\n", suffix: "<|eot_id|>")
   }
 
-  private static func vicuna(name: String, systemText: String) -> PromptTemplate {
-    PromptTemplate(
-      name: name, systemText: systemText, systemMessages: .replaceSystemText, system: Turn(prefix: "", suffix: " "),
+  private static func vicuna(name: String, systemPrompt: String) -> ChatTemplate {
+    ChatTemplate(
+      name: name, systemPrompt: systemPrompt, systemMessages: .replaceSystemPrompt,
+      system: Turn(prefix: "", suffix: " "),
       user: Turn(prefix: "USER: ", suffix: " "), assistant: Turn(prefix: "ASSISTANT: ", suffix: "</s>"),
       generationPrompt: "ASSISTANT:")
   }

@@ -2,17 +2,17 @@ public import Foundation
 import Storage
 import Tokenizers
 
-extension PromptTemplate {
+extension ChatTemplate {
   /// Recognises a checkpoint's Jinja chat template as one of the LLaVA families, or returns nil.
   ///
   /// Nothing is interpreted: the markers tell the family, and the spellings that differ within one are looked up in the
   /// source.
   ///
   /// - Parameter chatTemplate: The Jinja source.
-  public static func recognise(chatTemplate: String) -> PromptTemplate? {
+  public static func recognise(chatTemplate: String) -> ChatTemplate? {
     let source = ChatTemplateSource(chatTemplate)
     guard source.contains("<image>"), let preamble = source.preamble else { return nil }
-    var template: PromptTemplate
+    var template: ChatTemplate
     if source.contains("[INST]"), source.contains("[/INST]") {
       template = mistral(source)
     } else if source.contains("<|im_start|>"), source.contains("<|im_end|>") {
@@ -31,50 +31,51 @@ extension PromptTemplate {
     template.textPrefix = source.text.contains(/'\n'\s*\+\s*[a-z]+(\['text'\]|\.text)/) ? "\n" : ""
     if !preamble.isEmpty {
       let end = preamble.lastIndex { !$0.isWhitespace } ?? preamble.startIndex
-      template.systemText = String(preamble[...end])
+      template.systemPrompt = String(preamble[...end])
       template.preamble = Turn(prefix: "", suffix: String(preamble[end...].dropFirst()))
     }
     return template
   }
 
-  private static func mistral(_ source: ChatTemplateSource) -> PromptTemplate {
+  private static func mistral(_ source: ChatTemplateSource) -> ChatTemplate {
     let hasSystem = source.contains("<<SYS>>")
     // The assistant's branch begins with a space, in plain text or as an expression.
     let startsWithSpace = source.text.contains(/'assistant'\s*-?%}( |\s*{{-?\s*' )/)
     let endsWithSpace = source.contains(" </s>") || source.text.contains(/' '\s*\+\s*eos_token/)
-    return PromptTemplate(
-      name: "mistral", systemText: "", systemMessages: hasSystem ? .writeInPlace : .leaveOut,
+    return ChatTemplate(
+      name: "mistral", systemPrompt: "", systemMessages: hasSystem ? .writeInPlace : .leaveOut,
       system: Turn(prefix: "<<SYS>>\n", suffix: "\n<</SYS>>\n\n"), user: Turn(prefix: "[INST] ", suffix: " [/INST]"),
       assistant: Turn(
         prefix: startsWithSpace ? " " : "", suffix: source.ending.map { (endsWithSpace ? " " : "") + $0 } ?? " "),
       generationPrompt: "")
   }
 
-  private static func chatML(_ source: ChatTemplateSource) -> PromptTemplate {
+  private static func chatML(_ source: ChatTemplateSource) -> ChatTemplate {
     let roleEnd = source.text.contains(/role('\])?\s*\+\s*' '/) ? " " : "\n"
     let end =
       source.text.contains(/<\|im_end\|>('\s*\+\s*'|'\s*}}\s*{{\s*')?\n/) ? "<|im_end|>\n" : "<|im_end|>"
     let opening = source.contains("<|im_start|>assistant\n") ? "<|im_start|>assistant\n" : "<|im_start|>assistant"
     func turn(_ role: ChatMessage.Role) -> Turn { Turn(prefix: "<|im_start|>" + role.rawValue + roleEnd, suffix: end) }
-    let systemText = source.text.firstMatch(of: /<\|im_start\|>system\n([^'{}<]+)<\|im_end\|>/).map { String($0.1) }
-    return PromptTemplate(
-      name: "chatml", systemText: systemText ?? "",
-      systemMessages: systemText == nil ? .writeInPlace : .replaceSystemText, system: turn(.system), user: turn(.user),
+    let systemPrompt = source.text.firstMatch(of: /<\|im_start\|>system\n([^'{}<]+)<\|im_end\|>/).map { String($0.1) }
+    return ChatTemplate(
+      name: "chatml", systemPrompt: systemPrompt ?? "",
+      systemMessages: systemPrompt == nil ? .writeInPlace : .replaceSystemPrompt, system: turn(.system),
+      user: turn(.user),
       assistant: turn(.assistant), generationPrompt: opening)
   }
 
-  private static let llama3 = PromptTemplate(
-    name: "llama3", systemText: "", systemMessages: .writeInPlace, system: llama3Turn("system"),
+  private static let llama3 = ChatTemplate(
+    name: "llama3", systemPrompt: "", systemMessages: .writeInPlace, system: llama3Turn("system"),
     user: llama3Turn("user"),
     assistant: llama3Turn("assistant"), generationPrompt: llama3Turn("assistant").prefix)
 
-  private static func vicuna(_ source: ChatTemplateSource) -> PromptTemplate {
+  private static func vicuna(_ source: ChatTemplateSource) -> ChatTemplate {
     let hasTextSuffix = source.text.contains(/(\['text'\]|\.text)\s*\+\s*' '/)
     let hasBareSystem = source.text.contains(/role('\])?\s*[!=]=\s*'system'/)
     let plain = hasTextSuffix ? Turn(prefix: "", suffix: "", textSuffix: " ") : Turn(prefix: "", suffix: " ")
     func turn(_ prefix: String) -> Turn { Turn(prefix: prefix, suffix: plain.suffix, textSuffix: plain.textSuffix) }
-    return PromptTemplate(
-      name: "vicuna", systemText: "", systemMessages: .writeInPlace, system: turn(hasBareSystem ? "" : "SYSTEM: "),
+    return ChatTemplate(
+      name: "vicuna", systemPrompt: "", systemMessages: .writeInPlace, system: turn(hasBareSystem ? "" : "SYSTEM: "),
       user: turn("USER: "),
       assistant: source.ending.map { Turn(prefix: "ASSISTANT: ", suffix: $0) } ?? turn("ASSISTANT: "),
       generationPrompt: "ASSISTANT:")
@@ -93,7 +94,7 @@ private struct ChatTemplateSource {
 
   /// What ends a completed answer, where the template writes it, with the space that may follow.
   ///
-  /// An early llava-v1.6-mistral-7b-hf has a backslash in its end token, and so has what the reference makes of it.
+  /// An early llava-v1.6-mistral-7b-hf has a backslash in its EOS token, and so has what the reference makes of it.
   var ending: String? {
     let isMisspelled = text.contains(/<\\+s>/)
     guard isMisspelled || contains("</s>") || contains("eos_token") else { return nil }
@@ -103,7 +104,7 @@ private struct ChatTemplateSource {
 
   /// The literal text before the first statement, or nil where an expression makes part of it.
   ///
-  /// An expression for the beginning token is passed over: the tokenizer adds that token.
+  /// An expression for the BOS token is passed over: the tokenizer adds that token.
   var preamble: String? {
     guard let statement = text.firstRange(of: "{%") else { return nil }
     var preamble = String(text[..<statement.lowerBound]).replacing(/{{-?\s*bos_token\s*-?}}/, with: "")
@@ -116,43 +117,43 @@ private struct ChatTemplateSource {
 
 /// Why a prompt cannot be written.
 public enum PromptError: Error, Equatable, CustomStringConvertible {
-  /// The chat template is none of the kinds that `PromptTemplate.recognise` knows.
+  /// The chat template is none of the kinds that `ChatTemplate.recognise` knows.
   case unrecognisedTemplate(file: String)
   case noTemplate(file: String, found: String)
-  case noPlaceForSystemText(template: String)
-  /// A system text was given for a prompt that is written out already.
-  case systemTextForFinishedPrompt
+  case systemPromptUnsupported(template: String)
+  /// A system prompt was given for a prompt that is written out already.
+  case systemPromptForRenderedPrompt
 
   public var description: String {
     switch self {
     case .unrecognisedTemplate(let file):
       "\(file): the chat template is not of a known LLaVA kind; name one by --chat-template"
     case .noTemplate(let file, let found): "\(file): expected a chat template, found \(found)"
-    case .noPlaceForSystemText(let template):
-      "the prompt format \(template) has no place for a system text; leave out --system, or name another by --chat-template"
-    case .systemTextForFinishedPrompt:
-      "a prompt in the model's own format has its system text already; leave out --system, or --raw"
+    case .systemPromptUnsupported(let template):
+      "the chat template \(template) has no place for a system prompt; leave out --system, or name another by --chat-template"
+    case .systemPromptForRenderedPrompt:
+      "a prompt in the model's own format has its system prompt already; leave out --system, or --raw"
     }
   }
 }
 
-extension PromptTemplate {
+extension ChatTemplate {
   /// Reads and recognises the chat template of a checkpoint's folder, or returns nil where it has none.
   ///
   /// Looked for are `chat_template.json`, `chat_template.jinja` and `chat_template` in `tokenizer_config.json`, in this
-  /// order; the last counts only if it has a place for pictures.
+  /// order; the last counts only if it has a place for images.
   ///
   /// - Throws: `PromptError` for a template that is not recognised; other errors for files that cannot be read.
-  public static func load(directory: URL) throws -> PromptTemplate? {
-    try TemplateChoice(directory: directory)?.template
+  public static func load(directory: URL) throws -> ChatTemplate? {
+    try ChatTemplateDetection(directory: directory)?.template
   }
 }
 
-extension TemplateChoice {
-  /// The chat template of a checkpoint's folder, read as `PromptTemplate.load` does.
+extension ChatTemplateDetection {
+  /// The chat template of a checkpoint's folder, read as `ChatTemplate.load` does.
   init?(directory: URL) throws {
     guard let (file, source) = try Self.chatTemplate(directory: directory) else { return nil }
-    guard let template = PromptTemplate.recognise(chatTemplate: source) else {
+    guard let template = ChatTemplate.recognise(chatTemplate: source) else {
       throw PromptError.unrecognisedTemplate(file: file)
     }
     self.init(template, .file(file))
@@ -175,7 +176,7 @@ extension TemplateChoice {
     guard let root = try TokenizerFile.json(file, in: directory), let source = try source(root, file) else {
       return nil
     }
-    // Without pictures it is the language model's own, which original checkpoints carry along.
+    // Without images it is the language model's own, which original checkpoints carry along.
     return source.contains("<image>") ? (file, source) : nil
   }
 
@@ -191,8 +192,8 @@ extension TemplateChoice {
   }
 }
 
-/// The prompt format of a model, and what it was chosen by.
-public struct TemplateChoice: Equatable, Sendable {
+/// The chat template of a model, and what it was chosen by.
+public struct ChatTemplateDetection: Equatable, Sendable {
   public enum Reason: Equatable, Sendable {
     /// Whoever loaded the model named it.
     case given
@@ -204,10 +205,10 @@ public struct TemplateChoice: Equatable, Sendable {
     case nothing
   }
 
-  public var template: PromptTemplate
+  public var template: ChatTemplate
   public var reason: Reason
 
-  public init(_ template: PromptTemplate, _ reason: Reason) {
+  public init(_ template: ChatTemplate, _ reason: Reason) {
     self.template = template
     self.reason = reason
   }
@@ -216,7 +217,7 @@ public struct TemplateChoice: Equatable, Sendable {
   public var isGuess: Bool { reason == .nothing }
 }
 
-extension TemplateChoice: CustomStringConvertible {
+extension ChatTemplateDetection: CustomStringConvertible {
   /// The name and the reason, such as `vicuna, from chat_template.json`.
   public var description: String {
     switch reason {
@@ -228,7 +229,7 @@ extension TemplateChoice: CustomStringConvertible {
   }
 }
 
-extension TemplateChoice {
+extension ChatTemplateDetection {
   /// Chooses by the model's family, for a directory without a chat template, as those of the original code are.
   ///
   /// What `config.json` says goes before the name, and the names before what is usual.
@@ -243,17 +244,17 @@ extension TemplateChoice {
   package init(modelType: String, textModelType: String, vocabularySize: Int, name: String) {
     let types = [modelType, textModelType].map { $0.lowercased() }
     let name = name.lowercased()
-    func type(_ word: String) -> TemplateChoice.Reason? {
+    func type(_ word: String) -> ChatTemplateDetection.Reason? {
       types.first { $0.contains(word) }.map { .family("config.json says \($0)") }
     }
-    func vocabulary(_ sizes: Range<Int>, of owner: String) -> TemplateChoice.Reason? {
+    func vocabulary(_ sizes: Range<Int>, of owner: String) -> ChatTemplateDetection.Reason? {
       sizes.contains(vocabularySize) ? .family("the vocabulary of \(vocabularySize) is \(owner)'s") : nil
     }
-    func named(_ words: String...) -> TemplateChoice.Reason? {
+    func named(_ words: String...) -> ChatTemplateDetection.Reason? {
       words.first { name.contains($0) }.map { .family("the directory's name has '\($0)'") }
     }
     // Sizes begin at the family's own vocabulary and leave room for added tokens and padding.
-    let rules: [(PromptTemplate, TemplateChoice.Reason?)] = [
+    let rules: [(ChatTemplate, ChatTemplateDetection.Reason?)] = [
       (.mistralInstruct, type("mistral")),
       (.qwen15, type("qwen")),
       (.llavaLlama3, vocabulary(128_256..<129_024, of: "Llama-3")),
@@ -264,7 +265,7 @@ extension TemplateChoice {
       (.qwen15, named("qwen")),
       (.vicunaV1, named("vicuna", "v1.5", "v1.6")),
     ]
-    let chosen = rules.lazy.compactMap { template, reason in reason.map { TemplateChoice(template, $0) } }.first
-    self = chosen ?? TemplateChoice(.vicunaV1, .nothing)
+    let chosen = rules.lazy.compactMap { template, reason in reason.map { ChatTemplateDetection(template, $0) } }.first
+    self = chosen ?? ChatTemplateDetection(.vicunaV1, .nothing)
   }
 }

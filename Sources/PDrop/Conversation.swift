@@ -1,14 +1,14 @@
 public import Foundation
 package import Storage
 
-/// A conversation and its pictures, in the order in which the messages name them.
+/// A conversation and its images, in the order in which the messages name them.
 public struct Conversation: Sendable {
   public var messages: [ChatMessage]
-  public var pictures: [Request.Picture]
+  public var images: [Request.Image]
 
-  public init(messages: [ChatMessage] = [], pictures: [Request.Picture] = []) {
+  public init(messages: [ChatMessage] = [], images: [Request.Image] = []) {
     self.messages = messages
-    self.pictures = pictures
+    self.images = images
   }
 
   /// Reads OpenAI's form: a list of messages, or an object that has one as `messages`.
@@ -16,11 +16,11 @@ public struct Conversation: Sendable {
   /// A message has a `role` and a `content`, which is a text or a list of parts: `{"type": "text", "text"}`,
   /// `{"type": "image_url", "image_url": {"url"}}` with the URL also as a bare string, or `{"type": "image", "image"}`.
   ///
-  /// - Parameter folder: Where relative paths of pictures begin.
-  /// - Throws: `ConversationError`, or `PictureReferenceError` for a picture that is not on this machine.
+  /// - Parameter folder: Where relative paths of images begin.
+  /// - Throws: `ConversationError`, or `ImageReferenceError` for an image that is not on this machine.
   public init(json: Data, folder: String? = nil) throws {
     let value: JSONValue
-    do throws(JSONParser.Failure) { value = try JSONParser.parse([UInt8](json)) } catch {
+    do throws(JSONParser.ParseError) { value = try JSONParser.parse([UInt8](json)) } catch {
       throw ConversationError.malformed(place: "byte \(error.offset)", expected: error.expected)
     }
     try self.init(value.array == nil ? value["messages"] : value, folder: folder)
@@ -50,14 +50,14 @@ public struct Conversation: Sendable {
       throw ConversationError.malformed(place: place, expected: "a content that is a text or a list of parts")
     }
     return try parts.map { part in
-      // The type decides, lest a picture with a caption in the same part be taken for the caption alone.
+      // The type decides, lest an image with a caption in the same part be taken for the caption alone.
       let type = part["type"].string ?? ""
       if let text = part["text"].string, !type.contains("image") { return .text(text) }
       let url = part["image_url"]
       guard let reference = url.string ?? url["url"].string ?? part["image"].string, type != "text" else {
         throw ConversationError.malformed(place: place, expected: "parts of type text, image_url or image")
       }
-      pictures.append(try Request.Picture(reference: reference, folder: folder))
+      images.append(try Request.Image(reference: reference, folder: folder))
       return .image
     }
   }

@@ -6,23 +6,23 @@ import ModelFormats
 import Storage
 import Synchronization
 
-/// The features of pictures, kept in files from one run to the next; see `FeatureCacheOptions`.
+/// The features of images, kept in files from one run to the next; see `FeatureCacheOptions`.
 ///
-/// Nothing that is wrong with a file or the folder is an error: there is a warning, and the picture is encoded.
+/// Nothing that is wrong with a file or the folder is an error: there is a warning, and the image is encoded.
 package final class FeatureCache: Sendable {
-  /// What files belong to beside the picture.
+  /// What files belong to beside the image.
   struct Model: Sendable {
-    /// Tells apart whatever changes features, other pictures aside.
+    /// Tells apart whatever changes features, other images aside.
     var key: String
     /// `D`.
     var columns: Int
-    /// How many tokens a picture can have.
+    /// How many tokens an image can have.
     var tokenCounts: ClosedRange<Int>
   }
 
   private struct State {
     var folder: CappedFolder
-    var report = FeatureCacheReport()
+    var report = FeatureCacheStatistics()
     /// Whether files can be kept, as far as is known.
     var isWritable = true
   }
@@ -41,12 +41,12 @@ package final class FeatureCache: Sendable {
         folder: CappedFolder(options.directory, byteLimit: options.byteLimit) { FeatureFileName($0) != nil }))
   }
 
-  package var report: FeatureCacheReport { state.withLock { $0.report } }
+  package var report: FeatureCacheStatistics { state.withLock { $0.report } }
 
-  /// What the tower has seen of a picture, and which of its tokens show only padding; `nil` where that is not kept.
-  func encoding(of content: PictureContent) -> (PreparedPicture.Encoding, paddingTokens: [Int])? {
+  /// What the vision encoder has seen of an image, and which of its tokens show only padding; `nil` where that is not kept.
+  func encoding(of content: ImageDigest) -> (ImageInput.Encoding, paddingTokens: [Int])? {
     let path = path(content)
-    do throws(FeatureFile.Fault) {
+    do throws(FeatureFile.ReadError) {
       let file = try FeatureFile(
         path, key: key(content), columns: model.columns, tokenCounts: model.tokenCounts)
       FolderEntry.touch(path)
@@ -56,24 +56,24 @@ package final class FeatureCache: Sendable {
         state.report.bytes_read += file.features.count * ElementType.f32.byteCount
         state.report.flops_saved += flops.total
       }
-      return (PreparedPicture.Encoding(features: file.features, flops: flops), file.paddingTokens)
+      return (ImageInput.Encoding(features: file.features, flops: flops), file.paddingTokens)
     } catch {
       state.withLock { state in
         state.report.misses += 1
         if error != .missing { state.report.damaged += 1 }
       }
-      if error != .missing { warn("\(error); encoding the picture anew") }
+      if error != .missing { warn("\(error); encoding the image anew") }
       return nil
     }
   }
 
-  /// Keeps what the tower has seen of a picture, if that is possible.
-  func keep(_ encoding: PreparedPicture.Encoding, paddingTokens: [Int], of content: PictureContent) {
+  /// Keeps what the vision encoder has seen of an image, if that is possible.
+  func keep(_ encoding: ImageInput.Encoding, paddingTokens: [Int], of content: ImageDigest) {
     let file = FeatureFile(
       encoding.features, columns: model.columns, paddingTokens: paddingTokens, encodeFlops: encoding.flops.encode,
       projectFlops: encoding.flops.project)
     do throws(FileError) {
-      guard try makeRoom(for: FeatureFile.byteCount(features: encoding.features.count)) else { return }
+      guard try ensureCapacity(for: FeatureFile.byteCount(features: encoding.features.count)) else { return }
       guard let count = try file.write(to: path(content), key: key(content)) else { return }
       state.withLock { state in
         state.report.written += 1
@@ -89,37 +89,37 @@ package final class FeatureCache: Sendable {
   }
 
   /// Whether files can be kept.
-  private func makeRoom(for byteCount: Int) throws(FileError) -> Bool {
+  private func ensureCapacity(for byteCount: Int) throws(FileError) -> Bool {
     try state.withLock { state throws(FileError) in
       guard state.isWritable else { return false }
       try state.folder.make()
-      state.report.removed += try state.folder.makeRoom(for: byteCount)
+      state.report.removed += try state.folder.ensureCapacity(for: byteCount)
       return true
     }
   }
 
-  private func path(_ content: PictureContent) -> String {
-    directory + "/" + FeatureFileName(picture: content, modelKey: model.key).text
+  private func path(_ content: ImageDigest) -> String {
+    directory + "/" + FeatureFileName(image: content, modelKey: model.key).text
   }
 
   /// What the file says that it is of; its name says less.
-  private func key(_ content: PictureContent) -> String { "\(content.byteCount) \(content.name) \(model.key)" }
+  private func key(_ content: ImageDigest) -> String { "\(content.byteCount) \(content.name) \(model.key)" }
 }
 
-/// `pdrop-features-`, what tells the picture from others, what tells the model from others, `.safetensors`.
+/// `pdrop-features-`, what tells the image from others, what tells the model from others, `.safetensors`.
 struct FeatureFileName {
   private static let (start, end) = ("pdrop-features-", ".safetensors")
 
   let text: String
 
-  init(picture: PictureContent, modelKey: String) { text = Self.start + picture.name + "-" + modelKey + Self.end }
+  init(image: ImageDigest, modelKey: String) { text = Self.start + image.name + "-" + modelKey + Self.end }
 
   /// `nil` for a name that no such file has.
   init?(_ text: String) {
     guard text.hasPrefix(Self.start), text.hasSuffix(Self.end) else { return nil }
     let parts = text.dropFirst(Self.start.count).dropLast(Self.end.count)
       .split(separator: "-", omittingEmptySubsequences: false)
-    let isWhole = parts.count == 2 || parts.count == 3 && parts[1] == PictureContent.uprightMark
+    let isWhole = parts.count == 2 || parts.count == 3 && parts[1] == ImageDigest.uprightMark
     guard isWhole, Self.isKey(parts[0], count: 32), Self.isKey(parts[parts.count - 1], count: 16) else { return nil }
     self.text = text
   }
@@ -129,12 +129,12 @@ struct FeatureFileName {
   }
 }
 
-/// A folder that keeps what a model has seen of pictures, so that a picture asked about again, in another run as well, is
+/// A folder that keeps what a model has seen of images, so that an image asked about again, in another run as well, is
 /// neither decoded nor encoded.
 ///
-/// Answers are the same byte for byte. A file belongs to the bytes of a picture, the model's weights and settings, how pictures
-/// are fitted and turned, what the tower multiplies in and with which library, and to the program: with another of these it is
-/// not looked at. A file takes four bytes for each number of its features, 9.4 MB for a picture in LLaVA-1.5-7B and up to 48 MB
+/// Answers are the same byte for byte. A file belongs to the bytes of an image, the model's weights and settings, how images
+/// are fitted and turned, what the vision encoder multiplies in and with which library, and to the program: with another of these it is
+/// not looked at. A file takes four bytes for each number of its features, 9.4 MB for an image in LLaVA-1.5-7B and up to 48 MB
 /// in LLaVA-NeXT-7B. All of it is checked when it is read; what does not hold is made anew. The checks guard against damage,
 /// not against somebody who may write to the folder and means harm.
 ///
@@ -160,10 +160,10 @@ public struct FeatureCacheOptions: Sendable {
 }
 
 /// What a feature cache has done since its model was loaded.
-public struct FeatureCacheReport: Codable, Sendable, Equatable {
-  /// Pictures whose features were there.
+public struct FeatureCacheStatistics: Codable, Sendable, Equatable {
+  /// Images whose features were there.
   public var hits = 0
-  /// Pictures whose features were not, and files that turned out to be no pictures.
+  /// Images whose features were not, and files that turned out to be no images.
   public var misses = 0
   /// Misses among these because a file was damaged or not what its name says.
   public var damaged = 0
@@ -173,7 +173,7 @@ public struct FeatureCacheReport: Codable, Sendable, Equatable {
   public var removed = 0
   public var bytes_read = 0
   public var bytes_written = 0
-  /// Operations of tower and projector that hits have saved.
+  /// Operations of vision encoder and projector that hits have saved.
   public var flops_saved = 0
 
   public init() {}
@@ -183,8 +183,8 @@ extension FeatureCache.Model {
   /// - Parameters:
   ///   - files: The model's directory.
   ///   - llava: The model from it.
-  ///   - preprocessor: What prepares its pictures.
-  ///   - precision: What its tower multiplies in.
+  ///   - preprocessor: What prepares its images.
+  ///   - precision: What its vision encoder multiplies in.
   init(
     _ files: ModelDirectory, _ llava: LLaVAModel, _ preprocessor: any ImagePreprocessor, _ precision: ModelPrecision
   ) {
@@ -192,8 +192,8 @@ extension FeatureCache.Model {
     let settings = [
       "weights and settings \(files.contentKey)",
       "program \(Self.program)",
-      "pictures \(preprocessor.mode.rawValue)",
-      "arithmetic \(precision.arithmetic.vision.rawValue)",
+      "images \(preprocessor.mode.rawValue)",
+      "arithmetic \(precision.computeType.vision.rawValue)",
       // What multiplies decides the last bits.
       "OpenBLAS \(OpenBLAS.version) \(OpenBLAS.coreName)",
       "oneDNN \(processor.oneDNN?.version ?? "none")",
@@ -212,10 +212,10 @@ extension FeatureCache.Model {
   }()
 }
 
-/// What tells the contents of pictures apart: their bytes, and how they are to be looked at.
+/// What tells the contents of images apart: their bytes, and how they are to be looked at.
 ///
 /// Two checksums of 64 bits each, which guard against chance, not against somebody who makes two files of the same checksums.
-package struct PictureContent: Hashable, Sendable {
+package struct ImageDigest: Hashable, Sendable {
   package let byteCount: Int
   package let checksums: [UInt64]
   package let appliesOrientation: Bool
@@ -228,7 +228,7 @@ package struct PictureContent: Hashable, Sendable {
     self.appliesOrientation = appliesOrientation
   }
 
-  /// What the names of pictures have at their end that are put upright, behind a `-`.
+  /// What the names of images have at their end that are put upright, after a `-`.
   package static let uprightMark = "upright"
 
   /// A part of a file's name: 32 hexadecimal digits, and the mark.

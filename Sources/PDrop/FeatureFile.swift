@@ -3,17 +3,17 @@ import Kernels
 import ModelFormats
 package import Storage
 
-/// What a model has seen of a picture, kept in a file.
+/// What a model has seen of an image, kept in a file.
 ///
-/// A safetensors file: `features` `[tokens, D]` in `F32`, as the projector's sums are, so that they come back to the bit; then
-/// the file's `TensorChecksums`. The metadata have the version, the key of picture and model, which tokens show only padding, and
+/// A safetensors file: `features` `[tokens, D]` in `F32`, as the projector's sums are, so that they come back bit for bit; then
+/// the file's `TensorChecksums`. The metadata have the version, the key of image and model, which tokens show only padding, and
 /// what encoding has cost.
 package struct FeatureFile: Sendable, Equatable {
   /// To be raised whenever the same features would be laid out otherwise.
   static let version = "pdrop-features 2"
   private static let featuresName = "features"
   private static let alignment = 64
-  /// More operations than any tower does for a picture; sums of them stay far from overflow.
+  /// More operations than any vision encoder does for an image; sums of them stay far from overflow.
   private static let largestCost = 1 << 46
   /// Bytes beside the features, at most.
   private static let overhead = 1 << 14
@@ -32,7 +32,7 @@ package struct FeatureFile: Sendable, Equatable {
   package let columns: Int
   /// Which of the tokens show only padding, ascending.
   package let paddingTokens: [Int]
-  /// What the tower's and the projector's work was, in operations.
+  /// What the vision encoder's and the projector's work was, in operations.
   package let encodeFlops: Int
   package let projectFlops: Int
 
@@ -55,7 +55,7 @@ package struct FeatureFile: Sendable, Equatable {
   // MARK: - Reading
 
   /// Why a file is not what it should be.
-  package enum Fault: Error, Equatable, CustomStringConvertible {
+  package enum ReadError: Error, Equatable, CustomStringConvertible {
     case missing
     case unusable(String)
 
@@ -70,13 +70,13 @@ package struct FeatureFile: Sendable, Equatable {
   /// Reads a file and checks all of it.
   ///
   /// - Parameters:
-  ///   - key: Of the picture and of the model.
+  ///   - key: Of the image and of the model.
   ///   - columns: `D` of the model.
-  ///   - tokenCounts: How many tokens a picture of the model can have.
-  package init(_ path: String, key: String, columns: Int, tokenCounts: ClosedRange<Int>) throws(Fault) {
+  ///   - tokenCounts: How many tokens an image of the model can have.
+  package init(_ path: String, key: String, columns: Int, tokenCounts: ClosedRange<Int>) throws(ReadError) {
     let file = try Self.opened(path, limit: Self.byteCount(features: tokenCounts.upperBound * columns))
     guard file.metadata[Field.version] == Self.version else { throw .unusable("\(path): it is of another version") }
-    guard file.metadata[Field.key] == key else { throw .unusable("\(path): it is of another picture or model") }
+    guard file.metadata[Field.key] == key else { throw .unusable("\(path): it is of another image or model") }
     guard let pieces = TensorChecksums.pieces(of: file) else { throw .unusable("\(path): it has no checksums") }
     if let wrong = pieces.first(where: { file.storage.checksum($0.bytes) != $0.checksum }) {
       throw .unusable("\(path): the checksum of \(wrong.name) is wrong")
@@ -95,7 +95,7 @@ package struct FeatureFile: Sendable, Equatable {
       features, columns: columns, paddingTokens: padding.tokens, encodeFlops: encode, projectFlops: project)
   }
 
-  private static func opened(_ path: String, limit: Int) throws(Fault) -> SafetensorsFile {
+  private static func opened(_ path: String, limit: Int) throws(ReadError) -> SafetensorsFile {
     let bytes: SharedBytes
     do { bytes = try SharedBytes(reading: path, limit: limit) } catch .notFound { throw .missing } catch {
       throw .unusable("\(error)")
@@ -164,7 +164,7 @@ package struct CappedFolder: Sendable {
   ///
   /// - Returns: How many files were removed.
   /// - Throws: `FileError` when there is no room for so many, whatever is removed.
-  package mutating func makeRoom(for bytes: Int) throws(FileError) -> Int {
+  package mutating func ensureCapacity(for bytes: Int) throws(FileError) -> Int {
     guard bytes <= byteLimit else {
       throw .unwritable(path: path, reason: "\(bytes) bytes for a file, all may take \(byteLimit)")
     }

@@ -1,12 +1,12 @@
 import Foundation
 
-extension Request.Picture {
-  /// The picture that a reference names: a path, a `file:` URL, a `data:` URL in base64, or bare base64 that begins as a
+extension Request.Image {
+  /// The image that a reference names: a path, a `file:` URL, a `data:` URL in base64, or bare base64 that begins as a
   /// JPEG, PNG or WebP file does and is no existing path.
   ///
   /// - Parameter folder: Where relative paths begin.
-  /// - Throws: `PictureReferenceError` for other URLs, which are never fetched, and for data that are not base64.
-  public init(reference: String, folder: String? = nil) throws(PictureReferenceError) {
+  /// - Throws: `ImageReferenceError` for other URLs, which are never fetched, and for data that are not base64.
+  public init(reference: String, folder: String? = nil) throws(ImageReferenceError) {
     let path = Self.path(reference, in: folder)
     switch Self.scheme(of: reference) {
     case "data": self = try Self.data(reference)
@@ -26,7 +26,7 @@ extension Request.Picture {
   /// In bytes; what is longer names no file on any system.
   private static let longestPath = 4096
 
-  /// What stands in front of the colon of a URL, in small letters.
+  /// What stands before the colon of a URL, in small letters.
   private static func scheme(of reference: String) -> String? {
     guard let colon = reference.utf8.prefix(16).firstIndex(of: UInt8(ascii: ":")) else { return nil }
     let scheme = reference[..<colon].lowercased()
@@ -42,7 +42,7 @@ extension Request.Picture {
   }
 
   /// The path in `file:///a%20b`, `file://localhost/a` or `file:/a`.
-  private static func filePath(_ reference: String) throws(PictureReferenceError) -> String {
+  private static func filePath(_ reference: String) throws(ImageReferenceError) -> String {
     var rest = reference.dropFirst("file:".count)
     if rest.hasPrefix("//") {
       rest = rest.dropFirst(2)
@@ -54,7 +54,7 @@ extension Request.Picture {
   }
 
   /// `data:[type][;parameter…];base64,…`, in capitals or small letters.
-  private static func data(_ reference: String) throws(PictureReferenceError) -> Self {
+  private static func data(_ reference: String) throws(ImageReferenceError) -> Self {
     let rest = reference.dropFirst("data:".count)
     let header = rest.prefix(200).prefix { $0 != "," }
     let parts = header.split(separator: ";", omittingEmptySubsequences: false).map {
@@ -66,9 +66,9 @@ extension Request.Picture {
     return .encoded(bytes, name: (parts[0].isEmpty ? "" : parts[0].prefix(40) + " ") + "data")
   }
 
-  /// The bytes of bare base64 of a picture; `nil` for what cannot be that.
+  /// The bytes of bare base64 of an image; `nil` for what cannot be that.
   private static func bareData(_ reference: String) -> [UInt8]? {
-    // How the three formats' signatures come out in base64; no picture is as short as a path may well be.
+    // How the three formats' signatures come out in base64; no image is as short as a path may well be.
     let starts = ["/9j/", "iVBORw0KGgo", "UklGR"]
     guard reference.utf8.count >= 64, starts.contains(where: reference.hasPrefix) else { return nil }
     return Base64.bytes(of: reference[...])
@@ -99,15 +99,15 @@ private enum Base64 {
   }
 }
 
-/// A reference to a picture that leads nowhere.
-public enum PictureReferenceError: Error, Equatable, CustomStringConvertible {
+/// A reference to an image that leads nowhere.
+public enum ImageReferenceError: Error, Equatable, CustomStringConvertible {
   case remote(reference: String)
   case malformedData(start: String)
 
   public var description: String {
     switch self {
     case .remote(let reference):
-      "\(reference.prefix(80)): pictures are not fetched from a network; download it and give its path"
+      "\(reference.prefix(80)): images are not fetched from a network; download it and give its path"
     case .malformedData(let start):
       "\(start)…: expected a data URL such as data:image/png;base64,…, found something else"
     }

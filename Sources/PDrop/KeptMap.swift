@@ -2,13 +2,13 @@ public import ImageProcessing
 package import LLaVA
 import ModelFormats
 
-/// Which visual tokens of a picture stayed in each stage, laid out over what the model saw of the picture.
+/// Which visual tokens of an image stayed in each stage, laid out over what the model saw of the image.
 ///
 /// The paper's Figure 5 draws it.
 public struct KeptMap: Sendable, Equatable {
   /// A part of what the model saw, cut into patches.
   public struct Region: Sendable, Equatable {
-    /// `picture` for one view; `whole picture` and `tiles` for several.
+    /// `image` for one view; `whole image` and `tiles` for several.
     public let name: String
     /// `rows · patchSize` by `columns · patchSize` pixels.
     public let image: Image
@@ -16,11 +16,11 @@ public struct KeptMap: Sendable, Equatable {
     public let columns: Int
     /// The side of a patch in pixels.
     public let patchSize: Int
-    /// Whether rows end in a newline token, which shows nothing of the picture.
+    /// Whether rows end in a newline token, which shows nothing of the image.
     public let hasNewlines: Bool
   }
 
-  /// Where a token stands; a newline token has the column behind the last.
+  /// Where a token stands; a newline token has the column after the last.
   public struct Place: Sendable, Equatable {
     public let region: Int
     public let row: Int
@@ -32,22 +32,22 @@ public struct KeptMap: Sendable, Equatable {
     public var isKept = false
     /// What it was ranked by; `nil` for a token that an earlier stage had dropped.
     public var score: Float?
-    /// 1 for the highest score of the picture's tokens.
+    /// 1 for the highest score of the image's tokens.
     public var rank: Int?
   }
 
   /// A drop.
   public struct Stage: Sendable, Equatable {
-    /// Layers in front of it.
+    /// Layers before it.
     public let layer: Int
-    /// By the picture's own tokens, dropped ones included.
+    /// By the image's own tokens, dropped ones included.
     public let tokens: [Token]
 
     public var keptCount: Int { tokens.count(where: \.isKept) }
   }
 
   public let regions: [Region]
-  /// By the picture's own tokens; `nil` for those that show no one place.
+  /// By the image's own tokens; `nil` for those that show no one place.
   public let places: [Place?]
   public let stages: [Stage]
 
@@ -73,17 +73,17 @@ public struct KeptMap: Sendable, Equatable {
 
 extension KeptMap {
   /// - Parameters:
-  ///   - drops: What each drop did to the picture.
+  ///   - drops: What each drop did to the image.
   ///   - places: What its tokens stand for.
   ///   - patchSize: In pixels of a view.
   package init(
-    _ views: ImageViews, _ places: [VisualTokenPlace], patchSize: Int, drops: [(layer: Int, DropRecord.Picture)]
+    _ views: ImageViews, _ places: [VisualTokenPlace], patchSize: Int, drops: [(layer: Int, DropResult.Image)]
   ) {
     let side = views.size / patchSize
     let hasNewlines = places.contains { if case .newline = $0 { true } else { false } }
     var regions = [
       Region(
-        name: views.tiles == nil ? "picture" : "whole picture", image: views.map(ofTiles: nil, patchSize: patchSize),
+        name: views.tiles == nil ? "image" : "whole image", image: views.map(ofTiles: nil, patchSize: patchSize),
         rows: side, columns: side, patchSize: patchSize, hasNewlines: hasNewlines && views.tiles == nil)
     ]
     var kept: TileGrid?
@@ -116,8 +116,8 @@ extension KeptMap {
     stages = Self.stages(drops, tokenCount: places.count)
   }
 
-  /// The drops by the picture's own tokens: each scored those that the one before it had left.
-  private static func stages(_ drops: [(layer: Int, DropRecord.Picture)], tokenCount: Int) -> [Stage] {
+  /// The drops by the image's own tokens: each scored those that the one before it had left.
+  private static func stages(_ drops: [(layer: Int, DropResult.Image)], tokenCount: Int) -> [Stage] {
     var present = Array(0..<tokenCount)
     return drops.map { layer, drop in
       precondition(
@@ -136,7 +136,7 @@ extension KeptMap {
 }
 
 extension ImageViews {
-  /// What the kept patches of the tiles show, as one picture; `nil` for those of the first view.
+  /// What the kept patches of the tiles show, as one image; `nil` for those of the first view.
   fileprivate func map(ofTiles tiles: TileGrid?, patchSize: Int) -> Image {
     let side = size / patchSize
     let rows = tiles?.keptRows ?? 0..<side
@@ -154,13 +154,13 @@ extension ImageViews {
     guard
       let image = try? Image(
         width: columns.count * patchSize, height: rows.count * patchSize, pixels: samples)
-    else { preconditionFailure("a map of \(rows) by \(columns) patches is no picture") }
+    else { preconditionFailure("a map of \(rows) by \(columns) patches is no image") }
     return image
   }
 }
 
 extension Session {
-  /// For each picture, which of its tokens stayed in each stage.
+  /// For each image, which of its tokens stayed in each stage.
   ///
   /// - Precondition: The request asked for tensors.
   public var keptMaps: [KeptMap] {
@@ -168,7 +168,7 @@ extension Session {
     return tensors.views.enumerated().map { index, views in
       KeptMap(
         views, model.llava.visualTokenPlaces(views.tiles), patchSize: model.llava.configuration.vision.patchSize,
-        drops: tensors.drops.map { (layer: $0.layer, $0.pictures[index]) })
+        drops: tensors.drops.map { (layer: $0.layer, $0.images[index]) })
     }
   }
 }

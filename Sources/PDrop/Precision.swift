@@ -7,7 +7,7 @@ public enum Precision: String, CaseIterable, Sendable {
   case auto
   case f32
   case bf16
-  /// Decoder layers in whole numbers, one scale per output and one per row; head and tower keep more digits.
+  /// Decoder layers in integers, one scale per output and one per row; head and vision encoder keep more digits.
   case int8
 }
 
@@ -28,7 +28,7 @@ public struct ModelPrecision: Sendable, Equatable {
   public let reason: String
   /// What multiplies the prompt's rows, such as `oneDNN 2.6.3`.
   public let library: String
-  package let arithmetic: ModelArithmetic
+  package let computeType: ModelComputeTypes
   /// How keys and values are kept.
   package let cacheElement: ElementType
 
@@ -37,7 +37,7 @@ public struct ModelPrecision: Sendable, Equatable {
 
   /// - Parameters:
   ///   - precision: For the decoder.
-  ///   - vision: For tower and projector; `auto` follows the decoder, but does not quantise.
+  ///   - vision: For vision encoder and projector; `auto` follows the decoder, but does not quantise.
   ///   - cache: For keys and values.
   ///   - weightBytes: Bytes of the weights as stored.
   init(
@@ -47,20 +47,20 @@ public struct ModelPrecision: Sendable, Equatable {
     let isSmall = precision == .auto && weightBytes < Self.largeModelBytes
     let choice = (isSmall ? .f32 : precision.kernels).choice(on: processor)
     let exact =
-      choice.arithmetic == .int8 ? Kernels.Precision.auto.choice(on: processor).arithmetic : choice.arithmetic
-    let tower = vision == .auto ? exact : vision.kernels.choice(on: processor).arithmetic
-    arithmetic = ModelArithmetic(decoder: choice.arithmetic, vision: tower, head: exact)
+      choice.computeType == .int8 ? Kernels.Precision.auto.choice(on: processor).computeType : choice.computeType
+    let visionEncoder = vision == .auto ? exact : vision.kernels.choice(on: processor).computeType
+    computeType = ModelComputeTypes(decoder: choice.computeType, vision: visionEncoder, head: exact)
     switch cache {
-    case .auto: cacheElement = choice.arithmetic == .f32 ? .f32 : .bf16
+    case .auto: cacheElement = choice.computeType == .f32 ? .f32 : .bf16
     case .f32: cacheElement = .f32
     case .bf16: cacheElement = .bf16
     }
-    name = choice.arithmetic.rawValue
+    name = choice.computeType.rawValue
     library = choice.library
     var reason = choice.reason
     if isSmall { reason += ", as the model is small" }
-    if tower != choice.arithmetic || exact != choice.arithmetic {
-      reason += "; tower in \(tower.rawValue), head in \(exact.rawValue)"
+    if visionEncoder != choice.computeType || exact != choice.computeType {
+      reason += "; vision encoder in \(visionEncoder.rawValue), head in \(exact.rawValue)"
     }
     if cacheElement == .bf16 { reason += "; keys and values in bf16" }
     self.reason = reason

@@ -1,55 +1,55 @@
 public import ImageProcessing
 public import TokenDropping
 
-/// One question: what is asked about which pictures, and how it is to be answered.
+/// One question: what is asked about which images, and how it is to be answered.
 public struct Request: Sendable {
   /// What is asked.
   public enum Prompt: Sendable {
-    /// Messages, put into the model's prompt format.
+    /// Messages, put into the model's chat template.
     case messages([ChatMessage])
-    /// Text in the model's prompt format already; `<image>` marks each picture.
+    /// Text in the model's chat template already; `<image>` marks each image.
     case rendered(String)
-    /// Tokens, beginning token included, with the model's image token for each picture.
+    /// Tokens, BOS token included, with the model's image token for each image.
     case tokens([Int])
   }
 
-  /// Where a picture comes from.
-  public enum Picture: Sendable {
+  /// Where an image comes from.
+  public enum Image: Sendable {
     case file(String)
     case encoded([UInt8], name: String)
-    case decoded(Image)
+    case decoded(ImageProcessing.Image)
     /// One that the model has encoded before, by `VisionLanguageModel.encode`.
-    case features(EncodedPicture)
+    case features(EncodedImage)
   }
 
   public var prompt: Prompt
-  public var pictures: [Picture]
+  public var images: [Image]
   public var policy: any TokenDroppingPolicy
   public var options: GenerationOptions
-  /// Takes the place of the template's system text and of a system message that the messages begin with; empty for none.
-  public var systemText: String?
+  /// Takes the place of the template's system prompt and of a system message that the messages begin with; empty for none.
+  public var systemPrompt: String?
   /// Whether photos are put upright by their Exif orientation; the reference leaves them as stored.
   public var appliesOrientation = false
-  /// Whether the response keeps the tensors that a trace holds; pictures are then encoded whatever a feature cache knows.
+  /// Whether the response keeps the tensors that a trace holds; images are then encoded whatever a feature cache knows.
   public var recordsTensors = false
 
   public init(
-    prompt: Prompt, pictures: [Picture] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
+    prompt: Prompt, images: [Image] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
     options: GenerationOptions = GenerationOptions()
   ) {
     self.prompt = prompt
-    self.pictures = pictures
+    self.images = images
     self.policy = policy
     self.options = options
   }
 
-  /// A question about pictures, which stand in front of it unless the question itself says where with `<image>`.
+  /// A question about images, which stand before it unless the question itself says where with `<image>`.
   public init(
-    question: String, pictures: [Picture] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
+    question: String, images: [Image] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
     options: GenerationOptions = GenerationOptions()
   ) {
     self.init(
-      prompt: .messages([ChatMessage(question: question, pictureCount: pictures.count)]), pictures: pictures,
+      prompt: .messages([ChatMessage(question: question, imageCount: images.count)]), images: images,
       policy: policy, options: options)
   }
 }
@@ -65,9 +65,9 @@ public struct GenerationOptions: Sendable, Hashable {
   /// Draw from the likeliest tokens that together have this probability.
   public var topP = 1.0
   public var seed: UInt64 = 0
-  /// Go on after the end token.
-  public var ignoresEndToken = false
-  /// The longest sequence of prompt, pictures and answer; `nil` for what the model was made for.
+  /// Go on after the EOS token.
+  public var ignoresEOS = false
+  /// The longest sequence of prompt, images and answer; `nil` for what the model was made for.
   public var contextLength: Int?
 
   public init() {}
@@ -77,7 +77,7 @@ public struct GenerationOptions: Sendable, Hashable {
 public enum GenerationError: Error, Equatable, CustomStringConvertible {
   case imageTokenMismatch(tokenizer: Int, configuration: Int)
   case notANumber(tokenCount: Int)
-  case foreignPicture
+  case foreignImage
 
   public var description: String {
     switch self {
@@ -85,8 +85,8 @@ public enum GenerationError: Error, Equatable, CustomStringConvertible {
       "<image> is token \(tokenizer) of the tokenizer, but config.json says \(configuration); the files do not belong together"
     case .notANumber(let tokenCount):
       "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
-    case .foreignPicture:
-      "the picture was encoded by another model; encode it with the one that is asked"
+    case .foreignImage:
+      "the image was encoded by another model; encode it with the one that is asked"
     }
   }
 }
@@ -100,7 +100,7 @@ public struct ChatMessage: Equatable, Sendable {
   public enum Part: Equatable, Sendable {
     case text(String)
 
-    /// The next of the pictures that go with the conversation.
+    /// The next of the images that go with the conversation.
     case image
   }
 
@@ -112,50 +112,50 @@ public struct ChatMessage: Equatable, Sendable {
     self.parts = parts
   }
 
-  /// A question about pictures, which stand in front of it unless the question itself says where with `<image>`.
-  public init(question: String, pictureCount: Int) {
-    let images = question.contains("<image>") ? [] : Array(repeating: Part.image, count: pictureCount)
+  /// A question about images, which stand before it unless the question itself says where with `<image>`.
+  public init(question: String, imageCount: Int) {
+    let images = question.contains("<image>") ? [] : Array(repeating: Part.image, count: imageCount)
     self.init(role: .user, parts: images + [.text(question)])
   }
 }
 
-/// A conversation about pictures that grows turn by turn; each picture is encoded once.
+/// A conversation about images that grows turn by turn; each image is encoded once.
 ///
 /// A turn asks with the whole conversation as its prompt, so that every question ranks all visual tokens anew by its own
 /// last token: what was dropped for one question is there again for the next. A turn that fails leaves no trace.
 public struct Chat: Sendable {
   /// The turns that are complete.
   public private(set) var messages: [ChatMessage] = []
-  /// Their pictures, in order.
-  public private(set) var pictures: [EncodedPicture] = []
-  /// The pictures that the next question will be about.
-  public private(set) var newPictures: [EncodedPicture] = []
+  /// Their images, in order.
+  public private(set) var images: [EncodedImage] = []
+  /// The images that the next question will be about.
+  public private(set) var newImages: [EncodedImage] = []
 
   public init() {}
 
-  /// Adds a picture to the next question.
-  public mutating func add(_ picture: EncodedPicture) { newPictures.append(picture) }
+  /// Adds an image to the next question.
+  public mutating func add(_ image: EncodedImage) { newImages.append(image) }
 
   /// What asks the next question.
   ///
   /// - Parameters:
-  ///   - question: `<image>` in it says where a new picture belongs, else they stand in front.
-  ///   - base: How it is asked; its prompt and pictures are not looked at.
+  ///   - question: `<image>` in it says where a new image belongs, else they stand in front.
+  ///   - base: How it is asked; its prompt and images are not looked at.
   public func request(_ question: String, like base: Request) -> Request {
     var request = base
     request.prompt = .messages(messages + [message(question)])
-    request.pictures = (pictures + newPictures).map { .features($0) }
+    request.images = (images + newImages).map { .features($0) }
     return request
   }
 
-  /// Ends a turn: question, new pictures and answer become part of the conversation.
+  /// Ends a turn: question, new images and answer become part of the conversation.
   public mutating func complete(_ question: String, answer: String) {
     messages += [message(question), ChatMessage(role: .assistant, parts: [.text(answer)])]
-    pictures += newPictures
-    newPictures.removeAll()
+    images += newImages
+    newImages.removeAll()
   }
 
   private func message(_ question: String) -> ChatMessage {
-    ChatMessage(question: question, pictureCount: newPictures.count)
+    ChatMessage(question: question, imageCount: newImages.count)
   }
 }

@@ -11,9 +11,9 @@ public struct RunReport: Codable, Sendable {
   /// What the decoder's weights were multiplied in.
   public var precision: String
   public var threads: Int
-  /// Beginning token included, one image token per picture.
+  /// Beginning token included, one image token per image.
   public var promptTokens: [Int] = []
-  /// Start and length of each picture in the sequence.
+  /// Start and length of each image in the sequence.
   public var imageSpans: [[Int]] = []
   public var sequenceLength = 0
   public var stages: [Stage] = []
@@ -21,7 +21,7 @@ public struct RunReport: Codable, Sendable {
   public var cacheLengthsAfterPrompt: [Int] = []
   /// Cached positions per layer after the last decoding step.
   public var cacheLengthsAtEnd: [Int] = []
-  /// Generated tokens, without the end token.
+  /// Generated tokens, without the EOS token.
   public var tokens: [Int] = []
   /// The answer, special tokens skipped.
   public var text = ""
@@ -32,13 +32,13 @@ public struct RunReport: Codable, Sendable {
   /// The paper's count for the visual tokens of the prompt, a multiply-add as one.
   public var paperFlops = 0.0
   /// What the layers would have cost over the prompt without dropping, by the closed formula.
-  public var flopsWithoutDropping = 0
+  public var baselineFlops = 0
   public var cacheBytes = 0
   public var peakResidentBytes = 0
 
   /// Why generation ended.
   public enum FinishReason: String, Codable, Sendable {
-    /// The model said the end token.
+    /// The model said the EOS token.
     case stop
     /// The token limit or the end of the context was reached.
     case length
@@ -56,23 +56,23 @@ public struct RunReport: Codable, Sendable {
     public var ranking: String?
     public var positions: String?
     /// Whether padding left first; `nil` where it had no other part than its scores gave it.
-    public var masksPadding: Bool?
+    public var dropsPaddingFirst: Bool?
     /// What the strength was found for, such as `flops 0.45`.
     public var target: String?
 
     enum CodingKeys: String, CodingKey {
       case method, layers, keep, k, r, seed, positions, target
       case ranking = "rank"
-      case masksPadding = "mask_padding"
+      case dropsPaddingFirst = "mask_padding"
     }
   }
 
   /// A drop.
   public struct Stage: Codable, Sendable, Equatable {
-    public struct Picture: Codable, Sendable, Equatable {
+    public struct Image: Codable, Sendable, Equatable {
       public var start: Int
       public var count: Int
-      /// Which of the picture's own tokens stayed, ascending.
+      /// Which of the image's own tokens stayed, ascending.
       public var kept: [Int]
     }
 
@@ -80,7 +80,7 @@ public struct RunReport: Codable, Sendable {
     public var scoringLayer: Int
     public var tokensBefore: Int
     public var tokensAfter: Int
-    public var images: [Picture]
+    public var images: [Image]
 
     enum CodingKeys: String, CodingKey {
       case layer, images
@@ -127,7 +127,7 @@ public struct RunReport: Codable, Sendable {
     public var total: Int { encode + project + prefill + rank + decode + head }
   }
 
-  /// Visual tokens of all pictures in each stage, from the whole prompt to what the last layers see.
+  /// Visual tokens of all images in each stage, from the whole prompt to what the last layers see.
   public var visualTokensPerStage: [Int] {
     [imageSpans.reduce(0) { $0 + $1[1] }] + stages.map { $0.images.reduce(0) { $0 + $1.kept.count } }
   }
@@ -153,7 +153,7 @@ public struct RunReport: Codable, Sendable {
     case finishReason = "finish_reason"
     case milliseconds = "timings_ms"
     case paperFlops = "flops_paper"
-    case flopsWithoutDropping = "flops_prefill_without_dropping"
+    case baselineFlops = "flops_prefill_without_dropping"
     case cacheBytes = "kv_bytes"
     case peakResidentBytes = "peak_rss_bytes"
   }
@@ -178,7 +178,7 @@ extension RunReport.Policy {
     // How it ranks and numbers is the same at every drop, and said by any.
     guard let stage = try policy.stages(layerCount: layerCount, visualTokenCount: 1).first else { return }
     (ranking, positions) = (stage.ranking.name, stage.positions.rawValue)
-    if stage.masksPadding { masksPadding = true }
+    if stage.dropsPaddingFirst { dropsPaddingFirst = true }
     if case .random(let seed) = stage.ranking { self.seed = seed }
   }
 
@@ -207,7 +207,7 @@ extension RunReport.Policy: CustomStringConvertible {
     if target != nil, let keep { parts.append("keeping " + keep.map { "\($0)" }.joined(separator: ",")) }
     if target != nil, let r { parts.append("r \(r)") }
     if let ranking, ranking != Ranking.attention.name, ranking != method { parts.append("ranked by \(ranking)") }
-    if masksPadding == true { parts.append("padding first") }
+    if dropsPaddingFirst == true { parts.append("padding first") }
     return parts.joined(separator: ", ")
   }
 }
@@ -246,11 +246,11 @@ extension RunReport.Flops {
 }
 
 extension RunReport.Stage {
-  package init(_ drop: DropRecord) {
+  package init(_ drop: DropResult) {
     self.init(
       layer: drop.layer, scoringLayer: drop.scoringLayer, tokensBefore: drop.tokensBefore,
       tokensAfter: drop.tokensAfter,
-      images: drop.pictures.map { Picture(start: $0.start, count: $0.count, kept: $0.kept) })
+      images: drop.images.map { Image(start: $0.start, count: $0.count, kept: $0.kept) })
   }
 }
 

@@ -24,11 +24,11 @@ extension VisionLanguageModel {
       options.precision, vision: options.visionPrecision, cache: options.cachePrecision,
       weightBytes: 2 * configuration.parameterCount)
     let weights = SyntheticWeights(
-      element: precision.arithmetic == ModelArithmetic(.f32) ? .f32 : .bf16, sharesLayers: !distinctLayers,
+      element: precision.computeType == ModelComputeTypes(.f32) ? .f32 : .bf16, sharesLayers: !distinctLayers,
       workers: workers)
     do {
       llava = try LLaVAModel(
-        Checkpoint(weights), configuration, arithmetic: precision.arithmetic, workers: workers)
+        Checkpoint(weights), configuration, computeType: precision.computeType, workers: workers)
       preprocessor = try configuration.preprocessor(nil, mode: .auto)
     } catch {
       throw ModelError(error)
@@ -36,8 +36,8 @@ extension VisionLanguageModel {
     self.name = name
     tokenizer = Tokenizer(.wordless(imageToken: Int32(configuration.imageTokenID)))
     // Every character is a token to it: the shortest format makes prompts about as long as words would.
-    templateChoice = TemplateChoice(.mistralInstruct, .nothing)
-    endTokens = []
+    templateDetection = ChatTemplateDetection(.mistralInstruct, .nothing)
+    eosTokens = []
     unusedTensors = []
     weightBytes = llava.weightBytes
     weightsCache = nil
@@ -52,7 +52,7 @@ extension Vocabulary {
   fileprivate static func wordless(imageToken: Int32) -> Vocabulary {
     Vocabulary(
       pieces: [], merges: [:], addedTokens: [AddedToken(id: imageToken, content: "<image>", isSpecial: true)],
-      bytePieces: [], preparation: TextPreparation(prefix: .never),
-      roles: SpecialTokens(beginning: 1, end: 2, unknown: 0, padding: nil, image: imageToken), fusesUnknown: false)
+      bytePieces: [], preparation: Normalizer(prefix: .never),
+      specialTokens: SpecialTokens(bos: 1, eos: 2, unk: 0, pad: nil, image: imageToken), fusesUNK: false)
   }
 }

@@ -9,9 +9,9 @@ package struct TraceTensors {
   package var features: [Float]
   package var lastLogits: [Float]
   package var finalLogits: [Float]
-  /// The last prompt row in front of the first layer and behind each layer.
+  /// The last prompt row before the first layer and after each layer.
   package var lastRows: [[Float]]
-  package var drops: [DropRecord]
+  package var drops: [DropResult]
 
   /// Writes `trace.json` and `trace.safetensors`, with the names of the reference goldens.
   package func write(to directory: String, _ report: RunReport) throws {
@@ -44,9 +44,9 @@ package struct TraceTensors {
     file.add("final_logits", finalLogits, shape: [finalLogits.count])
     file.add("hidden_last", lastRows.flatMap { $0 }, shape: [lastRows.count, lastRows.first?.count ?? 0])
     for (s, drop) in drops.enumerated() {
-      for (j, picture) in drop.pictures.enumerated() {
-        file.add("stage\(s)/image\(j)/scores", picture.scores, shape: [picture.scores.count])
-        file.add("stage\(s)/image\(j)/kept", picture.kept.map(Int32.init), shape: [picture.kept.count])
+      for (j, image) in drop.images.enumerated() {
+        file.add("stage\(s)/image\(j)/scores", image.scores, shape: [image.scores.count])
+        file.add("stage\(s)/image\(j)/kept", image.kept.map(Int32.init), shape: [image.kept.count])
       }
     }
     return try file.encoded()

@@ -5,24 +5,24 @@ package import LLaVA
 import ModelFormats
 public import Tokenizers
 
-/// A model directory, loaded: weights, tokenizer, prompt format and picture preparation.
+/// A model directory, loaded: weights, tokenizer, chat template and image preparation.
 ///
 /// Never changes, so any number of sessions may share it. Weights stay on disk and are mapped.
 public struct VisionLanguageModel: Sendable {
   /// How a directory is to be read.
   public struct Options: Sendable {
     public var imageMode = ImageMode.auto
-    /// The prompt format; `nil` for the directory's own.
-    public var template: PromptTemplate?
-    /// The CLIP directory of an original LLaVA checkpoint without a tower of its own; `nil` to look for it beside the model.
+    /// The chat template; `nil` for the directory's own.
+    public var template: ChatTemplate?
+    /// The CLIP directory of an original LLaVA checkpoint without a vision encoder of its own; `nil` to look for it beside the model.
     public var visionTower: String?
     public var precision = Precision.auto
-    /// For the vision tower and the projector; `auto` follows `precision`, but does not quantise.
+    /// For the vision encoder and the projector; `auto` follows `precision`, but does not quantise.
     public var visionPrecision = Precision.auto
     public var cachePrecision = CachePrecision.auto
     /// A folder that keeps converted weights for the next load, made if it is not there; `nil` to convert them each time.
     public var weightsCache: String?
-    /// A folder that keeps encoded pictures from one run to the next; `nil` to encode them each time.
+    /// A folder that keeps encoded images from one run to the next; `nil` to encode them each time.
     public var featureCache: FeatureCacheOptions?
     /// How many threads convert weights.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
@@ -33,11 +33,11 @@ public struct VisionLanguageModel: Sendable {
   /// The directory's name.
   public let name: String
   public let tokenizer: Tokenizer
-  /// The prompt format and what it was chosen by.
-  public let templateChoice: TemplateChoice
+  /// The chat template and what it was chosen by.
+  public let templateDetection: ChatTemplateDetection
   public let preprocessor: any ImagePreprocessor
   /// Tokens that end an answer.
-  public let endTokens: Set<Int>
+  public let eosTokens: Set<Int>
   /// Stored tensors that the model has no use for, which may mean that the directory is not what it seems.
   public let unusedTensors: [String]
   /// Bytes of all weights as they are kept for computing.
@@ -45,8 +45,8 @@ public struct VisionLanguageModel: Sendable {
   /// What the weights are multiplied in.
   public let precision: ModelPrecision
   /// What became of `Options.weightsCache`; `nil` where none was asked for.
-  public let weightsCache: WeightsCacheReport?
-  /// The CLIP directory whose weights the vision tower has; `nil` where the model brings its own.
+  public let weightsCache: WeightsCacheStatistics?
+  /// The CLIP directory whose weights the vision encoder has; `nil` where the model brings its own.
   public let visionTower: String?
   public let loadTime: Duration
   package let llava: LLaVAModel
@@ -71,33 +71,33 @@ public struct VisionLanguageModel: Sendable {
       if configuration.layout == .original {
         configuration.imageTokenID = Int(vocabulary.imageToken(orElse: Int32(LLaVAConfiguration.imageSentinel)))
       }
-      let storedBytes = files.checkpoint.byteCount + (files.tower.checkpoint?.byteCount ?? 0)
+      let storedBytes = files.checkpoint.byteCount + (files.visionTower.checkpoint?.byteCount ?? 0)
       precision = ModelPrecision(
         options.precision, vision: options.visionPrecision, cache: options.cachePrecision, weightBytes: storedBytes)
       let workers = Workers(count: options.threads)
-      let cache = options.weightsCache.map { [arithmetic = precision.arithmetic] in
+      let cache = options.weightsCache.map { [computeType = precision.computeType] in
         WeightsCache(
-          directory: $0, sources: [files.checkpoint] + (files.tower.checkpoint.map { [$0] } ?? []),
-          arithmetic: arithmetic.label, workers: workers)
+          directory: $0, sources: [files.checkpoint] + (files.visionTower.checkpoint.map { [$0] } ?? []),
+          computeType: computeType.label, workers: workers)
       }
       llava = try LLaVAModel(
-        files.checkpoint, configuration, tower: files.tower.checkpoint, arithmetic: precision.arithmetic,
+        files.checkpoint, configuration, visionTower: files.visionTower.checkpoint, computeType: precision.computeType,
         workers: workers, cache: cache)
-      weightsCache = (cache?.finish()).map(WeightsCacheReport.init)
+      weightsCache = (cache?.finish()).map(WeightsCacheStatistics.init)
       tokenizer = Tokenizer(vocabulary)
-      templateChoice =
-        try options.template.map { TemplateChoice($0, .given) } ?? TemplateChoice(directory: url)
-        ?? TemplateChoice(
+      templateDetection =
+        try options.template.map { ChatTemplateDetection($0, .given) } ?? ChatTemplateDetection(directory: url)
+        ?? ChatTemplateDetection(
           modelType: configuration.modelType, textModelType: configuration.text.kind.rawValue,
           vocabularySize: configuration.text.vocabularySize, name: name)
       preprocessor = try configuration.preprocessor(files.preprocessor(), mode: options.imageMode)
       featureCache = options.featureCache.map { [llava, preprocessor, precision] in
         FeatureCache($0, FeatureCache.Model(files, llava, preprocessor, precision))
       }
-      endTokens = try files.endTokens() ?? Set(tokenizer.endToken.map { [Int($0)] } ?? [])
+      eosTokens = try files.eosTokens() ?? Set(tokenizer.eosToken.map { [Int($0)] } ?? [])
       unusedTensors = llava.unusedTensors(of: files.checkpoint)
       weightBytes = llava.weightBytes
-      visionTower = files.tower.checkpoint == nil ? nil : files.tower.directory
+      visionTower = files.visionTower.checkpoint == nil ? nil : files.visionTower.directory
     } catch {
       throw ModelError(error)
     }
@@ -109,10 +109,10 @@ public struct VisionLanguageModel: Sendable {
   }
 
   /// What `Options.featureCache` has done so far; `nil` where there is none.
-  public var featureCacheReport: FeatureCacheReport? { featureCache?.report }
-  public var template: PromptTemplate { templateChoice.template }
+  public var featureCacheReport: FeatureCacheStatistics? { featureCache?.report }
+  public var template: ChatTemplate { templateDetection.template }
   public var layerCount: Int { llava.configuration.text.layerCount }
-  /// The token that stands for a picture in a prompt.
+  /// The token that stands for an image in a prompt.
   public var imageToken: Int { llava.configuration.imageTokenID }
   /// The longest sequence that the model was made for.
   public var contextLength: Int { llava.configuration.text.contextLength }
@@ -128,7 +128,7 @@ public struct ModelError: Error, CustomStringConvertible {
 }
 
 /// What became of the cache of converted weights while a model was loaded.
-public struct WeightsCacheReport: Sendable, Equatable, CustomStringConvertible {
+public struct WeightsCacheStatistics: Sendable, Equatable, CustomStringConvertible {
   /// Whether all converted weights came from the cache.
   public let wasUsed: Bool
   /// Whether the cache could not be kept, so that the next load is no faster.

@@ -3,7 +3,7 @@ public import ImageProcessing
 public import PDrop
 
 extension KeptMap {
-  /// The panels as one picture: all tokens, then each stage with what it dropped dimmed.
+  /// The panels as one image: all tokens, then each stage with what it dropped dimmed.
   ///
   /// - Parameter showsScores: Whether each patch has the colour of its score, kept ones an outline.
   public func painted(showsScores: Bool = false) -> Image {
@@ -43,9 +43,9 @@ extension KeptMap {
 }
 
 extension Image {
-  /// Pictures below each other, with room between them; the wider ones say how wide the whole is.
+  /// Images below each other, with room between them; the wider ones say how wide the whole is.
   public static func stacked(_ images: [Image]) -> Image {
-    precondition(!images.isEmpty, "stacked: no picture")
+    precondition(!images.isEmpty, "stacked: no image")
     let gap = 3 * KeptMapPanel.gap
     var sheet = Sheet(
       width: images.map(\.width).max() ?? 1, height: images.reduce(-gap) { $0 + $1.height + gap })
@@ -58,7 +58,7 @@ extension Image {
   }
 }
 
-/// A picture under construction on a plain background.
+/// An image under construction on a plain background.
 private struct Sheet {
   let width: Int
   let height: Int
@@ -99,7 +99,7 @@ private struct Sheet {
 
   var image: Image {
     guard let image = try? Image(width: width, height: height, pixels: pixels) else {
-      preconditionFailure("a sheet of \(width) x \(height) is no picture")
+      preconditionFailure("a sheet of \(width) x \(height) is no image")
     }
     return image
   }
@@ -119,12 +119,12 @@ public struct Color: Sendable, Equatable {
 /// What kept maps are drawn in.
 public enum KeptMapColors {
   public static let background = Color(255, 255, 255)
-  /// A newline token, which has no picture.
+  /// A newline token, which has no image.
   public static let newline = Color(96, 165, 250)
   /// Lies over dropped patches: neither black nor white, so that it shows on either.
   public static let dimming = Color(90, 96, 104)
   public static let dimmingOpacity = 0.8
-  /// Goes around kept patches where scores cover the picture.
+  /// Goes around kept patches where scores cover the image.
   public static let outline = Color(255, 255, 255)
   public static let heatOpacity = 0.7
 
@@ -180,7 +180,7 @@ public struct HeatScale: Sendable, Equatable {
   }
 }
 
-/// Where the regions of a kept map and their patches lie in a panel, in pixels of the regions' pictures.
+/// Where the regions of a kept map and their patches lie in a panel, in pixels of the regions' images.
 public struct KeptMapPanel: Sendable, Equatable {
   /// A rectangle, its top left corner first.
   public struct Box: Sendable, Equatable {
@@ -195,9 +195,9 @@ public struct KeptMapPanel: Sendable, Equatable {
   /// The width of a newline token, which is drawn as a thin patch at its row's end.
   public static let newlineWidth = 6
 
-  /// The picture of each region; regions stand side by side.
+  /// The image of each region; regions stand side by side.
   public let regions: [Box]
-  /// By the picture's own tokens; `nil` for those that show no one place.
+  /// By the image's own tokens; `nil` for those that show no one place.
   public let tokens: [Box?]
   public let width: Int
   public let height: Int
@@ -227,7 +227,7 @@ public struct KeptMapPanel: Sendable, Equatable {
     height = (regions.map(\.height).max() ?? 0) + room
   }
 
-  /// How far newline tokens reach behind a region's picture.
+  /// How far newline tokens reach after a region's image.
   public static func newlineSpace(_ region: KeptMap.Region) -> Int {
     region.hasNewlines ? gap / 2 + newlineWidth : 0
   }

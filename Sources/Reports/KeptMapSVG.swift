@@ -2,7 +2,7 @@ import Foundation
 import ImageProcessing
 package import PDrop
 
-/// A picture's kept map with its captions, to be drawn with a panel for each stage.
+/// An image's kept map with its captions, to be drawn with a panel for each stage.
 package struct KeptMapFigure: Sendable {
   package var title: String
   package var map: KeptMap
@@ -74,7 +74,7 @@ extension KeptMapFigure: Encodable {
   }
 }
 
-/// A kept map as shapes: the regions' pictures, a rectangle with a title over each patch, and beside each region how many
+/// A kept map as shapes: the regions' images, a rectangle with a title over each patch, and beside each region how many
 /// tokens of its rows and columns stay.
 struct KeptMapDrawing {
   /// The length of a row all of whose tokens stay, beside a region.
@@ -82,16 +82,16 @@ struct KeptMapDrawing {
 
   private let figure: KeptMapFigure
   private let panel: KeptMapPanel
-  /// Tells the figure's shared pictures from those of others on the page.
+  /// Tells the figure's shared images from those of others on the page.
   private let name: String
-  private let pictures: [String]
+  private let images: [String]
 
   /// - Throws: `ImageEncodingError`.
   init(_ figure: KeptMapFigure, name: String) throws {
     self.figure = figure
     self.name = name
     panel = KeptMapPanel(figure.map, histogramSize: Self.histogramSize)
-    pictures = try figure.map.regions.map { region in
+    images = try figure.map.regions.map { region in
       "data:image/png;base64," + Data(try ImageEncoder().png(region.image)).base64EncodedString()
     }
   }
@@ -99,7 +99,7 @@ struct KeptMapDrawing {
   /// For a page: panels in a grid, captions in HTML.
   var context: Context {
     [
-      "title": figure.title, "pictures": pictureContexts, "isWide": panel.regions.count > 1, "panels": panels,
+      "title": figure.title, "images": imageContexts, "isWide": panel.regions.count > 1, "panels": panels,
       "dimming": KeptMapColors.dimming.code, "dimmingOpacity": KeptMapColors.dimmingOpacity,
       "heatOpacity": KeptMapColors.heatOpacity, "newline": KeptMapColors.newline.code,
       "outline": KeptMapColors.outline.code,
@@ -142,8 +142,8 @@ struct KeptMapDrawing {
 
   // MARK: - Parts
 
-  private var pictureContexts: [Context] {
-    zip(figure.map.regions, pictures).enumerated().map { index, part in
+  private var imageContexts: [Context] {
+    zip(figure.map.regions, images).enumerated().map { index, part in
       [
         "id": "\(name)-\(index)", "width": part.0.image.width, "height": part.0.image.height, "url": part.1,
       ]
@@ -224,7 +224,7 @@ extension Color {
   var code: String { String(format: "#%02x%02x%02x", red, green, blue) }
 }
 
-/// Kept maps as a drawing of their own: one SVG file, the pictures in it.
+/// Kept maps as a drawing of their own: one SVG file, the images in it.
 package enum KeptMapFile {
   private static let margin = 12.0
 

@@ -93,7 +93,7 @@ package struct Axis: Sendable, Encodable {
   }
 }
 
-/// The numbers behind drawings, where there are none.
+/// The numbers after drawings, where there are none.
 extension Plot {
   var table: Table {
     Table(

@@ -1,7 +1,7 @@
 package import Foundation
 
 /// What a report says, apart from how it looks: rendered as one HTML file, as Markdown or as JSON.
-package struct Page: Sendable {
+package struct Report: Sendable {
   /// What is said about one subject.
   package struct Section: Sendable, Encodable {
     package var title: String
@@ -21,7 +21,7 @@ package struct Page: Sendable {
   }
 
   /// What the page was made by, such as machine, commit and command.
-  package struct Fact: Sendable, Encodable {
+  package struct Metadata: Sendable, Encodable {
     package var name: String
     package var text: String
 
@@ -30,25 +30,25 @@ package struct Page: Sendable {
 
   package var title: String
   /// What to know first.
-  package var lead: String?
+  package var summary: String?
   package var sections: [Section]
   /// Stands below all sections.
-  package var facts: [Fact]
+  package var metadata: [Metadata]
 
-  package init(_ title: String, lead: String? = nil, sections: [Section], facts: [Fact] = []) {
-    (self.title, self.lead, self.sections, self.facts) = (title, lead, sections, facts)
+  package init(_ title: String, summary: String? = nil, sections: [Section], metadata: [Metadata] = []) {
+    (self.title, self.summary, self.sections, self.metadata) = (title, summary, sections, metadata)
   }
 }
 
-extension Page {
+extension Report {
   /// The page as one HTML file that needs nothing else: style and drawings are in it.
   ///
-  /// - Throws: `ImageEncodingError` for a kept map's picture.
+  /// - Throws: `ImageEncodingError` for a kept map's image.
   package var html: String {
     get throws { Templates.render("page", try context { try Self.markupContext($0, name: $1) }) }
   }
 
-  /// The page as Markdown: drawings as the numbers behind them.
+  /// The page as Markdown: drawings as the numbers after them.
   package var markdown: String { Templates.render("markdown", context { block, _ in Self.markdownContext(block) }) }
 
   /// The page as JSON, sorted and with line breaks.
@@ -72,10 +72,10 @@ extension Page {
       sectionContexts.append(["heading": section.title, "blocks": blocks])
     }
     var context: Context = [
-      "pageTitle": title, "sections": sectionContexts, "facts": facts.map { ["name": $0.name, "text": $0.text] },
-      "hasFacts": !facts.isEmpty,
+      "pageTitle": title, "sections": sectionContexts, "facts": metadata.map { ["name": $0.name, "text": $0.text] },
+      "hasFacts": !metadata.isEmpty,
     ]
-    context["lead"] = lead
+    context["lead"] = summary
     return context
   }
 
@@ -115,19 +115,19 @@ extension Page {
 
 // MARK: - JSON
 
-extension Page: Encodable {
-  private enum CodingKeys: String, CodingKey { case title, lead, sections, facts }
+extension Report: Encodable {
+  private enum CodingKeys: String, CodingKey { case title, summary, sections, metadata }
 
   package func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(title, forKey: .title)
-    try container.encodeIfPresent(lead, forKey: .lead)
+    try container.encodeIfPresent(summary, forKey: .summary)
     try container.encode(sections, forKey: .sections)
-    try container.encode(facts, forKey: .facts)
+    try container.encode(metadata, forKey: .metadata)
   }
 }
 
-extension Page.Block: Encodable {
+extension Report.Block: Encodable {
   private enum CodingKeys: String, CodingKey { case text, table, plot, bars, kept_map }
 
   package func encode(to encoder: any Encoder) throws {

@@ -17,7 +17,7 @@ package struct Scale {
   ///   - start: The position of the domain's lower end.
   ///   - end: That of its upper end, which may lie before.
   ///   - tickCount: About how many ticks there is room for.
-  ///   - endsAtData: Whether the axis ends at the largest value and not at the tick behind it.
+  ///   - endsAtData: Whether the axis ends at the largest value and not at the tick after it.
   package init(
     _ axis: Axis, _ values: [Double], from start: Double, to end: Double, tickCount: Int = 5, endsAtData: Bool = false
   ) {

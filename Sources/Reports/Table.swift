@@ -85,7 +85,7 @@ package struct Field: Sendable, Equatable {
 }
 
 /// A row of a table; all rows of a table have the same fields.
-package struct Record: Sendable, Equatable {
+package struct TableRow: Sendable, Equatable {
   package let fields: [Field]
 
   package init(_ fields: [Field]) { self.fields = fields }
@@ -100,7 +100,7 @@ package enum TableFormat: String, CaseIterable, Sendable {
   /// The whole table, newline included.
   ///
   /// - Parameter name: What SQL calls it.
-  package func rendered(_ records: [Record], name: String) -> String {
+  package func rendered(_ records: [TableRow], name: String) -> String {
     switch self {
     case .md: Self.markdown(records)
     case .csv: Self.commaSeparated(records)
@@ -110,13 +110,13 @@ package enum TableFormat: String, CaseIterable, Sendable {
     }
   }
 
-  private static func object(_ record: Record) -> String {
+  private static func object(_ record: TableRow) -> String {
     "{" + record.fields.map { "\($0.name.quotedAsJSON): \($0.value.json)" }.joined(separator: ", ") + "}"
   }
 
   // MARK: - CSV
 
-  private static func commaSeparated(_ records: [Record]) -> String {
+  private static func commaSeparated(_ records: [TableRow]) -> String {
     func line(_ cells: [String]) -> String { cells.map(quoted).joined(separator: ",") + "\n" }
     let header = (records.first?.fields ?? []).map(\.name)
     return line(header) + records.map { line($0.fields.map(\.value.plainText)) }.joined()
@@ -129,7 +129,7 @@ package enum TableFormat: String, CaseIterable, Sendable {
 
   // MARK: - SQL
 
-  private static func statements(_ records: [Record], _ table: String) -> String {
+  private static func statements(_ records: [TableRow], _ table: String) -> String {
     guard let first = records.first else { return "" }
     // A column has a value's type where there is one in any row.
     let columns = first.fields.indices.map { i in
@@ -161,7 +161,7 @@ package enum TableFormat: String, CaseIterable, Sendable {
 
   // MARK: - Markdown
 
-  private static func markdown(_ records: [Record]) -> String {
+  private static func markdown(_ records: [TableRow]) -> String {
     func line(_ cells: [String]) -> String { "| " + cells.joined(separator: " | ") + " |\n" }
     let headings = (records.first?.fields ?? []).compactMap(heading)
     let separators = headings.map { _ in "---" }
@@ -178,7 +178,7 @@ package enum TableFormat: String, CaseIterable, Sendable {
   }
 
   /// A line for each of the different values of each note.
-  private static func notes(_ records: [Record]) -> String {
+  private static func notes(_ records: [TableRow]) -> String {
     var lines: [String] = []
     for i in (records.first?.fields ?? []).indices {
       for record in records {

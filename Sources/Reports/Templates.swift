@@ -46,7 +46,7 @@ enum Templates {
 
 /// Text in HTML and SVG, in elements and in quoted attributes.
 ///
-/// Goes by Unicode scalars: a quote with a combining mark behind it is one character, but still ends an attribute. What XML
+/// Goes by Unicode scalars: a quote with a combining mark after it is one character, but still ends an attribute. What XML
 /// has no place for becomes a replacement character.
 struct MarkupEscape: MustacheContentType {
   func escapeText(_ text: String) -> String {

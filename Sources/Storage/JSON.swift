@@ -49,7 +49,7 @@ package enum JSONValue: Sendable {
 ///
 /// Source: RFC 8259.
 package struct JSONParser {
-  package struct Failure: Error, Equatable {
+  package struct ParseError: Error, Equatable {
     package var offset: Int
     package var expected: String
 
@@ -66,7 +66,7 @@ package struct JSONParser {
   private var position = 0
 
   /// The value that the bytes spell in UTF-8.
-  package static func parse(_ bytes: [UInt8]) throws(Failure) -> JSONValue {
+  package static func parse(_ bytes: [UInt8]) throws(ParseError) -> JSONValue {
     var parser = JSONParser(bytes: bytes)
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { parser.position = 3 }
     let value = try parser.value(depth: 0)
@@ -79,7 +79,7 @@ package struct JSONParser {
 
   private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
 
-  private func failure(_ expected: String) -> Failure { Failure(offset: position, expected: expected) }
+  private func failure(_ expected: String) -> ParseError { ParseError(offset: position, expected: expected) }
 
   private mutating func skipSpace() {
     while let byte = next, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { position += 1 }
@@ -92,7 +92,7 @@ package struct JSONParser {
     return true
   }
 
-  private mutating func value(depth: Int) throws(Failure) -> JSONValue {
+  private mutating func value(depth: Int) throws(ParseError) -> JSONValue {
     guard depth <= Self.depthLimit else { throw failure("at most \(Self.depthLimit) levels") }
     skipSpace()
     switch next {
@@ -106,13 +106,13 @@ package struct JSONParser {
     }
   }
 
-  private mutating func word(_ word: String, _ value: JSONValue) throws(Failure) -> JSONValue {
+  private mutating func word(_ word: String, _ value: JSONValue) throws(ParseError) -> JSONValue {
     guard bytes[position...].starts(with: word.utf8) else { throw failure(word) }
     position += word.utf8.count
     return value
   }
 
-  private mutating func array(depth: Int) throws(Failure) -> JSONValue {
+  private mutating func array(depth: Int) throws(ParseError) -> JSONValue {
     position += 1
     var elements: [JSONValue] = []
     skipSpace()
@@ -125,7 +125,7 @@ package struct JSONParser {
     return .array(elements)
   }
 
-  private mutating func object(depth: Int) throws(Failure) -> JSONValue {
+  private mutating func object(depth: Int) throws(ParseError) -> JSONValue {
     position += 1
     var members: [JSONValue.Member] = []
     skipSpace()
@@ -142,7 +142,7 @@ package struct JSONParser {
     return .object(members)
   }
 
-  private mutating func number() throws(Failure) -> JSONValue {
+  private mutating func number() throws(ParseError) -> JSONValue {
     let start = position
     var isInteger = true
     _ = take("-")
@@ -162,13 +162,13 @@ package struct JSONParser {
     return .number(value)
   }
 
-  private mutating func digits() throws(Failure) {
+  private mutating func digits() throws(ParseError) {
     let start = position
     while let byte = next, byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") { position += 1 }
     guard position > start else { throw failure("a value") }
   }
 
-  private mutating func string() throws(Failure) -> String {
+  private mutating func string() throws(ParseError) -> String {
     guard take("\"") else { throw failure("a string") }
     let start = position
     var unescaped: [UInt8] = []
@@ -192,12 +192,12 @@ package struct JSONParser {
       } else {
         String(validating: unescaped + bytes[copied..<end], as: UTF8.self)
       }
-    guard let text else { throw Failure(offset: start, expected: "UTF-8") }
+    guard let text else { throw ParseError(offset: start, expected: "UTF-8") }
     return text
   }
 
   /// The character that the rest of an escape sequence stands for.
-  private mutating func escape() throws(Failure) -> Unicode.Scalar {
+  private mutating func escape() throws(ParseError) -> Unicode.Scalar {
     guard let byte = next else { throw failure("an escape sequence") }
     position += 1
     switch byte {
@@ -221,7 +221,7 @@ package struct JSONParser {
     return scalar
   }
 
-  private mutating func fourDigits() throws(Failure) -> UInt32 {
+  private mutating func fourDigits() throws(ParseError) -> UInt32 {
     var code: UInt32 = 0
     for _ in 0..<4 {
       guard let digit = next.flatMap({ Character(Unicode.Scalar($0)).hexDigitValue }) else {

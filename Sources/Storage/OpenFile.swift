@@ -9,7 +9,7 @@ package struct SystemError: Error, Equatable, CustomStringConvertible {
   package let code: Int32
 
   /// Whether there is no room: on the disk, in the user's quota, or below the longest file allowed.
-  package var isOutOfRoom: Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
+  package var isOutOfSpace: Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
   package var description: String { unsafe String(cString: strerror(code)) }
 
   fileprivate static var last: SystemError { SystemError(code: errno) }

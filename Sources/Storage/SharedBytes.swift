@@ -187,7 +187,7 @@ package func allocateBytes(_ count: Int) -> UnsafeMutableRawPointer {
   #if canImport(Glibc)
     if count >= 2 * largePageBytes {
       let bytes = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: largePageBytes)
-      // A wish: where it is not granted, pages are small. Bytes behind the last whole page stay in small ones.
+      // A wish: where it is not granted, pages are small. Bytes after the last whole page stay in small ones.
       unsafe _ = madvise(bytes, count / largePageBytes * largePageBytes, MADV_HUGEPAGE)
       return unsafe bytes
     }

@@ -4,15 +4,15 @@ public enum CostTarget: Sendable, Hashable {
   case averageTokens(Double)
   /// Operations of the decoder's layers over the prompt, ranking included, as a share of those without dropping.
   case flops(share: Double)
-  /// Keys and values behind the prompt.
+  /// Keys and values after the prompt.
   case cacheBytes(Int)
-  /// From the decoded picture to the first token, by what was measured on this machine.
+  /// From the decoded image to the first token, by what was measured on this machine.
   case firstToken(seconds: Double)
 }
 
 /// What a machine takes for the parts of a prompt.
-public struct PromptTiming: Sendable, Hashable {
-  /// Of tower and projector, for a view of a picture.
+public struct PrefillTiming: Sendable, Hashable {
+  /// Of vision encoder and projector, for a view of an image.
   public var secondsPerView: Double
   /// Of a decoder layer over `n` rows: `layer[0] + layer[1] n + layer[2] n²`.
   public var layer: [Double]
@@ -20,7 +20,7 @@ public struct PromptTiming: Sendable, Hashable {
   public var headSeconds: Double
 
   public init(secondsPerView: Double, layer: [Double], headSeconds: Double) {
-    precondition(layer.count == 3, "PromptTiming: \(layer.count) coefficients")
+    precondition(layer.count == 3, "PrefillTiming: \(layer.count) coefficients")
     (self.secondsPerView, self.layer, self.headSeconds) = (secondsPerView, layer, headSeconds)
   }
 
@@ -33,7 +33,7 @@ public protocol AdjustablePolicy: TokenDroppingPolicy {
   /// The policy that keeps this share of the visual tokens: at each drop, of those that were there before it.
   func keeping(_ share: Double) -> Self
 
-  /// The policy whose first drop is in front of another layer, the others evenly spaced behind it.
+  /// The policy whose first drop is before another layer, the others evenly spaced after it.
   func starting(afterLayer first: Int, layerCount: Int) throws(DropPolicyError) -> Self
 
   /// The options of the command line that say where it drops.
@@ -42,14 +42,14 @@ public protocol AdjustablePolicy: TokenDroppingPolicy {
 
 /// A policy whose strength is found for each prompt: the weakest that costs no more than the target.
 ///
-/// The prompts of several pictures are of several lengths, so each is given a schedule of its own.
+/// The prompts of several images are of several lengths, so each is given a schedule of its own.
 public struct TargetedDrop: TokenDroppingPolicy {
   public var policy: any AdjustablePolicy
   public var target: CostTarget
   /// What the machine takes; a target in seconds needs it.
-  public var timing: PromptTiming?
+  public var timing: PrefillTiming?
 
-  public init(_ policy: any AdjustablePolicy, _ target: CostTarget, timing: PromptTiming? = nil) {
+  public init(_ policy: any AdjustablePolicy, _ target: CostTarget, timing: PrefillTiming? = nil) {
     (self.policy, self.target, self.timing) = (policy, target, timing)
   }
 
@@ -72,7 +72,7 @@ extension StageSchedule {
     }
   }
 
-  /// As many drops, the first in front of layer `first`, the others evenly spaced behind it.
+  /// As many drops, the first before layer `first`, the others evenly spaced after it.
   func starting(afterLayer first: Int, layerCount: Int) throws(DropPolicyError) -> StageSchedule {
     let (layers, ratios) = try resolved(layerCount: layerCount)
     let count = layers.count

@@ -17,20 +17,20 @@ public struct PyramidDrop: TokenDroppingPolicy {
   public var schedule: StageSchedule
   public var ranking: Ranking
   public var positions: PositionRule
-  public var masksPadding: Bool
+  public var dropsPaddingFirst: Bool
 
   public init(
     _ schedule: StageSchedule = .geometric(), ranking: Ranking = .attention, positions: PositionRule = .compact,
-    masksPadding: Bool = false
+    dropsPaddingFirst: Bool = false
   ) {
     self.schedule = schedule
     self.ranking = ranking
     self.positions = positions
-    self.masksPadding = masksPadding
+    self.dropsPaddingFirst = dropsPaddingFirst
   }
 
   public func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage] {
-    try schedule.stages(layerCount, visualTokenCount, positions, ranking, masksPadding: masksPadding)
+    try schedule.stages(layerCount, visualTokenCount, positions, ranking, dropsPaddingFirst: dropsPaddingFirst)
   }
 }
 
@@ -47,17 +47,17 @@ public struct FastV: TokenDroppingPolicy {
   public var r: Double
   public var ranking: Ranking
   public var positions: PositionRule
-  public var masksPadding: Bool
+  public var dropsPaddingFirst: Bool
 
   public init(
     k: Int = 2, r: Double = 0.5, ranking: Ranking = .attention, positions: PositionRule = .original,
-    masksPadding: Bool = false
+    dropsPaddingFirst: Bool = false
   ) {
     self.k = k
     self.r = r
     self.ranking = ranking
     self.positions = positions
-    self.masksPadding = masksPadding
+    self.dropsPaddingFirst = dropsPaddingFirst
   }
 
   public func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage] {
@@ -67,7 +67,7 @@ public struct FastV: TokenDroppingPolicy {
     return [
       DropStage(
         afterLayer: k, scoringLayer: k - 1, keepCount: keepCount, positions: positions, ranking: ranking,
-        masksPadding: masksPadding)
+        dropsPaddingFirst: dropsPaddingFirst)
     ]
   }
 }
@@ -78,20 +78,21 @@ public struct RandomDrop: TokenDroppingPolicy {
   public var schedule: StageSchedule
   public var seed: UInt64
   public var positions: PositionRule
-  public var masksPadding: Bool
+  public var dropsPaddingFirst: Bool
 
   public init(
     _ schedule: StageSchedule = .geometric(), seed: UInt64 = 0, positions: PositionRule = .compact,
-    masksPadding: Bool = false
+    dropsPaddingFirst: Bool = false
   ) {
     self.schedule = schedule
     self.seed = seed
     self.positions = positions
-    self.masksPadding = masksPadding
+    self.dropsPaddingFirst = dropsPaddingFirst
   }
 
   public func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage] {
-    try schedule.stages(layerCount, visualTokenCount, positions, .random(seed: seed), masksPadding: masksPadding)
+    try schedule.stages(
+      layerCount, visualTokenCount, positions, .random(seed: seed), dropsPaddingFirst: dropsPaddingFirst)
   }
 }
 
@@ -100,18 +101,18 @@ public struct UniformDrop: TokenDroppingPolicy {
   public let name = "uniform"
   public var schedule: StageSchedule
   public var positions: PositionRule
-  public var masksPadding: Bool
+  public var dropsPaddingFirst: Bool
 
   public init(
-    _ schedule: StageSchedule = .geometric(), positions: PositionRule = .compact, masksPadding: Bool = false
+    _ schedule: StageSchedule = .geometric(), positions: PositionRule = .compact, dropsPaddingFirst: Bool = false
   ) {
     self.schedule = schedule
     self.positions = positions
-    self.masksPadding = masksPadding
+    self.dropsPaddingFirst = dropsPaddingFirst
   }
 
   public func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage] {
-    try schedule.stages(layerCount, visualTokenCount, positions, .uniform, masksPadding: masksPadding)
+    try schedule.stages(layerCount, visualTokenCount, positions, .uniform, dropsPaddingFirst: dropsPaddingFirst)
   }
 }
 
@@ -155,15 +156,15 @@ public enum StageSchedule: Sendable, Hashable {
     return (layers, ratios)
   }
 
-  /// The drops of one picture; counts are truncated products with the original number, as in the authors' code.
+  /// The drops of one image; counts are truncated products with the original number, as in the authors' code.
   func stages(
-    _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking, masksPadding: Bool
+    _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking, dropsPaddingFirst: Bool
   ) throws(DropPolicyError) -> [DropStage] {
     let (layers, ratios) = try resolved(layerCount: layerCount)
     return zip(layers, ratios).map { layer, ratio in
       DropStage(
         afterLayer: layer, scoringLayer: layer, keepCount: Int(Double(visualTokenCount) * ratio),
-        positions: positions, ranking: ranking, masksPadding: masksPadding)
+        positions: positions, ranking: ranking, dropsPaddingFirst: dropsPaddingFirst)
     }
   }
 }

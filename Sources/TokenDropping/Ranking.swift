@@ -1,4 +1,4 @@
-/// How the visual tokens of a picture are put in order before the best are kept.
+/// How the visual tokens of an image are put in order before the best are kept.
 ///
 /// Below, `q` is the last prompt token's query and `k` and `v` a token's key and value in a head of the scoring layer, `d` the
 /// head dimension; heads that share keys and values see the same ones.
@@ -11,8 +11,8 @@ public enum Ranking: Sendable, Hashable {
   ///
   /// Source of the idea: FEATHER (Endo et al. 2024, arXiv 2412.13180).
   case attentionWithoutRotation
-  /// By how much the logarithm of `attention` lies above a straight line over the token's place among its picture's tokens: the
-  /// line nearest, in least squares, to the logarithms of all tokens of the picture that are still there. That is attention
+  /// By how much the logarithm of `attention` lies above a straight line over the token's place among its image's tokens: the
+  /// line nearest, in least squares, to the logarithms of all tokens of the image that are still there. That is attention
   /// divided by an exponential trend.
   ///
   /// Source of the idea: Zhao et al. 2025, Attention Debiasing for Token Pruning in Vision Language Models (arXiv 2508.17807).

@@ -6,29 +6,29 @@ public enum PositionRule: String, Sendable, Hashable, Codable, CaseIterable {
   case original
 }
 
-/// One drop: after some layers have run, the best visual tokens of a picture stay and the others leave the sequence.
+/// One drop: after some layers have run, the best visual tokens of an image stay and the others leave the sequence.
 public struct DropStage: Sendable, Hashable {
-  /// How many layers have run when the drop happens: it stands in front of this 0-based layer.
+  /// How many layers have run when the drop happens: it stands before this 0-based layer.
   public var afterLayer: Int
   /// The 0-based layer whose norm, queries and keys score the tokens.
   public var scoringLayer: Int
-  /// How many of the picture's tokens stay.
+  /// How many of the image's tokens stay.
   public var keepCount: Int
   public var positions: PositionRule
   public var ranking: Ranking
-  /// Whether patches that lie wholly in a picture's padding leave before all others.
-  public var masksPadding: Bool
+  /// Whether patches that lie wholly in an image's padding leave before all others.
+  public var dropsPaddingFirst: Bool
 
   public init(
     afterLayer: Int, scoringLayer: Int, keepCount: Int, positions: PositionRule, ranking: Ranking = .attention,
-    masksPadding: Bool = false
+    dropsPaddingFirst: Bool = false
   ) {
     self.afterLayer = afterLayer
     self.scoringLayer = scoringLayer
     self.keepCount = keepCount
     self.positions = positions
     self.ranking = ranking
-    self.masksPadding = masksPadding
+    self.dropsPaddingFirst = dropsPaddingFirst
   }
 }
 
@@ -37,11 +37,11 @@ public protocol TokenDroppingPolicy: Sendable {
   /// The name on the command line and in reports.
   var name: String { get }
 
-  /// The drops that one picture goes through, in the order of layers.
+  /// The drops that one image goes through, in the order of layers.
   ///
   /// - Parameters:
   ///   - layerCount: Decoder layers of the model.
-  ///   - visualTokenCount: The picture's tokens before any drop.
+  ///   - visualTokenCount: The image's tokens before any drop.
   /// - Throws: `DropPolicyError` when the schedule does not fit the model.
   func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage]
 }

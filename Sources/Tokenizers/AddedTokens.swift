@@ -6,10 +6,10 @@ package struct AddedToken: Equatable, Sendable {
   /// Left out of decoded text on request.
   package var isSpecial: Bool
 
-  /// Also takes the white space in front of it.
+  /// Also takes the white space before it.
   package var stripsLeft: Bool
 
-  /// Also takes the white space behind it.
+  /// Also takes the white space after it.
   package var stripsRight: Bool
 
   /// Matches only where no letter, digit or underscore touches it.

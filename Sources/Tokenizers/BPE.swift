@@ -2,15 +2,15 @@
 ///
 /// Source: Sennrich et al. 2016, Neural Machine Translation of Rare Words with Subword Units; the order of merges is
 /// that of the tokenizers library, `models/bpe/word.rs`.
-struct BytePairMerger: Sendable {
+struct BPEEncoder: Sendable {
   private let merges: [Vocabulary.Pair: Vocabulary.Merge]
 
   /// The pieces of one character.
   private let characters: [Unicode.Scalar: Int32]
   private let bytePieces: [Int32]
   private let unknown: Int32?
-  private let fusesUnknown: Bool
-  private let words: TextPreparation.Words
+  private let fusesUNK: Bool
+  private let words: Normalizer.PreTokenizer
 
   /// The pieces that are taken whole where they are words, by the characters that spell them.
   private let wholeWords: [[Unicode.Scalar]: Int32]
@@ -18,8 +18,8 @@ struct BytePairMerger: Sendable {
   init(_ vocabulary: Vocabulary) {
     merges = vocabulary.merges
     bytePieces = vocabulary.bytePieces
-    unknown = vocabulary.roles.unknown
-    fusesUnknown = vocabulary.fusesUnknown
+    unknown = vocabulary.specialTokens.unk
+    fusesUNK = vocabulary.fusesUNK
     words = vocabulary.preparation.words
     var characters: [Unicode.Scalar: Int32] = [:]
     for (id, piece) in vocabulary.pieces.enumerated() {
@@ -28,7 +28,7 @@ struct BytePairMerger: Sendable {
     }
     self.characters = characters
     var wholeWords: [[Unicode.Scalar]: Int32] = [:]
-    if vocabulary.takesWholeWords {
+    if vocabulary.ignoresMerges {
       for (id, piece) in vocabulary.pieces.enumerated() { wholeWords[Array(piece.unicodeScalars)] = Int32(id) }
     }
     self.wholeWords = wholeWords
@@ -49,7 +49,7 @@ struct BytePairMerger: Sendable {
         rest = rest[end...]
       }
     case .byteLevel(let pattern):
-      for word in WordScanner(text, pattern).words {
+      for word in PreTokenizerSplitter(text, pattern).words {
         let spelled = word.flatMap { (UTF8.encode($0) ?? .init()).map { ByteAlphabet.characters[Int($0)] } }
         if let id = wholeWords[spelled] { ids.append(id) } else { appendWord(spelled, to: &ids) }
       }
@@ -58,17 +58,17 @@ struct BytePairMerger: Sendable {
 
   private func appendWord(_ characters: some Sequence<Unicode.Scalar>, to ids: inout [Int32]) {
     var word: [Int32] = []
-    var endsInUnknown = false
+    var endsInUNK = false
     for scalar in characters {
       if let id = self.characters[scalar] {
         word.append(id)
-        endsInUnknown = false
+        endsInUNK = false
       } else if !bytePieces.isEmpty {
         for byte in UTF8.encode(scalar) ?? .init() { word.append(bytePieces[Int(byte)]) }
-        endsInUnknown = false
+        endsInUNK = false
       } else if let unknown {
-        if !(fusesUnknown && endsInUnknown) { word.append(unknown) }
-        endsInUnknown = true
+        if !(fusesUNK && endsInUNK) { word.append(unknown) }
+        endsInUNK = true
       }
     }
     appendMerged(word, to: &ids)

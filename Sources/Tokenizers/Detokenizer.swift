@@ -3,7 +3,7 @@
 /// The parts together are the text that `Tokenizer.decode` gives for all ids at once. Held back is a run of byte
 /// tokens: its bytes are a text only if they are valid UTF-8 to the end of the run, else each of them becomes U+FFFD.
 /// Where all pieces spell bytes, a character is held back until its last byte has come.
-public struct StreamingDecoder: Sendable {
+public struct Detokenizer: Sendable {
   private let tokenizer: Tokenizer
   private let skipSpecialTokens: Bool
   private var bytes: [UInt8] = []
@@ -47,7 +47,7 @@ public struct StreamingDecoder: Sendable {
     return String(validating: bytes, as: UTF8.self) ?? String(repeating: "\u{FFFD}", count: bytes.count)
   }
 
-  /// Takes off the space that the tokenizer put in front of the text.
+  /// Takes off the space that the tokenizer put before the text.
   private mutating func strip(_ text: String) -> String {
     guard isAtStart, !text.isEmpty else { return text }
     isAtStart = false

@@ -1,10 +1,10 @@
 import Foundation
 
 /// What is done to text before it is cut into pieces.
-package struct TextPreparation: Equatable, Sendable {
-  /// Where a `▁`, or a space where pieces spell bytes, is put in front of the text.
-  package enum Prefix: Equatable, Sendable {
-    /// In front of every stretch of text between added tokens.
+package struct Normalizer: Equatable, Sendable {
+  /// Where a `▁`, or a space where pieces spell bytes, is put before the text.
+  package enum PrependScheme: Equatable, Sendable {
+    /// Before every stretch of text between added tokens.
     case always
 
     /// As `always`, except where the stretch starts with `▁` or a space already.
@@ -17,23 +17,23 @@ package struct TextPreparation: Equatable, Sendable {
   }
 
   /// Where merges stop, and what the pieces are spelled in.
-  package enum Words: Equatable, Sendable {
+  package enum PreTokenizer: Equatable, Sendable {
     /// Nowhere; pieces are text with `▁` for spaces.
     case none
 
-    /// In front of every `▁`, which stands for a space.
+    /// Before every `▁`, which stands for a space.
     case metaspace
 
     /// Where the pattern cuts; pieces spell the bytes of a word in the characters of `ByteAlphabet`.
-    case byteLevel(WordPattern)
+    case byteLevel(PreTokenizerPattern)
   }
 
-  package var prefix: Prefix
+  package var prefix: PrependScheme
 
   /// Whether this happens before normalized added tokens are looked for rather than after.
   package var isNormalizer: Bool
 
-  package var words: Words
+  package var words: PreTokenizer
 
   /// Whether characters are put together with their accents (Unicode's form C).
   package var composes = false
@@ -45,7 +45,7 @@ package struct TextPreparation: Equatable, Sendable {
   package var stripsLeadingSpace: Bool
 
   package init(
-    prefix: Prefix, isNormalizer: Bool = true, words: Words = .none, collapsesSpaces: Bool = false,
+    prefix: PrependScheme, isNormalizer: Bool = true, words: PreTokenizer = .none, collapsesSpaces: Bool = false,
     stripsLeadingSpace: Bool = true
   ) {
     self.prefix = prefix
@@ -58,7 +58,7 @@ package struct TextPreparation: Equatable, Sendable {
   package var isByteLevel: Bool { if case .byteLevel = words { true } else { false } }
 }
 
-extension TextPreparation {
+extension Normalizer {
   /// The bytes of `▁`, which stands for a space in pieces.
   static let space: [UInt8] = [0xE2, 0x96, 0x81]
 
@@ -104,8 +104,8 @@ extension TextPreparation {
 /// The published regular expressions that cut text into words before it is merged.
 ///
 /// They are recognised by their text and told apart by what they do; no other expression can be run.
-package struct WordPattern: Equatable, Sendable {
-  /// What may stand in front of the letters of a word.
+package struct PreTokenizerPattern: Equatable, Sendable {
+  /// What may stand before the letters of a word.
   package enum Lead: Equatable, Sendable {
     case space
 
@@ -117,20 +117,20 @@ package struct WordPattern: Equatable, Sendable {
   package var ignoresCaseOfEndings: Bool
   package var wordLead: Lead
 
-  /// Whether a number takes the space in front of it.
+  /// Whether a number takes the space before it.
   package var numbersTakeSpace: Bool
 
   /// How many digits a number has at most.
   package var digitLimit: Int
 
-  /// Whether line breaks go with the symbols in front of them, and end a word of white space.
+  /// Whether line breaks go with the symbols before them, and end a word of white space.
   package var endsAtLineBreaks: Bool
 
-  package static let gpt2 = WordPattern(
+  package static let gpt2 = PreTokenizerPattern(
     ignoresCaseOfEndings: false, wordLead: .space, numbersTakeSpace: true, digitLimit: .max, endsAtLineBreaks: false)
-  package static let llama3 = WordPattern(
+  package static let llama3 = PreTokenizerPattern(
     ignoresCaseOfEndings: true, wordLead: .nonLetter, numbersTakeSpace: false, digitLimit: 3, endsAtLineBreaks: true)
-  package static let qwen2 = WordPattern(
+  package static let qwen2 = PreTokenizerPattern(
     ignoresCaseOfEndings: true, wordLead: .nonLetter, numbersTakeSpace: false, digitLimit: 1, endsAtLineBreaks: true)
 
   /// The pattern that a regular expression is, if it is a published one.
@@ -164,7 +164,7 @@ package struct WordPattern: Equatable, Sendable {
 /// The alternatives of the expression are tried in its order at each position; together they match every character.
 ///
 /// Source: the `Split` and `ByteLevel` pre-tokenizers of the tokenizers library.
-struct WordScanner {
+struct PreTokenizerSplitter {
   private enum Kind {
     case letter, number, lineBreak, space, symbol
 
@@ -180,11 +180,11 @@ struct WordScanner {
     var isSpace: Bool { self == .space || self == .lineBreak }
   }
 
-  private let pattern: WordPattern
+  private let pattern: PreTokenizerPattern
   private let scalars: [Unicode.Scalar]
   private let kinds: [Kind]
 
-  init(_ text: String, _ pattern: WordPattern) {
+  init(_ text: String, _ pattern: PreTokenizerPattern) {
     self.pattern = pattern
     scalars = Array(text.unicodeScalars)
     kinds = scalars.map(Kind.init)

@@ -28,7 +28,7 @@ struct SentencePieceModel {
   var removesExtraSpaces = true
   var escapesSpaces = true
 
-  init(_ bytes: [UInt8]) throws(WireReader.Failure) {
+  init(_ bytes: [UInt8]) throws(WireReader.WireError) {
     var fields = WireReader(bytes[...])
     while let (number, value) = try fields.next() {
       switch number {
@@ -40,7 +40,7 @@ struct SentencePieceModel {
     }
   }
 
-  private static func piece(_ message: ArraySlice<UInt8>) throws(WireReader.Failure) -> Piece {
+  private static func piece(_ message: ArraySlice<UInt8>) throws(WireReader.WireError) -> Piece {
     var piece = Piece()
     let offset = message.startIndex
     var fields = WireReader(message)
@@ -57,7 +57,7 @@ struct SentencePieceModel {
     return piece
   }
 
-  private mutating func readTrainer(_ message: ArraySlice<UInt8>) throws(WireReader.Failure) {
+  private mutating func readTrainer(_ message: ArraySlice<UInt8>) throws(WireReader.WireError) {
     let offset = message.startIndex
     var fields = WireReader(message)
     while let (number, value) = try fields.next() {
@@ -71,7 +71,7 @@ struct SentencePieceModel {
     }
   }
 
-  private mutating func readNormalizer(_ message: ArraySlice<UInt8>) throws(WireReader.Failure) {
+  private mutating func readNormalizer(_ message: ArraySlice<UInt8>) throws(WireReader.WireError) {
     let offset = message.startIndex
     var fields = WireReader(message)
     while let (number, value) = try fields.next() {
@@ -86,7 +86,7 @@ struct SentencePieceModel {
     }
   }
 
-  private static func text(_ value: WireReader.Value, _ offset: Int) throws(WireReader.Failure) -> String {
+  private static func text(_ value: WireReader.Value, _ offset: Int) throws(WireReader.WireError) -> String {
     guard let text = String(validating: try value.bytes(at: offset), as: UTF8.self) else {
       throw .init(offset: offset, expected: "UTF-8")
     }
@@ -112,7 +112,7 @@ extension Vocabulary {
     sentencePieceModel bytes: [UInt8], sides: TokenizerSideFiles = .init()
   ) throws(VocabularyError) -> Vocabulary {
     let model: SentencePieceModel
-    do throws(WireReader.Failure) {
+    do throws(WireReader.WireError) {
       model = try SentencePieceModel(bytes)
     } catch {
       throw .malformed(file: file, offset: error.offset, expected: error.expected)
@@ -134,10 +134,10 @@ extension Vocabulary {
     return Vocabulary(
       pieces: table.pieces, merges: merges(model, table), addedTokens: addedTokens,
       bytePieces: model.hasByteFallback ? try table.bytePieces() : [],
-      preparation: TextPreparation(
+      preparation: Normalizer(
         prefix: model.addsDummyPrefix ? .always : .never, collapsesSpaces: model.removesExtraSpaces,
         stripsLeadingSpace: model.addsDummyPrefix),
-      roles: try sides.roles(in: added, unknown: model.unknown, addsBeginning: true), fusesUnknown: true)
+      specialTokens: try sides.specialTokens(in: added, unknown: model.unknown, addsBOS: true), fusesUNK: true)
   }
 
   private static func isAdded(_ kind: Int32) -> Bool {
@@ -192,7 +192,7 @@ extension Vocabulary {
 ///
 /// Source: the protobuf encoding guide, "Message Structure".
 struct WireReader {
-  struct Failure: Error, Equatable {
+  struct WireError: Error, Equatable {
     var offset: Int
     var expected: String
   }
@@ -209,11 +209,11 @@ struct WireReader {
   init(_ message: ArraySlice<UInt8>) { rest = message }
 
   /// The next field's number and value, or nil at the end of the message.
-  mutating func next() throws(Failure) -> (number: UInt64, value: Value)? {
+  mutating func next() throws(WireError) -> (number: UInt64, value: Value)? {
     guard !rest.isEmpty else { return nil }
     let offset = rest.startIndex
     let key = try integer()
-    guard key >> 3 > 0, key >> 3 < 1 << 29 else { throw Failure(offset: offset, expected: "a field number") }
+    guard key >> 3 > 0, key >> 3 < 1 << 29 else { throw WireError(offset: offset, expected: "a field number") }
     let value: Value
     switch key & 7 {
     case 0: value = .integer(try integer())
@@ -223,24 +223,24 @@ struct WireReader {
       guard count <= UInt64(rest.count) else { throw failure("\(count) bytes") }
       value = .bytes(take(Int(count)))
     case 5: value = .fixed32(UInt32(try fixed(4)))
-    default: throw Failure(offset: offset, expected: "wire type 0, 1, 2 or 5")
+    default: throw WireError(offset: offset, expected: "wire type 0, 1, 2 or 5")
     }
     return (key >> 3, value)
   }
 
-  private func failure(_ expected: String) -> Failure { Failure(offset: rest.startIndex, expected: expected) }
+  private func failure(_ expected: String) -> WireError { WireError(offset: rest.startIndex, expected: expected) }
 
   private mutating func take(_ count: Int) -> ArraySlice<UInt8> {
     defer { rest = rest.dropFirst(count) }
     return rest.prefix(count)
   }
 
-  private mutating func fixed(_ count: Int) throws(Failure) -> UInt64 {
+  private mutating func fixed(_ count: Int) throws(WireError) -> UInt64 {
     guard rest.count >= count else { throw failure("\(count) bytes") }
     return take(count).reversed().reduce(0) { $0 << 8 | UInt64($1) }
   }
 
-  private mutating func integer() throws(Failure) -> UInt64 {
+  private mutating func integer() throws(WireError) -> UInt64 {
     var value: UInt64 = 0
     for shift in stride(from: 0, to: 70, by: 7) {
       guard let byte = rest.popFirst() else { throw failure("the rest of an integer") }
@@ -254,17 +254,17 @@ struct WireReader {
 
 extension WireReader.Value {
   /// The value as the `int32`, `enum` or `bool` that the schema says it is.
-  func int32(at offset: Int) throws(WireReader.Failure) -> Int32 {
+  func int32(at offset: Int) throws(WireReader.WireError) -> Int32 {
     guard case .integer(let bits) = self else { throw .init(offset: offset, expected: "an integer") }
     return Int32(truncatingIfNeeded: bits)
   }
 
-  func float(at offset: Int) throws(WireReader.Failure) -> Float {
+  func float(at offset: Int) throws(WireReader.WireError) -> Float {
     guard case .fixed32(let bits) = self else { throw .init(offset: offset, expected: "a float") }
     return Float(bitPattern: bits)
   }
 
-  func bytes(at offset: Int) throws(WireReader.Failure) -> ArraySlice<UInt8> {
+  func bytes(at offset: Int) throws(WireReader.WireError) -> ArraySlice<UInt8> {
     guard case .bytes(let bytes) = self else { throw .init(offset: offset, expected: "a message or string") }
     return bytes
   }

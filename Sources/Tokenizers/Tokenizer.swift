@@ -3,7 +3,7 @@ public import Foundation
 /// Turns text into token ids and back, as the checkpoint's own tokenizer does.
 ///
 /// Added tokens such as `<image>` are found in the text first; the stretches between them are prepared, spelled in
-/// characters or bytes, and merged pair by pair. Where the checkpoint puts a space in front of every stretch, text
+/// characters or bytes, and merged pair by pair. Where the checkpoint puts a space before every stretch, text
 /// around an image comes out as in the original LLaVA code, which tokenizes the pieces around `<image>` one by one.
 ///
 /// Source: the Hugging Face tokenizers library, whose ids and texts these equal.
@@ -11,7 +11,7 @@ public struct Tokenizer: Sendable {
   let vocabulary: Vocabulary
   private let rawMatcher: AddedTokenMatcher
   private let normalizedMatcher: AddedTokenMatcher
-  private let merger: BytePairMerger
+  private let merger: BPEEncoder
   private let added: [Int32: AddedToken]
 
   /// Reads `tokenizer.json`, or else `tokenizer.model`, and the files beside it.
@@ -31,33 +31,33 @@ public struct Tokenizer: Sendable {
     }
     rawMatcher = AddedTokenMatcher(vocabulary.addedTokens.filter { !$0.isNormalized })
     normalizedMatcher = AddedTokenMatcher(normalized)
-    merger = BytePairMerger(vocabulary)
+    merger = BPEEncoder(vocabulary)
     added = Dictionary(vocabulary.addedTokens.map { ($0.id, $0) }) { first, _ in first }
   }
 
   // MARK: - Properties
 
-  /// The token in front of a prompt, often `<s>`.
-  public var beginningToken: Int32? { vocabulary.roles.beginning }
+  /// The token before a prompt, often `<s>`.
+  public var bosToken: Int32? { vocabulary.specialTokens.bos }
 
   /// The token that ends an answer, often `</s>`.
-  public var endToken: Int32? { vocabulary.roles.end }
+  public var eosToken: Int32? { vocabulary.specialTokens.eos }
 
-  public var unknownToken: Int32? { vocabulary.roles.unknown }
-  public var paddingToken: Int32? { vocabulary.roles.padding }
+  public var unkToken: Int32? { vocabulary.specialTokens.unk }
+  public var paddingToken: Int32? { vocabulary.specialTokens.pad }
 
-  /// The token that stands for a picture, often `<image>`.
-  public var imageToken: Int32? { vocabulary.roles.image }
+  /// The token that stands for an image, often `<image>`.
+  public var imageToken: Int32? { vocabulary.specialTokens.image }
 
-  /// Whether `encodePrompt` starts with the beginning token.
-  public var addsBeginningToken: Bool { vocabulary.roles.addsBeginning }
+  /// Whether `encodePrompt` starts with the BOS token.
+  public var addsBOSToken: Bool { vocabulary.specialTokens.addsBOS }
 
   /// One more than the largest id.
   public var vocabularySize: Int { vocabulary.size }
 
   // MARK: - Text to ids
 
-  /// The ids of a text, without a beginning token.
+  /// The ids of a text, without a BOS token.
   ///
   /// Cost: O(n log n) in the length of the text.
   public func encode(_ text: String) -> [Int32] {
@@ -88,9 +88,9 @@ public struct Tokenizer: Sendable {
     return ids
   }
 
-  /// The ids of a rendered prompt: the beginning token where the checkpoint wants it, then those of the text.
+  /// The ids of a rendered prompt: the BOS token where the checkpoint wants it, then those of the text.
   public func encodePrompt(_ rendered: String) -> [Int32] {
-    (addsBeginningToken ? beginningToken.map { [$0] } ?? [] : []) + encode(rendered)
+    (addsBOSToken ? bosToken.map { [$0] } ?? [] : []) + encode(rendered)
   }
 
   // MARK: - Ids to text
@@ -100,7 +100,7 @@ public struct Tokenizer: Sendable {
   /// Ids outside the vocabulary are passed over. Bytes that are not UTF-8 become U+FFFD, one for each byte of their
   /// run.
   public func decode(_ ids: some Sequence<Int32>, skipSpecialTokens: Bool = true) -> String {
-    var decoder = StreamingDecoder(self, skipSpecialTokens: skipSpecialTokens)
+    var decoder = Detokenizer(self, skipSpecialTokens: skipSpecialTokens)
     var text = ""
     for id in ids { text += decoder.push(id) }
     return text + decoder.finish()

@@ -51,7 +51,7 @@ package enum TokenizerFile {
   }
 
   static func json(_ name: String, _ bytes: [UInt8]) throws(VocabularyError) -> JSONValue {
-    do throws(JSONParser.Failure) {
+    do throws(JSONParser.ParseError) {
       return try JSONParser.parse(bytes)
     } catch {
       throw .malformed(file: name, offset: error.offset, expected: error.expected)
@@ -82,8 +82,8 @@ package struct TokenizerSideFiles {
       map: try TokenizerFile.json(Self.mapName, in: directory) ?? .null)
   }
 
-  /// Whether a prompt starts with the beginning token, where that is said.
-  var addsBeginning: Bool? { configuration["add_bos_token"].bool }
+  /// Whether a prompt starts with the BOS token, where that is said.
+  var addsBOS: Bool? { configuration["add_bos_token"].bool }
 
   /// The text of a token by the part it plays, such as `bos_token`.
   func name(_ part: String) -> String? { Self.text(configuration[part]) ?? Self.text(map[part]) }
@@ -106,19 +106,19 @@ package struct TokenizerSideFiles {
 
   /// Says which tokens play which part; those without a name take the usual one.
   ///
-  /// - Parameter beginning: The beginning token as the tokenizer itself names it, where it does.
-  func roles(
-    in table: AddedTokenTable, unknown: Int32?, beginning: String? = nil, addsBeginning: Bool
+  /// - Parameter beginning: The BOS token as the tokenizer itself names it, where it does.
+  func specialTokens(
+    in table: AddedTokenTable, unknown: Int32?, beginning: String? = nil, addsBOS: Bool
   ) throws(VocabularyError) -> SpecialTokens {
-    let beginningName = name("bos_token") ?? beginning ?? "<s>"
-    let roles = SpecialTokens(
-      beginning: table[beginningName], end: table[name("eos_token") ?? "</s>"], unknown: unknown,
-      padding: name("pad_token").flatMap { table[$0] }, image: table[name("image_token") ?? "<image>"],
-      addsBeginning: self.addsBeginning ?? addsBeginning)
-    if roles.addsBeginning, roles.beginning == nil {
-      throw .unknownPiece(file: Self.configurationName, piece: beginningName, neededFor: "the start of a prompt")
+    let bosName = name("bos_token") ?? beginning ?? "<s>"
+    let specialTokens = SpecialTokens(
+      bos: table[bosName], eos: table[name("eos_token") ?? "</s>"], unk: unknown,
+      pad: name("pad_token").flatMap { table[$0] }, image: table[name("image_token") ?? "<image>"],
+      addsBOS: self.addsBOS ?? addsBOS)
+    if specialTokens.addsBOS, specialTokens.bos == nil {
+      throw .unknownPiece(file: Self.configurationName, piece: bosName, neededFor: "the start of a prompt")
     }
-    return roles
+    return specialTokens
   }
 
   private var specialNames: [String] {

@@ -29,16 +29,16 @@ extension Vocabulary {
     if let name = model["unk_token"].string { unknown = try table.id(of: name, neededFor: "unk_token") }
     let bytePieces = model["byte_fallback"].bool == true ? try table.bytePieces() : []
     let preparation =
-      if let byteLevel = try TextPreparation(byteLevel: root, file: file) { byteLevel } else { try preparation(root) }
-    let takesWholeWords = model["ignore_merges"].bool ?? false
-    if takesWholeWords, !preparation.isByteLevel { throw unsupported("ignore_merges", "true") }
-    let beginning = templateBeginning(root["post_processor"])
+      if let byteLevel = try Normalizer(byteLevel: root, file: file) { byteLevel } else { try preparation(root) }
+    let ignoresMerges = model["ignore_merges"].bool ?? false
+    if ignoresMerges, !preparation.isByteLevel { throw unsupported("ignore_merges", "true") }
+    let beginning = templateBOS(root["post_processor"])
     return Vocabulary(
       pieces: table.pieces, merges: try merges(model["merges"], table), addedTokens: added.sorted,
       bytePieces: bytePieces, preparation: preparation,
-      roles: try sides.roles(
-        in: added, unknown: unknown, beginning: beginning, addsBeginning: beginning != nil),
-      fusesUnknown: model["fuse_unk"].bool ?? false, takesWholeWords: takesWholeWords)
+      specialTokens: try sides.specialTokens(
+        in: added, unknown: unknown, beginning: beginning, addsBOS: beginning != nil),
+      fusesUNK: model["fuse_unk"].bool ?? false, ignoresMerges: ignoresMerges)
   }
 
   private static func unsupported(_ part: String, _ found: String) -> VocabularyError {
@@ -101,8 +101,8 @@ extension Vocabulary {
     throw .missingField(file: file, field: "model.merges", expected: "two pieces in merge \(rank)")
   }
 
-  /// The token that the template for one text puts in front of it.
-  private static func templateBeginning(_ postProcessor: JSONValue) -> String? {
+  /// The token that the template for one text puts before it.
+  private static func templateBOS(_ postProcessor: JSONValue) -> String? {
     let steps = postProcessor["processors"].array ?? [postProcessor]
     return steps.lazy.compactMap { $0["single"].array?.first?["SpecialToken"] }.first { !$0.isNull }.map {
       $0["id"].string ?? "<s>"
@@ -115,8 +115,8 @@ extension Vocabulary {
 extension Vocabulary {
   private static let space = "▁"
 
-  private static func preparation(_ root: JSONValue) throws(VocabularyError) -> TextPreparation {
-    var preparation = TextPreparation(prefix: .never, stripsLeadingSpace: false)
+  private static func preparation(_ root: JSONValue) throws(VocabularyError) -> Normalizer {
+    var preparation = Normalizer(prefix: .never, stripsLeadingSpace: false)
     var replacesSpaces = false
     for step in root["normalizer"].steps("normalizers") {
       switch (step["type"].string, step["prepend"].string, step["pattern"]["String"].string, step["content"].string) {
@@ -141,7 +141,7 @@ extension Vocabulary {
   }
 
   /// Older files say `add_prefix_space` only.
-  private static func metaspacePrefix(_ step: JSONValue) throws(VocabularyError) -> TextPreparation.Prefix {
+  private static func metaspacePrefix(_ step: JSONValue) throws(VocabularyError) -> Normalizer.PrependScheme {
     switch step["prepend_scheme"].string ?? (step["add_prefix_space"].bool == false ? "never" : "always") {
     case "first": return .first
     case "always": return .unlessPresent
@@ -151,7 +151,7 @@ extension Vocabulary {
   }
 
   private static func checkDecoder(
-    _ decoder: JSONValue, _ preparation: inout TextPreparation
+    _ decoder: JSONValue, _ preparation: inout Normalizer
   ) throws(VocabularyError) {
     var kinds: [String] = []
     for step in decoder.steps("decoders") {
@@ -172,7 +172,7 @@ extension Vocabulary {
 
 // How `tokenizer.json` describes tokenizers whose pieces spell bytes, as Llama-3's and Qwen2's do.
 
-extension TextPreparation {
+extension Normalizer {
   /// What a `tokenizer.json` says about a byte-level tokenizer, or nil where it is none.
   ///
   /// - Throws: `VocabularyError.unsupported` naming the step that is not one of the published.
@@ -183,7 +183,7 @@ extension TextPreparation {
     let steps = root["pre_tokenizer"].steps("pretokenizers")
     guard let last = steps.last, last["type"].string == "ByteLevel" else { return nil }
     let splits = steps.dropLast()
-    var pattern: WordPattern? = last["use_regex"].bool ?? true ? .gpt2 : nil
+    var pattern: PreTokenizerPattern? = last["use_regex"].bool ?? true ? .gpt2 : nil
     for split in splits {
       guard pattern == nil, split["type"].string == "Split" else {
         throw unsupported("pre_tokenizer", split["type"].kind)
@@ -194,13 +194,13 @@ extension TextPreparation {
       default: throw unsupported("Split behavior", split["behavior"].kind)
       }
       let expression = split["pattern"]["Regex"].string ?? ""
-      pattern = WordPattern(expression: expression)
+      pattern = PreTokenizerPattern(expression: expression)
       if pattern == nil { throw unsupported("pre_tokenizer pattern", expression) }
     }
     guard let pattern else { throw unsupported("pre_tokenizer", "ByteLevel without a pattern") }
     // Older files leave the field out and mean that there is a space.
     let addsSpace = last["add_prefix_space"].bool ?? true
-    if addsSpace, !splits.isEmpty { throw unsupported("add_prefix_space", "true behind a Split") }
+    if addsSpace, !splits.isEmpty { throw unsupported("add_prefix_space", "true after a Split") }
     let normalizers = root["normalizer"].steps("normalizers")
     for normalizer in normalizers where normalizer["type"].string != "NFC" {
       throw unsupported("normalizer", normalizer["type"].kind)

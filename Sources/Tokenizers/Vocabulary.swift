@@ -37,38 +37,38 @@ package struct Vocabulary: Sendable {
   /// The pieces `<0x00>` to `<0xFF>` that spell characters without a piece, or empty.
   package var bytePieces: [Int32]
 
-  package var preparation: TextPreparation
-  package var roles: SpecialTokens
+  package var preparation: Normalizer
+  package var specialTokens: SpecialTokens
 
-  /// Whether a run of unknown characters becomes one unknown token.
-  package var fusesUnknown: Bool
+  /// Whether a run of unknown characters becomes one UNK token.
+  package var fusesUNK: Bool
 
   /// Whether a word that is a piece is taken as it is, whatever its merges are.
-  package var takesWholeWords: Bool
+  package var ignoresMerges: Bool
 
   package init(
     pieces: [String], merges: [Pair: Merge], addedTokens: [AddedToken], bytePieces: [Int32],
-    preparation: TextPreparation, roles: SpecialTokens, fusesUnknown: Bool, takesWholeWords: Bool = false
+    preparation: Normalizer, specialTokens: SpecialTokens, fusesUNK: Bool, ignoresMerges: Bool = false
   ) {
     self.pieces = pieces
     self.merges = merges
     self.addedTokens = addedTokens
     self.bytePieces = bytePieces
     self.preparation = preparation
-    self.roles = roles
-    self.fusesUnknown = fusesUnknown
-    self.takesWholeWords = takesWholeWords
+    self.specialTokens = specialTokens
+    self.fusesUNK = fusesUNK
+    self.ignoresMerges = ignoresMerges
   }
 
-  /// The token that stands for a picture; where the tokenizer has none, `sentinel` becomes it, found in text as `<image>`.
+  /// The token that stands for an image; where the tokenizer has none, `sentinel` becomes it, found in text as `<image>`.
   ///
   /// Text around it then is cut into pieces stretch by stretch, as in the original LLaVA code.
   ///
   /// Source: `tokenizer_image_token` in LLaVA's `llava/mm_utils.py`.
   package mutating func imageToken(orElse sentinel: Int32) -> Int32 {
-    if let image = roles.image { return image }
+    if let image = specialTokens.image { return image }
     addedTokens.insert(AddedToken(id: sentinel, content: "<image>", isSpecial: true), at: 0)
-    roles.image = sentinel
+    specialTokens.image = sentinel
     return sentinel
   }
 
@@ -78,24 +78,24 @@ package struct Vocabulary: Sendable {
 
 /// The tokens that have a part to play; nil where the checkpoint has none.
 package struct SpecialTokens: Equatable, Sendable {
-  package var beginning: Int32?
-  package var end: Int32?
-  package var unknown: Int32?
-  package var padding: Int32?
+  package var bos: Int32?
+  package var eos: Int32?
+  package var unk: Int32?
+  package var pad: Int32?
   package var image: Int32?
 
-  /// Whether a prompt starts with the beginning token.
-  package var addsBeginning: Bool
+  /// Whether a prompt starts with the BOS token.
+  package var addsBOS: Bool
 
   package init(
-    beginning: Int32?, end: Int32?, unknown: Int32?, padding: Int32?, image: Int32?, addsBeginning: Bool = true
+    bos: Int32?, eos: Int32?, unk: Int32?, pad: Int32?, image: Int32?, addsBOS: Bool = true
   ) {
-    self.beginning = beginning
-    self.end = end
-    self.unknown = unknown
-    self.padding = padding
+    self.bos = bos
+    self.eos = eos
+    self.unk = unk
+    self.pad = pad
     self.image = image
-    self.addsBeginning = addsBeginning
+    self.addsBOS = addsBOS
   }
 }
 

@@ -83,7 +83,7 @@ struct Comparison {
   }
 }
 
-/// A stage of the way from a prompt and its pictures to an answer, in the order of that way.
+/// A stage of the way from a prompt and its images to an answer, in the order of that way.
 package struct CheckStage: Sendable, Hashable {
   /// What is compared; the raw values are the names of the reference's files.
   package enum Kind: String, Sendable, Codable, CaseIterable {
@@ -91,14 +91,14 @@ package struct CheckStage: Sendable, Hashable {
     case promptTokens = "prompt_ids"
     case pixels = "pixels_u8"
     case pixelValues = "pixel_values"
-    case towerInput = "vision_hidden_0"
-    case towerOutput = "vision_hidden_select"
+    case visionEncoderInput = "vision_hidden_0"
+    case visionEncoderOutput = "vision_hidden_select"
     case features
     case imageSpans = "image_spans"
     case sequenceLength = "sequence_length"
-    /// The last prompt row in front of the first layer.
+    /// The last prompt row before the first layer.
     case embedding
-    /// The last prompt row behind each of some layers.
+    /// The last prompt row after each of some layers.
     case layers = "hidden_last"
     /// Where a drop happens and what it is given.
     case drop = "stages"
@@ -115,11 +115,11 @@ package struct CheckStage: Sendable, Hashable {
   package var kind: Kind
   /// The run, for the stages that every policy goes through for itself.
   package var run: String?
-  /// The picture's file.
-  package var picture: String?
+  /// The image's file.
+  package var image: String?
   /// Of `layers`: which.
   package var layers: ClosedRange<Int>?
-  /// Of the stages of a drop: the layer in front of which it happens.
+  /// Of the stages of a drop: the layer before which it happens.
   package var layer: Int?
 }
 

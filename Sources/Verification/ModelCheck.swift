@@ -22,8 +22,8 @@ package struct ModelCheck: Sendable {
 
   /// Runs a case under each of its policies; what comes before the decoder is compared in the first run.
   ///
-  /// - Throws: `ReferenceError` for a case that cannot be read or does not fit the model, `ImageError` for a picture.
-  package func report(on name: String) throws -> CaseReport {
+  /// - Throws: `ReferenceError` for a case that cannot be read or does not fit the model, `ImageError` for an image.
+  package func report(on name: String) throws -> CaseResult {
     let expected = try ReferenceCase(name, of: folder, for: model)
     let prompt = prompt(of: expected)
     var sheet = CheckSheet()
@@ -33,10 +33,10 @@ package struct ModelCheck: Sendable {
       do {
         let (tensors, report) = try self.run(run, prompt, expected)
         if index == 0 {
-          let compute = Compute(workers: Workers(count: threads))
-          sheet.comparePictures(expected, tensors, report, model.llava, on: compute)
+          let compute = ComputeContext(workers: Workers(count: threads))
+          sheet.compareImages(expected, tensors, report, model.llava, on: compute)
         }
-        sheet.compareRun(run, tensors, report, pictures: expected.pictures)
+        sheet.compareRun(run, tensors, report, images: expected.images)
       } catch let error as SequenceError {
         // Tokens that are not the reference's may not even make a sequence; those that are must.
         guard sheet.hasDeparted else { throw ReferenceError.doesNotFit(file: expected.file, reason: "\(error)") }
@@ -44,23 +44,23 @@ package struct ModelCheck: Sendable {
         break
       }
     }
-    return CaseReport(model: model, name: name, stages: sheet.results, end: end)
+    return CaseResult(model: model, name: name, stages: sheet.results, end: end)
   }
 
   private func prompt(of expected: ReferenceCase) -> Request.Prompt {
     guard let question = expected.question else { return .rendered(expected.prompt) }
-    return Request(question: question, pictures: expected.pictures.map { .file($0.path) }).prompt
+    return Request(question: question, images: expected.images.map { .file($0.path) }).prompt
   }
 
-  /// A run to the reference's last token, end tokens like any other.
+  /// A run to the reference's last token, EOS tokens like any other.
   private func run(
     _ run: ReferenceCase.Run, _ prompt: Request.Prompt, _ expected: ReferenceCase
   ) throws -> (TraceTensors, RunReport) {
     var options = GenerationOptions()
     options.maxTokens = run.tokens.count
-    options.ignoresEndToken = true
+    options.ignoresEOS = true
     var request = Request(
-      prompt: prompt, pictures: expected.pictures.map { .file($0.path) }, policy: run.policy, options: options)
+      prompt: prompt, images: expected.images.map { .file($0.path) }, policy: run.policy, options: options)
     request.recordsTensors = true
     var session = try Session(model, request, threads: threads)
     // Logits that are no numbers end the answer early, and are compared like others.
@@ -71,7 +71,7 @@ package struct ModelCheck: Sendable {
 }
 
 /// What came of a case: every stage's comparison, and the first that departs with its likely cause.
-package struct CaseReport: Sendable {
+package struct CaseResult: Sendable {
   package let model: String
   package let name: String
   /// In the order of the pipeline.
@@ -125,10 +125,10 @@ struct CheckSheet {
   }
 }
 
-/// What most likely makes a stage the first to depart, given that those in front of it agree.
+/// What most likely makes a stage the first to depart, given that those before it agree.
 struct LikelyCause {
   private let result: StageResult
-  /// The stages that were compared in front of it.
+  /// The stages that were compared before it.
   private let earlier: ArraySlice<StageResult>
   private let model: VisionLanguageModel
 
@@ -140,25 +140,25 @@ struct LikelyCause {
   var sentence: String {
     switch result.stage.kind {
     case .prompt:
-      "the prompt format is not the reference's: chat_template.json, chat_template.jinja or --chat-template"
+      "the chat template is not the reference's: chat_template.json, chat_template.jinja or --chat-template"
     case .promptTokens:
-      "the tokenizer's files are not the reference's, or say otherwise where the beginning token goes (add_bos_token) or "
+      "the tokenizer's files are not the reference's, or say otherwise where the BOS token goes (add_bos_token) or "
         + "which text gets a space in front (legacy, add_prefix_space)"
     case .pixels: pixels
     case .pixelValues: "image_mean, image_std or rescale_factor of preprocessor_config.json differs"
-    case .towerInput:
-      "the tower's patch, class or position embedding or its pre_layrnorm has other weights"
+    case .visionEncoderInput:
+      "the vision encoder's patch, class or position embedding or its pre_layrnorm has other weights"
         + (wasCompared(.pixelValues) ? "" : ", or image_mean or image_std of preprocessor_config.json differs")
-    case .towerOutput:
-      "a layer of the tower has other weights, or vision_feature_layer or the tower's hidden_act or layer_norm_eps differs"
+    case .visionEncoderOutput:
+      "a layer of the vision encoder has other weights, or vision_feature_layer or the vision encoder's hidden_act or layer_norm_eps differs"
     case .features: features
     case .imageSpans, .sequenceLength:
-      "<image> stands elsewhere, or a picture has another number of tokens (vision_feature_select_strategy, patch_size)"
+      "<image> stands elsewhere, or an image has another number of tokens (vision_feature_select_strategy, patch_size)"
     case .embedding: "the embedding table (embed_tokens) has other weights"
     case .layers: layers
     case .drop: "the drop happens elsewhere or keeps another number of tokens: the rounding of a share, or of what"
     case .scores:
-      "the ranking: the input norm, q_proj or k_proj of the layer that it asks (PyramidDrop the one behind the drop, FastV "
+      "the ranking: the input norm, q_proj or k_proj of the layer that it asks (PyramidDrop the one after the drop, FastV "
         + "the one before), the positions, or the mean over heads"
     case .kept: "the number that stays is rounded otherwise, or two scores are closer than the tolerance"
     case .cacheLengthsAfterPrompt, .cacheLengthsAtEnd: "a layer caches other tokens than those that reach it"
@@ -171,23 +171,23 @@ struct LikelyCause {
 
   private var pixels: String {
     result.place?.coordinates.isEmpty == true
-      ? "the picture is cut into other views: image_grid_pinpoints differs"
-      : "the picture is fitted to the square otherwise (here by '\(model.preprocessor.mode.rawValue)'; see "
+      ? "the image is cut into other views: image_grid_pinpoints differs"
+      : "the image is fitted to the square otherwise (here by '\(model.preprocessor.mode.rawValue)'; see "
         + "preprocessor_config.json and --image-mode), or resized by another filter"
   }
 
   private var features: String {
-    let pixels = earlier.first { $0.stage.kind == .pixels && $0.stage.picture == result.stage.picture }
+    let pixels = earlier.first { $0.stage.kind == .pixels && $0.stage.image == result.stage.image }
     if pixels?.place != nil {
       return
-        "the picture's pixels are not quite the reference's, by another JPEG decoder or rounding; another picture, as "
+        "the image's pixels are not quite the reference's, by another JPEG decoder or rounding; another image, as "
         + "PNG, shows whether that is all"
     }
     guard let row = result.place?.coordinates.first?.index else {
       return
-        "the picture has another number of tokens: vision_feature_select_strategy, image_grid_pinpoints or unpadding"
+        "the image has another number of tokens: vision_feature_select_strategy, image_grid_pinpoints or unpadding"
     }
-    if wasCompared(.towerOutput) {
+    if wasCompared(.visionEncoderOutput) {
       return row < model.llava.configuration.visualTokensPerView
         ? "the projector has other weights, or projector_hidden_act differs"
         : "the tiles are put together otherwise (their order, unpadding, image_newline), or the projector has other weights"
@@ -196,8 +196,8 @@ struct LikelyCause {
       row < model.llava.configuration.visualTokensPerView
       ? "" : "the tiles are put together otherwise (their order, unpadding, image_newline), or "
     return tiles
-      + "the tower or the projector has other weights, vision_feature_layer or an activation differs, or image_mean or "
-      + "image_std does; a reference with the tower's hidden states tells them apart"
+      + "the vision encoder or the projector has other weights, vision_feature_layer or an activation differs, or image_mean or "
+      + "image_std does; a reference with the vision encoder's hidden states tells them apart"
   }
 
   private var layers: String {
@@ -205,12 +205,12 @@ struct LikelyCause {
     let isBehindDrop = layer > 0 && result.stage.layers?.lowerBound == layer
     // Only the last token's rows are compared, which a change to other tokens reaches a layer later.
     return "layer \(layer) has other weights"
-      + (layer > 0 ? ", or one in front of it with little effect of its own" : "")
-      + (isBehindDrop ? ", or positions behind the drop are numbered otherwise" : "")
+      + (layer > 0 ? ", or one before it with little effect of its own" : "")
+      + (isBehindDrop ? ", or positions after the drop are numbered otherwise" : "")
       + (layer < 4 ? ", or rope_theta, rope_scaling or rms_norm_eps differs" : ", or rms_norm_eps differs a little")
   }
 
   private func wasCompared(_ kind: CheckStage.Kind) -> Bool {
-    earlier.contains { $0.stage.kind == kind && $0.stage.picture == result.stage.picture }
+    earlier.contains { $0.stage.kind == kind && $0.stage.image == result.stage.image }
   }
 }

@@ -5,12 +5,12 @@ import PDrop
 import Storage
 import TokenDropping
 
-/// A prompt with its pictures, and what the reference library made of it, stage by stage.
+/// A prompt with its images, and what the reference library made of it, stage by stage.
 ///
 /// What the reference does not store is `nil` and is not compared.
 struct ReferenceCase {
-  /// A picture and what becomes of it before the decoder.
-  struct Picture {
+  /// An image and what becomes of it before the decoder.
+  struct Image {
     /// The file's name without its folders.
     var name: String
     var path: String
@@ -20,18 +20,18 @@ struct ReferenceCase {
     var pixels: [UInt8]?
     /// `[views, 3, S, S]`, normalised.
     var pixelValues: [Float]?
-    /// What enters the tower's first layer, of the first view, `[1 + patches, tower size]`.
-    var towerInput: [Float]?
-    /// What leaves the tower's feature layer, of the first view, `[1 + patches, tower size]`.
-    var towerOutput: [Float]?
-    /// What stands for the picture among the embeddings, `[tokens, D]`.
+    /// What enters the vision encoder's first layer, of the first view, `[1 + patches, vision size]`.
+    var visionEncoderInput: [Float]?
+    /// What leaves the vision encoder's feature layer, of the first view, `[1 + patches, vision size]`.
+    var visionEncoderOutput: [Float]?
+    /// What stands for the image among the embeddings, `[tokens, D]`.
     var features: [Float]?
   }
 
   /// A drop of visual tokens.
   struct Drop {
-    /// A picture's part of it.
-    struct Picture {
+    /// An image's part of it.
+    struct Image {
       var start: Int
       var count: Int
       var scores: [Float]?
@@ -41,14 +41,14 @@ struct ReferenceCase {
     var layer: Int
     var tokensBefore: Int
     var tokensAfter: Int
-    var pictures: [Picture]
+    var images: [Image]
   }
 
   /// The prompt's way through the decoder under one policy.
   struct Run {
     var name: String
     var policy: any TokenDroppingPolicy
-    /// The last prompt row in front of the first layer and behind each, `[layers + 1, D]`.
+    /// The last prompt row before the first layer and after each, `[layers + 1, D]`.
     var lastRows: [Float]?
     var drops: [Drop]
     var lastLogits: [Float]?
@@ -61,12 +61,12 @@ struct ReferenceCase {
 
   /// The file that describes the case.
   var file: String
-  /// What was asked, when the prompt was made from that by the model's own prompt format.
+  /// What was asked, when the prompt was made from that by the model's own chat template.
   var question: String?
   var prompt: String
   var promptTokens: [Int]
-  var pictures: [Picture]
-  /// Start and length of each picture in the sequence.
+  var images: [Image]
+  /// Start and length of each image in the sequence.
   var imageSpans: [[Int]]
   var sequenceLength: Int
   var runs: [Run]
@@ -93,7 +93,7 @@ struct ReferenceCaseFile: Decodable {
   }
 
   struct Stage: Decodable {
-    struct Picture: Decodable {
+    struct Image: Decodable {
       var start: Int
       var count: Int
       var kept: Int
@@ -102,7 +102,7 @@ struct ReferenceCaseFile: Decodable {
     var layer: Int
     var tokens_before: Int
     var tokens_after: Int
-    var images: [Picture]
+    var images: [Image]
   }
 
   struct Run: Decodable {
@@ -138,8 +138,8 @@ extension ReferenceCase {
     (question, prompt, promptTokens) = (stored.question, stored.prompt, stored.prompt_ids)
     (imageSpans, sequenceLength) = (stored.image_spans, stored.sequence_length)
     guard !stored.runs.isEmpty else { throw .badValue(file: file, key: "runs", expected: "one or more", found: "none") }
-    pictures = []
-    for image in stored.images { pictures.append(try Picture(image, of: folder, for: model, file)) }
+    images = []
+    for image in stored.images { images.append(try Image(image, of: folder, for: model, file)) }
     runs = []
     for run in stored.runs {
       guard run.tokens.count == stored.new_tokens, !run.tokens.isEmpty else {
@@ -152,7 +152,7 @@ extension ReferenceCase {
   }
 }
 
-extension ReferenceCase.Picture {
+extension ReferenceCase.Image {
   fileprivate init(
     _ image: String, of folder: ReferenceFolder, for model: VisionLanguageModel, _ file: String
   ) throws(ReferenceError) {
@@ -172,15 +172,15 @@ extension ReferenceCase.Picture {
     let (configuration, size) = (model.llava.configuration, model.preprocessor.size)
     let kind = model.preprocessor.mode == .anyres ? "llava_next" : "llava15"
     if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/preprocess/\(kind)/\(name).safetensors") {
-      // A picture in one view may be stored without the axis of views.
+      // An image in one view may be stored without the axis of views.
       func views(_ name: String) -> [Int] { (tensors.rank(name) == 3 ? [] : [0]) + [3, size, size] }
       pixels = try tensors.bytes("pixels_u8", views("pixels_u8"))
       pixelValues = try tensors.floats("pixel_values", views("pixel_values"))
     }
     if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/features/\(folder.model)/\(name).safetensors") {
-      let tower = [1 + configuration.vision.patchCount, configuration.vision.hiddenSize]
-      towerInput = try tensors.floats("vision_hidden_0", tower)
-      towerOutput = try tensors.floats("vision_hidden_select", tower)
+      let shape = [1 + configuration.vision.patchCount, configuration.vision.hiddenSize]
+      visionEncoderInput = try tensors.floats("vision_hidden_0", shape)
+      visionEncoderOutput = try tensors.floats("vision_hidden_select", shape)
       features = try tensors.floats("features", [0, configuration.text.hiddenSize])
     }
   }
@@ -207,18 +207,18 @@ extension ReferenceCase.Run {
     finalLogits = try tensors.floats("\(name)/final_logits", [text.vocabularySize])
     drops = []
     for (s, stage) in run.stages.enumerated() {
-      var pictures: [ReferenceCase.Drop.Picture] = []
-      for (j, picture) in stage.images.enumerated() {
+      var images: [ReferenceCase.Drop.Image] = []
+      for (j, image) in stage.images.enumerated() {
         let prefix = "\(name)/stage\(s)/image\(j)"
-        pictures.append(
-          ReferenceCase.Drop.Picture(
-            start: picture.start, count: picture.count,
-            scores: try tensors.floats("\(prefix)/scores", [picture.count]),
-            kept: try tensors.integers("\(prefix)/kept", [picture.kept])))
+        images.append(
+          ReferenceCase.Drop.Image(
+            start: image.start, count: image.count,
+            scores: try tensors.floats("\(prefix)/scores", [image.count]),
+            kept: try tensors.integers("\(prefix)/kept", [image.kept])))
       }
       drops.append(
         ReferenceCase.Drop(
-          layer: stage.layer, tokensBefore: stage.tokens_before, tokensAfter: stage.tokens_after, pictures: pictures))
+          layer: stage.layer, tokensBefore: stage.tokens_before, tokensAfter: stage.tokens_after, images: images))
     }
   }
 }

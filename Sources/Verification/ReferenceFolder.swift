@@ -3,7 +3,7 @@ import Kernels
 package import ModelFormats
 
 /// A folder of what the reference library computed, in the form of `Tests/Goldens`: `cases`, `features`, `preprocess`, and
-/// the pictures.
+/// the images.
 package struct ReferenceFolder: Sendable {
   package let path: String
   /// The model's name among the cases.

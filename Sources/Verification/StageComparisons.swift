@@ -7,7 +7,7 @@ import PDrop
 extension CheckSheet {
   /// The prompt as text and as tokens.
   ///
-  /// - Parameter tokens: Those found; negative ones stand for pictures where the vocabulary has no token for them, as that of
+  /// - Parameter tokens: Those found; negative ones stand for images where the vocabulary has no token for them, as that of
   ///   an original LLaVA checkpoint, and are not compared.
   mutating func comparePrompt(_ expected: ReferenceCase, text: String, tokens: [Int]) {
     // Without a question the prompt is the reference's own.
@@ -18,49 +18,50 @@ extension CheckSheet {
     add(CheckStage(kind: .promptTokens), comparable, expected.promptTokens, "token")
   }
 
-  /// Every picture from its pixels to its features, and the sequence that they and the prompt make.
-  mutating func comparePictures(
-    _ expected: ReferenceCase, _ tensors: TraceTensors, _ report: RunReport, _ llava: LLaVAModel, on compute: Compute
+  /// Every image from its pixels to its features, and the sequence that they and the prompt make.
+  mutating func compareImages(
+    _ expected: ReferenceCase, _ tensors: TraceTensors, _ report: RunReport, _ llava: LLaVAModel,
+    on compute: ComputeContext
   ) {
     let hiddenSize = llava.configuration.text.hiddenSize
     var rows = 0
-    for ((picture, views), span) in zip(zip(expected.pictures, tensors.views), report.imageSpans) {
-      comparePixels(picture, views)
-      compareTower(picture, views, llava.vision, on: compute)
+    for ((image, views), span) in zip(zip(expected.images, tensors.views), report.imageSpans) {
+      comparePixels(image, views)
+      compareVisionEncoder(image, views, llava.vision, on: compute)
       let features = Array(tensors.features[rows * hiddenSize..<(rows + span[1]) * hiddenSize])
       add(
-        CheckStage(kind: .features, picture: picture.name), features, picture.features, .features,
+        CheckStage(kind: .features, image: image.name), features, image.features, .features,
         .rows(of: hiddenSize))
       rows += span[1]
     }
-    add(CheckStage(kind: .imageSpans), report.imageSpans, expected.imageSpans, "picture")
+    add(CheckStage(kind: .imageSpans), report.imageSpans, expected.imageSpans, "image")
     add(CheckStage(kind: .sequenceLength), [report.sequenceLength], [expected.sequenceLength], "sequence")
   }
 
-  private mutating func comparePixels(_ picture: ReferenceCase.Picture, _ views: ImageViews) {
+  private mutating func comparePixels(_ image: ReferenceCase.Image, _ views: ImageViews) {
     let axes = Comparison.Axes.views(of: views.size)
     add(
-      CheckStage(kind: .pixels, picture: picture.name), views.pixels.map(Float.init),
-      picture.pixels?.map(Float.init), .pixels(isJPEG: picture.isJPEG), axes)
-    if picture.pixelValues != nil {
+      CheckStage(kind: .pixels, image: image.name), views.pixels.map(Float.init),
+      image.pixels?.map(Float.init), .pixels(isJPEG: image.isJPEG), axes)
+    if image.pixelValues != nil {
       add(
-        CheckStage(kind: .pixelValues, picture: picture.name), views.pixelValues, picture.pixelValues, .pixelValues,
+        CheckStage(kind: .pixelValues, image: image.name), views.pixelValues, image.pixelValues, .pixelValues,
         axes)
     }
   }
 
-  /// The tower's first and last hidden states, of the first view and with its class row; a run does not keep them.
-  private mutating func compareTower(
-    _ picture: ReferenceCase.Picture, _ views: ImageViews, _ tower: VisionEncoder, on compute: Compute
+  /// The vision encoder's first and last hidden states, of the first view and with its class row; a run does not keep them.
+  private mutating func compareVisionEncoder(
+    _ image: ReferenceCase.Image, _ views: ImageViews, _ visionEncoder: VisionEncoder, on compute: ComputeContext
   ) {
     let stages: [(kind: CheckStage.Kind, expected: [Float]?, layers: Int)] = [
-      (.towerInput, picture.towerInput, 0), (.towerOutput, picture.towerOutput, .max),
+      (.visionEncoderInput, image.visionEncoderInput, 0), (.visionEncoderOutput, image.visionEncoderOutput, .max),
     ]
     for stage in stages where stage.expected != nil {
       let firstView = Array(views.pixelValues.prefix(3 * views.size * views.size))
-      let hidden = tower.hidden(firstView, views: 1, layers: stage.layers, on: compute)
+      let hidden = visionEncoder.hidden(firstView, views: 1, layers: stage.layers, on: compute)
       add(
-        CheckStage(kind: stage.kind, picture: picture.name), hidden.values, stage.expected, .features,
+        CheckStage(kind: stage.kind, image: image.name), hidden.values, stage.expected, .features,
         .rows(of: hidden.columns))
     }
   }
@@ -69,7 +70,7 @@ extension CheckSheet {
 extension CheckSheet {
   /// The last prompt row from layer to layer, each drop where it happens, and the answer.
   mutating func compareRun(
-    _ expected: ReferenceCase.Run, _ tensors: TraceTensors, _ report: RunReport, pictures: [ReferenceCase.Picture]
+    _ expected: ReferenceCase.Run, _ tensors: TraceTensors, _ report: RunReport, images: [ReferenceCase.Image]
   ) {
     func stage(_ kind: CheckStage.Kind) -> CheckStage { CheckStage(kind: kind, run: expected.name) }
     let embedding = tensors.lastRows.first ?? []
@@ -83,7 +84,7 @@ extension CheckSheet {
         compareLayers(next..<layer, expected, tensors)
         next = layer
       }
-      compareDrop(found, s < expected.drops.count ? expected.drops[s] : nil, run: expected.name, pictures)
+      compareDrop(found, s < expected.drops.count ? expected.drops[s] : nil, run: expected.name, images)
     }
     compareLayers(next..<tensors.lastRows.count - 1, expected, tensors)
 
@@ -95,7 +96,7 @@ extension CheckSheet {
     add(stage(.cacheLengthsAtEnd), report.cacheLengthsAtEnd, expected.cacheLengthsAtEnd, "layer")
   }
 
-  /// The last row behind each of some layers: the first layer that departs, or else the one that differs most.
+  /// The last row after each of some layers: the first layer that departs, or else the one that differs most.
   private mutating func compareLayers(_ layers: Range<Int>, _ expected: ReferenceCase.Run, _ tensors: TraceTensors) {
     guard let rows = expected.lastRows, let last = layers.last else { return }
     let stage = CheckStage(kind: .layers, run: expected.name, layers: layers.lowerBound...last)
@@ -114,20 +115,20 @@ extension CheckSheet {
 
   /// A drop: its sizes, the scores it goes by, and what it keeps.
   private mutating func compareDrop(
-    _ found: DropRecord?, _ expected: ReferenceCase.Drop?, run: String, _ pictures: [ReferenceCase.Picture]
+    _ found: DropResult?, _ expected: ReferenceCase.Drop?, run: String, _ images: [ReferenceCase.Image]
   ) {
     let layer = found?.layer ?? expected?.layer
     let foundSizes = found.map { drop in
-      [drop.layer, drop.tokensBefore, drop.tokensAfter] + drop.pictures.flatMap { [$0.start, $0.count] }
+      [drop.layer, drop.tokensBefore, drop.tokensAfter] + drop.images.flatMap { [$0.start, $0.count] }
     }
     let expectedSizes = expected.map { drop in
-      [drop.layer, drop.tokensBefore, drop.tokensAfter] + drop.pictures.flatMap { [$0.start, $0.count] }
+      [drop.layer, drop.tokensBefore, drop.tokensAfter] + drop.images.flatMap { [$0.start, $0.count] }
     }
     add(CheckStage(kind: .drop, run: run, layer: layer), foundSizes ?? [], expectedSizes ?? [], "size")
     guard let found, let expected else { return }
-    for (picture, (foundPart, expectedPart)) in zip(pictures, zip(found.pictures, expected.pictures)) {
+    for (image, (foundPart, expectedPart)) in zip(images, zip(found.images, expected.images)) {
       func stage(_ kind: CheckStage.Kind) -> CheckStage {
-        CheckStage(kind: kind, run: run, picture: picture.name, layer: layer)
+        CheckStage(kind: kind, run: run, image: image.name, layer: layer)
       }
       add(stage(.scores), foundPart.scores, expectedPart.scores, .scores, .list("token"))
       add(stage(.kept), foundPart.kept, expectedPart.kept, "place")

@@ -38,10 +38,12 @@ struct DataOptions: ParsableArguments {
   /// The benchmarks that are named, or all.
   var benchmarks: [any Benchmark] { benchmark?.compactMap(Benchmarks.named) ?? Benchmarks.all }
 
-  /// - Throws: `FileProblem` when there is no such folder.
+  /// - Throws: `FileArgumentError` when there is no such folder.
   func folder() throws -> DataFolder {
     let kind = try? FileManager.default.attributesOfItem(atPath: data + "/.")[.type] as? FileAttributeType
-    guard kind == .typeDirectory else { throw FileProblem("\(data): no such folder; give that of the benchmarks") }
+    guard kind == .typeDirectory else {
+      throw FileArgumentError("\(data): no such folder; give that of the benchmarks")
+    }
     return DataFolder(data)
   }
 }
@@ -59,8 +61,8 @@ struct ListCommand: ParsableCommand {
   func run() throws {
     let data = try options.folder()
     let records = options.benchmarks.map { benchmark in
-      let missing = benchmark.missing([.questions, .pictures, .truth], in: data)
-      return Record([
+      let missing = benchmark.missing([.questions, .images, .truth], in: data)
+      return TableRow([
         Field("benchmark", .text(benchmark.name), heading: "benchmark"),
         Field("state", .text(benchmark.state(in: data).rawValue), heading: "state"),
         Field("metric", .text(benchmark.metric), heading: "metric"),
@@ -75,7 +77,7 @@ struct ListCommand: ParsableCommand {
 /// What can be done with a benchmark's files.
 enum BenchmarkState: String {
   case ready = "ready"
-  /// Questions and pictures are there, but nothing says what is right.
+  /// Questions and images are there, but nothing says what is right.
   case uploadOnly = "answers only"
   /// Answers that exist can be scored.
   case scoreOnly = "scores only"
@@ -84,7 +86,7 @@ enum BenchmarkState: String {
 
 extension Benchmark {
   func state(in data: DataFolder) -> BenchmarkState {
-    let canAnswer = missing([.questions, .pictures], in: data).isEmpty
+    let canAnswer = missing([.questions, .images], in: data).isEmpty
     return canAnswer ? canScore(in: data) ? .ready : .uploadOnly : canScore(in: data) ? .scoreOnly : .absent
   }
 

@@ -23,8 +23,8 @@ struct ResultOptions: ParsableArguments {
 
 /// What came of benchmarks, and how the program ends.
 struct Results {
-  private var records: [Record] = []
-  private var main: [Record] = []
+  private var records: [TableRow] = []
+  private var main: [TableRow] = []
   private var notes: [String] = []
   private(set) var scoredCount = 0
   /// Whether something that was asked for could not be done.
@@ -37,7 +37,7 @@ struct Results {
     _ benchmark: any Benchmark, in data: DataFolder, _ answers: (name: String, path: String), uploads: String?,
     countsMissing: Bool
   ) throws {
-    let record = RunRecord(of: answers.path)
+    let record = RunManifest(of: answers.path)
     let sheet = try AnswerSheet(reading: answers.path, countsMissing: countsMissing && record?.limit == nil)
     let submissions = try uploads == nil ? [] : benchmark.submissions(sheet, in: data)
     for submission in submissions {
@@ -54,19 +54,19 @@ struct Results {
     if score == nil { add(row(benchmark, answers.name, record, sheet, nil), isMain: true) }
   }
 
-  private mutating func add(_ record: Record, isMain: Bool) {
+  private mutating func add(_ record: TableRow, isMain: Bool) {
     records.append(record)
     if isMain { main.append(record) }
   }
 
   private func row(
-    _ benchmark: any Benchmark, _ name: String, _ run: RunRecord?, _ sheet: AnswerSheet, _ measure: Measure?
-  ) -> Record {
+    _ benchmark: any Benchmark, _ name: String, _ run: RunManifest?, _ sheet: AnswerSheet, _ measure: Measure?
+  ) -> TableRow {
     let interval = measure?.interval
     let text = measure.map {
       $0.value.formatted(2) + (interval.map { " (\($0.low.formatted(2)) to \($0.high.formatted(2)))" } ?? "")
     }
-    return Record([
+    return TableRow([
       Field("benchmark", .text(benchmark.name), heading: "benchmark"),
       Field("answers", .text(name), heading: "answers"),
       Field("measure", .text(measure?.name ?? "nothing says what is right"), heading: "measure"),
@@ -87,7 +87,7 @@ struct Results {
       Field("fastv_r", .optional(run?.policy.r)),
       Field("precision", .optional(run?.precision)),
       Field("image_mode", .optional(run?.image_mode)),
-      Field("template", .optional(run?.template), .note(heading: "prompt format")),
+      Field("template", .optional(run?.template), .note(heading: "chat template")),
       Field("limit", .optional(run?.limit), .note(heading: "questions asked of each benchmark, about")),
       Field("metric", .text(benchmark.metric)),
     ])
@@ -95,12 +95,12 @@ struct Results {
 
   /// Prints the table, writes the report, and ends the program with what the results are worth.
   ///
-  /// - Throws: `ExitCode` 1 when something could not be done, `FileProblem` when nothing was there to score.
+  /// - Throws: `ExitCode` 1 when something could not be done, `FileArgumentError` when nothing was there to score.
   func finish(_ options: ResultOptions, nothing: String) throws {
     if let report = options.report {
       try OutputFile.write(Data(TableFormat.json.rendered(records, name: "pdrop_eval").utf8), to: report)
     }
-    guard scoredCount > 0 else { throw FileProblem(nothing) }
+    guard scoredCount > 0 else { throw FileArgumentError(nothing) }
     let rows = options.format == .md && !options.verbose ? main : records
     try Output().write(options.format.rendered(rows, name: "pdrop_eval"))
     for note in notes { Log.write("note: " + note) }
@@ -118,7 +118,7 @@ extension Value {
 
 /// What gave a file of answers, kept beside it: answers to be gone on with must be of the same kind, and a table says whose
 /// they are.
-struct RunRecord: Codable, Equatable {
+struct RunManifest: Codable, Equatable {
   var model: String
   var policy: RunReport.Policy
   var precision: String
@@ -152,11 +152,11 @@ struct RunRecord: Codable, Equatable {
 
   /// Notes the record beside answers.
   ///
-  /// - Throws: `FileProblem` where there are answers of another kind already, unless they are to be removed.
+  /// - Throws: `FileArgumentError` where there are answers of another kind already, unless they are to be removed.
   func write(beside answers: String, overwrites: Bool) throws {
     let exists = FileManager.default.fileExists(atPath: answers)
-    if exists, !overwrites, let earlier = RunRecord(of: answers), earlier != self {
-      throw FileProblem(
+    if exists, !overwrites, let earlier = RunManifest(of: answers), earlier != self {
+      throw FileArgumentError(
         "\(answers): has answers of other options (\(earlier.line)); remove them with --overwrite, or give another --output "
           + "or --name")
     }
@@ -170,17 +170,17 @@ struct RunRecord: Codable, Equatable {
 
 /// Files that are written as a whole, in folders that need not be there.
 enum OutputFile {
-  static func write(_ data: Data, to path: String) throws(FileProblem) {
+  static func write(_ data: Data, to path: String) throws(FileArgumentError) {
     try makeFolder(of: path)
     do { try data.write(to: URL(filePath: path), options: .atomic) } catch {
-      throw FileProblem("\(path): cannot be written (\(error.localizedDescription))")
+      throw FileArgumentError("\(path): cannot be written (\(error.localizedDescription))")
     }
   }
 
-  static func makeFolder(of path: String) throws(FileProblem) {
+  static func makeFolder(of path: String) throws(FileArgumentError) {
     let folder = URL(filePath: path).deletingLastPathComponent()
     do { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) } catch {
-      throw FileProblem("\(folder.path): the folder cannot be made (\(error.localizedDescription))")
+      throw FileArgumentError("\(folder.path): the folder cannot be made (\(error.localizedDescription))")
     }
   }
 }

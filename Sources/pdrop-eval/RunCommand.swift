@@ -36,9 +36,9 @@ struct RunCommand: ParsableCommand {
   @Option(
     name: [.customShort("n"), .customLong("n-predict")], help: "Most tokens of an answer. (default: as LLaVA's scripts)"
   )
-  var tokenLimit: Int?
+  var maxNewTokens: Int?
 
-  @Flag(help: "Remove answers that are there, in place of going on behind them.")
+  @Flag(help: "Remove answers that are there, in place of going on after them.")
   var overwrite = false
 
   @Flag(name: .customLong("no-timings"), help: "Leave times out of answers, so that equal runs give equal bytes.")
@@ -49,7 +49,7 @@ struct RunCommand: ParsableCommand {
 
   func validate() throws {
     guard limit.map({ $0 >= 1 }) ?? true else { throw ValidationError("--limit must be at least 1") }
-    guard tokenLimit.map({ $0 >= 1 }) ?? true else { throw ValidationError("--n-predict must be at least 1") }
+    guard maxNewTokens.map({ $0 >= 1 }) ?? true else { throw ValidationError("--n-predict must be at least 1") }
     _ = try policies()
   }
 
@@ -81,7 +81,7 @@ struct RunCommand: ParsableCommand {
   /// The benchmarks that are there, their questions written to files; says what the others lack.
   private func prepared(in data: DataFolder, _ found: inout Results) throws -> [any Benchmark] {
     try options.benchmarks.filter { benchmark in
-      let missing = benchmark.missing([.questions, .pictures], in: data)
+      let missing = benchmark.missing([.questions, .images], in: data)
       guard missing.isEmpty else {
         Log.write("\(benchmark.name): skipped, there is no \(missing.joined(separator: ", "))")
         if options.benchmark != nil { found.hasProblems = true }
@@ -91,7 +91,7 @@ struct RunCommand: ParsableCommand {
         let count = try QuestionWriter.write(benchmark, in: data, to: questionFile(benchmark), limit: limit)
         Log.write("\(benchmark.name): \(BatchSummary.count(count, "question"))")
         return count > 0
-      } catch let problem as DataProblem {
+      } catch let problem as DataError {
         Log.error("\(benchmark.name): \(problem)")
         found.hasProblems = true
         return false
@@ -107,15 +107,15 @@ struct RunCommand: ParsableCommand {
     _ found: inout Results
   ) throws {
     var base = Request(prompt: .messages([]), policy: policy)
-    base.options.maxTokens = tokenLimit ?? benchmark.tokenLimit
+    base.options.maxTokens = maxNewTokens ?? benchmark.maxNewTokens
     let name = "\(name ?? model.name)-\(policy.name)-\(model.precision.name)"
     let path = "\(output)/\(benchmark.answerFolder)/\(name).jsonl"
     Log.write("\(benchmark.name): \(name)")
-    try RunRecord(model, base, limit: limit).write(beside: path, overwrites: overwrite)
+    try RunManifest(model, base, limit: limit).write(beside: path, overwrites: overwrite)
     try answer(questionFile(benchmark), in: data, to: path, with: model, like: base)
     do {
       try found.score(benchmark, in: data, (name, path), uploads: output, countsMissing: true)
-    } catch let problem as DataProblem {
+    } catch let problem as DataError {
       Log.error("\(benchmark.name): \(problem)")
       found.hasProblems = true
     }
@@ -135,7 +135,7 @@ struct RunCommand: ParsableCommand {
     let report = try batch.run(
       like: base, by: BatchRunDescription(model, base, threads: loading.threadCount),
       isStopped: { StopSignal.isWanted },
-      observer: display, engine: model.answeringTogether(engine.engine(threads: loading.threadCount)))
+      observer: display, engine: model.batchEngine(engine.engine(threads: loading.threadCount)))
     display.end()
     if report.stopped {
       Log.write("stopped; to go on, run the same command\(overwrite ? " without --overwrite" : "")")
@@ -146,11 +146,11 @@ struct RunCommand: ParsableCommand {
 
 /// Writes a benchmark's questions to a file that a batch reads.
 enum QuestionWriter {
-  /// Writes all questions, or about so many, spread evenly over the file; questions about one picture that follow each other
+  /// Writes all questions, or about so many, spread evenly over the file; questions about one image that follow each other
   /// stay together.
   ///
   /// - Returns: How many questions are in the file.
-  /// - Throws: `DataProblem`, `FileProblem`.
+  /// - Throws: `DataError`, `FileArgumentError`.
   static func write(
     _ benchmark: any Benchmark, in data: DataFolder, to path: String, limit: Int?
   ) throws -> Int {
@@ -164,10 +164,10 @@ enum QuestionWriter {
     let output = try Output(path: path)
     var written = 0
     var group = -1
-    var last: Question.Picture?
+    var last: Question.Image?
     try benchmark.questions(in: data) { question in
-      if last != question.picture || question.picture == .none { group += 1 }
-      last = question.picture
+      if last != question.image || question.image == .none { group += 1 }
+      last = question.image
       guard Int(Double(group + 1) * share) > Int(Double(group) * share) else { return }
       try output.write(try JSONLine.encode(QuestionLine(question)))
       written += 1

@@ -41,7 +41,7 @@ struct ScoreCommand: ParsableCommand {
       for file in files {
         do {
           try found.score(benchmark, in: data, file, uploads: output, countsMissing: !answeredOnly)
-        } catch let problem as DataProblem {
+        } catch let problem as DataError {
           Log.error("\(benchmark.name): \(problem)")
           found.hasProblems = true
         }

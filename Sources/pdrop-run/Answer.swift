@@ -11,7 +11,7 @@ import TokenDropping
 struct Answer: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "answer",
-    abstract: "Answers a question about pictures, the turns of a chat, or every question of a file.")
+    abstract: "Answers a question about images, the turns of a chat, or every question of a file.")
 
   enum Format: String, CaseIterable, ExpressibleByArgument { case text, json }
 
@@ -24,7 +24,7 @@ struct Answer: ParsableCommand {
 
   @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
   @OptionGroup(title: "Batch") var batch: BatchOptions
-  @OptionGroup(title: "Known pictures") var featureCache: FeatureCacheArguments
+  @OptionGroup(title: "Known images") var featureCache: FeatureCacheArguments
 
   @Option(help: "Print the answer as text, or the run's whole record as JSON.")
   var format = Format.text
@@ -55,28 +55,28 @@ struct Answer: ParsableCommand {
       throw ValidationError(
         batch.imageFolder == nil
           ? "nothing is asked; give a question by --prompt, --file or --chat, or many by --interactive or --input"
-          : "nothing is asked; give the question about all pictures by --prompt, or a file of questions by --input")
+          : "nothing is asked; give the question about all images by --prompt, or a file of questions by --input")
     }
     let policy = try policyOptions.policy(policy, seed: generation.seed)
     var base = question.base(policy, generation.options)
     // What is wrong with its files is found before the model is loaded.
     let batchRun = try batch.run(asking: question)
     try keptMap.check()
-    // A dry run neither reads nor leaves files, and measures what a picture takes that is not known.
+    // A dry run neither reads nor leaves files, and measures what an image takes that is not known.
     let model = try modelOptions.load(featureCache: batch.dryRun ? nil : featureCache.options)
-    // A schedule or a system text that does not fit the model is found before any work.
+    // A schedule or a system prompt that does not fit the model is found before any work.
     _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
-    _ = try model.rendered(base.prompt, systemText: base.systemText)
+    _ = try model.rendered(base.prompt, systemPrompt: base.systemPrompt)
     base.policy = model.timed(policy, threads: modelOptions.threadCount)
-    if verbose { Report.model(model, modelOptions) }
-    if !question.raw { Report.guess(model) }
+    if verbose { VerboseLog.model(model, modelOptions) }
+    if !question.raw { VerboseLog.guess(model) }
     if let batchRun {
       try batchRun.answer(with: model, like: base, threads: modelOptions.threadCount)
     } else if question.interactive {
       var chat = InteractiveRun(
         model: model, base: base, threads: modelOptions.threadCount, format: format, verbose: verbose,
         verbosePrompt: verbosePrompt)
-      try chat.run(question.pictures(), first: question.text())
+      try chat.run(question.images(), first: question.text())
     } else {
       try answer(question.request(like: base), with: model)
     }
@@ -86,7 +86,7 @@ struct Answer: ParsableCommand {
   private func answer(_ request: Request, with model: VisionLanguageModel) throws {
     var request = request
     request.recordsTensors = trace != nil || keptMap.path != nil
-    if verbosePrompt { try Report.prompt(request, model) }
+    if verbosePrompt { try VerboseLog.prompt(request, model) }
     var session = try Session(model, request, threads: modelOptions.threadCount)
     let output = Output()
     while let piece = try session.next() {
@@ -98,21 +98,21 @@ struct Answer: ParsableCommand {
     case .json: try JSONLine.print(report)
     }
     if let trace { try session.writeTrace(to: trace) }
-    try keptMap.write(session, request, prompt: model.rendered(request.prompt, systemText: request.systemText))
-    if verbose { Report.run(report, of: model) }
+    try keptMap.write(session, request, prompt: model.rendered(request.prompt, systemPrompt: request.systemPrompt))
+    if verbose { VerboseLog.run(report, of: model) }
   }
 }
 
 /// What `-v` and `--verbose-prompt` print on stderr.
-enum Report {
+enum VerboseLog {
   /// The model, in a line, and its unused tensors.
   static func model(_ model: VisionLanguageModel, _ options: ModelOptions) {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
       "model \(model.name), \(megabytes) MB of weights, \(model.layerCount) layers, \(model.precision.reason), "
-        + "\(options.threadCount) threads, pictures: \(model.preprocessor.mode.rawValue), prompt: \(model.templateChoice)"
+        + "\(options.threadCount) threads, images: \(model.preprocessor.mode.rawValue), prompt: \(model.templateDetection)"
     )
-    if let tower = model.visionTower { Log.write("vision tower: the weights in \(tower)") }
+    if let visionTower = model.visionTower { Log.write("vision encoder: the weights in \(visionTower)") }
     if let report = model.weightsCache, !report.hasFailed { Log.write("weights cache: \(report)") }
     unusedTensors(of: model)
   }
@@ -123,9 +123,9 @@ enum Report {
     if model.unusedTensors.count > 8 { Log.write("note: nor are \(model.unusedTensors.count - 8) more") }
   }
 
-  /// A warning where the prompt format is a guess, which may spoil every answer.
+  /// A warning where the chat template is a guess, which may spoil every answer.
   static func guess(_ model: VisionLanguageModel) {
-    guard model.templateChoice.isGuess else { return }
+    guard model.templateDetection.isGuess else { return }
     Log.write(
       "warning: \(model.name) has no chat template and nothing names its family; taking \(model.template.name), "
         + "name another by --chat-template if answers are strange")
@@ -133,9 +133,9 @@ enum Report {
 
   /// The prompt as the model reads it, and its tokens, runs of image tokens as `<image>`.
   static func prompt(_ request: Request, _ model: VisionLanguageModel) throws {
-    let tokens = try model.tokens(of: request.prompt, systemText: request.systemText)
-    let text = try model.rendered(request.prompt, systemText: request.systemText)
-    Log.write("prompt (\(model.templateChoice)): \(text.debugDescription)")
+    let tokens = try model.tokens(of: request.prompt, systemPrompt: request.systemPrompt)
+    let text = try model.rendered(request.prompt, systemPrompt: request.systemPrompt)
+    Log.write("prompt (\(model.templateDetection)): \(text.debugDescription)")
     Log.write("tokens: \(tokens.map(String.init).joined(separator: " "))")
   }
 
@@ -146,17 +146,18 @@ enum Report {
       format: " (%.1f mean of layers, %.1f of stages)", report.averageVisualTokens, report.stageAverageVisualTokens)
     Log.write("policy \(report.policy.description): visual tokens \(kept)\(report.stages.isEmpty ? "" : averages)")
     let spent = report.flops.prefill + report.flops.rank
-    let saved = 100 * (1 - Double(spent) / Double(max(1, report.flopsWithoutDropping)))
+    let saved = 100 * (1 - Double(spent) / Double(max(1, report.baselineFlops)))
     Log.write(
       String(
-        format: "FLOPs counted: prompt %.3f G (%.1f%% less than without dropping), tower %.3f G, decoding %.3f G",
+        format:
+          "FLOPs counted: prompt %.3f G (%.1f%% less than without dropping), vision encoder %.3f G, decoding %.3f G",
         Double(spent) / 1e9, saved, Double(report.flops.encode + report.flops.project) / 1e9,
         Double(report.flops.decode + report.flops.head) / 1e9))
     let time = report.milliseconds
     Log.write(
       String(
         format:
-          "time: load %.0f ms, picture %.0f, tower %.0f, prompt %.0f, ranking %.1f, decoding %.0f (%d tokens), all %.0f",
+          "time: load %.0f ms, image %.0f, vision encoder %.0f, prompt %.0f, ranking %.1f, decoding %.0f (%d tokens), all %.0f",
         time.load, time.decodeImage + time.preprocess, time.encode + time.project, time.prefill, time.rank, time.decode,
         report.tokens.count, time.total))
     Log.write(

@@ -4,7 +4,7 @@ import CommandLineSupport
 import Foundation
 import PDrop
 
-/// Many questions from a file, or one about a folder of pictures.
+/// Many questions from a file, or one about a folder of images.
 struct BatchOptions: ParsableArguments {
   @Option(
     name: [.long, .customLong("question-file")],
@@ -16,7 +16,7 @@ struct BatchOptions: ParsableArguments {
 
   @Option(
     name: .customLong("image-folder"),
-    help: "Folder of the pictures that --input names; without --input, --prompt is asked about each picture in it.")
+    help: "Folder of the images that --input names; without --input, --prompt is asked about each image in it.")
   var imageFolder: String?
 
   @Option(
@@ -24,7 +24,7 @@ struct BatchOptions: ParsableArguments {
     help: "File for the answers, in the order of the questions. (default: standard output)")
   var output: String?
 
-  @Flag(help: "Go on behind the answers that --output holds; error records count as answers.")
+  @Flag(help: "Go on after the answers that --output holds; error records count as answers.")
   var resume = false
 
   @Flag(name: .customLong("retry-failed"), help: "As --resume, but records that failed are answered again, at the end.")
@@ -104,13 +104,13 @@ struct BatchOptions: ParsableArguments {
     if input != nil {
       guard question.isEmpty, trace == nil else {
         throw ValidationError(
-          "--input brings its own questions and pictures; leave out --prompt, --file, --image, --interactive and --trace"
+          "--input brings its own questions and images; leave out --prompt, --file, --image, --interactive and --trace"
         )
       }
     } else if imageFolder != nil {
       guard question.image.isEmpty, question.chat == nil, !question.interactive, trace == nil else {
         throw ValidationError(
-          "--image-folder brings the pictures of --prompt; leave out --image, --chat, --interactive and --trace")
+          "--image-folder brings the images of --prompt; leave out --image, --chat, --interactive and --trace")
       }
     } else {
       guard output == nil, !keepsAnswers, !overwrite, records == .all, report == nil, !dryRun else {
@@ -141,8 +141,8 @@ struct BatchOptions: ParsableArguments {
       source = .lines(path: input, folder: imageFolder)
     } else if let imageFolder {
       let text = try question.text() ?? ""
-      source = .pictures(folder: imageFolder, question: text)
-      prompt = question.raw ? .rendered(text) : .messages([ChatMessage(question: text, pictureCount: 1)])
+      source = .images(folder: imageFolder, question: text)
+      prompt = question.raw ? .rendered(text) : .messages([ChatMessage(question: text, imageCount: 1)])
     } else {
       return nil
     }

@@ -7,7 +7,7 @@ import PDrop
 /// A batch from its open files to its summary; a record that fails gets an error record and the rest goes on.
 struct BatchRun {
   var batch: Batch
-  /// What is asked about every picture of a folder; `nil` where records bring their questions.
+  /// What is asked about every image of a folder; `nil` where records bring their questions.
   var prompt: Request.Prompt?
   var options: BatchOptions
 
@@ -21,7 +21,7 @@ struct BatchRun {
     let engine = options.engineArguments.engine(threads: threads)
     if options.dryRun { return try plan(model, like: base, engine) }
     let display = ProgressDisplay(
-      options.engineArguments.progress, recordName: options.input == nil ? "picture" : "line")
+      options.engineArguments.progress, recordName: options.input == nil ? "image" : "line")
     // An answer too long for the longest file allowed is an error like a full disk.
     _ = signal(SIGXFSZ, SIG_IGN)
     StopSignal.install()
@@ -29,7 +29,7 @@ struct BatchRun {
     do {
       report = try batch.run(
         like: base, by: BatchRunDescription(model, base, threads: threads), isStopped: { StopSignal.isWanted },
-        observer: display, engine: model.answeringTogether(engine))
+        observer: display, engine: model.batchEngine(engine))
       display.end()
     } catch {
       display.end()
@@ -46,7 +46,7 @@ struct BatchRun {
 
   /// Prints what the batch would take.
   private func plan(_ model: VisionLanguageModel, like base: Request, _ engine: EngineOptions) throws {
-    let (requests, count) = try batch.survey(like: base)
+    let (requests, count) = try batch.preview(like: base)
     let output = Output()
     guard let estimate = try model.estimate(requests, recordCount: count, engine) else {
       try output.write("\(BatchSummary.count(count, "record")), of which none of the first can be answered\n")
@@ -61,14 +61,14 @@ struct BatchRun {
       return "stopped; a run with --output FILE can be stopped and gone on with by --resume"
     }
     let change = options.overwrite ? "with --resume in place of --overwrite" : "with --resume"
-    return "stopped; to go on behind the answers in \(output), run the same command \(change)"
+    return "stopped; to go on after the answers in \(output), run the same command \(change)"
   }
 
   private func write(_ report: BatchReport, to path: String) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     do { try (encoder.encode(report) + Data("\n".utf8)).write(to: URL(filePath: path), options: .atomic) } catch {
-      throw FileProblem("\(path): the report cannot be written (\(error.localizedDescription))")
+      throw FileArgumentError("\(path): the report cannot be written (\(error.localizedDescription))")
     }
   }
 }
@@ -80,24 +80,24 @@ enum EstimateText {
       "memory, of \(gibibytes(estimate.limitBytes)) allowed, for records like the first:",
       "  weights            \(gibibytes(estimate.weightBytes))",
       "  program            \(gibibytes(estimate.programBytes))",
-      "  known pictures     \(gibibytes(estimate.pictureBytes))",
+      "  known images     \(gibibytes(estimate.imageBytes))",
       "  to compute         \(gibibytes(estimate.workingBytes))",
       "  keys and values    \(gibibytes(estimate.cacheBytes)) a record of \(estimate.promptTokens) tokens and "
-        + "\(estimate.tokenLimit) more",
+        + "\(estimate.maxNewTokens) more",
     ]
     for stage in estimate.stages {
       lines.append(
         "    layers \(stage.layers.lowerBound) to \(stage.layers.upperBound): \(gibibytes(stage.bytes)), "
-          + "\(stage.positions) positions behind the prompt")
+          + "\(stage.positions) positions after the prompt")
     }
     lines.append("  at its peak        \(gibibytes(estimate.peakBytes)), \(estimate.recordsAtATime) records at a time")
     lines.append(
       String(
-        format: "time, measured: pictures %.2f s, prompt %.2f s, a token of %d records %.3f s",
-        estimate.pictureSeconds, estimate.promptSeconds, estimate.recordsAtATime, estimate.stepSeconds))
+        format: "time, measured: images %.2f s, prompt %.2f s, a token of %d records %.3f s",
+        estimate.imageSeconds, estimate.prefillSeconds, estimate.recordsAtATime, estimate.stepSeconds))
     lines.append(
       String(
-        format: "  at most %.1f s a record, %.0f s for %@; less where answers are short or pictures come again",
+        format: "  at most %.1f s a record, %.0f s for %@; less where answers are short or images come again",
         estimate.secondsPerRecord, Double(recordCount) * estimate.secondsPerRecord,
         BatchSummary.count(recordCount, "record")))
     return lines

@@ -36,7 +36,7 @@ struct Check: ParsableCommand {
     if let unknown = cases.first(where: { !folder.caseNames.contains($0) }) {
       throw ValidationError("--case '\(unknown)' is not there; use one of \(folder.caseNames.joined(separator: ", "))")
     }
-    Report.unusedTensors(of: model)
+    VerboseLog.unusedTensors(of: model)
     let check = ModelCheck(model, folder, threads: modelOptions.threadCount)
     let names = cases.isEmpty ? folder.caseNames : cases
     // What cannot be read is said before the work.
@@ -49,7 +49,7 @@ struct Check: ParsableCommand {
       if !report.agrees { departed += 1 }
       switch format {
       case .text: try output.write(CheckText.lines(report))
-      case .json: try JSONLine.print(CheckRecord(report))
+      case .json: try JSONLine.print(CheckOutput(report))
       }
     }
     if departed > 0 {
@@ -62,7 +62,7 @@ struct Check: ParsableCommand {
 /// What `pdrop-run check` prints about a case for people.
 enum CheckText {
   /// A heading, a line for each stage, and what is to be said about the first that departs.
-  static func lines(_ report: CaseReport) -> String {
+  static func lines(_ report: CaseResult) -> String {
     var lines = ["\(report.model), case \(report.name)"]
     let width = report.stages.map { name(of: $0.stage).count }.max() ?? 0
     var run: String?
@@ -111,23 +111,23 @@ enum CheckText {
   private static func number(_ limit: Double) -> String { String(format: "%g", limit) }
 
   private static func name(of stage: CheckStage) -> String {
-    let picture = stage.picture ?? ""
+    let image = stage.image ?? ""
     let layer = stage.layer.map(String.init) ?? ""
     return switch stage.kind {
     case .prompt: "prompt"
     case .promptTokens: "prompt tokens"
-    case .pixels: "pixels of \(picture)"
-    case .pixelValues: "normalised pixels of \(picture)"
-    case .towerInput: "tower's embedding of \(picture)"
-    case .towerOutput: "tower's feature layer of \(picture)"
-    case .features: "features of \(picture)"
-    case .imageSpans: "places of pictures"
+    case .pixels: "pixels of \(image)"
+    case .pixelValues: "normalised pixels of \(image)"
+    case .visionEncoderInput: "vision encoder's embedding of \(image)"
+    case .visionEncoderOutput: "vision encoder's feature layer of \(image)"
+    case .features: "features of \(image)"
+    case .imageSpans: "places of images"
     case .sequenceLength: "sequence length"
     case .embedding: "embedding of the last token"
     case .layers: stage.layers.map { "layers \($0.lowerBound) to \($0.upperBound)" } ?? "layers"
     case .drop: "drop before layer \(layer)"
-    case .scores: "scores of \(picture) before layer \(layer)"
-    case .kept: "tokens of \(picture) kept from layer \(layer)"
+    case .scores: "scores of \(image) before layer \(layer)"
+    case .kept: "tokens of \(image) kept from layer \(layer)"
     case .cacheLengthsAfterPrompt: "cache lengths after the prompt"
     case .lastLogits: "logits after the prompt"
     case .tokens: "generated tokens"
@@ -139,14 +139,14 @@ enum CheckText {
 }
 
 /// What `pdrop-run check --format json` prints about a case; names of stages are those of the reference's files.
-struct CheckRecord: Encodable {
+struct CheckOutput: Encodable {
   struct Stage: Encodable {
     var stage: CheckStage.Kind
     var run: String?
     var image: String?
     /// The first and the last layer that were compared.
     var layers: [Int]?
-    /// The layer in front of which the drop happens.
+    /// The layer before which the drop happens.
     var layer: Int?
     /// `equal`, `absolute`, `relative` or `mean`.
     var measure: String
@@ -161,7 +161,7 @@ struct CheckRecord: Encodable {
 
     init(_ result: StageResult) {
       let stage = result.stage
-      (self.stage, run, image, layer) = (stage.kind, stage.run, stage.picture, stage.layer)
+      (self.stage, run, image, layer) = (stage.kind, stage.run, stage.image, stage.layer)
       layers = stage.layers.map { [$0.lowerBound, $0.upperBound] }
       measure =
         switch result.allowance {
@@ -189,7 +189,7 @@ struct CheckRecord: Encodable {
   /// Why the case was not run to its end.
   var end: String?
 
-  init(_ report: CaseReport) {
+  init(_ report: CaseResult) {
     (model, self.case, agrees, end) = (report.model, report.name, report.agrees, report.end)
     stages = report.stages.map(Stage.init)
     (first_departure, likely_cause) = (report.departure.map(Stage.init), report.likelyCause)

@@ -2,9 +2,9 @@ import CommandLineSupport
 import Foundation
 import PDrop
 
-/// A chat about pictures: every line of input is a turn, its answer goes to stdout.
+/// A chat about images: every line of input is a turn, its answer goes to stdout.
 ///
-/// An error in a turn takes the turn back, but for its pictures, and the chat goes on: they wait for the next question,
+/// An error in a turn takes the turn back, but for its images, and the chat goes on: they wait for the next question,
 /// so that none is answered blind.
 struct InteractiveRun {
   let model: VisionLanguageModel
@@ -34,22 +34,22 @@ struct InteractiveRun {
   /// Chats until the input ends.
   ///
   /// - Parameters:
-  ///   - pictures: What the first question is about.
+  ///   - images: What the first question is about.
   ///   - first: A question that is asked before any input is read.
-  /// - Throws: For a picture among the first ones that cannot be used, and for output that cannot be written.
-  mutating func run(_ pictures: [Request.Picture], first: String?) throws {
+  /// - Throws: For an image among the first ones that cannot be used, and for output that cannot be written.
+  mutating func run(_ images: [Request.Image], first: String?) throws {
     Interruption.install()
-    for picture in pictures { try add(picture) }
+    for image in images { try add(image) }
     terminal.note("chat with \(model.name); /help lists commands, /exit ends")
     if let first { try ask(first) }
     while let line = terminal.readLine() {
       switch ChatLine(line) {
       case .empty: continue
       case .question(let text): try ask(text)
-      case .image(let path): reporting { chat in try chat.add(Request.Picture(reference: path)) }
+      case .image(let path): reporting { chat in try chat.add(Request.Image(reference: path)) }
       case .clear:
         chat = Chat()
-        terminal.note("the conversation and its pictures are forgotten")
+        terminal.note("the conversation and its images are forgotten")
       case .help: for line in ChatLine.helpText { Log.write(line) }
       case .exit: return
       case .wrong(let reason): Log.error(reason)
@@ -57,11 +57,11 @@ struct InteractiveRun {
     }
   }
 
-  /// Encodes a picture for the next question.
-  private mutating func add(_ picture: Request.Picture) throws {
-    let encoded = try model.encode(picture, appliesOrientation: base.appliesOrientation, threads: threads)
+  /// Encodes an image for the next question.
+  private mutating func add(_ image: Request.Image) throws {
+    let encoded = try model.encode(image, appliesOrientation: base.appliesOrientation, threads: threads)
     chat.add(encoded)
-    terminal.note("picture of \(encoded.tokenCount) tokens for the next question")
+    terminal.note("image of \(encoded.tokenCount) tokens for the next question")
   }
 
   /// Does something that may fail without ending the chat.
@@ -71,7 +71,7 @@ struct InteractiveRun {
 
   /// A turn.
   ///
-  /// - Throws: `FileProblem` for output that cannot be written; other errors are reported.
+  /// - Throws: `FileArgumentError` for output that cannot be written; other errors are reported.
   private mutating func ask(_ question: String) throws {
     var answer = TrimmedText()
     do {
@@ -85,8 +85,8 @@ struct InteractiveRun {
       isFirstTurn = false
       if format == .json { try JSONLine.print(report) } else { try output.write("\n") }
       if isStopped { terminal.note("stopped") }
-      if verbose { Report.run(report, of: model) }
-    } catch let problem as FileProblem {
+      if verbose { VerboseLog.run(report, of: model) }
+    } catch let problem as FileArgumentError {
       throw problem
     } catch {
       if format == .text, !answer.text.isEmpty { try output.write("\n") }
@@ -98,14 +98,14 @@ struct InteractiveRun {
   /// Streams an answer until it ends or is interrupted.
   private func generate(_ question: String, _ answer: inout TrimmedText) throws -> RunReport {
     let request = chat.request(question, like: base)
-    if verbosePrompt { try Report.prompt(request, model) }
+    if verbosePrompt { try VerboseLog.prompt(request, model) }
     var session = try Session(model, request, threads: threads)
     while !Interruption.isWanted, let piece = try session.next() {
       let text = answer.push(piece)
       if format == .text { try output.write(text) }
     }
     var report = session.report
-    for picture in chat.newPictures { report.include(picture) }
+    for image in chat.newImages { report.include(image) }
     if !isFirstTurn {
       report.milliseconds.total -= report.milliseconds.load
       report.milliseconds.load = 0
@@ -124,8 +124,8 @@ enum ChatLine: Equatable {
   case wrong(String)
 
   static let helpText = [
-    "/image PATH  add a picture to the next question",
-    "/clear       forget the conversation and its pictures",
+    "/image PATH  add an image to the next question",
+    "/clear       forget the conversation and its images",
     "/exit        end the chat, as the end of input does",
     "Ctrl-C stops an answer; any other line is a question. Every question ranks all visual tokens anew, so those dropped",
     "for one question are there again for the next.",
@@ -140,7 +140,7 @@ enum ChatLine: Equatable {
     let words = text.split(maxSplits: 1, whereSeparator: \.isWhitespace).map(String.init)
     switch (words[0], words.dropFirst().first) {
     case ("/image", let path?): self = .image(path: (path as NSString).expandingTildeInPath)
-    case ("/image", nil): self = .wrong("/image needs the path of a picture")
+    case ("/image", nil): self = .wrong("/image needs the path of an image")
     case ("/clear", nil): self = .clear
     case ("/help", nil): self = .help
     case ("/exit", nil), ("/quit", nil): self = .exit

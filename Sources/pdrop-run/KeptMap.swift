@@ -13,7 +13,7 @@ struct KeptMapOptions: ParsableArguments {
   @Option(
     name: .customLong("kept-map"),
     help: ArgumentHelp(
-      "File for the picture with dropped patches dimmed, a panel for each stage: .png, .svg or .html.",
+      "File for the image with dropped patches dimmed, a panel for each stage: .png, .svg or .html.",
       valueName: "file"))
   var path: String?
 
@@ -44,14 +44,14 @@ struct KeptMapOptions: ParsableArguments {
     if let path { try Output.checkFolder(of: path) }
   }
 
-  /// Draws the pictures of a question.
+  /// Draws the images of a question.
   func write(_ session: borrowing Session, _ request: Request, prompt: String) throws {
     guard let path, let form else { return }
     let (maps, report) = (session.keptMaps, session.report)
-    guard !maps.isEmpty else { throw FileProblem("\(path): there is nothing to draw; the question has no picture") }
+    guard !maps.isEmpty else { throw FileArgumentError("\(path): there is nothing to draw; the question has no image") }
     let policy = report.policy.summary
-    let figures = zip(request.pictures, maps).enumerated().map { index, part in
-      KeptMapFigure("\(part.0.name ?? "picture \(index + 1)"), \(policy)", part.1, showsScores: showsScores)
+    let figures = zip(request.images, maps).enumerated().map { index, part in
+      KeptMapFigure("\(part.0.name ?? "image \(index + 1)"), \(policy)", part.1, showsScores: showsScores)
     }
     switch form {
     case .png:
@@ -60,12 +60,12 @@ struct KeptMapOptions: ParsableArguments {
       let image = Image.stacked(maps.map { $0.painted(showsScores: showsScores) })
       try Output(path: path).write(Data(encoder.png(image)))
     case .svg: try Output(path: path).write(KeptMapFile.svg(figures))
-    case .html: try Output(path: path).write(KeptMapPage.page(figures, report, prompt: prompt).html)
+    case .html: try Output(path: path).write(KeptMapReport.report(figures, report, prompt: prompt).html)
     }
   }
 }
 
-extension Request.Picture {
+extension Request.Image {
   /// What people call it.
   fileprivate var name: String? {
     switch self {
@@ -76,37 +76,37 @@ extension Request.Picture {
   }
 }
 
-/// One answer's kept maps as a page: the answer, the panels, and where in the picture tokens stay.
-enum KeptMapPage {
-  static func page(_ figures: [KeptMapFigure], _ report: RunReport, prompt: String) -> Page {
+/// One answer's kept maps as a page: the answer, the panels, and where in the image tokens stay.
+enum KeptMapReport {
+  static func report(_ figures: [KeptMapFigure], _ report: RunReport, prompt: String) -> Report {
     let kept = report.visualTokensPerStage.map(String.init).joined(separator: ", then ")
-    return Page(
-      "What \(report.policy.method) kept", lead: "Visual tokens: \(kept). Policy: \(report.policy.summary).",
+    return Report(
+      "What \(report.policy.method) kept", summary: "Visual tokens: \(kept). Policy: \(report.policy.summary).",
       sections: [
-        Page.Section("Prompt and answer", [.text("Prompt: \(prompt)"), .text("Answer: \(report.text)")])
+        Report.Section("Prompt and answer", [.text("Prompt: \(prompt)"), .text("Answer: \(report.text)")])
       ]
         + figures.enumerated().map { index, figure in
-          Page.Section(
-            figures.count > 1 ? "Picture \(index + 1)" : "Picture",
+          Report.Section(
+            figures.count > 1 ? "Image \(index + 1)" : "Image",
             [.text(howToRead), .keptMap(figure)] + plots(figure.map))
         },
-      facts: [
-        Page.Fact("model", "\(report.model), \(report.precision)"),
-        Page.Fact("command", CommandText.current),
+      metadata: [
+        Report.Metadata("model", "\(report.model), \(report.precision)"),
+        Report.Metadata("command", CommandText.current),
       ])
   }
 
   private static let howToRead =
-    "Dropped patches are dimmed, or, where scores are shown, have no white edge. The bars right of and below a picture count "
+    "Dropped patches are dimmed, or, where scores are shown, have no white edge. The bars right of and below an image count "
     + "what stays of each row and column. A patch that is pointed at says its row, column, score and rank."
 
   /// For each region, the shares of its rows and columns that stay: where no question plays a part, a slope is position bias.
-  private static func plots(_ map: KeptMap) -> [Page.Block] {
+  private static func plots(_ map: KeptMap) -> [Report.Block] {
     guard !map.stages.isEmpty else { return [] }
     return map.regions.indices.flatMap { index in
       let region = map.regions[index]
       let counts = map.stages.map { map.keptCounts($0, inRegion: index) }
-      func plot(_ name: String, _ lists: [[Int]], of all: Int) -> Page.Block {
+      func plot(_ name: String, _ lists: [[Int]], of all: Int) -> Report.Block {
         .plot(
           Plot(
             "Kept by \(name), \(region.name)",

@@ -8,7 +8,7 @@ import Tokenizers
 struct PDropRun: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pdrop-run",
-    abstract: "Answers questions about pictures with LLaVA on a CPU, dropping visual tokens stage by stage.",
+    abstract: "Answers questions about images with LLaVA on a CPU, dropping visual tokens stage by stage.",
     version: "0.1.0",
     subcommands: [Answer.self, Tokenize.self, Check.self],
     defaultSubcommand: Answer.self)
@@ -19,7 +19,7 @@ struct PDropRun: ParsableCommand {
 /// `pdrop-run tokenize`: text in, token ids out.
 struct Tokenize: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Prints the tokens of a text as JSON: ids, without the beginning token, and pieces.")
+    abstract: "Prints the tokens of a text as JSON: ids, without the BOS token, and pieces.")
 
   @OptionGroup var modelOptions: ModelOptions
 

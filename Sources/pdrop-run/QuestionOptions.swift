@@ -4,30 +4,30 @@ import Foundation
 import PDrop
 import TokenDropping
 
-/// The question and its pictures.
+/// The question and its images.
 struct QuestionOptions: ParsableArguments {
   /// What to do with the Exif orientation of photos.
   enum ExifRule: String, CaseIterable, ExpressibleByArgument { case ignore, apply }
 
-  @Option(help: "Picture: a JPEG, PNG or WebP file, or a data URL; repeat it, or list several files with commas.")
+  @Option(help: "Image: a JPEG, PNG or WebP file, or a data URL; repeat it, or list several files with commas.")
   var image: [String] = []
 
   @Option(help: "Photos by their Exif orientation: ignore it as the reference does, or apply it.")
   var exif = ExifRule.ignore
 
-  @Option(name: [.short, .long], help: "The question; <image> in it says where the picture belongs, else in front.")
+  @Option(name: [.short, .long], help: "The question; <image> in it says where the image belongs, else in front.")
   var prompt: String?
 
   @Option(name: [.short, .long], help: "File to read the question from; - for standard input.")
   var file: String?
 
-  @Flag(help: "The question is in the model's prompt format already; <image> marks each picture.")
+  @Flag(help: "The question is in the model's chat template already; <image> marks each image.")
   var raw = false
 
-  @Option(help: "A conversation to answer: JSON with OpenAI's messages, pictures as image_url parts.")
+  @Option(help: "A conversation to answer: JSON with OpenAI's messages, images as image_url parts.")
   var chat: String?
 
-  @Option(help: "System text in place of the model's own; an empty one for none.")
+  @Option(help: "System prompt in place of the model's own; an empty one for none.")
   var system: String?
 
   @Flag(
@@ -40,13 +40,13 @@ struct QuestionOptions: ParsableArguments {
       throw ValidationError("--prompt, --file and --chat all ask; give one of them")
     }
     guard chat == nil || (image.isEmpty && !raw) else {
-      throw ValidationError("--chat brings its own pictures and its own form; leave out --image and --raw")
+      throw ValidationError("--chat brings its own images and its own form; leave out --image and --raw")
     }
     guard image.allSatisfy({ !references($0).isEmpty }) else {
-      throw ValidationError("--image names no picture; give a path, or leave it out")
+      throw ValidationError("--image names no image; give a path, or leave it out")
     }
     guard system == nil || !raw else {
-      throw ValidationError("--raw has its system text in the prompt; leave out --system")
+      throw ValidationError("--raw has its system prompt in the prompt; leave out --system")
     }
     guard !interactive || (chat == nil && !raw && file != "-") else {
       throw ValidationError("--interactive takes its turns from standard input; leave out --chat, --raw and --file -")
@@ -60,7 +60,7 @@ struct QuestionOptions: ParsableArguments {
   /// How every question is asked: a request that asks nothing yet.
   func base(_ policy: any TokenDroppingPolicy, _ options: GenerationOptions) -> Request {
     var request = Request(prompt: .messages([]), policy: policy, options: options)
-    request.systemText = system
+    request.systemPrompt = system
     request.appliesOrientation = exif == .apply
     return request
   }
@@ -71,12 +71,12 @@ struct QuestionOptions: ParsableArguments {
     if let chat {
       let conversation = try conversation(chat)
       request.prompt = .messages(conversation.messages)
-      request.pictures = conversation.pictures
+      request.images = conversation.images
     } else {
       let text = try text() ?? ""
-      request.pictures = try pictures()
+      request.images = try images()
       request.prompt =
-        raw ? .rendered(text) : .messages([ChatMessage(question: text, pictureCount: request.pictures.count)])
+        raw ? .rendered(text) : .messages([ChatMessage(question: text, imageCount: request.images.count)])
     }
     return request
   }
@@ -84,11 +84,11 @@ struct QuestionOptions: ParsableArguments {
   /// The question, if one is given.
   func text() throws -> String? { try prompt ?? file.map(TextFile.read) }
 
-  func pictures() throws -> [Request.Picture] {
-    try image.flatMap(references).map { try Request.Picture(reference: $0) }
+  func images() throws -> [Request.Image] {
+    try image.flatMap(references).map { try Request.Image(reference: $0) }
   }
 
-  /// One picture, or several with commas.
+  /// One image, or several with commas.
   private func references(_ text: String) -> [String] {
     let isOne = text.lowercased().hasPrefix("data:") || FileManager.default.fileExists(atPath: text)
     return isOne ? [text] : text.split(separator: ",").map(String.init)
@@ -101,7 +101,7 @@ struct QuestionOptions: ParsableArguments {
     do {
       return try Conversation(json: Data(text.utf8), folder: folder)
     } catch {
-      throw FileProblem("\(path): \(error)")
+      throw FileArgumentError("\(path): \(error)")
     }
   }
 }
@@ -109,14 +109,14 @@ struct QuestionOptions: ParsableArguments {
 /// How the answer is generated.
 struct GenerationArguments: ParsableArguments {
   @Option(name: [.customShort("n"), .customLong("n-predict")], help: "Most tokens to generate.")
-  var tokenLimit = 128
+  var maxNewTokens = 128
 
-  @Flag(name: .customLong("ignore-eos"), help: "Go on after the end token.")
-  var ignoresEndToken = false
+  @Flag(name: .customLong("ignore-eos"), help: "Go on after the EOS token.")
+  var ignoresEOS = false
 
   @Option(
     name: [.customShort("c"), .customLong("ctx-size")],
-    help: "Longest sequence of prompt, pictures and answer. (default: the model's)")
+    help: "Longest sequence of prompt, images and answer. (default: the model's)")
   var contextLength: Int?
 
   @Option(
@@ -134,7 +134,7 @@ struct GenerationArguments: ParsableArguments {
   var seed: UInt64 = 0
 
   func validate() throws {
-    guard tokenLimit >= 0 else { throw ValidationError("--n-predict must not be negative, found \(tokenLimit)") }
+    guard maxNewTokens >= 0 else { throw ValidationError("--n-predict must not be negative, found \(maxNewTokens)") }
     guard contextLength.map({ $0 > 0 }) ?? true else { throw ValidationError("--ctx-size must be positive") }
     guard temperature >= 0, temperature.isFinite else {
       throw ValidationError("--temp must be 0 or above, found \(temperature)")
@@ -145,8 +145,8 @@ struct GenerationArguments: ParsableArguments {
 
   var options: GenerationOptions {
     var options = GenerationOptions()
-    options.maxTokens = tokenLimit
-    options.ignoresEndToken = ignoresEndToken
+    options.maxTokens = maxNewTokens
+    options.ignoresEOS = ignoresEOS
     options.contextLength = contextLength
     options.temperature = temperature
     options.topK = topK
@@ -156,11 +156,11 @@ struct GenerationArguments: ParsableArguments {
   }
 }
 
-/// Where encoded pictures are kept for later runs.
+/// Where encoded images are kept for later runs.
 struct FeatureCacheArguments: ParsableArguments {
   @Option(
     name: .customLong("feature-cache"),
-    help: "Folder that keeps encoded pictures, so that one asked about again is not encoded again; runs may share it.")
+    help: "Folder that keeps encoded images, so that one asked about again is not encoded again; runs may share it.")
   var directory: String?
 
   @Option(

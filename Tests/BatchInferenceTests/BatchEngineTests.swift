@@ -35,10 +35,10 @@ import TokenDropping
   private static func engine(_ model: VisionLanguageModel, batch: Int, threads: Int = 1) -> Batch.Engine {
     var options = EngineOptions(threads: threads)
     options.batchSize = batch
-    return model.answeringTogether(options)
+    return model.batchEngine(options)
   }
 
-  /// Questions that end at different times, two to three of them about the same picture, and some that fail.
+  /// Questions that end at different times, two to three of them about the same image, and some that fail.
   private static let lines: [String] = (0..<14).map { i in
     let image = Goldens.path("images/\(i / 3 % 2 == 0 ? "shapes_640x480" : "rgba_360x360").png")
     switch i {
@@ -70,31 +70,31 @@ import TokenDropping
     }
   }
 
-  /// Questions about one picture after another, the same prompt in front of each question.
-  private static func questions(_ count: Int, perPicture: Int) -> [String] {
+  /// Questions about one image after another, the same prompt before each question.
+  private static func questions(_ count: Int, perImage: Int) -> [String] {
     let images = ["shapes_640x480", "rgba_360x360", "palette_512x256"].map { Goldens.path("images/\($0).png") }
     return (0..<count).map { i in
-      #"{"question_id": \#(i), "image": "\#(images[i / perPicture % 3])", "text": "What is it, \#(i)?"}"#
+      #"{"question_id": \#(i), "image": "\#(images[i / perImage % 3])", "text": "What is it, \#(i)?"}"#
     }
   }
 
   @Test(arguments: [Precision.f32, .bf16, .int8], ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
-  func `questions about one picture share it, and answers and costs stay`(precision: Precision, name: String) throws {
+  func `questions about one image share it, and answers and costs stay`(precision: Precision, name: String) throws {
     let model = try Self.load(precision, name)
     var base = Request(prompt: .messages([]))
     base.options.maxTokens = 3
     let policies: [any TokenDroppingPolicy] = [
-      PyramidDrop(), NoDropping(), PyramidDrop(ranking: .valueWeighted, masksPadding: true),
+      PyramidDrop(), NoDropping(), PyramidDrop(ranking: .valueWeighted, dropsPaddingFirst: true),
       FastV(ranking: .attentionWithoutRotation), TargetedDrop(PyramidDrop(), .flops(share: 0.5)),
     ]
     for policy in policies {
       base.policy = policy
-      let questions = Self.questions(9, perPicture: 3)
+      let questions = Self.questions(9, perImage: 3)
       try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.sessions(model))
       let expected = try fixture.lines()
       let report = try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.engine(model, batch: 4))
       #expect(try fixture.lines() == expected)
-      #expect(report.pictures.asked == 9 && report.pictures.encoded == 3)
+      #expect(report.images.asked == 9 && report.images.encoded == 3)
       if model.precision.name == "f32" {
         #expect(report.prompts_continued == 0)
       } else {
@@ -110,17 +110,17 @@ import TokenDropping
     let model = try Self.load(.f32)
     var base = Request(prompt: .messages([]), policy: NoDropping())
     let text = #"{"question_id": "text", "text": "What is it?"}"#
-    let lines = [text] + Self.questions(2, perPicture: 1) + [text]
+    let lines = [text] + Self.questions(2, perImage: 1) + [text]
     func run(_ limit: Int) throws -> BatchReport {
       var options = EngineOptions(threads: 1)
       options.memoryLimit = limit
-      return try fixture.run(lines, like: base, earlier: .overwrite, engine: model.answeringTogether(options))
+      return try fixture.run(lines, like: base, earlier: .overwrite, engine: model.batchEngine(options))
     }
     let whole = try run(1 << 40)
     #expect(whole.answered == 4)
     let expected = try fixture.lines()
 
-    // In steps, until pictures no longer fit: then texts still do.
+    // In steps, until images no longer fit: then texts still do.
     var limit = 170 << 20
     var report = whole
     while report.answered == 4, limit > 0 {

@@ -57,7 +57,7 @@ import Testing
           break
         }
         // The first one only when nothing else may be begun.
-        if case .notYet = taken, let first = active.first {
+        if case .pending = taken, let first = active.first {
           active.removeFirst()
           try job.finish([(first, fixture.answer(first))])
           continue
@@ -102,7 +102,7 @@ import Testing
     }
   }
 
-  @Test func `goes on behind a tail of zeros, as a crash of the system may leave`() throws {
+  @Test func `goes on after a tail of zeros, as a crash of the system may leave`() throws {
     try fixture.run(Self.mixed)
     let whole = try fixture.bytes()
     let end = try #require(whole.prefix(whole.count / 2).lastIndex(of: 0x0A))
@@ -180,7 +180,7 @@ import Testing
     #expect(try fixture.bytes() == before)
 
     let input = fixture.folder.path("questions.jsonl")
-    for earlier in [Batch.Earlier.overwrite, .refuse, .resume(retriesFailures: true)] {
+    for earlier in [Batch.ExistingOutput.overwrite, .refuse, .resume(retriesFailures: true)] {
       #expect(throws: BatchError.outputIsInput(path: input)) {
         try fixture.run(questions, earlier: earlier, output: input)
       }

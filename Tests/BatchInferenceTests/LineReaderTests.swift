@@ -23,7 +23,7 @@ import Testing
     #expect(lines.map(\.isComplete) == [true, true, true, false])
   }
 
-  @Test func `keeps nothing of a line that is too long, and goes on behind it`() throws {
+  @Test func `keeps nothing of a line that is too long, and goes on after it`() throws {
     let long = [UInt8](repeating: 0x20, count: 150_000)
     let lines = try lines(of: Array("abcd\n".utf8) + long + Array("\nabcde\n\t \r\n".utf8), limit: 4)
     #expect(lines.map(\.bytes) == [Array("abcd".utf8), [], [], Array("\t \r".utf8)])
@@ -36,7 +36,7 @@ import Testing
     let pipe = Pipe()
     let path = "/dev/fd/\(pipe.fileHandleForReading.fileDescriptor)"
     var reader = LineReader(try OpenFile(reading: path))
-    func isNotYet(_ taken: Taken<Line>) -> Bool { if case .notYet = taken { true } else { false } }
+    func isNotYet(_ taken: Poll<Line>) -> Bool { if case .pending = taken { true } else { false } }
     #expect(isNotYet(try reader.next(waits: false)))
     try pipe.fileHandleForWriting.write(contentsOf: Data("one\ntwo".utf8))
     guard case .value(let line) = try reader.next(waits: false) else {
@@ -57,7 +57,7 @@ import Testing
     let pipe = Pipe()
     let path = "/dev/fd/\(pipe.fileHandleForReading.fileDescriptor)"
     var reader = LineReader(try OpenFile(reading: path)) { true }
-    guard case .notYet = try reader.next() else {
+    guard case .pending = try reader.next() else {
       Issue.record("a line out of nothing")
       return
     }

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Questions about the bundled pictures, and the runs that answer them.
+/// Questions about the bundled images, and the runs that answer them.
 struct BatchFolder: ~Copyable {
   static let samples = Goldens.folder.deletingLastPathComponent().deletingLastPathComponent()
     .appending(path: "Models/samples").path
@@ -15,7 +15,7 @@ struct BatchFolder: ~Copyable {
   /// - Parameter count: How many questions; about one in six cannot be answered, each for another reason.
   init(count: Int) throws {
     let folder = try TemporaryFolder()
-    let text = try folder.write("text.png", "no picture")
+    let text = try folder.write("text.png", "no image")
     let lines = (1...max(1, count)).map { number in
       let name = #""question_id": "q\#(number)", "text": "\#(Self.question) \#(number)""#
       return switch number {

@@ -78,7 +78,7 @@ import Testing
     #expect(answers[4...].allSatisfy { $0.response?.status_code == 400 && $0.response?.body == nil })
   }
 
-  @Test func `asks one question about the pictures of a folder and those in it, by name`() throws {
+  @Test func `asks one question about the images of a folder and those in it, by name`() throws {
     let folder = try TemporaryFolder()
     let manager = FileManager.default
     for name in ["b", "b/c", ".hidden"] {
@@ -87,7 +87,7 @@ import Testing
     for name in ["z.PNG", "a.png", "b/c/d.png", "b/a.png", ".hidden/x.png", "b0.png"] {
       try manager.copyItem(atPath: BatchFolder.samples + "/bike.png", toPath: folder.path(name))
     }
-    try folder.write("notes.txt", "no picture")
+    try folder.write("notes.txt", "no image")
     try folder.write("old.gif", "GIF89a")
     let arguments = ["-t", "1", "-n", "2", "--image-folder", folder.path, "-p", BatchFolder.question]
     let run = try ProgramRun(arguments)
@@ -99,7 +99,7 @@ import Testing
     let shard = try ProgramRun(arguments + ["--shard", "2/3"])
     #expect(try self.answers(shard).map(\.question_id) == ["b/a.png", "old.gif"])
     try ProgramRun(["--image-folder", folder.path("none"), "-p", "a"]).expectFailure(3, "none")
-    try ProgramRun(["--image-folder", folder.path]).expectFailure(2, "about all pictures")
+    try ProgramRun(["--image-folder", folder.path]).expectFailure(2, "about all images")
   }
 
   @Test func `a worker in a pipe answers a question before the next is asked`() throws {
@@ -137,7 +137,7 @@ import Testing
     for cut in 1..<lines.count {
       let first = try ProgramRun(arguments, input: lines[..<cut].joined())
       let second = try ProgramRun(arguments + ["--first-line", "\(cut + 1)"], input: lines[cut...].joined())
-      #expect(first.output + second.output == whole.output, "cut behind line \(cut)")
+      #expect(first.output + second.output == whole.output, "cut after line \(cut)")
       #expect((first.errors + second.errors).contains("error: line 4: "))
     }
   }

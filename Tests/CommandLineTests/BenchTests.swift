@@ -10,7 +10,7 @@ import Testing
     }
   }
 
-  @Test func `measures tower, prompt and decoding under every policy`() throws {
+  @Test func `measures vision encoder, prompt and decoding under every policy`() throws {
     let folder = try TemporaryFolder()
     let page = folder.path("page.html")
     let run = try ProgramRun(
@@ -138,13 +138,13 @@ import Testing
     #expect(rows[0].mean_kl == 0 && rows.dropFirst().allSatisfy { $0.mean_kl > 0 })
   }
 
-  @Test func `compares schedules on pictures without answers`() throws {
+  @Test func `compares schedules on images without answers`() throws {
     let folder = try TemporaryFolder()
     let samples = Goldens.path("../../Models/samples")
     let page = folder.path("page.html")
     let run = try ProgramRun(
       [
-        "fidelity", "--image-folder", samples, "-p", "What is in the picture?", "-n", "3", "-o", "jsonl", "--tolerance",
+        "fidelity", "--image-folder", samples, "-p", "What is in the image?", "-n", "3", "-o", "jsonl", "--tolerance",
         "0", "--html", page, "--schedule", "pyramiddrop --lambda 0.4", "--schedule", "pyramiddrop  --lambda 0.6",
         "--schedule", "fastv --fastv-r 0.75",
       ], program: "pdrop-bench")
@@ -169,12 +169,12 @@ import Testing
     #expect(html.contains("lambda 0.6") && html.contains("First token the same as without dropping"))
   }
 
-  @Test func `refuses a folder without pictures and a page without a folder`() throws {
+  @Test func `refuses a folder without images and a page without a folder`() throws {
     let folder = try TemporaryFolder()
     func fidelity(_ arguments: [String]) throws -> ProgramRun {
       try ProgramRun(["fidelity", "-p", "a"] + arguments, program: "pdrop-bench")
     }
-    try fidelity(["--image-folder", folder.path]).expectFailure(3, "no pictures")
+    try fidelity(["--image-folder", folder.path]).expectFailure(3, "no images")
     let page = folder.path("none/page.html")
     try fidelity(["--image-folder", folder.path, "--html", page]).expectFailure(3, "page.html: cannot be written")
   }

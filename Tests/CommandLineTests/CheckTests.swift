@@ -28,7 +28,7 @@ import Testing
   private static let bundled = Goldens.folder.deletingLastPathComponent().deletingLastPathComponent()
     .appending(path: "Models/tiny-textvqa")
 
-  /// Unoptimised, the case with a picture takes long.
+  /// Unoptimised, the case with an image takes long.
   private static var cases: [String] {
     #if DEBUG
       ["text_only"]

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A very small POPE and TextVQA over the bundled pictures, and the runs that answer them.
+/// A very small POPE and TextVQA over the bundled images, and the runs that answer them.
 struct EvaluationFolder: ~Copyable {
   let folder: TemporaryFolder
   var data: String { folder.path("data") }
@@ -27,8 +27,8 @@ struct EvaluationFolder: ~Copyable {
         + "\n")
     for (place, names) in [("pope/val2014", ["bike", "river"]), ("textvqa/train_images", ["bike"])] {
       for name in names {
-        let picture = try Data(contentsOf: URL(filePath: "\(BatchFolder.samples)/\(name).png"))
-        try folder.write("data/\(place)/\(name).png", Array(picture))
+        let image = try Data(contentsOf: URL(filePath: "\(BatchFolder.samples)/\(name).png"))
+        try folder.write("data/\(place)/\(name).png", Array(image))
       }
     }
     try Self.writeTextVQA(answer: "635.99", in: folder)

@@ -41,7 +41,7 @@ import Testing
       again.status == 0 && again.output.split(separator: "\n").count { $0.hasPrefix("| ") } == 2 + 6, "\(again.output)")
   }
 
-  @Test func `goes on behind answers, and mixes none of other options`() throws {
+  @Test func `goes on after answers, and mixes none of other options`() throws {
     let folder = try EvaluationFolder()
     let options = ["--benchmark", "pope", "--policy", "none"]
     #expect(try folder.run(options).status == 0)
@@ -50,7 +50,7 @@ import Testing
     let kept = whole.prefix(whole.firstIndex(of: 0x0A).map { $0 + 1 } ?? 0)
     try folder.folder.write(Self.answers, kept + Array("{\"question_id\": 1, \"te".utf8))
     let resumed = try folder.run(options)
-    #expect(resumed.status == 0 && resumed.errors.contains("going on behind 1 answer"), "\(resumed.errors)")
+    #expect(resumed.status == 0 && resumed.errors.contains("going on after 1 answer"), "\(resumed.errors)")
     #expect(try folder.bytes(Self.answers) == whole)
     try #expect(folder.run(options + ["-n", "1"]).errors.contains("answers of other options"))
     #expect(try folder.run(options + ["-n", "1", "--overwrite"]).status == 0)
@@ -68,14 +68,14 @@ import Testing
     #expect(try EvaluationFolder.rows(score.output)[0]["count"] as? Int == 2)
   }
 
-  @Test func `a picture that is missing is an error of its question, which a later run answers`() throws {
+  @Test func `an image that is missing is an error of its question, which a later run answers`() throws {
     let folder = try EvaluationFolder()
-    let picture = folder.folder.path("data/pope/val2014/river.png")
-    try FileManager.default.moveItem(atPath: picture, toPath: picture + ".away")
+    let image = folder.folder.path("data/pope/val2014/river.png")
+    try FileManager.default.moveItem(atPath: image, toPath: image + ".away")
     let run = try folder.run(["--benchmark", "pope", "-o", "jsonl"])
     #expect(run.status == 1 && run.errors.contains("river.png: no such file"), "\(run.errors)")
     #expect(try EvaluationFolder.rows(run.output)[0]["failed"] as? Int == 2)
-    try FileManager.default.moveItem(atPath: picture + ".away", toPath: picture)
+    try FileManager.default.moveItem(atPath: image + ".away", toPath: image)
     let again = try folder.run(["--benchmark", "pope", "-o", "jsonl"])
     #expect(again.status == 0, "\(again.errors)")
     #expect(try EvaluationFolder.rows(again.output)[0]["failed"] as? Int == 0)

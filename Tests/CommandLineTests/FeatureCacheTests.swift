@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The cache of encoded pictures, from the command line.
+/// The cache of encoded images, from the command line.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) final class FeatureCacheTests {
   private struct Report: Decodable {
     struct Cache: Decodable {
@@ -12,10 +12,10 @@ import Testing
       var bytes_read: Int
       var flops_saved: Int
     }
-    struct Pictures: Decodable { var encoded: Int }
+    struct Images: Decodable { var encoded: Int }
 
     var feature_cache: Cache?
-    var pictures: Pictures
+    var images: Images
     var flops: [String: Int]
   }
 
@@ -44,15 +44,15 @@ import Testing
   func `answers the same bytes, and encodes nothing twice`(precision: String) throws {
     _ = try ProgramRun(batch.arguments(["--precision", precision]))
     let without = try expectSame(["--precision", precision]).report
-    #expect(without.feature_cache == nil && without.pictures.encoded == 3)
+    #expect(without.feature_cache == nil && without.images.encoded == 3)
     let options = ["--precision", precision, "--feature-cache", cache, "--feature-cache-size", "1GiB"]
     let cold = try expectSame(options).report
-    // Three pictures, and a file that turns out to be none.
-    #expect(cold.feature_cache?.misses == 4 && cold.feature_cache?.written == 3 && cold.pictures.encoded == 3)
+    // Three images, and a file that turns out to be none.
+    #expect(cold.feature_cache?.misses == 4 && cold.feature_cache?.written == 3 && cold.images.encoded == 3)
     let (run, warm) = try expectSame(options + ["-b", "2"])
-    #expect(warm.feature_cache?.hits == 3 && warm.feature_cache?.misses == 1 && warm.pictures.encoded == 0)
+    #expect(warm.feature_cache?.hits == 3 && warm.feature_cache?.misses == 1 && warm.images.encoded == 0)
     #expect(warm.flops == without.flops && (warm.feature_cache?.flops_saved ?? 0) > 0)
-    #expect(run.errors.contains("feature cache: 3 pictures known, 1 not"), "\(run.errors)")
+    #expect(run.errors.contains("feature cache: 3 images known, 1 not"), "\(run.errors)")
     #expect(try files().count == 3)
   }
 
@@ -71,7 +71,7 @@ import Testing
   }
 
   /// A limit on the size of files stands for the end of a disk.
-  @Test func `warns when the disk is full, leaves nothing behind, and answers`() throws {
+  @Test func `warns when the disk is full, leaves nothing after, and answers`() throws {
     let (run, report) = try expectSame(["--feature-cache", cache], before: "ulimit -f 100")
     #expect(run.errorLines.count { $0.hasPrefix("warning: feature cache: ") } == 1, "\(run.errors)")
     #expect(report.feature_cache?.written == 0 && report.feature_cache?.misses == 4)
@@ -81,7 +81,7 @@ import Testing
   @Test func `serves several processes at once, below its limit`() async throws {
     let expected = try ProgramRun(batch.arguments())
     #expect(expected.status == 1)
-    // Two of the three pictures fit.
+    // Two of the three images fit.
     let arguments = (0..<4).map { index in
       batch.arguments(
         ["--feature-cache", cache, "--feature-cache-size", "600KiB"], output: batch.folder.path("answers-\(index)"))
@@ -97,16 +97,16 @@ import Testing
   }
 
   @Test func `serves a single question and a chat`() throws {
-    let picture = BatchFolder.samples + "/bike.png"
-    let question = ["-t", "1", "-n", "4", "--image", picture]
+    let image = BatchFolder.samples + "/bike.png"
+    let question = ["-t", "1", "-n", "4", "--image", image]
     let plain = try ProgramRun(question + ["-p", BatchFolder.question])
-    for words in ["0 pictures known, 1 not, 1 kept", "1 pictures known, 0 not, 0 kept"] {
+    for words in ["0 images known, 1 not, 1 kept", "1 images known, 0 not, 0 kept"] {
       let run = try ProgramRun(question + ["-p", BatchFolder.question, "--feature-cache", cache, "-v"])
       #expect(run.status == 0 && run.output == plain.output)
       #expect(run.errors.contains("feature cache: \(words)"), "\(run.errors)")
     }
     let chat = try ProgramRun(question + ["-i", "-v", "--feature-cache", cache], input: BatchFolder.question + "\n")
     #expect(chat.status == 0 && chat.output == plain.output)
-    #expect(chat.errors.contains("feature cache: 1 pictures known"), "\(chat.errors)")
+    #expect(chat.errors.contains("feature cache: 1 images known"), "\(chat.errors)")
   }
 }

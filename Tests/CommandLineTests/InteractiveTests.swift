@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 @Suite struct InteractiveTests {
-  private let picture = Goldens.folder.deletingLastPathComponent().deletingLastPathComponent()
+  private let image = Goldens.folder.deletingLastPathComponent().deletingLastPathComponent()
     .appending(path: "Models/samples/bike.png").path
 
   private func chat(_ arguments: String..., input: String) throws -> ProgramRun {
@@ -22,7 +22,7 @@ import Testing
 
   @Test func `a turn asks what a file of the same messages asks, and answers the same`() throws {
     let (first, second) = ("What number is at the top right?", "And what shape?")
-    let run = try chat("--image", picture, "--verbose-prompt", input: "\(first)\n\n  \n\(second)\n")
+    let run = try chat("--image", image, "--verbose-prompt", input: "\(first)\n\n  \n\(second)\n")
     #expect(run.status == 0 && run.outputLines.count == 2, "\(run)")
     let prompts = prompts(run)
     #expect(run.errorLines == prompts && prompts.count == 4, "\(run)")
@@ -33,7 +33,7 @@ import Testing
     let file = try folder.write(
       "chat.json",
       """
-      [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "\(picture)"}},
+      [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "\(image)"}},
           {"type": "text", "text": "\(first)"}]},
        {"role": "assistant", "content": "\(answer)"}, {"role": "user", "content": "\(second)"}]
       """)
@@ -42,8 +42,8 @@ import Testing
     #expect(self.prompts(whole).map(String.init) == prompts[2...].map(String.init))
   }
 
-  @Test func `encodes a picture once, and books that on the first turn`() throws {
-    let run = try chat("--image", picture, "--format", "json", input: "a\nb\n")
+  @Test func `encodes an image once, and books that on the first turn`() throws {
+    let run = try chat("--image", image, "--format", "json", input: "a\nb\n")
     struct Record: Decodable {
       struct Flops: Decodable {
         var encode: Int
@@ -58,7 +58,7 @@ import Testing
     let records = try run.outputLines.map { try JSONDecoder().decode(Record.self, from: Data($0.utf8)) }
     #expect(records.count == 2 && run.errors.isEmpty, "\(run)")
     let single = try ProgramRun(
-      ["-t", "1", "-n", "6", "--image", picture, "-p", "a", "--format", "json"])
+      ["-t", "1", "-n", "6", "--image", image, "-p", "a", "--format", "json"])
     let anew = try JSONDecoder().decode(Record.self, from: Data(single.output.utf8))
     #expect(records[0].flops.encode == anew.flops.encode && records[0].flops.project == anew.flops.project)
     #expect(records[1].flops.encode == 0 && records[1].flops.project == 0)
@@ -73,15 +73,15 @@ import Testing
       "-c", "64", "--verbose-prompt", input: "\(long)\n/image none.png\n/image\n/nonsense\nA <image>\nB\n")
     #expect(run.status == 0 && answers(run).count == 1, "\(run)")
     let errors = run.errorLines.filter { $0.hasPrefix("error: ") }
-    let words = ["only 64", "none.png: no such file", "needs the path", "/nonsense: no such command", "no picture"]
+    let words = ["only 64", "none.png: no such file", "needs the path", "/nonsense: no such command", "no image"]
     #expect(errors.count == words.count, "\(run)")
     for (error, word) in zip(errors, words) { #expect(error.contains(word), "\(error)") }
     #expect(prompts(run).last { $0.hasPrefix("prompt ") }?.hasSuffix("\"USER: B ASSISTANT:\"") == true, "\(run)")
   }
 
-  @Test func `takes pictures and forgets them on command`() throws {
+  @Test func `takes images and forgets them on command`() throws {
     let run = try chat(
-      "-p", "A", "--verbose-prompt", "--system", "S", input: "/image \(picture)\nB\n/clear\nC\n/exit\nD\n")
+      "-p", "A", "--verbose-prompt", "--system", "S", input: "/image \(image)\nB\n/clear\nC\n/exit\nD\n")
     #expect(run.status == 0 && answers(run).count == 3, "\(run)")
     let prompts = prompts(run).filter { $0.hasPrefix("prompt ") }
     #expect(prompts.count == 3, "\(run)")
@@ -98,7 +98,7 @@ import Testing
     #expect(try chat(input: "").errors.isEmpty)
   }
 
-  @Test func `refuses a first picture that is none`() throws {
+  @Test func `refuses a first image that is none`() throws {
     try chat("--image", "none.png", input: "A\n").expectFailure(3, "none.png")
   }
 

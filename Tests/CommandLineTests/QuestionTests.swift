@@ -3,40 +3,40 @@ import TestSupport
 import Testing
 
 @Suite struct QuestionTests {
-  private let picture = Fixtures.url("images/baseline_420.jpg").path
+  private let image = Fixtures.url("images/baseline_420.jpg").path
 
   private func ask(_ arguments: String...) throws -> ProgramRun { try ProgramRun(["-t", "1", "-n", "1"] + arguments) }
 
   /// A JPEG whose header says 30000 x 30000.
-  private func hugePicture() throws -> [UInt8] {
-    var bytes = [UInt8](try Data(contentsOf: URL(filePath: picture)))
+  private func hugeImage() throws -> [UInt8] {
+    var bytes = [UInt8](try Data(contentsOf: URL(filePath: image)))
     let frame = try #require(bytes.indices.first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xC0 })
     bytes.replaceSubrange(frame + 5..<frame + 9, with: [0x75, 0x30, 0x75, 0x30])
     return bytes
   }
 
-  @Test func `refuses a picture that is none`() throws {
+  @Test func `refuses an image that is none`() throws {
     let folder = try TemporaryFolder()
-    let whole = try Data(contentsOf: URL(filePath: picture))
-    let pictures = [
+    let whole = try Data(contentsOf: URL(filePath: image))
+    let images = [
       (folder.path("none.jpg"), "no such file"), (folder.path, "folder"),
       (try folder.write("empty.png", ""), "empty"),
-      (try folder.write("text.png", "hello there"), "not a known picture"),
+      (try folder.write("text.png", "hello there"), "not a known image"),
       (try folder.write("cut.jpg", whole.prefix(whole.count / 2)), "damaged"),
-      (try folder.write("huge.jpg", hugePicture()), "30000 x 30000"),
+      (try folder.write("huge.jpg", hugeImage()), "30000 x 30000"),
     ]
-    for (path, words) in pictures { try ask("-p", "a", "--image", path).expectFailure(3, words) }
-    try ask("-p", "a", "--image", "\(picture),\(folder.path("none.jpg"))").expectFailure(3, "none.jpg")
+    for (path, words) in images { try ask("-p", "a", "--image", path).expectFailure(3, words) }
+    try ask("-p", "a", "--image", "\(image),\(folder.path("none.jpg"))").expectFailure(3, "none.jpg")
   }
 
-  @Test func `takes a picture by path, URL or data, in an option and in a conversation`() throws {
-    let data = try Data(contentsOf: URL(filePath: picture)).base64EncodedString()
+  @Test func `takes an image by path, URL or data, in an option and in a conversation`() throws {
+    let data = try Data(contentsOf: URL(filePath: image)).base64EncodedString()
     let folder = try TemporaryFolder()
-    let copy = try folder.write("a, b.jpg", Data(contentsOf: URL(filePath: picture)))
-    let plain = try ask("-p", "a", "--image", picture, "--format", "json")
+    let copy = try folder.write("a, b.jpg", Data(contentsOf: URL(filePath: image)))
+    let plain = try ask("-p", "a", "--image", image, "--format", "json")
     let expected = try kept(plain)
     let references = [
-      copy, "file://\(picture)", "data:image/jpeg;base64,\(data)", "Data:;Base64,\(data.replacing("+", with: "%2B"))",
+      copy, "file://\(image)", "data:image/jpeg;base64,\(data)", "Data:;Base64,\(data.replacing("+", with: "%2B"))",
       data,
     ]
     for reference in references {
@@ -50,12 +50,12 @@ import Testing
     }
   }
 
-  /// Which visual tokens a run kept in each stage, which shows what picture it saw.
+  /// Which visual tokens a run kept in each stage, which shows what image it saw.
   private func kept(_ run: ProgramRun) throws -> [[Int]] {
     struct Record: Decodable {
       struct Stage: Decodable {
-        struct Picture: Decodable { var kept: [Int] }
-        var images: [Picture]
+        struct Image: Decodable { var kept: [Int] }
+        var images: [Image]
       }
       var stages: [Stage]
     }
@@ -74,15 +74,15 @@ import Testing
     let folder = try TemporaryFolder()
     let tiff = try folder.write("scan.jpg", "II*\0........")
     try ask("-p", "a", "--image", tiff).expectFailure(3, "scan.jpg: TIFF is not supported; convert it to one of JPEG")
-    try ask("-p", "a", "--image", "https://a/b.jpg").expectFailure(3, "https://a/b.jpg: pictures are not fetched")
+    try ask("-p", "a", "--image", "https://a/b.jpg").expectFailure(3, "https://a/b.jpg: images are not fetched")
     let gif = "data:image/gif;base64,\(Data("GIF89a......".utf8).base64EncodedString())"
     try ask("-p", "a", "--image", gif).expectFailure(3, "image/gif data: GIF is not supported")
   }
 
-  @Test func `refuses a prompt whose pictures are not those given`() throws {
-    try ask("--raw", "-p", "a", "--image", picture).expectFailure(1, "no <image>")
-    try ask("-p", "<image> a").expectFailure(1, "no picture is given")
-    try ask("-p", "<image> <image> a", "--image", picture).expectFailure(1, "one for each")
+  @Test func `refuses a prompt whose images are not those given`() throws {
+    try ask("--raw", "-p", "a", "--image", image).expectFailure(1, "no <image>")
+    try ask("-p", "<image> a").expectFailure(1, "no image is given")
+    try ask("-p", "<image> <image> a", "--image", image).expectFailure(1, "one for each")
   }
 
   @Test func `refuses a prompt longer than the context`() throws {
@@ -108,25 +108,25 @@ import Testing
     let folder = try TemporaryFolder()
     let map = folder.path("map.")
     for form in ["png", "svg", "HTML"] {
-      let run = try ask("-p", "a", "--image", picture, "--image", picture, "--kept-map", map + form)
+      let run = try ask("-p", "a", "--image", image, "--image", image, "--kept-map", map + form)
       #expect(run.status == 0 && run.errors.isEmpty, "\(run)")
     }
     let png = [UInt8](try Data(contentsOf: URL(filePath: map + "png")))
-    // Two pictures with four panels of 336 pixels each: sizes stand behind the signature and the first chunk's name.
+    // Two images with four panels of 336 pixels each: sizes stand after the signature and the first chunk's name.
     #expect(png.prefix(8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A])
     func number(_ start: Int) -> Int { png[start..<start + 4].reduce(0) { $0 << 8 | Int($1) } }
     #expect(number(16) == 4 * 336 + 3 * 16 && number(20) == 2 * 336 + 24)
     let svg = try String(contentsOfFile: map + "svg", encoding: .utf8)
     #expect(svg.components(separatedBy: "after layer 16: 144 of 576 tokens (25%)").count == 3)
     let html = try String(contentsOfFile: map + "HTML", encoding: .utf8)
-    #expect(html.contains("layers 8, 16, 24 keep 0.5, 0.25, 0.125") && html.contains("Kept by row, picture"))
+    #expect(html.contains("layers 8, 16, 24 keep 0.5, 0.25, 0.125") && html.contains("Kept by row, image"))
   }
 
-  @Test func `draws no map where there is no picture or no folder`() throws {
+  @Test func `draws no map where there is no image or no folder`() throws {
     let folder = try TemporaryFolder()
     let run = try ask("-p", "a", "--kept-map", folder.path("map.png"))
     #expect(run.status == 3 && run.errors.contains("nothing to draw"), "\(run)")
-    try ask("-p", "a", "--image", picture, "--kept-map", folder.path("none/map.png")).expectFailure(
+    try ask("-p", "a", "--image", image, "--kept-map", folder.path("none/map.png")).expectFailure(
       3, "cannot be written")
   }
 }

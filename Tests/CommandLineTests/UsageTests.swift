@@ -6,7 +6,7 @@ import Testing
   @Test(arguments: [
     ([], "give a question"), (["--nonsense"], "nonsense"), (["-p"], "Missing value"), (["answer", "x"], "'x'"),
     (["-p", "a", "-f", "b"], "give one"), (["--image", "a.jpg"], "nothing is asked"),
-    (["-p", "a", "--image", ""], "names no picture"), (["-p", "a", "--image", ","], "names no picture"),
+    (["-p", "a", "--image", ""], "names no image"), (["-p", "a", "--image", ","], "names no image"),
     (["tokenize"], "--file or by --prompt"),
     (["-p", "a", "-t", "0"], "--threads"), (["-p", "a", "-t", "1025"], "--threads"),
     (["-p", "a", "-t", "many"], "many"),
@@ -66,9 +66,9 @@ import Testing
   }
 
   @Test func `says which layers meet a target that those given cannot`() throws {
-    let picture = Goldens.path("../../Models/samples/bike.png")
+    let image = Goldens.path("../../Models/samples/bike.png")
     for words in ["144", "--layer-list 8,16,24", "can do it"] {
-      try ProgramRun(["-p", "a", "--image", picture, "--target-tokens", "128"]).expectFailure(2, words)
+      try ProgramRun(["-p", "a", "--image", image, "--target-tokens", "128"]).expectFailure(2, words)
     }
   }
 

@@ -32,7 +32,7 @@ import Testing
   }
 
   /// A limit on the size of files stands for the end of a disk.
-  @Test func `warns when the disk is full, leaves nothing behind, and answers`() throws {
+  @Test func `warns when the disk is full, leaves nothing after, and answers`() throws {
     let folder = try TemporaryFolder()
     let plain = try ProgramRun(Self.question)
     let run = try ProgramRun(

@@ -39,11 +39,11 @@ struct BenchmarkFolder: ~Copyable {
   }
 
   /// Expects the reading of questions, or the scoring of answers, to end with words about a place.
-  func expectProblem(
+  func expectError(
     _ words: String, scoring lines: [String]? = nil, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
     var message = "no problem"
-    do { if let lines { _ = try score(lines) } else { _ = try questions() } } catch let problem as DataProblem {
+    do { if let lines { _ = try score(lines) } else { _ = try questions() } } catch let problem as DataError {
       message = "\(problem)"
     }
     #expect(message.contains(words), "\(message)", sourceLocation: sourceLocation)

@@ -37,10 +37,10 @@ import Testing
 
   @Test func `POPE says what does not fit`() throws {
     try BenchmarkFolder("pope", Self.popeFiles(labels: 1))
-      .expectProblem("llava_pope_test.jsonl, line 2: question 2 of adversarial", scoring: [llavaLine("0", "Yes")])
+      .expectError("llava_pope_test.jsonl, line 2: question 2 of adversarial", scoring: [llavaLine("0", "Yes")])
     var files = Self.popeFiles()
     files["pope/llava_pope_test.jsonl"]?.replace("\"question_id\": 3", with: "\"question_id\": 2")
-    try BenchmarkFolder("pope", files).expectProblem(
+    try BenchmarkFolder("pope", files).expectError(
       "line 4: question_id: 2 stands twice", scoring: [llavaLine("0", "Yes")])
   }
 
@@ -72,14 +72,14 @@ import Testing
     }
   }
 
-  /// color: 3 of 4 questions and 1 of 2 pictures right, 75 + 50; code reasoning: 1 of 2 and none, 50.
+  /// color: 3 of 4 questions and 1 of 2 images right, 75 + 50; code reasoning: 1 of 2 and none, 50.
   @Test func `MME adds accuracy and that of pairs, by category`() throws {
     let folder = try BenchmarkFolder("mme", Self.mmeFiles)
     let score = try folder.score(Self.mmeLines(["Yes", "No.", "Yes", "Yes", "yes", "perhaps"]))
     #expect(score.value("color") == 125 && score.value("perception") == 125)
     #expect(score.value("cognition") == 50 && score.value("total") == 175)
     #expect(score.notes.first?.contains("existence") == true)
-    // Of color, points of the pictures are 200 and 50, so the error is that of their mean, 75, times 1.96.
+    // Of color, points of the images are 200 and 50, so the error is that of their mean, 75, times 1.96.
     #expect(score["color"]?.interval == Interval(0, 200))
     let half = try folder.score(Array(Self.mmeLines(["Yes", "No"])), countsMissing: false)
     #expect(half.value("perception") == 200 && half.value("cognition") == 0)
@@ -94,15 +94,15 @@ import Testing
       files[0].text.hasPrefix(
         "1.txt\tIs it red? Please answer yes or no.\tYes\tYes\n1.txt\tIs it blue?  Please answer yes or no.\tNo\tNo or yes\n"
       ))
-    try folder.expectProblem("is not in 9.txt", scoring: [llavaLine("\"color/9.png\"", "Yes", prompt: "Is it red?")])
-    try folder.expectProblem("expected category/file", scoring: [llavaLine("\"9.png\"", "Yes", prompt: "Is it red?")])
+    try folder.expectError("is not in 9.txt", scoring: [llavaLine("\"color/9.png\"", "Yes", prompt: "Is it red?")])
+    try folder.expectError("expected category/file", scoring: [llavaLine("\"9.png\"", "Yes", prompt: "Is it red?")])
     let damaged = try BenchmarkFolder(
       "mme", ["MME/MME_Benchmark_release_version/OCR/1.txt": "Is it?\tYes\nIs it? No\n"])
-    try damaged.expectProblem("OCR/1.txt, line 2: expected a question, a tab", scoring: Self.mmeLines(["Yes"]))
+    try damaged.expectError("OCR/1.txt, line 2: expected a question, a tab", scoring: Self.mmeLines(["Yes"]))
   }
 
-  /// Of three, the first (with a picture) is right, the second names an option that there is not, the third is missing.
-  @Test func `ScienceQA counts all questions, and those with a picture`() throws {
+  /// Of three, the first (with an image) is right, the second names an option that there is not, the third is missing.
+  @Test func `ScienceQA counts all questions, and those with an image`() throws {
     let folder = try BenchmarkFolder(
       "scienceqa",
       [
@@ -121,9 +121,9 @@ import Testing
       try folder.questions()
         == [
           Question(
-            id: QuestionID("4"), picture: .file("scienceqa/images/test/4/image.png"),
+            id: QuestionID("4"), image: .file("scienceqa/images/test/4/image.png"),
             text: "<image>\nContext: N/A\n\(letter)"),
-          Question(id: QuestionID("5"), picture: .none, text: "Which?\n\(letter)"),
+          Question(id: QuestionID("5"), image: .none, text: "Which?\n\(letter)"),
         ])
     let score = try folder.score([
       llavaLine("\"4\"", "B. b", prompt: "<image>\nContext: N/A"), llavaLine("\"5\"", "C", prompt: "Which?"),

@@ -28,7 +28,7 @@ import Testing
     ("", "empty"),
   ])
   func `says where a table is wrong`(text: String, words: String) throws {
-    let problem = try #require(throws: DataProblem.self) { try rows(text, ["a", "b"]) }
+    let problem = try #require(throws: DataError.self) { try rows(text, ["a", "b"]) }
     #expect("\(problem)".contains("t.tsv") && "\(problem)".contains(words), "\(problem)")
   }
 

@@ -14,8 +14,8 @@ import Testing
   ])
   func `question files`(text: String, words: String) throws {
     let folder = try BenchmarkFolder("gqa", ["gqa/llava_gqa_testdev_balanced.jsonl": text])
-    try folder.expectProblem("llava_gqa_testdev_balanced.jsonl")
-    try folder.expectProblem(words)
+    try folder.expectError("llava_gqa_testdev_balanced.jsonl")
+    try folder.expectError(words)
   }
 
   @Test(arguments: [
@@ -25,7 +25,7 @@ import Testing
   ])
   func `files of truth`(text: String, words: String) throws {
     let folder = try BenchmarkFolder("gqa", ["gqa/data/testdev_balanced_questions.json": text])
-    try folder.expectProblem(words, scoring: [llavaLine("1", "a")])
+    try folder.expectError(words, scoring: [llavaLine("1", "a")])
   }
 
   @Test(arguments: [
@@ -36,8 +36,8 @@ import Testing
   func `answer files`(line: String, words: String) throws {
     let folder = try BenchmarkFolder(
       "gqa", ["gqa/data/testdev_balanced_questions.json": "{\"1\": {\"answer\": \"a\"}}"])
-    try folder.expectProblem("answers.jsonl", scoring: [line])
-    try folder.expectProblem(words, scoring: [line])
+    try folder.expectError("answers.jsonl", scoring: [line])
+    try folder.expectError(words, scoring: [line])
   }
 
   @Test func `nested lists are told by their path`() throws {
@@ -47,21 +47,21 @@ import Testing
         "vqav2/v2_mscoco_val2014_annotations.json":
           #"{"annotations": [{"question_id": 1, "answers": [{"answer": 1}]}]}"#
       ])
-    try folder.expectProblem(
+    try folder.expectError(
       "annotations[0].answers[0]: answer: expected a text, found 1", scoring: [llavaLine("1", "a")])
     let empty = try BenchmarkFolder(
       "textvqa",
       ["textvqa/TextVQA_0.5.1_val.json": #"{"data": [{"image_id": "p", "question": "q", "answers": ["a"]}]}"#])
-    try empty.expectProblem("data[0]: answers: expected 10, found 1", scoring: [llavaLine("1", "a")])
+    try empty.expectError("data[0]: answers: expected 10, found 1", scoring: [llavaLine("1", "a")])
   }
 
   @Test func `files that are not there are told by name`() throws {
     let folder = try BenchmarkFolder("pope")
     #expect(
-      folder.benchmark.missing([.questions, .pictures], in: folder.data) == [
+      folder.benchmark.missing([.questions, .images], in: folder.data) == [
         "pope/llava_pope_test.jsonl", "pope/val2014",
       ])
-    try folder.expectProblem("llava_pope_test.jsonl: no such file")
+    try folder.expectError("llava_pope_test.jsonl: no such file")
   }
 
   @Test func `every benchmark has a name and files of its own`() {

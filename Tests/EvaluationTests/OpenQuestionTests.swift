@@ -6,7 +6,7 @@ import Testing
   private static let short = "Answer the question using a single word or phrase."
 
   /// Of two annotated questions, the first is answered as 3 of 10 annotators did: (3 * 2/3 + 7) / 10 = 0.9.
-  @Test func `TextVQA joins answers by picture and question`() throws {
+  @Test func `TextVQA joins answers by image and question`() throws {
     let answers = #"["red", "red", "red", "a", "b", "c", "d", "e", "f", "g"]"#
     let question =
       #"{"question_id": "p", "image": "p.jpg", "text": "What Colour?\nReference OCR token: A, B\n\#(Self.short)"}"#
@@ -21,7 +21,7 @@ import Testing
     let prompt = "What Colour?\nReference OCR token: A, B\n\(Self.short)"
     #expect(
       try withOCR.questions()
-        == [Question(id: QuestionID("p"), picture: .file("textvqa/train_images/p.jpg"), text: prompt)])
+        == [Question(id: QuestionID("p"), image: .file("textvqa/train_images/p.jpg"), text: prompt)])
     let without = try BenchmarkFolder("textvqa-no-ocr", files)
     #expect(try without.questions().map(\.text) == ["What Colour?\n\(Self.short)"])
     for prompt in [
@@ -32,8 +32,8 @@ import Testing
       #expect(try abs(withOCR.score([line]).value("accuracy") - 45) < 1e-9)
       #expect(try abs(withOCR.score([line], countsMissing: false).value("accuracy") - 90) < 1e-9)
     }
-    try withOCR.expectProblem("not the form", scoring: [llavaLine("\"p\"", "red", prompt: "one line")])
-    try withOCR.expectProblem(
+    try withOCR.expectError("not the form", scoring: [llavaLine("\"p\"", "red", prompt: "one line")])
+    try withOCR.expectError(
       "not in textvqa/", scoring: [llavaLine("\"q\"", "red", prompt: "What colour?\n\(Self.short)")])
   }
 
@@ -47,7 +47,7 @@ import Testing
         {"1": {"answer": "cat"}, "2": {"answer": "dog"}, "3": {"answer": "x"}}
         """,
       ])
-    #expect(try folder.questions().map(\.picture) == [.file("gqa/data/images/a.jpg")])
+    #expect(try folder.questions().map(\.image) == [.file("gqa/data/images/a.jpg")])
     let lines = [llavaLine("\"1\"", "Cat.."), llavaLine("\"2\"", "d-og")]
     #expect(try abs(folder.score(lines).value("accuracy") - 100.0 / 3) < 1e-9)
     #expect(try folder.score(lines, countsMissing: false).value("accuracy") == 50)
@@ -89,7 +89,7 @@ import Testing
       try vqa.questions()
         == [
           Question(
-            id: QuestionID(7), picture: .file("vqav2/val2014/COCO_val2014_000000000042.jpg"),
+            id: QuestionID(7), image: .file("vqav2/val2014/COCO_val2014_000000000042.jpg"),
             text: "Is it?\n\(Self.short)")
         ])
     let score = try vqa.score([llavaLine("7", "Yes"), llavaLine("8", "yes")])
@@ -103,7 +103,7 @@ import Testing
 
   private static let base64 = String(repeating: "QUJD", count: 20)
 
-  /// A half-right answer (0.5), one that is too far, and a row whose picture is that of another.
+  /// A half-right answer (0.5), one that is too far, and a row whose image is that of another.
   @Test func `DocVQA reads a table with lists of answers`() throws {
     let table = """
       index\tquestion\timage\tanswer
@@ -114,12 +114,12 @@ import Testing
     let folder = try BenchmarkFolder("docvqa", ["docvqa/DocVQA_VAL.tsv": table])
     let questions = try folder.questions()
     #expect(questions.map(\.id) == [QuestionID(1), QuestionID(2)])
-    #expect(questions.map(\.picture) == [.base64(Self.base64), .base64(Self.base64)])
+    #expect(questions.map(\.image) == [.base64(Self.base64), .base64(Self.base64)])
     #expect(questions[1].text == "Where?\n\(Self.short)")
     // 1 - 1/2 and 0.
     #expect(try folder.score([llavaLine("1", "xb"), llavaLine("2", "far off")]).value("ANLS") == 25)
     let broken = try BenchmarkFolder("docvqa", ["docvqa/DocVQA_VAL.tsv": table.replacing("\t1\t", with: "\t9\t")])
-    try broken.expectProblem("DocVQA_VAL.tsv, line 3: image: expected base64 or the index of a row above")
+    try broken.expectError("DocVQA_VAL.tsv, line 3: image: expected base64 or the index of a row above")
   }
 
   @Test func `ChartQA and OCRVQA are scored by their rules`() throws {

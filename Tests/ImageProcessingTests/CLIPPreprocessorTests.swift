@@ -21,21 +21,21 @@ import Testing
     var rows: [Row]
   }
 
-  /// The references of a folder, without the 16-bit picture, which Pillow clips to white.
+  /// The references of a folder, without the 16-bit image, which Pillow clips to white.
   private static func references(_ folder: String) -> [Reference] {
     let all = (try? Goldens.json("preprocess/\(folder).json", as: References.self))?.images ?? []
     return all.filter { !$0.image.hasPrefix("gray16") }
   }
 
   private func views(_ image: String, mode: ImageMode) throws -> ImageViews {
-    let picture = try ImageDecoder().decode(contentsOfFile: Goldens.url("images/\(image)").path)
-    return try CLIPPreprocessor(PreprocessorConfiguration(), mode: mode)(picture)
+    let image = try ImageDecoder().decode(contentsOfFile: Goldens.url("images/\(image)").path)
+    return try CLIPPreprocessor(PreprocessorConfiguration(), mode: mode)(image)
   }
 
   private func expect(_ views: ImageViews, equal reference: Reference, in folder: String) throws {
     #expect(views.count == 1 && views.size == 336)
     #expect(sha256(views.pixels) == reference.u8_sha256)
-    // The sums are kept for every picture, the tensors for some.
+    // The sums are kept for every image, the tensors for some.
     let file = "preprocess/\(folder)/\(reference.image).safetensors"
     guard FileManager.default.fileExists(atPath: Goldens.url(file).path) else { return }
     let tensors = try Goldens.tensors(file)
@@ -78,8 +78,8 @@ import Testing
     #expect(padded.pixels[0] == (width == height ? 200 : 122))
   }
 
-  /// A 3x2 picture in a 6x5 crop, as `center_crop` in transformers: rows 2..<4 and columns 2..<5, by its rounding up.
-  @Test func `puts a picture smaller than the crop on black`() throws {
+  /// A 3x2 image in a 6x5 crop, as `center_crop` in transformers: rows 2..<4 and columns 2..<5, by its rounding up.
+  @Test func `puts an image smaller than the crop on black`() throws {
     var configuration = PreprocessorConfiguration()
     configuration.resizes = false
     configuration.cropSize = .init(height: 6, width: 6)

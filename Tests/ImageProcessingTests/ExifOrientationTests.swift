@@ -11,13 +11,13 @@ import Testing
     var sha256: String
   }
 
-  static let pictures =
+  static let images =
     (try? JSONDecoder().decode([Upright].self, from: Data(contentsOf: Fixtures.url("images/exif.json")))) ?? []
 
-  @Test func `has pictures of all orientations`() { #expect(Self.pictures.count == 12) }
+  @Test func `has images of all orientations`() { #expect(Self.images.count == 12) }
 
-  @Test(arguments: pictures)
-  func `puts pictures upright as Pillow does`(expected: Upright) throws {
+  @Test(arguments: images)
+  func `puts images upright as Pillow does`(expected: Upright) throws {
     var decoder = ImageDecoder()
     decoder.appliesOrientation = true
     let image = try decoder.decode(contentsOfFile: Fixtures.url("images/\(expected.image)").path(percentEncoded: false))
@@ -25,7 +25,7 @@ import Testing
     #expect(sha256(image.pixels) == expected.sha256)
   }
 
-  @Test func `leaves pictures as they are stored unless told otherwise`() throws {
+  @Test func `leaves images as they are stored unless told otherwise`() throws {
     let path = Fixtures.url("images/exif_6.jpg").path(percentEncoded: false)
     #expect(try ImageDecoder().decode(contentsOfFile: path).width == 13)
   }

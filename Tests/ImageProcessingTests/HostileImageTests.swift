@@ -30,7 +30,7 @@ import Testing
 
   @Test(arguments: samples) func `survives flipped bits and overwritten bytes`(name: String) throws {
     let bytes = try fixture(name)
-    // Small pictures only: a header bit may ask for a large one, which is well-formed and merely slow.
+    // Small images only: a header bit may ask for a large one, which is well-formed and merely slow.
     var decoder = ImageDecoder()
     decoder.pixelLimit = 1 << 18
     var random = SeededGenerator(7)
@@ -80,7 +80,7 @@ import Testing
     ("%!PS-Adobe-3.0 EPSF", "PostScript"), ("<svg xmlns=", "SVG"), ("\u{FEFF}<?xml version='1.0'?>\n<svg>", "SVG"),
     ("  <!-- a <b> -->\n<!DOCTYPE svg PUBLIC \"-//W3C//DTD SVG 1.1//EN\">\n<svg:svg>", "SVG"),
   ])
-  func `refuses other picture formats by name`(start: String, name: String) throws {
+  func `refuses other image formats by name`(start: String, name: String) throws {
     let error = try #require(refusal(Array(start.utf8)))
     #expect(error == .unsupportedFormat(name: "test", found: name))
     #expect(error.description == "test: \(name) is not supported; convert it to one of JPEG, PNG, WebP")
@@ -96,7 +96,7 @@ import Testing
     }
   }
 
-  /// The picture's own size fields, overwritten with 30000 by 30000.
+  /// The image's own size fields, overwritten with 30000 by 30000.
   @Test(arguments: ["rgb.png", "baseline_420.jpg"])
   func `refuses too many pixels before it allocates them`(name: String) throws {
     let side: [UInt8] = [0x75, 0x30]

@@ -3,8 +3,8 @@ import ImageProcessing
 import TestSupport
 import Testing
 
-/// What Pillow reads from a picture file.
-struct ReferencePicture: Decodable, CustomTestStringConvertible {
+/// What Pillow reads from an image file.
+struct ReferenceImage: Decodable, CustomTestStringConvertible {
   var file: String
   var width: Int
   var height: Int
@@ -13,12 +13,12 @@ struct ReferencePicture: Decodable, CustomTestStringConvertible {
 }
 
 @Suite struct ImageDecoderTests {
-  static let goldens = (try? Goldens.json("images/images.json", as: [ReferencePicture].self)) ?? []
+  static let goldens = (try? Goldens.json("images/images.json", as: [ReferenceImage].self)) ?? []
   static let fixtures =
     (try? JSONDecoder().decode(
-      [ReferencePicture].self, from: Data(contentsOf: Fixtures.url("images/images.json")))) ?? []
+      [ReferenceImage].self, from: Data(contentsOf: Fixtures.url("images/images.json")))) ?? []
 
-  private func expectPixels(_ image: Image, _ reference: ReferencePicture) {
+  private func expectPixels(_ image: Image, _ reference: ReferenceImage) {
     #expect(image.width == reference.width && image.height == reference.height)
     #expect(sha256(image.pixels) == reference.rgb_sha256)
   }
@@ -27,15 +27,15 @@ struct ReferencePicture: Decodable, CustomTestStringConvertible {
     #expect(Self.goldens.count == 11 && Self.fixtures.count == 35)
   }
 
-  /// Pillow clips 16-bit grey to white; the high byte shows the picture.
+  /// Pillow clips 16-bit grey to white; the high byte shows the image.
   @Test(arguments: goldens.filter { !$0.file.hasPrefix("gray16") })
-  func `reads the goldens as Pillow does`(reference: ReferencePicture) throws {
+  func `reads the goldens as Pillow does`(reference: ReferenceImage) throws {
     let path = Goldens.url("images/\(reference.file)").path
     expectPixels(try ImageDecoder().decode(contentsOfFile: path), reference)
   }
 
   @Test(arguments: fixtures.filter { !$0.file.hasPrefix("animated") })
-  func `reads every form of JPEG, PNG and WebP as Pillow does`(reference: ReferencePicture) throws {
+  func `reads every form of JPEG, PNG and WebP as Pillow does`(reference: ReferenceImage) throws {
     let data = try Data(contentsOf: Fixtures.url("images/\(reference.file)"))
     expectPixels(try ImageDecoder().decode(data), reference)
   }
@@ -43,7 +43,7 @@ struct ReferencePicture: Decodable, CustomTestStringConvertible {
   /// The profile exchanges red and blue.
   @Test func `leaves colour profiles alone as Pillow does`() throws {
     let references = try JSONDecoder().decode(
-      [ReferencePicture].self, from: Data(contentsOf: Fixtures.url("images/icc.json")))
+      [ReferenceImage].self, from: Data(contentsOf: Fixtures.url("images/icc.json")))
     #expect(references.count == 3)
     for reference in references {
       let data = try Data(contentsOf: Fixtures.url("images/\(reference.file)"))

@@ -34,7 +34,7 @@ import Testing
     }
   }
 
-  @Test func `keeps a picture whose size does not change`() throws {
+  @Test func `keeps an image whose size does not change`() throws {
     var random = SeededGenerator(1)
     let image = try random.image(width: 13, height: 7)
     #expect(resized(image, width: 13, height: 7) == image.pixels)
@@ -57,7 +57,7 @@ import Testing
   }
 
   @Test(arguments: 0..<40)
-  func `resizes a padded picture as if the padding were there`(seed: Int) throws {
+  func `resizes a padded image as if the padding were there`(seed: Int) throws {
     var random = SeededGenerator(UInt64(1000 + seed))
     let image = try random.image(width: random.next(1...40), height: random.next(1...40))
     let canvas = Canvas(squaring: image, fill: [122, 0, 255])

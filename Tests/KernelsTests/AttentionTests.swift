@@ -53,7 +53,7 @@ import Testing
   @Test func `counts the pairs that see each other`() {
     let heads = HeadLayout(headCount: 4, keyValueHeadCount: 2, headDimension: 6)
     for (rows, keyRows) in [(1, 1), (1, 70), (66, 130)] {
-      let compute = Compute(workers: Workers(count: 2))
+      let compute = ComputeContext(workers: Workers(count: 2))
       let zeros = Matrix(rows: keyRows, columns: heads.keyValueColumns)
       var cache = CacheRows(columns: heads.keyValueColumns, element: .f32)
       cache.append(zeros)
@@ -115,7 +115,7 @@ import Testing
     keys.append(Matrix(k, columns: heads.keyValueColumns))
     values.append(Matrix(v, columns: heads.keyValueColumns))
     var result = Matrix(rows: 0, columns: heads.queryColumns)
-    Compute(workers: Workers(count: threads)).causalAttention(
+    ComputeContext(workers: Workers(count: threads)).causalAttention(
       &result, queries: Matrix(q, columns: heads.queryColumns), keys: keys, values: values, heads: heads, with: variant)
     return result.values
   }
@@ -130,7 +130,7 @@ import Testing
     var numbers = SeededGenerator(3)
     let (q, k, v) = inputs(&numbers, heads, 3 * 70, 3 * 70)
     let columns = heads.queryColumns
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     var together = Matrix(rows: 0, columns: columns)
     compute.fullAttention(
       &together, queries: Matrix(q, columns: columns), keys: Matrix(k, columns: columns),
@@ -149,7 +149,7 @@ import Testing
     var numbers = SeededGenerator(5)
     let (q, k, _) = inputs(&numbers, heads, 2, 37)
     let found = columnMeans(
-      Compute(workers: Workers(count: 2)).lastRowProbabilities(
+      ComputeContext(workers: Workers(count: 2)).lastRowProbabilities(
         queries: Matrix(q, columns: heads.queryColumns), keys: Matrix(k, columns: heads.keyValueColumns), heads: heads))
     // Values that are one for one key and zero for the others read its probability off the plain attention.
     let lastQuery = Array(q.suffix(heads.queryColumns))

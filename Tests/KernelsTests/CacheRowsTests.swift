@@ -14,7 +14,7 @@ import Testing
     #expect(cache.widened().values == expected)
   }
 
-  @Test func `round to the nearest brain float, of equals to the even one`() {
+  @Test func `round to the nearest bf16, of equals to the even one`() {
     let one: Float = 1
     let step: Float = 0x1p-7
     var cache = CacheRows(columns: 1, element: .bf16)

@@ -70,13 +70,13 @@ import Testing
     #expect(weights.floats() == [0, 0, 0, 0, 0, 0])
   }
 
-  @Test(arguments: [Float.nan, .infinity, -.infinity], Arithmetic.allCases)
-  func `what is not a number shows in its row and nowhere else`(bad: Float, arithmetic: Arithmetic) {
+  @Test(arguments: [Float.nan, .infinity, -.infinity], ComputeType.allCases)
+  func `what is not a number shows in its row and nowhere else`(bad: Float, computeType: ComputeType) {
     let linear = Linear(weight: Tensor([1, 2, 3, 4, -5, 6], shape: [2, 3]))
-      .converted(to: arithmetic, workers: Workers(count: 1))
+      .converted(to: computeType, workers: Workers(count: 1))
     var y = Matrix(rows: 0, columns: 2)
     let x = Matrix([1, 1, 1, 1, bad, 1], columns: 3)
-    Compute(workers: Workers(count: 1)).multiply(&y, x, by: linear, .output)
+    ComputeContext(workers: Workers(count: 1)).matmul(&y, x, by: linear, .output)
     #expect(y.rowValues(0).allSatisfy { $0.isFinite })
     #expect(y.rowValues(1).allSatisfy { !$0.isFinite })
   }
@@ -84,7 +84,7 @@ import Testing
   @Test func `rows too long for sums of 32 bits stay in floats`() {
     let count = Int8Weights.largestInputCount + 1
     let linear = Linear(weight: Tensor([Float](repeating: 1, count: count), shape: [1, count]))
-    #expect(linear.converted(to: .int8, workers: Workers(count: 1)).arithmetic == .f32)
+    #expect(linear.converted(to: .int8, workers: Workers(count: 1)).computeType == .f32)
   }
 
   /// The sums at their very largest: 127 · 127 · 66,000, stored as 255 · 127 · 66,000 < 2^31.
@@ -92,10 +92,10 @@ import Testing
     let count = Int8Weights.largestInputCount
     let ones = [Float](repeating: 127, count: count)
     let linear = Linear(weight: Tensor(ones, shape: [1, count])).converted(to: .int8, workers: Workers(count: 1))
-    for processor in ArithmeticTests.processors {
+    for processor in ComputeTypeTests.processors {
       var y = Matrix(rows: 0, columns: 1)
-      Compute(workers: Workers(count: 1), processor: processor)
-        .multiply(&y, Matrix(ones, columns: count), by: linear, .output)
+      ComputeContext(workers: Workers(count: 1), processor: processor)
+        .matmul(&y, Matrix(ones, columns: count), by: linear, .output)
       #expect(y.values == [Float(127 * 127 * count)])
     }
   }

@@ -10,7 +10,7 @@ import Testing
     let gain = try golden.floats("weight")
     let x = Matrix(try golden.floats("x"), columns: gain.count)
     var y = Matrix(rows: 0, columns: gain.count)
-    Compute(workers: Workers(count: 1)).rmsNorm(&y, x, gain: gain, epsilon: 1e-5)
+    ComputeContext(workers: Workers(count: 1)).rmsNorm(&y, x, weight: gain, epsilon: 1e-5)
     try expectClose(y.values, golden.floats("y"))
   }
 
@@ -19,7 +19,8 @@ import Testing
     let gain = try golden.floats("weight")
     let x = Matrix(try golden.floats("x"), columns: gain.count)
     var y = Matrix(rows: 0, columns: gain.count)
-    Compute(workers: Workers(count: 1)).layerNorm(&y, x, gain: gain, bias: try golden.floats("bias"), epsilon: 1e-5)
+    ComputeContext(workers: Workers(count: 1)).layerNorm(
+      &y, x, weight: gain, bias: try golden.floats("bias"), epsilon: 1e-5)
     try expectClose(y.values, golden.floats("y"))
   }
 
@@ -27,7 +28,7 @@ import Testing
   func `activations`(activation: Activation, name: String) throws {
     let golden = try Goldens.tensors("ops/activations.safetensors")
     var x = Matrix(try golden.floats("x"), columns: 1)
-    Compute(workers: Workers(count: 1)).apply(activation, to: &x)
+    ComputeContext(workers: Workers(count: 1)).apply(activation, to: &x)
     try expectClose(x.values, golden.floats(name))
   }
 
@@ -54,7 +55,7 @@ import Testing
       for head in 0..<heads.count / size {
         var x = Matrix(Array(heads[head * size..<(head + 1) * size]), columns: dimension)
         var table = RotaryTable(headDimension: dimension, theta: Double(theta))
-        Compute(workers: Workers(count: 1)).rotate(&x, to: positions, &table)
+        ComputeContext(workers: Workers(count: 1)).rotate(&x, to: positions, &table)
         expectClose(x.values, Array(rotated[head * size..<(head + 1) * size]))
       }
     }
@@ -62,7 +63,7 @@ import Testing
 
   @Test func `gated feed-forward`() throws {
     let golden = try Goldens.tensors("ops/swiglu.safetensors")
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     func linear(_ name: String) throws -> Linear {
       Linear(weight: Tensor(try golden.floats(name), shape: try golden.shape(name)))
     }
@@ -71,14 +72,14 @@ import Testing
     var gate = Matrix(rows: 0, columns: gateLayer.outputSize)
     var up = Matrix(rows: 0, columns: upLayer.outputSize)
     var y = Matrix(rows: 0, columns: downLayer.outputSize)
-    compute.multiply(&gate, x, by: gateLayer, .feedForwardGate)
-    compute.multiply(&up, x, by: upLayer, .feedForwardUp)
+    compute.matmul(&gate, x, by: gateLayer, .mlpGate)
+    compute.matmul(&up, x, by: upLayer, .mlpUp)
     compute.gatedSiLU(&gate, up)
-    compute.multiply(&y, gate, by: downLayer, .feedForwardDown)
+    compute.matmul(&y, gate, by: downLayer, .mlpDown)
     try expectClose(y.values, golden.floats("y"))
   }
 
-  @Test func `halves and brain floats widen bit by bit`() throws {
+  @Test func `halves and bf16 widen bit by bit`() throws {
     let golden = try Goldens.tensors("ops/half_to_float.safetensors")
     let bits = SharedBytes(copying: try golden.bytes("bits_i16"))
     for (element, name) in [(ElementType.f16, "f16"), (.bf16, "bf16")] {

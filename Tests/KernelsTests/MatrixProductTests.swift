@@ -25,11 +25,11 @@ import Testing
     let weight = numbers.floats(shape.outputs * shape.inputs)
     let bias = numbers.floats(shape.outputs)
     let linear = Linear(weight: Tensor(weight, shape: [shape.outputs, shape.inputs]), bias: bias)
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     var y = Matrix(rows: 0, columns: shape.outputs)
-    compute.multiply(&y, Matrix(x, columns: shape.inputs), by: linear, .output)
+    compute.matmul(&y, Matrix(x, columns: shape.inputs), by: linear, .output)
     let once = y.values
-    compute.addProduct(to: &y, Matrix(x, columns: shape.inputs), by: linear, .output)
+    compute.matmulAdd(to: &y, Matrix(x, columns: shape.inputs), by: linear, .output)
     let twice = y.values
 
     // Sums of `inputs` products of numbers up to 1, each rounded to 24 bits.
@@ -59,11 +59,11 @@ import Testing
     let stored = Tensor(SharedBytes(copying: bits), shape: [outputs, inputs], element: element)
     let widened = Tensor(stored.floats(), shape: [outputs, inputs])
     let x = Matrix(numbers.floats(rows * inputs), columns: inputs)
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     var y = Matrix(rows: 0, columns: outputs)
     var z = Matrix(rows: 0, columns: outputs)
-    compute.multiply(&y, x, by: Linear(weight: stored), .output)
-    compute.multiply(&z, x, by: Linear(weight: widened), .output)
+    compute.matmul(&y, x, by: Linear(weight: stored), .output)
+    compute.matmul(&z, x, by: Linear(weight: widened), .output)
     #expect(y.values == z.values)
   }
 
@@ -75,7 +75,8 @@ import Testing
       }
     let tensor = Tensor(SharedBytes(copying: bytes), offset: 1, shape: [2, 2], element: .f32)
     var y = Matrix(rows: 0, columns: 2)
-    Compute(workers: Workers(count: 1)).multiply(&y, Matrix([1, 10], columns: 2), by: Linear(weight: tensor), .output)
+    ComputeContext(workers: Workers(count: 1)).matmul(
+      &y, Matrix([1, 10], columns: 2), by: Linear(weight: tensor), .output)
     #expect(y.values == [-18.5, 43])
   }
 
@@ -85,7 +86,7 @@ import Testing
     let x = numbers.floats(70 * 96)
     let results = [1, 2, 3, 8].map { threads in
       var y = Matrix(rows: 0, columns: 2304)
-      Compute(workers: Workers(count: threads)).multiply(&y, Matrix(x, columns: 96), by: linear, .output)
+      ComputeContext(workers: Workers(count: threads)).matmul(&y, Matrix(x, columns: 96), by: linear, .output)
       return y.values
     }
     for result in results { #expect(result == results[0]) }
@@ -95,7 +96,7 @@ import Testing
     await #expect(processExitsWith: .failure) {
       var y = Matrix(rows: 0, columns: 3)
       let linear = Linear(weight: Tensor([Float](repeating: 0, count: 12), shape: [3, 4]))
-      Compute(workers: Workers(count: 1)).multiply(&y, Matrix(rows: 2, columns: 5), by: linear, .output)
+      ComputeContext(workers: Workers(count: 1)).matmul(&y, Matrix(rows: 2, columns: 5), by: linear, .output)
     }
   }
 

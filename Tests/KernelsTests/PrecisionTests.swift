@@ -2,10 +2,10 @@ import Kernels
 import Testing
 
 @Suite struct PrecisionTests {
-  @Test func `without brain floats everything but int8 is f32`() {
+  @Test func `without bf16 everything but int8 is f32`() {
     let processor = Processor.current.limited(to: .avx2)
-    for precision in [Precision.auto, .f32, .bf16] { #expect(precision.choice(on: processor).arithmetic == .f32) }
-    #expect(Precision.int8.choice(on: processor).arithmetic == .int8)
+    for precision in [Precision.auto, .f32, .bf16] { #expect(precision.choice(on: processor).computeType == .f32) }
+    #expect(Precision.int8.choice(on: processor).computeType == .int8)
     #expect(Precision.f32.choice(on: processor).reason.hasPrefix("f32 by OpenBLAS"))
   }
 
@@ -19,11 +19,11 @@ import Testing
   func `takes bf16 where the processor has it, with and without the library`() {
     let without = Processor.current.limited(withoutOneDNN: true)
     for precision in [Precision.auto, .bf16] {
-      #expect(precision.choice(on: without).arithmetic == .bf16)
+      #expect(precision.choice(on: without).computeType == .bf16)
       #expect(precision.choice(on: without).reason == "bf16 by own kernels; no oneDNN")
     }
     if let oneDNN = Processor.current.oneDNN, oneDNN.hasBF16 {
-      #expect(Precision.auto.choice().arithmetic == .bf16)
+      #expect(Precision.auto.choice().computeType == .bf16)
       #expect(Precision.auto.choice().reason == "bf16 by oneDNN \(oneDNN.version)")
     }
   }

@@ -26,7 +26,7 @@ import Testing
     #expect(Set(values).count > 80_000)
   }
 
-  @Test func `rounds to brain floats`() {
+  @Test func `rounds to bf16`() {
     let (floats, brain) = (tensor([1000]).floats(), tensor([1000], element: .bf16).floats())
     for (float, brain) in zip(floats, brain) { #expect(abs(float - brain) <= abs(float) / 256) }
     #expect(floats != brain)

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 @Suite struct RankingScoresTests {
-  private let compute = Compute(workers: Workers(count: 2))
+  private let compute = ComputeContext(workers: Workers(count: 2))
 
   @Test(arguments: [1, 31, 32, 33, 100])
   func `norms are those of each head's columns`(dimension: Int) {

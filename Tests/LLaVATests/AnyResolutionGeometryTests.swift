@@ -1,4 +1,5 @@
 import Foundation
+import Kernels
 import LLaVA
 import ModelFormats
 import TestSupport
@@ -7,10 +8,10 @@ import TokenDropping
 
 extension AnyResolution {
   /// The canvases of the released models with views of 336 pixels and 24 patches a side.
-  static func released(_ arithmetic: Arithmetic) -> AnyResolution {
+  static func released(_ sizeRule: AnyResolution.SizeRule) -> AnyResolution {
     AnyResolution(
       pinpoints: [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)], viewSize: 336, patchesPerSide: 24,
-      arithmetic: arithmetic)
+      sizeRule: sizeRule)
   }
 }
 
@@ -42,12 +43,12 @@ extension AnyResolution {
     var rows: [Row]
   }
 
-  @Test func `fits 300 pictures as Hugging Face does`() throws {
+  @Test func `fits 300 images as Hugging Face does`() throws {
     let golden = try Goldens.json("ops/geometry.json", as: Golden.self)
     #expect(golden.rows.count == 300)
     for (pinpoints, fit) in [(golden.pinpoints5, \Golden.Row.pinpoints5), (golden.pinpoints8, \.pinpoints8)] {
       let rules = AnyResolution(
-        pinpoints: pinpoints.map { ($0[0], $0[1]) }, viewSize: 336, patchesPerSide: 24, arithmetic: .huggingFace)
+        pinpoints: pinpoints.map { ($0[0], $0[1]) }, viewSize: 336, patchesPerSide: 24, sizeRule: .huggingFace)
       for row in golden.rows {
         let (found, expected) = (geometry(row.hw[1], row.hw[0], rules), row[keyPath: fit])
         let tiles = found.tiles
@@ -65,7 +66,7 @@ extension AnyResolution {
   // MARK: - The worked examples of the notes, in LLaVA's own arithmetic
 
   struct Example: CustomTestStringConvertible {
-    var picture: (Int, Int)
+    var image: (Int, Int)
     var canvas: (Int, Int)
     var tiles: (Int, Int)
     var resized: (Int, Int)
@@ -73,55 +74,55 @@ extension AnyResolution {
     var kept: (Int, Int)
     var tokens: Int
     var halves: [Int]
-    var testDescription: String { "\(picture.0)x\(picture.1)" }
+    var testDescription: String { "\(image.0)x\(image.1)" }
   }
 
   /// Sizes are width and height, tiles and kept features rows and columns, as in the notes.
   static let examples = [
     Example(
-      picture: (640, 480), canvas: (672, 672), tiles: (2, 2), resized: (672, 504), paste: (0, 84), kept: (36, 48),
+      image: (640, 480), canvas: (672, 672), tiles: (2, 2), resized: (672, 504), paste: (0, 84), kept: (36, 48),
       tokens: 2340, halves: [1170, 585, 292]),
     Example(
-      picture: (1000, 300), canvas: (1008, 336), tiles: (1, 3), resized: (1008, 303), paste: (0, 16), kept: (22, 72),
+      image: (1000, 300), canvas: (1008, 336), tiles: (1, 3), resized: (1008, 303), paste: (0, 16), kept: (22, 72),
       tokens: 2182, halves: [1091, 545, 272]),
     Example(
-      picture: (336, 336), canvas: (336, 672), tiles: (2, 1), resized: (336, 336), paste: (0, 168), kept: (24, 24),
+      image: (336, 336), canvas: (336, 672), tiles: (2, 1), resized: (336, 336), paste: (0, 168), kept: (24, 24),
       tokens: 1176, halves: [588, 294, 147]),
     Example(
-      picture: (480, 640), canvas: (672, 672), tiles: (2, 2), resized: (504, 672), paste: (84, 0), kept: (48, 36),
+      image: (480, 640), canvas: (672, 672), tiles: (2, 2), resized: (504, 672), paste: (84, 0), kept: (48, 36),
       tokens: 2352, halves: [1176, 588, 294]),
     Example(
-      picture: (672, 672), canvas: (672, 672), tiles: (2, 2), resized: (672, 672), paste: (0, 0), kept: (48, 48),
+      image: (672, 672), canvas: (672, 672), tiles: (2, 2), resized: (672, 672), paste: (0, 0), kept: (48, 48),
       tokens: 2928, halves: [1464, 732, 366]),
     Example(
-      picture: (899, 1024), canvas: (672, 672), tiles: (2, 2), resized: (590, 672), paste: (41, 0), kept: (48, 42),
+      image: (899, 1024), canvas: (672, 672), tiles: (2, 2), resized: (590, 672), paste: (41, 0), kept: (48, 42),
       tokens: 2640, halves: [1320, 660, 330]),
     Example(
-      picture: (1024, 899), canvas: (672, 672), tiles: (2, 2), resized: (672, 590), paste: (0, 41), kept: (42, 48),
+      image: (1024, 899), canvas: (672, 672), tiles: (2, 2), resized: (672, 590), paste: (0, 41), kept: (42, 48),
       tokens: 2634, halves: [1317, 658, 329]),
     Example(
-      picture: (1920, 1080), canvas: (672, 672), tiles: (2, 2), resized: (672, 378), paste: (0, 147), kept: (28, 48),
+      image: (1920, 1080), canvas: (672, 672), tiles: (2, 2), resized: (672, 378), paste: (0, 147), kept: (28, 48),
       tokens: 1948, halves: [974, 487, 243]),
     Example(
-      picture: (200, 1000), canvas: (336, 1008), tiles: (3, 1), resized: (202, 1008), paste: (67, 0), kept: (72, 14),
+      image: (200, 1000), canvas: (336, 1008), tiles: (3, 1), resized: (202, 1008), paste: (67, 0), kept: (72, 14),
       tokens: 1656, halves: [828, 414, 207]),
     Example(
-      picture: (1008, 336), canvas: (1008, 336), tiles: (1, 3), resized: (1008, 336), paste: (0, 0), kept: (24, 72),
+      image: (1008, 336), canvas: (1008, 336), tiles: (1, 3), resized: (1008, 336), paste: (0, 0), kept: (24, 72),
       tokens: 2328, halves: [1164, 582, 291]),
     Example(
-      picture: (336, 1008), canvas: (336, 1008), tiles: (3, 1), resized: (336, 1008), paste: (0, 0), kept: (72, 24),
+      image: (336, 1008), canvas: (336, 1008), tiles: (3, 1), resized: (336, 1008), paste: (0, 0), kept: (72, 24),
       tokens: 2376, halves: [1188, 594, 297]),
     Example(
-      picture: (100, 100), canvas: (336, 672), tiles: (2, 1), resized: (336, 336), paste: (0, 168), kept: (24, 24),
+      image: (100, 100), canvas: (336, 672), tiles: (2, 1), resized: (336, 336), paste: (0, 168), kept: (24, 24),
       tokens: 1176, halves: [588, 294, 147]),
     Example(
-      picture: (5000, 50), canvas: (1008, 336), tiles: (1, 3), resized: (1008, 11), paste: (0, 162), kept: (0, 72),
+      image: (5000, 50), canvas: (1008, 336), tiles: (1, 3), resized: (1008, 11), paste: (0, 162), kept: (0, 72),
       tokens: 576, halves: [288, 144, 72]),
   ]
 
   @Test(arguments: examples)
   func `follows the worked examples`(example: Example) throws {
-    let found = geometry(example.picture.0, example.picture.1, .released(.original))
+    let found = geometry(example.image.0, example.image.1, .released(.original))
     #expect((found.canvas.width, found.canvas.height) == example.canvas)
     #expect((found.tiles.rows, found.tiles.columns) == example.tiles)
     #expect((found.resized.width, found.resized.height) == example.resized)
@@ -132,7 +133,7 @@ extension AnyResolution {
     #expect(plan.drops.map(\.keepCounts) == example.halves.map { [$0] })
   }
 
-  // MARK: - The two arithmetics
+  // MARK: - The two computeTypes
 
   @Test func `takes the transposed canvas on a tie when the file lists heights first`() {
     #expect(geometry(20, 30, .released(.original)).canvas == PixelSize(height: 672, width: 336))
@@ -142,8 +143,8 @@ extension AnyResolution {
   /// 792 · (48 / 1408) is 26.999…96 in double: cut it is 26 and leaves margins of 11, rounded it is 27 and leaves 10.
   @Test(arguments: [(792, 1408), (1408, 792)])
   func `rounds a product that just misses an integer as Hugging Face does only`(width: Int, height: Int) {
-    func kept(_ arithmetic: AnyResolution.Arithmetic) -> [Int] {
-      let tiles = geometry(width, height, .released(arithmetic)).tiles
+    func kept(_ sizeRule: AnyResolution.SizeRule) -> [Int] {
+      let tiles = geometry(width, height, .released(sizeRule)).tiles
       return [tiles.keptRows.count, tiles.keptColumns.count].sorted()
     }
     #expect(kept(.original) == [26, 48])
@@ -152,8 +153,8 @@ extension AnyResolution {
 
   // MARK: - Any size
 
-  @Test(arguments: AnyResolution.Arithmetic.allCases)
-  func `counts tokens as a plain implementation does`(arithmetic: AnyResolution.Arithmetic) {
+  @Test(arguments: AnyResolution.SizeRule.allCases)
+  func `counts tokens as a plain implementation does`(sizeRule: AnyResolution.SizeRule) {
     var numbers = SeededGenerator(7)
     let lists = [
       [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)],
@@ -161,14 +162,14 @@ extension AnyResolution {
     ]
     var (nothing, differing) = (0, 0)
     for index in 0..<10_000 {
-      // Every fourth picture is a strip.
+      // Every fourth image is a strip.
       let limits = index.isMultiple(of: 4) ? (60, 9000) : (3000, 3000)
       let sides = (numbers.next(1...limits.0), numbers.next(1...limits.1))
       let (width, height) = index.isMultiple(of: 8) ? sides : (sides.1, sides.0)
       let pinpoints = lists[index % 3 / 2]
-      let rules = AnyResolution(pinpoints: pinpoints, viewSize: 336, patchesPerSide: 24, arithmetic: arithmetic)
+      let rules = AnyResolution(pinpoints: pinpoints, viewSize: 336, patchesPerSide: 24, sizeRule: sizeRule)
       let found = geometry(width, height, rules).tiles
-      let plain = PlainAnyResolution(pinpoints: pinpoints, arithmetic == .huggingFace)
+      let plain = PlainAnyResolution(pinpoints: pinpoints, sizeRule == .huggingFace)
       let expected = plain.newlinesAndFeatures(width: width, height: height)
       if found.keptRows.count != expected.newlines || found.tokenCount != expected.newlines + expected.features {
         differing += 1
@@ -177,21 +178,21 @@ extension AnyResolution {
       if expected.features == 0 { nothing += 1 }
     }
     #expect(differing == 0)
-    #expect(nothing > 100, "strips of which nothing is left must be among the pictures")
+    #expect(nothing > 100, "strips of which nothing is left must be among the images")
   }
 
-  @Test(arguments: AnyResolution.Arithmetic.allCases)
-  func `takes any size`(arithmetic: AnyResolution.Arithmetic) {
+  @Test(arguments: AnyResolution.SizeRule.allCases)
+  func `takes any size`(sizeRule: AnyResolution.SizeRule) {
     let sides = [1, 2, 335, 336, 337, 1_000_000, 1 << 31, 1 << 53, .max]
     for (width, height) in sides.flatMap({ width in sides.map { (width, $0) } }) {
-      let found = geometry(width, height, .released(arithmetic))
+      let found = geometry(width, height, .released(sizeRule))
       #expect(found.resized.width >= 1 && found.resized.height >= 1)
       #expect(found.left >= 0 && found.top >= 0 && found.tiles.tokenCount <= 2928 - 576, "\(width)x\(height)")
     }
   }
 
   @Test func `takes the patches from the tower`() {
-    let rules = AnyResolution(pinpoints: [(84, 42)], viewSize: 42, patchesPerSide: 3, arithmetic: .huggingFace)
+    let rules = AnyResolution(pinpoints: [(84, 42)], viewSize: 42, patchesPerSide: 3, sizeRule: .huggingFace)
     let tiles = geometry(10, 10, rules).tiles
     #expect((tiles.rows, tiles.columns) == (2, 1))
     #expect((tiles.keptRows, tiles.keptColumns) == (1..<5, 0..<3))

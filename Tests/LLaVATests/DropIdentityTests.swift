@@ -13,7 +13,7 @@ import TokenDropping
   @Test func `keeping nothing is running the other layers on the text alone`() throws {
     let (golden, _) = try GoldenCase.load("tiny-llava-1.5", "shapes_640x480")
     let whole = try TestModel("tiny-llava-1.5")
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     let text = whole.model.configuration.text
 
     var state = DecoderState(text)
@@ -22,7 +22,7 @@ import TokenDropping
     let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.num_image_tokens)
     let records = whole.model.languageModel.prefill(&state, KVCache(text), &layout, plan, on: compute)
     let dropped = whole.model.languageModel.logits(state, on: compute)
-    #expect(records.map { $0.pictures[0].kept } == [[]])
+    #expect(records.map { $0.images[0].kept } == [[]])
 
     // The first layers on everything, then a model of the other layers on the rows of the text.
     let first = try Self.model(layers: 0..<Self.dropLayer)
@@ -41,7 +41,7 @@ import TokenDropping
     expectClose(dropped, rest.languageModel.logits(restState, on: compute), 1e-4, "logits")
   }
 
-  @Test func `dropping everything from a picture leaves its place to the text`() {
+  @Test func `dropping everything from an image leaves its place to the text`() {
     var layout = SequenceLayout(rowCount: 7, visualSpans: [1..<3, 4..<6])
     #expect(layout.keep([[], [1]], positions: .original) == [0, 3, 5, 6])
     #expect(layout.positions == [0, 3, 5, 6])

@@ -19,7 +19,7 @@ import Testing
     _ run: GoldenCase.Run, of golden: GoldenCase, _ tensors: GoldenTensors, _ llava: TestModel, _ label: String
   ) throws {
     let decoder = llava.model.languageModel
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     var state = DecoderState(llava.model.configuration.text)
     let cache = KVCache(llava.model.configuration.text)
     state.recordsLastRows = true
@@ -53,7 +53,7 @@ import Testing
     try expectClose(logits, tensors.floats("\(run.name)/final_logits"), 3e-3, "\(label) final_logits")
   }
 
-  private func check(_ records: [DropRecord], _ run: GoldenCase.Run, _ tensors: GoldenTensors, _ label: String) throws {
+  private func check(_ records: [DropResult], _ run: GoldenCase.Run, _ tensors: GoldenTensors, _ label: String) throws {
     guard !run.stages.isEmpty, !run.stages[0].images.isEmpty else {
       #expect(records.isEmpty, "\(label)")
       return
@@ -63,12 +63,12 @@ import Testing
       #expect(record.layer == stage.layer, "\(label) stage \(s)")
       #expect(
         record.tokensBefore == stage.tokens_before && record.tokensAfter == stage.tokens_after, "\(label) stage \(s)")
-      for (j, picture) in record.pictures.enumerated() {
+      for (j, image) in record.images.enumerated() {
         let prefix = "\(run.name)/stage\(s)/image\(j)"
-        #expect(picture.start == stage.images[j].start && picture.count == stage.images[j].count, "\(label) \(prefix)")
-        #expect(try picture.kept == tensors.integers("\(prefix)/kept"), "\(label) \(prefix)")
+        #expect(image.start == stage.images[j].start && image.count == stage.images[j].count, "\(label) \(prefix)")
+        #expect(try image.kept == tensors.integers("\(prefix)/kept"), "\(label) \(prefix)")
         let scores = try tensors.floats("\(prefix)/scores")
-        let difference = Difference.relative(picture.scores, scores)
+        let difference = Difference.relative(image.scores, scores)
         #expect(difference.largest <= 2e-3, "\(label) \(prefix): \(difference)")
       }
     }

@@ -4,7 +4,7 @@ import ModelFormats
 import TestSupport
 import Testing
 
-/// The tower and the projector against the reference's features, from the reference's own pixels on.
+/// The vision encoder and the projector against the reference's features, from the reference's own pixels on.
 @Suite struct GoldenVisionTests {
   @Test(arguments: [
     ("tiny-llava-1.5", "shapes_640x480.png"), ("tiny-llava-1.5", "grace_hopper.jpg"),
@@ -14,7 +14,7 @@ import Testing
   func `sees what the reference sees`(model: String, image: String) throws {
     let llava = try TestModel(model).model
     let pixels = try Self.pixelValues(image)
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     let golden = try Goldens.tensors("features/\(model)/\(image).safetensors")
 
     let features = llava.imageFeatures(pixels, tiles: nil, on: compute)
@@ -28,10 +28,10 @@ import Testing
 
   @Test func `encodes several views as it encodes each alone`() throws {
     let llava = try TestModel("tiny-llava-1.5").model
-    let compute = Compute(workers: Workers(count: 2))
-    let pictures = try ["shapes_640x480.png", "wide_1000x200.png"].map { try Self.pixelValues($0) }
-    let together = llava.viewFeatures(pictures.flatMap { $0 }, views: 2, on: compute).values
-    let alone = pictures.flatMap { llava.viewFeatures($0, views: 1, on: compute).values }
+    let compute = ComputeContext(workers: Workers(count: 2))
+    let images = try ["shapes_640x480.png", "wide_1000x200.png"].map { try Self.pixelValues($0) }
+    let together = llava.viewFeatures(images.flatMap { $0 }, views: 2, on: compute).values
+    let alone = images.flatMap { llava.viewFeatures($0, views: 1, on: compute).values }
     expectClose(together, alone, 1e-5, "two views")
   }
 
@@ -44,15 +44,15 @@ import Testing
     let llava = try TestModel(model).model
     let tiles = try Self.tiles(image, llava)
     let pixels = try Self.pixelValues(image, of: "llava_next")
-    let features = llava.imageFeatures(pixels, tiles: tiles, on: Compute(workers: Workers(count: 2)))
+    let features = llava.imageFeatures(pixels, tiles: tiles, on: ComputeContext(workers: Workers(count: 2)))
     #expect(features.rows == tokenCount && llava.visualTokenCount(tiles) == tokenCount)
     let golden = try Goldens.tensors("features/\(model)/\(image).safetensors")
     try expectClose(features.values, golden.floats("features"), 2e-4, "features")
   }
 
-  @Test func `ends a picture in one view with a newline when the model has one`() throws {
+  @Test func `ends an image in one view with a newline when the model has one`() throws {
     let llava = try TestModel("tiny-llava-next-vicuna").model
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     let pixels = try Self.pixelValues("shapes_640x480.png")
     let features = llava.imageFeatures(pixels, tiles: nil, on: compute)
     #expect(features.rows == 577 && llava.visualTokenCount(nil) == 577)
@@ -65,7 +65,7 @@ import Testing
     let pixels = try Self.pixelValues("tiny_20x30.png", of: "llava_next")
     let results = try ["tiny-llava-next-vicuna", "tiny-llava-next-vicuna-newnames"].map { name in
       let llava = try TestModel(name).model
-      let compute = Compute(workers: Workers(count: 2))
+      let compute = ComputeContext(workers: Workers(count: 2))
       let tiles = try Self.tiles("tiny_20x30.png", llava)
       let features = llava.imageFeatures(pixels, tiles: tiles, on: compute)
       let bits = features.values.map(\.bitPattern)
@@ -79,20 +79,20 @@ import Testing
     #expect(results[0] == results[1])
   }
 
-  /// The tiles of a golden picture.
+  /// The tiles of a golden image.
   private static func tiles(_ image: String, _ llava: LLaVAModel) throws -> TileGrid {
-    struct Picture: Decodable {
+    struct Image: Decodable {
       var file: String
       var width: Int
       var height: Int
     }
-    let pictures = try Goldens.json("images/images.json", as: [Picture].self)
-    let picture = try #require(pictures.first { $0.file == image })
+    let images = try Goldens.json("images/images.json", as: [Image].self)
+    let image = try #require(images.first { $0.file == image })
     let rules = try #require(llava.configuration.anyResolution)
-    return AnyResolutionGeometry(PixelSize(height: picture.height, width: picture.width), rules).tiles
+    return AnyResolutionGeometry(PixelSize(height: image.height, width: image.width), rules).tiles
   }
 
-  /// The reference's 8-bit pixels of a picture, normalised as CLIP does it.
+  /// The reference's 8-bit pixels of an image, normalised as CLIP does it.
   private static func pixelValues(_ image: String, of model: String = "llava15") throws -> [Float] {
     let bytes = try Goldens.tensors("preprocess/\(model)/\(image).safetensors").bytes("pixels_u8")
     let mean: [Float] = [0.48145466, 0.4578275, 0.40821073]

@@ -15,7 +15,7 @@ import Testing
     let model = try LLaVAModel(files.checkpoint, files.configuration)
     #expect(model.unusedTensors(of: files.checkpoint).isEmpty)
     let reference = try GoldenTensors(Fixtures.url("languages/\(language)/reference.safetensors"))
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     let features = try model.imageFeatures(reference.floats("pixel_values"), tiles: nil, on: compute)
     var state = DecoderState(model.configuration.text)
     var layout = try model.languageModel.splice(

@@ -5,7 +5,7 @@ import ModelFormats
 import TestSupport
 import TokenDropping
 
-/// What rankings are by definition, in double precision, from the rows in front of the scoring layer and its weights.
+/// What rankings are by definition, in double precision, from the rows before the scoring layer and its weights.
 struct PlainRanking {
   private let heads: HeadLayout
   /// Before rotation, `[row][column]`.
@@ -14,13 +14,13 @@ struct PlainRanking {
   private let values: [[Double]]
   private let theta: Double
 
-  /// - Parameter rows: The rows in front of the layer, `[T, D]`.
+  /// - Parameter rows: The rows before the layer, `[T, D]`.
   init(_ test: TestModel, layer: Int, rows: [[Float]]) throws {
     let text = test.model.configuration.text
     let file = try Goldens.tensors("models/\(test.name)/model.safetensors")
     let scope = "language_model.model.layers.\(layer)."
     let gain = try file.numbers(scope + "input_layernorm.weight")
-    let normed = rows.map { row in
+    let normalized = rows.map { row in
       let x = row.map(Double.init)
       let scale = 1 / (x.reduce(0) { $0 + $1 * $1 } / Double(x.count) + Double(text.rmsNormEpsilon)).squareRoot()
       return zip(x, gain).map { $0 * scale * $1 }
@@ -35,9 +35,9 @@ struct PlainRanking {
     }
     heads = text.heads
     theta = text.ropeTheta
-    queries = try projected("q_proj", normed.suffix(1))
-    keys = try projected("k_proj", normed)
-    values = try projected("v_proj", normed)
+    queries = try projected("q_proj", normalized.suffix(1))
+    keys = try projected("k_proj", normalized)
+    values = try projected("v_proj", normalized)
   }
 
   /// The scores of some rows, all rows standing at `positions`.
@@ -114,7 +114,7 @@ struct PlainRanking {
 }
 
 extension GoldenTensors {
-  /// The values of a tensor of floats or brain floats.
+  /// The values of a tensor of floats or bf16.
   fileprivate func numbers(_ name: String) throws -> [Double] {
     guard try elementName(name) == "BF16" else { return try floats(name).map(Double.init) }
     let bytes = try bytes(name)

@@ -11,7 +11,7 @@ import TokenDropping
   static let readingRankings = rankings.filter(\.readsLayer)
   static let layer = 3
 
-  /// A policy that drops in front of layer 3: scored there, or in the layer before it.
+  /// A policy that drops before layer 3: scored there, or in the layer before it.
   private static func policy(_ ranking: Ranking, next: Bool) -> any TokenDroppingPolicy {
     next
       ? PyramidDrop(.listed(layers: [layer], ratios: [0.3]), ranking: ranking)
@@ -19,7 +19,7 @@ import TokenDropping
   }
 
   private struct Run {
-    var records: [DropRecord]
+    var records: [DropResult]
     var ledger: CostLedger
     var lengths: [Int]
     var logits: [Float]
@@ -30,7 +30,7 @@ import TokenDropping
     threads: Int = 2, padding: [[Int]] = []
   ) throws -> Run {
     let (decoder, text) = (test.model.languageModel, test.model.configuration.text)
-    let compute = Compute(workers: Workers(count: threads))
+    let compute = ComputeContext(workers: Workers(count: threads))
     var state = DecoderState(text)
     var layout = try test.splice(&state.hidden, golden)
     let plan = try DropPlan(
@@ -44,10 +44,10 @@ import TokenDropping
   /// What the layer `layer` is given of a prompt.
   private func rows(_ test: TestModel, _ golden: GoldenCase, infrontOf layer: Int) throws -> [[Float]] {
     let text = test.model.configuration.text
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     var state = DecoderState(text)
     _ = try test.splice(&state.hidden, golden)
-    _ = test.model.languageModel.prefix(&state, KVCache(text), depth: layer, room: 0, on: compute)
+    _ = test.model.languageModel.prefix(&state, KVCache(text), depth: layer, reservedRows: 0, on: compute)
     return (0..<state.hidden.rows).map { state.hidden.rowValues($0) }
   }
 
@@ -66,7 +66,7 @@ import TokenDropping
     let span = golden.image_spans[0][0]..<golden.image_spans[0][0] + golden.image_spans[0][1]
     let expected = plain.scores(ranking, of: span, positions: Array(0..<golden.sequence_length)).map(Float.init)
 
-    let found = try run(test, golden, policy).records[0].pictures[0]
+    let found = try run(test, golden, policy).records[0].images[0]
     let difference = Difference.relativeToLargest(found.scores, expected)
     #expect(difference.largest <= 2e-4, "\(difference)")
     // The best by the definition stay, but for those that are as good as the last within the error.
@@ -77,8 +77,8 @@ import TokenDropping
       #expect(abs(expected[token] - limit) <= bound, "token \(token)")
     }
 
-    // A key or value in brain floats is off by at most 2^-9 of itself.
-    let rounded = try run(test, golden, policy, cache: .bf16).records[0].pictures[0].scores
+    // A key or value in bf16 is off by at most 2^-9 of itself.
+    let rounded = try run(test, golden, policy, cache: .bf16).records[0].images[0].scores
     let loss = Difference.relativeToLargest(rounded, expected)
     #expect(loss.largest <= (place.next ? 0.05 : 0.1), "\(loss)")
   }
@@ -103,7 +103,7 @@ import TokenDropping
 
     // 4 heads of 16 share 2 key-value heads; d is 64.
     let (before, after) = (run.records[0].tokensBefore, run.records[0].tokensAfter)
-    let visual = run.records[0].pictures[0].count
+    let visual = run.records[0].images[0].count
     let keys = next ? (before - after) * 64 * 32 : 0
     let attention = (next ? 64 * 64 : 0) + before * 64
     let expected =
@@ -139,10 +139,10 @@ import TokenDropping
     // 476 of 576 tokens in the list: of the 173 that stay, 100 are all the others.
     let leaving = (0..<count).filter { !(200..<300).contains($0) }
     func kept(_ policy: any TokenDroppingPolicy, _ padding: [Int]) throws -> [Int] {
-      try run(test, golden, policy, padding: [padding]).records[0].pictures[0].kept
+      try run(test, golden, policy, padding: [padding]).records[0].images[0].kept
     }
-    var pyramid = PyramidDrop(.listed(layers: [3], ratios: [0.3]), ranking: ranking, masksPadding: true)
-    var fastV = FastV(k: 3, r: 0.7, ranking: ranking, masksPadding: true)
+    var pyramid = PyramidDrop(.listed(layers: [3], ratios: [0.3]), ranking: ranking, dropsPaddingFirst: true)
+    var fastV = FastV(k: 3, r: 0.7, ranking: ranking, dropsPaddingFirst: true)
     let policy: any TokenDroppingPolicy = next ? pyramid : fastV
     let masked = try kept(policy, leaving)
     #expect(Set(200..<300).isSubset(of: masked) && masked == masked.sorted())
@@ -150,7 +150,7 @@ import TokenDropping
     // The rest is the best of the list by the ranking itself.
     #expect(try kept(policy, Array(0..<200)).allSatisfy { $0 >= 200 })
     // A policy that masks nothing keeps what it would.
-    (pyramid.masksPadding, fastV.masksPadding) = (false, false)
+    (pyramid.dropsPaddingFirst, fastV.dropsPaddingFirst) = (false, false)
     let plain: any TokenDroppingPolicy = next ? pyramid : fastV
     #expect(try kept(plain, leaving) == kept(plain, []))
   }

@@ -7,13 +7,13 @@ import TokenDropping
 /// Published costs, and schedules that are found for a cost.
 @Suite struct SchedulePlannerTests {
   private static func prompt(
-    _ shape: PublishedShape = .llava15With7B, tokens: Int = 576, text: Int = 49
-  ) -> PromptCost {
-    PromptCost(
+    _ shape: ModelPreset = .llava15With7B, tokens: Int = 576, text: Int = 49
+  ) -> PrefillCost {
+    PrefillCost(
       shape.configuration.text, textTokens: text, visualTokenCounts: [tokens], viewCount: 1, cacheElement: .bf16)
   }
 
-  private static func teraflops(_ prompt: PromptCost, _ policy: any TokenDroppingPolicy) throws -> Double {
+  private static func teraflops(_ prompt: PrefillCost, _ policy: any TokenDroppingPolicy) throws -> Double {
     try prompt.paperFlops(prompt.plan(policy)) / 1e12
   }
 
@@ -35,7 +35,7 @@ import TokenDropping
   }
 
   @Test func `so it does for 13B`() throws {
-    let shape = PublishedShape.llava15With13B
+    let shape = ModelPreset.llava15With13B
     for (tokens, expected) in [(576, [7.444, 2.960, 3.471]), (2880, [39.938, 15.529, 18.257])] {
       let policies: [any TokenDroppingPolicy] = [
         NoDropping(), PyramidDrop(.listed(layers: [8, 16, 24], ratios: [0.5, 0.25, 0.125])), PyramidDrop(),
@@ -89,10 +89,10 @@ import TokenDropping
     PyramidDrop(), FastV(), UniformDrop(), PyramidDrop(.listed(layers: [2, 10, 20], ratios: [0.5, 0.2, 0.1])),
     PyramidDrop(ranking: .valueWeighted), FastV(k: 3, ranking: .keyNorm),
   ]
-  private static let timing = PromptTiming(secondsPerView: 0.5, layer: [1e-3, 1e-4, 1e-8], headSeconds: 0.01)
+  private static let timing = PrefillTiming(secondsPerView: 0.5, layer: [1e-3, 1e-4, 1e-8], headSeconds: 0.01)
 
   /// A target in each measure, for a share of what the prompt costs without dropping.
-  private static func targets(_ prompt: PromptCost, _ share: Double) -> [CostTarget] {
+  private static func targets(_ prompt: PrefillCost, _ share: Double) -> [CostTarget] {
     [
       .averageTokens(Double(prompt.visualTokenCount) * share), .flops(share: share),
       .cacheBytes(Int(Double(prompt.cacheBytes(.none)) * share)),
@@ -100,7 +100,7 @@ import TokenDropping
     ]
   }
 
-  private static func cost(_ prompt: PromptCost, _ target: CostTarget, _ plan: DropPlan) -> (Double, limit: Double) {
+  private static func cost(_ prompt: PrefillCost, _ target: CostTarget, _ plan: DropPlan) -> (Double, limit: Double) {
     switch target {
     case .averageTokens(let tokens): (prompt.averageTokens(plan), tokens)
     case .flops(let share): (prompt.flopsShare(plan), share)
@@ -109,9 +109,9 @@ import TokenDropping
     }
   }
 
-  @Test(arguments: [(PublishedShape.llava15With7B, 576), (.llavaNextMistral7B, 2340), (.llavaNext7B, 1177)])
+  @Test(arguments: [(ModelPreset.llava15With7B, 576), (.llavaNextMistral7B, 2340), (.llavaNext7B, 1177)])
   func `a target is never exceeded, met within a token, and less never keeps more`(
-    shape: PublishedShape, tokens: Int
+    shape: ModelPreset, tokens: Int
   ) throws {
     let prompt = Self.prompt(shape, tokens: tokens)
     let planner = SchedulePlanner(prompt)
@@ -175,7 +175,7 @@ import TokenDropping
     }
   }
 
-  @Test func `a target that binds nothing keeps all, and pictures are given schedules of their own`() throws {
+  @Test func `a target that binds nothing keeps all, and images are given schedules of their own`() throws {
     let target = TargetedDrop(PyramidDrop(), .averageTokens(576))
     for (tokens, expected) in [(576, 576.0), (100, 100)] {
       let prompt = Self.prompt(tokens: tokens)
@@ -184,8 +184,8 @@ import TokenDropping
     let (large, most) = (Self.prompt(.llavaNext7B, tokens: 2340), TargetedDrop(PyramidDrop(), .averageTokens(700)))
     let average = try large.averageTokens(large.plan(SchedulePlanner(large).resolved(most)))
     #expect(average <= 700 && average > 699)
-    let text = PromptCost(
-      PublishedShape.llava15With7B.configuration.text, textTokens: 9, visualTokenCounts: [], viewCount: 0,
+    let text = PrefillCost(
+      ModelPreset.llava15With7B.configuration.text, textTokens: 9, visualTokenCounts: [], viewCount: 0,
       cacheElement: .f32)
     let resolved = try SchedulePlanner(text).resolved(TargetedDrop(PyramidDrop(), .flops(share: 0.1)))
     #expect(try text.plan(resolved).drops.isEmpty)

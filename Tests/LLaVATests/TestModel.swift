@@ -8,15 +8,15 @@ struct TestModel {
   let name: String
   let model: LLaVAModel
 
-  init(_ name: String, _ arithmetic: Arithmetic = .f32) throws {
+  init(_ name: String, _ computeType: ComputeType = .f32) throws {
     self.name = name
     let directory = Goldens.path("models/\(name)")
     model = try LLaVAModel(
       Checkpoint(directory: directory), LLaVAConfiguration(directory: directory),
-      arithmetic: ModelArithmetic(arithmetic))
+      computeType: ModelComputeTypes(computeType))
   }
 
-  /// The sequence of a case, with the reference's own features for its pictures.
+  /// The sequence of a case, with the reference's own features for its images.
   func splice(_ hidden: inout Matrix, _ golden: GoldenCase) throws -> SequenceLayout {
     var features = Matrix(rows: 0, columns: model.configuration.text.hiddenSize)
     for image in golden.images {

@@ -15,7 +15,7 @@ import Testing
 
   private static let released = AnyResolution(
     pinpoints: [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)], viewSize: 336, patchesPerSide: 24,
-    arithmetic: .huggingFace)
+    sizeRule: .huggingFace)
 
   @Test(arguments: ["tiny-llava-next-vicuna", "tiny-llava-next-vicuna-newnames", "tiny-llava-next-mistral"])
   func `reads a checkpoint's canvases`(model: String) throws {
@@ -40,8 +40,8 @@ import Testing
   }
 
   @Test func `reads pairs as height and width or as width and height by the arithmetic`() {
-    func canvas(_ arithmetic: AnyResolution.Arithmetic) -> PixelSize {
-      AnyResolution(pinpoints: [(336, 672)], viewSize: 336, patchesPerSide: 24, arithmetic: arithmetic).canvases[0]
+    func canvas(_ sizeRule: AnyResolution.SizeRule) -> PixelSize {
+      AnyResolution(pinpoints: [(336, 672)], viewSize: 336, patchesPerSide: 24, sizeRule: sizeRule).canvases[0]
     }
     #expect(canvas(.huggingFace) == PixelSize(height: 336, width: 672))
     #expect(canvas(.original) == PixelSize(height: 672, width: 336))

@@ -54,21 +54,21 @@ final class CachedModel: Sendable {
   ///
   /// - Parameter directory: Where the cache is kept; the folder of the model's own cache if not given, `nil` for none.
   func load(
-    _ arithmetic: Arithmetic = .int8, cacheIn directory: String?
+    _ computeType: ComputeType = .int8, cacheIn directory: String?
   ) throws -> (weights: [[UInt8]], outcome: WeightsCache.Outcome?) {
     let checkpoint = try Checkpoint(directory: folder.path("model"))
     let workers = Workers(count: 2)
     let cache = directory.map {
-      WeightsCache(directory: $0, sources: [checkpoint], arithmetic: arithmetic.rawValue, workers: workers)
+      WeightsCache(directory: $0, sources: [checkpoint], computeType: computeType.rawValue, workers: workers)
     }
-    let conversion = LinearConversion(to: arithmetic, workers: workers, cache: cache)
+    let conversion = LinearConversion(to: computeType, workers: workers, cache: cache)
     let scope = checkpoint.scope("x", conversion)
     let weights = try layers.map { try scope.linear($0.0, inputs: $0.2, outputs: $0.1).bytes }
     return (weights, cache?.finish())
   }
 
-  func load(_ arithmetic: Arithmetic = .int8) throws -> (weights: [[UInt8]], outcome: WeightsCache.Outcome?) {
-    try load(arithmetic, cacheIn: cacheFolder)
+  func load(_ computeType: ComputeType = .int8) throws -> (weights: [[UInt8]], outcome: WeightsCache.Outcome?) {
+    try load(computeType, cacheIn: cacheFolder)
   }
 }
 
@@ -77,8 +77,8 @@ extension Linear {
   fileprivate var bytes: [UInt8] {
     let parts =
       switch weight {
-      case .widened(let tensor), .brain(let tensor): [tensor.storedBytes]
-      case .whole(let weights): [weights.numbers, weights.scales, weights.sums]
+      case .native(let tensor), .bf16(let tensor): [tensor.storedBytes]
+      case .int8(let weights): [weights.numbers, weights.scales, weights.sums]
       }
     return parts.flatMap { $0.copy(0..<$0.count) }
   }

@@ -60,7 +60,7 @@ import Testing
     #expect(text.kind == .qwen2 && text.attentionBias == .queriesKeysValues)
     #expect(try read(llava(#""image_token_index":9,"text_config":{"attention_bias":true}"#)).text.attentionBias == .all)
     #expect(try read(llava(#""image_token_index":9"#)).text.attentionBias == .none)
-    expectFault(
+    expectError(
       llava(
         #""image_token_index":9,"text_config":{"model_type":"qwen2","sliding_window":4096,"use_sliding_window":true}"#),
       "text_config.sliding_window")
@@ -80,12 +80,16 @@ import Testing
     }
   }
 
-  @Test func `takes CLIP's values where the file is silent, the large tower's where the section is missing`() throws {
+  @Test func `takes CLIP's values where the file is silent, the large vision encoder's where the section is missing`()
+    throws
+  {
     let large = try read(llava(#""image_token_index":9"#)).vision
     #expect(sizes(large) == [1024, 4096, 24, 16, 336, 14] && large.patchCount == 576)
     let base = try read(llava(#""image_token_index":9,"vision_config":{}"#)).vision
     #expect(sizes(base) == [768, 3072, 12, 12, 224, 32] && base.patchCount == 49)
-    for tower in [large, base] { #expect(tower.layerNormEpsilon == 1e-5 && tower.activation == .quickGELU) }
+    for visionTower in [large, base] {
+      #expect(visionTower.layerNormEpsilon == 1e-5 && visionTower.activation == .quickGELU)
+    }
   }
 
   @Test(arguments: [
@@ -155,7 +159,7 @@ import Testing
 
   @Test(arguments: textFaults)
   func `refuses a value of the language model by its key`(member: String, key: String) throws {
-    expectFault(llava(#""image_token_index":9,"text_config":{\#(member)}"#), "text_config." + key)
+    expectError(llava(#""image_token_index":9,"text_config":{\#(member)}"#), "text_config." + key)
   }
 
   private static let visionFaults = [
@@ -170,8 +174,8 @@ import Testing
   ]
 
   @Test(arguments: visionFaults)
-  func `refuses a value of the tower by its key`(member: String, key: String) throws {
-    expectFault(llava(#""image_token_index":9,"vision_config":{\#(member)}"#), "vision_config." + key)
+  func `refuses a value of the vision encoder by its key`(member: String, key: String) throws {
+    expectError(llava(#""image_token_index":9,"vision_config":{\#(member)}"#), "vision_config." + key)
   }
 
   @Test(arguments: [
@@ -196,10 +200,10 @@ import Testing
     (#"{"model_type":"llava","image_token_index":9,"projector_hidden_act":"relu"}"#, "projector_hidden_act"),
   ])
   func `refuses a value of the whole by its key`(text: String, key: String) {
-    expectFault(text, key)
+    expectError(text, key)
   }
 
-  private func expectFault(_ text: String, _ key: String, sourceLocation: SourceLocation = #_sourceLocation) {
+  private func expectError(_ text: String, _ key: String, sourceLocation: SourceLocation = #_sourceLocation) {
     let error = #expect(throws: CheckpointError.self, sourceLocation: sourceLocation) { try read(text) }
     guard case .badValue(_, key, _, _) = error else {
       Issue.record("\(text): \(String(describing: error))", sourceLocation: sourceLocation)

@@ -23,10 +23,10 @@ import Testing
     Piece(name: "padding.2", element: "U8", shape: [56], byteCount: 56),
   ]
 
-  /// Opens a file of pieces that are full of `0x80`, with checksums behind them.
+  /// Opens a file of pieces that are full of `0x80`, with checksums after them.
   private func open(
     _ pieces: [Piece], checksums: Piece? = nil, forged: Bool = false
-  ) throws(WeightsCacheFault) -> WeightsCacheFile {
+  ) throws(WeightsCacheError) -> WeightsCacheFile {
     let last =
       checksums
       ?? Piece(name: "xxh64", element: "U64", shape: [pieces.count + 1], byteCount: 8 * (pieces.count + 1))
@@ -46,27 +46,27 @@ import Testing
     do {
       let folder = try TemporaryFolder()
       let path = try folder.write("cache", front + bodies.joined() + tail.prefix(last.byteCount))
-      let file = Result { () throws(WeightsCacheFault) in
+      let file = Result { () throws(WeightsCacheError) in
         try WeightsCacheFile(path, key: "k", workers: Workers(count: 1))
       }
       return try file.get()
-    } catch let fault as WeightsCacheFault { throw fault } catch { throw .damaged("no test file: \(error)") }
+    } catch let fault as WeightsCacheError { throw fault } catch { throw .damaged("no test file: \(error)") }
   }
 
   private static let version = "pdrop-weights 1; \(Int8Weights.scheme)"
 
   @Test func `may hold any values`() throws {
     let file = try open(Self.weight)
-    guard case .whole(let weights) = file.weight("w", for: .int8, outputs: 2, inputs: 32) else {
+    guard case .int8(let weights) = file.weight("w", for: .int8, outputs: 2, inputs: 32) else {
       Issue.record("no weight")
       return
     }
     // Numbers of -128, which no quantising gives, and sums that are not theirs.
-    let layer = Linear(weight: Tensor([Float](repeating: 0, count: 64), shape: [2, 32])).with(.whole(weights))
-    let compute = Compute(workers: Workers(count: 2))
+    let layer = Linear(weight: Tensor([Float](repeating: 0, count: 64), shape: [2, 32])).with(.int8(weights))
+    let compute = ComputeContext(workers: Workers(count: 2))
     for rows in [1, 40] {
       var y = Matrix(rows: 0, columns: 2)
-      compute.multiply(&y, Matrix([Float](repeating: -1, count: 32 * rows), columns: 32), by: layer, .queries)
+      compute.matmul(&y, Matrix([Float](repeating: -1, count: 32 * rows), columns: 32), by: layer, .queries)
       #expect(y.rows == rows)
     }
   }
@@ -87,18 +87,18 @@ import Testing
   @Test func `is refused with tensors that are not aligned`() {
     var pieces = Self.weight
     pieces.remove(at: 2)
-    #expect(throws: WeightsCacheFault.damaged("its tensors are not aligned")) { try open(pieces) }
+    #expect(throws: WeightsCacheError.damaged("its tensors are not aligned")) { try open(pieces) }
   }
 
   @Test(arguments: [("xxh64", "U64", 1), ("xxh64", "I64", 6), ("xxh65", "U64", 6), ("xxh64", "U64", 0)])
   func `is refused without a checksum for every tensor`(name: String, element: String, count: Int) {
     let checksums = Piece(name: name, element: element, shape: [count], byteCount: 8 * count)
-    #expect(throws: WeightsCacheFault.damaged("it has no checksums")) { try open(Self.weight, checksums: checksums) }
+    #expect(throws: WeightsCacheError.damaged("it has no checksums")) { try open(Self.weight, checksums: checksums) }
   }
 
   @Test func `is refused when it is empty of tensors`() {
     #expect(throws: Never.self) { try open([]) }
-    #expect(throws: WeightsCacheFault.damaged("it has no checksums")) {
+    #expect(throws: WeightsCacheError.damaged("it has no checksums")) {
       try open([], checksums: Piece(name: "w", element: "U64", shape: [1], byteCount: 8))
     }
   }

@@ -44,15 +44,15 @@ import Testing
     #expect(one != other)
   }
 
-  /// The published sizes: those of Vicuna with 64 more words, CLIP ViT-L/14-336's vision tower (303,507,456), the projector,
+  /// The published sizes: those of Vicuna with 64 more words, CLIP ViT-L/14-336's vision encoder (303,507,456), the projector,
   /// and for LLaVA-NeXT the newline.
   @Test(arguments: [
-    (PublishedShape.llava15With7B, 6_738_939_904 + 303_507_456 + 20_979_712),
+    (ModelPreset.llava15With7B, 6_738_939_904 + 303_507_456 + 20_979_712),
     (.llava15With13B, 13_016_519_680 + 303_507_456 + 31_467_520),
     (.llavaNext7B, 6_738_939_904 + 303_507_456 + 20_979_712 + 4096),
     (.llavaNextMistral7B, 7_242_256_384 + 303_507_456 + 20_979_712 + 4096),
   ])
-  func `published shapes have the published number of parameters`(shape: PublishedShape, count: Int) {
+  func `published shapes have the published number of parameters`(shape: ModelPreset, count: Int) {
     #expect(shape.configuration.parameterCount == count)
   }
 

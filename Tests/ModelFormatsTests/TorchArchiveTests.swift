@@ -10,7 +10,7 @@ private typealias F = TorchFixtures
 @Suite struct TorchArchiveTests {
   private func path(_ name: String) -> String { Fixtures.url("torch/\(name)").path(percentEncoded: false) }
 
-  private func expectFault(
+  private func expectError(
     _ name: String, _ words: String, sourceLocation: SourceLocation = #_sourceLocation
   ) -> CheckpointError? {
     let error = #expect(throws: CheckpointError.self, sourceLocation: sourceLocation) { try TorchArchive(path(name)) }
@@ -81,7 +81,7 @@ private typealias F = TorchFixtures
   }
 
   @Test func `refuses what PyTorch wrote before it wrote archives, and says how to convert it`() throws {
-    let error = expectFault("legacy.bin", "PyTorch before 1.6")
+    let error = expectError("legacy.bin", "PyTorch before 1.6")
     #expect(error?.description.contains("weights_only=True") == true)
     let folder = try TemporaryFolder()
     let tar = [UInt8](repeating: 0, count: 257) + Array("ustar".utf8) + [UInt8](repeating: 0, count: 762)
@@ -91,17 +91,17 @@ private typealias F = TorchFixtures
 
   @Test func `names the function that a pickle must not call`() {
     #expect(
-      expectFault("command.bin", "'posix.system'") == .forbiddenGlobal(name: "posix.system", file: path("command.bin")))
+      expectError("command.bin", "'posix.system'") == .forbiddenGlobal(name: "posix.system", file: path("command.bin")))
     #expect(
-      expectFault("module.bin", "refused")
+      expectError("module.bin", "refused")
         == .forbiddenGlobal(name: "torch.nn.modules.linear.Linear", file: path("module.bin")))
   }
 
   @Test func `says where the tensors of a training script's file lie`() {
-    _ = expectFault("nested.bin", "'state_dict'")
+    _ = expectError("nested.bin", "'state_dict'")
   }
 
-  @Test func `refuses other protocols`() { _ = expectFault("protocol4.bin", "a pickle of protocol 2") }
+  @Test func `refuses other protocols`() { _ = expectError("protocol4.bin", "a pickle of protocol 2") }
 
   @Test func `refuses numbers with their high byte first, and says how to convert them`() throws {
     let folder = try TemporaryFolder()

@@ -4,41 +4,42 @@ import Storage
 import TestSupport
 import Testing
 
-/// Which tower an original checkpoint runs on: never silently a wrong one.
+/// Which vision encoder an original checkpoint runs on: never silently a wrong one.
 @Suite struct VisionTowerTests {
   private let layout: OriginalLayout
   private let folder: URL
 
   init() throws {
     layout = try OriginalLayout("tiny-llava-1.5")
-    folder = FileManager.default.temporaryDirectory.appending(path: "tower-\(UUID().uuidString)")
+    folder = FileManager.default.temporaryDirectory.appending(path: "vision-tower-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
   }
 
-  private func tower(
-    _ place: OriginalLayout.Tower, given: String? = nil, _ change: (inout [String: Any]) -> Void = { _ in }
+  private func visionWeights(
+    _ place: OriginalLayout.VisionTower, given: String? = nil, _ change: (inout [String: Any]) -> Void = { _ in }
   ) throws -> VisionTower {
     defer { try? FileManager.default.removeItem(at: folder) }
     var layout = layout
     change(&layout.configuration)
-    let model = try layout.write(into: folder, tower: place)
-    return try ModelDirectory(model.path, visionTower: given.map { folder.appending(path: $0).path }).tower
+    let model = try layout.write(into: folder, visionTower: place)
+    return try ModelDirectory(model.path, visionTower: given.map { folder.appending(path: $0).path }).visionTower
   }
 
   @Test(arguments: ["openai/clip-tiny", "clip-tiny", "model/openai/clip-tiny", "model/clip-tiny", "model/vision_tower"])
   func `finds the named CLIP directory in the model's or beside it`(place: String) throws {
-    let tower = try tower(.directory(place))
-    #expect(tower.checkpoint != nil && tower.configuration.headCount == 2)
-    #expect(tower.directory.map { URL(filePath: $0).standardizedFileURL.path } == folder.appending(path: place).path)
+    let visionTower = try visionWeights(.directory(place))
+    #expect(visionTower.checkpoint != nil && visionTower.configuration.headCount == 2)
+    #expect(
+      visionTower.directory.map { URL(filePath: $0).standardizedFileURL.path } == folder.appending(path: place).path)
   }
 
   @Test func `takes the directory that is given, wherever it is`() throws {
-    #expect(try tower(.directory("elsewhere"), given: "elsewhere").checkpoint != nil)
+    #expect(try visionWeights(.directory("elsewhere"), given: "elsewhere").checkpoint != nil)
   }
 
   @Test func `names where it looked when there is no tower`() throws {
-    let error = #expect(throws: CheckpointError.self) { try tower(.directory("elsewhere")) }
-    guard case .missingTower(_, "openai/clip-tiny", let looked) = error else {
+    let error = #expect(throws: CheckpointError.self) { try visionWeights(.directory("elsewhere")) }
+    guard case .missingVisionTower(_, "openai/clip-tiny", let looked) = error else {
       Issue.record("\(String(describing: error))")
       return
     }
@@ -47,57 +48,59 @@ import Testing
   }
 
   @Test func `refuses a given directory without a configuration, and one that is not CLIP's`() throws {
-    let missing = #expect(throws: CheckpointError.self) { try tower(.inside, given: "none") }
+    let missing = #expect(throws: CheckpointError.self) { try visionWeights(.inside, given: "none") }
     #expect(missing == .file(.notFound(path: folder.appending(path: "none/config.json").path)))
     let other = folder.appending(path: "other")
     try FileManager.default.createDirectory(at: other, withIntermediateDirectories: true)
     try Data(#"{"model_type":"siglip"}"#.utf8).write(to: other.appending(path: "config.json"))
-    let error = #expect(throws: CheckpointError.self) { try tower(.inside, given: "other") }
+    let error = #expect(throws: CheckpointError.self) { try visionWeights(.inside, given: "other") }
     guard case .badValue(_, "model_type", _, "'siglip'") = error else {
       Issue.record("\(String(describing: error))")
       return
     }
   }
 
-  @Test func `refuses stock CLIP where the tower was trained along`() throws {
+  @Test func `refuses stock CLIP where the vision encoder was trained along`() throws {
     let error = #expect(throws: CheckpointError.self) {
-      try tower(.directory("clip-tiny")) { $0["unfreeze_mm_vision_tower"] = true }
+      try visionWeights(.directory("clip-tiny")) { $0["unfreeze_mm_vision_tower"] = true }
     }
-    guard case .missingTrainedTower = error else {
+    guard case .missingTrainedVisionTower = error else {
       Issue.record("\(String(describing: error))")
       return
     }
   }
 
-  /// Whether the configuration says that the tower was trained, whether a CLIP directory is given, and whose weights are used.
+  /// Whether the configuration says that the vision encoder was trained, whether a CLIP directory is given, and whose weights are used.
   @Test(
     arguments: [
       (true, true, false), (true, false, false), (nil, false, false), (nil, true, true), (false, true, true),
       (false, false, true),
     ] as [(Bool?, Bool, Bool)])
-  func `chooses between the checkpoint's tower and a CLIP directory`(
+  func `chooses between the checkpoint's vision encoder and a CLIP directory`(
     trained: Bool?, given: Bool, usesDirectory: Bool
   ) throws {
-    // A CLIP directory with weights beside a model with a tower of its own.
-    _ = try layout.write(into: folder, tower: .directory("clip-tiny"))
+    // A CLIP directory with weights beside a model with a vision encoder of its own.
+    _ = try layout.write(into: folder, visionTower: .directory("clip-tiny"))
     try FileManager.default.removeItem(at: folder.appending(path: "model"))
-    let tower = try tower(.inside, given: given ? "clip-tiny" : nil) { $0["unfreeze_mm_vision_tower"] = trained }
-    #expect((tower.checkpoint != nil) == usesDirectory)
-    #expect(tower.directory != nil)
+    let visionTower = try visionWeights(.inside, given: given ? "clip-tiny" : nil) {
+      $0["unfreeze_mm_vision_tower"] = trained
+    }
+    #expect((visionTower.checkpoint != nil) == usesDirectory)
+    #expect(visionTower.directory != nil)
   }
 
   @Test func `takes a directory's configuration alone when the weights are in the checkpoint`() throws {
-    try layout.writeTowerConfiguration(into: folder.appending(path: "clip-tiny"))
-    let tower = try tower(.inside)
-    #expect(tower.checkpoint == nil && tower.configuration.hiddenSize == 32)
+    try layout.writeVisionTowerConfiguration(into: folder.appending(path: "clip-tiny"))
+    let visionTower = try visionWeights(.inside)
+    #expect(visionTower.checkpoint == nil && visionTower.configuration.hiddenSize == 32)
   }
 
-  @Test func `knows the published tower by its name`() throws {
+  @Test func `knows the published vision encoder by its name`() throws {
     // The weights are tiny, so that loading them as ViT-L/14 would fail; the configuration is all that is asked for here.
     let error = #expect(throws: CheckpointError.self) {
-      try tower(.inside) { $0["mm_vision_tower"] = "openai/clip-vit-large-patch14-336" }
+      try visionWeights(.inside) { $0["mm_vision_tower"] = "openai/clip-vit-large-patch14-336" }
     }
-    guard case .badValue(_, "mm_hidden_size", "1024, the vision tower's", "32") = error else {
+    guard case .badValue(_, "mm_hidden_size", "1024, the vision encoder's", "32") = error else {
       Issue.record("\(String(describing: error))")
       return
     }
@@ -116,7 +119,7 @@ import Testing
   ])
   func `refuses what the engine does not run by its key`(key: String, value: String) throws {
     let error = #expect(throws: CheckpointError.self) {
-      try tower(.directory("clip-tiny")) {
+      try visionWeights(.directory("clip-tiny")) {
         if key == "mm_patch_merge_type" { $0["image_aspect_ratio"] = "anyres" }
         $0[key] = value
       }
@@ -131,7 +134,7 @@ import Testing
     defer { try? FileManager.default.removeItem(at: folder) }
     var layout = layout
     layout.configuration["tokenizer_model_max_length"] = 2048
-    let model = try layout.write(into: folder, tower: .directory("clip-tiny"))
+    let model = try layout.write(into: folder, visionTower: .directory("clip-tiny"))
     let configuration = try ModelDirectory(model.path).configuration
     #expect(configuration.promptLimit == 2048 && configuration.text.contextLength == 4096)
   }

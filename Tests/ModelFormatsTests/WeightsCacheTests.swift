@@ -6,12 +6,12 @@ import Testing
 
 @Suite struct WeightsCacheTests {
   @Test(arguments: [
-    (ElementType.f32, Arithmetic.int8), (.f16, .int8), (.bf16, .int8), (.f32, .bf16), (.f16, .bf16),
+    (ElementType.f32, ComputeType.int8), (.f16, .int8), (.bf16, .int8), (.f32, .bf16), (.f16, .bf16),
   ])
-  func `keeps the bytes that converting gives`(element: ElementType, arithmetic: Arithmetic) throws {
+  func `keeps the bytes that converting gives`(element: ElementType, computeType: ComputeType) throws {
     let model = try CachedModel(element)
-    let expected = try model.load(arithmetic, cacheIn: nil).weights
-    let first = try model.load(arithmetic)
+    let expected = try model.load(computeType, cacheIn: nil).weights
+    let first = try model.load(computeType)
     #expect(first.weights == expected)
     guard case .written(let file, let byteCount, .missing) = first.outcome else {
       Issue.record("\(String(describing: first.outcome))")
@@ -19,15 +19,15 @@ import Testing
     }
     #expect(file == (try model.cachePath()))
     #expect(byteCount == (try Data(contentsOf: URL(filePath: file)).count))
-    let second = try model.load(arithmetic)
+    let second = try model.load(computeType)
     #expect(second.weights == expected)
     #expect(second.outcome == .used(file: file, byteCount: byteCount))
   }
 
-  @Test(arguments: [(ElementType.bf16, Arithmetic.bf16), (.f16, .f32)])
-  func `makes no folder for weights that are used as stored`(element: ElementType, arithmetic: Arithmetic) throws {
+  @Test(arguments: [(ElementType.bf16, ComputeType.bf16), (.f16, .f32)])
+  func `makes no folder for weights that are used as stored`(element: ElementType, computeType: ComputeType) throws {
     let model = try CachedModel(element)
-    #expect(try model.load(arithmetic).outcome == .notNeeded)
+    #expect(try model.load(computeType).outcome == .notNeeded)
     #expect(!FileManager.default.fileExists(atPath: model.cacheFolder))
   }
 
@@ -184,7 +184,7 @@ import Testing
 
   /// Expects that the cache does not fit for this reason, and fits from then on.
   private func expectRebuilt(
-    _ model: CachedModel, _ fault: WeightsCacheFault, sourceLocation: SourceLocation = #_sourceLocation
+    _ model: CachedModel, _ fault: WeightsCacheError, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
     let expected = try model.load(cacheIn: nil).weights
     let (weights, outcome) = try model.load()

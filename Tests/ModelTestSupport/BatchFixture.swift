@@ -35,7 +35,7 @@ package final class BatchFixture {
   /// Runs a batch of lines.
   @discardableResult
   package func run(
-    _ lines: [String], like base: Request = Request(prompt: .messages([])), earlier: Batch.Earlier = .refuse,
+    _ lines: [String], like base: Request = Request(prompt: .messages([])), earlier: Batch.ExistingOutput = .refuse,
     shard: BatchShard = .all, output: String? = nil,
     isStopped: @autoclosure @escaping () -> Bool = false, engine: Batch.Engine? = nil
   ) throws -> BatchReport {

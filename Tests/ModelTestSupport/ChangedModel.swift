@@ -42,7 +42,7 @@ package final class ChangedModel {
   package var reference: String { folder.path("reference") }
 
   /// What the reference's case comes to with a model: this one unless another is given.
-  package func report(on golden: String = "text_only", of model: VisionLanguageModel? = nil) throws -> CaseReport {
+  package func report(on golden: String = "text_only", of model: VisionLanguageModel? = nil) throws -> CaseResult {
     // The files are there as long as their owner is.
     defer { withExtendedLifetime(self) {} }
     let model = try model ?? VisionLanguageModel(directory: directory)

@@ -21,9 +21,9 @@ package struct Trace {
   package init(of golden: GoldenCase, _ run: GoldenCase.Run, _ model: VisionLanguageModel) throws {
     var options = GenerationOptions()
     options.maxTokens = golden.new_tokens
-    options.ignoresEndToken = true
+    options.ignoresEOS = true
     var request = Request(
-      prompt: .rendered(golden.prompt), pictures: golden.images.map { .file(Goldens.path($0)) },
+      prompt: .rendered(golden.prompt), images: golden.images.map { .file(Goldens.path($0)) },
       policy: run.policy.policy, options: options)
     request.recordsTensors = true
     try self.init(of: request, model)

@@ -18,13 +18,13 @@ import Testing
 
   private struct References: Decodable { var images: [Reference] }
 
-  /// The references, without the 16-bit picture, which Pillow clips to white.
+  /// The references, without the 16-bit image, which Pillow clips to white.
   static let references = ((try? Goldens.json("preprocess/llava_next.json", as: References.self))?.images ?? [])
     .filter { !$0.image.hasPrefix("gray16") }
 
   private static let rules = AnyResolution(
     pinpoints: [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)], viewSize: 336, patchesPerSide: 24,
-    arithmetic: .huggingFace)
+    sizeRule: .huggingFace)
 
   private func decoded(_ image: String) throws -> Image {
     try ImageDecoder().decode(contentsOfFile: Goldens.path("images/\(image)"))
@@ -33,7 +33,7 @@ import Testing
   @Test func `has its references`() { #expect(Self.references.count == 10) }
 
   @Test(arguments: references)
-  func `cuts pictures into the views of Hugging Face's processor`(reference: Reference) throws {
+  func `cuts images into the views of Hugging Face's processor`(reference: Reference) throws {
     let views = try AnyResolutionPreprocessor(PreprocessorConfiguration(), Self.rules)(decoded(reference.image))
     #expect([views.count, 3, views.size, views.size] == reference.pixel_values_shape)
     #expect(sha256(views.pixels) == reference.u8_sha256)
@@ -43,7 +43,7 @@ import Testing
       let crop = values[view * 3 * 336 * 336..<(view + 1) * 3 * 336 * 336]
       #expect(abs(crop.reduce(0.0) { $0 + Double($1) } / Double(crop.count) - mean) < 1e-5, "view \(view)")
     }
-    // The sums are kept for every picture, the tensors for some.
+    // The sums are kept for every image, the tensors for some.
     let file = "preprocess/llava_next/\(reference.image).safetensors"
     guard FileManager.default.fileExists(atPath: Goldens.path(file)) else { return }
     let pixels = try Goldens.tensors(file).bytes("pixels_u8")
@@ -102,7 +102,7 @@ import Testing
   }
 
   @Test(arguments: [ImageMode.pad, .crop])
-  func `a LLaVA-NeXT picture in one view is its features and a newline`(mode: ImageMode) throws {
+  func `a LLaVA-NeXT image in one view is its features and a newline`(mode: ImageMode) throws {
     var options = VisionLanguageModel.Options()
     options.imageMode = mode
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-next-vicuna"), options: options)
@@ -110,7 +110,7 @@ import Testing
     #expect(report.imageSpans.map { $0[1] } == [577])
   }
 
-  @Test func `pictures of different shapes in one prompt each get their own tokens`() throws {
+  @Test func `images of different shapes in one prompt each get their own tokens`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-next-vicuna"))
     let images = ["tiny_20x30.png", "wide_1000x200.png"]
     let trace = try trace(images, model)
@@ -123,14 +123,14 @@ import Testing
     #expect(trace.report.stages[0].images.map(\.kept.count) == [492, 799])
   }
 
-  /// One token's answer to a prompt with pictures.
+  /// One token's answer to a prompt with images.
   private func trace(_ images: [String], _ model: VisionLanguageModel) throws -> Trace {
     var options = GenerationOptions()
     options.maxTokens = 1
-    options.ignoresEndToken = true
+    options.ignoresEOS = true
     var request = Request(
       prompt: .rendered("USER: \(images.map { _ in "<image>\n" }.joined())What is it? ASSISTANT:"),
-      pictures: images.map { .file(Goldens.path("images/\($0)")) }, options: options)
+      images: images.map { .file(Goldens.path("images/\($0)")) }, options: options)
     request.recordsTensors = true
     return try Trace(of: request, model)
   }

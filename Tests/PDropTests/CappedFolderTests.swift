@@ -26,13 +26,13 @@ import Testing
   @Test func `removes what was not used for the longest time, and no more than a tenth too much`() throws {
     for (name, used) in [("our-a", 30), ("our-b", 10), ("our-c", 40), ("our-d", 20)] { try write(name, used: used) }
     var files = capped(450)
-    #expect(try files.makeRoom(for: 50) == 0)
+    #expect(try files.ensureCapacity(for: 50) == 0)
     // Of 450 bytes 45 are to stay free, and 100 are asked for.
-    #expect(try files.makeRoom(for: 100) == 1)
+    #expect(try files.ensureCapacity(for: 100) == 1)
     #expect(try names() == ["our-a", "our-c", "our-d"])
     FolderEntry.touch(folder.path("our-d"))
     var later = capped(300)
-    #expect(try later.makeRoom(for: 71) == 2)
+    #expect(try later.ensureCapacity(for: 71) == 2)
     #expect(try names() == ["our-d"])
   }
 
@@ -40,7 +40,7 @@ import Testing
     var files = capped(1000)
     for number in 0..<100 {
       let bytes = 1 + number * 37 % 300
-      _ = try files.makeRoom(for: bytes)
+      _ = try files.ensureCapacity(for: bytes)
       try write("our-\(number)", bytes: bytes, used: number)
       let sizes = try names().map { try #require(FolderEntry(folder.path($0))).byteCount }
       #expect(sizes.reduce(0, +) <= 1000)
@@ -51,9 +51,9 @@ import Testing
   @Test func `refuses a file that is larger than all may be, and removes nothing for it`() throws {
     try write("our-a", used: 1)
     var files = capped(150)
-    #expect(throws: FileError.self) { try files.makeRoom(for: 151) }
+    #expect(throws: FileError.self) { try files.ensureCapacity(for: 151) }
     #expect(try names() == ["our-a"])
-    #expect(try files.makeRoom(for: 150) == 1)
+    #expect(try files.ensureCapacity(for: 150) == 1)
   }
 
   @Test func `counts and removes nothing but its own files`() throws {
@@ -67,7 +67,7 @@ import Testing
     let before = try names()
     try write("our-a", used: 1)
     var files = capped(150)
-    #expect(try files.makeRoom(for: 100) == 1)
+    #expect(try files.ensureCapacity(for: 100) == 1)
     #expect(try names() == before)
     #expect(manager.fileExists(atPath: folder.path("our-folder/our-file")))
   }
@@ -76,22 +76,22 @@ import Testing
     try write("our-a.partial", used: 1)
     try write("our-b.partial", used: Int(Date().timeIntervalSince1970))
     var files = capped(150)
-    #expect(try files.makeRoom(for: 100) == 1)
+    #expect(try files.ensureCapacity(for: 100) == 1)
     #expect(try names() == ["our-b.partial"])
   }
 
   @Test func `looks again when others may have written, and takes what they removed for gone`() throws {
     var (first, second) = (capped(1000), capped(1000))
     for number in 0..<60 {
-      _ = try first.makeRoom(for: 40)
+      _ = try first.ensureCapacity(for: 40)
       try write("our-first-\(number)", bytes: 40, used: 2 * number)
-      _ = try second.makeRoom(for: 40)
+      _ = try second.ensureCapacity(for: 40)
       try write("our-second-\(number)", bytes: 40, used: 2 * number + 1)
       let sizes = try names().map { try #require(FolderEntry(folder.path($0))).byteCount }
       #expect(sizes.reduce(0, +) <= 1100)
     }
     for name in try names() { try FileManager.default.removeItem(atPath: folder.path(name)) }
-    #expect(try first.makeRoom(for: 1000) == 0)
+    #expect(try first.ensureCapacity(for: 1000) == 0)
   }
 
   @Test func `serves several at once`() async throws {
@@ -101,7 +101,7 @@ import Testing
         group.addTask {
           var files = CappedFolder(path, byteLimit: 2000) { $0.hasPrefix("our-") }
           for number in 0..<50 {
-            _ = try files.makeRoom(for: 100)
+            _ = try files.ensureCapacity(for: 100)
             try Data(count: 100).write(to: URL(filePath: path + "/our-\(writer)-\(number)"))
           }
         }
@@ -109,7 +109,7 @@ import Testing
       try await group.waitForAll()
     }
     var files = capped(2000)
-    #expect(throws: Never.self) { try files.makeRoom(for: 2000) }
+    #expect(throws: Never.self) { try files.ensureCapacity(for: 2000) }
     #expect(try names().isEmpty)
   }
 
@@ -121,6 +121,6 @@ import Testing
     #expect(throws: FileError.self) { try capped(1, at: file + "/a").make() }
     // One that cannot be looked at is taken for empty; whoever writes to it will be told.
     var none = capped(100, at: folder.path("none"))
-    #expect(try none.makeRoom(for: 100) == 0)
+    #expect(try none.ensureCapacity(for: 100) == 0)
   }
 }

@@ -41,7 +41,7 @@ private struct ChatCase: Decodable {
         golden.model == "tiny-llava-next-vicuna" ? [golden.model, golden.model + "-newnames"] : [golden.model]
       for name in names {
         let directory = Goldens.url("models/" + name)
-        let template = try #require(try PromptTemplate.load(directory: directory))
+        let template = try #require(try ChatTemplate.load(directory: directory))
         let prompt = template.render(golden.chat)
         #expect(prompt == golden.prompt)
         #expect(try Tokenizer(directory: directory).encodePrompt(prompt) == golden.prompt_ids)
@@ -49,7 +49,7 @@ private struct ChatCase: Decodable {
     }
   }
 
-  /// Shapes of published templates, shortened where nothing depends on it, and what becomes of `S` in front of the
+  /// Shapes of published templates, shortened where nothing depends on it, and what becomes of `S` before the
   /// dialogue.
   private static let published = [
     (
@@ -120,43 +120,43 @@ private struct ChatCase: Decodable {
 
   @Test(arguments: published)
   func `recognises published templates`(source: String, expected: String) throws {
-    let template = try #require(PromptTemplate.recognise(chatTemplate: source))
+    let template = try #require(ChatTemplate.recognise(chatTemplate: source))
     #expect(template.render([ChatMessage(role: .system, parts: [.text("S")])] + Self.dialogue) == expected)
   }
 
   @Test(arguments: published)
-  func `puts another system text where published templates have theirs`(source: String, expected: String) throws {
-    let template = try #require(PromptTemplate.recognise(chatTemplate: source))
+  func `puts another system prompt where published templates have theirs`(source: String, expected: String) throws {
+    let template = try #require(ChatTemplate.recognise(chatTemplate: source))
     let messages = [ChatMessage(role: .system, parts: [.text("Old")])] + Self.dialogue
     let replaced = expected.replacing("Be kind. ", with: "").replacing("Be kind.\nSYSTEM: S ", with: "S\n")
-    #expect(template.render(messages, systemText: "S") == replaced)
+    #expect(template.render(messages, systemPrompt: "S") == replaced)
   }
 
-  /// As the checkpoints' own templates render the system text as a message, but for one that has its own in front.
+  /// As the checkpoints' own templates render the system prompt as a message, but for one that has its own in front.
   @Test(arguments: [
     ("models/tiny-llava-1.5", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),
     ("models/tiny-llava-next-vicuna", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),
     ("models/tiny-llava-next-vicuna-newnames", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),
     ("../../Models/tiny-textvqa", "SYSTEM: S USER: <image>\nQ ASSISTANT: Yes. USER: R ASSISTANT:"),
   ])
-  func `puts another system text into the checkpoints' templates`(directory: String, expected: String) throws {
-    let template = try #require(try PromptTemplate.load(directory: Goldens.url(directory)))
-    #expect(template.takesSystemText)
-    #expect(template.render(Self.dialogue, systemText: "S") == expected)
+  func `puts another system prompt into the checkpoints' templates`(directory: String, expected: String) throws {
+    let template = try #require(try ChatTemplate.load(directory: Goldens.url(directory)))
+    #expect(template.supportsSystemPrompt)
+    #expect(template.render(Self.dialogue, systemPrompt: "S") == expected)
   }
 
-  @Test func `knows a template that has no place for a system text`() throws {
-    let template = try #require(try PromptTemplate.load(directory: Goldens.url("models/tiny-llava-next-mistral")))
-    #expect(!template.takesSystemText)
+  @Test func `knows a template that has no place for a system prompt`() throws {
+    let template = try #require(try ChatTemplate.load(directory: Goldens.url("models/tiny-llava-next-mistral")))
+    #expect(!template.supportsSystemPrompt)
     #expect(
-      template.render(Self.dialogue, systemText: "S") == "[INST] <image>\nQ [/INST] Yes.</s>[INST] R [/INST]")
+      template.render(Self.dialogue, systemPrompt: "S") == "[INST] <image>\nQ [/INST] Yes.</s>[INST] R [/INST]")
   }
 
   @Test(arguments: [
     "", "{% for m in messages %}{{ m['content'] }}{% endfor %}", "[INST] {{ x }} [/INST]", "<image> ASSISTANT: upper",
     "{{ system }}{% for m in messages %}{{ m['role'].upper() }}: <image>{% endfor %}ASSISTANT:",
   ])
-  func `recognises nothing else`(source: String) { #expect(PromptTemplate.recognise(chatTemplate: source) == nil) }
+  func `recognises nothing else`(source: String) { #expect(ChatTemplate.recognise(chatTemplate: source) == nil) }
 
   @Test func `reads template files in their order, and says which is strange`() throws {
     let directory = FileManager.default.temporaryDirectory.appending(path: "ChatTemplateTests-\(UUID())")
@@ -165,22 +165,22 @@ private struct ChatCase: Decodable {
     func write(_ name: String, _ text: String) throws {
       try Data(text.utf8).write(to: directory.appending(path: name))
     }
-    #expect(try PromptTemplate.load(directory: directory) == nil)
-    // A language model's own, without pictures, says nothing about LLaVA's prompts.
+    #expect(try ChatTemplate.load(directory: directory) == nil)
+    // A language model's own, without images, says nothing about LLaVA's prompts.
     try write("tokenizer_config.json", #"{"chat_template": "{% %}[INST] {{ message['content'] }} [/INST]"}"#)
-    #expect(try PromptTemplate.load(directory: directory) == nil)
+    #expect(try ChatTemplate.load(directory: directory) == nil)
     try write(
       "tokenizer_config.json", #"{"chat_template": [{"name": "default", "template": "{% %}[INST][/INST]<image>"}]}"#)
-    #expect(try PromptTemplate.load(directory: directory)?.name == "mistral")
+    #expect(try ChatTemplate.load(directory: directory)?.name == "mistral")
     try write("chat_template.jinja", "{% %}<|im_start|><image><|im_end|>")
-    #expect(try PromptTemplate.load(directory: directory)?.name == "chatml")
+    #expect(try ChatTemplate.load(directory: directory)?.name == "chatml")
     try write("chat_template.json", #"{"chat_template": "hello"}"#)
     #expect(throws: PromptError.unrecognisedTemplate(file: "chat_template.json")) {
-      try PromptTemplate.load(directory: directory)
+      try ChatTemplate.load(directory: directory)
     }
     try write("chat_template.json", #"{"chat_template": 3}"#)
     #expect(throws: PromptError.noTemplate(file: "chat_template.json", found: "3")) {
-      try PromptTemplate.load(directory: directory)
+      try ChatTemplate.load(directory: directory)
     }
   }
 }

@@ -6,28 +6,28 @@ import Testing
 import Tokenizers
 
 @Suite struct ChatTests {
-  static let pictures = ["images/gray_300x400.png", "images/tiny_20x30.png"].map {
-    Request.Picture.file(Goldens.path($0))
+  static let images = ["images/gray_300x400.png", "images/tiny_20x30.png"].map {
+    Request.Image.file(Goldens.path($0))
   }
 
   static func base() -> Request {
     var options = GenerationOptions()
     options.maxTokens = 3
-    options.ignoresEndToken = true
+    options.ignoresEOS = true
     return Request(prompt: .messages([]), options: options)
   }
 
   @Test(arguments: ["tiny-llava-1.5", "tiny-llava-next-mistral"])
-  func `a picture that is kept answers as one encoded anew, byte for byte`(name: String) throws {
+  func `an image that is kept answers as one encoded anew, byte for byte`(name: String) throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/\(name)"))
-    let picture = Self.pictures[1]
-    let kept = try model.encode(picture, threads: 1)
+    let image = Self.images[1]
+    let kept = try model.encode(image, threads: 1)
     var request = Self.base()
-    request.prompt = .messages([ChatMessage(question: "What is it?", pictureCount: 1)])
+    request.prompt = .messages([ChatMessage(question: "What is it?", imageCount: 1)])
     request.recordsTensors = true
-    request.pictures = [picture]
+    request.images = [image]
     let anew = try Trace(of: request, model)
-    request.pictures = [.features(kept)]
+    request.images = [.features(kept)]
     let again = try Trace(of: request, model)
     #expect(again.tensors.names == anew.tensors.names)
     for name in anew.tensors.names {
@@ -43,80 +43,80 @@ import Tokenizers
     #expect(whole.flops == anew.report.flops && whole.flops.encode > 0)
   }
 
-  @Test func `keeps the turn that a picture is put upright by`() throws {
+  @Test func `keeps the turn that an image is put upright by`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
-    let picture = Request.Picture.file(Fixtures.url("images/exif_6.jpg").path(percentEncoded: false))
+    let image = Request.Image.file(Fixtures.url("images/exif_6.jpg").path(percentEncoded: false))
     var request = Self.base()
-    request.prompt = .messages([ChatMessage(question: "What is it?", pictureCount: 1)])
+    request.prompt = .messages([ChatMessage(question: "What is it?", imageCount: 1)])
     request.recordsTensors = true
     var features: [[UInt8]] = []
     for isUpright in [false, true] {
       request.appliesOrientation = isUpright
-      request.pictures = [picture]
+      request.images = [image]
       features.append(try Trace(of: request, model).tensors.bytes("features"))
-      let kept = try model.encode(picture, appliesOrientation: isUpright, threads: 1)
+      let kept = try model.encode(image, appliesOrientation: isUpright, threads: 1)
       request.appliesOrientation = !isUpright
-      request.pictures = [.features(kept)]
+      request.images = [.features(kept)]
       features.append(try Trace(of: request, model).tensors.bytes("features"))
     }
     #expect(features[0] == features[1] && features[2] == features[3] && features[0] != features[2])
   }
 
-  @Test func `refuses a picture that another model has encoded`() throws {
+  @Test func `refuses an image that another model has encoded`() throws {
     let directory = Goldens.path("models/tiny-llava-1.5")
     let (one, other) = (try VisionLanguageModel(directory: directory), try VisionLanguageModel(directory: directory))
     let copy = one
-    let kept = try one.encode(Self.pictures[1], threads: 1)
+    let kept = try one.encode(Self.images[1], threads: 1)
     #expect(throws: Never.self) { try copy.encode(.features(kept), threads: 1) }
-    #expect(throws: GenerationError.foreignPicture) { try other.encode(.features(kept), threads: 1) }
+    #expect(throws: GenerationError.foreignImage) { try other.encode(.features(kept), threads: 1) }
   }
 
-  @Test func `asks with the whole conversation, pictures where they came`() throws {
+  @Test func `asks with the whole conversation, images where they came`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     var chat = Chat()
-    chat.add(try model.encode(Self.pictures[0], threads: 1))
+    chat.add(try model.encode(Self.images[0], threads: 1))
     #expect(try prompt(chat, "A", model) == "USER: <image>\nA ASSISTANT:")
     // Asked again, as after a turn that failed.
     #expect(try prompt(chat, "B", model) == "USER: <image>\nB ASSISTANT:")
     chat.complete("B", answer: "Yes.")
     #expect(try prompt(chat, "C", model) == "USER: <image>\nB ASSISTANT: Yes.</s>USER: C ASSISTANT:")
-    chat.add(try model.encode(Self.pictures[1], threads: 1))
+    chat.add(try model.encode(Self.images[1], threads: 1))
     let request = chat.request("D <image>", like: Self.base())
-    #expect(request.pictures.count == 2)
+    #expect(request.images.count == 2)
     #expect(
       try model.rendered(request.prompt) == "USER: <image>\nB ASSISTANT: Yes.</s>USER: D <image> ASSISTANT:")
     chat.complete("D <image>", answer: "No.")
-    #expect(chat.pictures.count == 2 && chat.newPictures.isEmpty && chat.messages.count == 4)
+    #expect(chat.images.count == 2 && chat.newImages.isEmpty && chat.messages.count == 4)
   }
 
   private func prompt(_ chat: Chat, _ question: String, _ model: VisionLanguageModel) throws -> String {
     try model.rendered(chat.request(question, like: Self.base()).prompt)
   }
 
-  // MARK: - System texts
+  // MARK: - System prompts
 
-  @Test func `writes a request's system text, or says that there is no place for it`() throws {
+  @Test func `writes a request's system prompt, or says that there is no place for it`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     let question = Request.Prompt.messages([ChatMessage(role: .user, parts: [.text("Q")])])
-    #expect(try model.rendered(question, systemText: "Be brief.") == "Be brief. USER: Q ASSISTANT:")
-    #expect(throws: PromptError.systemTextForFinishedPrompt) {
-      try model.rendered(.rendered("USER: Q ASSISTANT:"), systemText: "")
+    #expect(try model.rendered(question, systemPrompt: "Be brief.") == "Be brief. USER: Q ASSISTANT:")
+    #expect(throws: PromptError.systemPromptForRenderedPrompt) {
+      try model.rendered(.rendered("USER: Q ASSISTANT:"), systemPrompt: "")
     }
-    #expect(throws: PromptError.systemTextForFinishedPrompt) { try model.tokens(of: .tokens([1]), systemText: "S") }
+    #expect(throws: PromptError.systemPromptForRenderedPrompt) { try model.tokens(of: .tokens([1]), systemPrompt: "S") }
 
     let other = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-next-mistral"))
-    #expect(try other.rendered(question, systemText: "") == "[INST] Q [/INST]")
-    let error = #expect(throws: PromptError.noPlaceForSystemText(template: "mistral")) {
-      try other.rendered(question, systemText: "S")
+    #expect(try other.rendered(question, systemPrompt: "") == "[INST] Q [/INST]")
+    let error = #expect(throws: PromptError.systemPromptUnsupported(template: "mistral")) {
+      try other.rendered(question, systemPrompt: "S")
     }
     #expect(error?.description.contains("mistral") == true && error?.description.contains("\n") == false)
   }
 
-  @Test func `reads a request's system text`() throws {
+  @Test func `reads a request's system prompt`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     var request = Self.base()
     request.prompt = .messages([ChatMessage(role: .user, parts: [.text("Q")])])
-    request.systemText = "Be brief."
+    request.systemPrompt = "Be brief."
     let tokens = try Session(model, request, threads: 1).report.promptTokens
     #expect(tokens == model.tokenizer.encodePrompt("Be brief. USER: Q ASSISTANT:").map(Int.init))
   }

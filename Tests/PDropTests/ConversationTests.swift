@@ -3,7 +3,7 @@ import PDrop
 import Testing
 
 @Suite struct ConversationTests {
-  @Test func `reads OpenAI's messages, pictures in order`() throws {
+  @Test func `reads OpenAI's messages, images in order`() throws {
     let json = """
       {"messages": [
         {"role": "system", "content": "Be brief."},
@@ -22,21 +22,21 @@ import Testing
         ChatMessage(role: .assistant, parts: [.text("A cat.")]),
         ChatMessage(role: .user, parts: [.image, .text("And here?")]),
       ])
-    #expect(conversation.pictures.count == 3)
-    guard case .encoded([0, 1, 2], _) = conversation.pictures[0],
-      case .file("photos/cat.jpg") = conversation.pictures[1],
-      case .file("/a/b.png") = conversation.pictures[2]
+    #expect(conversation.images.count == 3)
+    guard case .encoded([0, 1, 2], _) = conversation.images[0],
+      case .file("photos/cat.jpg") = conversation.images[1],
+      case .file("/a/b.png") = conversation.images[2]
     else {
-      Issue.record("\(conversation.pictures)")
+      Issue.record("\(conversation.images)")
       return
     }
   }
 
-  @Test func `takes a picture for a picture whatever else its part says`() throws {
+  @Test func `takes an image for an image whatever else its part says`() throws {
     let json = #"[{"role":"user","content":[{"type":"image_url","image_url":{"url":"a.png"},"text":"Look"}]}]"#
     let conversation = try Conversation(json: Data(json.utf8))
     #expect(conversation.messages == [ChatMessage(role: .user, parts: [.image])])
-    #expect(conversation.pictures.count == 1)
+    #expect(conversation.images.count == 1)
   }
 
   @Test(arguments: [

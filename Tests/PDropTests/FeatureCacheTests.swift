@@ -7,7 +7,7 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Answers through the cache of encoded pictures are those without, to the last bit.
+/// Answers through the cache of encoded images are those without, to the last bit.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) final class FeatureCacheTests {
   let folder: TemporaryFolder
   private let warnings = Warnings()
@@ -38,7 +38,7 @@ import Testing
     return try VisionLanguageModel(directory: directory ?? Goldens.path("models/\(name)"), options: options)
   }
 
-  private static let pictures = ["shapes_640x480.png", "gray_300x400.png", "scene_500x375_420.jpg"]
+  private static let images = ["shapes_640x480.png", "gray_300x400.png", "scene_500x375_420.jpg"]
     .map { Goldens.path("images/\($0)") }
 
   /// What a run has computed, all but times.
@@ -53,13 +53,13 @@ import Testing
   }
 
   private func answer(
-    _ model: VisionLanguageModel, _ pictures: [Request.Picture] = [.file(FeatureCacheTests.pictures[0])],
+    _ model: VisionLanguageModel, _ images: [Request.Image] = [.file(FeatureCacheTests.images[0])],
     upright: Bool = false
   ) throws -> Computed {
-    let marks = pictures.map { _ in "<image>" }.joined(separator: "\n")
-    var request = Request(prompt: .rendered("USER: \(marks)\nWhat is this? ASSISTANT:"), pictures: pictures)
+    let marks = images.map { _ in "<image>" }.joined(separator: "\n")
+    var request = Request(prompt: .rendered("USER: \(marks)\nWhat is this? ASSISTANT:"), images: images)
     request.options.maxTokens = 3
-    request.options.ignoresEndToken = true
+    request.options.ignoresEOS = true
     request.options.contextLength = 8192
     request.appliesOrientation = upright
     var session = try Session(model, request, threads: 2)
@@ -75,76 +75,76 @@ import Testing
     func load(_ isCached: Bool) throws -> VisionLanguageModel {
       try self.load(name, isCached: isCached) { $0.precision = precision }
     }
-    let pictures = Self.pictures.map { Request.Picture.file($0) }
+    let images = Self.images.map { Request.Image.file($0) }
     let without = try load(false)
     #expect(without.featureCacheReport == nil)
-    let expected = try answer(without, pictures)
+    let expected = try answer(without, images)
     let first = try load(true)
-    #expect(try answer(first, pictures) == expected)
+    #expect(try answer(first, images) == expected)
     var report = try #require(first.featureCacheReport)
     #expect(report.hits == 0 && report.misses == 3 && report.written == 3 && report.bytes_read == 0)
     #expect(report.flops_saved == 0)
     // Read by the model that has written them, and by another start of it.
-    #expect(try answer(first, pictures) == expected)
+    #expect(try answer(first, images) == expected)
     let second = try load(true)
-    #expect(try answer(second, pictures) == expected)
+    #expect(try answer(second, images) == expected)
     report = try #require(second.featureCacheReport)
     #expect(report.hits == 3 && report.misses == 0 && report.written == 0 && report.bytes_written == 0)
     #expect(report.bytes_read > 0 && report.flops_saved > 0)
-    // Bytes of the same picture under no name.
-    let bytes = [UInt8](try Data(contentsOf: URL(filePath: Self.pictures[0])))
+    // Bytes of the same image under no name.
+    let bytes = [UInt8](try Data(contentsOf: URL(filePath: Self.images[0])))
     #expect(try answer(second, [.encoded(bytes, name: "x")]) == answer(without))
     #expect(second.featureCacheReport?.hits == 4)
     #expect(warnings.lines.isEmpty)
   }
 
-  @Test func `holds for pictures that are encoded to be asked about again`() throws {
+  @Test func `holds for images that are encoded to be asked about again`() throws {
     let without = try load(isCached: false)
-    let expected = try without.encode(.file(Self.pictures[0]), threads: 1)
+    let expected = try without.encode(.file(Self.images[0]), threads: 1)
     let first = try load()
-    _ = try first.encode(.file(Self.pictures[0]), threads: 1)
+    _ = try first.encode(.file(Self.images[0]), threads: 1)
     let model = try load()
-    let picture = try model.encode(.file(Self.pictures[0]), threads: 2)
+    let image = try model.encode(.file(Self.images[0]), threads: 2)
     #expect(model.featureCacheReport?.hits == 1)
-    #expect(picture.tokenCount == expected.tokenCount && picture.flops == expected.flops)
-    #expect(picture.milliseconds.encode == 0 && picture.milliseconds.preprocess == 0)
-    #expect(try answer(model, [.features(picture)]) == answer(without, [.features(expected)]))
-    // Another model's picture is refused as ever.
-    #expect(throws: GenerationError.foreignPicture) { try answer(without, [.features(picture)]) }
+    #expect(image.tokenCount == expected.tokenCount && image.flops == expected.flops)
+    #expect(image.milliseconds.encode == 0 && image.milliseconds.preprocess == 0)
+    #expect(try answer(model, [.features(image)]) == answer(without, [.features(expected)]))
+    // Another model's image is refused as ever.
+    #expect(throws: GenerationError.foreignImage) { try answer(without, [.features(image)]) }
   }
 
   @Test(arguments: [Precision.f32, .bf16])
   func `a batch answers the same bytes without, with an empty and with a full cache`(precision: Precision) throws {
     let fixture = try BatchFixture()
     let questions = (0..<8).map { i in
-      #"{"question_id": \#(i), "image": "\#(Self.pictures[i / 2 % 3])", "text": "What is it, \#(i)?"}"#
+      #"{"question_id": \#(i), "image": "\#(Self.images[i / 2 % 3])", "text": "What is it, \#(i)?"}"#
     }
     var base = Request(prompt: .messages([]))
     base.options.maxTokens = 3
     func run(isCached: Bool, batchSize: Int) throws -> (BatchReport, VisionLanguageModel) {
       let model = try load(isCached: isCached) { $0.precision = precision }
-      let engine = model.answeringTogether(EngineOptions(threads: 2, batchSize: batchSize))
+      let engine = model.batchEngine(EngineOptions(threads: 2, batchSize: batchSize))
       return (try fixture.run(questions, like: base, earlier: .overwrite, engine: engine), model)
     }
     let (without, _) = try run(isCached: false, batchSize: 4)
-    #expect(without.answered == 8 && without.pictures.encoded == 3)
+    #expect(without.answered == 8 && without.images.encoded == 3)
     let expected = try fixture.bytes()
     for (batchSize, encoded) in [(4, 3), (1, 0), (16, 0)] {
       let (report, model) = try run(isCached: true, batchSize: batchSize)
       #expect(try fixture.bytes() == expected)
-      #expect(report.pictures.asked == 8 && report.pictures.encoded == encoded)
+      #expect(report.images.asked == 8 && report.images.encoded == encoded)
       #expect(report.flops.encode == without.flops.encode)
       let cache = try #require(model.featureCacheReport)
       // How many prompts are continued depends on which records happen to be ready; what the files have saved does not.
       #expect((cache.flops_saved > 0) == (encoded == 0) && report.flops_shared >= cache.flops_saved)
-      // A picture that is asked about again is known without a look at its file.
+      // An image that is asked about again is known without a look at its file.
       #expect(cache.hits == 3 - encoded && cache.misses == encoded && cache.written == encoded)
     }
   }
 
   // MARK: - What belongs together
 
-  @Test func `pictures are not shared between ways to see them`() throws {
+  @Test func `images are not shared between ways to see them`() throws {
     let exif = Fixtures.url("images/exif_6.jpg").path
     let ways: [(name: String, upright: Bool, change: (inout VisionLanguageModel.Options) -> Void)] = [
       ("tiny-llava-1.5", false, { $0.imageMode = .pad }), ("tiny-llava-1.5", false, { $0.imageMode = .crop }),
@@ -167,7 +167,7 @@ import Testing
     #expect(warnings.lines.isEmpty)
   }
 
-  @Test func `pictures are not shared between directories whose weights or settings differ`() throws {
+  @Test func `images are not shared between directories whose weights or settings differ`() throws {
     let model = try ChangedModel()
     func hits() throws -> Int? {
       let loaded = try load("", model.directory)
@@ -211,13 +211,13 @@ import Testing
   @Test func `a file under another's name is not believed`() throws {
     _ = try answer(load())
     let first = try #require(try names().first)
-    _ = try answer(load(), [.file(Self.pictures[1])])
+    _ = try answer(load(), [.file(Self.images[1])])
     let second = try #require(try names().first { $0 != first })
     try FileManager.default.removeItem(atPath: cache + "/" + second)
     try FileManager.default.copyItem(atPath: cache + "/" + first, toPath: cache + "/" + second)
-    let expected = try answer(load(isCached: false), [.file(Self.pictures[1])])
-    #expect(try answer(load(), [.file(Self.pictures[1])]) == expected)
-    #expect(warnings.lines.count == 1 && warnings.lines[0].contains("of another picture"), "\(warnings.lines)")
+    let expected = try answer(load(isCached: false), [.file(Self.images[1])])
+    #expect(try answer(load(), [.file(Self.images[1])]) == expected)
+    #expect(warnings.lines.count == 1 && warnings.lines[0].contains("of another image"), "\(warnings.lines)")
   }
 
   @Test func `a folder in the place of a file, or a file in that of the folder, stops nothing`() throws {
@@ -232,14 +232,14 @@ import Testing
     try FileManager.default.removeItem(atPath: cache)
     try folder.write("cache", "x")
     let model = try load()
-    for picture in Self.pictures { _ = try answer(model, [.file(picture)]) }
+    for image in Self.images { _ = try answer(model, [.file(image)]) }
     #expect(try answer(model) == expected)
     #expect(warnings.lines.count { $0.contains("going on without keeping more") } == 2, "\(warnings.lines)")
     #expect(model.featureCacheReport?.written == 0)
   }
 
-  @Test func `pictures that cannot be read are errors as ever, and leave no file`() throws {
-    let text = try folder.write("text.png", "no picture")
+  @Test func `images that cannot be read are errors as ever, and leave no file`() throws {
+    let text = try folder.write("text.png", "no image")
     let model = try load()
     #expect(throws: ImageError.self) { try answer(model, [.file(text)]) }
     #expect(throws: ImageError.missingFile(name: "none.png")) { try answer(model, [.file("none.png")]) }
@@ -248,14 +248,14 @@ import Testing
 
   // MARK: - Size, and traces
 
-  @Test func `the pictures that were asked about last are kept`() throws {
+  @Test func `the images that were asked about last are kept`() throws {
     _ = try answer(load())
     let size = try Data(contentsOf: URL(filePath: cache + "/" + #require(names().first))).count
     // Two fit, with the tenth that stays free.
     let limit = 3 * size + size / 2
-    func ask(_ picture: Int) throws -> FeatureCacheReport {
+    func ask(_ image: Int) throws -> FeatureCacheStatistics {
       let model = try load(limit: limit)
-      _ = try answer(model, [.file(Self.pictures[picture])])
+      _ = try answer(model, [.file(Self.images[image])])
       return try #require(model.featureCacheReport)
     }
     func age(_ names: [String]) throws {
@@ -280,9 +280,9 @@ import Testing
     #expect(warnings.lines.isEmpty)
   }
 
-  @Test func `a limit below one picture keeps none and says so once`() throws {
+  @Test func `a limit below one image keeps none and says so once`() throws {
     let model = try load(limit: 1000)
-    for picture in Self.pictures { _ = try answer(model, [.file(picture)]) }
+    for image in Self.images { _ = try answer(model, [.file(image)]) }
     #expect(warnings.lines.count == 1, "\(warnings.lines)")
     #expect(try names().isEmpty)
   }
@@ -290,7 +290,7 @@ import Testing
   @Test func `a trace shows the pixels, whatever is known`() throws {
     _ = try answer(load())
     let model = try load()
-    var request = Request(question: "What is this?", pictures: [.file(Self.pictures[0])])
+    var request = Request(question: "What is this?", images: [.file(Self.images[0])])
     request.options.maxTokens = 1
     request.recordsTensors = true
     let trace = try Trace(of: request, model)

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 import Verification
 
-/// Whole runs against the reference's: picture files and a prompt in, everything else out.
+/// Whole runs against the reference's: image files and a prompt in, everything else out.
 @Suite struct GoldenSessionTests {
   @Test(arguments: GoldenCase.all)
   func `agrees with the reference at every stage`(model: String, name: String) throws {
@@ -26,9 +26,9 @@ import Verification
   /// The tolerances of the goldens' README.
   private static func allowance(_ stage: CheckStage) -> Allowance {
     switch stage.kind {
-    case .pixels: stage.picture?.hasSuffix(".jpg") == true ? .mean(1) : .absolute(1)
+    case .pixels: stage.image?.hasSuffix(".jpg") == true ? .mean(1) : .absolute(1)
     case .pixelValues: .absolute(1e-6)
-    case .towerInput, .towerOutput, .features: .absolute(2e-4)
+    case .visionEncoderInput, .visionEncoderOutput, .features: .absolute(2e-4)
     case .scores: .relative(2e-3)
     case .embedding, .layers, .lastLogits, .finalLogits: .absolute(3e-3)
     default: .none
@@ -67,7 +67,7 @@ import Verification
 
   private static func label(_ stage: CheckStage) -> String {
     let parts = [
-      stage.run, stage.kind.rawValue, stage.picture, stage.layers.map { "\($0.lowerBound)-\($0.upperBound)" },
+      stage.run, stage.kind.rawValue, stage.image, stage.layers.map { "\($0.lowerBound)-\($0.upperBound)" },
       stage.layer.map { "before \($0)" },
     ]
     return parts.compactMap { $0 }.joined(separator: " ")

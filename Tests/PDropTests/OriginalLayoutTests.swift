@@ -10,9 +10,9 @@ import TokenDropping
 /// Directories of the original LLaVA code, made from golden checkpoints by renaming, against the goldens themselves.
 @Suite struct OriginalLayoutTests {
   /// Features and logits after a prompt, to the last bit.
-  private func bits(_ model: VisionLanguageModel, _ picture: String, _ prompt: String) throws -> [[UInt32]] {
+  private func bits(_ model: VisionLanguageModel, _ image: String, _ prompt: String) throws -> [[UInt32]] {
     var request = Request(
-      prompt: .rendered(prompt), pictures: [.file(Goldens.path("images/\(picture)"))], policy: PyramidDrop())
+      prompt: .rendered(prompt), images: [.file(Goldens.path("images/\(image)"))], policy: PyramidDrop())
     request.options.maxTokens = 1
     request.recordsTensors = true
     let trace = try Trace(of: request, model)
@@ -24,70 +24,71 @@ import TokenDropping
     ("tiny-llava-next-mistral", "gray_300x400.png", true),
   ])
   func `gives the logits of the converted checkpoint, bit for bit`(
-    golden: String, picture: String, towerInside: Bool
+    golden: String, image: String, visionEncoderInside: Bool
   ) throws {
     let folder = try TemporaryFolder()
     let layout = try OriginalLayout(golden)
-    let directory = try layout.write(into: folder.url, tower: towerInside ? .inside : .directory("openai/clip-tiny"))
+    let directory = try layout.write(
+      into: folder.url, visionTower: visionEncoderInside ? .inside : .directory("openai/clip-tiny"))
     var options = VisionLanguageModel.Options()
-    if towerInside {
+    if visionEncoderInside {
       options.visionTower = folder.path("clip")
-      try layout.writeTowerConfiguration(into: folder.url.appending(path: "clip"))
+      try layout.writeVisionTowerConfiguration(into: folder.url.appending(path: "clip"))
     }
     // As in the converted directory, which crops where the original code would pad or crop by its configuration.
     let original = try VisionLanguageModel(directory: directory.path, options: options)
     let converted = try VisionLanguageModel(directory: Goldens.path("models/\(golden)"))
     #expect(original.unusedTensors.isEmpty)
     #expect(original.weightBytes == converted.weightBytes)
-    #expect((original.visionTower == nil) == towerInside)
+    #expect((original.visionTower == nil) == visionEncoderInside)
 
     let prompt = "USER: <image>\nWhat is this? ASSISTANT:"
     let (own, theirs) = try (original.tokens(of: .rendered(prompt)), converted.tokens(of: .rendered(prompt)))
     #expect(original.imageToken == -200 && own.contains(-200) && !theirs.contains(-200))
     #expect(own.map { $0 == -200 ? converted.imageToken : $0 } == theirs)
     #expect(try original.rendered(.tokens(original.tokens(of: .rendered("a<image>b")))).contains("<image>"))
-    #expect(try bits(original, picture, prompt) == bits(converted, picture, prompt))
+    #expect(try bits(original, image, prompt) == bits(converted, image, prompt))
   }
 
-  @Test func `takes the token that the tokenizer has for a picture`() throws {
+  @Test func `takes the token that the tokenizer has for an image`() throws {
     let folder = try TemporaryFolder()
-    let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, tower: .directory("clip-tiny"))
+    let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, visionTower: .directory("clip-tiny"))
     let added = Goldens.url("models/tiny-llava-1.5/added_tokens.json")
     try FileManager.default.copyItem(at: added, to: directory.appending(path: "added_tokens.json"))
     #expect(try VisionLanguageModel(directory: directory.path).imageToken == 1200)
   }
 
   @Test(arguments: [("pad", ImageMode.pad), ("square", .crop), (nil, .crop)] as [(String?, ImageMode)])
-  func `fits pictures as the configuration says`(ratio: String?, mode: ImageMode) throws {
+  func `fits images as the configuration says`(ratio: String?, mode: ImageMode) throws {
     let folder = try TemporaryFolder()
     var layout = try OriginalLayout("tiny-llava-1.5")
     layout.configuration["image_aspect_ratio"] = ratio
-    let directory = try layout.write(into: folder.url, tower: .directory("clip-tiny"))
+    let directory = try layout.write(into: folder.url, visionTower: .directory("clip-tiny"))
     #expect(try VisionLanguageModel(directory: directory.path).preprocessor.mode == mode)
   }
 
   @Test func `lists canvases as width and height, and cuts sizes to integers`() throws {
     let folder = try TemporaryFolder()
     let layout = try OriginalLayout("tiny-llava-next-vicuna")
-    try layout.writeTowerConfiguration(into: folder.url.appending(path: "clip-tiny"))
-    let directory = try layout.write(into: folder.url, tower: .inside)
+    try layout.writeVisionTowerConfiguration(into: folder.url.appending(path: "clip-tiny"))
+    let directory = try layout.write(into: folder.url, visionTower: .inside)
     let rules = try #require(ModelDirectory(directory.path).configuration.anyResolution)
-    #expect(rules.arithmetic == .original && rules.merge == .spatialUnpad)
+    #expect(rules.sizeRule == .original && rules.merge == .spatialUnpad)
     #expect(rules.canvases.first == PixelSize(height: 672, width: 336))
-    // A small picture that two canvases fit equally well: the original code takes the upright one, transformers the other.
+    // A small image that two canvases fit equally well: the original code takes the upright one, transformers the other.
     #expect(AnyResolutionGeometry(PixelSize(height: 336, width: 336), rules).canvas == rules.canvases[0])
   }
 
-  @Test func `puts all features of all views behind one another when the tiles are merged flat`() throws {
+  @Test func `puts all features of all views after one another when the tiles are merged flat`() throws {
     let folder = try TemporaryFolder()
     var layout = try OriginalLayout("tiny-llava-next-vicuna")
     layout.configuration["mm_patch_merge_type"] = "flat"
-    try layout.writeTowerConfiguration(into: folder.url.appending(path: "clip-tiny"))
+    try layout.writeVisionTowerConfiguration(into: folder.url.appending(path: "clip-tiny"))
     let model = try VisionLanguageModel(
-      directory: layout.write(into: folder.url, tower: .inside).path)
+      directory: layout.write(into: folder.url, visionTower: .inside).path)
     #expect(model.unusedTensors == ["image_newline"])
     var request = Request(
-      prompt: .rendered("<image>"), pictures: [.file(Goldens.path("images/gray_300x400.png"))], policy: NoDropping())
+      prompt: .rendered("<image>"), images: [.file(Goldens.path("images/gray_300x400.png"))], policy: NoDropping())
     request.options.maxTokens = 0
     #expect(try Session(model, request, threads: 2).report.sequenceLength == 1 + 3 * 576)
   }

@@ -14,7 +14,7 @@ import TokenDropping
     return try VisionLanguageModel(directory: Goldens.path("models/\(name)"), options: options)
   }
 
-  /// The visual tokens of a picture that show only padding.
+  /// The visual tokens of an image that show only padding.
   private func padding(_ model: VisionLanguageModel, width: Int, height: Int) throws -> [Int] {
     let image = try Image(width: width, height: height, pixels: Array(repeating: 9, count: width * height * 3))
     let views = model.preprocessor(image)
@@ -26,7 +26,7 @@ import TokenDropping
     (0..<576).filter { !rows.contains($0 / 24) || !columns.contains($0 % 24) }
   }
 
-  @Test func `rows and columns of patches outside the picture are padding, those that it touches are not`() throws {
+  @Test func `rows and columns of patches outside the image are padding, those that it touches are not`() throws {
     let model = try Self.model(.pad)
     // 3 of 4: 3 of 24 patches above and below.
     #expect(try padding(model, width: 64, height: 48) == patches(outsideRows: 3..<21, columns: 0..<24))
@@ -45,17 +45,17 @@ import TokenDropping
   }
 
   @Test(.enabled(if: isOptimized, "slow without optimisation"), arguments: Ranking.all(seed: 1))
-  func `no padding stays while a patch of the picture leaves`(ranking: Ranking) throws {
+  func `no padding stays while a patch of the image leaves`(ranking: Ranking) throws {
     let model = try Self.model(.pad)
     let shown = 18 * 24
     let policy = PyramidDrop(
-      .listed(layers: [4, 8, 16], ratios: [0.9, 0.75, 0.4]), ranking: ranking, masksPadding: true)
+      .listed(layers: [4, 8, 16], ratios: [0.9, 0.75, 0.4]), ranking: ranking, dropsPaddingFirst: true)
     var request = Request(
-      question: "What is it?", pictures: [.file(Goldens.path("images/gray_300x400.png"))], policy: policy)
+      question: "What is it?", images: [.file(Goldens.path("images/gray_300x400.png"))], policy: policy)
     request.options.maxTokens = 1
     let stages = try Session(model, request, threads: 2).report.stages.map { $0.images[0].kept }
-    let picture = Set(0..<576).subtracting(patches(outsideRows: 0..<24, columns: 3..<21))
+    let image = Set(0..<576).subtracting(patches(outsideRows: 0..<24, columns: 3..<21))
     #expect(stages.map(\.count) == [518, shown, 230])
-    #expect(picture.isSubset(of: stages[0]) && picture == Set(stages[1]) && picture.isSuperset(of: stages[2]))
+    #expect(image.isSubset(of: stages[0]) && image == Set(stages[1]) && image.isSuperset(of: stages[2]))
   }
 }

@@ -18,10 +18,10 @@ import TokenDropping
     precision == .int8 ? 2.0.squareRoot() * 3 / 127 / 12.0.squareRoot() : 2.0.squareRoot() * 0x1p-9 / 3.0.squareRoot()
   }
 
-  /// Relative error of the logits of a model with `layers` decoder layers, over a tower of 3.
+  /// Relative error of the logits of a model with `layers` decoder layers, over a vision encoder of 3.
   ///
-  /// In the tower a layer's way leads through values, output and two products of the MLP, in the decoder through values,
-  /// output, gate or up, their product and down; the patches, the projector and the head are 4 more. Tower and head are bf16.
+  /// In the vision encoder a layer's way leads through values, output and two products of the MLP, in the decoder through values,
+  /// output, gate or up, their product and down; the patches, the projector and the head are 4 more. Vision encoder and head are bf16.
   private static func bound(_ precision: Precision, layers: Int) -> Double {
     let (decoder, rest) = (productError(precision), productError(.bf16))
     return 3 * (Double(5 * layers) * decoder * decoder + Double(4 * 3 + 4) * rest * rest).squareRoot()
@@ -69,8 +69,8 @@ import TokenDropping
   /// The kept sets of the first drop differ only where the scores do: a token on the other side of the cut is no further
   /// from it than the scores of the two runs are from each other.
   private static func expectSameChoice(_ exact: Trace, _ rounded: Trace, _ label: Comment) throws {
-    let pictures = zip(exact.report.stages[0].images, rounded.report.stages[0].images)
-    for (index, (expected, found)) in pictures.enumerated() {
+    let images = zip(exact.report.stages[0].images, rounded.report.stages[0].images)
+    for (index, (expected, found)) in images.enumerated() {
       let scores = try exact.tensors.floats("stage0/image\(index)/scores")
       let others = try rounded.tensors.floats("stage0/image\(index)/scores")
       let distance = zip(scores, others).map { abs($0 - $1) }.max() ?? 0
@@ -90,8 +90,8 @@ import TokenDropping
       var options = GenerationOptions()
       options.maxTokens = 12
       let request = Request(
-        prompt: .messages([ChatMessage(question: "Which word is at the center?", pictureCount: 1)]),
-        pictures: [.file(Goldens.path("../../Models/samples/river.png"))],
+        prompt: .messages([ChatMessage(question: "Which word is at the center?", imageCount: 1)]),
+        images: [.file(Goldens.path("../../Models/samples/river.png"))],
         policy: policy, options: options)
       var session = try Session(model, request, threads: 2)
       while try session.next() != nil {}

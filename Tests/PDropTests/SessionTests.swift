@@ -26,7 +26,7 @@ import TokenDropping
   @Test(
     arguments: [
       NoDropping(), PyramidDrop(), FastV(), RandomDrop(seed: 3), UniformDrop(), FastV(positions: .compact),
-      PyramidDrop(positions: .original), PyramidDrop(ranking: .attentionDebiased, masksPadding: true),
+      PyramidDrop(positions: .original), PyramidDrop(ranking: .attentionDebiased, dropsPaddingFirst: true),
     ] as [any TokenDroppingPolicy])
   func `one thread and three give the same bytes`(policy: any TokenDroppingPolicy) throws {
     let one = try trace(Self.prompts[0], policy, threads: 1)
@@ -49,8 +49,8 @@ import TokenDropping
 
   @Test(arguments: Ranking.all(seed: 4))
   func `a trace says what tokens were ranked by`(ranking: Ranking) throws {
-    let policy = try trace(Self.prompts[0], PyramidDrop(ranking: ranking, masksPadding: true)).report.policy
-    #expect(policy.ranking == ranking.name && policy.masksPadding == true && policy.method == "pyramiddrop")
+    let policy = try trace(Self.prompts[0], PyramidDrop(ranking: ranking, dropsPaddingFirst: true)).report.policy
+    #expect(policy.ranking == ranking.name && policy.dropsPaddingFirst == true && policy.method == "pyramiddrop")
     #expect(policy.seed == (ranking.name == "random" ? 4 : nil))
     let json = try JSONSerialization.jsonObject(with: JSONEncoder().encode(policy)) as? [String: Any]
     #expect(json?["rank"] as? String == ranking.name && json?["mask_padding"] as? Bool == true)
@@ -59,7 +59,7 @@ import TokenDropping
   @Test(arguments: [PyramidDrop(), FastV(), PyramidDrop(ranking: .attentionDebiased)] as [any AdjustablePolicy])
   func `a target is met by what the kernels count`(policy: any AdjustablePolicy) throws {
     let report = try trace(Self.prompts[0], TargetedDrop(policy, .flops(share: 0.5))).report
-    let share = Double(report.flops.prefill + report.flops.rank) / Double(report.flopsWithoutDropping)
+    let share = Double(report.flops.prefill + report.flops.rank) / Double(report.baselineFlops)
     #expect(share <= 0.5 && share > 0.5 - 1.2 / 576)
     #expect(report.policy.target == "flops 0.5" && report.policy.method == policy.name)
     let tokens = try trace(Self.prompts[0], TargetedDrop(policy, .averageTokens(192))).report
@@ -92,11 +92,11 @@ import TokenDropping
     #expect(try kept(1) != kept(2))
   }
 
-  @Test func `without a picture every policy is no dropping`() throws {
+  @Test func `without an image every policy is no dropping`() throws {
     let question = "USER: What is it? ASSISTANT:"
-    let none = try run(question, NoDropping(), pictures: 0)
+    let none = try run(question, NoDropping(), images: 0)
     for policy in [PyramidDrop(), FastV()] as [any TokenDroppingPolicy] {
-      let report = try run(question, policy, pictures: 0)
+      let report = try run(question, policy, images: 0)
       #expect(report.tokens == none.tokens)
       #expect(report.stages.allSatisfy { $0.images.isEmpty })
       #expect(report.flops.rank == 0)
@@ -125,8 +125,8 @@ import TokenDropping
     }
     #expect(report.flops.rank == 2 * rank)
     // Tower: patches, then 3 of 4 layers over 577 rows of width 32 and MLP 64.
-    let tower = 576 * 588 * 32 + 3 * (577 * (4 * 32 * 32 + 2 * 32 * 64) + 2 * 32 * 577 * 577)
-    #expect(report.flops.encode == 2 * tower)
+    let visionTower = 576 * 588 * 32 + 3 * (577 * (4 * 32 * 32 + 2 * 32 * 64) + 2 * 32 * 577 * 577)
+    #expect(report.flops.encode == 2 * visionTower)
     #expect(report.flops.project == 2 * 576 * (32 * 64 + 64 * 64))
     #expect(report.flops.head == 2 * report.tokens.count * 64 * 1216)
     let steps = (1..<report.tokens.count).reduce(0) { sum, step in
@@ -138,7 +138,7 @@ import TokenDropping
   @Test func `decoding with a cache equals reading the whole text at once`() throws {
     var options = GenerationOptions()
     options.maxTokens = 6
-    options.ignoresEndToken = true
+    options.ignoresEOS = true
     let prompt = try model.tokens(of: .rendered(Self.prompts[0]))
     let stepwise = try traceOf(.tokens(prompt), NoDropping(), options)
     options.maxTokens = 1
@@ -159,7 +159,7 @@ import TokenDropping
 
   @Test func `stops at the end of the context`() throws {
     var options = GenerationOptions()
-    options.ignoresEndToken = true
+    options.ignoresEOS = true
     let length = try run(Self.prompts[0], NoDropping()).sequenceLength
     options.contextLength = length + 3
     let report = try traceOf(.rendered(Self.prompts[0]), NoDropping(), options).report
@@ -171,9 +171,9 @@ import TokenDropping
     func tokens(_ change: (inout GenerationOptions) -> Void) throws -> [Int] {
       var options = GenerationOptions()
       options.maxTokens = 8
-      options.ignoresEndToken = true
+      options.ignoresEOS = true
       change(&options)
-      return try traceOf(.rendered("USER: Hello ASSISTANT:"), NoDropping(), options, pictures: 0).report.tokens
+      return try traceOf(.rendered("USER: Hello ASSISTANT:"), NoDropping(), options, images: 0).report.tokens
     }
     let greedy = try tokens { _ in }
     #expect(try tokens { ($0.temperature, $0.topK) = (1, 1) } == greedy)
@@ -183,27 +183,27 @@ import TokenDropping
     #expect(try tokens { ($0.temperature, $0.seed) = (5, 2) } != drawn)
   }
 
-  @Test func `names prompts and pictures that do not go together`() {
-    for (prompt, pictures) in [("USER: <image>", 0), ("USER: Hi", 1), ("<image><image>", 1)] {
-      #expect(throws: (any Error).self) { try run(prompt, NoDropping(), pictures: pictures) }
+  @Test func `names prompts and images that do not go together`() {
+    for (prompt, images) in [("USER: <image>", 0), ("USER: Hi", 1), ("<image><image>", 1)] {
+      #expect(throws: (any Error).self) { try run(prompt, NoDropping(), images: images) }
     }
   }
 
   // MARK: - Runs
 
   private func request(
-    _ prompt: Request.Prompt, _ policy: any TokenDroppingPolicy, _ options: GenerationOptions, pictures: Int = 1
+    _ prompt: Request.Prompt, _ policy: any TokenDroppingPolicy, _ options: GenerationOptions, images: Int = 1
   ) -> Request {
-    let picture = Request.Picture.file(Goldens.path("images/gray_300x400.png"))
+    let image = Request.Image.file(Goldens.path("images/gray_300x400.png"))
     return Request(
-      prompt: prompt, pictures: Array(repeating: picture, count: pictures), policy: policy, options: options)
+      prompt: prompt, images: Array(repeating: image, count: images), policy: policy, options: options)
   }
 
-  private func run(_ prompt: String, _ policy: any TokenDroppingPolicy, pictures: Int = 1) throws -> RunReport {
+  private func run(_ prompt: String, _ policy: any TokenDroppingPolicy, images: Int = 1) throws -> RunReport {
     var options = GenerationOptions()
     options.maxTokens = 3
-    options.ignoresEndToken = true
-    var session = try Session(model, request(.rendered(prompt), policy, options, pictures: pictures), threads: 2)
+    options.ignoresEOS = true
+    var session = try Session(model, request(.rendered(prompt), policy, options, images: images), threads: 2)
     while try session.next() != nil {}
     return session.report
   }
@@ -211,15 +211,15 @@ import TokenDropping
   private func trace(_ prompt: String, _ policy: any TokenDroppingPolicy, threads: Int = 2) throws -> Trace {
     var options = GenerationOptions()
     options.maxTokens = 3
-    options.ignoresEndToken = true
+    options.ignoresEOS = true
     return try traceOf(.rendered(prompt), policy, options, threads: threads)
   }
 
   private func traceOf(
-    _ prompt: Request.Prompt, _ policy: any TokenDroppingPolicy, _ options: GenerationOptions, pictures: Int = 1,
+    _ prompt: Request.Prompt, _ policy: any TokenDroppingPolicy, _ options: GenerationOptions, images: Int = 1,
     threads: Int = 2
   ) throws -> Trace {
-    var request = request(prompt, policy, options, pictures: pictures)
+    var request = request(prompt, policy, options, images: images)
     request.recordsTensors = true
     return try Trace(of: request, model, threads: threads)
   }

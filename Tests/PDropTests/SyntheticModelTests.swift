@@ -10,7 +10,7 @@ import TokenDropping
 @Suite struct SyntheticModelTests {
   /// A LLaVA-NeXT of four layers, as small as its parts allow.
   private var configuration: LLaVAConfiguration {
-    var configuration = PublishedShape.llavaNext7B.configuration
+    var configuration = ModelPreset.llavaNext7B.configuration
     configuration.text.hiddenSize = 64
     configuration.text.intermediateSize = 96
     configuration.text.layerCount = 4
@@ -24,7 +24,7 @@ import TokenDropping
     configuration.vision.imageSize = 56
     let pinpoints = [(56, 112), (112, 56), (112, 112)]
     configuration.anyResolution = AnyResolution(
-      pinpoints: pinpoints, viewSize: 56, patchesPerSide: 4, arithmetic: .huggingFace)
+      pinpoints: pinpoints, viewSize: 56, patchesPerSide: 4, sizeRule: .huggingFace)
     return configuration
   }
 
@@ -40,7 +40,7 @@ import TokenDropping
     options.maxTokens = 4
     let image = try Image(width: 96, height: 72, pixels: (0..<96 * 72 * 3).map { UInt8(truncatingIfNeeded: $0 * 31) })
     let request = Request(
-      prompt: .tokens([1, 5, model.imageToken, 9, 12]), pictures: [.decoded(image)], policy: policy, options: options)
+      prompt: .tokens([1, 5, model.imageToken, 9, 12]), images: [.decoded(image)], policy: policy, options: options)
     var session = try Session(model, request, threads: 2)
     while try session.next() != nil {}
     return session.report
@@ -50,7 +50,7 @@ import TokenDropping
   func `answers in every arithmetic, with numbers`(precision: PDrop.Precision) throws {
     let model = try model(precision)
     let report = try run(model, PyramidDrop())
-    // A base view of 16, and 2 by 2 tiles of which the picture of 4 to 3 fills 6 of 8 rows, each with a newline.
+    // A base view of 16, and 2 by 2 tiles of which the image of 4 to 3 fills 6 of 8 rows, each with a newline.
     #expect(report.visualTokensPerStage == [16 + 6 * 9, 35, 17, 8])
     #expect(report.tokens.count == 4 && report.text.isEmpty && report.finishReason == .length)
   }
@@ -71,7 +71,7 @@ import TokenDropping
   func `activations stay as small as their layers allow`(distinctLayers: Bool, limit: Double) throws {
     let model = try model(.f32, distinctLayers: distinctLayers)
     let text = configuration.text
-    let compute = Compute(workers: Workers(count: 1))
+    let compute = ComputeContext(workers: Workers(count: 1))
     var state = DecoderState(text)
     var generator = SeededGenerator(1)
     state.hidden = Matrix(generator.floats(20 * text.hiddenSize), columns: text.hiddenSize)

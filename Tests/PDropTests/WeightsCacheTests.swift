@@ -19,9 +19,9 @@ import TokenDropping
   private func trace(_ model: VisionLanguageModel) throws -> Trace {
     var request = Request(
       prompt: .rendered("USER: <image>\nWhat is this? ASSISTANT:"),
-      pictures: [.file(Goldens.path("images/gray_300x400.png"))], policy: PyramidDrop())
+      images: [.file(Goldens.path("images/gray_300x400.png"))], policy: PyramidDrop())
     request.options.maxTokens = 4
-    request.options.ignoresEndToken = true
+    request.options.ignoresEOS = true
     request.recordsTensors = true
     return try Trace(of: request, model)
   }
@@ -54,16 +54,17 @@ import TokenDropping
     }
   }
 
-  @Test func `covers a tower from another directory`() throws {
+  @Test func `covers a vision encoder from another directory`() throws {
     let folder = try TemporaryFolder()
-    let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, tower: .directory("clip-tiny")).path
+    let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, visionTower: .directory("clip-tiny"))
+      .path
     let cache = folder.path("cache")
     #expect(try load(directory, .int8, vision: .int8, cacheIn: cache).weightsCache?.wasUsed == false)
     let model = try load(directory, .int8, vision: .int8, cacheIn: cache)
     #expect(model.weightsCache?.wasUsed == true)
     try expectEqual(trace(model), trace(load(directory, .int8, vision: .int8, cacheIn: nil)))
-    let tower = try #require(model.visionTower)
-    let weights = tower + "/model.safetensors"
+    let visionTower = try #require(model.visionTower)
+    let weights = visionTower + "/model.safetensors"
     try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: 1)], ofItemAtPath: weights)
     let changed = try #require(try load(directory, .int8, vision: .int8, cacheIn: cache).weightsCache)
     #expect(changed.description.hasSuffix("as the model's weights have changed"), "\(changed)")

@@ -6,9 +6,9 @@ import PDrop
 import Reports
 import Testing
 
-/// Kept maps of pictures small enough to count patches by hand: views of 4 pixels a side, patches of 2.
+/// Kept maps of images small enough to count patches by hand: views of 4 pixels a side, patches of 2.
 enum SmallMap {
-  static func picture(_ width: Int, _ height: Int) throws -> Image {
+  static func image(_ width: Int, _ height: Int) throws -> Image {
     try Image(width: width, height: height, pixels: (0..<3 * width * height).map { UInt8($0 * 7 % 256) })
   }
 
@@ -19,15 +19,15 @@ enum SmallMap {
     return configuration
   }
 
-  private static func drop(_ scores: [Float], kept: [Int]) -> (layer: Int, DropRecord.Picture) {
-    (layer: 8 * scores.count, DropRecord.Picture(start: 0, count: scores.count, kept: kept, scores: scores))
+  private static func drop(_ scores: [Float], kept: [Int]) -> (layer: Int, DropResult.Image) {
+    (layer: 8 * scores.count, DropResult.Image(start: 0, count: scores.count, kept: kept, scores: scores))
   }
 
   /// LLaVA-NeXT: 8 x 4 pixels in the middle of a canvas of 8 x 8. The tiles' map is 4 by 4 patches, of which the rows 1
-  /// and 2 show the picture: 4 tokens of the base view, and twice 4 and a newline.
+  /// and 2 show the image: 4 tokens of the base view, and twice 4 and a newline.
   static func tiled() throws -> KeptMap {
-    let rules = AnyResolution(pinpoints: [(8, 8)], viewSize: 4, patchesPerSide: 2, arithmetic: .huggingFace)
-    let views = try AnyResolutionPreprocessor(configuration, rules)(picture(8, 4))
+    let rules = AnyResolution(pinpoints: [(8, 8)], viewSize: 4, patchesPerSide: 2, sizeRule: .huggingFace)
+    let views = try AnyResolutionPreprocessor(configuration, rules)(image(8, 4))
     let places = VisualTokenPlace.all(of: views.tiles, side: 2, hasNewline: true)
     return KeptMap(
       views, places, patchSize: 2,
@@ -38,7 +38,7 @@ enum SmallMap {
 
   /// LLaVA-1.5: one view of four patches.
   static func single() throws -> KeptMap {
-    let views = try CLIPPreprocessor(configuration, mode: .crop)(picture(4, 4))
+    let views = try CLIPPreprocessor(configuration, mode: .crop)(image(4, 4))
     return KeptMap(
       views, VisualTokenPlace.all(of: nil, side: 2, hasNewline: false), patchSize: 2,
       drops: [drop([0.1, 0.4, 0.2, 0.3], kept: [1, 3])])
@@ -52,8 +52,8 @@ enum SmallMap {
 
   @Test func `one view is read row by row`() throws {
     let map = try SmallMap.single()
-    #expect(map.regions.map(\.name) == ["picture"])
-    #expect(map.regions[0].image == (try SmallMap.picture(4, 4)))
+    #expect(map.regions.map(\.name) == ["image"])
+    #expect(map.regions[0].image == (try SmallMap.image(4, 4)))
     #expect(places(map) == [place(0, 0, 0), place(0, 0, 1), place(0, 1, 0), place(0, 1, 1)])
     #expect(map.newlines.isEmpty)
     #expect(map.stages[0].tokens.map(\.rank) == [4, 1, 3, 2])
@@ -61,12 +61,12 @@ enum SmallMap {
     #expect(counts.rows == [1, 1] && counts.columns == [0, 2])
   }
 
-  @Test func `tiles are one map without padding, newlines behind its rows`() throws {
+  @Test func `tiles are one map without padding, newlines after its rows`() throws {
     let map = try SmallMap.tiled()
-    #expect(map.regions.map(\.name) == ["whole picture", "tiles"])
+    #expect(map.regions.map(\.name) == ["whole image", "tiles"])
     #expect(map.regions[1].rows == 2 && map.regions[1].columns == 4)
-    // What the kept patches show is the picture itself.
-    #expect(map.regions[1].image == (try SmallMap.picture(8, 4)))
+    // What the kept patches show is the image itself.
+    #expect(map.regions[1].image == (try SmallMap.image(8, 4)))
     let rows = (0..<2).flatMap { row in (0...4).map { place(1, row, $0) } }
     #expect(places(map) == [place(0, 0, 0), place(0, 0, 1), place(0, 1, 0), place(0, 1, 1)] + rows)
     #expect(map.newlines == [8, 13])
@@ -76,10 +76,10 @@ enum SmallMap {
     #expect(counts[1].rows == [1, 1] && counts[1].columns == [1, 1, 0, 0])
   }
 
-  @Test func `a picture of 640 by 480 has the tokens of the notes, each at its place`() {
+  @Test func `an image of 640 by 480 has the tokens of the notes, each at its place`() {
     let rules = AnyResolution(
       pinpoints: [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)], viewSize: 336, patchesPerSide: 24,
-      arithmetic: .original)
+      sizeRule: .original)
     let tiles = AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles
     let places = VisualTokenPlace.all(of: tiles, side: 24, hasNewline: true)
     // 576 of the base view, then 36 rows of 48 patches and a newline; 6 rows of padding are cut off above.
@@ -114,7 +114,7 @@ enum SmallMap {
   }
 
   @Test func `a PNG file holds the panels, dropped patches dimmed`() throws {
-    let (map, picture) = (try SmallMap.tiled(), try SmallMap.picture(8, 4))
+    let (map, source) = (try SmallMap.tiled(), try SmallMap.image(8, 4))
     var encoder = ImageEncoder()
     encoder.description = "α: é\nsecond"
     let file = try encoder.png(map.painted())
@@ -123,17 +123,17 @@ enum SmallMap {
     #expect(image.width == 30 && image.height == 3 * 4 + 2 * 16)
     #expect(image == map.painted())
     #expect(Data(file).range(of: Data("?: \u{E9}\nsecond".unicodeScalars.map { UInt8($0.value) })) != nil)
-    for y in 0..<4 { for x in 0..<8 { #expect(pixel(image, 12 + x, y) == pixel(picture, x, y)) } }
+    for y in 0..<4 { for x in 0..<8 { #expect(pixel(image, 12 + x, y) == pixel(source, x, y)) } }
     // Panel 2 begins at row 20: the first patch of the tiles is dropped, the second stays.
-    #expect(pixel(image, 12, 20) == dimmed(pixel(picture, 0, 0)))
-    #expect(pixel(image, 13, 21) == dimmed(pixel(picture, 1, 1)))
-    #expect(pixel(image, 14, 20) == pixel(picture, 2, 0))
+    #expect(pixel(image, 12, 20) == dimmed(pixel(source, 0, 0)))
+    #expect(pixel(image, 13, 21) == dimmed(pixel(source, 1, 1)))
+    #expect(pixel(image, 14, 20) == pixel(source, 2, 0))
     // Newlines: kept in panel 2; the second is dropped in panel 3.
     #expect(pixel(image, 24, 20) == [96, 165, 250] && pixel(image, 24, 42) == dimmed([96, 165, 250]))
     #expect(pixel(image, 5, 10) == [255, 255, 255])
   }
 
-  @Test func `panels of one view stand side by side, and pictures below each other`() throws {
+  @Test func `panels of one view stand side by side, and images below each other`() throws {
     let image = try SmallMap.single().painted()
     #expect(image.width == 2 * 4 + 16 && image.height == 4)
     let both = Image.stacked([image, try SmallMap.tiled().painted()])
@@ -153,7 +153,7 @@ enum SmallMap {
     let image = map.painted(showsScores: true)
     // Kept patches have a white edge; of a patch of two pixels that is all.
     #expect(pixel(image, 20 + 2, 0) == [255, 255, 255])
-    let below = pixel(try SmallMap.picture(4, 4), 0, 0)
+    let below = pixel(try SmallMap.image(4, 4), 0, 0)
     let tinted = zip(below, [68.0, 1, 84]).map { UInt8((0.3 * Double($0) + 0.7 * $1).rounded()) }
     #expect(pixel(image, 20, 0) == tinted)
   }
@@ -178,13 +178,13 @@ enum SmallMap {
 
   @Test func `a page has a panel for each stage, and JSON the kept tokens`() throws {
     let figure = KeptMapFigure("map", try SmallMap.single(), showsScores: true)
-    let page = Page("p", sections: [Page.Section("s", [.keptMap(figure)])])
-    let check = XMLCheck(try page.html.replacing("<!DOCTYPE html>\n", with: ""))
+    let report = Report("p", sections: [Report.Section("s", [.keptMap(figure)])])
+    let check = XMLCheck(try report.html.replacing("<!DOCTYPE html>\n", with: ""))
     #expect(check.error == nil && check.counts["rect"] == 2 * 4 + 4)
     #expect(check.text.contains("scores: dark 0.1, bright 0.4 (log scale)"))
     #expect(check.attributes.contains("fill=#fde725"))
-    #expect(page.markdown.contains("| after layer 32: 2 of 4 tokens (50%) | 2 |"))
-    let json = String(decoding: try page.json, as: UTF8.self).filter { !$0.isWhitespace }
+    #expect(report.markdown.contains("| after layer 32: 2 of 4 tokens (50%) | 2 |"))
+    let json = String(decoding: try report.json, as: UTF8.self).filter { !$0.isWhitespace }
     #expect(json.contains("\"kept\":[1,3]") && json.contains("\"kept_per_column\":[[0,2]]"))
   }
 }

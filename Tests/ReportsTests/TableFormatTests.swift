@@ -4,7 +4,7 @@ import Testing
 
 @Suite struct TableFormatTests {
   private let records = [
-    Record([
+    TableRow([
       Field("name", .text(#"O'Brien, "the" \ one"#), heading: "who"),
       Field("count", .integer(3), heading: "count"),
       Field("time", 1.25, heading: "ms", decimals: 1),
@@ -13,7 +13,7 @@ import Testing
       Field("where", .text("here"), .note(heading: "place")),
       Field("note", .none, .note(heading: "empty")),
     ]),
-    Record([
+    TableRow([
       Field("name", .text("line\nbreak"), heading: "who"),
       Field("count", .none, heading: "count"),
       Field("time", Double?.none, heading: "ms", decimals: 1),
@@ -87,6 +87,6 @@ import Testing
   @Test func `a number that is none is left out`() {
     let field = Field("x", .nan, heading: "x", decimals: 1)
     #expect(field.value == .none)
-    #expect(TableFormat.jsonl.rendered([Record([Field("x", .number(.infinity))])], name: "t") == "{\"x\": null}\n")
+    #expect(TableFormat.jsonl.rendered([TableRow([Field("x", .number(.infinity))])], name: "t") == "{\"x\": null}\n")
   }
 }

@@ -11,7 +11,7 @@ public struct GoldenCase: Decodable, Sendable {
   }
 
   public struct Stage: Decodable, Sendable {
-    public struct Picture: Decodable, Sendable {
+    public struct Image: Decodable, Sendable {
       public var start: Int
       public var count: Int
       public var kept: Int
@@ -20,7 +20,7 @@ public struct GoldenCase: Decodable, Sendable {
     public var layer: Int
     public var tokens_before: Int
     public var tokens_after: Int
-    public var images: [Picture]
+    public var images: [Image]
   }
 
   public struct Run: Decodable, Sendable {
@@ -52,7 +52,7 @@ public struct GoldenCase: Decodable, Sendable {
 
   /// The cases in the folder, as model and name: all of them in release.
   ///
-  /// Unoptimised numeric loops are up to 500 times slower, so a debug build runs one case with a picture and one without
+  /// Unoptimised numeric loops are up to 500 times slower, so a debug build runs one case with an image and one without
   /// for each kind of model.
   public static let all: [(model: String, name: String)] = {
     let manager = FileManager.default

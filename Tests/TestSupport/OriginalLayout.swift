@@ -3,10 +3,10 @@ public import Foundation
 /// A golden checkpoint rewritten as the original LLaVA code lays its directories out: the same numbers under other names.
 ///
 /// The names are those of the original module tree; the language model's configuration moves to the top of `config.json`;
-/// the tokenizer is `tokenizer.model` alone, so no token stands for a picture.
+/// the tokenizer is `tokenizer.model` alone, so no token stands for an image.
 public struct OriginalLayout {
-  /// Where the tower's weights go.
-  public enum Tower {
+  /// Where the vision encoder's weights go.
+  public enum VisionTower {
     /// Into the checkpoint, as LLaVA-1.6 has them.
     case inside
     /// Into a CLIP directory of this name beside the model, as LLaVA-1.5 runs on stock CLIP.
@@ -50,11 +50,11 @@ public struct OriginalLayout {
     }
   }
 
-  /// Writes the model's directory, and the tower's if it has one of its own, into a folder.
+  /// Writes the model's directory, and the vision encoder's if it has one of its own, into a folder.
   ///
   /// - Returns: The model's directory.
   @discardableResult
-  public func write(into folder: URL, tower: Tower) throws -> URL {
+  public func write(into folder: URL, visionTower: VisionTower) throws -> URL {
     let model = folder.appending(path: "model")
     try FileManager.default.createDirectory(at: model, withIntermediateDirectories: true)
     try FileManager.default.copyItem(
@@ -63,24 +63,24 @@ public struct OriginalLayout {
     var own: [String: Tensor] = [:]
     var clip: [String: Tensor] = [:]
     for (name, tensor) in tensors {
-      if case .directory = tower, name.hasPrefix("vision_tower.") {
+      if case .directory = visionTower, name.hasPrefix("vision_tower.") {
         clip[String(name.dropFirst("vision_tower.".count))] = tensor
       } else {
         own[Self.originalName(name)] = tensor
       }
     }
     try Self.safetensors(own).write(to: model.appending(path: "model.safetensors"))
-    if case .directory(let name) = tower {
+    if case .directory(let name) = visionTower {
       let directory = folder.appending(path: name)
       try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-      try writeTowerConfiguration(into: directory)
+      try writeVisionTowerConfiguration(into: directory)
       try Self.safetensors(clip).write(to: directory.appending(path: "model.safetensors"))
     }
     return model
   }
 
   /// Writes a CLIP directory's `config.json`, as the whole of CLIP has it.
-  public func writeTowerConfiguration(into directory: URL) throws {
+  public func writeVisionTowerConfiguration(into directory: URL) throws {
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     let old = try Self.object(source.appending(path: "config.json"))
     let file = ["model_type": "clip", "vision_config": old["vision_config"] ?? [:]]

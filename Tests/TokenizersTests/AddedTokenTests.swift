@@ -3,14 +3,14 @@ import Tokenizers
 
 /// Expected ids are those of the tokenizers package 0.23.3, given the same pieces and tokens, but for collapsed spaces.
 @Suite struct AddedTokenTests {
-  private func tokenizer(_ preparation: TextPreparation, _ added: [AddedToken]) -> Tokenizer {
+  private func tokenizer(_ preparation: Normalizer, _ added: [AddedToken]) -> Tokenizer {
     Tokenizer(
       Vocabulary(
         pieces: ["?", "▁", "a", "b", "▁a", "ab"],
         merges: [.init(1, 2): .init(rank: 0, piece: 4), .init(2, 3): .init(rank: 1, piece: 5)], addedTokens: added,
         bytePieces: [], preparation: preparation,
-        roles: .init(beginning: nil, end: nil, unknown: 0, padding: nil, image: nil, addsBeginning: false),
-        fusesUnknown: true))
+        specialTokens: .init(bos: nil, eos: nil, unk: 0, pad: nil, image: nil, addsBOS: false),
+        fusesUNK: true))
   }
 
   @Test func `prefers the leftmost, then the longest`() {
@@ -43,7 +43,7 @@ import Tokenizers
   @Test func `puts a space where the scheme says`() {
     let token = AddedToken(id: 6, content: "<x>", isSpecial: true)
     let texts = ["a<x>a", " a<x> a", "<x>a"]
-    func encode(_ prefix: TextPreparation.Prefix) -> [[Int32]] {
+    func encode(_ prefix: Normalizer.PrependScheme) -> [[Int32]] {
       texts.map(tokenizer(.init(prefix: prefix, isNormalizer: false), [token]).encode)
     }
     #expect(encode(.always) == [[4, 6, 4], [1, 4, 6, 1, 4], [6, 4]])
@@ -64,7 +64,7 @@ import Tokenizers
     var vocabulary = Vocabulary(
       pieces: ["?", "▁", "a", "a▁"], merges: [.init(2, 1): .init(rank: 0, piece: 3)], addedTokens: [], bytePieces: [],
       preparation: .init(prefix: .never),
-      roles: .init(beginning: nil, end: nil, unknown: 0, padding: nil, image: nil), fusesUnknown: false)
+      specialTokens: .init(bos: nil, eos: nil, unk: 0, pad: nil, image: nil), fusesUNK: false)
     #expect(Tokenizer(vocabulary).encode("a axy") == [3, 2, 0, 0])
     vocabulary.preparation.words = .metaspace
     #expect(Tokenizer(vocabulary).encode("a axy") == [2, 1, 2, 0, 0])

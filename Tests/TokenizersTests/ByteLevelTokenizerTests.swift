@@ -36,7 +36,7 @@ private struct ByteLevelCases: Decodable {
       #expect(tokenizer.encode(text) == golden.ids, "\(text.debugDescription)")
     }
     #expect(tokenizer.encodePrompt("a b") == cases.prompt_ids)
-    #expect(tokenizer.addsBeginningToken == (kind == "llama3"))
+    #expect(tokenizer.addsBOSToken == (kind == "llama3"))
   }
 
   @Test(arguments: kinds)
@@ -46,7 +46,7 @@ private struct ByteLevelCases: Decodable {
       for (skips, expected) in [(true, golden.decode_skip_special), (false, golden.decode)] {
         let whole = tokenizer.decode(golden.ids, skipSpecialTokens: skips)
         #expect(whole.utf8.elementsEqual(expected.utf8), "\(golden.ids)")
-        var decoder = StreamingDecoder(tokenizer, skipSpecialTokens: skips)
+        var decoder = Detokenizer(tokenizer, skipSpecialTokens: skips)
         var given = ""
         for id in golden.ids {
           given += decoder.push(id)
@@ -61,7 +61,7 @@ private struct ByteLevelCases: Decodable {
     let tokenizer = try tokenizer("llama3")
     // Spelled byte by byte, as characters without pieces of their own are.
     let ids = tokenizer.encode("\u{10FFFF}!")
-    var decoder = StreamingDecoder(tokenizer)
+    var decoder = Detokenizer(tokenizer)
     let parts = ids.map { decoder.push($0) }
     #expect(parts.count > 2 && parts.first == "" && parts.last == "!")
     #expect(parts.joined() == "\u{10FFFF}!")

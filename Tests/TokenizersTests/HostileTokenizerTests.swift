@@ -57,7 +57,7 @@ private struct Lie: CustomTestStringConvertible, Sendable {
     Lie("merge of three, as a list", "missingField", F.json(merges: #"[["a", "b", "a"]]"#)),
     Lie("merge of numbers", "missingField", F.json(merges: "[[1, 2]]")),
     Lie("merge as a number", "missingField", F.json(merges: "[7]")),
-    Lie("unknown token missing", "unknownPiece", F.json(vocabulary: #"{"<s>": 0}"#, merges: "[]", added: "[]")),
+    Lie("UNK token missing", "unknownPiece", F.json(vocabulary: #"{"<s>": 0}"#, merges: "[]", added: "[]")),
     Lie("byte pieces missing", "unknownPiece", F.json(model: #""byte_fallback": true,"#)),
     Lie("added without an id", "idOutOfRange", F.json(added: #"[{"content": "x"}]"#)),
     Lie("added with a negative id", "idOutOfRange", F.json(added: #"[{"id": -5, "content": "x"}]"#)),
@@ -90,14 +90,14 @@ private struct Lie: CustomTestStringConvertible, Sendable {
     Lie("ignore merges", "unsupported", F.json(model: #""ignore_merges": true,"#)),
     Lie("dropout", "unsupported", F.json(model: #""dropout": 0.1,"#)),
     Lie(
-      "no beginning token", "unknownPiece", F.json(vocabulary: #"{"<unk>": 0}"#, merges: "[]", added: "[]", model: "")),
+      "no BOS token", "unknownPiece", F.json(vocabulary: #"{"<unk>": 0}"#, merges: "[]", added: "[]", model: "")),
   ]
 
   @Test(arguments: jsonLies)
   fileprivate func `refuses a tokenizer.json that lies`(lie: Lie) throws {
-    let needsBeginning = TokenizerSideFiles(
+    let needsBOS = TokenizerSideFiles(
       configuration: try JSONParser.parse(Array(#"{"add_bos_token": true}"#.utf8)))
-    lie.check { try Vocabulary.read(tokenizerJSON: $0, sides: needsBeginning) }
+    lie.check { try Vocabulary.read(tokenizerJSON: $0, sides: needsBOS) }
   }
 
   private static let modelLies = [
@@ -129,7 +129,7 @@ private struct Lie: CustomTestStringConvertible, Sendable {
     Lie("unused piece", "unsupported", F.model(F.controls + F.piece("a", kind: 5))),
     Lie("piece of no kind", "unsupported", F.model(F.controls + F.piece("a", kind: 77))),
     Lie("long piece", "unsupported", F.model(F.controls + F.piece(String(repeating: "a", count: 513)))),
-    Lie("no beginning token", "unknownPiece", F.model(F.piece("<unk>", kind: 2))),
+    Lie("no BOS token", "unknownPiece", F.model(F.piece("<unk>", kind: 2))),
   ]
 
   @Test(arguments: modelLies)

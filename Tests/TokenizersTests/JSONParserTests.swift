@@ -15,7 +15,7 @@ import Testing
   }
 
   @Test func `refuses bytes that are not UTF-8`() {
-    #expect(throws: JSONParser.Failure(offset: 1, expected: "UTF-8")) {
+    #expect(throws: JSONParser.ParseError(offset: 1, expected: "UTF-8")) {
       try JSONParser.parse([0x22, 0xC3, 0x28, 0x22])
     }
   }
@@ -23,7 +23,7 @@ import Testing
   @Test(arguments: ["[", "{\"a\":"])
   func `refuses deep nesting`(opening: String) {
     let source = String(repeating: opening, count: 200_000)
-    #expect(throws: JSONParser.Failure.self) { try JSONParser.parse(Array(source.utf8)) }
+    #expect(throws: JSONParser.ParseError.self) { try JSONParser.parse(Array(source.utf8)) }
   }
 
   @Test func `keeps members with equivalent keys`() throws {
@@ -34,6 +34,8 @@ import Testing
 
   @Test func `survives the loss of any byte`() throws {
     let whole = TokenizerFixtures.json()
-    for end in whole.indices { #expect(throws: JSONParser.Failure.self) { try JSONParser.parse(Array(whole[..<end])) } }
+    for end in whole.indices {
+      #expect(throws: JSONParser.ParseError.self) { try JSONParser.parse(Array(whole[..<end])) }
+    }
   }
 }

@@ -74,7 +74,7 @@ struct TokenizerCases: Decodable {
 
   @Test func `tells its special tokens and its size`() throws {
     let tokenizer = try Tokenizer(directory: Goldens.url("tokenizer"))
-    #expect(tokenizer.beginningToken == 1 && tokenizer.endToken == 2 && tokenizer.unknownToken == 0)
+    #expect(tokenizer.bosToken == 1 && tokenizer.eosToken == 2 && tokenizer.unkToken == 0)
     #expect(tokenizer.paddingToken == 1201 && tokenizer.imageToken == 1200)
     #expect(tokenizer.vocabularySize == 1202)
     #expect(tokenizer.encodePrompt("a") == [1, 262])

@@ -11,9 +11,9 @@ import Tokenizers
     #expect(vocabulary.merges.count == 965)
     #expect(vocabulary.size == 1202)
     #expect(vocabulary.bytePieces == Array(3..<259))
-    #expect(vocabulary.preparation == TextPreparation(prefix: .always))
+    #expect(vocabulary.preparation == Normalizer(prefix: .always))
     #expect(
-      vocabulary.roles == SpecialTokens(beginning: 1, end: 2, unknown: 0, padding: 1201, image: 1200))
+      vocabulary.specialTokens == SpecialTokens(bos: 1, eos: 2, unk: 0, pad: 1201, image: 1200))
     #expect(vocabulary.addedTokens.map(\.content) == ["<unk>", "<s>", "</s>", "<image>", "<pad>"])
     #expect(vocabulary.addedTokens.allSatisfy { $0.isSpecial && !$0.isNormalized })
   }
@@ -21,7 +21,7 @@ import Tokenizers
   @Test func `reads tokenizer.json in the newer spelling`() throws {
     let vocabulary = try Vocabulary.load(directory: Goldens.url("tokenizer_metaspace"))
     let older = try Vocabulary.load(directory: Goldens.url("tokenizer"))
-    #expect(vocabulary.preparation == TextPreparation(prefix: .first, isNormalizer: false))
+    #expect(vocabulary.preparation == Normalizer(prefix: .first, isNormalizer: false))
     #expect(vocabulary.merges == older.merges)
     #expect(vocabulary.pieces == older.pieces)
   }
@@ -47,7 +47,7 @@ import Tokenizers
     #expect(model.pieces == json.pieces)
     #expect(model.merges.mapValues(\.piece) == json.merges.mapValues(\.piece))
     #expect(model.addedTokens == json.addedTokens)
-    #expect(model.roles == json.roles)
+    #expect(model.specialTokens == json.specialTokens)
     #expect(model.preparation == json.preparation)
     #expect(model.bytePieces == json.bytePieces)
   }
@@ -77,18 +77,18 @@ import Tokenizers
       configuration: try JSONParser.parse(
         Array(
           """
-          {"bos_token": {"content": "<s>"}, "add_bos_token": false, "image_token": "<picture>", "added_tokens_decoder":
-           {"9": {"content": "<picture>", "special": true, "lstrip": true, "single_word": true, "normalized": true}}}
+          {"bos_token": {"content": "<s>"}, "add_bos_token": false, "image_token": "<image>", "added_tokens_decoder":
+           {"9": {"content": "<image>", "special": true, "lstrip": true, "single_word": true, "normalized": true}}}
           """.utf8)),
       added: try JSONParser.parse(Array(#"{"<pad>": 10, "tool": 11}"#.utf8)),
       map: try JSONParser.parse(Array(#"{"pad_token": "<pad>", "bos_token": "</s>"}"#.utf8)))
     let vocabulary = try Vocabulary.read(tokenizerJSON: TokenizerFixtures.json(), sides: sides)
-    #expect(vocabulary.roles.addsBeginning == false)
-    #expect(vocabulary.roles == .init(beginning: 1, end: 2, unknown: 0, padding: 10, image: 9, addsBeginning: false))
+    #expect(vocabulary.specialTokens.addsBOS == false)
+    #expect(vocabulary.specialTokens == .init(bos: 1, eos: 2, unk: 0, pad: 10, image: 9, addsBOS: false))
     #expect(
       vocabulary.addedTokens.dropFirst(2) == [
         AddedToken(
-          id: 9, content: "<picture>", isSpecial: true, stripsLeft: true, isSingleWord: true, isNormalized: true),
+          id: 9, content: "<image>", isSpecial: true, stripsLeft: true, isSingleWord: true, isNormalized: true),
         AddedToken(id: 10, content: "<pad>", isSpecial: true), AddedToken(id: 11, content: "tool", isSpecial: false),
       ])
   }

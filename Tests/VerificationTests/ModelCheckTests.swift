@@ -9,7 +9,7 @@ import Verification
 /// A model that is changed in one place departs at the stage that the place belongs to.
 @Suite struct ModelCheckTests {
   private func expectDeparture(
-    _ report: CaseReport, _ kind: CheckStage.Kind, at first: String? = nil, _ cause: String,
+    _ report: CaseResult, _ kind: CheckStage.Kind, at first: String? = nil, _ cause: String,
     sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
     let departure = try #require(report.departure, sourceLocation: sourceLocation)
@@ -25,7 +25,7 @@ import Verification
     #expect(!report.agrees, sourceLocation: sourceLocation)
   }
 
-  // MARK: - Without a picture
+  // MARK: - Without an image
 
   @Test func `agrees when nothing is changed`() throws {
     #expect(try ChangedModel().report().agrees)
@@ -80,18 +80,18 @@ import Verification
     #expect(report.stages.contains { $0.stage.kind == .tokens && !$0.agrees })
   }
 
-  @Test func `tells a prompt format`() throws {
+  @Test func `tells a chat template`() throws {
     let changed = try ChangedModel()
     let question = "What is shown in this image?"
     try changed.changeJSON("reference/cases/tiny-llava-1.5/text_only.json") { $0["question"] = question }
     #expect(try changed.report().agrees)
     var options = VisionLanguageModel.Options()
-    options.template = PromptTemplate(named: "mistral_instruct")
+    options.template = ChatTemplate(named: "mistral_instruct")
     let model = try VisionLanguageModel(directory: changed.directory, options: options)
     try expectDeparture(changed.report(of: model), .prompt, at: "character 0", "chat_template")
   }
 
-  // MARK: - With a picture
+  // MARK: - With an image
 
   private static let case15 = "multi_turn"
 
@@ -99,15 +99,15 @@ import Verification
     try ChangedModel(case: Self.case15, runs: runs)
   }
 
-  @Test func `agrees for a directory of the original layout, which has no token for a picture`() throws {
+  @Test func `agrees for a directory of the original layout, which has no token for an image`() throws {
     let folder = try TemporaryFolder()
-    let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, tower: .directory("clip-tiny"))
+    let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, visionTower: .directory("clip-tiny"))
     let model = try VisionLanguageModel(directory: directory.path)
     let report = try changed(runs: ["pdrop_default"]).report(on: Self.case15, of: model)
     #expect(model.imageToken < 0 && report.agrees, "\(report)")
   }
 
-  @Test func `stops at a prompt whose picture is lost, and says so`() throws {
+  @Test func `stops at a prompt whose image is lost, and says so`() throws {
     let changed = try changed()
     try changed.changeJSON("tiny-llava-1.5/tokenizer.json") { file in
       let tokens = file["added_tokens"] as? [[String: Any]] ?? []
@@ -121,14 +121,14 @@ import Verification
     #expect(report.end?.contains("no <image>") == true && report.stages.count == 1)
   }
 
-  @Test func `tells how the picture is fitted`() throws {
+  @Test func `tells how the image is fitted`() throws {
     var options = VisionLanguageModel.Options()
     options.imageMode = .pad
     let changed = try changed()
     let report = try changed.report(
       on: Self.case15, of: VisionLanguageModel(directory: changed.directory, options: options))
     try expectDeparture(report, .pixels, at: "view 0", "'pad'")
-    #expect(report.departure?.stage.picture == "shapes_640x480.png")
+    #expect(report.departure?.stage.image == "shapes_640x480.png")
   }
 
   @Test func `tells the mean from the pixels`() throws {
@@ -138,11 +138,11 @@ import Verification
   }
 
   @Test(arguments: [
-    ("vision_tower.vision_model.pre_layrnorm.bias", CheckStage.Kind.towerInput, "pre_layrnorm"),
-    ("vision_tower.vision_model.encoder.layers.1.mlp.fc2.bias", .towerOutput, "vision_feature_layer"),
+    ("vision_tower.vision_model.pre_layrnorm.bias", CheckStage.Kind.visionEncoderInput, "pre_layrnorm"),
+    ("vision_tower.vision_model.encoder.layers.1.mlp.fc2.bias", .visionEncoderOutput, "vision_feature_layer"),
     ("multi_modal_projector.linear_2.bias", .features, "projector"),
   ])
-  func `tells the tower from the projector`(tensor: String, kind: CheckStage.Kind, cause: String) throws {
+  func `tells the vision encoder from the projector`(tensor: String, kind: CheckStage.Kind, cause: String) throws {
     let changed = try changed()
     try changed.add(0.02, to: tensor)
     try expectDeparture(changed.report(on: Self.case15), kind, cause)
@@ -189,12 +189,12 @@ import Verification
       1, of: "image_newline", to: 0x40, in: "tiny-llava-next-vicuna/model.safetensors")
     let report = try changed.report(on: "tiny_20x30")
     try expectDeparture(report, .features, "image_newline")
-    // The first line end is behind the base view's 576 tokens and a row of the tiles.
+    // The first line end is after the base view's 576 tokens and a row of the tiles.
     #expect(report.departure?.place?.coordinates.first.map { $0.index > 576 } == true)
   }
 
-  /// The goldens have the tower's hidden states of few pictures.
-  @Test func `names the packing of views where the tower's hidden states are not stored`() throws {
+  /// The goldens have the vision encoder's hidden states of few images.
+  @Test func `names the packing of views where the vision encoder's hidden states are not stored`() throws {
     let changed = try ChangedModel("tiny-llava-next-vicuna", case: "wide_1000x200", runs: ["vanilla"])
     try changed.setByte(
       1, of: "image_newline", to: 0x40, in: "tiny-llava-next-vicuna/model.safetensors")

@@ -60,9 +60,9 @@ import Verification
   }
 
   @Test(arguments: [
-    ("USER: <image> ASSISTANT:", "no picture is given"), (String(repeating: "a b ", count: 5000), "only 4096"),
+    ("USER: <image> ASSISTANT:", "no image is given"), (String(repeating: "a b ", count: 5000), "only 4096"),
   ])
-  func `refuses a prompt that fits neither the pictures nor the model`(prompt: String, words: String) throws {
+  func `refuses a prompt that fits neither the images nor the model`(prompt: String, words: String) throws {
     let tokens = try model.tokens(of: .rendered(prompt))
     try expectRefusal(words) { changed in
       try changed.changeJSON(Self.json) { file in

@@ -18,7 +18,7 @@ struct MMBench: Benchmark {
   var name: String { language == .english ? "mmbench" : "mmbench-cn" }
   var answerFolder: String { "mmbench/answers/\(split)" }
   var metric: String { "the option's letter; circular, where the table has the options in several orders" }
-  var tokenLimit: Int { 1024 }
+  var maxNewTokens: Int { 1024 }
   var files: [DataFile] { table.files }
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {

@@ -1,7 +1,7 @@
 import Foundation
 import Kernels
 
-/// MME: two questions about each picture, one with the answer yes and one with no.
+/// MME: two questions about each image, one with the answer yes and one with no.
 struct MME: Benchmark {
   private static let questionFile = "MME/llava_mme.jsonl"
   private static let release = "MME/MME_Benchmark_release_version"
@@ -16,10 +16,10 @@ struct MME: Benchmark {
   let answerFolder = "MME/answers"
   let uploadFolder = "MME/eval_tool/answers"
   let metric = "100 * (accuracy + accuracy of pairs), summed over categories: perception, cognition, total"
-  let files = [DataFile(questionFile, .questions), DataFile(release, .pictures, .truth)]
+  let files = [DataFile(questionFile, .questions), DataFile(release, .images, .truth)]
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
-    try QuestionFile.read(Self.questionFile, pictures: Self.release, in: data, body)
+    try QuestionFile.read(Self.questionFile, images: Self.release, in: data, body)
   }
 
   func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score {
@@ -27,12 +27,12 @@ struct MME: Benchmark {
     let answers = Dictionary(
       try sheet.answers.map { (try truth.key($0, in: sheet.path), $0) }, uniquingKeysWith: { $1 })
     var scores: [String: CategoryScore] = [:]
-    for picture in truth.pictures {
-      let right = picture.questions.compactMap { question -> Bool? in
+    for image in truth.images {
+      let right = image.questions.compactMap { question -> Bool? in
         guard let answer = answers[question.key] else { return sheet.countsMissing ? false : nil }
         return answer.text.flatMap(YesNo.isYesForMME) == question.isYes
       }
-      if !right.isEmpty { scores[picture.category, default: CategoryScore()].add(right) }
+      if !right.isEmpty { scores[image.category, default: CategoryScore()].add(right) }
     }
     func sum(_ name: String, _ categories: [String]) -> Measure {
       CategoryScore.sum(name, categories.compactMap { scores[$0] })
@@ -62,11 +62,11 @@ struct MME: Benchmark {
   }
 }
 
-/// The answers of a category, by picture.
+/// The answers of a category, by image.
 private struct CategoryScore {
   private var right = 0
   private var count = 0
-  /// For each picture what it adds to the mean: 100 for both questions together, and 100 if all are right.
+  /// For each image what it adds to the mean: 100 for both questions together, and 100 if all are right.
   private var points: [Double] = []
   private var pairs = 0
 
@@ -80,7 +80,7 @@ private struct CategoryScore {
 
   private var score: Double { 100 * (Double(right) / Double(count) + Double(pairs) / Double(points.count)) }
 
-  /// Of the score: that of a mean over pictures.
+  /// Of the score: that of a mean over images.
   private var variance: Double {
     let n = Double(points.count)
     let mean = points.reduce(0, +) / n
@@ -97,7 +97,7 @@ private struct CategoryScore {
   }
 }
 
-/// What is right in MME: a text file beside each picture, with a question, a tab and Yes or No on each line.
+/// What is right in MME: a text file beside each image, with a question, a tab and Yes or No on each line.
 struct MMETruth {
   struct Key: Hashable {
     var category: String
@@ -106,17 +106,17 @@ struct MMETruth {
     var question: String
   }
 
-  struct Picture {
+  struct Image {
     var category: String
     var questions: [(key: Key, isYes: Bool)]
   }
 
   private static let ending = "Please answer yes or no."
 
-  private(set) var pictures: [Picture] = []
+  private(set) var images: [Image] = []
   private var answers: [Key: Bool] = [:]
 
-  init(in folder: String, categories: [String]) throws(DataProblem) {
+  init(in folder: String, categories: [String]) throws(DataError) {
     for category in categories {
       let path = folder + "/" + category
       let separate = path + "/questions_answers_YN"
@@ -126,41 +126,41 @@ struct MMETruth {
     }
   }
 
-  private mutating func read(_ path: String, _ name: String, _ category: String) throws(DataProblem) {
+  private mutating func read(_ path: String, _ name: String, _ category: String) throws(DataError) {
     guard let text = FileManager.default.contents(atPath: path).flatMap({ String(data: $0, encoding: .utf8) }) else {
-      throw DataProblem(path, "expected a text in UTF-8")
+      throw DataError(path, "expected a text in UTF-8")
     }
-    var picture = Picture(category: category, questions: [])
+    var image = Image(category: category, questions: [])
     for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
       let line = line.trimmingCharacters(in: .whitespaces)
       if line.isEmpty { continue }
       let parts = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
       guard parts.count == 2, let isYes = ["yes": true, "no": false][parts[1].lowercased()] else {
-        throw DataProblem(path, at: "line \(index + 1)", "expected a question, a tab and Yes or No")
+        throw DataError(path, at: "line \(index + 1)", "expected a question, a tab and Yes or No")
       }
       let key = Key(category: category, file: name, question: parts[0])
-      picture.questions.append((key, isYes))
+      image.questions.append((key, isYes))
       answers[key] = isYes
     }
-    pictures.append(picture)
+    images.append(image)
   }
 
   /// Which question is answered.
   ///
-  /// LLaVA's prompt has an instruction of its own in place of the benchmark's, which stands behind one space or two.
+  /// LLaVA's prompt has an instruction of its own in place of the benchmark's, which stands after one space or two.
   ///
-  /// - Throws: `DataProblem` where there is no such question.
-  func key(_ answer: Answer, in path: String) throws(DataProblem) -> Key {
+  /// - Throws: `DataError` where there is no such question.
+  func key(_ answer: Answer, in path: String) throws(DataError) -> Key {
     let parts = answer.id.description.split(separator: "/")
     guard parts.count > 1 else {
-      throw DataProblem(path, "question_id: expected category/file, found \(answer.id)")
+      throw DataError(path, "question_id: expected category/file, found \(answer.id)")
     }
     let file = String(parts[parts.count - 1].prefix { $0 != "." }) + ".txt"
     let asked = answer.prompt.replacing(Question.shortly, with: "").trimmingCharacters(in: .whitespacesAndNewlines)
     let forms = asked.contains(Self.ending) ? [asked] : [" ", "  "].map { asked + $0 + Self.ending }
     let keys = forms.map { Key(category: String(parts[0]), file: file, question: $0) }
     guard let key = keys.first(where: { answers[$0] != nil }) else {
-      throw DataProblem(path, "\(answer.id) has a question that is not in \(file): \(asked.prefix(80))")
+      throw DataError(path, "\(answer.id) has a question that is not in \(file): \(asked.prefix(80))")
     }
     return key
   }

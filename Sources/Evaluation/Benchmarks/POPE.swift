@@ -1,21 +1,21 @@
-/// POPE: is an object in the picture that is there, or that often stands beside such?
+/// POPE: is an object in the image that is there, or that often stands beside such?
 struct POPE: Benchmark {
   private static let questionFile = "pope/llava_pope_test.jsonl"
-  private static let pictures = "pope/val2014"
+  private static let images = "pope/val2014"
   private static let categories = ["adversarial", "popular", "random"]
 
   let name = "pope"
   let answerFolder = "pope/answers"
   let metric = "F1, mean of adversarial, popular and random"
   var files: [DataFile] {
-    [DataFile(Self.questionFile, .questions, .truth), DataFile(Self.pictures, .pictures)]
+    [DataFile(Self.questionFile, .questions, .truth), DataFile(Self.images, .images)]
       + Self.categories.map { DataFile(Self.labelFile($0), .truth) }
   }
 
   private static func labelFile(_ category: String) -> String { "pope/coco/coco_pope_\(category).json" }
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
-    try QuestionFile.read(Self.questionFile, pictures: Self.pictures, in: data, body)
+    try QuestionFile.read(Self.questionFile, images: Self.images, in: data, body)
   }
 
   func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score {
@@ -49,14 +49,14 @@ struct POPE: Benchmark {
   private func truths(in data: DataFolder) throws -> [(id: QuestionID, truth: (category: String, isYes: Bool))] {
     var labels: [String: [Bool]] = [:]
     for category in Self.categories {
-      try DataRecord.readLines(data.path(Self.labelFile(category))) { record in
+      try DataRow.readLines(data.path(Self.labelFile(category))) { record in
         labels[category, default: []].append(try record.text("label") != "no")
       }
     }
     var counts: [String: Int] = [:]
     var known: Set<QuestionID> = []
     var truths: [(id: QuestionID, truth: (category: String, isYes: Bool))] = []
-    try DataRecord.readLines(data.path(Self.questionFile)) { record in
+    try DataRow.readLines(data.path(Self.questionFile)) { record in
       let (id, category) = (try record.identifier("question_id"), try record.text("category"))
       guard let labels = labels[category] else { throw record.problem("category: found \(category)") }
       guard known.insert(id).inserted else { throw record.problem("question_id: \(id) stands twice") }

@@ -7,18 +7,18 @@ struct TextVQA: Benchmark {
 
   private static let questionFile = "textvqa/llava_textvqa_val_v051_ocr.jsonl"
   private static let truthFile = "textvqa/TextVQA_0.5.1_val.json"
-  private static let pictures = "textvqa/train_images"
+  private static let images = "textvqa/train_images"
   private static let ocrMark = "Reference OCR token:"
 
   var name: String { hasOCR ? "textvqa" : "textvqa-no-ocr" }
   var answerFolder: String { name + "/answers" }
   var metric: String { "soft accuracy over 10 annotators, \(hasOCR ? "OCR tokens in the prompt" : "no OCR tokens")" }
   var files: [DataFile] {
-    [DataFile(Self.questionFile, .questions), DataFile(Self.truthFile, .truth), DataFile(Self.pictures, .pictures)]
+    [DataFile(Self.questionFile, .questions), DataFile(Self.truthFile, .truth), DataFile(Self.images, .images)]
   }
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
-    try QuestionFile.read(Self.questionFile, pictures: Self.pictures, in: data) { question in
+    try QuestionFile.read(Self.questionFile, images: Self.images, in: data) { question in
       var question = question
       if !hasOCR {
         let lines = question.text.split(separator: "\n", omittingEmptySubsequences: false)
@@ -35,12 +35,12 @@ struct TextVQA: Benchmark {
     var scores: [Double] = []
     for answer in sheet.answers {
       guard let question = Self.question(in: answer.prompt) else {
-        throw DataProblem(
+        throw DataError(
           sheet.path, "the prompt of \(answer.id) has not the form of TextVQA's: \(answer.prompt.prefix(80))")
       }
       let key = Key(id: answer.id, question: question.lowercased())
       guard let truth = truths[key] else {
-        throw DataProblem(sheet.path, "\(answer.id) has a question that is not in \(Self.truthFile): \(question)")
+        throw DataError(sheet.path, "\(answer.id) has a question that is not in \(Self.truthFile): \(question)")
       }
       answered.insert(key)
       scores.append(answer.text.map(truth.value) ?? 0)
@@ -55,7 +55,7 @@ struct TextVQA: Benchmark {
   }
 
   private static func truths(in data: DataFolder) throws -> [Key: SoftScore] {
-    let records = try DataRecord.read(data.path(truthFile)).list("data")
+    let records = try DataRow.read(data.path(truthFile)).list("data")
     return Dictionary(
       try records.map { record in
         let key = Key(id: try record.identifier("image_id"), question: try record.text("question").lowercased())

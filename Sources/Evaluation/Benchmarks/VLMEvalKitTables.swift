@@ -71,7 +71,7 @@ struct DocumentQuestions: Benchmark {
   }
 }
 
-/// MMStar: questions with options that need the picture, in six categories.
+/// MMStar: questions with options that need the image, in six categories.
 struct MMStar: Benchmark {
   private static let table = QuestionTable(file: "mmstar/MMStar.tsv")
 

@@ -4,15 +4,15 @@ struct VQAv2: Benchmark {
   private static let questionFile = "vqav2/\(split).jsonl"
   /// What the server wants an answer to, be it an empty one.
   private static let wholeFile = "vqav2/llava_vqav2_mscoco_test2015.jsonl"
-  private static let pictures = "vqav2/test2015"
+  private static let images = "vqav2/test2015"
 
   let name = "vqav2"
   let answerFolder = "vqav2/answers/\(split)"
   let metric = "none here: an upload for the server"
-  let files = [DataFile(questionFile, .questions), DataFile(pictures, .pictures)]
+  let files = [DataFile(questionFile, .questions), DataFile(images, .images)]
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
-    try QuestionFile.read(Self.questionFile, pictures: Self.pictures, in: data, body)
+    try QuestionFile.read(Self.questionFile, images: Self.images, in: data, body)
   }
 
   func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score { Score([]) }
@@ -25,7 +25,7 @@ struct VQAv2: Benchmark {
     }
     var ids: [(id: QuestionID, truth: QuestionID)] = []
     let file = data.has(Self.wholeFile) ? Self.wholeFile : Self.questionFile
-    try DataRecord.readLines(data.path(file)) { record in
+    try DataRow.readLines(data.path(file)) { record in
       let id = try record.identifier("question_id")
       ids.append((id, id))
     }
@@ -41,28 +41,28 @@ struct VQAv2: Benchmark {
 struct VQAv2Validation: Benchmark {
   private static let questionFile = "vqav2/v2_OpenEnded_mscoco_val2014_questions.json"
   private static let truthFile = "vqav2/v2_mscoco_val2014_annotations.json"
-  private static let pictures = "vqav2/val2014"
+  private static let images = "vqav2/val2014"
 
   let name = "vqav2-val"
   let answerFolder = "vqav2-val/answers"
   let metric = "soft accuracy over 10 annotators"
   let files = [
-    DataFile(questionFile, .questions), DataFile(truthFile, .truth), DataFile(pictures, .pictures),
+    DataFile(questionFile, .questions), DataFile(truthFile, .truth), DataFile(images, .images),
   ]
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
-    for record in try DataRecord.read(data.path(Self.questionFile)).list("questions") {
+    for record in try DataRow.read(data.path(Self.questionFile)).list("questions") {
       let number = try record.integer("image_id").description
       let digits = String(repeating: "0", count: max(0, 12 - number.count)) + number
       try body(
         Question(
-          id: record.identifier("question_id"), picture: .file("\(Self.pictures)/COCO_val2014_\(digits).jpg"),
+          id: record.identifier("question_id"), image: .file("\(Self.images)/COCO_val2014_\(digits).jpg"),
           text: record.text("question") + "\n" + Question.shortly))
     }
   }
 
   func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score {
-    let truths = try DataRecord.read(data.path(Self.truthFile)).list("annotations").map { record in
+    let truths = try DataRow.read(data.path(Self.truthFile)).list("annotations").map { record in
       let answers = try record.list("answers").map { try $0.text("answer") }
       return (id: try record.identifier("question_id"), truth: (answers, record.optionalText("answer_type") ?? "other"))
     }
@@ -78,15 +78,15 @@ struct VQAv2Validation: Benchmark {
 /// VizWiz's test questions, whose answers only a server knows.
 struct VizWiz: Benchmark {
   private static let questionFile = "vizwiz/llava_test.jsonl"
-  private static let pictures = "vizwiz/test"
+  private static let images = "vizwiz/test"
 
   let name = "vizwiz"
   let answerFolder = "vizwiz/answers"
   let metric = "none here: an upload for the server"
-  let files = [DataFile(questionFile, .questions), DataFile(pictures, .pictures)]
+  let files = [DataFile(questionFile, .questions), DataFile(images, .images)]
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
-    try QuestionFile.read(Self.questionFile, pictures: Self.pictures, in: data, body)
+    try QuestionFile.read(Self.questionFile, images: Self.images, in: data, body)
   }
 
   func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score { Score([]) }
@@ -98,7 +98,7 @@ struct VizWiz: Benchmark {
       var answer: String
     }
     var images: [(id: QuestionID, truth: String)] = []
-    try DataRecord.readLines(data.path(Self.questionFile)) { record in
+    try DataRow.readLines(data.path(Self.questionFile)) { record in
       images.append((try record.identifier("question_id"), try record.text("image")))
     }
     let lines = sheet.paired(images).map { answer, image in
@@ -111,27 +111,27 @@ struct VizWiz: Benchmark {
 /// VizWiz's validation questions, whose answers are public.
 struct VizWizValidation: Benchmark {
   private static let truthFile = "vizwiz/val.json"
-  private static let pictures = "vizwiz/val"
+  private static let images = "vizwiz/val"
   /// As in LLaVA's file of test questions.
   private static let refusal = "When the provided information is insufficient, respond with 'Unanswerable'."
 
   let name = "vizwiz-val"
   let answerFolder = "vizwiz-val/answers"
   let metric = "soft accuracy over 10 annotators"
-  let files = [DataFile(truthFile, .questions, .truth), DataFile(pictures, .pictures)]
+  let files = [DataFile(truthFile, .questions, .truth), DataFile(images, .images)]
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
-    for record in try DataRecord.read(data.path(Self.truthFile)).list() {
+    for record in try DataRow.read(data.path(Self.truthFile)).list() {
       let image = try record.text("image")
       try body(
         Question(
-          id: QuestionID(image), picture: .file(Self.pictures + "/" + image),
+          id: QuestionID(image), image: .file(Self.images + "/" + image),
           text: [record.text("question"), Self.refusal, Question.shortly].joined(separator: "\n")))
     }
   }
 
   func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score {
-    let truths = try DataRecord.read(data.path(Self.truthFile)).list().map { record in
+    let truths = try DataRow.read(data.path(Self.truthFile)).list().map { record in
       (id: QuestionID(try record.text("image")), truth: try record.list("answers").map { try $0.text("answer") })
     }
     return Score([

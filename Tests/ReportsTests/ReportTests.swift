@@ -31,18 +31,18 @@ final class XMLCheck: NSObject, XMLParserDelegate {
   func parser(_ parser: XMLParser, foundCharacters string: String) { text += string }
 }
 
-@Suite struct PageTests {
+@Suite struct ReportTests {
   /// What markup could be broken with; the last is one character to Swift, and a quote to a browser.
   static let hostile = [
     "<script>alert(1)</script>", "a & b", "\" onload='x'", "]]>", "{{title}}", "\u{1}\u{FFFE}", "\"\u{338}x",
   ]
 
-  static func page(_ words: String) -> Page {
+  static func report(_ words: String) -> Report {
     let points = [Plot.Point(1, 10, low: 8, high: 12, label: words), Plot.Point(10, 0.1, label: "b")]
-    return Page(
-      words, lead: words,
+    return Report(
+      words, summary: words,
       sections: [
-        Page.Section(
+        Report.Section(
           words,
           [
             .text(words),
@@ -64,24 +64,24 @@ final class XMLCheck: NSObject, XMLParserDelegate {
                   BarPlot.Series("other", [BarPlot.Bar(0.25), BarPlot.Bar(1)]),
                 ])),
           ])
-      ], facts: [Page.Fact(words, words)])
+      ], metadata: [Report.Metadata(words, words)])
   }
 
   @Test(arguments: hostile)
   func `keeps words words, whatever they are`(words: String) throws {
-    let html = try Self.page(words).html
+    let html = try Self.report(words).html
     let check = XMLCheck(html.replacing("<!DOCTYPE html>\n", with: ""))
     #expect(check.error == nil)
     #expect(check.counts["script"] == nil && !check.attributes.contains { $0.hasPrefix("onload") })
     // The elements are those of any other words.
-    let plain = try XMLCheck(Self.page("plain").html.replacing("<!DOCTYPE html>\n", with: ""))
+    let plain = try XMLCheck(Self.report("plain").html.replacing("<!DOCTYPE html>\n", with: ""))
     #expect(check.counts == plain.counts)
     let shown = words.replacing("\u{1}\u{FFFE}", with: "\u{FFFD}\u{FFFD}")
     #expect(check.text.components(separatedBy: shown).count > 10)
   }
 
   @Test func `needs nothing from elsewhere and follows the reader's theme and width`() throws {
-    let html = try Self.page("plain").html
+    let html = try Self.report("plain").html
     #expect(
       !html.contains("http://") && !html.contains("https://") && !html.contains("url(") && !html.contains("@import"))
     #expect(html.contains("prefers-color-scheme: dark") && html.contains("width=device-width"))
@@ -89,17 +89,17 @@ final class XMLCheck: NSObject, XMLParserDelegate {
   }
 
   @Test func `is Markdown from the same value`() {
-    let markdown = Self.page("a|b").markdown
+    let markdown = Self.report("a|b").markdown
     #expect(
       markdown.hasPrefix("# a\\|b\n\na\\|b\n\n## a\\|b\n\na\\|b\n\na\\|b:\n\n| a\\|b | number |\n| --- | ---: |\n"))
     #expect(markdown.contains("| a\\|b | 1.50 |\n| x | 2 |\n"))
     #expect(markdown.contains("| a\\|b | 50% (40% to 60%) | 25% |\n| second |  | 100% |\n"))
     #expect(markdown.hasSuffix("\n- a\\|b: a\\|b\n"))
-    #expect(!Self.page("x\n# y").markdown.contains("\n# y"))
+    #expect(!Self.report("x\n# y").markdown.contains("\n# y"))
   }
 
   @Test func `is JSON from the same value, numbers as numbers`() throws {
-    let json = try #require(JSONSerialization.jsonObject(with: Self.page("q").json) as? [String: Any])
+    let json = try #require(JSONSerialization.jsonObject(with: Self.report("q").json) as? [String: Any])
     let sections = try #require(json["sections"] as? [[String: Any]])
     let blocks = try #require(sections.first?["blocks"] as? [[String: Any]])
     #expect(blocks.compactMap(\.keys.first) == ["text", "table", "plot", "bars"])

@@ -4,7 +4,7 @@ import Testing
 
 import PDrop
 
-@Suite struct TemplateChoiceTests {
+@Suite struct ChatTemplateDetectionTests {
   @Test(arguments: [
     // The original checkpoints, as their config.json and their names are.
     ("llava", "llama", 32000, "llava-v1.5-7b", "vicuna_v1"),
@@ -29,22 +29,22 @@ import PDrop
     ("llava_llama", "llama", 128_256, "not-mistral", "llava_llama_3"),
   ])
   func `follows the model's family`(type: String, text: String, vocabulary: Int, name: String, expected: String) {
-    let choice = TemplateChoice(modelType: type, textModelType: text, vocabularySize: vocabulary, name: name)
+    let choice = ChatTemplateDetection(modelType: type, textModelType: text, vocabularySize: vocabulary, name: name)
     #expect(choice.template.name == expected, "\(choice)")
     #expect(!choice.isGuess)
   }
 
   @Test(arguments: ["model", "", "llava-1.5-7b-hf"])
   func `guesses where nothing tells the family`(name: String) {
-    let choice = TemplateChoice(modelType: "llava", textModelType: "llama", vocabularySize: 32064, name: name)
-    #expect(choice == TemplateChoice(.vicunaV1, .nothing))
+    let choice = ChatTemplateDetection(modelType: "llava", textModelType: "llama", vocabularySize: 32064, name: name)
+    #expect(choice == ChatTemplateDetection(.vicunaV1, .nothing))
     #expect(choice.isGuess)
     #expect(choice.description == "vicuna_v1, since nothing says otherwise")
   }
 
   @Test func `says what it was chosen by`() {
     func reason(_ type: String, _ vocabulary: Int, _ name: String) -> String {
-      TemplateChoice(modelType: type, textModelType: "llama", vocabularySize: vocabulary, name: name).description
+      ChatTemplateDetection(modelType: type, textModelType: "llama", vocabularySize: vocabulary, name: name).description
     }
     #expect(reason("llava_mistral", 1, "a") == "mistral_instruct, since config.json says llava_mistral")
     #expect(reason("llava", 64000, "a") == "chatml_direct, since the vocabulary of 64000 is Yi's")
@@ -55,10 +55,11 @@ import PDrop
     let directory = Goldens.path("models/tiny-llava-next-vicuna-newnames")
     var options = VisionLanguageModel.Options()
     #expect(
-      try VisionLanguageModel(directory: directory, options: options).templateChoice.reason
+      try VisionLanguageModel(directory: directory, options: options).templateDetection.reason
         == .file("chat_template.jinja"))
     options.template = .plain
     #expect(
-      try VisionLanguageModel(directory: directory, options: options).templateChoice == TemplateChoice(.plain, .given))
+      try VisionLanguageModel(directory: directory, options: options).templateDetection
+        == ChatTemplateDetection(.plain, .given))
   }
 }

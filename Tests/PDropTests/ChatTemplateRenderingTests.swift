@@ -1,7 +1,7 @@
 import PDrop
 import Testing
 
-@Suite struct PromptTemplateTests {
+@Suite struct ChatTemplateRenderingTests {
   private static let question = ChatMessage(role: .user, parts: [.image, .text("Q")])
   private static let user =
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -29,7 +29,7 @@ import Testing
     ("llava_1.5_hf", "USER: <image>\nQ ASSISTANT:"),
   ])
   func `writes one question`(name: String, expected: String) throws {
-    let template = try #require(PromptTemplate(named: name))
+    let template = try #require(ChatTemplate(named: name))
     #expect(template.render([Self.question]) == expected)
   }
 
@@ -41,7 +41,7 @@ import Testing
     ("plain", "<image>Q\nYes.\nQ\n"),
   ])
   func `writes a second question`(name: String, expected: String) throws {
-    let template = try #require(PromptTemplate(named: name))
+    let template = try #require(ChatTemplate(named: name))
     let messages = [
       Self.question, ChatMessage(role: .assistant, parts: [.text("Yes.")]),
       ChatMessage(role: .user, parts: [.text("Q")]),
@@ -50,19 +50,19 @@ import Testing
   }
 
   @Test func `asks for no answer when told not to`() {
-    #expect(PromptTemplate.llava15HF.render([Self.question], addGenerationPrompt: false) == "USER: <image>\nQ ")
+    #expect(ChatTemplate.llava15HF.render([Self.question], addGenerationPrompt: false) == "USER: <image>\nQ ")
   }
 
-  @Test func `takes another system text, from the caller or from the first message`() {
+  @Test func `takes another system prompt, from the caller or from the first message`() {
     let system = ChatMessage(role: .system, parts: [.text("Be brief.")])
     let expected = "Be brief. USER: <image>\nQ ASSISTANT:"
-    #expect(PromptTemplate.vicunaV1.render([Self.question], systemText: "Be brief.") == expected)
-    #expect(PromptTemplate.vicunaV1.render([system, Self.question]) == expected)
-    #expect(PromptTemplate.llava15HF.render([system, Self.question]) == expected)
+    #expect(ChatTemplate.vicunaV1.render([Self.question], systemPrompt: "Be brief.") == expected)
+    #expect(ChatTemplate.vicunaV1.render([system, Self.question]) == expected)
+    #expect(ChatTemplate.llava15HF.render([system, Self.question]) == expected)
     #expect(
-      PromptTemplate.mistralInstruct.render([system, Self.question])
+      ChatTemplate.mistralInstruct.render([system, Self.question])
         == "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n<image>\nQ [/INST]")
-    #expect(PromptTemplate.vicunaV1.render([Self.question], systemText: "") == "USER: <image>\nQ ASSISTANT:")
+    #expect(ChatTemplate.vicunaV1.render([Self.question], systemPrompt: "") == "USER: <image>\nQ ASSISTANT:")
   }
 
   @Test(arguments: [
@@ -89,29 +89,29 @@ import Testing
     ("llava-1.5-hf", "S USER: <image>\nQ ASSISTANT: Yes. USER: Q ASSISTANT:"),
     ("plain", "<image>Q\nYes.\nQ\n"),
   ])
-  func `puts another system text in the template's own place`(name: String, expected: String) throws {
-    let template = try #require(PromptTemplate(named: name))
+  func `puts another system prompt in the template's own place`(name: String, expected: String) throws {
+    let template = try #require(ChatTemplate(named: name))
     let old = ChatMessage(role: .system, parts: [.text("Old")])
     let turns = [
       Self.question, ChatMessage(role: .assistant, parts: [.text("Yes.")]),
       ChatMessage(role: .user, parts: [.text("Q")]),
     ]
-    #expect(template.render(turns, systemText: "S") == expected)
-    #expect(template.render([old] + turns, systemText: "S") == expected)
-    #expect(template.takesSystemText == (name != "plain"))
+    #expect(template.render(turns, systemPrompt: "S") == expected)
+    #expect(template.render([old] + turns, systemPrompt: "S") == expected)
+    #expect(template.supportsSystemPrompt == (name != "plain"))
   }
 
-  @Test func `leaves out a system text that is empty`() {
+  @Test func `leaves out a system prompt that is empty`() {
     let old = ChatMessage(role: .system, parts: [.text("Old")])
-    for template in [PromptTemplate.vicunaV1, .llava15HF] {
-      #expect(template.render([old, Self.question], systemText: "") == "USER: <image>\nQ ASSISTANT:")
+    for template in [ChatTemplate.vicunaV1, .llava15HF] {
+      #expect(template.render([old, Self.question], systemPrompt: "") == "USER: <image>\nQ ASSISTANT:")
     }
-    #expect(PromptTemplate.mistralInstruct.render([old, Self.question], systemText: "") == "[INST] <image>\nQ [/INST]")
+    #expect(ChatTemplate.mistralInstruct.render([old, Self.question], systemPrompt: "") == "[INST] <image>\nQ [/INST]")
   }
 
-  @Test func `puts pictures first and knows no other names`() {
+  @Test func `puts images first and knows no other names`() {
     let message = ChatMessage(role: .user, parts: [.text("A"), .image, .text("B"), .image])
-    #expect(PromptTemplate.mistralInstruct.render([message]) == "[INST] <image>\n<image>\nAB [/INST]")
-    #expect(PromptTemplate(named: "llava_v0") == nil)
+    #expect(ChatTemplate.mistralInstruct.render([message]) == "[INST] <image>\n<image>\nAB [/INST]")
+    #expect(ChatTemplate(named: "llava_v0") == nil)
   }
 }

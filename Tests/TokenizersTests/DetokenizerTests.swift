@@ -2,7 +2,7 @@ import TestSupport
 import Testing
 import Tokenizers
 
-@Suite struct StreamingDecoderTests {
+@Suite struct DetokenizerTests {
   private let tokenizer: Tokenizer
 
   init() throws { tokenizer = try Tokenizer(directory: Goldens.url("tokenizer")) }
@@ -43,7 +43,7 @@ import Tokenizers
         default: ids.append(.random(in: 0..<1202, using: &generator))
         }
       }
-      var decoder = StreamingDecoder(tokenizer, skipSpecialTokens: skipSpecialTokens)
+      var decoder = Detokenizer(tokenizer, skipSpecialTokens: skipSpecialTokens)
       var parts = ids.map { decoder.push($0) }
       parts.append(decoder.finish())
       let expected = plainDecode(ids, skipSpecialTokens: skipSpecialTokens)
@@ -53,7 +53,7 @@ import Tokenizers
   }
 
   @Test func `holds back bytes until their run ends`() {
-    var decoder = StreamingDecoder(tokenizer)
+    var decoder = Detokenizer(tokenizer)
     #expect(decoder.push(262) == "a")
     #expect(Array("é".utf8).map { decoder.push(Int32($0) + 3) } == ["", ""])
     #expect(decoder.push(264) == "é b")
@@ -64,7 +64,7 @@ import Tokenizers
   }
 
   @Test func `takes a space off the beginning only, past what it skips`() {
-    var decoder = StreamingDecoder(tokenizer)
+    var decoder = Detokenizer(tokenizer)
     #expect([1, 1200, 262, 264, 2].map { decoder.push($0) } == ["", "", "a", " b", ""])
   }
 }

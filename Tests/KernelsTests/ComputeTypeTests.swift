@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Products in every arithmetic, by every set of kernels that this machine can run.
-@Suite struct ArithmeticTests {
+@Suite struct ComputeTypeTests {
   /// All there is, and less and less of it without the library.
   static let processors =
     [Processor.current]
@@ -20,20 +20,20 @@ import Testing
   func `agrees with the plain loop`(processor: Processor, shape: (inputs: Int, outputs: Int)) {
     var numbers = SeededGenerator(UInt64(shape.inputs))
     let layer = StoredLayer(&numbers, shape.inputs, shape.outputs)
-    for (element, arithmetic) in [
-      (ElementType.f32, Arithmetic.f32), (.f16, .f32), (.bf16, .f32), (.bf16, .bf16), (.f16, .bf16),
+    for (element, computeType) in [
+      (ElementType.f32, ComputeType.f32), (.f16, .f32), (.bf16, .f32), (.bf16, .bf16), (.f16, .bf16),
     ] {
-      let (linear, weights) = layer.linear(element, arithmetic)
+      let (linear, weights) = layer.linear(element, computeType)
       for rows in [1, 2, 3, 7, 16, 17, 65] {
         let x = numbers.floats(rows * shape.inputs)
-        let compute = Compute(workers: Workers(count: 2), processor: processor)
+        let compute = ComputeContext(workers: Workers(count: 2), processor: processor)
         var y = Matrix(rows: 0, columns: shape.outputs)
-        compute.multiply(&y, Matrix(x, columns: shape.inputs), by: linear, .output)
+        compute.matmul(&y, Matrix(x, columns: shape.inputs), by: linear, .output)
         let once = y.values
-        compute.addProduct(to: &y, Matrix(x, columns: shape.inputs), by: linear, .output)
+        compute.matmulAdd(to: &y, Matrix(x, columns: shape.inputs), by: linear, .output)
         let twice = y.values
 
-        let used = arithmetic == .bf16 ? x.map(roundedToBrain) : x
+        let used = computeType == .bf16 ? x.map(roundedToBF16) : x
         for row in 0..<rows {
           for output in 0..<shape.outputs {
             let products = (0..<shape.inputs).map {
@@ -45,16 +45,17 @@ import Testing
             let magnitude = products.reduce(abs(Double(layer.bias[output]))) { $0 + abs($1) }
             let bound = Double(shape.inputs + 2) * magnitude * 0x1p-23
             let index = row * shape.outputs + output
-            #expect(abs(Double(once[index]) - expected) <= bound, "\(element) \(arithmetic), \(rows) rows, \(index)")
+            #expect(abs(Double(once[index]) - expected) <= bound, "\(element) \(computeType), \(rows) rows, \(index)")
             #expect(
-              abs(Double(twice[index]) - 2 * expected) <= 3 * bound, "\(element) \(arithmetic), \(rows) rows, \(index)")
+              abs(Double(twice[index]) - 2 * expected) <= 3 * bound, "\(element) \(computeType), \(rows) rows, \(index)"
+            )
           }
         }
       }
     }
   }
 
-  /// Sums of whole numbers are exact, so every way of computing them gives the very same floats.
+  /// Sums of integers are exact, so every way of computing them gives the very same floats.
   @Test(arguments: processors, shapes)
   func `int8 is exact by any kernel`(processor: Processor, shape: (inputs: Int, outputs: Int)) {
     var numbers = SeededGenerator(UInt64(shape.inputs + 1))
@@ -63,9 +64,9 @@ import Testing
     let quantized = weights.chunks(of: shape.inputs).map(quantizedRow)
     for rows in [1, 3, 16, 17, 40] {
       let x = numbers.floats(rows * shape.inputs, in: -3...3)
-      let compute = Compute(workers: Workers(count: 2), processor: processor)
+      let compute = ComputeContext(workers: Workers(count: 2), processor: processor)
       var y = Matrix(rows: 0, columns: shape.outputs)
-      compute.multiply(&y, Matrix(x, columns: shape.inputs), by: linear, .output)
+      compute.matmul(&y, Matrix(x, columns: shape.inputs), by: linear, .output)
       let expected = x.chunks(of: shape.inputs).map(quantizedRow).flatMap { row in
         quantized.map { weight in
           let sum = zip(row.numbers, weight.numbers).reduce(0) { $0 + $1.0 * $1.1 }
@@ -73,22 +74,22 @@ import Testing
         }
       }
       #expect(y.values == expected, "\(rows) rows")
-      compute.addProduct(to: &y, Matrix(x, columns: shape.inputs), by: linear, .output)
+      compute.matmulAdd(to: &y, Matrix(x, columns: shape.inputs), by: linear, .output)
       #expect(y.values == expected.map { $0 + $0 }, "\(rows) rows, added")
     }
   }
 
-  @Test(arguments: processors, Arithmetic.allCases)
-  func `a row has the same bits alone and among sixteen`(processor: Processor, arithmetic: Arithmetic) {
+  @Test(arguments: processors, ComputeType.allCases)
+  func `a row has the same bits alone and among sixteen`(processor: Processor, computeType: ComputeType) {
     var numbers = SeededGenerator(5)
     let (inputs, outputs) = (1111, 70)
-    let (linear, _) = StoredLayer(&numbers, inputs, outputs).linear(.f32, arithmetic)
+    let (linear, _) = StoredLayer(&numbers, inputs, outputs).linear(.f32, computeType)
     let x = numbers.floats(16 * inputs)
-    let compute = Compute(workers: Workers(count: 2), processor: processor)
+    let compute = ComputeContext(workers: Workers(count: 2), processor: processor)
     func result(_ rows: Range<Int>) -> [Float] {
       var y = Matrix(rows: 0, columns: outputs)
       let part = Array(x[rows.lowerBound * inputs..<rows.upperBound * inputs])
-      compute.multiply(&y, Matrix(part, columns: inputs), by: linear, .output)
+      compute.matmul(&y, Matrix(part, columns: inputs), by: linear, .output)
       return y.values
     }
     let together = result(0..<16)
@@ -102,28 +103,28 @@ import Testing
     let (inputs, outputs) = (96, 70)
     let (linear, _) = StoredLayer(&numbers, inputs, outputs).linear(.bf16, .int8)
     let x = numbers.floats(50 * inputs)
-    let compute = Compute(workers: Workers(count: 2), processor: processor)
+    let compute = ComputeContext(workers: Workers(count: 2), processor: processor)
     let results = [1, 16, 17, 50].map { rows in
       var y = Matrix(rows: 0, columns: outputs)
-      compute.multiply(&y, Matrix(Array(x.prefix(rows * inputs)), columns: inputs), by: linear, .output)
+      compute.matmul(&y, Matrix(Array(x.prefix(rows * inputs)), columns: inputs), by: linear, .output)
       return y.values
     }
     for result in results { #expect(result == Array(results[3].prefix(result.count))) }
   }
 
-  @Test(arguments: processors, Arithmetic.allCases)
-  func `few rows: an output has the same bits in any slice`(processor: Processor, arithmetic: Arithmetic) {
+  @Test(arguments: processors, ComputeType.allCases)
+  func `few rows: an output has the same bits in any slice`(processor: Processor, computeType: ComputeType) {
     var numbers = SeededGenerator(8)
     let inputs = 77
     let weights = numbers.floats(150 * inputs)
     let x = numbers.floats(5 * inputs)
-    let compute = Compute(workers: Workers(count: 2), processor: processor)
+    let compute = ComputeContext(workers: Workers(count: 2), processor: processor)
     func result(_ outputs: Range<Int>) -> Matrix {
       let part = Array(weights[outputs.lowerBound * inputs..<outputs.upperBound * inputs])
       let linear = Linear(weight: Tensor(part, shape: [outputs.count, inputs]))
-        .converted(to: arithmetic, workers: Workers(count: 1))
+        .converted(to: computeType, workers: Workers(count: 1))
       var y = Matrix(rows: 0, columns: outputs.count)
-      compute.multiply(&y, Matrix(x, columns: inputs), by: linear, .output)
+      compute.matmul(&y, Matrix(x, columns: inputs), by: linear, .output)
       return y
     }
     let all = result(0..<150)
@@ -131,16 +132,16 @@ import Testing
     for row in 0..<5 { #expect(some.rowValues(row) == Array(all.rowValues(row)[61..<131])) }
   }
 
-  @Test(arguments: [Processor.current, .current.limited(withoutOneDNN: true)], Arithmetic.allCases)
-  func `gives the same bits for any number of threads`(processor: Processor, arithmetic: Arithmetic) {
+  @Test(arguments: [Processor.current, .current.limited(withoutOneDNN: true)], ComputeType.allCases)
+  func `gives the same bits for any number of threads`(processor: Processor, computeType: ComputeType) {
     var numbers = SeededGenerator(13)
-    let (linear, _) = StoredLayer(&numbers, 96, 300).linear(.f16, arithmetic)
+    let (linear, _) = StoredLayer(&numbers, 96, 300).linear(.f16, computeType)
     for rows in [3, 70] {
       let x = numbers.floats(rows * 96)
       let results = [1, 2, 3, 8].map { threads in
         var y = Matrix(rows: 0, columns: 300)
-        Compute(workers: Workers(count: threads), processor: processor)
-          .multiply(&y, Matrix(x, columns: 96), by: linear, .output)
+        ComputeContext(workers: Workers(count: threads), processor: processor)
+          .matmul(&y, Matrix(x, columns: 96), by: linear, .output)
         return y.values
       }
       for result in results { #expect(result == results[0]) }
@@ -162,7 +163,7 @@ private struct StoredLayer {
   }
 
   /// The layer over weights on an odd address, and the values that its products use.
-  func linear(_ element: ElementType, _ arithmetic: Arithmetic, biased: Bool = true) -> (Linear, [Float]) {
+  func linear(_ element: ElementType, _ computeType: ComputeType, biased: Bool = true) -> (Linear, [Float]) {
     var bytes = [UInt8(0)]
     for value in values {
       let bits: UInt32
@@ -175,13 +176,13 @@ private struct StoredLayer {
     }
     let tensor = Tensor(SharedBytes(copying: bytes), offset: 1, shape: [outputs, inputs], element: element)
     let linear = Linear(weight: tensor, bias: biased ? bias : nil)
-      .converted(to: arithmetic, workers: Workers(count: 2))
-    return (linear, arithmetic == .bf16 ? tensor.floats().map(roundedToBrain) : tensor.floats())
+      .converted(to: computeType, workers: Workers(count: 2))
+    return (linear, computeType == .bf16 ? tensor.floats().map(roundedToBF16) : tensor.floats())
   }
 }
 
 /// To the nearest number of 8 significant bits, ties to even.
-private func roundedToBrain(_ x: Float) -> Float {
+private func roundedToBF16(_ x: Float) -> Float {
   guard x.isNormal else { return x }
   let unit = Float(sign: .plus, exponent: x.exponent - 7, significand: 1)
   return (x / unit).rounded(.toNearestOrEven) * unit

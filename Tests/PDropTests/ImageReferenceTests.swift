@@ -3,14 +3,14 @@ import PDrop
 import TestSupport
 import Testing
 
-@Suite struct PictureReferenceTests {
+@Suite struct ImageReferenceTests {
   private func bytes(_ reference: String) throws -> [UInt8]? {
-    guard case .encoded(let bytes, _) = try Request.Picture(reference: reference) else { return nil }
+    guard case .encoded(let bytes, _) = try Request.Image(reference: reference) else { return nil }
     return bytes
   }
 
   private func path(_ reference: String, folder: String? = nil) throws -> String? {
-    guard case .file(let path) = try Request.Picture(reference: reference, folder: folder) else { return nil }
+    guard case .file(let path) = try Request.Image(reference: reference, folder: folder) else { return nil }
     return path
   }
 
@@ -20,7 +20,7 @@ import Testing
     "data:image/png;base64,%GG", "data:image/png;base64,AA=EC", "data:",
   ])
   func `fetches nothing and refuses broken data, in one line`(reference: String) {
-    let error = #expect(throws: PictureReferenceError.self) { try Request.Picture(reference: reference) }
+    let error = #expect(throws: ImageReferenceError.self) { try Request.Image(reference: reference) }
     #expect(error?.description.contains("\n") == false)
   }
 
@@ -51,7 +51,7 @@ import Testing
   }
 
   @Test(arguments: ["images/gray.jpg", "images/rgb.png", "images/lossless.webp"])
-  func `takes bare base64 of a picture, unless it is a path`(name: String) throws {
+  func `takes bare base64 of an image, unless it is a path`(name: String) throws {
     let data = try Data(contentsOf: Fixtures.url(name))
     #expect(try bytes(data.base64EncodedString()) == [UInt8](data))
     #expect(try bytes(data.base64EncodedString(options: .lineLength76Characters)) == [UInt8](data))
@@ -68,8 +68,8 @@ import Testing
 
   @Test func `says that a text too long for a path is no data URL`() throws {
     let text = String(repeating: "R0lGOD", count: 1000)
-    let error = #expect(throws: PictureReferenceError.malformedData(start: String(text.prefix(40)))) {
-      try Request.Picture(reference: text)
+    let error = #expect(throws: ImageReferenceError.malformedData(start: String(text.prefix(40)))) {
+      try Request.Image(reference: text)
     }
     #expect((error?.description.count ?? .max) < 200)
   }

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite struct SystemTextTests {
+@Suite struct SystemPromptTests {
   private struct Tokens: Decodable { var ids: [Int] }
 
   private struct Answer: Decodable {
@@ -22,7 +22,7 @@ import Testing
     return try #require(run.errorLines.first { $0.hasPrefix("prompt ") })
   }
 
-  @Test func `takes the place of the model's own system text`() throws {
+  @Test func `takes the place of the model's own system prompt`() throws {
     #expect(try prompt("-p", "A", "--system", "S").hasSuffix("\"SYSTEM: S USER: A ASSISTANT:\""))
     #expect(
       try prompt("-p", "A", "--system", "S", "--chat-template", "vicuna_v1").hasSuffix("\"S USER: A ASSISTANT:\""))
@@ -55,7 +55,7 @@ import Testing
     try ProgramRun(["-m", model, "-p", "a", "--system", "S"]).expectUsageLine("mistral has no place")
   }
 
-  @Test func `says where the prompt format comes from, and warns of a guess`() throws {
+  @Test func `says where the chat template comes from, and warns of a guess`() throws {
     #expect(try prompt("-p", "A").hasPrefix("prompt (vicuna, from chat_template.json): "))
     #expect(try prompt("-p", "A", "--chat-template", "v1").hasPrefix("prompt (vicuna_v1, as asked for): "))
 

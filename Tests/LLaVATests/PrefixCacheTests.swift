@@ -6,18 +6,18 @@ import Testing
 import TokenDropping
 
 /// A prompt in two parts, of which the first is shared, against the prompt in one.
-@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct PromptPrefixTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct PrefixCacheTests {
   @Test(
-    arguments: [Arithmetic.bf16, .int8],
+    arguments: [ComputeType.bf16, .int8],
     [NoDropping(), PyramidDrop(), FastV(), PyramidDrop(.listed(layers: [1], ratios: [0.3]))]
       as [any TokenDroppingPolicy])
-  func `a known first part changes no bit`(arithmetic: Arithmetic, policy: any TokenDroppingPolicy) throws {
-    guard arithmetic != .bf16 || Processor.current.instructions >= .avx512BF16 else { return }
+  func `a known first part changes no bit`(computeType: ComputeType, policy: any TokenDroppingPolicy) throws {
+    guard computeType != .bf16 || Processor.current.instructions >= .avx512BF16 else { return }
     let (golden, _) = try GoldenCase.load("tiny-llava-1.5", "shapes_640x480")
-    let test = try TestModel("tiny-llava-1.5", arithmetic)
+    let test = try TestModel("tiny-llava-1.5", computeType)
     let (decoder, text) = (test.model.languageModel, test.model.configuration.text)
     #expect(decoder.splitsPrompts)
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.num_image_tokens)
 
     var state = DecoderState(text)
@@ -32,7 +32,8 @@ import TokenDropping
     rest.assign(state.hidden, rows: prefixRows..<state.hidden.rows)
     state.hidden.resize(rows: prefixRows)
     let prefix = decoder.prefix(
-      &state, KVCache(text, element: .bf16), depth: plan.depth(layerCount: text.layerCount), room: 0, on: compute)
+      &state, KVCache(text, element: .bf16), depth: plan.depth(layerCount: text.layerCount), reservedRows: 0,
+      on: compute)
     #expect(prefix.rowCount == prefixRows)
     // Twice, as what is shared must stay as it is.
     for _ in 0..<2 {
@@ -45,15 +46,15 @@ import TokenDropping
     }
   }
 
-  @Test(arguments: [Arithmetic.f32, .bf16, .int8])
-  func `a token's logits do not depend on the sequences decoded beside it`(arithmetic: Arithmetic) throws {
-    let test = try TestModel("tiny-llava-1.5", arithmetic)
+  @Test(arguments: [ComputeType.f32, .bf16, .int8])
+  func `a token's logits do not depend on the sequences decoded beside it`(computeType: ComputeType) throws {
+    let test = try TestModel("tiny-llava-1.5", computeType)
     let (decoder, text) = (test.model.languageModel, test.model.configuration.text)
-    let compute = Compute(workers: Workers(count: 2))
+    let compute = ComputeContext(workers: Workers(count: 2))
     var state = DecoderState(text)
     /// The cache of a sequence of some tokens.
     func cache(_ tokens: [Int]) throws -> KVCache {
-      let cache = KVCache(text, element: arithmetic == .f32 ? .f32 : .bf16)
+      let cache = KVCache(text, element: computeType == .f32 ? .f32 : .bf16)
       var layout = try decoder.splice(
         &state.hidden, tokens: tokens, placeholder: -1, features: Matrix(rows: 0, columns: text.hiddenSize),
         featureCounts: [], limit: 4096)
