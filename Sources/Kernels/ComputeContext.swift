@@ -8,9 +8,6 @@ import Storage
   /// What products may use.
   package let processor: Processor
   package var ledger = CostLedger()
-  /// Whether rows are part of a larger product that is done in pieces: then few of them are multiplied as many are, to the same
-  /// bits.
-  package var isPartOfMany = false
   /// Wall time of each phase, without the phases inside it.
   package private(set) var durations: [Phase: Duration] = [:]
   private let scratch: [Scratch]

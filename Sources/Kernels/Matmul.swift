@@ -6,29 +6,34 @@ extension ComputeContext {
   /// - Parameters:
   ///   - y: The result, `[T, outputs]`; resized to the rows of `x`.
   ///   - x: The input, `[T, inputs]`.
+  ///   - forcesLargeKernels: Whether a few rows take the kernels of many rows, so that a prompt computed in two parts gives
+  ///     the same bits as in one.
   ///
   /// Cost: T·inputs·outputs multiply-adds.
-  package func matmul(_ y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
+  package func matmul(
+    _ y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation,
+    forcesLargeKernels: Bool = false
+  ) {
     y.resize(rows: x.rows)
-    run([MatmulOutput(linear, y, operation)], x)
+    run([MatmulOutput(linear, y, operation)], x, forcesLargeKernels)
   }
 
-  /// Two products of the same input in one go: it is converted once, and nobody waits between them.
+  /// Two matmuls of the same input, which is converted once; no worker waits between them.
   ///
-  /// As one `multiply` each, bit for bit.
+  /// The same bits as two calls of `matmul`.
   package func matmul(
     _ y: inout Matrix, _ z: inout Matrix, _ x: borrowing Matrix, by first: Linear, _ second: Linear,
-    _ operations: (Operation, Operation)
+    _ operations: (Operation, Operation), forcesLargeKernels: Bool = false
   ) {
     y.resize(rows: x.rows)
     z.resize(rows: x.rows)
-    run([MatmulOutput(first, y, operations.0), MatmulOutput(second, z, operations.1)], x)
+    run([MatmulOutput(first, y, operations.0), MatmulOutput(second, z, operations.1)], x, forcesLargeKernels)
   }
 
-  /// Three products of the same input in one go, as two.
+  /// Three matmuls of the same input, as above.
   package func matmul(
     _ y: inout Matrix, _ z: inout Matrix, _ w: inout Matrix, _ x: borrowing Matrix, by first: Linear, _ second: Linear,
-    _ third: Linear, _ operations: (Operation, Operation, Operation)
+    _ third: Linear, _ operations: (Operation, Operation, Operation), forcesLargeKernels: Bool = false
   ) {
     y.resize(rows: x.rows)
     z.resize(rows: x.rows)
@@ -37,35 +42,39 @@ extension ComputeContext {
       [
         MatmulOutput(first, y, operations.0), MatmulOutput(second, z, operations.1),
         MatmulOutput(third, w, operations.2),
-      ], x)
+      ], x, forcesLargeKernels)
   }
 
   /// `y += x · weightᵀ + bias`, the end of a residual branch.
   ///
-  /// - Precondition: `y` has as many rows as `x`.
-  package func matmulAdd(to y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
-    run([MatmulOutput(linear, y, adds: true, operation)], x)
+  /// - Precondition: `y` has the row count of `x`.
+  package func matmulAdd(
+    to y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation,
+    forcesLargeKernels: Bool = false
+  ) {
+    run([MatmulOutput(linear, y, adds: true, operation)], x, forcesLargeKernels)
   }
 
-  /// The one door to matrix products: some of the same input, one panel of outputs a task.
+  /// Matmuls of the same input, one task per panel of outputs; every matmul of the package goes through here.
   ///
-  /// The width of a panel depends on the layer alone, and each panel is one single-threaded computation: the result is the
-  /// same for any number of workers. Of a row's company: in int8 it changes nothing, as sums are exact. Else up to 16
-  /// rows, in bf16 up to 64, take our own kernels and share one order of summation; more take a library's. oneDNN's gave a
-  /// row the same bits among any number of rows from 1 to 625 (2.6.3 and 3.2, AVX-512), though it does not promise so;
-  /// OpenBLAS' do not.
-  private func run<let count: Int>(_ outputs: [count of MatmulOutput], _ x: borrowing Matrix) {
+  /// The width of a panel depends on the layer alone, and each panel is one single-threaded computation, so results are the
+  /// same for any number of workers. Batch invariance: int8 sums are exact. In f32 (up to 16 rows) and bf16 (up to 64 rows)
+  /// our own kernels fix the order of summation; above that oneDNN or OpenBLAS decides it. oneDNN's bf16 gave a row the same
+  /// bits for any row count from 1 to 625 (2.6.3 and 3.2, AVX-512), which it does not guarantee; OpenBLAS does not.
+  private func run<let count: Int>(
+    _ outputs: [count of MatmulOutput], _ x: borrowing Matrix, _ forcesLargeKernels: Bool
+  ) {
     var panelCount = 0
     for i in outputs.indices {
-      let (linear, product) = (outputs[i].linear, outputs[i])
+      let (linear, output) = (outputs[i].linear, outputs[i])
       precondition(
-        x.columns == linear.inputSize && product.rows == x.rows && linear.computeType == outputs[0].linear.computeType,
-        "product: x \(x.rows)×\(x.columns), weight \(linear.outputSize)×\(linear.inputSize), y of \(product.rows) rows")
-      ledger.add(product.operation, x.rows * linear.inputSize * linear.outputSize)
-      panelCount += product.panelCount
+        x.columns == linear.inputSize && output.rows == x.rows && linear.computeType == outputs[0].linear.computeType,
+        "matmul: x \(x.rows)×\(x.columns), weight \(linear.outputSize)×\(linear.inputSize), y of \(output.rows) rows")
+      ledger.add(output.operation, x.rows * linear.inputSize * linear.outputSize)
+      panelCount += output.panelCount
     }
     guard x.rows > 0 else { return }
-    let input = prepare(x, for: outputs[0].linear)
+    let input = prepare(x, for: outputs[0].linear, forcesLargeKernels: forcesLargeKernels)
     workers.run(tasks: panelCount) { task, worker in
       var (index, panel) = (0, task)
       while panel >= outputs[index].panelCount {
@@ -150,6 +159,7 @@ extension ComputeContext {
   let base: UnsafeRawPointer
   let rowBytes: Int
   let isPacked: Bool
+  let forcesLargeKernels: Bool
   /// Int8: what a row's numbers, stored with 128 added, count.
   let scales: UnsafePointer<Float>?
 }
@@ -159,10 +169,10 @@ extension ComputeContext {
   static let maxPackedRows = Int(PDROP_MAX_SMALL_ROWS)
 
   /// Converts `x` to what products with `linear` read, in memory that lasts until the next product.
-  func prepare(_ x: borrowing Matrix, for linear: Linear) -> MatmulInput {
+  func prepare(_ x: borrowing Matrix, for linear: Linear, forcesLargeKernels: Bool) -> MatmulInput {
     let (rows, columns) = (x.rows, x.columns)
     let source = unsafe x.base
-    let isPacked = rows <= Self.maxPackedRows && !isPartOfMany
+    let isPacked = rows <= Self.maxPackedRows && !forcesLargeKernels
     let bytes: Int
     switch linear.computeType {
     case .f32: bytes = 4
@@ -194,11 +204,14 @@ extension ComputeContext {
     let rowMajor = bytes == 4 ? UnsafeRawPointer(source) : UnsafeRawPointer(converted)
     guard isPacked else {
       return unsafe MatmulInput(
-        rows: rows, base: rowMajor, rowBytes: rowBytes, isPacked: false, scales: UnsafePointer(scales))
+        rows: rows, base: rowMajor, rowBytes: rowBytes, isPacked: false, forcesLargeKernels: forcesLargeKernels,
+        scales: UnsafePointer(scales))
     }
     let packed = unsafe converted + convertedBytes
     unsafe pdrop_pack_rows(rowMajor, rowBytes, Int32(rows), rowBytes, packed)
     return unsafe MatmulInput(
-      rows: rows, base: UnsafeRawPointer(packed), rowBytes: rowBytes, isPacked: true, scales: UnsafePointer(scales))
+      rows: rows, base: UnsafeRawPointer(packed), rowBytes: rowBytes, isPacked: true,
+      forcesLargeKernels: forcesLargeKernels,
+      scales: UnsafePointer(scales))
   }
 }

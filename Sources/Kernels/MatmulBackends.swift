@@ -28,7 +28,7 @@ extension ComputeContext {
   func matmulBF16(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Tensor, _ worker: Int) {
     let inputs = weight.columns
     let weights = unsafe weight.address + panel.columns.lowerBound * inputs * 2
-    if panel.rows > Self.maxSmallRows || isPartOfMany, processor.oneDNN?.hasBF16 == true,
+    if panel.rows > Self.maxSmallRows || input.forcesLargeKernels, processor.oneDNN?.hasBF16 == true,
       unsafe pdrop_onednn_gemm(
         pdrop_onednn_bf16, input.base, panel.rows, weights, inputs, panel.columns.count, panel.base, panel.stride,
         panel.adds)

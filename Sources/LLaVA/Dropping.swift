@@ -2,30 +2,23 @@ import Kernels
 package import TokenDropping
 
 extension LanguageModel {
-  /// Drops visual tokens before a layer, and makes that layer's queries, keys and values of the others.
+  /// Drops visual tokens before layer `drop.afterLayer`.
   ///
-  /// Only a ranking by the layer's own keys needs them before the drop; one that weighs values makes these too.
-  func dropAndProject(
+  /// - Returns: The result of the drop, and whether the layer's queries, keys and values of the kept rows are in the state:
+  ///   a ranking by the layer's own keys needs them before the drop, one that weights by values needs these too.
+  func drop(
     _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ layout: inout SequenceLayout,
     on compute: ComputeContext
-  ) -> DropResult {
+  ) -> (result: DropResult, isProjected: Bool) {
     let layer = layers[drop.afterLayer]
-    guard drop.scoresWithNextLayer else {
-      let record = rankAndDrop(drop, &state, cache, &layout, on: compute)
-      layer.project(&state, on: compute)
-      return record
-    }
+    guard drop.scoresWithNextLayer else { return (rankAndDrop(drop, &state, cache, &layout, on: compute), false) }
     layer.projectKeys(&state, on: compute)
-    let record = rankAndDrop(drop, &state, cache, &layout, on: compute)
-    if drop.makesNextValues {
-      layer.projectQueries(&state, on: compute)
-    } else {
-      layer.projectQueriesAndValues(&state, on: compute)
-    }
-    return record
+    let result = rankAndDrop(drop, &state, cache, &layout, on: compute)
+    layer.projectRest(&state, hasValues: drop.makesNextValues, on: compute)
+    return (result, true)
   }
 
-  /// Scores all rows, keeps the best visual ones of each image in their order, and lets the others go.
+  /// Scores the visual tokens, keeps the best ones of each image in their order, and drops the others.
   private func rankAndDrop(
     _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ layout: inout SequenceLayout,
     on compute: ComputeContext
@@ -52,7 +45,8 @@ extension LanguageModel {
     }
   }
 
-  /// Keeps some rows of what the layer after the drop has made for all; what it made for the others served the ranking alone.
+  /// Compacts the next layer's normalized rows, keys and values to the kept rows, and charges those of the dropped rows to
+  /// ranking.
   private func keep(
     _ rows: [Int], of rowsBefore: Int, _ drop: DropPlan.Drop, _ state: inout DecoderState, on compute: ComputeContext
   ) {

@@ -38,9 +38,8 @@ package struct LanguageModel: Sendable {
       compute.ledger.stage = 0
       for index in layers.indices {
         compute.ledger.layer = index
-        layers[index].project(&state, on: compute)
         state.place(after: caches, layer: index)
-        layers[index].finish(&state, caches, layer: index, on: compute)
+        layers[index](&state, .each(caches, layer: index), on: compute)
       }
     }
   }

@@ -186,13 +186,19 @@ struct VisionLayer: Sendable {
   }
 }
 
-/// Working memory of the vision encoder.
+/// Working memory of the vision encoder for `T` rows: `views · (1 + patches)`, with `D` its hidden size.
 struct VisionScratch: ~Copyable {
+  /// Input of the projections, `[T, D]`.
   var normalized: Matrix
+  /// `[T, D]`.
   var queries: Matrix
+  /// `[T, D]`.
   var keys: Matrix
+  /// `[T, D]`.
   var values: Matrix
+  /// Before the output projection, `[T, D]`.
   var attentionOutput: Matrix
+  /// Inner rows of the MLP, `[T, F]`.
   var expanded: Matrix
 
   init(rows: Int, _ configuration: VisionConfiguration) {
