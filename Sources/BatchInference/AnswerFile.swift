@@ -188,7 +188,7 @@ struct PreviousAnswers {
 
   private static func nextLine(_ lines: inout LineReader, of path: String) throws(BatchError) -> Line? {
     do {
-      guard case .value(let line) = try lines.next() else { return nil }
+      guard case .ready(let line) = try lines.next() else { return nil }
       return line
     } catch {
       throw .unreadable(path: path, reason: "\(error)")

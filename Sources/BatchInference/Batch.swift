@@ -88,7 +88,7 @@ package struct Batch {
   ) {
     var (requests, recordCount): ([Request], Int) = ([], 0)
     var source = try source(base) { false }
-    while case .value(let read) = try source.next(waits: true) {
+    while case .ready(let read) = try source.next(waits: true) {
       recordCount += 1
       if requests.count < count, case .success(let request) = read.request { requests.append(request) }
     }
@@ -123,7 +123,7 @@ package protocol BatchObserver: AnyObject {
 ///
 /// An engine takes records and finishes every record that it has taken:
 ///
-///     while case .value(let record) = try job.take() { try job.finish([(record, answer(record.request))]) }
+///     while case .ready(let record) = try job.take() { try job.finish([(record, answer(record.request))]) }
 ///
 /// One that answers many at a time takes without waiting while others are being answered, and finishes those that end
 /// together in one call, which costs one sync of the disk.
@@ -168,11 +168,11 @@ package struct BatchJob {
     while !isStopped() {
       guard writer.hasCapacity(for: nextIndex) else { return .pending }
       switch try source.next(waits: waits) {
-      case .end:
+      case .finished:
         isAtEnd = true
-        return .end
+        return .finished
       case .pending: if !waits { return .pending }
-      case .value(let read):
+      case .ready(let read):
         guard !answered.take(read.record.key) else {
           tally.resumedCount += 1
           continue
@@ -180,12 +180,12 @@ package struct BatchJob {
         let index = nextIndex
         nextIndex += 1
         switch read.request {
-        case .success(let request): return .value(Question(request: request, record: read.record, index: index))
+        case .success(let request): return .ready(Question(request: request, record: read.record, index: index))
         case .failure(let failure): try finish(read.record, .failure(failure), at: index)
         }
       }
     }
-    return .end
+    return .finished
   }
 
   /// Takes answers to records, and writes those whose turn has come.

@@ -77,9 +77,9 @@ extension BatchReport {
         prefill: time.prefill / 1e3, rank: time.rank / 1e3, decode: time.decode / 1e3),
       tokens: Tokens(prompt: tally.promptTokens, generated: tally.generatedTokens),
       tokens_per_second: rate(tally.generatedTokens), records_per_hour: 3600 * rate(tally.recordCount),
-      flops: tally.flops, flops_shared: tally.sharing.flops,
-      images: Images(asked: tally.sharing.imagesRequested, encoded: tally.sharing.imagesEncoded),
-      feature_cache: run.featureCache(), prompts_continued: tally.sharing.prefixCacheHits,
+      flops: tally.flops, flops_shared: tally.reuse.flops,
+      images: Images(asked: tally.reuse.imagesRequested, encoded: tally.reuse.imagesEncoded),
+      feature_cache: run.featureCache(), prompts_continued: tally.reuse.prefixCacheHits,
       flops_paper: tally.paperFlops,
       flops_prefill_without_dropping: tally.baselineFlops,
       flops_prefill_saved: tally.savedShare, peak_rss_bytes: peakResidentBytes)
@@ -130,7 +130,7 @@ public struct BatchTally: Sendable {
   public private(set) var baselineFlops = 0
 
   /// What was asked for more than once and computed once.
-  package internal(set) var sharing = ReuseStatistics()
+  package internal(set) var reuse = ReuseStatistics()
 
   public var failedCount: Int { failed.values.reduce(0, +) }
   public var recordCount: Int { answered + failedCount }

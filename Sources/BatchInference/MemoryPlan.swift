@@ -70,7 +70,7 @@ struct MemoryPlan: Sendable {
       .outOfMemory,
       "\(GiB.text(need)) needed, \(GiB.text(limit)) allowed: \(GiB.text(fixed)) for the model and the "
         + "program, \(GiB.text(working)) to compute, \(GiB.text(cache)) for keys and values of "
-        + "\(request.record.sequenceLength) tokens and \(request.maxNewTokens) more; it fits with "
+        + "\(request.report.sequenceLength) tokens and \(request.maxNewTokens) more; it fits with "
         + remedies.joined(separator: ", or with "))
   }
 
@@ -84,7 +84,7 @@ struct MemoryPlan: Sendable {
     return tried.first { _, policy in
       guard let plan = try? DropPlan(policy, layerCount: layerCount, visualTokenCounts: counts) else { return false }
       let rows = plan.rowsPerLayer(
-        rowCount: request.record.sequenceLength, visualTokenCount: counts.reduce(0, +), layerCount: layerCount)
+        rowCount: request.report.sequenceLength, visualTokenCount: counts.reduce(0, +), layerCount: layerCount)
       return cacheBytes(rows, maxNewTokens: request.maxNewTokens, model.precision.cacheElement) <= room
     }?.option
   }
@@ -99,7 +99,7 @@ struct PromptSize: Sendable, Equatable {
   init() {}
 
   init(_ request: PreparedRequest) {
-    rows = request.record.sequenceLength
+    rows = request.report.sequenceLength
     views = request.images.map { $0.views?.count ?? 0 }.max() ?? 0
     visualTokens = request.images.reduce(0) { $0 + $1.tokenCount }
   }
@@ -154,11 +154,11 @@ struct MemoryAccount {
   mutating func begin(_ request: PreparedRequest) -> Int {
     largest = largest.union(PromptSize(request))
     let bytes = plan.cacheBytes(request)
-    hold(bytes)
+    reserve(bytes)
     return bytes
   }
 
-  mutating func hold(_ bytes: Int) { held += bytes }
+  mutating func reserve(_ bytes: Int) { held += bytes }
   mutating func release(_ bytes: Int) { held -= bytes }
 }
 
@@ -214,10 +214,8 @@ extension VisionLanguageModel {
   ) throws -> BatchEstimate? {
     let plan = MemoryPlan(self, limit: options.memoryLimit, batchSize: options.batchSize)
     let images = ImageCache(self, capacity: plan.images)
-    let prepared = requests.lazy.compactMap { request in
-      try? PreparedRequest(request, for: self, threads: options.threads) { image, timings in
-        try images.image(image, appliesOrientation: request.appliesOrientation, &timings)
-      }
+    let prepared = requests.lazy.compactMap {
+      try? PreparedRequest($0, for: self, threads: options.threads, images: images)
     }.first
     guard let prepared else { return nil }
     if let refusal = plan.refusal(prepared) { throw refusal }
@@ -228,7 +226,7 @@ extension VisionLanguageModel {
     var estimate = BatchEstimate(
       limitBytes: plan.limit, weightBytes: plan.weights, programBytes: MemoryPlan.program,
       imageBytes: overflows ? plan.images : min(kept, plan.images), workingBytes: working,
-      promptTokens: prepared.record.sequenceLength, maxNewTokens: prepared.maxNewTokens,
+      promptTokens: prepared.report.sequenceLength, maxNewTokens: prepared.maxNewTokens,
       recordsAtATime: min(options.batchSize, (plan.limit - plan.fixed - working) / cacheBytes))
     estimate.stages = stages(prepared)
     if measures { try measure(prepared, &estimate, plan, threads: options.threads) }
@@ -250,27 +248,24 @@ extension VisionLanguageModel {
     return stages
   }
 
-  /// Reads the prompt twice, as the first time brings weights from the disk, and decodes copies of it together.
+  /// Prefills the prompt twice, as the first time loads weights from disk, and decodes copies of it together.
   private func measure(
     _ prepared: PreparedRequest, _ estimate: inout BatchEstimate, _ plan: MemoryPlan, threads: Int
   ) throws {
     let steps = 3
-    let compute = ComputeContext(workers: Workers(count: threads))
-    var reader = Prefiller(self, plan)
-    let first = try reader.prefilled(prepared, before: { [] }, on: compute)
-    let time = first.record.milliseconds
-    estimate.imageSeconds = (time.decodeImage + time.preprocess + time.encode + time.project) / 1e3
-    let second = try reader.prefilled(prepared, before: { [] }, on: compute)
-    estimate.prefillSeconds = (second.record.milliseconds.prefill + second.record.milliseconds.rank) / 1e3
+    var prefiller = Prefiller(self, plan, threads: threads)
+    let first = try prefiller.prefill(prepared, next: []).prefilled.generation.report.milliseconds
+    estimate.imageSeconds = (first.decodeImage + first.preprocess + first.encode + first.project) / 1e3
+    let second = try prefiller.prefill(prepared, next: []).prefilled.generation
+    estimate.prefillSeconds = (second.report.milliseconds.prefill + second.report.milliseconds.rank) / 1e3
 
     let rows = estimate.promptTokens + steps + 1
     let caches = (0..<estimate.recordsAtATime).map { _ in second.cache.copy(rows: rows) }
+    let tokens = Array(repeating: 0, count: caches.count)
     var start = ContinuousClock.now
     for step in 0...steps {
       if step == 1 { start = ContinuousClock.now }
-      llava.languageModel.embed(Array(repeating: 0, count: caches.count), into: &reader.state.hidden)
-      llava.languageModel.decode(&reader.state, caches, on: compute)
-      _ = llava.languageModel.logits(reader.state.hidden, on: compute)
+      _ = prefiller.generator.decode(tokens, caches)
     }
     estimate.stepSeconds = (ContinuousClock.now - start).milliseconds / 1e3 / Double(steps)
   }

@@ -4,10 +4,10 @@ package import Storage
 
 /// What a source that may have to wait has to give.
 package enum Poll<Value> {
-  case value(Value)
+  case ready(Value)
   /// Nothing is there at the moment.
   case pending
-  case end
+  case finished
 }
 
 extension Poll: Sendable where Value: Sendable {}
@@ -67,11 +67,11 @@ package struct LineReader {
         keep(unread.lowerBound..<feed)
         unread = feed + 1..<unread.upperBound
         line.isComplete = true
-        return .value(takeLine())
+        return .ready(takeLine())
       }
       keep(unread)
       unread = 0..<0
-      guard !isAtEnd else { return line.byteCount > 0 ? .value(takeLine()) : .end }
+      guard !isAtEnd else { return line.byteCount > 0 ? .ready(takeLine()) : .finished }
       guard waitForMore(waits: waits) else { return .pending }
       unread = 0..<(try file.read(into: &chunk))
       isAtEnd = unread.isEmpty
@@ -142,9 +142,9 @@ struct QuestionLines: RecordSource {
     while true {
       let line: Line
       switch try nextLine(waits: waits) {
-      case .value(let next): line = next
+      case .ready(let next): line = next
       case .pending: return .pending
-      case .end: return .end
+      case .finished: return .finished
       }
       bytesRead = line.offset + line.byteCount + 1
       if line.isBlank { continue }
@@ -154,7 +154,7 @@ struct QuestionLines: RecordSource {
       if !isOurs, family != nil { continue }
       let record = parser.record(line, orElse: family ?? .llava)
       if family == nil { family = RecordParser.family(of: line) }
-      if isOurs { return .value(record) }
+      if isOurs { return .ready(record) }
     }
   }
 
@@ -164,7 +164,7 @@ struct QuestionLines: RecordSource {
 
   private static func firstFamily(_ path: String) throws(BatchError) -> RecordFamily? {
     try reading(path) { lines throws(SystemError) in
-      while case .value(let line) = try lines.next() {
+      while case .ready(let line) = try lines.next() {
         if let family = RecordParser.family(of: line) { return family }
       }
       return nil
@@ -174,7 +174,7 @@ struct QuestionLines: RecordSource {
   private static func recordCount(_ path: String) throws(BatchError) -> Int {
     try reading(path) { lines throws(SystemError) in
       var count = 0
-      while case .value(let line) = try lines.next() {
+      while case .ready(let line) = try lines.next() {
         if !line.isBlank { count += 1 }
       }
       return count
@@ -233,9 +233,9 @@ struct ImageFolder: RecordSource {
       let record = BatchRecord(family: .llava, number: number, identifier: .text(path), question: question)
       var request = base
       request.images = [.file(walk.root + "/" + path)]
-      return .value(ParsedRecord(record: record, request: .success(request)))
+      return .ready(ParsedRecord(record: record, request: .success(request)))
     }
-    return .end
+    return .finished
   }
 }
 

@@ -7,8 +7,11 @@ package final class PrefixCacheEntry {
   package let rowCount: Int
   /// Keys and values of these rows in these layers.
   package let cache: KVCache
+  /// Multiply-adds of computing the entry.
+  package let multiplyAdds: Int
 
-  init(rowCount: Int, hidden: consuming Matrix, cache: KVCache) {
+  init(rowCount: Int, hidden: consuming Matrix, cache: KVCache, multiplyAdds: Int) {
+    self.multiplyAdds = multiplyAdds
     self.rowCount = rowCount
     self.hidden = hidden
     self.cache = cache
@@ -45,6 +48,7 @@ extension LanguageModel {
   ) -> PrefixCacheEntry {
     compute.during(.prefill) {
       compute.ledger.stage = 0
+      let before = compute.ledger.total(.prefill)
       let recordsLastRows = state.recordsLastRows
       state.recordsLastRows = false
       let rows = state.hidden.rows
@@ -53,7 +57,8 @@ extension LanguageModel {
       var hidden = Matrix(rows: 0, columns: state.hidden.columns)
       // The rows after the last layer are not needed.
       if depth < layers.count { hidden.assign(state.hidden, rows: 0..<rows) }
-      return PrefixCacheEntry(rowCount: rows, hidden: hidden, cache: cache)
+      return PrefixCacheEntry(
+        rowCount: rows, hidden: hidden, cache: cache, multiplyAdds: compute.ledger.total(.prefill) - before)
     }
   }
 

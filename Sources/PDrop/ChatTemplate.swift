@@ -1,3 +1,7 @@
+import LLaVA
+import ModelFormats
+import Tokenizers
+
 /// How a checkpoint wants a conversation written down.
 ///
 /// A prompt is the system prompt, then the messages, then the words with which the assistant begins to answer. Within a
@@ -234,5 +238,46 @@ extension ChatTemplate {
       system: Turn(prefix: "", suffix: " "),
       user: Turn(prefix: "USER: ", suffix: " "), assistant: Turn(prefix: "ASSISTANT: ", suffix: "</s>"),
       generationPrompt: "ASSISTANT:")
+  }
+}
+
+extension VisionLanguageModel {
+  /// A prompt as the model reads it.
+  ///
+  /// - Parameter systemPrompt: The request's, for messages.
+  /// - Throws: `PromptError` for a system prompt that the template or the prompt has no place for.
+  public func rendered(_ prompt: Request.Prompt, systemPrompt: String? = nil) throws(PromptError) -> String {
+    switch (prompt, systemPrompt) {
+    case (.messages(let messages), _):
+      guard (systemPrompt ?? "").isEmpty || template.supportsSystemPrompt else {
+        throw .systemPromptUnsupported(template: template.name)
+      }
+      return template.render(messages, systemPrompt: systemPrompt)
+    case (_, .some): throw .systemPromptForRenderedPrompt
+    case (.rendered(let text), nil): return text
+    case (.tokens(let tokens), nil):
+      return tokenizer.decode(tokens.map(Int32.init(truncatingIfNeeded:)), skipSpecialTokens: false)
+    }
+  }
+
+  /// A prompt's tokens, BOS token included, one image token per image.
+  ///
+  /// - Throws: `PromptError` as `rendered` does.
+  public func tokens(of prompt: Request.Prompt, systemPrompt: String? = nil) throws(PromptError) -> [Int] {
+    if case .tokens(let tokens) = prompt, systemPrompt == nil { return tokens }
+    return tokenizer.encodePrompt(try rendered(prompt, systemPrompt: systemPrompt)).map(Int.init)
+  }
+
+  /// The tokens of a request's prompt.
+  ///
+  /// - Throws: `PromptError` as `rendered` does, `SequenceError` when the prompt does not name as many images as are
+  ///   given.
+  func promptTokens(of request: Request) throws -> [Int] {
+    let tokens = try tokens(of: request.prompt, systemPrompt: request.systemPrompt)
+    let placeholders = tokens.count { $0 == llava.configuration.imageTokenID }
+    guard placeholders == request.images.count else {
+      throw SequenceError.placeholderMismatch(placeholders: placeholders, images: request.images.count)
+    }
+    return tokens
   }
 }

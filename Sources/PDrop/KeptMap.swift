@@ -160,15 +160,18 @@ extension ImageViews {
 }
 
 extension Session {
-  /// For each image, which of its tokens stayed in each stage.
+  /// For each image, the tokens that were kept in each stage.
   ///
-  /// - Precondition: The request asked for tensors.
+  /// - Throws: `GenerationError.tensorsNotRecorded` unless the request records tensors.
   public var keptMaps: [KeptMap] {
-    guard let tensors else { preconditionFailure("the request did not ask for tensors") }
-    return tensors.views.enumerated().map { index, views in
-      KeptMap(
-        views, model.llava.visualTokenPlaces(views.tiles), patchSize: model.llava.configuration.vision.patchSize,
-        drops: tensors.drops.map { (layer: $0.layer, $0.images[index]) })
+    get throws(GenerationError) {
+      guard let tensors else { throw .tensorsNotRecorded }
+      let llava = generator.model.llava
+      return tensors.views.enumerated().map { index, views in
+        KeptMap(
+          views, llava.visualTokenPlaces(views.tiles), patchSize: llava.configuration.vision.patchSize,
+          drops: tensors.drops.map { (layer: $0.layer, $0.images[index]) })
+      }
     }
   }
 }

@@ -78,6 +78,7 @@ public enum GenerationError: Error, Equatable, CustomStringConvertible {
   case imageTokenMismatch(tokenizer: Int, configuration: Int)
   case notANumber(tokenCount: Int)
   case foreignImage
+  case tensorsNotRecorded
 
   public var description: String {
     switch self {
@@ -86,7 +87,9 @@ public enum GenerationError: Error, Equatable, CustomStringConvertible {
     case .notANumber(let tokenCount):
       "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
     case .foreignImage:
-      "the image was encoded by another model; encode it with the one that is asked"
+      "the image was encoded by another model; encode it with the model of this session"
+    case .tensorsNotRecorded:
+      "the session has no tensors; set Request.recordsTensors"
     }
   }
 }

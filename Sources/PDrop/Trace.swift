@@ -14,14 +14,14 @@ package struct TraceTensors {
   package var drops: [DropResult]
 
   /// Writes `trace.json` and `trace.safetensors`, with the names of the reference goldens.
-  package func write(to directory: String, _ report: RunReport) throws {
+  package func write(to directory: String, _ report: RunReport) throws(TraceError) {
     let folder = URL(filePath: directory, directoryHint: .isDirectory)
     do {
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
       try encodedJSON(report).write(to: folder.appending(path: "trace.json"), options: .atomic)
       try encoded().write(to: folder.appending(path: "trace.safetensors"), options: .atomic)
     } catch {
-      throw TraceError(directory: directory, reason: "\(error.localizedDescription)")
+      throw TraceError(directory: directory, reason: .unwritable(error.localizedDescription))
     }
   }
 
@@ -53,10 +53,22 @@ package struct TraceTensors {
   }
 }
 
-/// A trace that could not be written.
-public struct TraceError: Error, CustomStringConvertible {
-  public let directory: String
-  public let reason: String
+/// A trace that was not written.
+public struct TraceError: Error, Equatable, CustomStringConvertible {
+  public enum Reason: Equatable, Sendable {
+    /// The request does not record tensors.
+    case notRecorded
+    case unwritable(String)
+  }
 
-  public var description: String { "\(directory): the trace cannot be written (\(reason))" }
+  public let directory: String
+  public let reason: Reason
+
+  public var description: String {
+    switch reason {
+    case .notRecorded:
+      "\(directory): the trace is not written, as the request does not record tensors; set Request.recordsTensors"
+    case .unwritable(let reason): "\(directory): the trace cannot be written (\(reason))"
+    }
+  }
 }

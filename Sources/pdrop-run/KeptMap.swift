@@ -47,7 +47,7 @@ struct KeptMapOptions: ParsableArguments {
   /// Draws the images of a question.
   func write(_ session: borrowing Session, _ request: Request, prompt: String) throws {
     guard let path, let form else { return }
-    let (maps, report) = (session.keptMaps, session.report)
+    let (maps, report) = (try session.keptMaps, session.report)
     guard !maps.isEmpty else { throw FileArgumentError("\(path): there is nothing to draw; the question has no image") }
     let policy = report.policy.summary
     let figures = zip(request.images, maps).enumerated().map { index, part in

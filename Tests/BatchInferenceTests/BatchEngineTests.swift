@@ -21,7 +21,7 @@ import TokenDropping
   /// What each record is answered alone.
   private static func sessions(_ model: VisionLanguageModel) -> Batch.Engine {
     { job in
-      while case .value(let question) = try job.take() {
+      while case .ready(let question) = try job.take() {
         let outcome = Result {
           var session = try Session(model, question.request, threads: 1)
           while try session.next() != nil {}

@@ -49,7 +49,7 @@ import Testing
       var active: [BatchJob.Question] = []
       while true {
         let taken = try job.take(waits: active.isEmpty)
-        if case .value(let question) = taken {
+        if case .ready(let question) = taken {
           active.append(question)
           most = max(most, active.count)
           if Bool.random(using: &generator) || Bool.random(using: &generator) { continue }
@@ -75,9 +75,9 @@ import Testing
   @Test func `gives no record that is too far ahead of one that is not finished`() throws {
     let questions = (0..<1500).map { BatchFixture.question($0) }
     try fixture.run(questions) { job in
-      guard case .value(let first) = try job.take() else { return }
+      guard case .ready(let first) = try job.take() else { return }
       var count = 1
-      while case .value(let question) = try job.take() {
+      while case .ready(let question) = try job.take() {
         try job.finish([(question, fixture.answer(question))])
         count += 1
       }
@@ -85,7 +85,7 @@ import Testing
       #expect(try fixture.bytes().isEmpty)
       try job.finish([(first, fixture.answer(first))])
       #expect(try fixture.lines().count == 1024)
-      while case .value(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
+      while case .ready(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
     }
     #expect(try fixture.lines().count == 1500)
   }
@@ -204,7 +204,7 @@ import Testing
       #expect(throws: BatchError.outputInUse(path: fixture.output)) {
         try fixture.run(questions, earlier: .resume(retriesFailures: false))
       }
-      while case .value(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
+      while case .ready(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
     }
     #expect(try fixture.lines().count == 1)
   }
@@ -213,7 +213,7 @@ import Testing
     let questions = (1...5).map { BatchFixture.question($0) }
     var count = 0
     let report = try fixture.run(questions, isStopped: count == 2) { job in
-      while case .value(let question) = try job.take() {
+      while case .ready(let question) = try job.take() {
         count += 1
         try job.finish([(question, fixture.answer(question))])
       }

@@ -9,7 +9,7 @@ import Testing
     let folder = try TemporaryFolder()
     var reader = LineReader(try OpenFile(reading: folder.write("lines", bytes)), lengthLimit: limit)
     var lines: [Line] = []
-    while case .value(let line) = try reader.next() { lines.append(line) }
+    while case .ready(let line) = try reader.next() { lines.append(line) }
     return lines
   }
 
@@ -39,14 +39,14 @@ import Testing
     func isNotYet(_ taken: Poll<Line>) -> Bool { if case .pending = taken { true } else { false } }
     #expect(isNotYet(try reader.next(waits: false)))
     try pipe.fileHandleForWriting.write(contentsOf: Data("one\ntwo".utf8))
-    guard case .value(let line) = try reader.next(waits: false) else {
+    guard case .ready(let line) = try reader.next(waits: false) else {
       Issue.record("no line")
       return
     }
     #expect(line.bytes == Array("one".utf8))
     #expect(isNotYet(try reader.next(waits: false)))
     try pipe.fileHandleForWriting.close()
-    guard case .value(let last) = try reader.next() else {
+    guard case .ready(let last) = try reader.next() else {
       Issue.record("no last line")
       return
     }

@@ -47,7 +47,7 @@ package final class BatchFixture {
     options.keepsTimes = false
     return try Batch(options).run(like: base, by: run, isStopped: isStopped) { job in
       if let engine { return try engine(&job) }
-      while case .value(let question) = try job.take() { try job.finish([(question, self.answer(question))]) }
+      while case .ready(let question) = try job.take() { try job.finish([(question, self.answer(question))]) }
     }
   }
 
