@@ -6,6 +6,7 @@ import LLaVA
 import ModelFormats
 import PDrop
 import Reports
+import Storage
 import TokenDropping
 
 /// `pdrop-bench layer-cost`: what a decoder layer costs by its rows, and how far the paper's assumption of a cost linear in
@@ -118,10 +119,11 @@ struct LayerCost {
 }
 
 /// Measurements that no curve can be put through.
-struct LayerCostError: Error, CustomStringConvertible {
+struct LayerCostError: UserFacingError {
   var rows: [Int]
 
-  var description: String { "no curve fits the times for \(rows) rows; give --rows that are further apart" }
+  var category: ErrorCategory { .input }
+  var problem: String { "no curve fits the times for \(rows) rows; give --rows that are further apart" }
 }
 
 /// PyramidDrop's prefill over that without dropping, by several reckonings.

@@ -1,11 +1,14 @@
 import Foundation
 import PDrop
+import Storage
 
 /// Writes the lines of a batch's output, each in the family of its question.
 struct AnswerLines: Sendable {
   let model: String
   /// Whether lines say what clocks said; without that, equal runs give equal bytes.
   var keepsTimes = true
+  /// The words for remedies in error messages.
+  var spelling: @Sendable (Remedy) -> String = { $0.description }
 
   /// The line for a record, line feed included.
   func line(_ record: BatchRecord, _ outcome: Result<RunReport, RecordFailure>) throws -> [UInt8] {
@@ -70,7 +73,8 @@ private struct AnswerLine: Encodable {
     model = lines.model
     switch outcome {
     case .success(let report): (text, metadata) = (report.trimmedText, lines.metadata(report))
-    case .failure(let failure): error = Failure(code: failure.reason, message: failure.message)
+    case .failure(let failure):
+      error = Failure(code: failure.reason, message: failure.message(spelling: lines.spelling))
     }
   }
 
@@ -129,7 +133,7 @@ private struct CompletionLine: Encodable {
       let isOfTheRecord = failure.reason.isOfTheRecord
       response = Response(status_code: isOfTheRecord ? 400 : 500, request_id: id)
       error = Failure(
-        code: failure.reason, message: failure.message,
+        code: failure.reason, message: failure.message(spelling: lines.spelling),
         type: isOfTheRecord ? "BadRequestError" : "InternalServerError")
     }
   }

@@ -1,5 +1,5 @@
-package import PDrop
-import Storage
+public import PDrop
+public import Storage
 
 /// Many records and the file of their answers.
 package struct Batch {
@@ -31,6 +31,8 @@ package struct Batch {
     package var shard = BatchShard.all
     /// Whether answers say what clocks said; without that, equal runs give equal bytes.
     package var keepsTimes = true
+    /// The words for remedies in error messages; a program gives its options.
+    package var spelling: @Sendable (Remedy) -> String = { $0.description }
 
     package init(input: Input) { self.input = input }
   }
@@ -70,7 +72,8 @@ package struct Batch {
     let earlier = try output.begin()
     if let earlier { observer?.didFind(answered: earlier.answered.count, failed: earlier.failureCount) }
     var job = BatchJob(
-      try source(base, isStopped), into: output, lines: AnswerLines(model: run.model, keepsTimes: options.keepsTimes),
+      try source(base, isStopped), into: output,
+      lines: AnswerLines(model: run.model, keepsTimes: options.keepsTimes, spelling: options.spelling),
       answered: earlier?.answered ?? AnsweredRecords(), isStopped: isStopped, observer: observer)
     let start = ContinuousClock.now
     job.tally.failedBefore = earlier?.failureCount ?? 0
@@ -217,7 +220,7 @@ package struct BatchJob {
 }
 
 /// Why a batch cannot begin or go on: its input or its output is at fault, not a record.
-public enum BatchError: Error, Equatable, CustomStringConvertible {
+public enum BatchError: UserFacingError, Equatable {
   case unreadable(path: String, reason: String)
   case unwritable(path: String, reason: String)
   /// On a disk whose file of answers can be gone on with, or where it cannot.
@@ -229,20 +232,30 @@ public enum BatchError: Error, Equatable, CustomStringConvertible {
   case outputNotAFile(path: String)
   case notAnAnswer(path: String, line: Int)
 
-  public var description: String {
+  public var category: ErrorCategory { .resource }
+  public var problem: String {
     switch self {
     case .unreadable(let path, let reason): "\(path): cannot be read (\(reason))"
     case .unwritable(let path, let reason): "\(path): cannot be written to (\(reason))"
     case .outOfSpace(let path, let reason, true):
-      "\(path): no room for the next answer (\(reason)); all before it are kept: make room and run again with --resume"
+      "\(path): no room for the next answer (\(reason)); all before it are kept"
     case .outOfSpace(let path, let reason, false): "\(path): no room for the next answer (\(reason))"
-    case .outputIsInput(let path): "\(path): is the input; give another file as --output"
+    case .outputIsInput(let path): "\(path): is the input file"
     case .outputNotEmpty(let path, let byteCount):
-      "\(path): has \(byteCount) bytes already; add --resume to go on after them or --overwrite to begin anew"
+      "\(path): has \(byteCount) bytes already"
     case .outputInUse(let path): "\(path): another run is writing to it; wait for its end or give another file"
-    case .outputNotAFile(let path): "\(path): is not a regular file, so --resume finds no answers in it"
+    case .outputNotAFile(let path): "\(path): is not a regular file, so a run cannot resume from it"
     case .notAnAnswer(let path, let line):
-      "\(path): line \(line) is not an answer of a batch, so --resume leaves the file as it is; is it the right one?"
+      "\(path): line \(line) is not an answer of a batch, so the file is left as it is; is it the right one?"
+    }
+  }
+
+  public var remedies: [Remedy] {
+    switch self {
+    case .outOfSpace(_, _, isResumable: true): [.freeSpaceAndResume]
+    case .outputIsInput: [.otherOutput]
+    case .outputNotEmpty: [.resume, .overwrite]
+    default: []
     }
   }
 

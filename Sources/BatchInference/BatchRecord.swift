@@ -1,6 +1,7 @@
 import ImageProcessing
 import LLaVA
-import PDrop
+public import PDrop
+public import Storage
 
 /// The two forms in which batches come, each answered in its own.
 package enum RecordFamily: Sendable, Equatable {
@@ -126,7 +127,7 @@ package struct BatchShard: Equatable, Sendable {
 }
 
 /// Why a record could not be answered, in a word for programs and a line for people.
-public struct RecordFailure: Error, Equatable, Sendable, CustomStringConvertible {
+public struct RecordFailure: UserFacingError, Equatable, Sendable {
   /// The classes of reasons.
   public enum Reason: String, Codable, Sendable, CaseIterable {
     case badRecord = "bad_record"
@@ -146,37 +147,52 @@ public struct RecordFailure: Error, Equatable, Sendable, CustomStringConvertible
     case notANumber = "not_a_number"
     case internalError = "internal_error"
 
+    var category: ErrorCategory {
+      switch self {
+      case .badRecord, .promptTooLong: .input
+      case .unsupportedOption, .targetUnreachable: .usage
+      case .imageMissing, .imageUnreadable, .imageDamaged, .imageUnsupported, .imageTooLarge, .imageRemote: .resource
+      case .outOfMemory: .resource
+      case .notANumber, .internalError: .internal
+      }
+    }
+
     /// Whether the record is at fault, not the run.
     var isOfTheRecord: Bool { ![.outOfMemory, .targetUnreachable, .notANumber, .internalError].contains(self) }
   }
 
   public let reason: Reason
-  public let message: String
+  public let problem: String
+  public let remedies: [Remedy]
 
-  public var description: String { message }
+  public var category: ErrorCategory { reason.category }
 
-  public init(_ reason: Reason, _ message: String) { (self.reason, self.message) = (reason, message) }
+  public init(_ reason: Reason, _ problem: String, remedies: [Remedy] = []) {
+    (self.reason, self.problem, self.remedies) = (reason, problem, remedies)
+  }
 
-  /// Puts whatever ended an answer into its class.
+  /// The failure of a record by the error that ended it.
   public init(_ error: any Error) {
-    if let failure = error as? RecordFailure {
-      self = failure
-    } else {
-      self.init(Self.reason(error), "\(error)")
+    switch error {
+    case let failure as RecordFailure: self = failure
+    case let error as RequestError: self.init(error.underlying)
+    case let error as any UserFacingError:
+      self.init(Self.reason(error), error.problem, remedies: error.remedies)
+    default: self.init(.internalError, "\(error)")
     }
   }
 
-  private static func reason(_ error: any Error) -> Reason {
+  private static func reason(_ error: any UserFacingError) -> Reason {
     switch error {
     case let error as ImageError: reason(error)
     case ImageReferenceError.remote: .imageRemote
     case ImageReferenceError.malformedData: .imageDamaged
     case SequenceError.tooLong: .promptTooLong
-    case SequenceError.placeholderMismatch, SequenceError.empty: .badRecord
-    case is ConversationError, is PromptError: .badRecord
-    case GenerationError.notANumber: .notANumber
+    case SequenceError.tokenOutOfRange: .internalError
     case is TargetError: .targetUnreachable
-    default: .internalError
+    case GenerationError.notANumber: .notANumber
+    case is PromptError: .badRecord
+    default: error.category == .input ? .badRecord : .internalError
     }
   }
 

@@ -50,43 +50,44 @@ struct MemoryPlan: Sendable {
       rowsPerLayer: rowsPerLayer.map { $0 + maxNewTokens }, model.llava.configuration.text, element: element)
   }
 
-  /// Why a record does not fit even alone, and what would make it fit; `nil` for one that does.
+  /// The failure of a record that does not fit even alone, with the remedies that make it fit; `nil` for one that fits.
   func refusal(_ request: PreparedRequest) -> RecordFailure? {
     let (working, cache) = (workingMemory(PromptSize(request)).total, cacheBytes(request))
     let need = fixed + working + cache
     guard need > limit else { return nil }
-    var remedies = ["--ram \(GiB.roundedUp(need))GiB"]
+    var remedies = [Remedy.memoryLimit(gibibytes: GiB.roundedUp(need))]
     let room = limit - fixed - working
     let perToken = cacheBytes(request.rowsPerLayer.map { _ in 0 }, maxNewTokens: 1, model.precision.cacheElement)
     let tokens = request.maxNewTokens - (cache - room + perToken - 1) / perToken
-    if tokens > 0 { remedies.append("-n \(tokens)") }
+    if tokens > 0 { remedies.append(.maxTokens(tokens)) }
     if model.precision.cacheElement == .f32,
       cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, .bf16) <= room
     {
-      remedies.append("--kv bf16")
+      remedies.append(.cacheInBF16)
     }
-    if let option = strongerDropping(request, room: room) { remedies.append(option) }
+    if let remedy = strongerDropping(request, room: room) { remedies.append(remedy) }
     return RecordFailure(
       .outOfMemory,
       "\(GiB.text(need)) needed, \(GiB.text(limit)) allowed: \(GiB.text(fixed)) for the model and the "
         + "program, \(GiB.text(working)) to compute, \(GiB.text(cache)) for keys and values of "
-        + "\(request.report.sequenceLength) tokens and \(request.maxNewTokens) more; it fits with "
-        + remedies.joined(separator: ", or with "))
+        + "\(request.report.sequenceLength) tokens and \(request.maxNewTokens) more",
+      remedies: remedies)
   }
 
-  /// An option that drops so much more that the record fits; `nil` when none of those tried does.
-  private func strongerDropping(_ request: PreparedRequest, room: Int) -> String? {
-    let tried: [(option: String, policy: PyramidDrop)] = [
-      ("--policy pyramiddrop", PyramidDrop()),
-      ("--policy pyramiddrop --lambda 0.25", PyramidDrop(.geometric(lambda: 0.25))),
+  /// A policy that drops enough for the record to fit; `nil` when none of those tried does.
+  private func strongerDropping(_ request: PreparedRequest, room: Int) -> Remedy? {
+    let tried: [(lambda: Double?, policy: PyramidDrop)] = [
+      (nil, PyramidDrop()),
+      (0.25, PyramidDrop(.geometric(lambda: 0.25))),
     ]
     let (layerCount, counts) = (model.layerCount, request.images.map(\.tokenCount))
-    return tried.first { _, policy in
+    let found = tried.first { _, policy in
       guard let plan = try? DropPlan(policy, layerCount: layerCount, visualTokenCounts: counts) else { return false }
       let rows = plan.rowsPerLayer(
         rowCount: request.report.sequenceLength, visualTokenCount: counts.reduce(0, +), layerCount: layerCount)
       return cacheBytes(rows, maxNewTokens: request.maxNewTokens, model.precision.cacheElement) <= room
-    }?.option
+    }
+    return found.map { .pyramidDrop(lambda: $0.lambda) }
   }
 }
 

@@ -85,13 +85,19 @@ final class ImageCache: ImageSource {
   /// Called by one thread at a time.
   func input(
     of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings
-  ) throws -> ImageInput {
-    guard let file = try ImageFile(image, &timings) else { return try model.input(of: image, in: request, &timings) }
-    let digest = ImageDigest(file.bytes, appliesOrientation: request.appliesOrientation)
-    if let cached = cached(digest) { return cached }
-    let input = try model.input(of: file, digest, &timings)
-    keep(input, digest)
-    return input
+  ) throws(RequestError) -> ImageInput {
+    do {
+      if let file = try ImageFile(image, &timings) {
+        let digest = ImageDigest(file.bytes, appliesOrientation: request.appliesOrientation)
+        if let cached = cached(digest) { return cached }
+        let input = try model.input(of: file, digest, &timings)
+        keep(input, digest)
+        return input
+      }
+    } catch {
+      throw .image(error)
+    }
+    return try model.input(of: image, in: request, &timings)
   }
 
   private func cached(_ digest: ImageDigest) -> ImageInput? {

@@ -3,6 +3,7 @@ import Foundation
 public import ImageProcessing
 import Kernels
 public import PDrop
+public import Storage
 public import Tokenizers
 
 extension ImageMode: ExpressibleByArgument {}
@@ -125,12 +126,13 @@ public enum BundledModel {
   static let variable = "PDROP_MODELS"
   static let name = "tiny-textvqa"
 
-  public struct NotFound: Error, CustomStringConvertible {
+  public struct NotFound: UserFacingError {
     /// What was looked for, as it is called in `Models`.
     let name: String
     let remedy: String
 
-    public var description: String {
+    public var category: ErrorCategory { .resource }
+    public var problem: String {
       "the bundled Models/\(name) was not found beside the program; \(remedy), or name the folder Models in "
         + BundledModel.variable
     }

@@ -2,7 +2,8 @@ public import ArgumentParser
 import BatchInference
 import Foundation
 import ImageProcessing
-import PDrop
+public import PDrop
+public import Storage
 import Synchronization
 import TokenDropping
 import Verification
@@ -19,23 +20,26 @@ public enum ExitStatus: Int32, Sendable {
 
   /// The status for an error that ends the program.
   public init(_ error: any Error) {
+    guard !(error is ValidationError) else {
+      self = .usage
+      return
+    }
     self =
-      switch error {
-      case is DropPolicyError, is PromptError, is ValidationError: .usage
-      case let error where RecordFailure(error).reason == .targetUnreachable: .usage
-      case is ModelError, is ImageError, is ImageReferenceError, is TraceError, is ReferenceError,
-        is BundledModel.NotFound, is FileArgumentError, is BatchError:
-        .file
-      default: .someFailed
+      switch (error as? any UserFacingError)?.category {
+      case .usage: .usage
+      case .model, .resource: .file
+      case .input, .internal, nil: .someFailed
       }
   }
 }
 
 /// A file named on the command line that cannot be used.
-public struct FileArgumentError: Error, CustomStringConvertible {
-  public let description: String
+public struct FileArgumentError: UserFacingError {
+  public let problem: String
 
-  public init(_ description: String) { self.description = description }
+  public init(_ problem: String) { self.problem = problem }
+
+  public var category: ErrorCategory { .resource }
 }
 
 extension ParsableCommand {
@@ -66,7 +70,7 @@ extension ParsableCommand {
       for line in usage.split(separator: "\n") { Log.write(String(line)) }
       return ExitStatus.usage.rawValue
     default:
-      Log.error("\(error)")
+      Log.error(errorText(error))
       return ExitStatus(error).rawValue
     }
   }

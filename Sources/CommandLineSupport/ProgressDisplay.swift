@@ -64,7 +64,7 @@ package final class ProgressDisplay: BatchObserver, Sendable {
   }
 
   package func didFail(_ record: BatchRecord, _ failure: RecordFailure) {
-    log("error: \(recordName) \(record.number): \(failure.message)")
+    log("error: \(recordName) \(record.number): \(errorText(failure))")
   }
 
   /// A line that the bar makes way for.

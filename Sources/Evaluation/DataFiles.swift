@@ -1,5 +1,5 @@
 import Foundation
-import Storage
+package import Storage
 
 /// A JSON value of a benchmark's file, with where it stands, so that whatever is wrong with it can be said.
 struct DataRow {
@@ -127,7 +127,7 @@ package struct DataFile: Sendable, Equatable {
 }
 
 /// What is wrong with a benchmark's file, and where.
-package struct DataError: Error, Equatable, CustomStringConvertible {
+package struct DataError: UserFacingError, Equatable {
   package let path: String
   /// Such as `line 3` or `data[17]`; `nil` for the file as a whole.
   package let place: String?
@@ -137,5 +137,6 @@ package struct DataError: Error, Equatable, CustomStringConvertible {
     (self.path, self.place, self.reason) = (path, place, reason)
   }
 
-  package var description: String { path + (place.map { ", " + $0 } ?? "") + ": " + reason }
+  package var category: ErrorCategory { .resource }
+  package var problem: String { path + (place.map { ", " + $0 } ?? "") + ": " + reason }
 }

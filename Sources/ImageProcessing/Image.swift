@@ -1,4 +1,5 @@
 import CImageCodecs
+public import Storage
 
 /// An image in memory: 8-bit RGB, rows from the top, three bytes a pixel.
 public struct Image: Sendable, Equatable {
@@ -87,8 +88,9 @@ public struct ImageEncoder: Sendable {
 }
 
 /// An image that could not be written.
-public struct ImageEncodingError: Error, Equatable, CustomStringConvertible {
+public struct ImageEncodingError: UserFacingError, Equatable {
   public let reason: String
 
-  public var description: String { "the image cannot be written as PNG (\(reason))" }
+  public var category: ErrorCategory { .internal }
+  public var problem: String { "the image cannot be written as PNG (\(reason))" }
 }

@@ -1,5 +1,6 @@
 import CImageCodecs
 public import Foundation
+public import Storage
 
 /// Reads JPEG, PNG and WebP images as 8-bit RGB.
 ///
@@ -209,7 +210,7 @@ public enum ImageFormat: String, Sendable, CaseIterable {
 }
 
 /// Why an image was refused. `name` is the file's path, or what the caller called the bytes.
-public enum ImageError: Error, Equatable {
+public enum ImageError: UserFacingError, Equatable {
   case missingFile(name: String)
   case notAFile(name: String, found: String)
   case unreadableFile(name: String, reason: String)
@@ -224,9 +225,10 @@ public enum ImageError: Error, Equatable {
   case invalidPixels(width: Int, height: Int, expected: Int?, found: Int)
 }
 
-extension ImageError: CustomStringConvertible {
-  /// One line: what is wrong and what to do.
-  public var description: String {
+extension ImageError {
+  public var category: ErrorCategory { .resource }
+
+  public var problem: String {
     let formats = ImageFormat.allCases.map(\.rawValue).joined(separator: ", ")
     switch self {
     case .missingFile(let name):

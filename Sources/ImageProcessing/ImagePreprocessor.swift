@@ -1,4 +1,5 @@
 package import ModelFormats
+public import Storage
 
 /// Turns images into what a model's vision encoder looks at.
 public protocol ImagePreprocessor: Sendable {
@@ -37,13 +38,16 @@ extension LLaVAConfiguration {
 }
 
 /// A way of fitting images that the model was not made for.
-public struct ImageModeError: Error, Equatable, CustomStringConvertible {
+public struct ImageModeError: UserFacingError, Equatable {
   public let mode: ImageMode
   public let modelType: String
 
-  public var description: String {
-    "--image-mode \(mode.rawValue): a model of the type \(modelType) sees an image in one view; use pad, crop or auto"
+  public var category: ErrorCategory { .model }
+  public var problem: String {
+    "image mode \(mode.rawValue): a model of type \(modelType) sees an image in one view"
   }
+
+  public var remedies: [Remedy] { [.imageMode(["pad", "crop", "auto"])] }
 }
 
 /// How an image that is not square becomes the square, or the squares, that the vision encoder sees.

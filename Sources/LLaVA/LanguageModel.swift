@@ -1,5 +1,6 @@
 package import Kernels
 import ModelFormats
+public import Storage
 
 /// The language model: a stack of layers between which visual tokens may be dropped, and the output head.
 package struct LanguageModel: Sendable {
@@ -64,16 +65,17 @@ package struct LanguageModel: Sendable {
 }
 
 /// Why a prompt and its images do not make a sequence.
-package enum SequenceError: Error, Equatable, CustomStringConvertible {
+public enum SequenceError: UserFacingError, Equatable {
   case placeholderMismatch(placeholders: Int, images: Int)
   case tokenOutOfRange(token: Int, vocabularySize: Int)
   case tooLong(length: Int, limit: Int)
   case empty
 
-  package var description: String {
+  public var category: ErrorCategory { .input }
+  public var problem: String {
     switch self {
     case .placeholderMismatch(let placeholders, 0):
-      "the prompt has \(placeholders) <image> but no image is given; add --image, or take <image> out"
+      "the prompt has \(placeholders) <image> but no image is given"
     case .placeholderMismatch(0, let images):
       "\(images) image(s) given, but the prompt has no <image>; put <image> where the image belongs"
     case .placeholderMismatch(let placeholders, let images):
@@ -81,9 +83,17 @@ package enum SequenceError: Error, Equatable, CustomStringConvertible {
     case .tokenOutOfRange(let token, let vocabularySize):
       "token \(token) is outside the model's vocabulary of \(vocabularySize); do tokenizer and weights belong together?"
     case .tooLong(let length, let limit):
-      "the prompt has \(length) tokens with its images, the context only \(limit); shorten it or raise --ctx-size"
+      "the prompt has \(length) tokens with its images, the context only \(limit)"
     case .empty:
       "the prompt is empty"
+    }
+  }
+
+  public var remedies: [Remedy] {
+    switch self {
+    case .placeholderMismatch(_, images: 0): [.addImage, .removePlaceholder]
+    case .tooLong: [.shortenPrompt, .raiseContextLength]
+    default: []
     }
   }
 }

@@ -1,7 +1,7 @@
 package import Storage
 
 /// What is wrong with a model directory or one of its files.
-package enum CheckpointError: Error, Equatable, CustomStringConvertible {
+package enum CheckpointError: UserFacingError, Equatable {
   case file(FileError)
   case notADirectory(path: String)
   case noWeights(directory: String, found: [String])
@@ -19,7 +19,8 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
   /// A file that PyTorch can read and we do not.
   case convertible(file: String, reason: String)
 
-  package var description: String {
+  package var category: ErrorCategory { .model }
+  package var problem: String {
     switch self {
     case .file(let error):
       error.description
@@ -44,12 +45,12 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
       "\(file): the tensor '\(name)' occurs twice"
     case .missingVisionTower(let directory, let name, let looked):
       "\(directory): the vision encoder '\(name)' is not in the checkpoint, nor a directory at "
-        + "\(looked.joined(separator: ", ")); give its directory (config.json and weights) with --vision-tower"
+        + "\(looked.joined(separator: ", "))"
     case .missingTrainedVisionTower(let directory):
       "\(directory): config.json says that the vision encoder was trained along, but the checkpoint has no "
         + "model.vision_tower.* tensors, and stock CLIP would be a wrong one; is the download complete?"
-    case .unneededVisionTower(let directory, let given):
-      "\(directory): the checkpoint brings its own vision encoder; leave out --vision-tower \(given)"
+    case .unneededVisionTower(let directory, _):
+      "\(directory): the checkpoint brings its own vision encoder"
     case .stridedTensor(let name, let shape, let strides, let file):
       "\(file): '\(name)' of shape \(shape) has strides \(strides), expected row after row; \(Self.conversion)"
     case .forbiddenGlobal(let name, let file):
@@ -57,6 +58,14 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
         + (name.hasPrefix("torch._utils.") ? "; \(Self.conversion)" : "")
     case .convertible(let file, let reason):
       "\(file): \(reason); \(Self.conversion)"
+    }
+  }
+
+  package var remedies: [Remedy] {
+    switch self {
+    case .missingVisionTower: [.visionTower]
+    case .unneededVisionTower(_, let given): [.omitVisionTower(given)]
+    default: []
     }
   }
 

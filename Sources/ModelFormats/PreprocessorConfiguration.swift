@@ -1,4 +1,5 @@
 package import Foundation
+package import Storage
 
 /// How images are prepared: the checkpoint's `preprocessor_config.json`.
 ///
@@ -168,13 +169,15 @@ private struct SizeField: Decodable {
 }
 
 /// Why a `preprocessor_config.json` was refused.
-package enum PreprocessorConfigurationError: Error, Equatable {
+package enum PreprocessorConfigurationError: UserFacingError, Equatable {
   case malformed(file: String, reason: String)
   case invalidValue(key: String, expected: String, found: String)
 }
 
-extension PreprocessorConfigurationError: CustomStringConvertible {
-  package var description: String {
+extension PreprocessorConfigurationError {
+  package var category: ErrorCategory { .model }
+
+  package var problem: String {
     switch self {
     case .malformed(let file, let reason):
       "\(file): not a preprocessor configuration (\(reason)); download the file again"

@@ -102,13 +102,14 @@ extension WeightsCache.Outcome: CustomStringConvertible {
 }
 
 /// Why a file of converted weights is not what a model needs.
-package enum WeightsCacheError: Error, Equatable, CustomStringConvertible {
+package enum WeightsCacheError: UserFacingError, Equatable {
   case missing
   case otherVersion
   case otherWeights
   case damaged(String)
 
-  package var description: String {
+  package var category: ErrorCategory { .model }
+  package var problem: String {
     switch self {
     case .missing: "there was none"
     case .otherVersion: "it was of another version"

@@ -272,11 +272,13 @@ extension VisionLanguageModel {
   ///
   /// - Throws: `PromptError` as `rendered` does, `SequenceError` when the prompt does not name as many images as are
   ///   given.
-  func promptTokens(of request: Request) throws -> [Int] {
-    let tokens = try tokens(of: request.prompt, systemPrompt: request.systemPrompt)
+  func promptTokens(of request: Request) throws(RequestError) -> [Int] {
+    let tokens = try RequestError.wrapping(RequestError.prompt) { () throws(PromptError) in
+      try self.tokens(of: request.prompt, systemPrompt: request.systemPrompt)
+    }
     let placeholders = tokens.count { $0 == llava.configuration.imageTokenID }
     guard placeholders == request.images.count else {
-      throw SequenceError.placeholderMismatch(placeholders: placeholders, images: request.images.count)
+      throw .sequence(.placeholderMismatch(placeholders: placeholders, images: request.images.count))
     }
     return tokens
   }

@@ -1,5 +1,5 @@
 public import Foundation
-import Storage
+public import Storage
 import Tokenizers
 
 extension ChatTemplate {
@@ -116,7 +116,7 @@ private struct ChatTemplateSource {
 }
 
 /// Why a prompt cannot be written.
-public enum PromptError: Error, Equatable, CustomStringConvertible {
+public enum PromptError: UserFacingError, Equatable {
   /// The chat template is none of the kinds that `ChatTemplate.recognise` knows.
   case unrecognisedTemplate(file: String)
   case noTemplate(file: String, found: String)
@@ -124,15 +124,25 @@ public enum PromptError: Error, Equatable, CustomStringConvertible {
   /// A system prompt was given for a prompt that is written out already.
   case systemPromptForRenderedPrompt
 
-  public var description: String {
+  public var category: ErrorCategory { .usage }
+  public var problem: String {
     switch self {
     case .unrecognisedTemplate(let file):
-      "\(file): the chat template is not of a known LLaVA kind; name one by --chat-template"
+      "\(file): the chat template is not of a known LLaVA kind"
     case .noTemplate(let file, let found): "\(file): expected a chat template, found \(found)"
     case .systemPromptUnsupported(let template):
-      "the chat template \(template) has no place for a system prompt; leave out --system, or name another by --chat-template"
+      "the chat template \(template) has no place for a system prompt"
     case .systemPromptForRenderedPrompt:
-      "a prompt in the model's own format has its system prompt already; leave out --system, or --raw"
+      "a prompt in the model's own format has its system prompt already"
+    }
+  }
+
+  public var remedies: [Remedy] {
+    switch self {
+    case .unrecognisedTemplate: [.chatTemplate]
+    case .noTemplate: []
+    case .systemPromptUnsupported: [.omitSystemPrompt, .chatTemplate]
+    case .systemPromptForRenderedPrompt: [.omitSystemPrompt, .omitRendered]
     }
   }
 }

@@ -1,5 +1,5 @@
 public import Foundation
-package import Storage
+public import Storage
 
 /// A conversation and its images, in the order in which the messages name them.
 public struct Conversation: Sendable {
@@ -64,10 +64,11 @@ public struct Conversation: Sendable {
 }
 
 /// A conversation that is not in the expected form.
-public enum ConversationError: Error, Equatable, CustomStringConvertible {
+public enum ConversationError: UserFacingError, Equatable {
   case malformed(place: String, expected: String)
 
-  public var description: String {
+  public var category: ErrorCategory { .input }
+  public var problem: String {
     switch self {
     case .malformed(let place, let expected):
       "the conversation is not in OpenAI's form: expected \(expected) at \(place)"

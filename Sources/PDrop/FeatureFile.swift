@@ -55,11 +55,12 @@ package struct FeatureFile: Sendable, Equatable {
   // MARK: - Reading
 
   /// Why a file is not what it should be.
-  package enum ReadError: Error, Equatable, CustomStringConvertible {
+  package enum ReadError: UserFacingError, Equatable {
     case missing
     case unusable(String)
 
-    package var description: String {
+    package var category: ErrorCategory { .resource }
+    package var problem: String {
       switch self {
       case .missing: "there is none"
       case .unusable(let reason): reason

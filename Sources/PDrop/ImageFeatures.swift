@@ -71,30 +71,34 @@ extension VisionLanguageModel: ImageSource {
   /// A trace shows what was computed, from the pixels on, so it does not use the feature cache.
   package func input(
     of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings
-  ) throws -> ImageInput {
+  ) throws(RequestError) -> ImageInput {
     try input(
       of: image, appliesOrientation: request.appliesOrientation, usesFeatureCache: !request.recordsTensors, &timings)
   }
 
   /// An image, decoded and cut into views, or its features from the feature cache.
   ///
-  /// - Throws: `ImageError`, or `GenerationError.foreignImage` for one that another model has encoded.
+  /// - Throws: `RequestError.image`, or `.generation(.foreignImage)` for one that another model has encoded.
   func input(
     of image: Request.Image, appliesOrientation: Bool, usesFeatureCache: Bool = true, _ timings: inout RunReport.Timings
-  ) throws -> ImageInput {
+  ) throws(RequestError) -> ImageInput {
     if case .features(let encoded) = image {
-      guard encoded.model === identity else { throw GenerationError.foreignImage }
+      guard encoded.model === identity else { throw .generation(.foreignImage) }
       return ImageInput(
         tokenCount: encoded.tokenCount, paddingTokens: encoded.paddingTokens,
         views: encoded.views, encoding: .init(features: encoded.features, flops: .init()))
     }
-    if usesFeatureCache, featureCache != nil, let file = try ImageFile(image, &timings) {
-      return try input(of: file, ImageDigest(file.bytes, appliesOrientation: appliesOrientation), &timings)
+    do {
+      if usesFeatureCache, featureCache != nil, let file = try ImageFile(image, &timings) {
+        return try input(of: file, ImageDigest(file.bytes, appliesOrientation: appliesOrientation), &timings)
+      }
+      let views = try views(of: image, appliesOrientation: appliesOrientation, &timings)
+      return ImageInput(
+        tokenCount: llava.visualTokenCount(views.tiles), paddingTokens: llava.paddingTokens(views.tiles, views.area),
+        views: views)
+    } catch {
+      throw .image(error)
     }
-    let views = try views(of: image, appliesOrientation: appliesOrientation, &timings)
-    return ImageInput(
-      tokenCount: llava.visualTokenCount(views.tiles), paddingTokens: llava.paddingTokens(views.tiles, views.area),
-      views: views)
   }
 
   /// An image whose file has been read: its features from the feature cache, or its views.
@@ -170,8 +174,10 @@ extension VisionLanguageModel {
   /// - Parameters:
   ///   - appliesOrientation: Whether a photo is rotated upright by its Exif orientation.
   ///   - threads: Number of threads; the features do not depend on it.
-  /// - Throws: `ImageError`, or `GenerationError.foreignImage` for one that another model has encoded.
-  public func encode(_ image: Request.Image, appliesOrientation: Bool = false, threads: Int) throws -> EncodedImage {
+  /// - Throws: `RequestError.image`, or `.generation(.foreignImage)` for one that another model has encoded.
+  public func encode(
+    _ image: Request.Image, appliesOrientation: Bool = false, threads: Int
+  ) throws(RequestError) -> EncodedImage {
     let start = ContinuousClock.now
     let compute = ComputeContext(workers: Workers(count: threads))
     var timings = RunReport.Timings()

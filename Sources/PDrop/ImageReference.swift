@@ -1,4 +1,5 @@
 import Foundation
+public import Storage
 
 extension Request.Image {
   /// The image that a reference names: a path, a `file:` URL, a `data:` URL in base64, or bare base64 that begins as a
@@ -100,11 +101,12 @@ private enum Base64 {
 }
 
 /// A reference to an image that leads nowhere.
-public enum ImageReferenceError: Error, Equatable, CustomStringConvertible {
+public enum ImageReferenceError: UserFacingError, Equatable {
   case remote(reference: String)
   case malformedData(start: String)
 
-  public var description: String {
+  public var category: ErrorCategory { .resource }
+  public var problem: String {
     switch self {
     case .remote(let reference):
       "\(reference.prefix(80)): images are not fetched from a network; download it and give its path"

@@ -8,10 +8,10 @@ import TokenDropping
 package protocol ImageSource: Sendable {
   /// Decodes and preprocesses an image of a request, unless that has been done, and adds the time to `timings`.
   ///
-  /// - Throws: `ImageError`, or `GenerationError.foreignImage`.
+  /// - Throws: `RequestError.image`, or `.generation(.foreignImage)`.
   func input(
     of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings
-  ) throws -> ImageInput
+  ) throws(RequestError) -> ImageInput
 }
 
 /// A request after tokenization, image preprocessing and drop planning; everything that needs no weights.
@@ -26,35 +26,35 @@ package struct PreparedRequest: Sendable {
   /// Rows of each layer after the prompt.
   package let rowsPerLayer: [Int]
 
-  /// - Throws: The errors of `images`; `DropPolicyError` for a schedule that does not fit the model, `TargetError` for a target
-  ///   that it cannot meet, `SequenceError` for a prompt that is too long or has another number of `<image>` than there are
-  ///   images; `PromptError` as `rendered`.
   package init(
     _ request: Request, for model: VisionLanguageModel, threads: Int, images source: some ImageSource
-  ) throws {
+  ) throws(RequestError) {
     let (configuration, text) = (model.llava.configuration, model.llava.configuration.text)
     var report = RunReport(
-      model: model.name, policy: try RunReport.Policy(request.policy, layerCount: text.layerCount),
+      model: model.name, policy: try .init(described: request.policy, layerCount: text.layerCount),
       precision: model.precision.name, threads: threads)
     report.promptTokens = try model.promptTokens(of: request)
-    let images = try request.images.map { try source.input(of: $0, in: request, &report.milliseconds) }
+    var images: [ImageInput] = []
+    for image in request.images { images.append(try source.input(of: image, in: request, &report.milliseconds)) }
 
     let counts = images.map(\.tokenCount)
     let cost = PrefillCost(
       text, textTokens: report.promptTokens.count - counts.count, visualTokenCounts: counts,
       viewCount: images.reduce(0) { $0 + ($1.views?.count ?? 0) }, cacheElement: model.precision.cacheElement)
-    let policy = try SchedulePlanner(cost).resolved(request.policy)
+    let policy = try Self.resolved(request.policy, cost)
     let target = report.policy.target
-    report.policy = try RunReport.Policy(policy, layerCount: text.layerCount)
+    report.policy = try .init(described: policy, layerCount: text.layerCount)
     report.policy.target = target
-    plan = try DropPlan(
-      policy, layerCount: text.layerCount, visualTokenCounts: counts, padding: images.map(\.paddingTokens))
+    plan = try RequestError.wrapping(RequestError.policy) { () throws(DropPolicyError) in
+      try DropPlan(
+        policy, layerCount: text.layerCount, visualTokenCounts: counts, padding: images.map(\.paddingTokens))
+    }
     let contextLength = request.options.contextLength ?? text.contextLength
     let promptLimit = request.options.contextLength ?? configuration.promptLimit ?? contextLength
     let visualTokenCount = counts.reduce(0, +)
     let length = report.promptTokens.count - counts.count + visualTokenCount
-    guard length > 0 else { throw SequenceError.empty }
-    guard length <= promptLimit else { throw SequenceError.tooLong(length: length, limit: promptLimit) }
+    guard length > 0 else { throw .sequence(.empty) }
+    guard length <= promptLimit else { throw .sequence(.tooLong(length: length, limit: promptLimit)) }
     maxNewTokens = max(0, min(request.options.maxTokens, contextLength - length))
     rowsPerLayer = plan.rowsPerLayer(rowCount: length, visualTokenCount: visualTokenCount, layerCount: text.layerCount)
 
@@ -65,5 +65,25 @@ package struct PreparedRequest: Sendable {
     self.request = request
     self.images = images
     self.report = report
+  }
+  /// The policy with its strength solved for, if it has a cost target.
+  private static func resolved(
+    _ policy: any TokenDroppingPolicy, _ cost: PrefillCost
+  ) throws(RequestError) -> any TokenDroppingPolicy {
+    do { return try SchedulePlanner(cost).resolved(policy) } catch let error as TargetError {
+      throw .target(error)
+    } catch let error as DropPolicyError {
+      throw .policy(error)
+    } catch {
+      preconditionFailure("SchedulePlanner: \(error)")
+    }
+  }
+}
+
+extension RunReport.Policy {
+  fileprivate init(described policy: any TokenDroppingPolicy, layerCount: Int) throws(RequestError) {
+    self = try RequestError.wrapping(RequestError.policy) { () throws(DropPolicyError) in
+      try RunReport.Policy(policy, layerCount: layerCount)
+    }
   }
 }

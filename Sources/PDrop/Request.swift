@@ -1,4 +1,5 @@
 public import ImageProcessing
+public import Storage
 public import TokenDropping
 
 /// One question: what is asked about which images, and how it is to be answered.
@@ -74,13 +75,14 @@ public struct GenerationOptions: Sendable, Hashable {
 }
 
 /// Why a question could not be answered, although model and files are sound.
-public enum GenerationError: Error, Equatable, CustomStringConvertible {
+public enum GenerationError: UserFacingError, Equatable {
   case imageTokenMismatch(tokenizer: Int, configuration: Int)
   case notANumber(tokenCount: Int)
   case foreignImage
   case tensorsNotRecorded
 
-  public var description: String {
+  public var category: ErrorCategory { .internal }
+  public var problem: String {
     switch self {
     case .imageTokenMismatch(let tokenizer, let configuration):
       "<image> is token \(tokenizer) of the tokenizer, but config.json says \(configuration); the files do not belong together"

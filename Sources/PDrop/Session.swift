@@ -24,13 +24,14 @@ public struct Session: ~Copyable {
   /// Decodes and encodes the images and prefills the prompt.
   ///
   /// - Parameter threads: Number of threads; the answer does not depend on it.
-  /// - Throws: `ImageError` for an image, `DropPolicyError` for a schedule that does not fit the model, `SequenceError` for
-  ///   a prompt that is too long or has another number of `<image>` than there are images.
-  public init(_ model: VisionLanguageModel, _ request: Request, threads: Int) throws {
+  /// - Throws: `RequestError` for an image, a prompt or a policy that the model cannot use.
+  public init(_ model: VisionLanguageModel, _ request: Request, threads: Int) throws(RequestError) {
     start = ContinuousClock.now
     let prepared = try PreparedRequest(request, for: model, threads: threads, images: model)
     var generator = Generator(model, threads: threads)
-    let prompt = try generator.embed(prepared)
+    let prompt = try RequestError.wrapping(RequestError.sequence) { () throws(SequenceError) in
+      try generator.embed(prepared)
+    }
     // Longer answers are rare; the cache grows for them.
     let prefilled = generator.prefill(prompt, reservedRows: min(prepared.maxNewTokens, 1024))
     self.generator = generator

@@ -31,7 +31,7 @@ extension VisionLanguageModel {
         Checkpoint(weights), configuration, computeType: precision.computeType, workers: workers)
       preprocessor = try configuration.preprocessor(nil, mode: .auto)
     } catch {
-      throw ModelError(error)
+      throw ModelError(loading: error)
     }
     self.name = name
     tokenizer = Tokenizer(.wordless(imageToken: Int32(configuration.imageTokenID)))

@@ -2,6 +2,7 @@ import Foundation
 package import ImageProcessing
 package import LLaVA
 import ModelFormats
+public import Storage
 
 /// The tensors of one run, for comparison with the reference's.
 package struct TraceTensors {
@@ -54,7 +55,7 @@ package struct TraceTensors {
 }
 
 /// A trace that was not written.
-public struct TraceError: Error, Equatable, CustomStringConvertible {
+public struct TraceError: UserFacingError, Equatable {
   public enum Reason: Equatable, Sendable {
     /// The request does not record tensors.
     case notRecorded
@@ -64,7 +65,8 @@ public struct TraceError: Error, Equatable, CustomStringConvertible {
   public let directory: String
   public let reason: Reason
 
-  public var description: String {
+  public var category: ErrorCategory { .resource }
+  public var problem: String {
     switch reason {
     case .notRecorded:
       "\(directory): the trace is not written, as the request does not record tensors; set Request.recordsTensors"

@@ -3,6 +3,7 @@ public import ImageProcessing
 import Kernels
 package import LLaVA
 import ModelFormats
+import Storage
 public import Tokenizers
 
 /// A model directory, loaded: weights, tokenizer, chat template and image preparation.
@@ -99,7 +100,7 @@ public struct VisionLanguageModel: Sendable {
       weightBytes = llava.weightBytes
       visionTower = files.visionTower.checkpoint == nil ? nil : files.visionTower.directory
     } catch {
-      throw ModelError(error)
+      throw ModelError(loading: error)
     }
     if let token = tokenizer.imageToken, Int(token) != llava.configuration.imageTokenID {
       throw ModelError(
@@ -116,15 +117,6 @@ public struct VisionLanguageModel: Sendable {
   public var imageToken: Int { llava.configuration.imageTokenID }
   /// The longest sequence that the model was made for.
   public var contextLength: Int { llava.configuration.text.contextLength }
-}
-
-/// A model directory that cannot be used: one line that names the file, what was expected and what was found.
-public struct ModelError: Error, CustomStringConvertible {
-  public let underlying: any Error
-
-  init(_ underlying: any Error) { self.underlying = underlying }
-
-  public var description: String { "\(underlying)" }
 }
 
 /// What became of the cache of converted weights while a model was loaded.

@@ -5,12 +5,13 @@
 #endif
 
 /// What the system answered to a request about an open file.
-package struct SystemError: Error, Equatable, CustomStringConvertible {
+package struct SystemError: UserFacingError, Equatable {
   package let code: Int32
 
   /// Whether there is no room: on the disk, in the user's quota, or below the longest file allowed.
   package var isOutOfSpace: Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
-  package var description: String { unsafe String(cString: strerror(code)) }
+  package var category: ErrorCategory { .resource }
+  package var problem: String { unsafe String(cString: strerror(code)) }
 
   fileprivate static var last: SystemError { SystemError(code: errno) }
 }

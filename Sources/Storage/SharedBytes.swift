@@ -202,14 +202,15 @@ package func allocateFloats(_ count: Int) -> UnsafeMutablePointer<Float> {
 }
 
 /// Why a file could not be mapped, or not be written.
-package enum FileError: Error, Equatable, CustomStringConvertible {
+package enum FileError: UserFacingError, Equatable {
   case notFound(path: String)
   case notAFile(path: String)
   case empty(path: String)
   case unreadable(path: String, reason: String)
   case unwritable(path: String, reason: String)
 
-  package var description: String {
+  package var category: ErrorCategory { .resource }
+  package var problem: String {
     switch self {
     case .notFound(let path): "\(path): no such file"
     case .notAFile(let path): "\(path): expected a file, found a directory or device"

@@ -36,8 +36,8 @@ public protocol AdjustablePolicy: TokenDroppingPolicy {
   /// The policy whose first drop is before another layer, the others evenly spaced after it.
   func starting(afterLayer first: Int, layerCount: Int) throws(DropPolicyError) -> Self
 
-  /// The options of the command line that say where it drops.
-  func layerOptions(layerCount: Int) throws(DropPolicyError) -> String
+  /// The layers before which it drops.
+  func dropLayers(layerCount: Int) throws(DropPolicyError) -> [Int]
 }
 
 /// A policy whose strength is found for each prompt: the weakest that costs no more than the target.
@@ -79,9 +79,7 @@ extension StageSchedule {
     return .listed(layers: (0..<count).map { first + $0 * (layerCount - first) / count }, ratios: ratios)
   }
 
-  func layerOptions(layerCount: Int) throws(DropPolicyError) -> String {
-    "--layer-list " + (try resolved(layerCount: layerCount)).layers.map(String.init).joined(separator: ",")
-  }
+  func dropLayers(layerCount: Int) throws(DropPolicyError) -> [Int] { try resolved(layerCount: layerCount).layers }
 }
 
 /// A policy with stages.
@@ -102,8 +100,8 @@ extension StagedPolicy {
     return policy
   }
 
-  public func layerOptions(layerCount: Int) throws(DropPolicyError) -> String {
-    try schedule.layerOptions(layerCount: layerCount)
+  public func dropLayers(layerCount: Int) throws(DropPolicyError) -> [Int] {
+    try schedule.dropLayers(layerCount: layerCount)
   }
 }
 
@@ -124,5 +122,5 @@ extension FastV: AdjustablePolicy {
     return policy
   }
 
-  public func layerOptions(layerCount: Int) -> String { "--fastv-k \(k)" }
+  public func dropLayers(layerCount: Int) -> [Int] { [k] }
 }

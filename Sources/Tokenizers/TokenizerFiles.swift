@@ -162,7 +162,7 @@ extension Int32 {
 }
 
 /// Why the tokenizer files of a checkpoint cannot be used.
-package enum VocabularyError: Error, Equatable {
+package enum VocabularyError: UserFacingError, Equatable {
   /// Neither `tokenizer.json` nor `tokenizer.model` is there.
   case missing(directory: String)
   case unreadable(file: String, reason: String)
@@ -179,8 +179,10 @@ package enum VocabularyError: Error, Equatable {
   case unknownPiece(file: String, piece: String, neededFor: String)
 }
 
-extension VocabularyError: CustomStringConvertible {
-  package var description: String {
+extension VocabularyError {
+  package var category: ErrorCategory { .model }
+
+  package var problem: String {
     switch self {
     case .missing(let directory):
       "\(directory): expected tokenizer.json or tokenizer.model, found neither"

@@ -1,6 +1,7 @@
 import Foundation
 import Kernels
 package import ModelFormats
+package import Storage
 
 /// A folder of what the reference library computed, in the form of `Tests/Goldens`: `cases`, `features`, `preprocess`, and
 /// the images.
@@ -122,7 +123,7 @@ struct ReferenceTensors {
 }
 
 /// Why a reference cannot be used: one line that names the file, what was expected and what was found.
-package enum ReferenceError: Error, Equatable, CustomStringConvertible {
+package enum ReferenceError: UserFacingError, Equatable {
   case notFound(model: String, searched: [String])
   case noCases(folder: String, model: String)
   case file(CheckpointError)
@@ -130,14 +131,13 @@ package enum ReferenceError: Error, Equatable, CustomStringConvertible {
   case badTensor(file: String, name: String, expected: String, found: String)
   case doesNotFit(file: String, reason: String)
 
-  private static let remedy = "make some with Models/make_reference.py, or name their folder with --reference"
-
-  package var description: String {
+  package var category: ErrorCategory { .resource }
+  package var problem: String {
     switch self {
     case .notFound(let model, let searched):
-      "no reference vectors for \(model), neither in \(searched.joined(separator: " nor in ")); \(Self.remedy)"
+      "no reference vectors for \(model), neither in \(searched.joined(separator: " nor in "))"
     case .noCases(let folder, let model):
-      "\(folder): expected reference vectors, such as cases/\(model)/NAME.json, found none; \(Self.remedy)"
+      "\(folder): expected reference vectors, such as cases/\(model)/NAME.json, found none"
     case .file(let error):
       error.description
     case .badValue(let file, let key, let expected, let found):
@@ -146,6 +146,13 @@ package enum ReferenceError: Error, Equatable, CustomStringConvertible {
       "\(file): '\(name)': expected \(expected), found \(found); does the reference belong to this model?"
     case .doesNotFit(let file, let reason):
       "\(file): the reference does not fit the model: \(reason)"
+    }
+  }
+
+  package var remedies: [Remedy] {
+    switch self {
+    case .notFound, .noCases: [.makeReference, .referenceFolder]
+    default: []
     }
   }
 }

@@ -126,6 +126,7 @@ struct RunCommand: ParsableCommand {
     _ questions: String, in data: DataFolder, to path: String, with model: VisionLanguageModel, like base: Request
   ) throws {
     var batchOptions = Batch.Options(input: .lines(path: questions, folder: data.path))
+    batchOptions.spelling = { $0.option }
     batchOptions.output = path
     batchOptions.earlier = overwrite ? .overwrite : .resume(retriesFailures: true)
     batchOptions.keepsTimes = !omitsTimings

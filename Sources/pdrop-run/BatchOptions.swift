@@ -149,6 +149,7 @@ struct BatchOptions: ParsableArguments {
     // Hours of work are not to end in a report that cannot be written.
     if let report { try Output.checkFolder(of: report) }
     var options = Batch.Options(input: source)
+    options.spelling = { $0.option }
     // A dry run leaves the file of the answers alone.
     options.output = dryRun ? "-" : output ?? "-"
     options.earlier =

@@ -66,7 +66,7 @@ struct InteractiveRun {
 
   /// Does something that may fail without ending the chat.
   private mutating func reporting(_ action: (inout InteractiveRun) throws -> Void) {
-    do { try action(&self) } catch { Log.error("\(error)") }
+    do { try action(&self) } catch { Log.error(errorText(error)) }
   }
 
   /// A turn.
@@ -90,7 +90,7 @@ struct InteractiveRun {
       throw problem
     } catch {
       if format == .text, !answer.text.isEmpty { try output.write("\n") }
-      Log.error("\(error)")
+      Log.error(errorText(error))
       terminal.note("the question is taken back; /clear forgets all of the conversation")
     }
   }
