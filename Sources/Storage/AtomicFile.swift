@@ -7,8 +7,8 @@
 /// A file that is written to a temporary path and renamed to its final path when it is complete.
 ///
 /// The temporary path is the final path with `.partial` appended. The partial file is locked, so only one process
-/// writes it at a time. It is removed if the value is destroyed before `finish`. A partial file left by a killed process
-/// is overwritten by the next writer.
+/// writes it at a time. It is removed if the value is destroyed before `finish`. The next writer overwrites a partial
+/// file left by a killed process.
 package struct FileReplacement: ~Copyable {
   /// The suffix of the path until the file is complete.
   private static let partialSuffix = ".partial"
