@@ -188,7 +188,7 @@ package func maximum(_ x: Span<Float>) -> Float { fold(x, start: -.infinity, lar
 @inline(__always)
 private func larger(_ a: Float, _ b: Float) -> Float { b > a ? b : a }
 
-/// Folds blocks of 32 values into lanes and the lanes into one value; then adds the remaining values one by one.
+/// Folds blocks of 32 values into lanes and the lanes into one value; then folds the remaining values one by one.
 @inline(__always)
 private func fold(
   _ x: Span<Float>, start: Float, _ step: (Float, Float) -> Float, combine: (Float, Float) -> Float
