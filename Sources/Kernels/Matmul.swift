@@ -6,8 +6,8 @@ extension ComputeContext {
   /// - Parameters:
   ///   - y: The result, `[T, outputs]`; resized to the rows of `x`.
   ///   - x: The input, `[T, inputs]`.
-  ///   - forcesLargeKernels: Whether to use the large-M kernels even for few rows, so that a prompt computed in two parts
-  ///     gives the same bits as in one.
+  ///   - forcesLargeKernels: Whether to use the large-M kernels even for few rows, so that a prompt computed in two
+  ///     parts gives the same bits as in one.
   ///
   /// Cost: T·inputs·outputs multiply-adds.
   package func matmul(
