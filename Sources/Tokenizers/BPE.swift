@@ -1,3 +1,5 @@
+import HeapModule
+
 /// Spells prepared text in pieces of one character and merges neighbours, the best pair first.
 ///
 /// Source: Sennrich et al. 2016, Neural Machine Translation of Rare Words with Subword Units; the order of merges is
@@ -80,15 +82,15 @@ struct BPEEncoder: Sendable {
     var symbols = word
     var next = Array(1..<word.count + 1)
     var previous = Array(-1..<word.count - 1)
-    var queue = MergeQueue()
+    var candidates = Heap<MergeCandidate>()
 
     func push(_ left: Int, _ right: Int) {
       guard let merge = merges[.init(symbols[left], symbols[right])] else { return }
-      queue.push(.init(rank: merge.rank, position: left, piece: merge.piece))
+      candidates.insert(MergeCandidate(rank: merge.rank, position: left, piece: merge.piece))
     }
 
     for right in symbols.indices.dropFirst() { push(right - 1, right) }
-    while let candidate = queue.pop() {
+    while let candidate = candidates.popMin() {
       let left = candidate.position
       let right = next[left]
       // Either side may have been merged with another since the pair was queued.
@@ -108,41 +110,14 @@ struct BPEEncoder: Sendable {
   }
 }
 
-/// Candidate merges, the lowest rank first and the leftmost of equals: a binary heap.
-struct MergeQueue {
-  struct Candidate: Equatable {
-    var rank: Int32
-    var position: Int
-    var piece: Int32
+/// A possible merge of two neighbouring symbols; the lowest rank comes first, then the leftmost position.
+private struct MergeCandidate: Comparable {
+  var rank: Int32
+  /// The index of the left symbol.
+  var position: Int
+  var piece: Int32
 
-    fileprivate func precedes(_ other: Candidate) -> Bool {
-      rank != other.rank ? rank < other.rank : position < other.position
-    }
-  }
-
-  private var heap: [Candidate] = []
-
-  mutating func push(_ candidate: Candidate) {
-    heap.append(candidate)
-    var child = heap.count - 1
-    while child > 0, candidate.precedes(heap[(child - 1) / 2]) {
-      heap.swapAt(child, (child - 1) / 2)
-      child = (child - 1) / 2
-    }
-  }
-
-  mutating func pop() -> Candidate? {
-    guard let last = heap.popLast() else { return nil }
-    guard let best = heap.first else { return last }
-    heap[0] = last
-    var parent = 0
-    while 2 * parent + 1 < heap.count {
-      var child = 2 * parent + 1
-      if child + 1 < heap.count, heap[child + 1].precedes(heap[child]) { child += 1 }
-      guard heap[child].precedes(last) else { break }
-      heap.swapAt(parent, child)
-      parent = child
-    }
-    return best
+  static func < (left: MergeCandidate, right: MergeCandidate) -> Bool {
+    (left.rank, left.position, left.piece) < (right.rank, right.position, right.piece)
   }
 }
