@@ -92,7 +92,7 @@ package struct VisionTower {
     of file: OriginalConfigurationFile, in model: Checkpoint, given: String?, _ check: ValueCheck
   ) throws(CheckpointError) {
     let name = file.mm_vision_tower ?? "openai/clip-vit-large-patch14-336"
-    let candidates = given.map { [$0] } ?? Self.candidates(name, beside: model.directory)
+    let candidates = given.map { [$0] } ?? Self.candidates(name, nearTo: model.directory)
     directory = candidates.first { FileManager.default.fileExists(atPath: $0 + "/config.json") }
     if let given, directory == nil { throw .file(.notFound(path: given + "/config.json")) }
 
@@ -118,7 +118,7 @@ package struct VisionTower {
 
   /// The candidate paths of a named CLIP directory: the path itself, in the model's directory, next to it, and one
   /// folder above.
-  private static func candidates(_ name: String, beside model: String) -> [String] {
+  private static func candidates(_ name: String, nearTo model: String) -> [String] {
     let short = name.split(separator: "/").last.map(String.init) ?? name
     if name.hasPrefix("/") { return [name, model + "/" + short] }
     return ([name, short, "vision_tower"].map { "\(model)/\($0)" })

@@ -281,7 +281,7 @@ struct ByteReader {
   /// The bytes not yet read.
   private(set) var rest: Range<Int>
 
-  /// - Precondition: `range` lies within the bytes.
+  /// - Precondition: `range` is within the bytes.
   init(_ bytes: SharedBytes, _ range: Range<Int>, file: String) {
     precondition(range.lowerBound >= 0 && range.upperBound <= bytes.count, "ByteReader: \(range) of \(bytes.count)")
     self.bytes = bytes
@@ -299,9 +299,9 @@ struct ByteReader {
     guard let count = Int(exactly: count), count >= 0, count <= rest.count else {
       throw error("\(count) bytes, found \(rest.count),")
     }
-    let taken = rest.prefix(count)
+    let skipped = rest.prefix(count)
     rest = rest.dropFirst(count)
-    return taken
+    return skipped
   }
 
   /// Skips `count` bytes and returns a reader of them.

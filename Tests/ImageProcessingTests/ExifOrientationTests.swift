@@ -30,11 +30,11 @@ import Testing
     #expect(try ImageDecoder().decode(contentsOfFile: path).width == 13)
   }
 
-  @Test func `survives orientations that lie about everything`() throws {
+  @Test func `survives the change of any byte of the Exif block`() throws {
     var decoder = ImageDecoder()
     decoder.appliesOrientation = true
     let whole = [UInt8](try Data(contentsOf: Fixtures.url("images/exif_6.jpg")))
-    // The Exif block stands in the first hundred bytes.
+    // The Exif block is within the first hundred bytes.
     for index in 2..<min(100, whole.count) {
       for value in [0, 1, 0x7F, 0xFF] as [UInt8] {
         var bytes = whole

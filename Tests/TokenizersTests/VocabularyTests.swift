@@ -78,8 +78,8 @@ import Tokenizers
       configuration: try JSONParser.parse(
         Array(
           """
-          {"bos_token": {"content": "<s>"}, "add_bos_token": false, "image_token": "<image>", "added_tokens_decoder":
-           {"9": {"content": "<image>", "special": true, "lstrip": true, "single_word": true, "normalized": true}}}
+          {"bos_token": {"content": "<s>"}, "add_bos_token": false, "image_token": "<img>", "added_tokens_decoder":
+           {"9": {"content": "<img>", "special": true, "lstrip": true, "single_word": true, "normalized": true}}}
           """.utf8)),
       added: try JSONParser.parse(Array(#"{"<pad>": 10, "tool": 11}"#.utf8)),
       map: try JSONParser.parse(Array(#"{"pad_token": "<pad>", "bos_token": "</s>"}"#.utf8)))
@@ -89,7 +89,7 @@ import Tokenizers
     #expect(
       vocabulary.addedTokens.dropFirst(2) == [
         AddedToken(
-          id: 9, content: "<image>", isSpecial: true, stripsLeft: true, isSingleWord: true, isNormalized: true),
+          id: 9, content: "<img>", isSpecial: true, stripsLeft: true, isSingleWord: true, isNormalized: true),
         AddedToken(id: 10, content: "<pad>", isSpecial: true), AddedToken(id: 11, content: "tool", isSpecial: false),
       ])
   }
