@@ -27,6 +27,7 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
   ],
   targets: [
@@ -57,7 +58,9 @@ let package = Package(
       dependencies: ["CKernels", "CLAPACKE", "COneDNN", "COpenBLAS", "Storage"],
       swiftSettings: settings,
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
-    .target(name: "Tokenizers", dependencies: ["Storage"], swiftSettings: settings),
+    .target(
+      name: "Tokenizers", dependencies: ["Storage", .product(name: "HeapModule", package: "swift-collections")],
+      swiftSettings: settings),
     .target(name: "ModelFormats", dependencies: ["Kernels", "Storage"], swiftSettings: settings),
     .target(
       name: "ImageProcessing", dependencies: ["CImageCodecs", "ModelFormats"], swiftSettings: settings),

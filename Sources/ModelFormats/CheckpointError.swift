@@ -1,6 +1,6 @@
 package import Storage
 
-/// What is wrong with a model directory or one of its files.
+/// An error in a model directory or one of its files.
 package enum CheckpointError: UserFacingError, Equatable {
   case file(FileError)
   case notADirectory(path: String)
@@ -16,7 +16,7 @@ package enum CheckpointError: UserFacingError, Equatable {
   case unneededVisionTower(directory: String, given: String)
   case stridedTensor(name: String, shape: [Int], strides: [Int], file: String)
   case forbiddenGlobal(name: String, file: String)
-  /// A file that PyTorch can read and we do not.
+  /// A file in a format that PyTorch reads but this reader does not.
   case convertible(file: String, reason: String)
 
   package var category: ErrorCategory { .model }
@@ -47,14 +47,14 @@ package enum CheckpointError: UserFacingError, Equatable {
       "\(directory): the vision encoder '\(name)' is not in the checkpoint, nor a directory at "
         + "\(looked.joined(separator: ", "))"
     case .missingTrainedVisionTower(let directory):
-      "\(directory): config.json says that the vision encoder was trained along, but the checkpoint has no "
-        + "model.vision_tower.* tensors, and stock CLIP would be a wrong one; is the download complete?"
+      "\(directory): config.json declares a trained vision encoder, but the checkpoint has no model.vision_tower.* "
+        + "tensors, and stock CLIP has other weights; is the download complete?"
     case .unneededVisionTower(let directory, _):
-      "\(directory): the checkpoint brings its own vision encoder"
+      "\(directory): the checkpoint contains its vision encoder"
     case .stridedTensor(let name, let shape, let strides, let file):
-      "\(file): '\(name)' of shape \(shape) has strides \(strides), expected row after row; \(Self.conversion)"
+      "\(file): '\(name)' of shape \(shape) has strides \(strides), expected contiguous rows; \(Self.conversion)"
     case .forbiddenGlobal(let name, let file):
-      "\(file): refused, since it asks for '\(name)', which no tensor needs"
+      "\(file): refused: the pickle refers to '\(name)', which no tensor needs"
         + (name.hasPrefix("torch._utils.") ? "; \(Self.conversion)" : "")
     case .convertible(let file, let reason):
       "\(file): \(reason); \(Self.conversion)"
@@ -69,7 +69,7 @@ package enum CheckpointError: UserFacingError, Equatable {
     }
   }
 
-  /// How to turn a directory's `.bin` files into safetensors; `weights_only` keeps PyTorch from running code in them.
+  /// The command that converts `.bin` files to safetensors; `weights_only` stops PyTorch from running code in them.
   private static let conversion = """
     with torch 2.6 or later and safetensors, run in its directory: python3 -c "import glob, torch, safetensors.torch as s; \
     d = {}; [d.update(torch.load(f, 'cpu', weights_only=True)) for f in sorted(glob.glob('pytorch_model*.bin'))]; \
@@ -79,7 +79,7 @@ package enum CheckpointError: UserFacingError, Equatable {
 }
 
 extension FilePointer {
-  /// Refuses a pointer.
+  /// Refuses a Git LFS pointer in place of the file.
   static func refuse(_ bytes: SharedBytes, file: String) throws(CheckpointError) {
     guard !isFound(bytes.copy(0..<min(beginning.count, bytes.count))) else {
       throw .malformed(file: file, reason: reason)

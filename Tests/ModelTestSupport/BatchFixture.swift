@@ -4,7 +4,7 @@ package import PDrop
 package import TestSupport
 import Testing
 
-/// A batch with an engine of the test's, in a folder of its own.
+/// A batch in a temporary folder, with an engine that the test provides.
 package final class BatchFixture {
   package let folder: TemporaryFolder
   package let output: String
@@ -22,7 +22,7 @@ package final class BatchFixture {
     self.folder = folder
   }
 
-  /// An answer that says what was asked; questions that begin with `fail` cannot be answered.
+  /// An answer that repeats the question; questions that begin with `fail` have an error.
   package func answer(_ question: BatchJob.Question) -> Result<RunReport, RecordFailure> {
     guard case .messages(let messages) = question.request.prompt, case .text(let text)? = messages.last?.parts.last
     else { return .failure(RecordFailure(.internalError, "no question")) }
