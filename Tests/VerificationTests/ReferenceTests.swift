@@ -76,8 +76,8 @@ import Verification
     (#"{"method": "best"}"#, "'best'"), (#"{"method": "pyramiddrop"}"#, "layers and keep"),
     (#"{"method": "fastv", "k": 32, "r": 0.5}"#, "layer 32"),
     (#"{"method": "fastv", "k": -9223372036854775808, "r": 0.5}"#, "layer -9223372036854775808"),
-    (#"{"method": "pyramiddrop", "layers": [8, 8], "keep": [0.5, 0.5]}"#, "rise strictly"),
-    (#"{"method": "pyramiddrop", "layers": [8], "keep": [-1e300]}"#, "not a share"),
+    (#"{"method": "pyramiddrop", "layers": [8, 8], "keep": [0.5, 0.5]}"#, "strictly increasing"),
+    (#"{"method": "pyramiddrop", "layers": [8], "keep": [-1e300]}"#, "out of range"),
   ])
   func `refuses a policy that cannot be run`(policy: String, words: String) throws {
     let policy = try JSONSerialization.jsonObject(with: Data(policy.utf8))
