@@ -37,7 +37,7 @@ struct TextVQA: Benchmark {
 
   /// Scores by image and question text.
   ///
-  /// Unlike the source, a question without an answer counts.
+  /// Unlike in the source, a question without an answer counts as wrong.
   ///
   /// Source: LLaVA's `llava/eval/eval_textvqa.py`.
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
