@@ -2,7 +2,7 @@ package import Kernels
 
 /// Hidden states and KV of a shared prompt prefix, up to the first drop.
 package final class PrefixCacheEntry {
-  /// The rows after the layers before the first drop, `[P, D]`; empty if nothing is dropped.
+  /// Hidden states of the prefix after the layers before the first drop, `[rowCount, D]`; empty if nothing is dropped.
   let hidden: Matrix
   package let rowCount: Int
   /// Keys and values of these rows in these layers.
@@ -118,8 +118,8 @@ extension LanguageModel {
 }
 
 extension LanguageModel {
-  /// Whether a prompt can give the same bits in two parts as in one: int8 sums are exact, and in bf16 rows were found not to
-  /// depend on their number. Rows of OpenBLAS in f32 do.
+  /// Whether a prompt can give the same bits in two parts as in one: int8 sums are exact, and in bf16 rows were found
+  /// not to depend on their number. Rows of OpenBLAS in f32 do.
   package var splitsPrompts: Bool { layers.allSatisfy { $0.queries.computeType != .f32 } }
 
   /// Whether matmuls on this machine give rows the same bits in two parts as in one, found by computing both.
