@@ -26,9 +26,9 @@ package struct PreparedRequest: Sendable {
   /// Rows of each layer after the prompt.
   package let rowsPerLayer: [Int]
 
-  /// - Throws: The errors of `images`; `DropPolicyError` for a schedule that does not fit the model, `TargetError` for a target
-  ///   that it cannot meet, `SequenceError` for a prompt that is too long or has another number of `<image>` than there are
-  ///   images; `PromptError` as `rendered`.
+  /// - Throws: The errors of `images`; `DropPolicyError` for a schedule that does not fit the model, `TargetError` for
+  ///   a target that it cannot meet, `SequenceError` for a prompt that is too long or has another number of `<image>`
+  ///   than there are images; `PromptError` as `rendered`.
   package init(
     _ request: Request, for model: VisionLanguageModel, threads: Int, images source: some ImageSource
   ) throws {
