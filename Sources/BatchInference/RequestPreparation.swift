@@ -4,7 +4,8 @@ import ModelFormats
 import PDrop
 import Synchronization
 
-/// Tokenization and image preprocessing of requests, one after the other on a thread of its own while the model computes.
+/// Tokenization and image preprocessing of requests, one after the other on a thread of its own while the model
+/// computes.
 final class RequestPreparation: Sendable {
   typealias Outcome = Result<PreparedRequest, RecordFailure>
 
