@@ -59,7 +59,7 @@ final class RequestPreparation: Sendable {
 
 /// The most recently requested images of a batch, so that questions about the same image decode and encode it once.
 ///
-/// Images are told apart by their bytes. The model's feature cache is searched once for each.
+/// Images are identified by their bytes. The model's feature cache is searched once for each.
 final class ImageCache: ImageSource {
   private struct Entry {
     var image: ImageInput

@@ -6,14 +6,23 @@ package import ModelFormats
 /// Before a drop that scores with this layer's keys, `projectKeys` runs first, for all rows. Ranking needs only these
 /// keys, before RoPE, and the layer reuses those of the kept rows, so scoring is almost free.
 struct DecoderLayer: Sendable {
+  /// `[D]`.
   let attentionNorm: [Float]
+  /// `[H · d, D]`.
   let queries: Linear
+  /// `[kvHeads · d, D]`.
   let keys: Linear
+  /// `[kvHeads · d, D]`.
   let values: Linear
+  /// `[D, H · d]`.
   let output: Linear
+  /// `[D]`.
   let mlpNorm: [Float]
+  /// `[F, D]`.
   let gate: Linear
+  /// `[F, D]`.
   let up: Linear
+  /// `[D, F]`.
   let down: Linear
   let heads: HeadLayout
   let epsilon: Float

@@ -31,7 +31,8 @@ package struct LLaVAModel: Sendable {
   ///   - computeType: Data types of matmuls; weights of other types are converted here.
   ///   - workers: Threads that convert weights.
   ///   - cache: Cache of converted weights for later loads.
-  /// - Throws: `CheckpointError` naming the first tensor that is missing or has another shape than `config.json` says.
+  /// - Throws: `CheckpointError` naming the first tensor that is missing or has another shape than `config.json`
+  ///   requires.
   package init(
     _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, visionTower: Checkpoint? = nil,
     computeType: ModelComputeTypes = ModelComputeTypes(.f32), workers: Workers = Workers(count: 1),

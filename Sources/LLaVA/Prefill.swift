@@ -28,7 +28,7 @@ extension DropPlan {
 extension SequenceLayout {
   /// Rows up to and including those of the last image: the part that other questions about the same images share.
   ///
-  /// `nil` if this part or the rest has so few rows that it would be computed by other kernels than the whole.
+  /// `nil` if this part or the rest has too few rows to be computed by the same kernels as the whole prompt.
   package var prefixRowCount: Int? {
     guard let end = visualBlocks.last?.rows.upperBound, end > ComputeContext.maxSmallRows,
       rowCount - end >= ComputeContext.minBlockedQueries
@@ -127,7 +127,7 @@ extension LanguageModel {
   /// For bf16 `splitsPrompts` relies on behaviour that was measured and that no library guarantees.
   ///
   /// - Parameters:
-  ///   - rows: Row count of the whole.
+  ///   - rows: Row count of the whole input.
   ///   - first: Row count of the first part.
   package func splitsMatmuls(rows: Int, first: Int, on compute: ComputeContext) -> Bool {
     guard splitsPrompts, let layer = layers.first else { return false }

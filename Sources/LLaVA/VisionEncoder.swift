@@ -142,12 +142,15 @@ struct LayerNorm: Sendable {
 /// One layer of the vision encoder, `x += attention(norm(x))`, then `x += mlp(norm(x))`.
 struct VisionLayer: Sendable {
   let attentionNorm: LayerNorm
+  /// `[D, D]`, as are `keys`, `values` and `output`.
   let queries: Linear
   let keys: Linear
   let values: Linear
   let output: Linear
   let mlpNorm: LayerNorm
+  /// `[F, D]`.
   let expand: Linear
+  /// `[D, F]`.
   let contract: Linear
 
   init(_ scope: CheckpointScope, _ configuration: VisionConfiguration) throws(CheckpointError) {
@@ -221,7 +224,9 @@ struct VisionScratch: ~Copyable {
 
 /// The MLP from vision features to decoder embeddings: two linear layers with an activation between them.
 struct Projector: Sendable {
+  /// `[D, visionHiddenSize]`, with the decoder's `D`.
   let expand: Linear
+  /// `[D, D]`, with the decoder's `D`.
   let contract: Linear
   let activation: Activation
 

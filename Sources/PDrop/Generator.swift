@@ -44,7 +44,7 @@ package struct Generator: ~Copyable {
   /// Runs an embedded prompt through the decoder, dropping visual tokens as planned.
   ///
   /// - Parameters:
-  ///   - prefix: The result for the first rows, which have been taken out by `takePrefix` or `skipPrefix`.
+  ///   - prefix: The result for the first rows, which `takePrefix` or `skipPrefix` has removed.
   ///   - reservedRows: KV capacity for rows that will be decoded; the cache grows beyond it if necessary.
   package mutating func prefill(
     _ prompt: consuming EmbeddedPrompt, after prefix: PrefixCacheEntry? = nil, reservedRows: Int
