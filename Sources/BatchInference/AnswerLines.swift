@@ -2,10 +2,10 @@ import Foundation
 import PDrop
 import Storage
 
-/// Writes the lines of a batch's output, each in the family of its question.
+/// Encoder of the output lines of a batch, each in the format of its question.
 struct AnswerLines: Sendable {
   let model: String
-  /// Whether lines say what clocks said; without that, equal runs give equal bytes.
+  /// Whether lines contain times; without them, equal runs give equal bytes.
   var keepsTimes = true
   /// The words for remedies in error messages.
   var spelling: @Sendable (Remedy) -> String = { $0.description }
@@ -32,9 +32,9 @@ struct AnswerLines: Sendable {
   }
 }
 
-/// What an answer cost.
+/// The policy and the cost of an answer.
 struct AnswerMetadata: Encodable {
-  /// As it was run on this record: a target gives each its own schedule.
+  /// The policy for this record; with a cost target, records have different schedules.
   var policy: RunReport.Policy
   var timings_ms: RunReport.Timings?
   var flops: RunReport.Flops
@@ -47,11 +47,11 @@ struct AnswerMetadata: Encodable {
 }
 
 extension RunReport {
-  /// The answer without white space at its ends.
+  /// The answer without white space at both ends.
   var trimmedText: String { text.trimmingCharacters(in: .whitespacesAndNewlines) }
 }
 
-/// A line of LLaVA's answer files; of `text` and `error` there is one.
+/// A line of LLaVA's answer files, with either `text` or `error`.
 private struct AnswerLine: Encodable {
   struct Failure: Encodable {
     var code: RecordFailure.Reason
@@ -83,7 +83,7 @@ private struct AnswerLine: Encodable {
     try container.encode(record.identifier, forKey: .question_id)
     try container.encodeIfPresent(record.question, forKey: .prompt)
     try container.encodeIfPresent(text, forKey: .text)
-    // Tells answers to the same question_id apart.
+    // Distinguishes answers to the same question_id.
     try container.encode("\(record.number)", forKey: .answer_id)
     try container.encode(model, forKey: .model_id)
     try container.encodeIfPresent(record.category, forKey: .category)
@@ -92,7 +92,7 @@ private struct AnswerLine: Encodable {
   }
 }
 
-/// A line of OpenAI's batch output; one with an error has a response without a body, as vLLM writes it.
+/// A line of OpenAI's batch output; an error has a response without a body, as in vLLM.
 private struct CompletionLine: Encodable {
   struct Response: Encodable {
     var status_code: Int

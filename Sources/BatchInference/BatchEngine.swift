@@ -6,9 +6,9 @@ import Storage
 
 /// Continuous batching: decodes many records together, and starts a new one whenever one ends.
 ///
-/// Images of the next records are read, decoded and preprocessed on a thread of their own. Prompts are prefilled one by one, as
-/// the rows of one fill a matmul; then every step decodes one token of each active record, so that weights are read once for
-/// all. Results are batch-invariant: they do not depend on the other records.
+/// Images of the next records are read, decoded and preprocessed on a thread of their own. Prompts are prefilled one by
+/// one, as the rows of one fill a matmul; then every step decodes one token of each active record, so that weights are
+/// read once for all. Results are batch-invariant: they do not depend on the other records.
 struct BatchEngine: ~Copyable {
   /// Number of records that are prepared ahead of the model; they are still answered when a run is stopped.
   private static let lookAhead = 4
@@ -211,15 +211,15 @@ struct ActiveSequence {
   }
 }
 
-/// How a batch is answered.
+/// Options of the batch engine: threads, batch size and memory limit.
 package struct EngineOptions: Sendable {
-  /// Most records that are decoded together: beyond it a row's bits would depend on how many rows there are.
+  /// Largest batch size; results of more rows would not be batch-invariant.
   package static let largestBatchSize = 16
 
   package var threads: Int
-  /// How many records are decoded together at most, 1 to `largestBatchSize`; fewer where memory is short.
+  /// Maximum number of records that are decoded together, 1 to `largestBatchSize`; fewer if memory is short.
   package var batchSize: Int
-  /// Bytes that the process may hold in all; `nil` for most of what is free.
+  /// Maximum bytes of the process; `nil` for most of the free memory.
   package var memoryLimit: Int?
 
   package init(threads: Int, batchSize: Int = Self.largestBatchSize) {

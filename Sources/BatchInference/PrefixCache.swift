@@ -5,8 +5,8 @@ import PDrop
 
 /// The prefix cache of a batch: the entry of the prefix that was shared last.
 ///
-/// A prefix reaches up to and including the last image of a prompt. It is computed by itself only when one of the next requests
-/// has the same one.
+/// A prefix reaches up to and including the last image of a prompt. It is computed by itself only when one of the next
+/// requests has the same one.
 struct PrefixCache {
   private var entry: (key: PrefixKey, prefix: PrefixCacheEntry)?
 
@@ -15,8 +15,8 @@ struct PrefixCache {
 
   mutating func removeAll() { entry = nil }
 
-  /// The prefix of an embedded prompt, from the cache or computed for the requests to come; the generator's rows are then those
-  /// after it.
+  /// The prefix of an embedded prompt, from the cache or computed for the requests to come; the generator's rows are
+  /// then those after it.
   ///
   /// - Parameters:
   ///   - next: The requests that come next.

@@ -4,7 +4,8 @@ import ModelFormats
 import PDrop
 import Synchronization
 
-/// Tokenization and image preprocessing of requests, one after the other on a thread of its own while the model computes.
+/// Tokenization and image preprocessing of requests, one after the other on a thread of its own while the model
+/// computes.
 final class RequestPreparation: Sendable {
   typealias Outcome = Result<PreparedRequest, RecordFailure>
 
@@ -58,7 +59,7 @@ final class RequestPreparation: Sendable {
 
 /// The most recently requested images of a batch, so that questions about the same image decode and encode it once.
 ///
-/// Images are told apart by their bytes. The model's feature cache is searched once for each.
+/// Images are identified by their bytes. The model's feature cache is searched once for each.
 final class ImageCache: ImageSource {
   private struct Entry {
     var image: ImageInput

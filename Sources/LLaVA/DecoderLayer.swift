@@ -3,17 +3,26 @@ package import ModelFormats
 
 /// One block of the decoder, `x += attention(norm(x))`, then `x += mlp(norm(x))`.
 ///
-/// Before a drop that scores with this layer's keys, `projectKeys` runs first, for all rows. Ranking needs only these keys,
-/// before RoPE, and the layer reuses those of the kept rows, so scoring is almost free.
+/// Before a drop that scores with this layer's keys, `projectKeys` runs first, for all rows. Ranking needs only these
+/// keys, before RoPE, and the layer reuses those of the kept rows, so scoring is almost free.
 struct DecoderLayer: Sendable {
+  /// `[D]`.
   let attentionNorm: [Float]
+  /// `[H · d, D]`.
   let queries: Linear
+  /// `[kvHeads · d, D]`.
   let keys: Linear
+  /// `[kvHeads · d, D]`.
   let values: Linear
+  /// `[D, H · d]`.
   let output: Linear
+  /// `[D]`.
   let mlpNorm: [Float]
+  /// `[F, D]`.
   let gate: Linear
+  /// `[F, D]`.
   let up: Linear
+  /// `[D, F]`.
   let down: Linear
   let heads: HeadLayout
   let epsilon: Float
@@ -137,16 +146,16 @@ package struct DecoderState: ~Copyable {
   package var hidden: Matrix
   /// If set, the last row of `hidden` before the first layer and after each layer is kept in `lastRows`.
   package var recordsLastRows = false
-  /// `[layers + 1, D]`.
+  /// The recorded rows, `[layers + 1, D]`.
   package var lastRows: [[Float]] = []
 
   /// Input of the projections, `[T, D]`.
   var normalized: Matrix
   /// Queries of the layer that ran last, after RoPE, `[T, H · d]`.
   var queries: Matrix
-  /// `[T, kvHeads · d]`.
+  /// Keys of the layer, `[T, kvHeads · d]`.
   var keys: Matrix
-  /// `[T, kvHeads · d]`.
+  /// Values of the layer, `[T, kvHeads · d]`.
   var values: Matrix
   /// Before the output projection, `[T, H · d]`.
   var attentionOutput: Matrix

@@ -2,7 +2,7 @@ package import Kernels
 
 /// Hidden states and KV of a shared prompt prefix, up to the first drop.
 package final class PrefixCacheEntry {
-  /// The rows after the layers before the first drop, `[P, D]`; empty if nothing is dropped.
+  /// Hidden states of the prefix after the layers before the first drop, `[rowCount, D]`; empty if nothing is dropped.
   let hidden: Matrix
   package let rowCount: Int
   /// Keys and values of these rows in these layers.
@@ -28,7 +28,7 @@ extension DropPlan {
 extension SequenceLayout {
   /// Rows up to and including those of the last image: the part that other questions about the same images share.
   ///
-  /// `nil` if this part or the rest has so few rows that it would be computed by other kernels than the whole.
+  /// `nil` if this part or the rest has too few rows to be computed by the same kernels as the whole prompt.
   package var prefixRowCount: Int? {
     guard let end = visualBlocks.last?.rows.upperBound, end > ComputeContext.maxSmallRows,
       rowCount - end >= ComputeContext.minBlockedQueries
@@ -118,8 +118,8 @@ extension LanguageModel {
 }
 
 extension LanguageModel {
-  /// Whether a prompt can give the same bits in two parts as in one: int8 sums are exact, and in bf16 rows were found not to
-  /// depend on their number. Rows of OpenBLAS in f32 do.
+  /// Whether a prompt can give the same bits in two parts as in one: int8 sums are exact, and in bf16 rows were found
+  /// not to depend on their number. Rows of OpenBLAS in f32 do.
   package var splitsPrompts: Bool { layers.allSatisfy { $0.queries.computeType != .f32 } }
 
   /// Whether matmuls on this machine give rows the same bits in two parts as in one, found by computing both.
@@ -127,7 +127,7 @@ extension LanguageModel {
   /// For bf16 `splitsPrompts` relies on behaviour that was measured and that no library guarantees.
   ///
   /// - Parameters:
-  ///   - rows: Row count of the whole.
+  ///   - rows: Row count of the whole input.
   ///   - first: Row count of the first part.
   package func splitsMatmuls(rows: Int, first: Int, on compute: ComputeContext) -> Bool {
     guard splitsPrompts, let layer = layers.first else { return false }

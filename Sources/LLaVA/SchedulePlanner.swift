@@ -3,15 +3,16 @@ import ModelFormats
 public import Storage
 public import TokenDropping
 
-/// Finds, for a prompt, the weakest policy that costs no more than a target.
+/// Search for the weakest policy that keeps a prompt's cost within a target.
 package struct SchedulePlanner: Sendable {
   package let prompt: PrefillCost
 
   package init(_ prompt: PrefillCost) { self.prompt = prompt }
 
-  /// The policy as it is to be run on the prompt: one with a target is given its strength, others are what they are.
+  /// The policy to run on the prompt: a targeted policy with its strength resolved, any other unchanged.
   ///
-  /// - Throws: `TargetError` when the target cannot be met, `DropPolicyError` for a schedule that does not fit the model.
+  /// - Throws: `TargetError` when the target cannot be met, `DropPolicyError` for a schedule that does not fit the
+  ///   model.
   package func resolved(_ policy: any TokenDroppingPolicy) throws -> any TokenDroppingPolicy {
     guard let targeted = policy as? TargetedDrop else { return policy }
     // Without images there is nothing to drop.
@@ -25,17 +26,17 @@ package struct SchedulePlanner: Sendable {
       remedy: remedy(targeted.policy, limit: measure.limit, cost: measure.cost))
   }
 
-  /// The weakest strength of a policy at which a plan costs no more than `limit`; `nil` where none does.
+  /// The weakest strength of a policy whose plan costs no more than `limit`; `nil` if there is none.
   ///
-  /// What is found is written with no more digits than make a difference.
+  /// The keep ratio is rounded to the fewest decimal digits, 2 to 12, that give the same plan.
   ///
-  /// - Parameter cost: Rises, or stays, with every token that is kept.
+  /// - Parameter cost: The cost of a plan, which must not decrease when more tokens are kept.
   package func weakest<Policy: AdjustablePolicy>(
     _ policy: Policy, limit: Double, cost: (DropPlan) -> Double
   ) throws(DropPolicyError) -> Policy? {
     if try cost(prompt.plan(policy.keeping(1))) <= limit { return policy.keeping(1) }
     guard try cost(prompt.plan(policy.keeping(0))) <= limit else { return nil }
-    // Shares kept: one that is within the limit, and one that is not.
+    // Keep ratios: one within the limit, one beyond it.
     var (within, beyond) = (0.0, 1.0)
     for _ in 0..<60 {
       let middle = (within + beyond) / 2
@@ -44,24 +45,25 @@ package struct SchedulePlanner: Sendable {
     let plan = try prompt.plan(policy.keeping(within))
     for digits in 2...12 {
       let scale = pow(10, Double(digits))
-      // Either way, as the share that is found is the last of those that give the plan or next to it.
-      for share in [(within * scale).rounded(.down) / scale, (within * scale).rounded(.up) / scale] {
-        if try prompt.plan(policy.keeping(share)) == plan { return policy.keeping(share) }
+      // Both directions, as the ratio is at or next to the end of the range that gives the plan.
+      for ratio in [(within * scale).rounded(.down) / scale, (within * scale).rounded(.up) / scale] {
+        if try prompt.plan(policy.keeping(ratio)) == plan { return policy.keeping(ratio) }
       }
     }
     return policy.keeping(within)
   }
 
-  /// Where to drop so that the target can be met, dropping three quarters at a time or, if need be, everything at once.
+  /// Layers at which the target can be met, keeping a quarter, a tenth or nothing at each drop; `nil` if there are
+  /// none.
   private func remedy<Policy: AdjustablePolicy>(
     _ policy: Policy, limit: Double, cost: (DropPlan) -> Double
   ) throws(DropPolicyError) -> Remedy? {
     let layerCount = prompt.configuration.layerCount
     guard let first = try prompt.plan(policy.keeping(1)).drops.first?.afterLayer else { return nil }
-    for share in [0.25, 0.1, 0] {
+    for ratio in [0.25, 0.1, 0] {
       for layer in (1..<max(first, 1)).reversed() {
         let earlier = try policy.starting(afterLayer: layer, layerCount: layerCount)
-        guard let plan = try? prompt.plan(earlier.keeping(share)) else { continue }
+        guard let plan = try? prompt.plan(earlier.keeping(ratio)) else { continue }
         if cost(plan) <= limit {
           return .dropLayers(try earlier.dropLayers(layerCount: layerCount), method: policy.name)
         }

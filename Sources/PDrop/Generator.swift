@@ -4,8 +4,8 @@ import ModelFormats
 
 /// Prefill and decode: the one path from a prepared request to logits.
 ///
-/// `Session` runs one sequence on it, the batch engine many, and the batch estimate measures it. It owns the compute context and
-/// the working memory of the decoder, which sequences use one after the other.
+/// `Session` runs one sequence on it, the batch engine many, and the batch estimate measures it. It owns the compute
+/// context and the working memory of the decoder, which sequences use one after the other.
 package struct Generator: ~Copyable {
   package let model: VisionLanguageModel
   package let compute: ComputeContext
@@ -44,7 +44,7 @@ package struct Generator: ~Copyable {
   /// Runs an embedded prompt through the decoder, dropping visual tokens as planned.
   ///
   /// - Parameters:
-  ///   - prefix: The result for the first rows, which have been taken out by `takePrefix` or `skipPrefix`.
+  ///   - prefix: The result for the first rows, which `takePrefix` or `skipPrefix` has removed.
   ///   - reservedRows: KV capacity for rows that will be decoded; the cache grows beyond it if necessary.
   package mutating func prefill(
     _ prompt: consuming EmbeddedPrompt, after prefix: PrefixCacheEntry? = nil, reservedRows: Int
@@ -93,7 +93,8 @@ package struct Generator: ~Copyable {
     return splits
   }
 
-  /// Runs the first rows of the embedded prompt through the layers before the first drop; the rows after them remain embedded.
+  /// Runs the first rows of the embedded prompt through the layers before the first drop; the rows after them remain
+  /// embedded.
   package mutating func takePrefix(rows: Int, depth: Int) -> PrefixCacheEntry {
     var rest = Matrix(rows: 0, columns: state.hidden.columns)
     rest.assign(state.hidden, rows: rows..<state.hidden.rows)

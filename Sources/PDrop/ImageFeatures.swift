@@ -145,8 +145,8 @@ package struct ImageFile {
 
 /// The features of an image, for several questions about it.
 ///
-/// Answers are the same byte for byte. Takes four bytes per feature value, 9.4 MB for an image in LLaVA-1.5-7B and up to 48 MB
-/// in LLaVA-NeXT-7B, and the bytes of its views.
+/// Answers are the same byte for byte. Takes four bytes per feature value, 9.4 MB for an image in LLaVA-1.5-7B and up
+/// to 48 MB in LLaVA-NeXT-7B, and the bytes of its views.
 public struct EncodedImage: Sendable {
   /// Number of visual tokens before any is dropped.
   public let tokenCount: Int

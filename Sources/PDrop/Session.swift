@@ -2,13 +2,14 @@ import Kernels
 import LLaVA
 import Storage
 
-/// One question being answered: a batch of one.
+/// Generation for one request: a batch of one.
 ///
-/// Creating a session encodes the images and prefills the prompt; `next` generates token by token. A session owns the working
-/// memory of its request, and the model is only read, so sessions of one model may run in parallel.
+/// Creating a session encodes the images and prefills the prompt; `next` generates token by token. A session owns the
+/// working memory of its request, and the model is only read, so sessions of one model may run in parallel.
 ///
-///     let model = try VisionLanguageModel(directory: "Models/tiny-llava")
-///     let request = Request(question: "What color is the circle?", images: [.file("photo.jpg")])
+///     let model = try VisionLanguageModel(directory: "Models/tiny-textvqa")
+///     let request = Request(
+///       question: "What number is at the top right?", images: [.file("Models/samples/bike.png")])
 ///     var session = try Session(model, request, threads: 4)
 ///     while let text = try session.next() { print(text, terminator: "") }
 ///     print(session.report.visualTokensPerStage)

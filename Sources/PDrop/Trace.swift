@@ -4,17 +4,20 @@ package import LLaVA
 import ModelFormats
 public import Storage
 
-/// The tensors of one run, for comparison with the reference's.
+/// The tensors of a run, for comparison with those of the reference.
 package struct TraceTensors {
   package var views: [ImageViews]
+  /// Features of all images, `[V, D]`.
   package var features: [Float]
+  /// Logits after prefill, `[N]`.
   package var lastLogits: [Float]
+  /// Logits of the last generated token, `[N]`.
   package var finalLogits: [Float]
-  /// The last prompt row before the first layer and after each layer.
+  /// Last row of the prompt before the first layer and after each layer, `[layers + 1, D]`.
   package var lastRows: [[Float]]
   package var drops: [DropResult]
 
-  /// Writes `trace.json` and `trace.safetensors`, with the names of the reference goldens.
+  /// Writes `trace.json` and `trace.safetensors`, with the keys of the reference goldens.
   package func write(to directory: String, _ report: RunReport) throws(TraceError) {
     let folder = URL(filePath: directory, directoryHint: .isDirectory)
     do {

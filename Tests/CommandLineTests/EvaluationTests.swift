@@ -50,7 +50,7 @@ import Testing
     let kept = whole.prefix(whole.firstIndex(of: 0x0A).map { $0 + 1 } ?? 0)
     try folder.folder.write(Self.answers, kept + Array("{\"question_id\": 1, \"te".utf8))
     let resumed = try folder.run(options)
-    #expect(resumed.status == 0 && resumed.errors.contains("going on after 1 answer"), "\(resumed.errors)")
+    #expect(resumed.status == 0 && resumed.errors.contains("resuming after 1 answer"), "\(resumed.errors)")
     #expect(try folder.bytes(Self.answers) == whole)
     try #expect(folder.run(options + ["-n", "1"]).errors.contains("from a run with other options"))
     #expect(try folder.run(options + ["-n", "1", "--overwrite"]).status == 0)

@@ -57,7 +57,7 @@ import Testing
 
   @Test func `says where the chat template comes from, and warns of a guess`() throws {
     #expect(try prompt("-p", "A").hasPrefix("prompt (vicuna, from chat_template.json): "))
-    #expect(try prompt("-p", "A", "--chat-template", "v1").hasPrefix("prompt (vicuna_v1, as asked for): "))
+    #expect(try prompt("-p", "A", "--chat-template", "v1").hasPrefix("prompt (vicuna_v1, as requested): "))
 
     let folder = try TemporaryFolder()
     let model = Goldens.url("../../Models/tiny-textvqa")

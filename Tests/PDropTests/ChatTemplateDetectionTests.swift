@@ -39,16 +39,16 @@ import PDrop
     let choice = ChatTemplateDetection(modelType: "llava", textModelType: "llama", vocabularySize: 32064, name: name)
     #expect(choice == ChatTemplateDetection(.vicunaV1, .nothing))
     #expect(choice.isGuess)
-    #expect(choice.description == "vicuna_v1, since nothing says otherwise")
+    #expect(choice.description == "vicuna_v1, the default")
   }
 
   @Test func `says what it was chosen by`() {
     func reason(_ type: String, _ vocabulary: Int, _ name: String) -> String {
       ChatTemplateDetection(modelType: type, textModelType: "llama", vocabularySize: vocabulary, name: name).description
     }
-    #expect(reason("llava_mistral", 1, "a") == "mistral_instruct, since config.json says llava_mistral")
+    #expect(reason("llava_mistral", 1, "a") == "mistral_instruct, since the model type of config.json is llava_mistral")
     #expect(reason("llava", 64000, "a") == "chatml_direct, since the vocabulary of 64000 is Yi's")
-    #expect(reason("llava", 1, "LLaVA-v1.5") == "vicuna_v1, since the directory's name has 'v1.5'")
+    #expect(reason("llava", 1, "LLaVA-v1.5") == "vicuna_v1, since the directory's name contains 'v1.5'")
   }
 
   @Test func `prefers the template that is asked for, then the directory's own`() throws {

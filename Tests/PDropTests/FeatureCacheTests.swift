@@ -234,7 +234,7 @@ import Testing
     let model = try load()
     for image in Self.images { _ = try answer(model, [.file(image)]) }
     #expect(try answer(model) == expected)
-    #expect(warnings.lines.count { $0.contains("going on without keeping more") } == 2, "\(warnings.lines)")
+    #expect(warnings.lines.count { $0.contains("continuing without storing more features") } == 2, "\(warnings.lines)")
     #expect(model.featureCacheReport?.written == 0)
   }
 

@@ -67,7 +67,7 @@ import TokenDropping
     let weights = visionTower + "/model.safetensors"
     try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: 1)], ofItemAtPath: weights)
     let changed = try #require(try load(directory, .int8, vision: .int8, cacheIn: cache).weightsCache)
-    #expect(changed.description.hasSuffix("as the model's weights have changed"), "\(changed)")
+    #expect(changed.description.hasSuffix("because the model's weights have changed"), "\(changed)")
   }
 
   @Test func `are there without it where it cannot be kept`() throws {
