@@ -46,7 +46,8 @@ public struct LoadingOptions: ParsableArguments {
 
   @Option(
     name: [.customLong("image-mode")],
-    help: "Image preprocessing: pad (to a square), crop (to the centre), anyres (tiles) or auto (as the model requires).")
+    help:
+      "Image preprocessing: pad (to a square), crop (to the centre), anyres (tiles) or auto (as the model requires).")
   public var imageMode = ImageMode.auto
 
   @Option(
@@ -140,7 +141,9 @@ public enum BundledModel {
     try folder(name + "-eval", containing: "answers.jsonl", otherwise: "run it from a checkout")
   }
 
-  private static func folder(_ name: String, containing file: String, otherwise remedy: String) throws(BundledModelError) -> String {
+  private static func folder(_ name: String, containing file: String, otherwise remedy: String)
+    throws(BundledModelError) -> String
+  {
     var folders: [URL] = []
     if let folder = ProcessInfo.processInfo.environment[variable] {
       folders.append(URL(filePath: folder, directoryHint: .isDirectory))

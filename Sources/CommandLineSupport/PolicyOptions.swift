@@ -43,11 +43,13 @@ public struct PolicyOptions: ParsableArguments {
   public var stages: Int?
 
   @Option(
-    name: [.customLong("fastv-k"), .customLong("fastv_k")], help: "FastV: number of layers before the drop. (default: 2)")
+    name: [.customLong("fastv-k"), .customLong("fastv_k")],
+    help: "FastV: number of layers before the drop. (default: 2)")
   public var fastVK: Int?
 
   @Option(
-    name: [.customLong("fastv-r"), .customLong("fastv_r")], help: "FastV: fraction of visual tokens to drop. (default: 0.5)")
+    name: [.customLong("fastv-r"), .customLong("fastv_r")],
+    help: "FastV: fraction of visual tokens to drop. (default: 0.5)")
   public var fastVR: Double?
 
   @Option(

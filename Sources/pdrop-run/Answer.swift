@@ -131,7 +131,7 @@ enum VerboseLog {
         + "set another with --chat-template if answers look wrong")
   }
 
-  /// The prompt after the chat template, and its token ids.
+  /// The prompt after the chat template, and its token ids, one per image.
   static func prompt(_ request: Request, _ model: VisionLanguageModel) throws {
     let tokens = try model.tokens(of: request.prompt, systemPrompt: request.systemPrompt)
     let text = try model.rendered(request.prompt, systemPrompt: request.systemPrompt)
@@ -143,7 +143,8 @@ enum VerboseLog {
   static func run(_ report: RunReport, of model: VisionLanguageModel) {
     let kept = report.visualTokensPerStage.map(String.init).joined(separator: " -> ")
     let averages = String(
-      format: " (average %.1f over layers, %.1f over stages)", report.averageVisualTokens, report.stageAverageVisualTokens)
+      format: " (average %.1f over layers, %.1f over stages)", report.averageVisualTokens,
+      report.stageAverageVisualTokens)
     Log.write("policy \(report.policy.description): visual tokens \(kept)\(report.stages.isEmpty ? "" : averages)")
     Log.write(BatchSummary.line(report.flops, baseline: report.baselineFlops))
     let time = report.milliseconds
