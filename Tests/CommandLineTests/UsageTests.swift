@@ -83,7 +83,7 @@ import Testing
     program: String, subcommand: String
   ) throws {
     /// The words of a text that begin with a dash.
-    func options(_ text: some StringProtocol) -> Set<Substring.SubSequence> {
+    func options(_ text: some StringProtocol) -> Set<Substring> {
       Set(Substring(text).split { " ,\n".contains($0) }.filter { $0.hasPrefix("-") })
     }
     let help = try ProgramRun(["--help"], program: program).output
