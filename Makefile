@@ -13,8 +13,8 @@ QUESTION ?= What number is at the top right?
 
 PYTHON ?= python3
 
-.PHONY: run test test-debug test-release test-recipe train-tiny build bench reproduce reproduce-quick check example-slurm \
-  example-spark format lint clang-format deps clean
+.PHONY: run test test-debug test-release test-recipe train-tiny build bench reproduce reproduce-quick check \
+  example-slurm example-spark format lint clang-format deps clean
 
 # Answers a question about a bundled image with the bundled model, with and without dropping.
 run: build
@@ -49,16 +49,18 @@ build: deps
 bench: build
 	$(RELEASE)/pdrop-bench
 
-# The comparisons of the paper: cost at the shapes of LLaVA-1.5-7B and LLaVA-NeXT-7B, or of the directories MODEL_15 and
-# MODEL_NEXT, and accuracy of the bundled model. With DATA also the benchmarks in that folder, answered by MODEL_15 or the
-# bundled model.
+# The comparisons of the paper: cost at the shapes of LLaVA-1.5-7B and LLaVA-NeXT-7B, or of the directories MODEL_15
+# and MODEL_NEXT, and accuracy of the bundled model. With DATA also the benchmarks in that folder, answered by MODEL_15
+# or the bundled model.
 REPORT ?= report
+# A variable, because a comma ends an argument of $(if).
+REPRODUCE_POLICIES = none,fastv,pyramiddrop
 reproduce: build
 	$(RELEASE)/pdrop-bench reproduce --report-folder $(REPORT) $(if $(MODEL_15),--model-15 $(MODEL_15)) \
 	  $(if $(MODEL_NEXT),--model-next $(MODEL_NEXT)) $(REPRODUCE_FLAGS)
 	$(if $(DATA),$(RELEASE)/pdrop-eval list --data $(DATA))
-	$(if $(DATA),$(RELEASE)/pdrop-eval run --data $(DATA) $(if $(MODEL_15),-m $(MODEL_15)) --policy none,fastv,pyramiddrop \
-	  --output $(REPORT)/answers --report $(REPORT)/benchmarks.json)
+	$(if $(DATA),$(RELEASE)/pdrop-eval run --data $(DATA) $(if $(MODEL_15),-m $(MODEL_15)) \
+	  --policy $(REPRODUCE_POLICIES) --output $(REPORT)/answers --report $(REPORT)/benchmarks.json)
 
 # The same for the bundled model only, in less than two minutes.
 reproduce-quick: build
@@ -176,7 +178,7 @@ deps:
 	    $$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  fi; \
 	elif ! pkg-config --exists openblas libturbojpeg libpng libwebp; then \
-	  echo "needed: OpenBLAS, LAPACKE, libjpeg-turbo, libpng, libwebp and pkg-config"; exit 1; \
+	  echo "required: OpenBLAS, LAPACKE, libjpeg-turbo, libpng, libwebp and pkg-config"; exit 1; \
 	fi
 
 clean:

@@ -20,7 +20,7 @@ import threading
 
 # Records sent to a process and not answered yet: more than two batches of 16.
 WINDOW = 64
-# The number of deaths without an answer in between after which the partition fails; its next record is the likely cause.
+# The partition fails after this number of deaths without an answer in between; its next record is the likely cause.
 MAX_DEATHS = 3
 
 
