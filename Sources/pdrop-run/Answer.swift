@@ -1,7 +1,6 @@
 import ArgumentParser
 import BatchInference
 import CommandLineSupport
-import Evaluation
 import Foundation
 import ImageProcessing
 import PDrop
@@ -109,9 +108,9 @@ enum VerboseLog {
   static func model(_ model: VisionLanguageModel, _ options: ModelOptions) {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
-      "model: \(model.name), \(megabytes) MB weights, \(model.layerCount) layers, image mode "
-        + "\(model.preprocessor.mode.rawValue), chat template \(model.templateDetection)")
-    Log.write("compute: \(model.precision.reason), \(options.threadCount) threads")
+      "model: \(model.name), \(megabytes) MB weights, \(model.layerCount) layers, \(options.threadCount) threads, "
+        + "image mode \(model.preprocessor.mode.rawValue), chat template \(model.templateDetection)")
+    Log.write("compute: \(model.precision.reason)")
     if let visionTower = model.visionTower { Log.write("vision encoder: weights from \(visionTower)") }
     if let report = model.weightsCache, !report.hasFailed { Log.write("weights cache: \(report)") }
     unusedTensors(of: model)

@@ -30,10 +30,10 @@ struct InteractiveRun {
     self.verbosePrompt = verbosePrompt
   }
 
-  /// Chats until the input ends.
+  /// Runs the chat until the input ends or `/exit`.
   ///
   /// - Parameters:
-  ///   - images: What the first question is about.
+  ///   - images: The images of the first question.
   ///   - first: The first question, answered before any input is read.
   /// - Throws: For an unusable image in `images`, and for output that cannot be written.
   mutating func run(_ images: [Request.Image], first: String?) throws {
