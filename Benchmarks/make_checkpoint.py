@@ -1,8 +1,8 @@
-"""Writes a LLaVA-1.5 directory of any shape with random bf16 weights, to measure cost and memory without the real one.
+"""Writes a LLaVA-1.5 model directory of any shape with random bf16 weights, to measure cost and memory.
 
-    python3 Benchmarks/make_checkpoint.py DIR --layers 8            # LLaVA-1.5-7B's width with 8 of its 32 layers
+    python3 Benchmarks/make_checkpoint.py DIR --layers 8            # the width of LLaVA-1.5-7B with 8 of its 32 layers
 
-Tokenizer and prompt format are those of a test checkpoint; answers are noise. Needs numpy.
+Tokenizer and chat template are those of a test checkpoint; answers are noise. Requires numpy.
 """
 import argparse
 import json
@@ -17,7 +17,7 @@ SIDE_FILES = os.path.join(HERE, "..", "Tests", "Goldens", "models", "tiny-llava-
 
 
 def shapes(a):
-    """Name and shape of every tensor, in the layout of llava-hf."""
+    """The name and shape of every tensor, in the layout of llava-hf."""
     d, m, kv, v = a.hidden, a.intermediate, a.hidden * a.kv_heads // a.heads, a.vocabulary
     yield "language_model.model.embed_tokens.weight", (v, d)
     for i in range(a.layers):

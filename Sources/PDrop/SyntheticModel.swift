@@ -52,8 +52,8 @@ extension Vocabulary {
   /// A vocabulary of special tokens and byte tokens only.
   fileprivate static func specialTokensOnly(imageToken: Int32) -> Vocabulary {
     Vocabulary(
-      pieces: [], merges: [:], addedTokens: [AddedToken(id: imageToken, content: "<image>", isSpecial: true)],
-      bytePieces: [], preparation: Normalizer(prefix: .never),
+      tokens: [], merges: [:], addedTokens: [AddedToken(id: imageToken, content: "<image>", isSpecial: true)],
+      byteTokens: [], normalizer: Normalizer(prependScheme: .never),
       specialTokens: SpecialTokens(bos: 1, eos: 2, unk: 0, pad: nil, image: imageToken), fusesUNK: false)
   }
 }

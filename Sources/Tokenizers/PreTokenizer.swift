@@ -45,7 +45,7 @@ package struct Normalizer: Equatable, Sendable {
   package var stripsLeadingSpace: Bool
 
   package init(
-    prefix prependScheme: PrependScheme, isNormalizer: Bool = true, preTokenizer: PreTokenizer = .none,
+    prependScheme: PrependScheme, isNormalizer: Bool = true, preTokenizer: PreTokenizer = .none,
     collapsesSpaces: Bool = false, stripsLeadingSpace: Bool = true
   ) {
     self.prependScheme = prependScheme

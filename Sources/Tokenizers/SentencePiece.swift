@@ -132,10 +132,10 @@ extension Vocabulary {
     var addedTokens = added.sorted
     for i in addedTokens.indices { addedTokens[i].isNormalized = false }
     return Vocabulary(
-      pieces: table.tokens, merges: merges(model, table), addedTokens: addedTokens,
-      bytePieces: model.hasByteFallback ? try table.byteTokens() : [],
-      preparation: Normalizer(
-        prefix: model.addsDummyPrefix ? .always : .never, collapsesSpaces: model.removesExtraSpaces,
+      tokens: table.tokens, merges: merges(model, table), addedTokens: addedTokens,
+      byteTokens: model.hasByteFallback ? try table.byteTokens() : [],
+      normalizer: Normalizer(
+        prependScheme: model.addsDummyPrefix ? .always : .never, collapsesSpaces: model.removesExtraSpaces,
         stripsLeadingSpace: model.addsDummyPrefix),
       specialTokens: try configuration.specialTokens(in: added, unk: model.unkID, addsBOS: true), fusesUNK: true)
   }

@@ -34,8 +34,8 @@ extension Vocabulary {
     if ignoresMerges, !normalizer.isByteLevel { throw unsupported("ignore_merges", "true") }
     let bosName = templateBOS(root["post_processor"])
     return Vocabulary(
-      pieces: table.tokens, merges: try merges(model["merges"], table), addedTokens: added.sorted,
-      bytePieces: byteTokens, preparation: normalizer,
+      tokens: table.tokens, merges: try merges(model["merges"], table), addedTokens: added.sorted,
+      byteTokens: byteTokens, normalizer: normalizer,
       specialTokens: try configuration.specialTokens(
         in: added, unk: unkToken, bosName: bosName, addsBOS: bosName != nil),
       fusesUNK: model["fuse_unk"].bool ?? false, ignoresMerges: ignoresMerges)
@@ -116,7 +116,7 @@ extension Vocabulary {
   private static let space = "▁"
 
   private static func normalizer(_ root: JSONValue) throws(VocabularyError) -> Normalizer {
-    var normalizer = Normalizer(prefix: .never, stripsLeadingSpace: false)
+    var normalizer = Normalizer(prependScheme: .never, stripsLeadingSpace: false)
     var replacesSpaces = false
     for step in root["normalizer"].steps("normalizers") {
       switch (step["type"].string, step["prepend"].string, step["pattern"]["String"].string, step["content"].string) {
@@ -208,7 +208,7 @@ extension Normalizer {
     let decoders = root["decoder"].steps("decoders").map { $0["type"].kind }
     guard decoders == ["ByteLevel"] else { throw unsupported("decoder", decoders.joined(separator: ", ")) }
     self.init(
-      prefix: addsSpace ? .unlessPresent : .never, isNormalizer: !normalizers.isEmpty,
+      prependScheme: addsSpace ? .unlessPresent : .never, isNormalizer: !normalizers.isEmpty,
       preTokenizer: .byteLevel(pattern), stripsLeadingSpace: false)
     composes = !normalizers.isEmpty
   }

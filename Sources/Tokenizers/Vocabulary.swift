@@ -46,8 +46,8 @@ package struct Vocabulary: Sendable {
   package var ignoresMerges: Bool
 
   package init(
-    pieces tokens: [String], merges: [Pair: Merge], addedTokens: [AddedToken], bytePieces byteTokens: [Int32],
-    preparation normalizer: Normalizer, specialTokens: SpecialTokens, fusesUNK: Bool, ignoresMerges: Bool = false
+    tokens: [String], merges: [Pair: Merge], addedTokens: [AddedToken], byteTokens: [Int32],
+    normalizer: Normalizer, specialTokens: SpecialTokens, fusesUNK: Bool, ignoresMerges: Bool = false
   ) {
     self.tokens = tokens
     self.merges = merges

@@ -6,45 +6,46 @@ import Tokenizers
   private func tokenizer(_ normalizer: Normalizer, _ added: [AddedToken]) -> Tokenizer {
     Tokenizer(
       Vocabulary(
-        pieces: ["?", "▁", "a", "b", "▁a", "ab"],
+        tokens: ["?", "▁", "a", "b", "▁a", "ab"],
         merges: [.init(1, 2): .init(rank: 0, token: 4), .init(2, 3): .init(rank: 1, token: 5)], addedTokens: added,
-        bytePieces: [], preparation: normalizer,
+        byteTokens: [], normalizer: normalizer,
         specialTokens: .init(bos: nil, eos: nil, unk: 0, pad: nil, image: nil, addsBOS: false),
         fusesUNK: true))
   }
 
   @Test func `prefers the leftmost, then the longest`() {
     let tokenizer = tokenizer(
-      .init(prefix: .never),
+      .init(prependScheme: .never),
       [.init(id: 6, content: "<x>", isSpecial: true), .init(id: 7, content: "<x>b", isSpecial: true)])
     #expect(tokenizer.encode("a<x>ba<x><x>b") == [2, 7, 2, 6, 7])
   }
 
   @Test func `strips white space around a token`() {
     let tokenizer = tokenizer(
-      .init(prefix: .never), [.init(id: 6, content: "<x>", isSpecial: true, stripsLeft: true, stripsRight: true)])
+      .init(prependScheme: .never), [.init(id: 6, content: "<x>", isSpecial: true, stripsLeft: true, stripsRight: true)]
+    )
     #expect(tokenizer.encode("a \n<x>\t b <x> <x>") == [2, 6, 3, 6, 6])
   }
 
   @Test func `matches a single word only without adjacent word characters`() {
     let tokenizer = tokenizer(
-      .init(prefix: .never), [.init(id: 6, content: "abc", isSpecial: true, isSingleWord: true)])
+      .init(prependScheme: .never), [.init(id: 6, content: "abc", isSpecial: true, isSingleWord: true)])
     #expect(tokenizer.encode("abc aabc abc") == [6, 4, 5, 0, 1, 6])
     #expect(tokenizer.encode("abcé abc") == [5, 0, 1, 6])
   }
 
   @Test func `matches normalized tokens in the normalized text`() {
     let token = AddedToken(id: 6, content: "b a", isSpecial: false, isNormalized: true)
-    #expect(tokenizer(.init(prefix: .always), [token]).encode("ab a") == [4, 3, 4])
-    #expect(tokenizer(.init(prefix: .always), [token]).encode("b ab a b a") == [6, 3, 4, 6])
-    #expect(tokenizer(.init(prefix: .first, isNormalizer: false), [token]).encode("ab a") == [4, 6])
+    #expect(tokenizer(.init(prependScheme: .always), [token]).encode("ab a") == [4, 3, 4])
+    #expect(tokenizer(.init(prependScheme: .always), [token]).encode("b ab a b a") == [6, 3, 4, 6])
+    #expect(tokenizer(.init(prependScheme: .first, isNormalizer: false), [token]).encode("ab a") == [4, 6])
   }
 
   @Test func `adds a space by the prepend scheme`() {
     let token = AddedToken(id: 6, content: "<x>", isSpecial: true)
     let texts = ["a<x>a", " a<x> a", "<x>a"]
     func encode(_ scheme: Normalizer.PrependScheme) -> [[Int32]] {
-      texts.map(tokenizer(.init(prefix: scheme, isNormalizer: false), [token]).encode)
+      texts.map(tokenizer(.init(prependScheme: scheme, isNormalizer: false), [token]).encode)
     }
     #expect(encode(.always) == [[4, 6, 4], [1, 4, 6, 1, 4], [6, 4]])
     #expect(encode(.unlessPresent) == [[4, 6, 4], [4, 6, 4], [6, 4]])
@@ -53,17 +54,17 @@ import Tokenizers
   }
 
   @Test func `collapses spaces like SentencePiece`() {
-    let tokenizer = tokenizer(.init(prefix: .always, collapsesSpaces: true), [])
+    let tokenizer = tokenizer(.init(prependScheme: .always, collapsesSpaces: true), [])
     #expect(tokenizer.encode("  a   b ") == [4, 1, 3])
     #expect(tokenizer.encode("   ") == [])
     #expect(tokenizer.encode("a ▁ ▁▁ ") == [4])
   }
 
   @Test func `fuses UNK tokens, and stops merging at word boundaries`() {
-    #expect(tokenizer(.init(prefix: .never), []).encode("xyaz") == [0, 2, 0])
+    #expect(tokenizer(.init(prependScheme: .never), []).encode("xyaz") == [0, 2, 0])
     var vocabulary = Vocabulary(
-      pieces: ["?", "▁", "a", "a▁"], merges: [.init(2, 1): .init(rank: 0, token: 3)], addedTokens: [], bytePieces: [],
-      preparation: .init(prefix: .never),
+      tokens: ["?", "▁", "a", "a▁"], merges: [.init(2, 1): .init(rank: 0, token: 3)], addedTokens: [], byteTokens: [],
+      normalizer: .init(prependScheme: .never),
       specialTokens: .init(bos: nil, eos: nil, unk: 0, pad: nil, image: nil), fusesUNK: false)
     #expect(Tokenizer(vocabulary).encode("a axy") == [3, 2, 0, 0])
     vocabulary.normalizer.preTokenizer = .metaspace

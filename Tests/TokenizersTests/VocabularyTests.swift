@@ -11,7 +11,7 @@ import Tokenizers
     #expect(vocabulary.merges.count == 965)
     #expect(vocabulary.size == 1202)
     #expect(vocabulary.byteTokens == Array(3..<259))
-    #expect(vocabulary.normalizer == Normalizer(prefix: .always))
+    #expect(vocabulary.normalizer == Normalizer(prependScheme: .always))
     #expect(
       vocabulary.specialTokens == SpecialTokens(bos: 1, eos: 2, unk: 0, pad: 1201, image: 1200))
     #expect(vocabulary.addedTokens.map(\.content) == ["<unk>", "<s>", "</s>", "<image>", "<pad>"])
@@ -21,7 +21,7 @@ import Tokenizers
   @Test func `reads tokenizer.json with a Metaspace pre-tokenizer`() throws {
     let vocabulary = try Vocabulary.load(directory: Goldens.url("tokenizer_metaspace"))
     let older = try Vocabulary.load(directory: Goldens.url("tokenizer"))
-    #expect(vocabulary.normalizer == Normalizer(prefix: .first, isNormalizer: false))
+    #expect(vocabulary.normalizer == Normalizer(prependScheme: .first, isNormalizer: false))
     #expect(vocabulary.merges == older.merges)
     #expect(vocabulary.tokens == older.tokens)
   }
