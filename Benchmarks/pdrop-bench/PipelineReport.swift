@@ -76,7 +76,7 @@ struct PipelineRows {
     }
     let oneView = first.oneView.map { row(1, runs.vision.compactMap(\.oneView?.milliseconds), $0.flops) }
     let allViews = row(
-      first.image.viewCount, runs.vision.map(\.image.milliseconds).map { $0.encode + $0.project },
+      first.image.viewCount, runs.vision.map(\.image.timings).map { $0.encode + $0.project },
       first.image.flops.encode + first.image.flops.project)
     return [oneView, allViews].compactMap(\.self)
   }
@@ -88,7 +88,7 @@ struct PipelineRows {
     let steps = report.tokens.count - 1
     // The head runs once for each token of the answer, the first of which the prompt gives.
     let headFlops = flops.head / max(report.tokens.count, 1)
-    let images = runs.vision.map(\.image.milliseconds)
+    let images = runs.vision.map(\.image.timings)
     let firstTokens = zip(images, answers).map { $0.preprocess + $0.encode + $0.project + $1.promptMilliseconds }
     let firstToken = Sample(firstTokens).median
     let peakBytes = answers.map(\.report.peakResidentBytes).max()

@@ -105,7 +105,7 @@ struct CostRow {
     self.paperTeraflops = paperTeraflops
     prompt = Sample(runs.map(\.promptMilliseconds))
     firstToken = Sample(
-      zip(images.map(\.image.milliseconds), runs).map { image, run in
+      zip(images.map(\.image.timings), runs).map { image, run in
         image.preprocess + image.encode + image.project + run.promptMilliseconds
       })
     step = Sample(runs.map { $0.decodeMilliseconds / Double(max(1, $0.report.tokens.count - 1)) })

@@ -24,7 +24,7 @@ struct AnswerLines: Sendable {
 
   func metadata(_ report: RunReport) -> AnswerMetadata {
     AnswerMetadata(
-      policy: report.policy, timings_ms: keepsTimes ? report.milliseconds : nil, flops: report.flops,
+      policy: report.policy, timings_ms: keepsTimes ? report.timings : nil, flops: report.flops,
       flops_paper: report.paperFlops,
       flops_prefill_without_dropping: report.baselineFlops, sequence_length: report.sequenceLength,
       generated_tokens: report.tokens.count, visual_tokens: report.visualTokensPerStage,
@@ -130,11 +130,11 @@ private struct CompletionLine: Encodable {
         status_code: 200, request_id: id, body: Completion("chatcmpl-\(record.number)", report, lines))
       error = nil
     case .failure(let failure):
-      let isOfTheRecord = failure.reason.isOfTheRecord
-      response = Response(status_code: isOfTheRecord ? 400 : 500, request_id: id)
+      let isRecordError = failure.reason.isRecordError
+      response = Response(status_code: isRecordError ? 400 : 500, request_id: id)
       error = Failure(
         code: failure.reason, message: failure.message(spelling: lines.spelling),
-        type: isOfTheRecord ? "BadRequestError" : "InternalServerError")
+        type: isRecordError ? "BadRequestError" : "InternalServerError")
     }
   }
 

@@ -27,7 +27,7 @@ package struct Batch {
     package var firstLine = 1
     /// Path of the output; `-` for standard output.
     package var output = "-"
-    package var earlier = ExistingOutput.refuse
+    package var existingOutput = ExistingOutput.refuse
     package var shard = BatchShard.all
     /// Whether answers contain times; without them, equal runs give equal bytes.
     package var keepsTimes = true
@@ -55,7 +55,7 @@ package struct Batch {
     case .lines(let path, _):
       do { input = try OpenFile(reading: path) } catch { throw .unreadable(path: path, reason: "\(error)") }
     }
-    output = try AnswerFile(path: options.output, existing: options.earlier, input: input)
+    output = try AnswerFile(path: options.output, existing: options.existingOutput, input: input)
   }
 
   /// Answers all records, or those that are started before the run is stopped.

@@ -20,7 +20,7 @@ struct BatchEngine: ~Copyable {
   private var active: [ActiveSequence] = []
 
   init(_ model: VisionLanguageModel, _ options: EngineOptions) {
-    batchSize = min(max(options.batchSize, 1), EngineOptions.largestBatchSize)
+    batchSize = min(max(options.batchSize, 1), EngineOptions.maxBatchSize)
     let plan = MemoryPlan(model, limit: options.memoryLimit, batchSize: batchSize)
     prefiller = Prefiller(model, plan, threads: options.threads)
     preparation = RequestPreparation(
@@ -120,7 +120,7 @@ struct Prefiller: ~Copyable {
 
   /// The request, or the failure of one that does not fit into memory even alone.
   func checked(_ request: PreparedRequest) -> RequestPreparation.Outcome {
-    memory.plan.refusal(request).map(Result.failure) ?? .success(request)
+    memory.plan.memoryError(request).map(Result.failure) ?? .success(request)
   }
 
   /// Whether memory suffices for a record; frees what can be computed again if it does not.
@@ -196,7 +196,7 @@ struct ActiveSequence {
     generation.report.flops.decode +=
       2 * decodeMultiplyAdds(rowsPerLayer: generation.cache.lengths, configuration)
     generation.report.flops.head += 2 * headMultiplyAdds(configuration)
-    generation.report.milliseconds.decode += milliseconds
+    generation.report.timings.decode += milliseconds
   }
 
   /// The finished report, or the failure.
@@ -206,7 +206,7 @@ struct ActiveSequence {
     report.cacheLengthsAtEnd = generation.cache.lengths
     report.cacheBytes = generation.cache.byteCount
     report.peakResidentBytes = peakResidentBytes
-    report.milliseconds.total = report.milliseconds.sumOfPhases
+    report.timings.total = report.timings.sumOfPhases
     return .success(report)
   }
 }
@@ -214,15 +214,15 @@ struct ActiveSequence {
 /// Options of the batch engine: threads, batch size and memory limit.
 package struct EngineOptions: Sendable {
   /// Largest batch size; results of more rows would not be batch-invariant.
-  package static let largestBatchSize = 16
+  package static let maxBatchSize = 16
 
   package var threads: Int
-  /// Maximum number of records that are decoded together, 1 to `largestBatchSize`; fewer if memory is short.
+  /// Maximum number of records that are decoded together, 1 to `maxBatchSize`; fewer if memory is short.
   package var batchSize: Int
   /// Maximum bytes of the process; `nil` for most of the free memory.
   package var memoryLimit: Int?
 
-  package init(threads: Int, batchSize: Int = Self.largestBatchSize) {
+  package init(threads: Int, batchSize: Int = Self.maxBatchSize) {
     self.threads = threads
     self.batchSize = batchSize
   }

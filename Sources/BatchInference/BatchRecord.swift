@@ -158,7 +158,7 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
     }
 
     /// Whether the record is at fault, not the run.
-    var isOfTheRecord: Bool { ![.outOfMemory, .targetUnreachable, .notANumber, .internalError].contains(self) }
+    var isRecordError: Bool { ![.outOfMemory, .targetUnreachable, .notANumber, .internalError].contains(self) }
   }
 
   public let reason: Reason

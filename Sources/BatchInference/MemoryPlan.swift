@@ -52,7 +52,7 @@ struct MemoryPlan: Sendable {
   }
 
   /// The failure of a record that does not fit even alone, with the remedies that make it fit; `nil` for one that fits.
-  func refusal(_ request: PreparedRequest) -> RecordFailure? {
+  func memoryError(_ request: PreparedRequest) -> RecordFailure? {
     let (working, cache) = (workingMemory(PromptSize(request)).total, cacheBytes(request))
     let need = fixed + working + cache
     guard need > limit else { return nil }
@@ -223,7 +223,7 @@ extension VisionLanguageModel {
       try? PreparedRequest($0, for: self, threads: options.threads, images: images)
     }.first
     guard let prepared else { return nil }
-    if let refusal = plan.refusal(prepared) { throw refusal }
+    if let memoryError = plan.memoryError(prepared) { throw memoryError }
     let working = plan.workingMemory(PromptSize(prepared)).total
     let cacheBytes = plan.cacheBytes(prepared)
     let imageBytes = prepared.images.reduce(0) { $0 + $1.byteCount(columns: llava.configuration.text.hiddenSize) }
@@ -259,10 +259,10 @@ extension VisionLanguageModel {
   ) throws {
     let steps = 3
     var prefiller = Prefiller(self, plan, threads: threads)
-    let first = try prefiller.prefill(prepared, next: []).prefilled.generation.report.milliseconds
+    let first = try prefiller.prefill(prepared, next: []).prefilled.generation.report.timings
     estimate.imageSeconds = (first.decodeImage + first.preprocess + first.encode + first.project) / 1e3
     let second = try prefiller.prefill(prepared, next: []).prefilled.generation
-    estimate.prefillSeconds = (second.report.milliseconds.prefill + second.report.milliseconds.rank) / 1e3
+    estimate.prefillSeconds = (second.report.timings.prefill + second.report.timings.rank) / 1e3
 
     let rows = estimate.promptTokens + steps + 1
     let caches = (0..<estimate.recordsAtATime).map { _ in second.cache.copy(rows: rows) }

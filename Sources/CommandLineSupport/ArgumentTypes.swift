@@ -73,8 +73,8 @@ package struct EngineArguments: ParsableArguments {
   package init() {}
 
   package func validate() throws {
-    guard batchSize.map({ (1...EngineOptions.largestBatchSize).contains($0) }) ?? true else {
-      throw ValidationError("--batch-size must be 1 to \(EngineOptions.largestBatchSize), found \(batchSize ?? 0)")
+    guard batchSize.map({ (1...EngineOptions.maxBatchSize).contains($0) }) ?? true else {
+      throw ValidationError("--batch-size must be 1 to \(EngineOptions.maxBatchSize), found \(batchSize ?? 0)")
     }
   }
 

@@ -101,7 +101,7 @@ package enum StopSignal {
   private static let state = Atomic(idle)
 
   /// Whether the work in progress should stop.
-  package static var isWanted: Bool { state.load(ordering: .relaxed) > working }
+  package static var isRequested: Bool { state.load(ordering: .relaxed) > working }
 
   /// Handles SIGINT and SIGTERM from now on; all that follows is work in progress.
   package static func install() { handle([SIGINT, SIGTERM], from: working) }
@@ -132,7 +132,7 @@ package enum StopSignal {
   }
 
   /// Ends the process by the signal that arrived, so that a shell loop around it ends as well.
-  package static func endProgram() -> Never {
+  package static func endProcess() -> Never {
     let number = state.load(ordering: .relaxed)
     _ = signal(number, SIG_DFL)
     raise(number)

@@ -78,7 +78,7 @@ package final class ProgressDisplay: BatchObserver, Sendable {
   private func tick() {
     state.withLock { state in
       guard state.timer != nil else { return }
-      if StopSignal.isWanted, !state.hasAnnouncedStop {
+      if StopSignal.isRequested, !state.hasAnnouncedStop {
         state.hasAnnouncedStop = true
         Self.clearBar(&state)
         Log.write("finishing the running records; a second signal stops at once")

@@ -14,7 +14,7 @@ package struct Int8Weights: Sendable {
 
   /// The maximum number of inputs. Longer rows could overflow 32-bit sums: 255 · 128 · inputs must stay below 2^31.
   /// The factor 128 allows for a value of -128 in a file.
-  package static let largestInputCount = 65_536
+  package static let maxInputCount = 65_536
 
   /// The quantization scheme and its version, for files of quantized weights. Increment the version when the result of
   /// `init(quantizing:workers:)` changes.
@@ -24,10 +24,10 @@ package struct Int8Weights: Sendable {
   ///
   /// The scale of a row is its largest magnitude / 127. The error of a weight is at most half of its row's scale.
   ///
-  /// - Precondition: `tensor` has at most `largestInputCount` columns.
+  /// - Precondition: `tensor` has at most `maxInputCount` columns.
   package init(quantizing tensor: Tensor, workers: Workers) {
     let (outputs, inputs) = (tensor.rows, tensor.columns)
-    precondition(inputs <= Self.largestInputCount, "Int8Weights: \(inputs) inputs, at most \(Self.largestInputCount)")
+    precondition(inputs <= Self.maxInputCount, "Int8Weights: \(inputs) inputs, at most \(Self.maxInputCount)")
     self.outputs = outputs
     self.inputs = inputs
     let scales = UnsafeMutablePointer<Float>.allocate(capacity: max(outputs, 1))
@@ -48,10 +48,10 @@ package struct Int8Weights: Sendable {
 
   /// A weight that is already quantized; the values are not checked.
   ///
-  /// - Precondition: The byte counts match the shape, there are at most `largestInputCount` inputs, and scales and sums
+  /// - Precondition: The byte counts match the shape, there are at most `maxInputCount` inputs, and scales and sums
   ///   are 4-byte aligned.
   package init(outputs: Int, inputs: Int, numbers: SharedBytes, scales: SharedBytes, sums: SharedBytes) {
-    precondition(inputs <= Self.largestInputCount, "Int8Weights: \(inputs) inputs, at most \(Self.largestInputCount)")
+    precondition(inputs <= Self.maxInputCount, "Int8Weights: \(inputs) inputs, at most \(Self.maxInputCount)")
     precondition(
       numbers.count == outputs * inputs && scales.count == 4 * outputs && sums.count == 4 * outputs,
       "Int8Weights: \(outputs)×\(inputs) from \(numbers.count), \(scales.count) and \(sums.count) bytes")

@@ -61,7 +61,7 @@ package struct Linear: Sendable {
   /// The same layer for another compute type; the weight is converted once, in parallel.
   ///
   /// A weight stored as bf16 is not copied for f32 and bf16; one stored as f16 is rounded for bf16. For int8, a weight
-  /// with more than `Int8Weights.largestInputCount` inputs is left as stored.
+  /// with more than `Int8Weights.maxInputCount` inputs is left as stored.
   ///
   /// - Precondition: The weight is as stored, or already has the compute type.
   package func converted(to computeType: ComputeType, workers: Workers) -> Linear {
@@ -73,7 +73,7 @@ package struct Linear: Sendable {
     case .f32: return self
     case .bf16: return with(.bf16(tensor.rounded(workers: workers)))
     case .int8:
-      guard inputSize <= Int8Weights.largestInputCount else { return self }
+      guard inputSize <= Int8Weights.maxInputCount else { return self }
       return with(.int8(Int8Weights(quantizing: tensor, workers: workers)))
     }
   }
@@ -84,7 +84,7 @@ package struct Linear: Sendable {
     switch computeType {
     case .f32: return false
     case .bf16: return !tensor.isAlignedBF16
-    case .int8: return inputSize <= Int8Weights.largestInputCount
+    case .int8: return inputSize <= Int8Weights.maxInputCount
     }
   }
 

@@ -95,8 +95,8 @@ extension ComputeContext {
   /// - Returns: The residuals, `[V]`; the logarithms themselves if fewer than two values can be fitted.
   ///
   /// Cost: 9 multiply-adds per value, 8 of them for the QR factorization of the fit.
-  package func logExcess(_ values: [Float], over places: [Int]) -> [Float] {
-    precondition(values.count == places.count, "logExcess: \(values.count) values, \(places.count) places")
+  package func logResiduals(_ values: [Float], over places: [Int]) -> [Float] {
+    precondition(values.count == places.count, "logResiduals: \(values.count) values, \(places.count) places")
     ledger.add(.ranking, 9 * values.count)
     let logarithms = values.map { $0 > 0 ? log(Double($0)) : -.infinity }
     let fitted = logarithms.indices.filter { logarithms[$0].isFinite }

@@ -46,7 +46,7 @@ package func rankMultiplyAdds(
   return plan.drops.reduce(0) { total, drop in
     let (rows, kept) = (text + visual, drop.keepCounts.reduce(0, +))
     defer { visual = kept }
-    guard drop.ranking.readsLayer else { return total }
+    guard drop.ranking.needsScoringLayer else { return total }
     let unused = drop.scoresWithNextLayer ? (visual - kept) * d * heads.keyValueColumns : 0
     let attention = (drop.scoresWithNextLayer ? d * heads.queryColumns : 0) + rows * heads.queryColumns
     switch drop.ranking {
@@ -135,7 +135,7 @@ package struct PrefillCost: Sendable {
   }
 
   /// Ratio of `flops` to those of the baseline without dropping.
-  package func flopsShare(_ plan: DropPlan) -> Double { Double(flops(plan)) / Double(max(1, flops(.none))) }
+  package func flopsRatio(_ plan: DropPlan) -> Double { Double(flops(plan)) / Double(max(1, flops(.none))) }
 
   /// Cost of the visual tokens by the paper's formula.
   package func paperFlops(_ plan: DropPlan) -> Double {

@@ -92,7 +92,7 @@ package struct DropPlan: Sendable, Equatable {
     package var droppedFirst: [[Int]] = []
 
     /// Whether tokens are scored with the keys of the layer after the drop, which that layer then reuses.
-    var scoresWithNextLayer: Bool { ranking.readsLayer && scoringLayer == afterLayer }
+    var scoresWithNextLayer: Bool { ranking.needsScoringLayer && scoringLayer == afterLayer }
   }
 
   package let drops: [Drop]

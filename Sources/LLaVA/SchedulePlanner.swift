@@ -75,7 +75,7 @@ package struct SchedulePlanner: Sendable {
   private func measure(_ targeted: TargetedDrop) throws(TargetError) -> (limit: Double, cost: (DropPlan) -> Double) {
     switch targeted.target {
     case .averageTokens(let tokens): return (tokens, prompt.averageTokens)
-    case .flops(let share): return (share, prompt.flopsShare)
+    case .flops(let share): return (share, prompt.flopsRatio)
     case .cacheBytes(let bytes): return (Double(bytes), { Double(prompt.cacheBytes($0)) })
     case .firstToken(let seconds):
       guard let timing = targeted.timing else { throw .notTimed }

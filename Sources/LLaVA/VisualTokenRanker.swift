@@ -16,7 +16,7 @@ struct VisualTokenRanker {
     on compute: ComputeContext
   ) -> [[Float]] {
     precondition(
-      !drop.ranking.readsLayer || drop.scoresWithNextLayer || drop.scoringLayer == drop.afterLayer - 1,
+      !drop.ranking.needsScoringLayer || drop.scoresWithNextLayer || drop.scoringLayer == drop.afterLayer - 1,
       "cannot score in layer \(drop.scoringLayer) before layer \(drop.afterLayer)")
     let blocks = layout.visualBlocks
     func byRow(_ scores: [Float]) -> [[Float]] { blocks.map { Array(scores[$0.rows]) } }
@@ -29,7 +29,7 @@ struct VisualTokenRanker {
     case .attentionWithoutRotation: return byRow(columnMeans(probabilities(rotated: false)))
     case .attentionDebiased:
       return zip(byRow(columnMeans(probabilities(rotated: true))), blocks).map {
-        compute.logExcess($0, over: $1.tokens)
+        compute.logResiduals($0, over: $1.tokens)
       }
     case .valueWeighted:
       // Before the norms, as the probabilities use `state.values` for the rotated keys.

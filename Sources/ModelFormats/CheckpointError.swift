@@ -78,7 +78,7 @@ package enum CheckpointError: UserFacingError, Equatable {
     """
 }
 
-extension FilePointer {
+extension GitLFSPointer {
   /// Refuses a Git LFS pointer in place of the file.
   static func refuse(_ bytes: SharedBytes, file: String) throws(CheckpointError) {
     guard !isFound(bytes.copy(0..<min(beginning.count, bytes.count))) else {

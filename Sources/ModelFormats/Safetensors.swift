@@ -35,7 +35,7 @@ package struct SafetensorsFile: WeightFile {
   package init(_ storage: SharedBytes, path: String) throws(CheckpointError) {
     self.storage = storage
     self.path = path
-    try FilePointer.refuse(storage, file: path)
+    try GitLFSPointer.refuse(storage, file: path)
     guard storage.count >= 8 else {
       throw .malformed(file: path, reason: "\(storage.count) bytes, too few for a safetensors file")
     }

@@ -17,7 +17,7 @@ package struct TorchArchive: WeightFile {
   package init(_ path: String) throws(CheckpointError) {
     do { storage = try SharedBytes(mapping: path) } catch { throw .file(error) }
     self.path = path
-    try FilePointer.refuse(storage, file: path)
+    try GitLFSPointer.refuse(storage, file: path)
     try Self.refuseOlderFormats(storage, file: path)
     let archive = try ZipArchive(storage, file: path)
     if let range = archive["byteorder"], storage.copy(range.prefix(16)) != Array("little".utf8) {

@@ -170,7 +170,7 @@ package struct WeightsCacheFile {
 
   /// A weight for a compute type; `nil` unless the file has it in the matching type and shape.
   ///
-  /// - Parameter inputs: At most `Int8Weights.largestInputCount` for int8.
+  /// - Parameter inputs: At most `Int8Weights.maxInputCount` for int8.
   package func weight(_ name: String, for computeType: ComputeType, outputs: Int, inputs: Int) -> Linear.Weight? {
     switch computeType {
     case .f32: return nil
@@ -223,7 +223,7 @@ extension WeightsCacheFile {
   static func write(
     _ weights: [(name: String, weight: Linear.Weight)], key: String, to path: String, workers: Workers
   ) throws(FileError) -> Int? {
-    guard var file = try FileReplacement(path) else { return nil }
+    guard var file = try AtomicFile(path) else { return nil }
     // A full second in the past, so that a later change has another time even if the file system stores whole seconds.
     let written = Int(Date().timeIntervalSince1970) - 1
     var layout = Layout(metadata: [Field.version: version, Field.key: key, Field.written: "\(written)"])

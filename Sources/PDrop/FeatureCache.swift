@@ -136,7 +136,7 @@ struct FeatureFileName {
 ///     options.featureCache = FeatureCacheOptions(directory: "features", byteLimit: 1 << 30)
 ///     let model = try VisionLanguageModel(directory: "Models/tiny-textvqa", options: options)
 ///     _ = try model.encode(.file("Models/samples/bike.png"), threads: 4)
-///     print(model.featureCacheReport?.written ?? 0)  // 1 in the first run, 0 in later ones
+///     print(model.featureCacheStatistics?.written ?? 0)  // 1 in the first run, 0 in later ones
 ///
 /// Answers are the same byte for byte. A file is used only with the same image bytes, weights, settings, image
 /// preprocessing and orientation, compute type, matmul library and program. It takes four bytes per feature value: 9.4

@@ -117,7 +117,7 @@ package struct FeatureFile: Sendable, Equatable {
   /// - Returns: Bytes written; `nil` if another process is writing the file.
   /// - Throws: `FileError` when it cannot be written.
   package func write(to path: String, key: String) throws(FileError) -> Int? {
-    guard var file = try FileReplacement(path) else { return nil }
+    guard var file = try AtomicFile(path) else { return nil }
     var header = SafetensorsHeader(metadata: [
       Field.version: Self.version, Field.key: key, Field.padding: TokenRuns(paddingTokens).text,
       Field.encodeFlops: "\(encodeFlops)", Field.projectFlops: "\(projectFlops)",
@@ -199,7 +199,7 @@ package struct CappedFolder: Sendable {
     let now = Int(Date().timeIntervalSince1970 * 1e9)
     let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
     let files = names.compactMap { name -> FolderEntry? in
-      let partial = FileReplacement.finalName(ofPartial: name)
+      let partial = AtomicFile.finalName(ofPartial: name)
       guard isOurs(partial ?? name), let file = FolderEntry(path + "/" + name) else { return nil }
       return partial != nil && now - file.modificationTime < Self.maxWriteDuration ? nil : file
     }

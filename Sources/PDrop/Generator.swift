@@ -67,7 +67,7 @@ package struct Generator: ~Copyable {
     report.flops = RunReport.Flops(compute.ledger)
     report.flops.prefill += 2 * (prefix?.multiplyAdds ?? 0)
     for image in request.images { report.flops += image.knownFlops ?? RunReport.Flops() }
-    report.milliseconds.add(compute.durations)
+    report.timings.add(compute.durations)
     compute.ledger = CostLedger()
 
     var trace: TraceTensors?

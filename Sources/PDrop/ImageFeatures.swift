@@ -151,7 +151,7 @@ public struct EncodedImage: Sendable {
   /// Number of visual tokens before any is dropped.
   public let tokenCount: Int
   /// Time of encoding; `RunReport.include` adds it to a run.
-  public let milliseconds: RunReport.Timings
+  public let timings: RunReport.Timings
   /// Operations of encoding, also if the features came from a feature cache.
   public let flops: RunReport.Flops
   /// `nil` if the features came from a feature cache.
@@ -186,7 +186,7 @@ extension VisionLanguageModel {
     timings.add(compute.durations)
     timings.total = (ContinuousClock.now - start).milliseconds
     return EncodedImage(
-      tokenCount: input.tokenCount, milliseconds: timings, flops: encoding.flops, views: input.views,
+      tokenCount: input.tokenCount, timings: timings, flops: encoding.flops, views: input.views,
       paddingTokens: input.paddingTokens, features: encoding.features, model: identity)
   }
 }
@@ -194,11 +194,11 @@ extension VisionLanguageModel {
 extension RunReport {
   /// Adds the cost of encoding an image to the run that needed it first.
   public mutating func include(_ image: EncodedImage) {
-    milliseconds.decodeImage += image.milliseconds.decodeImage
-    milliseconds.preprocess += image.milliseconds.preprocess
-    milliseconds.encode += image.milliseconds.encode
-    milliseconds.project += image.milliseconds.project
-    milliseconds.total += image.milliseconds.total
+    timings.decodeImage += image.timings.decodeImage
+    timings.preprocess += image.timings.preprocess
+    timings.encode += image.timings.encode
+    timings.project += image.timings.project
+    timings.total += image.timings.total
     flops.encode += image.flops.encode
     flops.project += image.flops.project
   }

@@ -35,7 +35,7 @@ package struct PreparedRequest: Sendable {
       precision: model.precision.name, threads: threads)
     report.promptTokens = try model.promptTokens(of: request)
     var images: [ImageInput] = []
-    for image in request.images { images.append(try source.input(of: image, in: request, &report.milliseconds)) }
+    for image in request.images { images.append(try source.input(of: image, in: request, &report.timings)) }
 
     let counts = images.map(\.tokenCount)
     let cost = PrefillCost(

@@ -27,7 +27,7 @@ public struct RunReport: Codable, Sendable {
   public var text = ""
   /// `nil` while the answer is being generated.
   public var finishReason: FinishReason?
-  public var milliseconds = Timings()
+  public var timings = Timings()
   public var flops = Flops()
   /// Cost of the visual tokens of the prompt by the paper's formula, which counts a multiply-add as one.
   public var paperFlops = 0.0
@@ -151,7 +151,7 @@ public struct RunReport: Codable, Sendable {
     case cacheLengthsAfterPrompt = "kv_len_prefill"
     case cacheLengthsAtEnd = "kv_len_end"
     case finishReason = "finish_reason"
-    case milliseconds = "timings_ms"
+    case timings = "timings_ms"
     case paperFlops = "flops_paper"
     case baselineFlops = "flops_prefill_without_dropping"
     case cacheBytes = "kv_bytes"

@@ -37,7 +37,7 @@ public struct Session: ~Copyable {
     let prefilled = generator.prefill(prompt, reservedRows: min(prepared.maxNewTokens, 1024))
     self.generator = generator
     (generation, logits, tensors) = (prefilled.generation, prefilled.logits, prefilled.trace)
-    generation.report.milliseconds.load = model.loadTime.milliseconds
+    generation.report.timings.load = model.loadTime.milliseconds
   }
 
   /// Generates the next token.
@@ -60,8 +60,8 @@ public struct Session: ~Copyable {
     report.cacheBytes = generation.cache.byteCount
     report.peakResidentBytes = Storage.peakResidentBytes()
     report.flops += RunReport.Flops(generator.compute.ledger)
-    report.milliseconds.add(generator.compute.durations)
-    report.milliseconds.total = report.milliseconds.load + (ContinuousClock.now - start).milliseconds
+    report.timings.add(generator.compute.durations)
+    report.timings.total = report.timings.load + (ContinuousClock.now - start).milliseconds
     return report
   }
 

@@ -122,7 +122,7 @@ public struct VisionLanguageModel: Sendable {
   }
 
   /// Counts of the feature cache so far; `nil` without `Options.featureCache`.
-  public var featureCacheReport: FeatureCacheStatistics? { featureCache?.report }
+  public var featureCacheStatistics: FeatureCacheStatistics? { featureCache?.report }
   public var template: ChatTemplate { templateDetection.template }
   /// Number of decoder layers.
   public var layerCount: Int { llava.configuration.text.layerCount }

@@ -9,7 +9,7 @@
 /// The temporary path is the final path with `.partial` appended. The partial file is locked, so only one process
 /// writes it at a time. It is removed if the value is destroyed before `finish`. The next writer overwrites a partial
 /// file left by a killed process.
-package struct FileReplacement: ~Copyable {
+package struct AtomicFile: ~Copyable {
   /// The suffix of the path until the file is complete.
   private static let partialSuffix = ".partial"
 

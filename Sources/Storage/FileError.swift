@@ -31,7 +31,7 @@ func lastSystemError() -> String { unsafe String(cString: strerror(errno)) }
 /// The pointer file that Git LFS stores instead of a large file until the file is fetched.
 ///
 /// Source: the Git LFS specification of pointer files, version 1.
-package enum FilePointer {
+package enum GitLFSPointer {
   /// The first bytes of every pointer file.
   package static let beginning = Array("version https://git-lfs.github.com/spec/".utf8)
 

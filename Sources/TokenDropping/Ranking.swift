@@ -55,7 +55,7 @@ public enum Ranking: Sendable, Hashable {
   }
 
   /// Whether the ranking needs the scoring layer.
-  public var readsLayer: Bool {
+  public var needsScoringLayer: Bool {
     switch self {
     case .random, .uniform: false
     default: true

@@ -39,7 +39,7 @@ package enum TokenizerFile {
       throw .tooLarge(file: name, byteCount: file.count, limit: byteLimit)
     }
     let bytes = file.copy(0..<file.count)
-    guard !FilePointer.isFound(bytes) else { throw .notFetched(file: name) }
+    guard !GitLFSPointer.isFound(bytes) else { throw .notFetched(file: name) }
     return bytes
   }
 
@@ -191,7 +191,7 @@ extension VocabularyError {
     case .unreadable(let file, let reason):
       "\(file): cannot be read: \(quoted(reason))"
     case .notFetched(let file):
-      "\(file): \(FilePointer.reason)"
+      "\(file): \(GitLFSPointer.reason)"
     case .tooLarge(let file, let byteCount, let limit):
       "\(file): expected at most \(limit) bytes, found \(byteCount)"
     case .malformed(let file, let offset, let expected):

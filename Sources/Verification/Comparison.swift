@@ -22,25 +22,25 @@ struct Comparison {
     }
   }
 
-  /// The difference in the unit of the `Allowance`.
+  /// The difference in the unit of the `Tolerance`.
   var difference = 0.0
   var place: StageResult.Place?
 
   /// Compares numbers; the location is that of the largest difference.
   static func numbers(
-    _ found: [Float], _ expected: [Float], _ allowance: Allowance, _ axes: Axes
+    _ found: [Float], _ expected: [Float], _ tolerance: Tolerance, _ axes: Axes
   ) -> Comparison {
     guard found.count == expected.count else { return sizes(found.count, expected.count, axes) }
     var (largest, worst, sum) = (0.0, 0, 0.0)
     for i in found.indices {
       var difference = abs(Double(found[i]) - Double(expected[i]))
-      if case .relative = allowance { difference /= max(abs(Double(expected[i])), .leastNormalMagnitude) }
+      if case .relative = tolerance { difference /= max(abs(Double(expected[i])), .leastNormalMagnitude) }
       sum += difference
       // The negated condition makes NaN count as a difference.
       if !(difference <= largest) { (largest, worst) = (difference.isNaN ? .infinity : difference, i) }
     }
     guard largest > 0 else { return Comparison() }
-    if case .mean = allowance, largest < .infinity { largest = sum / Double(found.count) }
+    if case .mean = tolerance, largest < .infinity { largest = sum / Double(found.count) }
     return Comparison(
       difference: largest,
       place: StageResult.Place(
@@ -124,7 +124,7 @@ package struct CheckStage: Sendable, Hashable {
 }
 
 /// The tolerance for a stage's difference from the reference.
-package enum Allowance: Sendable, Hashable {
+package enum Tolerance: Sendable, Hashable {
   /// No difference; the difference is the number of unequal entries.
   case none
   /// A maximum absolute difference.
@@ -159,20 +159,20 @@ package struct StageResult: Sendable {
   }
 
   package var stage: CheckStage
-  package var allowance: Allowance
-  /// The difference in the unit of `allowance`; infinite for different sizes and NaN.
+  package var tolerance: Tolerance
+  /// The difference in the unit of `tolerance`; infinite for different sizes and NaN.
   package var difference: Double
   /// `nil` if there is no difference.
   package var place: Place?
 
-  package var agrees: Bool { difference <= allowance.limit }
+  package var agrees: Bool { difference <= tolerance.limit }
 }
 
-extension Allowance {
+extension Tolerance {
   // The tolerances of the goldens' README, for a plain f32 engine on any CPU.
 
   /// One level per pixel, as resizing may round differently; for a JPEG one level on average, as decoders differ.
-  static func pixels(isJPEG: Bool) -> Allowance { isJPEG ? .mean(1) : .absolute(1) }
+  static func pixels(isJPEG: Bool) -> Tolerance { isJPEG ? .mean(1) : .absolute(1) }
   static let pixelValues = absolute(1e-6)
   static let features = absolute(2e-4)
   static let scores = relative(2e-3)

@@ -78,7 +78,7 @@ package struct CaseResult: Sendable {
   package let stages: [StageResult]
   /// The error that ended the run before its last stage; `nil` for a complete run.
   package let end: String?
-  /// The first stage that exceeds its allowance.
+  /// The first stage that exceeds its tolerance.
   package let departure: StageResult?
   /// The most likely cause of the departure, as one sentence without a full stop.
   package let likelyCause: String?
@@ -101,10 +101,10 @@ struct CaseChecker {
 
   /// Compares numbers, if the reference stores them.
   mutating func add(
-    _ stage: CheckStage, _ found: [Float], _ expected: [Float]?, _ allowance: Allowance, _ axes: Comparison.Axes
+    _ stage: CheckStage, _ found: [Float], _ expected: [Float]?, _ tolerance: Tolerance, _ axes: Comparison.Axes
   ) {
     guard let expected else { return }
-    add(stage, allowance, .numbers(found, expected, allowance, axes))
+    add(stage, tolerance, .numbers(found, expected, tolerance, axes))
   }
 
   /// Compares entries that must be equal, if the reference stores them.
@@ -119,9 +119,9 @@ struct CaseChecker {
   }
 
   /// Adds a comparison.
-  mutating func add(_ stage: CheckStage, _ allowance: Allowance, _ comparison: Comparison) {
+  mutating func add(_ stage: CheckStage, _ tolerance: Tolerance, _ comparison: Comparison) {
     results.append(
-      StageResult(stage: stage, allowance: allowance, difference: comparison.difference, place: comparison.place))
+      StageResult(stage: stage, tolerance: tolerance, difference: comparison.difference, place: comparison.place))
   }
 }
 

@@ -100,7 +100,7 @@ extension CaseChecker {
 
   /// Compares the last prompt row after each layer of a range.
   ///
-  /// The result is that of the first layer above the allowance, or else that of the largest difference.
+  /// The result is that of the first layer above the tolerance, or else that of the largest difference.
   private mutating func compareLayers(_ layers: Range<Int>, _ expected: ReferenceCase.Run, _ tensors: TraceTensors) {
     guard let rows = expected.lastRows, let last = layers.last else { return }
     let stage = CheckStage(kind: .layers, run: expected.name, layers: layers.lowerBound...last)
@@ -112,7 +112,7 @@ extension CaseChecker {
       var comparison = Comparison.numbers(found, row, .hiddenStates, axes)
       comparison.place?.coordinates[0].index = layer
       if comparison.difference >= reported?.difference ?? 0 { reported = comparison }
-      guard comparison.difference <= Allowance.hiddenStates.limit else { break }
+      guard comparison.difference <= Tolerance.hiddenStates.limit else { break }
     }
     if let reported { add(stage, .hiddenStates, reported) }
   }

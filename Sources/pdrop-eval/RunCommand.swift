@@ -129,19 +129,19 @@ struct RunCommand: ParsableCommand {
     var batchOptions = Batch.Options(input: .lines(path: questions, folder: data.path))
     batchOptions.spelling = { $0.option }
     batchOptions.output = path
-    batchOptions.earlier = overwrite ? .overwrite : .resume(retriesFailures: true)
+    batchOptions.existingOutput = overwrite ? .overwrite : .resume(retriesFailures: true)
     batchOptions.keepsTimes = !omitsTimings
     let batch = try Batch(batchOptions)
     let display = ProgressDisplay(engine.progress, recordName: "question")
     defer { display.end() }
     let report = try batch.run(
       like: base, by: BatchRunDescription(model, base, threads: loading.threadCount),
-      isStopped: { StopSignal.isWanted },
+      isStopped: { StopSignal.isRequested },
       observer: display, engine: model.batchEngine(engine.engine(threads: loading.threadCount)))
     display.end()
     if report.stopped {
       Log.write("stopped; to resume, run the same command\(overwrite ? " without --overwrite" : "")")
-      StopSignal.endProgram()
+      StopSignal.endProcess()
     }
   }
 }

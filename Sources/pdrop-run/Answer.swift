@@ -146,7 +146,7 @@ enum VerboseLog {
       report.stageAverageVisualTokens)
     Log.write("policy \(report.policy.description): visual tokens \(kept)\(report.stages.isEmpty ? "" : averages)")
     Log.write(BatchSummary.line(report.flops, baseline: report.baselineFlops))
-    let time = report.milliseconds
+    let time = report.timings
     Log.write(
       String(
         format: "timings (ms): load %.0f, image preprocessing %.0f, vision encoder %.0f, prefill %.0f, ranking %.1f, "
@@ -157,6 +157,6 @@ enum VerboseLog {
       String(
         format: "memory: KV cache %.1f MB, peak RSS %.0f MB", Double(report.cacheBytes) / 1e6,
         Double(report.peakResidentBytes) / 1e6))
-    if let cache = model.featureCacheReport { Log.write(BatchSummary.line(cache)) }
+    if let cache = model.featureCacheStatistics { Log.write(BatchSummary.line(cache)) }
   }
 }

@@ -151,7 +151,7 @@ struct BatchOptions: ParsableArguments {
     options.spelling = { $0.option }
     // A dry run does not touch the answer file.
     options.output = dryRun ? "-" : output ?? "-"
-    options.earlier =
+    options.existingOutput =
       dryRun ? .refuse : keepsAnswers ? .resume(retriesFailures: retriesFailures) : overwrite ? .overwrite : .refuse
     options.shard = records ?? .all
     if let firstLine { options.firstLine = firstLine }

@@ -29,7 +29,7 @@ struct BatchRun {
     let report: BatchReport
     do {
       report = try batch.run(
-        like: base, by: BatchRunDescription(model, base, threads: threads), isStopped: { StopSignal.isWanted },
+        like: base, by: BatchRunDescription(model, base, threads: threads), isStopped: { StopSignal.isRequested },
         observer: display, engine: model.batchEngine(engine))
       display.end()
     } catch {
@@ -40,7 +40,7 @@ struct BatchRun {
     if let path = options.report { try write(report, to: path) }
     if report.stopped {
       Log.write(remedy)
-      StopSignal.endProgram()
+      StopSignal.endProcess()
     }
     if report.answered < report.records || report.failed_before > 0 { throw ExitCode(ExitStatus.someFailed.rawValue) }
   }

@@ -91,7 +91,7 @@ enum CheckText {
       return result.place?.coordinates.isEmpty == true ? "different size" : "not a number"
     }
     let found = String(format: "%.3g", result.difference)
-    return switch result.allowance {
+    return switch result.tolerance {
     case .none: result.agrees ? "equal" : String(format: "%.0f differ", result.difference)
     case .absolute(let limit): "\(found), \(number(limit)) allowed"
     case .relative(let limit): "\(found) relative, \(number(limit)) allowed"
@@ -165,13 +165,13 @@ struct CheckOutput: Encodable {
       (self.stage, run, image, layer) = (stage.kind, stage.run, stage.image, stage.layer)
       layers = stage.layers.map { [$0.lowerBound, $0.upperBound] }
       measure =
-        switch result.allowance {
+        switch result.tolerance {
         case .none: "equal"
         case .absolute: "absolute"
         case .relative: "relative"
         case .mean: "mean"
         }
-      tolerance = result.allowance.limit
+      tolerance = result.tolerance.limit
       difference = result.difference.isFinite ? result.difference : nil
       agrees = result.agrees
       at = result.place.map { place in

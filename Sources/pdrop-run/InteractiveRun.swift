@@ -99,15 +99,15 @@ struct InteractiveRun {
     let request = chat.request(question, like: base)
     if verbosePrompt { try VerboseLog.prompt(request, model) }
     var session = try Session(model, request, threads: threads)
-    while !StopSignal.isWanted, let next = try session.next() {
+    while !StopSignal.isRequested, let next = try session.next() {
       let text = answer.append(next)
       if format == .text { try output.write(text) }
     }
     var report = session.report
     for image in chat.newImages { report.include(image) }
     if !isFirstTurn {
-      report.milliseconds.total -= report.milliseconds.load
-      report.milliseconds.load = 0
+      report.timings.total -= report.timings.load
+      report.timings.load = 0
     }
     return report
   }

@@ -60,11 +60,11 @@ import TokenDropping
     var generator = SeededGenerator(3)
     let orders = [Self.lines, Self.lines.shuffled(using: &generator)]
     for lines in orders {
-      let report = try fixture.run(lines, earlier: .overwrite, engine: Self.sessions(model))
+      let report = try fixture.run(lines, existingOutput: .overwrite, engine: Self.sessions(model))
       #expect(report.answered == 11 && report.records == 14)
       let expected = try fixture.lines()
       for (batch, threads) in [(1, 1), (4, 2), (16, 3)] {
-        try fixture.run(lines, earlier: .overwrite, engine: Self.engine(model, batch: batch, threads: threads))
+        try fixture.run(lines, existingOutput: .overwrite, engine: Self.engine(model, batch: batch, threads: threads))
         #expect(try fixture.lines() == expected, "batch size \(batch), \(threads) threads")
       }
     }
@@ -92,9 +92,10 @@ import TokenDropping
     for policy in policies {
       base.policy = policy
       let questions = Self.questions(9, perImage: 3)
-      try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.sessions(model))
+      try fixture.run(questions, like: base, existingOutput: .overwrite, engine: Self.sessions(model))
       let expected = try fixture.lines()
-      let report = try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.engine(model, batch: 4))
+      let report = try fixture.run(
+        questions, like: base, existingOutput: .overwrite, engine: Self.engine(model, batch: 4))
       #expect(try fixture.lines() == expected)
       #expect(report.images.asked == 9 && report.images.encoded == 3)
       if model.precision.name == "f32" {
@@ -117,7 +118,7 @@ import TokenDropping
     func run(_ limit: Int) throws -> BatchReport {
       var options = EngineOptions(threads: 1)
       options.memoryLimit = limit
-      return try fixture.run(lines, like: base, earlier: .overwrite, engine: model.batchEngine(options))
+      return try fixture.run(lines, like: base, existingOutput: .overwrite, engine: model.batchEngine(options))
     }
     let whole = try run(1 << 40)
     #expect(whole.answered == 4)

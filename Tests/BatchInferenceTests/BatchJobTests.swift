@@ -45,7 +45,7 @@ import Testing
     let expected = try fixture.bytes()
     var generator = SeededGenerator(7)
     var maxActive = 0
-    try fixture.run(questions, earlier: .overwrite) { job in
+    try fixture.run(questions, existingOutput: .overwrite) { job in
       var active: [BatchJob.Question] = []
       while true {
         let poll = try job.take(waits: active.isEmpty)
@@ -95,7 +95,7 @@ import Testing
     let whole = try fixture.bytes()
     for count in 0...whole.count {
       try Data(whole.prefix(count)).write(to: URL(filePath: fixture.output))
-      try fixture.run(Self.mixed, earlier: .resume(retriesFailures: false))
+      try fixture.run(Self.mixed, existingOutput: .resume(retriesFailures: false))
       let bytes = try fixture.bytes()
       #expect(bytes == whole, "cut at \(count)")
       if bytes != whole { break }
@@ -107,7 +107,7 @@ import Testing
     let whole = try fixture.bytes()
     let end = try #require(whole.prefix(whole.count / 2).lastIndex(of: 0x0A))
     try Data(whole[...end] + [0, 0, 0, 0]).write(to: URL(filePath: fixture.output))
-    try fixture.run(Self.mixed, earlier: .resume(retriesFailures: false))
+    try fixture.run(Self.mixed, existingOutput: .resume(retriesFailures: false))
     #expect(try fixture.bytes() == whole)
   }
 
@@ -115,12 +115,12 @@ import Testing
     let questions = [BatchFixture.question(1), BatchFixture.question(2, "fail"), BatchFixture.question(3)]
     try fixture.run(questions)
     let before = try fixture.lines()
-    let kept = try fixture.run(questions, earlier: .resume(retriesFailures: false))
+    let kept = try fixture.run(questions, existingOutput: .resume(retriesFailures: false))
     #expect(kept.records == 0 && kept.answered_before == 3 && kept.failed_before == 1)
     #expect(try fixture.lines() == before)
 
     let mended = [questions[0], BatchFixture.question(2, "mended"), questions[2]]
-    let report = try fixture.run(mended, earlier: .resume(retriesFailures: true))
+    let report = try fixture.run(mended, existingOutput: .resume(retriesFailures: true))
     #expect(report.records == 1 && report.answered == 1 && report.answered_before == 2 && report.failed_before == 0)
     let after = try fixture.lines()
     #expect(after.prefix(2) == [before[0], before[2]] && after.count == 3)
@@ -182,7 +182,7 @@ import Testing
     let input = fixture.folder.path("questions.jsonl")
     for earlier in [Batch.ExistingOutput.overwrite, .refuse, .resume(retriesFailures: true)] {
       #expect(throws: BatchError.outputIsInput(path: input)) {
-        try fixture.run(questions, earlier: earlier, output: input)
+        try fixture.run(questions, existingOutput: earlier, output: input)
       }
     }
     #expect(try fixture.lines(input) == questions)
@@ -191,7 +191,7 @@ import Testing
       let notes = try fixture.folder.write("notes", text)
       for retries in [false, true] {
         #expect(throws: BatchError.notAnAnswer(path: notes, line: 1)) {
-          try fixture.run(questions, earlier: .resume(retriesFailures: retries), output: notes)
+          try fixture.run(questions, existingOutput: .resume(retriesFailures: retries), output: notes)
         }
       }
       #expect(try fixture.bytes(notes) == Array(text.utf8))
@@ -202,7 +202,7 @@ import Testing
     let questions = [BatchFixture.question(1)]
     try fixture.run(questions) { job in
       #expect(throws: BatchError.outputInUse(path: fixture.output)) {
-        try fixture.run(questions, earlier: .resume(retriesFailures: false))
+        try fixture.run(questions, existingOutput: .resume(retriesFailures: false))
       }
       while case .ready(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
     }
@@ -219,7 +219,7 @@ import Testing
       }
     }
     #expect(report.stopped && report.records == 2)
-    let rest = try fixture.run(questions, earlier: .resume(retriesFailures: false))
+    let rest = try fixture.run(questions, existingOutput: .resume(retriesFailures: false))
     #expect(!rest.stopped && rest.records == 3 && rest.answered_before == 2)
     #expect(try fixture.lines().count == 5)
   }

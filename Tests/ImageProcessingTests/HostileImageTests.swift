@@ -1,5 +1,6 @@
 import Foundation
 import ImageProcessing
+import Storage
 import TestSupport
 import Testing
 

@@ -82,14 +82,14 @@ import Testing
   }
 
   @Test func `rows too long for 32-bit sums stay f32`() {
-    let count = Int8Weights.largestInputCount + 1
+    let count = Int8Weights.maxInputCount + 1
     let linear = Linear(weight: Tensor([Float](repeating: 1, count: count), shape: [1, count]))
     #expect(linear.converted(to: .int8, workers: Workers(count: 1)).computeType == .f32)
   }
 
   /// The largest possible sums: 127 · 127 · 65,536, computed as 255 · 127 · 65,536 < 2^31.
   @Test func `rows of the maximum length do not overflow`() {
-    let count = Int8Weights.largestInputCount
+    let count = Int8Weights.maxInputCount
     let ones = [Float](repeating: 127, count: count)
     let linear = Linear(weight: Tensor(ones, shape: [1, count])).converted(to: .int8, workers: Workers(count: 1))
     for processor in ComputeTypeTests.processors {

@@ -23,11 +23,11 @@ import Testing
   @Test func `an exponential has no excess; zeros and NaN give -infinity`() {
     let places = [3, 5, 6, 11, 40]
     let line = places.map { Float(0.25 * exp(-0.1 * Double($0))) }
-    expectClose(compute.logExcess(line, over: places), [0, 0, 0, 0, 0], 1e-6, "excess")
-    let excess = compute.logExcess([0, line[1], line[2], .nan, line[4]], over: places)
+    expectClose(compute.logResiduals(line, over: places), [0, 0, 0, 0, 0], 1e-6, "excess")
+    let excess = compute.logResiduals([0, line[1], line[2], .nan, line[4]], over: places)
     #expect(excess[0] == -.infinity && excess[3] == -.infinity)
     expectClose([excess[1], excess[2], excess[4]], [0, 0, 0], 1e-6, "excess")
-    #expect(compute.logExcess([1], over: [7]) == [0] && compute.logExcess([], over: []).isEmpty)
+    #expect(compute.logResiduals([1], over: [7]) == [0] && compute.logResiduals([], over: []).isEmpty)
   }
 
   @Test func `a reversed table inverts RoPE`() {

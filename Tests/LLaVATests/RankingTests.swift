@@ -8,7 +8,7 @@ import TokenDropping
 /// Rankings against their definitions, and their costs.
 @Suite struct RankingTests {
   static let rankings = Ranking.all(seed: 3)
-  static let readingRankings = rankings.filter(\.readsLayer)
+  static let readingRankings = rankings.filter(\.needsScoringLayer)
   static let layer = 3
 
   /// A policy that drops before layer 3 and scores with this layer, or with the one before it.

@@ -1,6 +1,7 @@
 import Kernels
 import LLaVA
 import ModelFormats
+import Storage
 import Testing
 import TokenDropping
 
@@ -104,7 +105,7 @@ import TokenDropping
   private static func cost(_ prompt: PrefillCost, _ target: CostTarget, _ plan: DropPlan) -> (Double, limit: Double) {
     switch target {
     case .averageTokens(let tokens): (prompt.averageTokens(plan), tokens)
-    case .flops(let share): (prompt.flopsShare(plan), share)
+    case .flops(let share): (prompt.flopsRatio(plan), share)
     case .cacheBytes(let bytes): (Double(prompt.cacheBytes(plan)), Double(bytes))
     case .firstToken(let seconds): (prompt.firstTokenSeconds(plan, timing), seconds)
     }
@@ -145,33 +146,41 @@ import TokenDropping
     let policies: [any AdjustablePolicy] = [PyramidDrop(), FastV(), UniformDrop()]
     let fractions = try policies.map { policy in
       let found = try planner.resolved(TargetedDrop(policy, .flops(share: 0.45)))
-      return try prompt.flopsShare(prompt.plan(found))
+      return try prompt.flopsRatio(prompt.plan(found))
     }
     #expect(fractions.allSatisfy { $0 <= 0.45 && $0 > 0.45 - 1.0 / 576 }, "\(fractions)")
   }
 
   @Test func `an unreachable target is an error with the lowest cost and layers that reach it`() throws {
     let planner = SchedulePlanner(Self.prompt())
-    func error(_ policy: any AdjustablePolicy, _ target: CostTarget) -> String {
+    /// `nil` if the target is met.
+    func error(_ policy: any AdjustablePolicy, _ target: CostTarget) -> TargetError? {
       do {
         _ = try planner.resolved(TargetedDrop(policy, target, timing: Self.timing))
-        return "met"
-      } catch { return "\(error)" }
+        return nil
+      } catch { return error as? TargetError }
     }
-    let official = error(PyramidDrop(), .averageTokens(128))
-    #expect(official.contains("144") && official.contains("--layer-list 8,16,24") && !official.contains("\n"))
-    // The named layers meet the target.
-    let layers = try #require(official.split(separator: "--layer-list ").last?.prefix { $0 != " " })
-    let list = layers.split(separator: ",").compactMap { Int($0) }
-    let named = PyramidDrop(.listed(layers: list, ratios: list.map { _ in 1 }))
-    #expect(list.count == 3 && error(named, .averageTokens(128)) == "met", "\(official)")
-    #expect(error(PyramidDrop(), .averageTokens(144)) == "met")
-    #expect(error(FastV(k: 8), .averageTokens(128)).contains("--fastv-k"))
-    #expect(error(PyramidDrop(), .averageTokens(17)).contains("no other layers"))
-    #expect(error(PyramidDrop(), .flops(share: 0.2)).contains("%"))
-    #expect(error(PyramidDrop(), .cacheBytes(1 << 20)).contains("MiB"))
-    #expect(error(PyramidDrop(), .firstToken(seconds: 0.1)).contains("--target-ttft"))
-    #expect(throws: TimingMissing.self) {
+    let official = try #require(error(PyramidDrop(), .averageTokens(128)))
+    #expect(official.problem.contains("144") && official.problem.contains("layer 8, 16 and 24"))
+    #expect(!official.description.contains("\n"))
+    // The layers of the remedy meet the target.
+    guard case .dropLayers(let layers, method: "pyramiddrop") = official.remedies.first else {
+      Issue.record("\(official.remedies)")
+      return
+    }
+    let named = PyramidDrop(.listed(layers: layers, ratios: layers.map { _ in 1 }))
+    #expect(layers.count == 3 && error(named, .averageTokens(128)) == nil, "\(official)")
+    #expect(error(PyramidDrop(), .averageTokens(144)) == nil)
+    guard case .dropLayers(_, method: "fastv") = error(FastV(k: 8), .averageTokens(128))?.remedies.first else {
+      Issue.record("no remedy for FastV")
+      return
+    }
+    let impossible = try #require(error(PyramidDrop(), .averageTokens(17)))
+    #expect(impossible.remedies.isEmpty && impossible.problem.contains("no other layers"))
+    #expect(error(PyramidDrop(), .flops(share: 0.2))?.problem.contains("% of the FLOPs") == true)
+    #expect(error(PyramidDrop(), .cacheBytes(1 << 20))?.problem.contains("MiB of KV cache") == true)
+    #expect(error(PyramidDrop(), .firstToken(seconds: 0.1))?.problem.contains("to the first token") == true)
+    #expect(throws: TargetError.notTimed) {
       try planner.resolved(TargetedDrop(PyramidDrop(), .firstToken(seconds: 1)))
     }
   }

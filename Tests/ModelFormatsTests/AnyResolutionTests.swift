@@ -1,5 +1,6 @@
 import Foundation
 import ModelFormats
+import Storage
 import TestSupport
 import Testing
 

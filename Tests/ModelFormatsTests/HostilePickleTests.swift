@@ -1,6 +1,7 @@
 import Foundation
 import Kernels
 import ModelFormats
+import Storage
 import TestSupport
 import Testing
 

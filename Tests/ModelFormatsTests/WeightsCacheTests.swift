@@ -144,7 +144,7 @@ import Testing
     let expected = try model.load().weights
     let path = try model.cachePath()
     try FileManager.default.removeItem(atPath: path)
-    let writer = try FileReplacement(path)
+    let writer = try AtomicFile(path)
     let (weights, outcome) = try model.load()
     #expect(weights == expected && outcome == .leftToAnother(file: path))
     _ = consume writer

@@ -35,14 +35,15 @@ package final class BatchFixture {
   /// Runs a batch of lines.
   @discardableResult
   package func run(
-    _ lines: [String], like base: Request = Request(prompt: .messages([])), earlier: Batch.ExistingOutput = .refuse,
+    _ lines: [String], like base: Request = Request(prompt: .messages([])),
+    existingOutput: Batch.ExistingOutput = .refuse,
     shard: BatchShard = .all, output: String? = nil,
     isStopped: @autoclosure @escaping () -> Bool = false, engine: Batch.Engine? = nil
   ) throws -> BatchReport {
     let input = try folder.write("questions.jsonl", lines.joined(separator: "\n"))
     var options = Batch.Options(input: .lines(path: input, folder: nil))
     options.output = output ?? self.output
-    options.earlier = earlier
+    options.existingOutput = existingOutput
     options.shard = shard
     options.keepsTimes = false
     return try Batch(options).run(like: base, by: run, isStopped: isStopped) { job in

@@ -1,5 +1,6 @@
 import Foundation
 import PDrop
+import Storage
 import Testing
 
 @Suite struct ConversationTests {

@@ -77,24 +77,24 @@ import Testing
     }
     let images = Self.images.map { Request.Image.file($0) }
     let without = try load(false)
-    #expect(without.featureCacheReport == nil)
+    #expect(without.featureCacheStatistics == nil)
     let expected = try answer(without, images)
     let first = try load(true)
     #expect(try answer(first, images) == expected)
-    var report = try #require(first.featureCacheReport)
+    var report = try #require(first.featureCacheStatistics)
     #expect(report.hits == 0 && report.misses == 3 && report.written == 3 && report.bytes_read == 0)
     #expect(report.flops_saved == 0)
     // Read by the model that has written them, and by another start of it.
     #expect(try answer(first, images) == expected)
     let second = try load(true)
     #expect(try answer(second, images) == expected)
-    report = try #require(second.featureCacheReport)
+    report = try #require(second.featureCacheStatistics)
     #expect(report.hits == 3 && report.misses == 0 && report.written == 0 && report.bytes_written == 0)
     #expect(report.bytes_read > 0 && report.flops_saved > 0)
     // Bytes of the same image under no name.
     let bytes = [UInt8](try Data(contentsOf: URL(filePath: Self.images[0])))
     #expect(try answer(second, [.encoded(bytes, name: "x")]) == answer(without))
-    #expect(second.featureCacheReport?.hits == 4)
+    #expect(second.featureCacheStatistics?.hits == 4)
     #expect(warnings.lines.isEmpty)
   }
 
@@ -105,9 +105,9 @@ import Testing
     _ = try first.encode(.file(Self.images[0]), threads: 1)
     let model = try load()
     let image = try model.encode(.file(Self.images[0]), threads: 2)
-    #expect(model.featureCacheReport?.hits == 1)
+    #expect(model.featureCacheStatistics?.hits == 1)
     #expect(image.tokenCount == expected.tokenCount && image.flops == expected.flops)
-    #expect(image.milliseconds.encode == 0 && image.milliseconds.preprocess == 0)
+    #expect(image.timings.encode == 0 && image.timings.preprocess == 0)
     #expect(try answer(model, [.features(image)]) == answer(without, [.features(expected)]))
     // Another model's image is refused as ever.
     #expect(throws: GenerationError.foreignImage) { try answer(without, [.features(image)]) }
@@ -124,7 +124,7 @@ import Testing
     func run(isCached: Bool, batchSize: Int) throws -> (BatchReport, VisionLanguageModel) {
       let model = try load(isCached: isCached) { $0.precision = precision }
       let engine = model.batchEngine(EngineOptions(threads: 2, batchSize: batchSize))
-      return (try fixture.run(questions, like: base, earlier: .overwrite, engine: engine), model)
+      return (try fixture.run(questions, like: base, existingOutput: .overwrite, engine: engine), model)
     }
     let (without, _) = try run(isCached: false, batchSize: 4)
     #expect(without.answered == 8 && without.images.encoded == 3)
@@ -134,7 +134,7 @@ import Testing
       #expect(try fixture.bytes() == expected)
       #expect(report.images.asked == 8 && report.images.encoded == encoded)
       #expect(report.flops.encode == without.flops.encode)
-      let cache = try #require(model.featureCacheReport)
+      let cache = try #require(model.featureCacheStatistics)
       // How many prompts are continued depends on which records happen to be ready; what the files have saved does not.
       #expect((cache.flops_saved > 0) == (encoded == 0) && report.flops_shared >= cache.flops_saved)
       // An image that is asked about again is known without a look at its file.
@@ -157,13 +157,13 @@ import Testing
         load(way.name, isCached: false, change: way.change), [.file(exif)], upright: way.upright)
       let model = try load(way.name, change: way.change)
       #expect(try answer(model, [.file(exif)], upright: way.upright) == expected, "\(index)")
-      #expect(model.featureCacheReport?.hits == 0 && model.featureCacheReport?.written == 1, "\(index)")
+      #expect(model.featureCacheStatistics?.hits == 0 && model.featureCacheStatistics?.written == 1, "\(index)")
     }
     #expect(try names().count == ways.count)
     // What does not change features does share them.
     let model = try load { ($0.imageMode, $0.cachePrecision, $0.threads) = (.crop, .bf16, 1) }
     _ = try answer(model, [.file(exif)])
-    #expect(model.featureCacheReport?.hits == 1)
+    #expect(model.featureCacheStatistics?.hits == 1)
     #expect(warnings.lines.isEmpty)
   }
 
@@ -172,12 +172,12 @@ import Testing
     func hits() throws -> Int? {
       let loaded = try load("", model.directory)
       _ = try answer(loaded)
-      return loaded.featureCacheReport?.hits
+      return loaded.featureCacheStatistics?.hits
     }
     #expect(try hits() == 0)
     #expect(try hits() == 1)
     let copy = try ChangedModel()
-    #expect(try load("", copy.directory).featureCacheReport?.hits == 0)
+    #expect(try load("", copy.directory).featureCacheStatistics?.hits == 0)
     try model.changeJSON("\(model.name)/preprocessor_config.json") { $0["image_mean"] = [0.5, 0.5, 0.5] }
     #expect(try hits() == 0)
     try model.changeJSON("\(model.name)/config.json") { $0["vision_feature_layer"] = -1 }
@@ -200,7 +200,7 @@ import Testing
       try folder.write("cache/" + name, damage)
       let model = try load()
       #expect(try answer(model) == expected)
-      let report = try #require(model.featureCacheReport)
+      let report = try #require(model.featureCacheStatistics)
       #expect(report.hits == 0 && report.misses == 1 && report.damaged == 1 && report.written == 1, "\(index)")
       #expect(warnings.lines.count == index + 1)
       #expect(warnings.lines.last?.hasPrefix("feature cache: \(cache)/\(name): ") == true, "\(warnings.lines)")
@@ -235,7 +235,7 @@ import Testing
     for image in Self.images { _ = try answer(model, [.file(image)]) }
     #expect(try answer(model) == expected)
     #expect(warnings.lines.count { $0.contains("continuing without storing more features") } == 2, "\(warnings.lines)")
-    #expect(model.featureCacheReport?.written == 0)
+    #expect(model.featureCacheStatistics?.written == 0)
   }
 
   @Test func `images that cannot be read are errors as ever, and leave no file`() throws {
@@ -256,7 +256,7 @@ import Testing
     func ask(_ image: Int) throws -> FeatureCacheStatistics {
       let model = try load(limit: limit)
       _ = try answer(model, [.file(Self.images[image])])
-      return try #require(model.featureCacheReport)
+      return try #require(model.featureCacheStatistics)
     }
     func age(_ names: [String]) throws {
       for name in names {
@@ -275,7 +275,7 @@ import Testing
     let small = Int(Double(size) * 2.4)
     let model = try load(limit: small)
     _ = try answer(model, [.file(Goldens.path("images/rgba_360x360.png"))])
-    #expect(model.featureCacheReport?.written == 1 && model.featureCacheReport?.removed == 2)
+    #expect(model.featureCacheStatistics?.written == 1 && model.featureCacheStatistics?.removed == 2)
     #expect(try names().contains(first) && names().contains("notes.txt") && names().count == 3)
     #expect(warnings.lines.isEmpty)
   }
@@ -295,7 +295,7 @@ import Testing
     request.recordsTensors = true
     let trace = try Trace(of: request, model)
     #expect(trace.tensors.names.contains("pixels_u8") && trace.tensors.names.contains("features"))
-    #expect(trace.report.milliseconds.encode > 0)
-    #expect(model.featureCacheReport?.hits == 0)
+    #expect(trace.report.timings.encode > 0)
+    #expect(model.featureCacheStatistics?.hits == 0)
   }
 }

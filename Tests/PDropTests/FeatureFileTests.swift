@@ -48,7 +48,7 @@ import Testing
 
   @Test func `leaves a file to the process that is writing it`() throws {
     let folder = try TemporaryFolder()
-    let other = try FileReplacement(folder.path("file"))
+    let other = try AtomicFile(folder.path("file"))
     let isTaken = other != nil
     #expect(isTaken)
     #expect(try Self.file.write(to: folder.path("file"), key: Self.key) == nil)

@@ -16,7 +16,7 @@ import Verification
     for result in report.stages {
       let label: Comment = "\(model)/\(name): \(result)"
       #expect(result.agrees, label)
-      #expect(result.allowance == Self.allowance(result.stage), label)
+      #expect(result.tolerance == Self.tolerance(result.stage), label)
       if result.stage.kind == .pixels { #expect(result.place == nil, label) }
     }
     #expect(report.agrees && report.end == nil && report.likelyCause == nil)
@@ -24,7 +24,7 @@ import Verification
   }
 
   /// The tolerances of the goldens' README.
-  private static func allowance(_ stage: CheckStage) -> Allowance {
+  private static func tolerance(_ stage: CheckStage) -> Tolerance {
     switch stage.kind {
     case .pixels: stage.image?.hasSuffix(".jpg") == true ? .mean(1) : .absolute(1)
     case .pixelValues: .absolute(1e-6)

@@ -7,9 +7,9 @@ import Testing
   private func bytes(_ text: String) -> SharedBytes { SharedBytes(copying: Array(text.utf8)) }
 
   /// Starts a file that has no other writer.
-  private func begin(_ path: String) throws -> FileReplacement {
+  private func begin(_ path: String) throws -> AtomicFile {
     struct Busy: Error {}
-    guard let file = try FileReplacement(path) else { throw Busy() }
+    guard let file = try AtomicFile(path) else { throw Busy() }
     return file
   }
 
@@ -45,11 +45,11 @@ import Testing
   @Test func `has one writer at a time`() throws {
     let folder = try TemporaryFolder()
     var first = try begin(folder.path("file"))
-    let isTaken = try FileReplacement(folder.path("file")) == nil
+    let isTaken = try AtomicFile(folder.path("file")) == nil
     #expect(isTaken)
     try first.write(bytes("text"))
     try first.finish(modified: 1)
-    let second = try FileReplacement(folder.path("file"))
+    let second = try AtomicFile(folder.path("file"))
     let isFree = second != nil
     #expect(isFree)
     #expect(try contents(folder.path("file")) == "text")
@@ -70,14 +70,14 @@ import Testing
     let partial = folder.url.appending(path: "file.partial")
     let manager = FileManager.default
     try manager.createSymbolicLink(at: partial, withDestinationURL: folder.url.appending(path: "other"))
-    #expect(throws: FileError.self) { _ = try FileReplacement(folder.path("file")) }
+    #expect(throws: FileError.self) { _ = try AtomicFile(folder.path("file")) }
     try manager.removeItem(at: partial)
     try manager.linkItem(at: folder.url.appending(path: "other"), to: partial)
-    #expect(throws: FileError.notAFile(path: partial.path)) { _ = try FileReplacement(folder.path("file")) }
+    #expect(throws: FileError.notAFile(path: partial.path)) { _ = try AtomicFile(folder.path("file")) }
     try manager.removeItem(at: partial)
     try manager.createDirectory(at: partial, withIntermediateDirectories: false)
-    #expect(throws: FileError.self) { _ = try FileReplacement(folder.path("file")) }
-    #expect(throws: FileError.self) { _ = try FileReplacement(other + "/file") }
+    #expect(throws: FileError.self) { _ = try AtomicFile(folder.path("file")) }
+    #expect(throws: FileError.self) { _ = try AtomicFile(other + "/file") }
     #expect(try contents(other) == "precious")
   }
 }

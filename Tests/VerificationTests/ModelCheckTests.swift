@@ -14,7 +14,7 @@ import Verification
   ) throws {
     let departure = try #require(report.departure, sourceLocation: sourceLocation)
     #expect(departure.stage.kind == kind, "\(departure)", sourceLocation: sourceLocation)
-    #expect(departure.difference > departure.allowance.limit, sourceLocation: sourceLocation)
+    #expect(departure.difference > departure.tolerance.limit, sourceLocation: sourceLocation)
     let place = try #require(departure.place, sourceLocation: sourceLocation)
     #expect(place.expected != place.found, sourceLocation: sourceLocation)
     if let first {

@@ -1,6 +1,7 @@
 import Foundation
 import ModelTestSupport
 import PDrop
+import Storage
 import TestSupport
 import Testing
 import Verification
