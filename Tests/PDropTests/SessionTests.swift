@@ -1,4 +1,5 @@
 import Foundation
+import LLaVA
 import ModelTestSupport
 import PDrop
 import TestSupport
@@ -76,7 +77,12 @@ import TokenDropping
     #expect(timing.secondsPerView > 0 && timing.layerSeconds(600) > 0 && timing.headSeconds > 0)
     #expect(try trace(Self.prompts[0], policy).report.visualTokensPerStage == [576, 576, 576, 576])
     let never = TargetedDrop(PyramidDrop(), .firstToken(seconds: 1e-9), timing: timing)
-    #expect(throws: (any Error).self) { try trace(Self.prompts[0], never) }
+    let error = try #require(
+      #expect(throws: TargetError.self) { try trace(Self.prompts[0], never) })
+    #expect(error.target == never.target && error.method == "pyramiddrop" && error.visualTokens == 576)
+    // No drop saves the vision encoder.
+    #expect(error.least > timing.secondsPerView)
+    #expect(error.remedy == nil && error.description.contains("no other layers"))
   }
 
   @Test func `uniform dropping keeps evenly spaced tokens`() throws {
@@ -183,10 +189,18 @@ import TokenDropping
     #expect(try tokens { ($0.temperature, $0.seed) = (5, 2) } != sampled)
   }
 
-  @Test func `names prompts and images that do not go together`() {
-    for (prompt, images) in [("USER: <image>", 0), ("USER: Hi", 1), ("<image><image>", 1)] {
-      #expect(throws: (any Error).self) { try run(prompt, NoDropping(), images: images) }
+  @Test(arguments: [
+    ("USER: <image>", 1, 0, "the prompt has 1 <image> but no image is given"),
+    ("USER: Hi", 0, 1, "1 image(s) given, but the prompt has no <image>; put <image> where the image belongs"),
+    ("<image><image>", 2, 1, "the prompt has 2 <image>, but 1 image(s) are given; there must be one for each"),
+  ])
+  func `the error names how many placeholders and images do not match`(
+    prompt: String, placeholders: Int, images: Int, message: String
+  ) {
+    let error = #expect(throws: SequenceError.placeholderMismatch(placeholders: placeholders, images: images)) {
+      try run(prompt, NoDropping(), images: images)
     }
+    #expect(error?.description.hasPrefix(message) == true)
   }
 
   // MARK: - Runs
