@@ -78,7 +78,7 @@ struct BatchCommand: ParsableCommand {
     PeakResident.reset()
     let description = try BatchRunDescription(model, base, threads: options.threads)
     let report = try Batch(batchOptions).run(like: base, by: description, engine: model.batchEngine(options))
-    let peak = PeakResident.bytes ?? report.peak_rss_bytes
+    let peak = PeakResident.bytes ?? report.peakResidentBytes
     return TableRow([
       Field("model", .text(model.name), heading: "model"),
       Field("precision", .text(model.precision.name), heading: "precision"),
@@ -89,12 +89,12 @@ struct BatchCommand: ParsableCommand {
       Field("seconds_tower", report.seconds.encode + report.seconds.project, heading: "vision encoder s", decimals: 1),
       Field("seconds_prompts", report.seconds.prefill + report.seconds.rank, heading: "prompts s", decimals: 1),
       Field("seconds_decoding", report.seconds.decode, heading: "decoding s", decimals: 1),
-      Field("tokens_per_second", report.tokens_per_second, heading: "tokens/s", decimals: 2),
-      Field("records_per_hour", report.records_per_hour, heading: "records/h", decimals: 0),
+      Field("tokens_per_second", report.tokensPerSecond, heading: "tokens/s", decimals: 2),
+      Field("records_per_hour", report.recordsPerHour, heading: "records/h", decimals: 0),
       Field("peak_rss_gib", Double(peak) / 0x1p30, heading: "peak GiB", decimals: 2),
       Field("planned_gib", planned.map { Double($0) / 0x1p30 }, heading: "planned GiB", decimals: 2),
       Field("pictures_encoded", .integer(report.images.encoded), heading: "images encoded"),
-      Field("prompts_continued", .integer(report.prompts_continued), heading: "prompts continued"),
+      Field("prefix_cache_hits", .integer(report.prefixCacheHits), heading: "prefix cache hits"),
     ])
   }
 }

@@ -24,11 +24,11 @@ struct AnswerLines: Sendable {
 
   func metadata(_ report: RunReport) -> AnswerMetadata {
     AnswerMetadata(
-      policy: report.policy, timings_ms: keepsTimes ? report.timings : nil, flops: report.flops,
-      flops_paper: report.paperFlops,
-      flops_prefill_without_dropping: report.baselineFlops, sequence_length: report.sequenceLength,
-      generated_tokens: report.tokens.count, visual_tokens: report.visualTokensPerStage,
-      finish_reason: report.finishReason)
+      policy: report.policy, timings: keepsTimes ? report.timings : nil, flops: report.flops,
+      paperFlops: report.paperFlops,
+      baselineFlops: report.baselineFlops, sequenceLength: report.sequenceLength,
+      generatedTokens: report.tokens.count, visualTokens: report.visualTokensPerStage,
+      finishReason: report.finishReason)
   }
 }
 
@@ -36,14 +36,25 @@ struct AnswerLines: Sendable {
 struct AnswerMetadata: Encodable {
   /// The policy for this record; with a cost target, records have different schedules.
   var policy: RunReport.Policy
-  var timings_ms: RunReport.Timings?
+  var timings: RunReport.Timings?
   var flops: RunReport.Flops
-  var flops_paper: Double
-  var flops_prefill_without_dropping: Int
-  var sequence_length: Int
-  var generated_tokens: Int
-  var visual_tokens: [Int]
-  var finish_reason: RunReport.FinishReason?
+  var paperFlops: Double
+  var baselineFlops: Int
+  var sequenceLength: Int
+  var generatedTokens: Int
+  var visualTokens: [Int]
+  var finishReason: RunReport.FinishReason?
+
+  enum CodingKeys: String, CodingKey {
+    case policy, flops
+    case timings = "timings_ms"
+    case paperFlops = "flops_paper"
+    case baselineFlops = "flops_prefill_without_dropping"
+    case sequenceLength = "sequence_length"
+    case generatedTokens = "generated_tokens"
+    case visualTokens = "visual_tokens"
+    case finishReason = "finish_reason"
+  }
 }
 
 extension RunReport {
@@ -59,7 +70,10 @@ private struct AnswerLine: Encodable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case question_id, prompt, text, answer_id, model_id, category, metadata, error
+    case prompt, text, category, metadata, error
+    case questionID = "question_id"
+    case answerID = "answer_id"
+    case modelID = "model_id"
   }
 
   let record: BatchRecord
@@ -80,12 +94,12 @@ private struct AnswerLine: Encodable {
 
   func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(record.identifier, forKey: .question_id)
+    try container.encode(record.identifier, forKey: .questionID)
     try container.encodeIfPresent(record.question, forKey: .prompt)
     try container.encodeIfPresent(text, forKey: .text)
     // Distinguishes answers to the same question_id.
-    try container.encode("\(record.number)", forKey: .answer_id)
-    try container.encode(model, forKey: .model_id)
+    try container.encode("\(record.number)", forKey: .answerID)
+    try container.encode(model, forKey: .modelID)
     try container.encodeIfPresent(record.category, forKey: .category)
     try container.encodeIfPresent(metadata, forKey: .metadata)
     try container.encodeIfPresent(error, forKey: .error)
@@ -95,16 +109,20 @@ private struct AnswerLine: Encodable {
 /// A line of OpenAI's batch output; an error has a response without a body, as in vLLM.
 private struct CompletionLine: Encodable {
   struct Response: Encodable {
-    var status_code: Int
-    var request_id: String
+    var statusCode: Int
+    var requestID: String
     var body: Completion?
 
-    enum CodingKeys: String, CodingKey { case status_code, request_id, body }
+    enum CodingKeys: String, CodingKey {
+      case body
+      case statusCode = "status_code"
+      case requestID = "request_id"
+    }
 
     func encode(to encoder: any Encoder) throws {
       var container = encoder.container(keyedBy: CodingKeys.self)
-      try container.encode(status_code, forKey: .status_code)
-      try container.encode(request_id, forKey: .request_id)
+      try container.encode(statusCode, forKey: .statusCode)
+      try container.encode(requestID, forKey: .requestID)
       try container.encode(body, forKey: .body)
     }
   }
@@ -115,7 +133,10 @@ private struct CompletionLine: Encodable {
     var type: String
   }
 
-  enum CodingKeys: String, CodingKey { case id, custom_id, response, error }
+  enum CodingKeys: String, CodingKey {
+    case id, response, error
+    case customID = "custom_id"
+  }
 
   let record: BatchRecord
   let response: Response
@@ -127,11 +148,11 @@ private struct CompletionLine: Encodable {
     switch outcome {
     case .success(let report):
       response = Response(
-        status_code: 200, request_id: id, body: Completion("chatcmpl-\(record.number)", report, lines))
+        statusCode: 200, requestID: id, body: Completion("chatcmpl-\(record.number)", report, lines))
       error = nil
     case .failure(let failure):
       let isRecordError = failure.reason.isRecordError
-      response = Response(status_code: isRecordError ? 400 : 500, request_id: id)
+      response = Response(statusCode: isRecordError ? 400 : 500, requestID: id)
       error = Failure(
         code: failure.reason, message: failure.message(spelling: lines.spelling),
         type: isRecordError ? "BadRequestError" : "InternalServerError")
@@ -141,7 +162,7 @@ private struct CompletionLine: Encodable {
   func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(CompletionID(number: record.number).text, forKey: .id)
-    try container.encode(record.identifier, forKey: .custom_id)
+    try container.encode(record.identifier, forKey: .customID)
     try container.encode(response, forKey: .response)
     try container.encode(error, forKey: .error)
   }
@@ -172,13 +193,24 @@ private struct Completion: Encodable {
 
     let index = 0
     var message: Message
-    var finish_reason: RunReport.FinishReason?
+    var finishReason: RunReport.FinishReason?
+
+    enum CodingKeys: String, CodingKey {
+      case index, message
+      case finishReason = "finish_reason"
+    }
   }
 
   struct Usage: Encodable {
-    var prompt_tokens: Int
-    var completion_tokens: Int
-    var total_tokens: Int
+    var promptTokens: Int
+    var completionTokens: Int
+    var totalTokens: Int
+
+    enum CodingKeys: String, CodingKey {
+      case promptTokens = "prompt_tokens"
+      case completionTokens = "completion_tokens"
+      case totalTokens = "total_tokens"
+    }
   }
 
   var id: String
@@ -193,9 +225,9 @@ private struct Completion: Encodable {
     self.id = id
     created = lines.keepsTimes ? Int(Date().timeIntervalSince1970) : 0
     model = lines.model
-    choices = [Choice(message: .init(content: report.trimmedText), finish_reason: report.finishReason)]
+    choices = [Choice(message: .init(content: report.trimmedText), finishReason: report.finishReason)]
     let (prompt, generated) = (report.sequenceLength, report.tokens.count)
-    usage = Usage(prompt_tokens: prompt, completion_tokens: generated, total_tokens: prompt + generated)
+    usage = Usage(promptTokens: prompt, completionTokens: generated, totalTokens: prompt + generated)
     metadata = lines.metadata(report)
   }
 }

@@ -6,18 +6,23 @@ public struct BatchReport: Encodable, Sendable {
   public struct Seconds: Encodable, Sendable {
     public var load: Double
     public var wall: Double
-    public var decode_image: Double
+    public var decodeImage: Double
     public var preprocess: Double
     public var encode: Double
     public var project: Double
     public var prefill: Double
     public var rank: Double
     public var decode: Double
+
+    enum CodingKeys: String, CodingKey {
+      case load, wall, preprocess, encode, project, prefill, rank, decode
+      case decodeImage = "decode_image"
+    }
   }
 
   /// Images of all records, and those of them that had to be encoded.
   public struct Images: Encodable, Sendable {
-    public var asked: Int
+    public var requested: Int
     public var encoded: Int
   }
 
@@ -35,31 +40,46 @@ public struct BatchReport: Encodable, Sendable {
   /// Counts by class.
   public var failed: [String: Int]
   /// Records that an earlier run had answered, those with an error included.
-  public var answered_before: Int
+  public var resumed: Int
   /// Errors among the answers of earlier runs.
-  public var failed_before: Int
+  public var failedBefore: Int
   /// Whether the run was stopped before the end of its input.
   public var stopped: Bool
   public var seconds: Seconds
   public var tokens: Tokens
   /// Generated tokens.
-  public var tokens_per_second: Double
-  public var records_per_hour: Double
+  public var tokensPerSecond: Double
+  public var recordsPerHour: Double
   /// Summed over the records, each as if it had been alone.
   public var flops: RunReport.Flops
   /// Of these operations, those that were not done again, as records share images and how their prompts begin, or as a
   /// feature cache knew an image.
-  public var flops_shared: Int
+  public var flopsShared: Int
   public var images: Images
   /// What the feature cache has done; left out where there is none.
-  public var feature_cache: FeatureCacheStatistics?
+  public var featureCache: FeatureCacheStatistics?
   /// Records whose prompt began as another's.
-  public var prompts_continued: Int
-  public var flops_paper: Double
-  public var flops_prefill_without_dropping: Int
+  public var prefixCacheHits: Int
+  public var paperFlops: Double
+  public var baselineFlops: Int
   /// Of the operations of the prompts in the language model, which share dropping has saved.
-  public var flops_prefill_saved: Double
-  public var peak_rss_bytes: Int
+  public var flopsPrefillSaved: Double
+  public var peakResidentBytes: Int
+
+  enum CodingKeys: String, CodingKey {
+    case model, policy, precision, threads, records, answered, failed, stopped, seconds, tokens, flops, images
+    case resumed
+    case failedBefore = "failed_before"
+    case tokensPerSecond = "tokens_per_second"
+    case recordsPerHour = "records_per_hour"
+    case flopsShared = "flops_shared"
+    case featureCache = "feature_cache"
+    case prefixCacheHits = "prefix_cache_hits"
+    case paperFlops = "flops_paper"
+    case baselineFlops = "flops_prefill_without_dropping"
+    case flopsPrefillSaved = "flops_prefill_saved"
+    case peakResidentBytes = "peak_rss_bytes"
+  }
 }
 
 extension BatchReport {
@@ -70,19 +90,19 @@ extension BatchReport {
       model: run.model, policy: run.policy, precision: run.precision, threads: run.threads,
       records: tally.recordCount, answered: tally.answered,
       failed: Dictionary(uniqueKeysWithValues: tally.failed.map { ($0.key.rawValue, $0.value) }),
-      answered_before: tally.resumedCount, failed_before: tally.failedBefore, stopped: stopped,
+      resumed: tally.resumedCount, failedBefore: tally.failedBefore, stopped: stopped,
       seconds: Seconds(
-        load: run.load.milliseconds / 1e3, wall: wall, decode_image: time.decodeImage / 1e3,
+        load: run.load.milliseconds / 1e3, wall: wall, decodeImage: time.decodeImage / 1e3,
         preprocess: time.preprocess / 1e3, encode: time.encode / 1e3, project: time.project / 1e3,
         prefill: time.prefill / 1e3, rank: time.rank / 1e3, decode: time.decode / 1e3),
       tokens: Tokens(prompt: tally.promptTokens, generated: tally.generatedTokens),
-      tokens_per_second: rate(tally.generatedTokens), records_per_hour: 3600 * rate(tally.recordCount),
-      flops: tally.flops, flops_shared: tally.reuse.flops,
-      images: Images(asked: tally.reuse.imagesRequested, encoded: tally.reuse.imagesEncoded),
-      feature_cache: run.featureCache(), prompts_continued: tally.reuse.prefixCacheHits,
-      flops_paper: tally.paperFlops,
-      flops_prefill_without_dropping: tally.baselineFlops,
-      flops_prefill_saved: tally.savedFraction, peak_rss_bytes: peakResidentBytes)
+      tokensPerSecond: rate(tally.generatedTokens), recordsPerHour: 3600 * rate(tally.recordCount),
+      flops: tally.flops, flopsShared: tally.reuse.flops,
+      images: Images(requested: tally.reuse.imagesRequested, encoded: tally.reuse.imagesEncoded),
+      featureCache: run.featureCache(), prefixCacheHits: tally.reuse.prefixCacheHits,
+      paperFlops: tally.paperFlops,
+      baselineFlops: tally.baselineFlops,
+      flopsPrefillSaved: tally.savedFraction, peakResidentBytes: peakResidentBytes)
   }
 }
 

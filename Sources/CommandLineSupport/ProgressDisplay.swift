@@ -163,8 +163,8 @@ struct BatchProgress {
 package enum BatchSummary {
   package static func lines(_ report: BatchReport) -> [String] {
     var lines = ["\(report.answered) of \(count(report.records, "record")) answered"]
-    if report.answered_before > 0 { lines[0] += "; \(report.answered_before) answered by earlier runs" }
-    if report.failed_before > 0 { lines[0] += ", \(report.failed_before) of them with an error" }
+    if report.resumed > 0 { lines[0] += "; \(report.resumed) answered by earlier runs" }
+    if report.failedBefore > 0 { lines[0] += ", \(report.failedBefore) of them with an error" }
     if !report.failed.isEmpty {
       let classes = report.failed.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { "\($0.value) \($0.key)" }
       lines.append("\(report.records - report.answered) failed: \(classes.joined(separator: ", "))")
@@ -174,21 +174,21 @@ package enum BatchSummary {
     lines.append(
       String(
         format: "%d tokens generated, %.1f tokens/s, %.0f records/hour", report.tokens.generated,
-        report.tokens_per_second, report.records_per_hour))
+        report.tokensPerSecond, report.recordsPerHour))
     lines.append(
       String(
         format: "timings (s): load %.1f, image preprocessing %.1f, vision encoder %.1f, prefill %.1f, ranking %.1f, "
           + "decode %.1f, total %.1f",
-        time.load, time.decode_image + time.preprocess, time.encode + time.project, time.prefill, time.rank,
+        time.load, time.decodeImage + time.preprocess, time.encode + time.project, time.prefill, time.rank,
         time.decode, time.load + time.wall))
-    lines.append(line(report.flops, baseline: report.flops_prefill_without_dropping))
-    if report.flops_shared > 0 {
+    lines.append(line(report.flops, baseline: report.baselineFlops))
+    if report.flopsShared > 0 {
       lines.append(
         String(
           format: "reuse: %d of %d images encoded, %d prefix cache hits, %.2f G of these FLOPs not computed",
-          report.images.encoded, report.images.asked, report.prompts_continued, Double(report.flops_shared) / 1e9))
+          report.images.encoded, report.images.requested, report.prefixCacheHits, Double(report.flopsShared) / 1e9))
     }
-    if let cache = report.feature_cache { lines.append(line(cache)) }
+    if let cache = report.featureCache { lines.append(line(cache)) }
     return lines
   }
 
@@ -214,7 +214,7 @@ package enum BatchSummary {
     let damaged = cache.damaged > 0 ? ", \(cache.damaged) damaged" : ""
     return String(
       format: "feature cache: %d hits, %d misses%@, %d written, %d removed, %.2f G of these FLOPs not computed",
-      cache.hits, cache.misses, damaged, cache.written, cache.removed, Double(cache.flops_saved) / 1e9)
+      cache.hits, cache.misses, damaged, cache.written, cache.removed, Double(cache.flopsSaved) / 1e9)
   }
 
   package static func count(_ number: Int, _ noun: String) -> String {

@@ -111,7 +111,10 @@ package struct Question: Sendable, Equatable {
 
 /// A line of a question file of LLaVA.
 package struct QuestionLine: Encodable {
-  private enum CodingKeys: String, CodingKey { case question_id, image, text, category }
+  private enum CodingKeys: String, CodingKey {
+    case image, text, category
+    case questionID = "question_id"
+  }
 
   private let question: Question
 
@@ -119,7 +122,7 @@ package struct QuestionLine: Encodable {
 
   package func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(question.id, forKey: .question_id)
+    try container.encode(question.id, forKey: .questionID)
     switch question.image {
     case .none: break
     case .file(let path): try container.encode(path, forKey: .image)

@@ -72,16 +72,16 @@ extension ConfigurationFile {
   func checkedAnyResolution(
     _ vision: VisionConfiguration, _ check: ValueCheck
   ) throws(CheckpointError) -> AnyResolution? {
-    guard model_type == "llava_next" else { return nil }
-    guard use_image_newline_parameter ?? true else {
+    guard modelType == "llava_next" else { return nil }
+    guard useImageNewlineParameter ?? true else {
       throw check.error("use_image_newline_parameter", "true", "false, which is not supported")
     }
     // The class token has no position in a grid of features.
-    guard vision_feature_select_strategy ?? "default" == "default" else {
+    guard visionFeatureSelectStrategy ?? "default" == "default" else {
       throw check.error(
-        "vision_feature_select_strategy", "'default' for llava_next", "'\(vision_feature_select_strategy ?? "")'")
+        "vision_feature_select_strategy", "'default' for llava_next", "'\(visionFeatureSelectStrategy ?? "")'")
     }
-    let pinpoints = image_grid_pinpoints?.pairs ?? AnyResolution.releasedPinpoints
+    let pinpoints = imageGridPinpoints?.pairs ?? AnyResolution.releasedPinpoints
     return try AnyResolution(checking: pinpoints, vision, sizeRule: .huggingFace, check)
   }
 }

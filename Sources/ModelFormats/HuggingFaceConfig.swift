@@ -2,47 +2,64 @@ import Kernels
 
 /// `config.json` in the Hugging Face layout, before defaults and checks.
 struct ConfigurationFile: Decodable {
-  var model_type: String?
-  var image_token_index: Int?
-  var image_token_id: Int?
-  var vision_feature_layer: Int?
-  var vision_feature_select_strategy: String?
-  var projector_hidden_act: String?
-  var multimodal_projector_bias: Bool?
-  var tie_word_embeddings: Bool?
-  var image_aspect_ratio: String?
-  var image_grid_pinpoints: GridPinpoints?
-  var use_image_newline_parameter: Bool?
-  var eos_token_id: TokenList?
-  var text_config: TextSection?
-  var vision_config: VisionSection?
+  var modelType: String?
+  var imageTokenIndex: Int?
+  var imageTokenID: Int?
+  var visionFeatureLayer: Int?
+  var visionFeatureSelectStrategy: String?
+  var projectorHiddenAct: String?
+  var multimodalProjectorBias: Bool?
+  var tieWordEmbeddings: Bool?
+  var imageAspectRatio: String?
+  var imageGridPinpoints: GridPinpoints?
+  var useImageNewlineParameter: Bool?
+  var eosTokenID: TokenList?
+  var textConfig: TextSection?
+  var visionConfig: VisionSection?
 
   /// The checked configuration, with the reference library's defaults.
   func checked(_ path: String) throws(CheckpointError) -> LLaVAConfiguration {
     let check = ValueCheck(file: path)
-    guard let modelType = model_type, modelType == "llava" || modelType == "llava_next" else {
+    guard let modelType = modelType, modelType == "llava" || modelType == "llava_next" else {
       throw check.error(
         "model_type", "'llava' or 'llava_next' (LLaVA-1.5 or LLaVA-NeXT), or an original LLaVA configuration",
-        model_type.map { "'\($0)'" } ?? "nothing")
+        modelType.map { "'\($0)'" } ?? "nothing")
     }
-    let text = try (text_config ?? TextSection()).checked(check.section("text_config"))
+    let text = try (textConfig ?? TextSection()).checked(check.section("text_config"))
     // The reference's default vision encoder is CLIP ViT-L/14-336 only when the whole section is missing.
-    let vision = try (vision_config ?? .clipLarge336).checked(check.section("vision_config"))
-    let strategy = vision_feature_select_strategy ?? "default"
+    let vision = try (visionConfig ?? .clipLarge336).checked(check.section("vision_config"))
+    let strategy = visionFeatureSelectStrategy ?? "default"
     guard strategy == "default" || strategy == "full" else {
       throw check.error("vision_feature_select_strategy", "'default' or 'full'", strategy)
     }
-    let imageToken = image_token_index ?? image_token_id ?? 32_000
+    let imageToken = imageTokenIndex ?? imageTokenID ?? 32_000
     return try LLaVAConfiguration(
       layout: .huggingFace, modelType: modelType,
       imageTokenID: check.integer("image_token_index", imageToken, in: 0...text.vocabularySize - 1),
-      visionFeatureLayer: vision_feature_layer ?? -2, dropsClassToken: strategy == "default",
-      projectorActivation: check.activation("projector_hidden_act", projector_hidden_act ?? "gelu"),
-      projectorHasBias: multimodal_projector_bias ?? true,
-      tiesWordEmbeddings: text_config?.tie_word_embeddings ?? tie_word_embeddings ?? false,
-      imageAspectRatio: image_aspect_ratio, anyResolution: checkedAnyResolution(vision, check),
-      eosTokens: (text_config?.eos_token_id ?? eos_token_id)?.tokens, text: text, vision: vision
+      visionFeatureLayer: visionFeatureLayer ?? -2, dropsClassToken: strategy == "default",
+      projectorActivation: check.activation("projector_hidden_act", projectorHiddenAct ?? "gelu"),
+      projectorHasBias: multimodalProjectorBias ?? true,
+      tiesWordEmbeddings: textConfig?.tieWordEmbeddings ?? tieWordEmbeddings ?? false,
+      imageAspectRatio: imageAspectRatio, anyResolution: checkedAnyResolution(vision, check),
+      eosTokens: (textConfig?.eosTokenID ?? eosTokenID)?.tokens, text: text, vision: vision
     ).checkingFeatureLayer("vision_feature_layer", check)
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case modelType = "model_type"
+    case imageTokenIndex = "image_token_index"
+    case imageTokenID = "image_token_id"
+    case visionFeatureLayer = "vision_feature_layer"
+    case visionFeatureSelectStrategy = "vision_feature_select_strategy"
+    case projectorHiddenAct = "projector_hidden_act"
+    case multimodalProjectorBias = "multimodal_projector_bias"
+    case tieWordEmbeddings = "tie_word_embeddings"
+    case imageAspectRatio = "image_aspect_ratio"
+    case imageGridPinpoints = "image_grid_pinpoints"
+    case useImageNewlineParameter = "use_image_newline_parameter"
+    case eosTokenID = "eos_token_id"
+    case textConfig = "text_config"
+    case visionConfig = "vision_config"
   }
 }
 
@@ -58,66 +75,89 @@ extension LLaVAConfiguration {
 
 /// The language model section of a configuration file, before defaults and checks.
 struct TextSection: Decodable {
-  var model_type: String?
-  var hidden_size: Int?
-  var intermediate_size: Int?
-  var num_hidden_layers: Int?
-  var num_attention_heads: Int?
-  var num_key_value_heads: Int?
-  var head_dim: Int?
-  var vocab_size: Int?
-  var max_position_embeddings: Int?
-  var rms_norm_eps: Double?
-  var rope_theta: Double?
-  var rope_scaling: RopeSection?
-  var rope_parameters: RopeSection?
-  var hidden_act: String?
-  var attention_bias: Bool?
-  var mlp_bias: Bool?
-  var sliding_window: Int?
-  var use_sliding_window: Bool?
-  var tie_word_embeddings: Bool?
-  var eos_token_id: TokenList?
+  var modelType: String?
+  var hiddenSize: Int?
+  var intermediateSize: Int?
+  var numHiddenLayers: Int?
+  var numAttentionHeads: Int?
+  var numKeyValueHeads: Int?
+  var headDim: Int?
+  var vocabSize: Int?
+  var maxPositionEmbeddings: Int?
+  var rmsNormEps: Double?
+  var ropeTheta: Double?
+  var ropeScaling: RopeSection?
+  var ropeParameters: RopeSection?
+  var hiddenAct: String?
+  var attentionBias: Bool?
+  var mlpBias: Bool?
+  var slidingWindow: Int?
+  var useSlidingWindow: Bool?
+  var tieWordEmbeddings: Bool?
+  var eosTokenID: TokenList?
 
   /// - Parameter kind: The language model family, if it is not defined by the section.
   func checked(_ check: ValueCheck, kind: LanguageModelFamily? = nil) throws(CheckpointError) -> TextConfiguration {
-    let name = model_type ?? "llama"
+    let name = modelType ?? "llama"
     guard let kind = kind ?? LanguageModelFamily(rawValue: name) else {
       throw check.error("model_type", "'llama', 'mistral' or 'qwen2'", "'\(name)'")
     }
-    let hiddenSize = try check.size("hidden_size", hidden_size ?? 4096)
-    let headCount = try check.size("num_attention_heads", num_attention_heads ?? 32)
+    let hiddenSize = try check.size("hidden_size", hiddenSize ?? 4096)
+    let headCount = try check.size("num_attention_heads", numAttentionHeads ?? 32)
     let keyValueHeadCount = try check.size(
-      "num_key_value_heads", num_key_value_heads ?? kind.defaultKeyValueHeadCount ?? headCount)
-    let headDimension = try check.size("head_dim", head_dim ?? hiddenSize / headCount)
+      "num_key_value_heads", numKeyValueHeads ?? kind.defaultKeyValueHeadCount ?? headCount)
+    let headDimension = try check.size("head_dim", headDim ?? hiddenSize / headCount)
     guard headCount.isMultiple(of: keyValueHeadCount) else {
       throw check.error("num_key_value_heads", "a divisor of \(headCount)", "\(keyValueHeadCount)")
     }
-    guard head_dim != nil || hiddenSize.isMultiple(of: headCount), headDimension.isMultiple(of: 2) else {
+    guard headDim != nil || hiddenSize.isMultiple(of: headCount), headDimension.isMultiple(of: 2) else {
       throw check.error("num_attention_heads", "heads of even, equal size in \(hiddenSize)", "\(headCount)")
     }
-    if mlp_bias == true { throw check.error("mlp_bias", "false", "true") }
-    guard hidden_act ?? "silu" == "silu" else {
-      throw check.error("hidden_act", "'silu'", "'\(hidden_act ?? "")'")
+    if mlpBias == true { throw check.error("mlp_bias", "false", "true") }
+    guard hiddenAct ?? "silu" == "silu" else {
+      throw check.error("hidden_act", "'silu'", "'\(hiddenAct ?? "")'")
     }
     let contextLength = try check.integer(
-      "max_position_embeddings", max_position_embeddings ?? kind.defaultContextLength, in: 1...(1 << 24))
+      "max_position_embeddings", maxPositionEmbeddings ?? kind.defaultContextLength, in: 1...(1 << 24))
     // Qwen2's files contain a sliding window that is off unless another key enables it.
-    if let window = sliding_window, window < contextLength, kind != .qwen2 || use_sliding_window == true {
+    if let window = slidingWindow, window < contextLength, kind != .qwen2 || useSlidingWindow == true {
       throw check.error("sliding_window", "null", "\(window)")
     }
-    let rope = rope_scaling ?? rope_parameters
+    let rope = ropeScaling ?? ropeParameters
     return TextConfiguration(
       kind: kind, hiddenSize: hiddenSize,
-      intermediateSize: try check.size("intermediate_size", intermediate_size ?? kind.defaultIntermediateSize),
-      layerCount: try check.integer("num_hidden_layers", num_hidden_layers ?? 32, in: 1...1024),
+      intermediateSize: try check.size("intermediate_size", intermediateSize ?? kind.defaultIntermediateSize),
+      layerCount: try check.integer("num_hidden_layers", numHiddenLayers ?? 32, in: 1...1024),
       headCount: headCount, keyValueHeadCount: keyValueHeadCount, headDimension: headDimension,
-      vocabularySize: try check.integer("vocab_size", vocab_size ?? kind.defaultVocabularySize, in: 1...(1 << 24)),
+      vocabularySize: try check.integer("vocab_size", vocabSize ?? kind.defaultVocabularySize, in: 1...(1 << 24)),
       contextLength: contextLength,
-      rmsNormEpsilon: try check.epsilon("rms_norm_eps", rms_norm_eps ?? 1e-6),
-      ropeTheta: try check.theta("rope_theta", rope_theta ?? rope_parameters?.rope_theta ?? 10_000),
+      rmsNormEpsilon: try check.epsilon("rms_norm_eps", rmsNormEps ?? 1e-6),
+      ropeTheta: try check.theta("rope_theta", ropeTheta ?? ropeParameters?.ropeTheta ?? 10_000),
       ropeScaling: try rope?.checked(check) ?? .none,
-      attentionBias: kind == .qwen2 ? .queriesKeysValues : attention_bias == true ? .all : .none)
+      attentionBias: kind == .qwen2 ? .queriesKeysValues : attentionBias == true ? .all : .none)
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case modelType = "model_type"
+    case hiddenSize = "hidden_size"
+    case intermediateSize = "intermediate_size"
+    case numHiddenLayers = "num_hidden_layers"
+    case numAttentionHeads = "num_attention_heads"
+    case numKeyValueHeads = "num_key_value_heads"
+    case headDim = "head_dim"
+    case vocabSize = "vocab_size"
+    case maxPositionEmbeddings = "max_position_embeddings"
+    case rmsNormEps = "rms_norm_eps"
+    case ropeTheta = "rope_theta"
+    case ropeScaling = "rope_scaling"
+    case ropeParameters = "rope_parameters"
+    case hiddenAct = "hidden_act"
+    case attentionBias = "attention_bias"
+    case mlpBias = "mlp_bias"
+    case slidingWindow = "sliding_window"
+    case useSlidingWindow = "use_sliding_window"
+    case tieWordEmbeddings = "tie_word_embeddings"
+    case eosTokenID = "eos_token_id"
   }
 }
 
@@ -155,29 +195,38 @@ extension LanguageModelFamily {
 /// RoPE scaling, under `rope_scaling` or, in newer files, `rope_parameters`.
 struct RopeSection: Decodable {
   var type: String?
-  var rope_type: String?
-  var rope_theta: Double?
+  var ropeType: String?
+  var ropeTheta: Double?
   var factor: Double?
-  var low_freq_factor: Double?
-  var high_freq_factor: Double?
-  var original_max_position_embeddings: Double?
+  var lowFreqFactor: Double?
+  var highFreqFactor: Double?
+  var originalMaxPositionEmbeddings: Double?
 
   func checked(_ check: ValueCheck) throws(CheckpointError) -> RotaryScaling {
-    let kind = rope_type ?? type ?? "default"
+    let kind = ropeType ?? type ?? "default"
     let check = check.section("rope_scaling")
     switch kind {
     case "default": return .none
     case "linear": return .linear(factor: try check.number("factor", factor, atLeast: 1))
     case "llama3":
-      let low = try check.number("low_freq_factor", low_freq_factor, atLeast: 0.001)
-      let high = try check.number("high_freq_factor", high_freq_factor, atLeast: 0.001)
+      let low = try check.number("low_freq_factor", lowFreqFactor, atLeast: 0.001)
+      let high = try check.number("high_freq_factor", highFreqFactor, atLeast: 0.001)
       guard high > low else { throw check.error("high_freq_factor", "more than low_freq_factor (\(low))", "\(high)") }
       return .llama3(
         factor: try check.number("factor", factor, atLeast: 1), lowFrequencyFactor: low, highFrequencyFactor: high,
         originalContextLength: try check.number(
-          "original_max_position_embeddings", original_max_position_embeddings, atLeast: 1))
+          "original_max_position_embeddings", originalMaxPositionEmbeddings, atLeast: 1))
     default: throw check.error("rope_type", "'default', 'linear' or 'llama3'", "'\(kind)', which is not supported")
     }
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case type, factor
+    case ropeType = "rope_type"
+    case ropeTheta = "rope_theta"
+    case lowFreqFactor = "low_freq_factor"
+    case highFreqFactor = "high_freq_factor"
+    case originalMaxPositionEmbeddings = "original_max_position_embeddings"
   }
 }
 
@@ -185,45 +234,45 @@ struct RopeSection: Decodable {
 ///
 /// Keys that the file omits have the values of CLIP ViT-B/32, as in the reference library.
 struct VisionSection: Decodable {
-  var model_type: String?
-  var hidden_size: Int?
-  var intermediate_size: Int?
-  var num_hidden_layers: Int?
-  var num_attention_heads: Int?
-  var image_size: Int?
-  var patch_size: Int?
-  var num_channels: Int?
-  var layer_norm_eps: Double?
-  var hidden_act: String?
+  var modelType: String?
+  var hiddenSize: Int?
+  var intermediateSize: Int?
+  var numHiddenLayers: Int?
+  var numAttentionHeads: Int?
+  var imageSize: Int?
+  var patchSize: Int?
+  var numChannels: Int?
+  var layerNormEps: Double?
+  var hiddenAct: String?
 
   static let clipLarge336 = VisionSection(
-    model_type: "clip_vision_model", hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24,
-    num_attention_heads: 16, image_size: 336, patch_size: 14)
+    modelType: "clip_vision_model", hiddenSize: 1024, intermediateSize: 4096, numHiddenLayers: 24,
+    numAttentionHeads: 16, imageSize: 336, patchSize: 14)
 
   /// The vision encoders of LLaVA's published checkpoints, by the last part of the name.
   static func published(_ name: String) -> VisionSection? {
     var visionTower = clipLarge336
     switch name {
     case "clip-vit-large-patch14-336": break
-    case "clip-vit-large-patch14": visionTower.image_size = 224
+    case "clip-vit-large-patch14": visionTower.imageSize = 224
     default: return nil
     }
     return visionTower
   }
 
   func checked(_ check: ValueCheck) throws(CheckpointError) -> VisionConfiguration {
-    let kind = model_type ?? "clip_vision_model"
+    let kind = modelType ?? "clip_vision_model"
     guard kind == "clip_vision_model" else { throw check.error("model_type", "'clip_vision_model'", "'\(kind)'") }
-    guard num_channels ?? 3 == 3 else { throw check.error("num_channels", "3", "\(num_channels ?? 3)") }
+    guard numChannels ?? 3 == 3 else { throw check.error("num_channels", "3", "\(numChannels ?? 3)") }
     let configuration = VisionConfiguration(
-      hiddenSize: try check.size("hidden_size", hidden_size ?? 768),
-      intermediateSize: try check.size("intermediate_size", intermediate_size ?? 3072),
-      layerCount: try check.integer("num_hidden_layers", num_hidden_layers ?? 12, in: 1...1024),
-      headCount: try check.size("num_attention_heads", num_attention_heads ?? 12),
-      imageSize: try check.integer("image_size", image_size ?? 224, in: 1...4096),
-      patchSize: try check.integer("patch_size", patch_size ?? 32, in: 1...4096),
-      layerNormEpsilon: try check.epsilon("layer_norm_eps", layer_norm_eps ?? 1e-5),
-      activation: try check.activation("hidden_act", hidden_act ?? "quick_gelu"))
+      hiddenSize: try check.size("hidden_size", hiddenSize ?? 768),
+      intermediateSize: try check.size("intermediate_size", intermediateSize ?? 3072),
+      layerCount: try check.integer("num_hidden_layers", numHiddenLayers ?? 12, in: 1...1024),
+      headCount: try check.size("num_attention_heads", numAttentionHeads ?? 12),
+      imageSize: try check.integer("image_size", imageSize ?? 224, in: 1...4096),
+      patchSize: try check.integer("patch_size", patchSize ?? 32, in: 1...4096),
+      layerNormEpsilon: try check.epsilon("layer_norm_eps", layerNormEps ?? 1e-5),
+      activation: try check.activation("hidden_act", hiddenAct ?? "quick_gelu"))
     guard configuration.hiddenSize.isMultiple(of: configuration.headCount) else {
       throw check.error(
         "num_attention_heads", "a divisor of \(configuration.hiddenSize)", "\(configuration.headCount)")
@@ -232,6 +281,19 @@ struct VisionSection: Decodable {
       throw check.error("patch_size", "at most \(configuration.imageSize)", "\(configuration.patchSize)")
     }
     return configuration
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case modelType = "model_type"
+    case hiddenSize = "hidden_size"
+    case intermediateSize = "intermediate_size"
+    case numHiddenLayers = "num_hidden_layers"
+    case numAttentionHeads = "num_attention_heads"
+    case imageSize = "image_size"
+    case patchSize = "patch_size"
+    case numChannels = "num_channels"
+    case layerNormEps = "layer_norm_eps"
+    case hiddenAct = "hidden_act"
   }
 }
 

@@ -42,20 +42,28 @@ package struct ModelDirectory {
   /// reference library keeps it.
   private static func preprocessor(in directory: String) throws(CheckpointError) -> PreprocessorConfiguration? {
     struct File: Decodable {
-      var image_processor: PreprocessorConfiguration?
+      var imageProcessor: PreprocessorConfiguration?
+
+      enum CodingKeys: String, CodingKey {
+        case imageProcessor = "image_processor"
+      }
     }
     let own = try JSONFile.readIfPresent(PreprocessorConfiguration.self, at: directory + "/preprocessor_config.json")
     if let own { return own }
-    return try JSONFile.readIfPresent(File.self, at: directory + "/processor_config.json")?.image_processor
+    return try JSONFile.readIfPresent(File.self, at: directory + "/processor_config.json")?.imageProcessor
   }
 
   /// The EOS tokens of `generation_config.json` or of the configuration; nil if neither defines them.
   package func eosTokens() throws(CheckpointError) -> Set<Int>? {
     struct File: Decodable {
-      var eos_token_id: TokenList?
+      var eosTokenID: TokenList?
+
+      enum CodingKeys: String, CodingKey {
+        case eosTokenID = "eos_token_id"
+      }
     }
     let file = try JSONFile.readIfPresent(File.self, at: path + "/generation_config.json")
-    return file?.eos_token_id?.tokens ?? configuration.eosTokens
+    return file?.eosTokenID?.tokens ?? configuration.eosTokens
   }
 }
 
@@ -91,7 +99,7 @@ package struct VisionTower {
   init(
     of file: OriginalConfigurationFile, in model: Checkpoint, given: String?, _ check: ValueCheck
   ) throws(CheckpointError) {
-    let name = file.mm_vision_tower ?? "openai/clip-vit-large-patch14-336"
+    let name = file.mmVisionTower ?? "openai/clip-vit-large-patch14-336"
     let candidates = given.map { [$0] } ?? Self.candidates(name, nearTo: model.directory)
     directory = candidates.first { FileManager.default.fileExists(atPath: $0 + "/config.json") }
     if let given, directory == nil { throw .file(.notFound(path: given + "/config.json")) }
@@ -105,7 +113,7 @@ package struct VisionTower {
         do { checkpoint = try Checkpoint(directory: directory) } catch .noWeights where isInside {}
       }
     } else if isInside {
-      let section = file.vision_config ?? .published(name.split(separator: "/").last.map(String.init) ?? name)
+      let section = file.visionConfig ?? .published(name.split(separator: "/").last.map(String.init) ?? name)
       guard let section else { throw .missingVisionTower(directory: model.directory, name: name, looked: candidates) }
       configuration = try section.checked(check.section("vision_config"))
     } else {
@@ -128,22 +136,27 @@ package struct VisionTower {
 
 /// `config.json` of a CLIP directory: the vision encoder alone, or a section for each of CLIP's two encoders.
 private struct ClipFile: Decodable {
-  var model_type: String?
-  var vision_config: VisionSection?
+  var modelType: String?
+  var visionConfig: VisionSection?
 
   static func configuration(_ directory: String) throws(CheckpointError) -> VisionConfiguration {
     let path = directory + "/config.json"
     let (file, check) = (try JSONFile.read(ClipFile.self, at: path), ValueCheck(file: path))
-    switch file.model_type {
+    switch file.modelType {
     case "clip_vision_model": return try JSONFile.read(VisionSection.self, at: path).checked(check)
     case "clip":
-      var section = file.vision_config ?? VisionSection()
-      section.model_type = "clip_vision_model"
+      var section = file.visionConfig ?? VisionSection()
+      section.modelType = "clip_vision_model"
       return try section.checked(check.section("vision_config"))
     default:
-      let found = file.model_type.map { "'\($0)'" } ?? "nothing"
+      let found = file.modelType.map { "'\($0)'" } ?? "nothing"
       throw check.error("model_type", "'clip' or 'clip_vision_model', a CLIP directory", found)
     }
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case modelType = "model_type"
+    case visionConfig = "vision_config"
   }
 }
 

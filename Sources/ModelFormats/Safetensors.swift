@@ -166,7 +166,12 @@ package struct SafetensorsHeader {
     struct Tensor: Encodable {
       var dtype: String
       var shape: [Int]
-      var data_offsets: [Int]
+      var dataOffsets: [Int]
+
+      enum CodingKeys: String, CodingKey {
+        case dtype, shape
+        case dataOffsets = "data_offsets"
+      }
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -192,7 +197,7 @@ package struct SafetensorsHeader {
   /// Appends a tensor.
   package mutating func add(_ name: String, _ dtype: String, _ shape: [Int], byteCount: Int) {
     let offsets = [payloadCount, payloadCount + byteCount]
-    members[name] = .tensor(Member.Tensor(dtype: dtype, shape: shape, data_offsets: offsets))
+    members[name] = .tensor(Member.Tensor(dtype: dtype, shape: shape, dataOffsets: offsets))
     payloadCount += byteCount
   }
 

@@ -53,8 +53,8 @@ package final class FeatureCache: Sendable {
       let flops = RunReport.Flops(encode: file.encodeFlops, project: file.projectFlops)
       state.withLock { state in
         state.statistics.hits += 1
-        state.statistics.bytes_read += file.features.count * ElementType.f32.byteCount
-        state.statistics.flops_saved += flops.total
+        state.statistics.bytesRead += file.features.count * ElementType.f32.byteCount
+        state.statistics.flopsSaved += flops.total
       }
       return (ImageInput.Encoding(features: file.features, flops: flops), file.paddingTokens)
     } catch {
@@ -77,7 +77,7 @@ package final class FeatureCache: Sendable {
       guard let count = try file.write(to: path(content), key: key(content)) else { return }
       state.withLock { state in
         state.statistics.written += 1
-        state.statistics.bytes_written += count
+        state.statistics.bytesWritten += count
       }
     } catch {
       let isFirst = state.withLock { state in
@@ -178,12 +178,19 @@ public struct FeatureCacheStatistics: Codable, Sendable, Equatable {
   public var written = 0
   /// Files removed to free space.
   public var removed = 0
-  public var bytes_read = 0
-  public var bytes_written = 0
+  public var bytesRead = 0
+  public var bytesWritten = 0
   /// Operations of vision encoder and projector that hits saved.
-  public var flops_saved = 0
+  public var flopsSaved = 0
 
   public init() {}
+
+  enum CodingKeys: String, CodingKey {
+    case hits, misses, damaged, written, removed
+    case bytesRead = "bytes_read"
+    case bytesWritten = "bytes_written"
+    case flopsSaved = "flops_saved"
+  }
 }
 
 extension FeatureCache.Model {

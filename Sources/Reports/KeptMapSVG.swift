@@ -52,8 +52,14 @@ extension KeptMapFigure: Encodable {
     var layer: Int
     var kept: [Int]
     /// For each region, how many tokens of its rows and of its columns stay.
-    var kept_per_row: [[Int]]
-    var kept_per_column: [[Int]]
+    var keptPerRow: [[Int]]
+    var keptPerColumn: [[Int]]
+
+    enum CodingKeys: String, CodingKey {
+      case layer, kept
+      case keptPerRow = "kept_per_row"
+      case keptPerColumn = "kept_per_column"
+    }
   }
 
   private enum CodingKeys: String, CodingKey { case title, tokens, regions, stages }
@@ -69,7 +75,7 @@ extension KeptMapFigure: Encodable {
         let counts = map.regions.indices.map { map.keptCounts(stage, inRegion: $0) }
         return Stage(
           layer: stage.layer, kept: stage.tokens.indices.filter { stage.tokens[$0].isKept },
-          kept_per_row: counts.map(\.rows), kept_per_column: counts.map(\.columns))
+          keptPerRow: counts.map(\.rows), keptPerColumn: counts.map(\.columns))
       }, forKey: .stages)
   }
 }

@@ -37,7 +37,7 @@ package struct ModelCheck: Sendable {
           checker.compareImages(expected, tensors, report, model.llava, on: compute)
         }
         checker.compareRun(run, tensors, report, images: expected.images)
-      } catch let error as SequenceError {
+      } catch RequestError.sequence(let error) {
         // Tokens that differ from the reference may not form a valid sequence; equal ones must.
         guard checker.hasDeparture else { throw ReferenceError.doesNotFit(file: expected.file, reason: "\(error)") }
         end = "\(error)"

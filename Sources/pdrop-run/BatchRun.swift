@@ -42,7 +42,7 @@ struct BatchRun {
       Log.write(remedy)
       StopSignal.endProcess()
     }
-    if report.answered < report.records || report.failed_before > 0 { throw ExitCode(ExitStatus.someFailed.rawValue) }
+    if report.answered < report.records || report.failedBefore > 0 { throw ExitCode(ExitStatus.someFailed.rawValue) }
   }
 
   /// Prints the estimated memory and time of the batch.

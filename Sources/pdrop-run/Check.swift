@@ -185,14 +185,20 @@ struct CheckOutput: Encodable {
   var `case`: String
   var agrees: Bool
   var stages: [Stage]
-  var first_departure: Stage?
-  var likely_cause: String?
+  var firstDeparture: Stage?
+  var likelyCause: String?
   /// The reason why the case was not run to its end.
   var end: String?
 
   init(_ report: CaseResult) {
     (model, self.case, agrees, end) = (report.model, report.name, report.agrees, report.end)
     stages = report.stages.map(Stage.init)
-    (first_departure, likely_cause) = (report.departure.map(Stage.init), report.likelyCause)
+    (firstDeparture, likelyCause) = (report.departure.map(Stage.init), report.likelyCause)
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case model, agrees, stages, end
+    case firstDeparture = "first_departure"
+    case likelyCause = "likely_cause"
   }
 }

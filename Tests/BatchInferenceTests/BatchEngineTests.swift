@@ -97,16 +97,16 @@ import TokenDropping
       let report = try fixture.run(
         questions, like: base, existingOutput: .overwrite, engine: Self.engine(model, batch: 4))
       #expect(try fixture.lines() == expected)
-      #expect(report.images.asked == 9 && report.images.encoded == 3)
+      #expect(report.images.requested == 9 && report.images.encoded == 3)
       if model.precision.name == "f32" {
-        #expect(report.prompts_continued == 0)
+        #expect(report.prefixCacheHits == 0)
       } else {
         // Fewer if the next question is not prepared in time; none in bf16 if the library's rows depend on their
         // number.
-        #expect(report.prompts_continued <= 6)
-        #expect(report.prompts_continued > 0 || model.precision.name == "bf16")
+        #expect(report.prefixCacheHits <= 6)
+        #expect(report.prefixCacheHits > 0 || model.precision.name == "bf16")
       }
-      #expect(report.flops_shared > 0)
+      #expect(report.flopsShared > 0)
     }
   }
 

@@ -24,13 +24,18 @@ import Testing
     #expect(report.answered == 8)
     #expect(report.failed == ["out_of_memory": 1, "bad_record": 2, "unsupported_option": 1])
     struct Line: Decodable {
-      var answer_id: String?
+      var answerID: String?
       var id: String?
       var text: String?
+
+      enum CodingKeys: String, CodingKey {
+        case id, text
+        case answerID = "answer_id"
+      }
     }
     let numbers = try lines.map { line in
       let line = try JSONDecoder().decode(Line.self, from: Data(line.utf8))
-      return line.answer_id ?? line.id ?? ""
+      return line.answerID ?? line.id ?? ""
     }
     #expect(numbers == ["1", "2", "3", "5", "pdrop-6", "7", "pdrop-9", "10", "11", "12", "13", "14"])
     #expect(lines[0].contains(#""text":"answer to q1""#))
@@ -116,12 +121,12 @@ import Testing
     try fixture.run(questions)
     let before = try fixture.lines()
     let kept = try fixture.run(questions, existingOutput: .resume(retriesFailures: false))
-    #expect(kept.records == 0 && kept.answered_before == 3 && kept.failed_before == 1)
+    #expect(kept.records == 0 && kept.resumed == 3 && kept.failedBefore == 1)
     #expect(try fixture.lines() == before)
 
     let mended = [questions[0], BatchFixture.question(2, "mended"), questions[2]]
     let report = try fixture.run(mended, existingOutput: .resume(retriesFailures: true))
-    #expect(report.records == 1 && report.answered == 1 && report.answered_before == 2 && report.failed_before == 0)
+    #expect(report.records == 1 && report.answered == 1 && report.resumed == 2 && report.failedBefore == 0)
     let after = try fixture.lines()
     #expect(after.prefix(2) == [before[0], before[2]] && after.count == 3)
     #expect(after[2].contains("answer to mended"))
@@ -220,7 +225,7 @@ import Testing
     }
     #expect(report.stopped && report.records == 2)
     let rest = try fixture.run(questions, existingOutput: .resume(retriesFailures: false))
-    #expect(!rest.stopped && rest.records == 3 && rest.answered_before == 2)
+    #expect(!rest.stopped && rest.records == 3 && rest.resumed == 2)
     #expect(try fixture.lines().count == 5)
   }
 }

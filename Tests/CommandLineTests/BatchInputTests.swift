@@ -16,7 +16,12 @@ import Testing
           struct Message: Decodable { var content: String }
 
           var message: Message
-          var finish_reason: String
+          var finishReason: String
+
+          enum CodingKeys: String, CodingKey {
+            case message
+            case finishReason = "finish_reason"
+          }
         }
 
         var choices: [Choice]
@@ -24,16 +29,27 @@ import Testing
         var usage: [String: Int]
       }
 
-      var status_code: Int
+      var statusCode: Int
       var body: Body?
+
+      enum CodingKeys: String, CodingKey {
+        case body
+        case statusCode = "status_code"
+      }
     }
 
-    var question_id: String?
-    var custom_id: String?
+    var questionID: String?
+    var customID: String?
     var text: String?
     var prompt: String?
     var response: Response?
     var error: Failure?
+
+    enum CodingKeys: String, CodingKey {
+      case text, prompt, response, error
+      case questionID = "question_id"
+      case customID = "custom_id"
+    }
   }
 
   private func answers(_ run: ProgramRun) throws -> [Answer] {
@@ -60,22 +76,22 @@ import Testing
       input: lines.joined(separator: "\n"))
     #expect(run.status == 1, "\(run)")
     let answers = try answers(run)
-    #expect(answers.map { $0.question_id ?? $0.custom_id } == "abcdefghij".map { "\($0)" })
+    #expect(answers.map { $0.questionID ?? $0.customID } == "abcdefghij".map { "\($0)" })
     let text = try #require(answers[0].text)
     #expect(!text.isEmpty && answers[0].prompt == BatchFolder.question)
     for answer in answers[1...2] {
       let body = try #require(answer.response?.body)
       #expect(body.choices.map(\.message.content) == [text] && body.object == "chat.completion")
-      #expect(answer.response?.status_code == 200 && answer.error == nil)
+      #expect(answer.response?.statusCode == 200 && answer.error == nil)
       #expect(body.usage["prompt_tokens"]! + body.usage["completion_tokens"]! == body.usage["total_tokens"])
     }
     let short = try #require(answers[3].response?.body)
-    #expect(short.usage["completion_tokens"] == 1 && short.choices[0].finish_reason == "length")
+    #expect(short.usage["completion_tokens"] == 1 && short.choices[0].finishReason == "length")
     let codes = [
       "image_remote", "image_missing", "unsupported_option", "bad_record", "unsupported_option", "bad_record",
     ]
     #expect(answers[4...].map { $0.error?.code } == codes)
-    #expect(answers[4...].allSatisfy { $0.response?.status_code == 400 && $0.response?.body == nil })
+    #expect(answers[4...].allSatisfy { $0.response?.statusCode == 400 && $0.response?.body == nil })
   }
 
   @Test func `answers one question about every image in a folder and its subfolders, by name`() throws {
@@ -93,11 +109,11 @@ import Testing
     let run = try ProgramRun(arguments)
     #expect(run.status == 1, "\(run)")
     let answers = try answers(run)
-    #expect(answers.map(\.question_id) == ["a.png", "b/a.png", "b/c/d.png", "b0.png", "old.gif", "z.PNG"])
+    #expect(answers.map(\.questionID) == ["a.png", "b/a.png", "b/c/d.png", "b0.png", "old.gif", "z.PNG"])
     #expect(answers.map { $0.error?.code } == [nil, nil, nil, nil, "image_unsupported", nil])
     #expect(Set(answers.compactMap(\.text)).count == 1 && answers.allSatisfy { $0.prompt == BatchFolder.question })
     let shard = try ProgramRun(arguments + ["--shard", "2/3"])
-    #expect(try self.answers(shard).map(\.question_id) == ["b/a.png", "old.gif"])
+    #expect(try self.answers(shard).map(\.questionID) == ["b/a.png", "old.gif"])
     try ProgramRun(["--image-folder", folder.path("none"), "-p", "a"]).expectFailure(3, "none")
     try ProgramRun(["--image-folder", folder.path]).expectFailure(2, "about all images")
   }
@@ -117,7 +133,7 @@ import Testing
         guard !data.isEmpty else { break }
         line += data
       }
-      #expect(try JSONDecoder().decode(Answer.self, from: line).question_id == "\(number)")
+      #expect(try JSONDecoder().decode(Answer.self, from: line).questionID == "\(number)")
     }
     try input.fileHandleForWriting.close()
     process.waitUntilExit()
@@ -185,9 +201,9 @@ import Testing
     for (index, hostile) in Self.hostile.enumerated() {
       let answer = answers[2 * index]
       let line = "\(String(decoding: hostile.line.prefix(80), as: UTF8.self)): \(answer)"
-      #expect(answer.error?.code == hostile.code && answer.question_id == hostile.name, "\(line)")
+      #expect(answer.error?.code == hostile.code && answer.questionID == hostile.name, "\(line)")
       #expect(answer.text == nil && (answer.error?.message.count ?? 0) < 6000)
-      #expect(answers[2 * index + 1].text != nil && answers[2 * index + 1].question_id == "good")
+      #expect(answers[2 * index + 1].text != nil && answers[2 * index + 1].questionID == "good")
     }
   }
 
@@ -198,6 +214,6 @@ import Testing
     let run = try ProgramRun(["-t", "1", "-n", "1", "--input", input])
     let answers = try answers(run)
     #expect(run.status == 1 && answers.count == 3)
-    #expect(answers.map { $0.response?.status_code } == [400, 200, 400])
+    #expect(answers.map { $0.response?.statusCode } == [400, 200, 400])
   }
 }

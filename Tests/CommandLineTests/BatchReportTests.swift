@@ -10,10 +10,16 @@ import Testing
     var failed: [String: Int]
     var seconds: [String: Double]
     var tokens: [String: Int]
-    var tokens_per_second: Double
+    var tokensPerSecond: Double
     var flops: [String: Int]
-    var flops_prefill_saved: Double
+    var flopsPrefillSaved: Double
     var stopped: Bool
+
+    enum CodingKeys: String, CodingKey {
+      case records, answered, failed, seconds, tokens, flops, stopped
+      case tokensPerSecond = "tokens_per_second"
+      case flopsPrefillSaved = "flops_prefill_saved"
+    }
   }
 
   @Test func `reports answers, failures by class, and cost`() throws {
@@ -26,22 +32,27 @@ import Testing
     #expect(report.failed == ["image_missing": 1, "image_unsupported": 1, "bad_record": 2])
     #expect(run.errors.contains("8 of 12 records answered\n"), "\(run.errors)")
     #expect(run.errors.contains("4 failed: 2 bad_record, 1 image_missing, 1 image_unsupported\n"), "\(run.errors)")
-    #expect(report.flops_prefill_saved > 0.4 && report.flops_prefill_saved < 0.7)
+    #expect(report.flopsPrefillSaved > 0.4 && report.flopsPrefillSaved < 0.7)
     #expect(["load", "wall", "encode", "prefill", "decode"].allSatisfy { report.seconds[$0]! > 0 })
     let tokens = try #require(report.tokens["generated"])
-    #expect(tokens > 0 && report.tokens_per_second > 0)
-    #expect(abs(report.tokens_per_second * report.seconds["wall"]! - Double(tokens)) < 1e-6 * Double(tokens))
+    #expect(tokens > 0 && report.tokensPerSecond > 0)
+    #expect(abs(report.tokensPerSecond * report.seconds["wall"]! - Double(tokens)) < 1e-6 * Double(tokens))
     // The report is the sum of the answer metadata.
     struct Line: Decodable {
       struct Metadata: Decodable {
         var flops: [String: Int]
-        var generated_tokens: Int
+        var generatedTokens: Int
+
+        enum CodingKeys: String, CodingKey {
+          case flops
+          case generatedTokens = "generated_tokens"
+        }
       }
 
       var metadata: Metadata?
     }
     let lines = try batch.lines().compactMap { try JSONDecoder().decode(Line.self, from: Data($0.utf8)).metadata }
-    #expect(lines.reduce(0) { $0 + $1.generated_tokens } == tokens)
+    #expect(lines.reduce(0) { $0 + $1.generatedTokens } == tokens)
     for (phase, count) in report.flops { #expect(lines.reduce(0) { $0 + $1.flops[phase]! } == count, "\(phase)") }
   }
 

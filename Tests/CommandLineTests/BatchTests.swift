@@ -7,10 +7,16 @@ import Testing
   private struct Answer: Decodable {
     struct Failure: Decodable { var message: String }
 
-    var question_id: Int?
-    var answer_id: String
+    var questionID: Int?
+    var answerID: String
     var text: String?
     var error: Failure?
+
+    enum CodingKeys: String, CodingKey {
+      case text, error
+      case questionID = "question_id"
+      case answerID = "answer_id"
+    }
   }
 
   private let questions = [
@@ -31,8 +37,8 @@ import Testing
     #expect(run.status == 1 && !run.wasKilled && run.output.isEmpty)
     let lines = try String(contentsOf: URL(filePath: output), encoding: .utf8).split(separator: "\n")
     let answers = try lines.map { try JSONDecoder().decode(Answer.self, from: Data($0.utf8)) }
-    #expect(answers.map(\.answer_id) == ["1", "3", "4", "5", "6", "7", "8", "9", "10"])
-    #expect(answers.map(\.question_id) == [1, nil, 4, 5, 6, 7, nil, nil, 10])
+    #expect(answers.map(\.answerID) == ["1", "3", "4", "5", "6", "7", "8", "9", "10"])
+    #expect(answers.map(\.questionID) == [1, nil, 4, 5, 6, 7, nil, nil, 10])
     #expect(answers.map { $0.error == nil } == [true, false, true, false, false, false, false, false, true])
     #expect(answers.allSatisfy { ($0.text == nil) == ($0.error != nil) })
     let errors = run.errorLines.filter { $0.hasPrefix("error: line ") }

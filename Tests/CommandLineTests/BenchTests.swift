@@ -127,15 +127,21 @@ import Testing
     struct Row: Decodable {
       var precision: String
       var policy: String
-      var same_first_token: Double
-      var mean_kl: Double
+      var sameFirstToken: Double
+      var meanKL: Double
       var accuracy: Double
+
+      enum CodingKeys: String, CodingKey {
+        case precision, policy, accuracy
+        case sameFirstToken = "same_first_token"
+        case meanKL = "mean_kl"
+      }
     }
     let rows = try run.outputLines.map { try JSONDecoder().decode(Row.self, from: Data($0.utf8)) }
     #expect(rows.map(\.precision) == ["f32", "f32", "int8", "int8"])
     #expect(rows.map(\.policy) == ["none", "pyramiddrop", "none", "pyramiddrop"])
-    #expect(rows.allSatisfy { $0.same_first_token == 1 && $0.accuracy == 1 })
-    #expect(rows[0].mean_kl == 0 && rows.dropFirst().allSatisfy { $0.mean_kl > 0 })
+    #expect(rows.allSatisfy { $0.sameFirstToken == 1 && $0.accuracy == 1 })
+    #expect(rows[0].meanKL == 0 && rows.dropFirst().allSatisfy { $0.meanKL > 0 })
   }
 
   @Test func `compares schedules on images without answers`() throws {
@@ -152,19 +158,26 @@ import Testing
     struct Row: Decodable {
       var schedule: String
       var questions: Int
-      var same_first_token: Double
-      var first_differing_tokens: [Int]
-      var prompt_share: Double
+      var sameFirstToken: Double
+      var firstDifferingTokens: [Int]
+      var promptShare: Double
       var cheapest: String
+
+      enum CodingKeys: String, CodingKey {
+        case schedule, questions, cheapest
+        case sameFirstToken = "same_first_token"
+        case firstDifferingTokens = "first_differing_tokens"
+        case promptShare = "prompt_share"
+      }
     }
     let rows = try run.outputLines.map { try JSONDecoder().decode(Row.self, from: Data($0.utf8)) }
     #expect(
       rows.map(\.schedule) == ["none", "pyramiddrop --lambda 0.4", "pyramiddrop --lambda 0.6", "fastv --fastv-r 0.75"])
     #expect(rows.allSatisfy { $0.questions == 3 })
-    #expect(rows[0].same_first_token == 1 && rows[0].first_differing_tokens.isEmpty && rows[0].prompt_share == 1)
+    #expect(rows[0].sameFirstToken == 1 && rows[0].firstDifferingTokens.isEmpty && rows[0].promptShare == 1)
     // Two layers and a quarter of the tokens cost less than eight layers and then more than a third.
-    #expect(rows[3].prompt_share < rows[1].prompt_share && rows[1].prompt_share < rows[2].prompt_share)
-    #expect(rows[2].prompt_share < 1 && rows.allSatisfy { $0.cheapest.hasPrefix("fastv --fastv-r 0.75, ") })
+    #expect(rows[3].promptShare < rows[1].promptShare && rows[1].promptShare < rows[2].promptShare)
+    #expect(rows[2].promptShare < 1 && rows.allSatisfy { $0.cheapest.hasPrefix("fastv --fastv-r 0.75, ") })
     let html = try String(contentsOfFile: page, encoding: .utf8)
     #expect(html.contains("lambda 0.6") && html.contains("First token the same as without dropping"))
   }

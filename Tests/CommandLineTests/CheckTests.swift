@@ -21,8 +21,14 @@ import Testing
     var `case`: String
     var agrees: Bool
     var stages: [Stage]
-    var first_departure: Stage?
-    var likely_cause: String?
+    var firstDeparture: Stage?
+    var likelyCause: String?
+
+    enum CodingKeys: String, CodingKey {
+      case model, `case`, agrees, stages
+      case firstDeparture = "first_departure"
+      case likelyCause = "likely_cause"
+    }
   }
 
   private static let bundled = Goldens.folder.deletingLastPathComponent().deletingLastPathComponent()
@@ -68,7 +74,7 @@ import Testing
     #expect(run.status == 0 && run.errors.isEmpty && run.outputLines.count == 1, "\(run)")
     let output = try JSONDecoder().decode(CaseOutput.self, from: Data(run.output.utf8))
     #expect(output.model == "tiny-textvqa" && output.case == "text_only" && output.agrees)
-    #expect(output.first_departure == nil && output.likely_cause == nil)
+    #expect(output.firstDeparture == nil && output.likelyCause == nil)
     #expect(output.stages.first?.stage == "prompt" && output.stages.last?.stage == "kv_len_end")
     let logits = try #require(output.stages.first { $0.stage == "last_logits" })
     #expect(logits.run == "vanilla" && logits.measure == "absolute" && logits.tolerance == 3e-3 && logits.agrees)
@@ -92,8 +98,8 @@ import Testing
     let json = try check(["--reference", path, "--format", "json"])
     #expect(json.status == 1 && json.outputLines.count == 1)
     let output = try JSONDecoder().decode(CaseOutput.self, from: Data(json.output.utf8))
-    #expect(!output.agrees && output.likely_cause?.hasPrefix("the tokenizer") == true)
-    let departure = try #require(output.first_departure)
+    #expect(!output.agrees && output.likelyCause?.hasPrefix("the tokenizer") == true)
+    let departure = try #require(output.firstDeparture)
     #expect(departure.stage == "prompt_ids" && departure.at == ["token": 2] && departure.expected == "7")
     #expect(departure.difference == 1 && !departure.agrees)
   }

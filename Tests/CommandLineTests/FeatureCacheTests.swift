@@ -9,14 +9,25 @@ import Testing
       var hits: Int
       var misses: Int
       var written: Int
-      var bytes_read: Int
-      var flops_saved: Int
+      var bytesRead: Int
+      var flopsSaved: Int
+
+      enum CodingKeys: String, CodingKey {
+        case hits, misses, written
+        case bytesRead = "bytes_read"
+        case flopsSaved = "flops_saved"
+      }
     }
     struct Images: Decodable { var encoded: Int }
 
-    var feature_cache: Cache?
+    var featureCache: Cache?
     var images: Images
     var flops: [String: Int]
+
+    enum CodingKeys: String, CodingKey {
+      case images, flops
+      case featureCache = "feature_cache"
+    }
   }
 
   let batch: BatchFolder
@@ -44,14 +55,14 @@ import Testing
   func `writes the same answers, and encodes no image twice`(precision: String) throws {
     _ = try ProgramRun(batch.arguments(["--precision", precision]))
     let without = try expectSame(["--precision", precision]).report
-    #expect(without.feature_cache == nil && without.images.encoded == 3)
+    #expect(without.featureCache == nil && without.images.encoded == 3)
     let options = ["--precision", precision, "--feature-cache", cache, "--feature-cache-size", "1GiB"]
     let cold = try expectSame(options).report
     // Three images, and a file that is not an image.
-    #expect(cold.feature_cache?.misses == 4 && cold.feature_cache?.written == 3 && cold.images.encoded == 3)
+    #expect(cold.featureCache?.misses == 4 && cold.featureCache?.written == 3 && cold.images.encoded == 3)
     let (run, warm) = try expectSame(options + ["-b", "2"])
-    #expect(warm.feature_cache?.hits == 3 && warm.feature_cache?.misses == 1 && warm.images.encoded == 0)
-    #expect(warm.flops == without.flops && (warm.feature_cache?.flops_saved ?? 0) > 0)
+    #expect(warm.featureCache?.hits == 3 && warm.featureCache?.misses == 1 && warm.images.encoded == 0)
+    #expect(warm.flops == without.flops && (warm.featureCache?.flopsSaved ?? 0) > 0)
     #expect(run.errors.contains("feature cache: 3 hits, 1 misses"), "\(run.errors)")
     #expect(try files().count == 3)
   }
@@ -67,14 +78,14 @@ import Testing
     let (run, report) = try expectSame(["--feature-cache", file])
     #expect(run.errorLines.count { $0.hasPrefix("warning: feature cache: \(file)") } == 1, "\(run.errors)")
     #expect(run.errorLines.count { $0.hasPrefix("warning") } == 1, "\(run.errors)")
-    #expect(report.feature_cache?.written == 0)
+    #expect(report.featureCache?.written == 0)
   }
 
   /// A file size limit stands in for a full disk.
   @Test func `warns if the disk is full, leaves no file, and answers`() throws {
     let (run, report) = try expectSame(["--feature-cache", cache], before: "ulimit -f 100")
     #expect(run.errorLines.count { $0.hasPrefix("warning: feature cache: ") } == 1, "\(run.errors)")
-    #expect(report.feature_cache?.written == 0 && report.feature_cache?.misses == 4)
+    #expect(report.featureCache?.written == 0 && report.featureCache?.misses == 4)
     #expect(try files().isEmpty)
   }
 

@@ -49,11 +49,22 @@ import Testing
         var encode: Int
         var project: Int
       }
-      struct Stage: Decodable { var tokens_before: Int }
+      struct Stage: Decodable {
+        var tokensBefore: Int
+
+        enum CodingKeys: String, CodingKey {
+          case tokensBefore = "tokens_before"
+        }
+      }
 
       var flops: Flops
       var stages: [Stage]
-      var image_spans: [[Int]]
+      var imageSpans: [[Int]]
+
+      enum CodingKeys: String, CodingKey {
+        case flops, stages
+        case imageSpans = "image_spans"
+      }
     }
     let records = try run.outputLines.map { try JSONDecoder().decode(Record.self, from: Data($0.utf8)) }
     #expect(records.count == 2 && run.errors.isEmpty, "\(run)")
@@ -63,8 +74,8 @@ import Testing
     #expect(records[0].flops.encode == alone.flops.encode && records[0].flops.project == alone.flops.project)
     #expect(records[1].flops.encode == 0 && records[1].flops.project == 0)
     // All visual tokens are available again for the second question.
-    #expect(records.map { $0.image_spans[0][1] } == [576, 576])
-    #expect(records[1].stages[0].tokens_before > records[0].stages[0].tokens_before)
+    #expect(records.map { $0.imageSpans[0][1] } == [576, 576])
+    #expect(records[1].stages[0].tokensBefore > records[0].stages[0].tokensBefore)
   }
 
   @Test func `discards a turn that fails and continues`() throws {

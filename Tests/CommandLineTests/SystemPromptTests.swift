@@ -6,14 +6,14 @@ import Testing
   private struct Tokens: Decodable { var ids: [Int] }
 
   private struct Answer: Decodable {
-    struct Metadata: Decodable { var sequence_length: Int }
+    struct Metadata: Decodable { var sequenceLength: Int }
     var metadata: Metadata
   }
 
   /// The sequence length of the only question in a file.
   private func length(of input: String, _ arguments: String...) throws -> Int {
     let run = try ProgramRun(["-t", "1", "-n", "1", "--input", input] + arguments)
-    return try JSONDecoder().decode(Answer.self, from: Data(run.output.utf8)).metadata.sequence_length
+    return try JSONDecoder().decode(Answer.self, from: Data(run.output.utf8)).metadata.sequenceLength
   }
 
   private func prompt(_ arguments: String...) throws -> Substring {

@@ -40,7 +40,7 @@ import Testing
     (["--layer-list", "8,16", "--image-token-ratio-list", "0.5"], "2 entries"),
     (["--layer-list", "8"], "belong together"), (["--image-token-ratio-list", "0.5"], "belong together"),
     (["--layer-list", "8,16", "--image-token-ratio-list", "0.25,0.5"], "must not rise"),
-    (["--layer-list", "16,8", "--image-token-ratio-list", "0.5,0.25"], "must rise"),
+    (["--layer-list", "16,8", "--image-token-ratio-list", "0.5,0.25"], "must be strictly increasing"),
     (["--layer-list", "0", "--image-token-ratio-list", "0.5"], "layer 0"),
     (["--layer-list", "32", "--image-token-ratio-list", "0.5"], "layer 32"),
     (["--layer-list", "8", "--image-token-ratio-list", "1.5"], "1.5"),

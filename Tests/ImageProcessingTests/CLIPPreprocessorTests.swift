@@ -7,8 +7,13 @@ import Testing
 @Suite struct CLIPPreprocessorTests {
   struct Reference: Decodable, CustomTestStringConvertible {
     var image: String
-    var u8_sha256: String
+    var u8SHA256: String
     var testDescription: String { image }
+
+    enum CodingKeys: String, CodingKey {
+      case image
+      case u8SHA256 = "u8_sha256"
+    }
   }
 
   private struct References: Decodable { var images: [Reference] }
@@ -16,7 +21,12 @@ import Testing
   private struct Geometry: Decodable {
     struct Row: Decodable {
       var hw: [Int]
-      var clip_resize_hw: [Int]
+      var clipResizeHW: [Int]
+
+      enum CodingKeys: String, CodingKey {
+        case hw
+        case clipResizeHW = "clip_resize_hw"
+      }
     }
     var rows: [Row]
   }
@@ -34,7 +44,7 @@ import Testing
 
   private func expect(_ views: ImageViews, equal reference: Reference, in folder: String) throws {
     #expect(views.count == 1 && views.size == 336)
-    #expect(sha256(views.pixels) == reference.u8_sha256)
+    #expect(sha256(views.pixels) == reference.u8SHA256)
     // The goldens have a digest of every image, and tensors of some.
     let file = "preprocess/\(folder)/\(reference.image).safetensors"
     guard FileManager.default.fileExists(atPath: Goldens.url(file).path) else { return }
@@ -65,7 +75,7 @@ import Testing
     let preprocessor = try CLIPPreprocessor(PreprocessorConfiguration(), mode: .crop)
     for row in try Goldens.json("ops/geometry.json", as: Geometry.self).rows {
       let size = preprocessor.resizedSize(width: row.hw[1], height: row.hw[0])
-      #expect([size.height, size.width] == row.clip_resize_hw, "height, width \(row.hw)")
+      #expect([size.height, size.width] == row.clipResizeHW, "height, width \(row.hw)")
     }
   }
 

@@ -8,8 +8,13 @@ struct ReferenceImage: Decodable, CustomTestStringConvertible {
   var file: String
   var width: Int
   var height: Int
-  var rgb_sha256: String
+  var rgbSHA256: String
   var testDescription: String { file }
+
+  enum CodingKeys: String, CodingKey {
+    case file, width, height
+    case rgbSHA256 = "rgb_sha256"
+  }
 }
 
 @Suite struct ImageDecoderTests {
@@ -20,7 +25,7 @@ struct ReferenceImage: Decodable, CustomTestStringConvertible {
 
   private func expectPixels(_ image: Image, _ reference: ReferenceImage) {
     #expect(image.width == reference.width && image.height == reference.height)
-    #expect(sha256(image.pixels) == reference.rgb_sha256)
+    #expect(sha256(image.pixels) == reference.rgbSHA256)
   }
 
   @Test func `finds all references`() {

@@ -24,12 +24,19 @@ extension AnyResolution {
 
   private struct Golden: Decodable {
     struct Fit: Decodable {
-      var best_hw: [Int]
-      var resized_hw: [Int]
-      var grid_hw: [Int]
+      var bestHW: [Int]
+      var resizedHW: [Int]
+      var gridHW: [Int]
       var rows: Int
       var cols: Int
       var tokens: Int
+
+      enum CodingKeys: String, CodingKey {
+        case rows, cols, tokens
+        case bestHW = "best_hw"
+        case resizedHW = "resized_hw"
+        case gridHW = "grid_hw"
+      }
     }
 
     struct Row: Decodable {
@@ -52,9 +59,9 @@ extension AnyResolution {
       for row in golden.rows {
         let (found, expected) = (geometry(row.hw[1], row.hw[0], rules), row[keyPath: fit])
         let tiles = found.tiles
-        #expect([found.canvas.height, found.canvas.width] == expected.best_hw, "\(row.hw)")
-        #expect([found.resized.height, found.resized.width] == expected.resized_hw, "\(row.hw)")
-        #expect([24 * tiles.rows, 24 * tiles.columns] == expected.grid_hw, "\(row.hw)")
+        #expect([found.canvas.height, found.canvas.width] == expected.bestHW, "\(row.hw)")
+        #expect([found.resized.height, found.resized.width] == expected.resizedHW, "\(row.hw)")
+        #expect([24 * tiles.rows, 24 * tiles.columns] == expected.gridHW, "\(row.hw)")
         #expect(576 + tiles.tokenCount == expected.tokens, "\(row.hw)")
         // The golden columns are features divided by rows, so there are none without rows.
         #expect(tiles.keptRows.count == expected.rows, "\(row.hw)")

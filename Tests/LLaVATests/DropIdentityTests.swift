@@ -19,7 +19,7 @@ import TokenDropping
     var state = DecoderState(text)
     var layout = try whole.splice(&state.hidden, golden)
     let policy = PyramidDrop(.listed(layers: [Self.dropLayer], ratios: [0]))
-    let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.num_image_tokens)
+    let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.numImageTokens)
     let results = whole.model.languageModel.prefill(&state, KVCache(text), &layout, plan, on: compute)
     let dropped = whole.model.languageModel.logits(state, on: compute)
     #expect(results.map { $0.images[0].kept } == [[]])

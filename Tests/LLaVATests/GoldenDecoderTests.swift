@@ -24,15 +24,15 @@ import Testing
     let cache = KVCache(llava.model.configuration.text)
     state.recordsLastRows = true
     var layout = try llava.splice(&state.hidden, golden)
-    #expect(layout.rowCount == golden.sequence_length, "\(label)")
-    #expect(layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] } == golden.image_spans, "\(label)")
+    #expect(layout.rowCount == golden.sequenceLength, "\(label)")
+    #expect(layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] } == golden.imageSpans, "\(label)")
 
     let plan = try DropPlan(
       run.policy.policy, layerCount: llava.model.configuration.text.layerCount,
-      visualTokenCounts: golden.num_image_tokens)
+      visualTokenCounts: golden.numImageTokens)
     let results = decoder.prefill(&state, cache, &layout, plan, on: compute)
     var logits = decoder.logits(state, on: compute)
-    #expect(cache.lengths == run.kv_len_prefill, "\(label)")
+    #expect(cache.lengths == run.kvLenPrefill, "\(label)")
     try expectClose(logits, tensors.floats("\(run.name)/last_logits"), 3e-3, "\(label) last_logits")
     try expectClose(
       state.lastRows.flatMap { $0 }, tensors.floats("\(run.name)/hidden_last"), 3e-3, "\(label) hidden_last")
@@ -40,16 +40,16 @@ import Testing
 
     state.recordsLastRows = false
     var tokens: [Int] = []
-    for step in 0..<golden.new_tokens {
+    for step in 0..<golden.newTokens {
       let token = try #require(indexOfMaximum(logits))
       tokens.append(token)
-      guard step + 1 < golden.new_tokens else { break }
+      guard step + 1 < golden.newTokens else { break }
       decoder.embed([token], into: &state.hidden)
       decoder.decode(&state, [cache], on: compute)
       logits = decoder.logits(state, on: compute)
     }
     #expect(tokens == run.tokens, "\(label)")
-    #expect(cache.lengths == run.kv_len_end, "\(label)")
+    #expect(cache.lengths == run.kvLenEnd, "\(label)")
     try expectClose(logits, tensors.floats("\(run.name)/final_logits"), 3e-3, "\(label) final_logits")
   }
 
@@ -62,7 +62,7 @@ import Testing
     for (s, (result, stage)) in zip(results, run.stages).enumerated() {
       #expect(result.layer == stage.layer, "\(label) stage \(s)")
       #expect(
-        result.tokensBefore == stage.tokens_before && result.tokensAfter == stage.tokens_after, "\(label) stage \(s)")
+        result.tokensBefore == stage.tokensBefore && result.tokensAfter == stage.tokensAfter, "\(label) stage \(s)")
       for (j, image) in result.images.enumerated() {
         let prefix = "\(run.name)/stage\(s)/image\(j)"
         #expect(image.start == stage.images[j].start && image.count == stage.images[j].count, "\(label) \(prefix)")

@@ -18,7 +18,7 @@ import TokenDropping
     let (decoder, text) = (test.model.languageModel, test.model.configuration.text)
     #expect(decoder.splitsPrompts)
     let compute = ComputeContext(workers: Workers(count: 2))
-    let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.num_image_tokens)
+    let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.numImageTokens)
 
     var state = DecoderState(text)
     var layout = try test.splice(&state.hidden, golden)

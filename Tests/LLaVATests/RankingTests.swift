@@ -34,7 +34,7 @@ import TokenDropping
     var state = DecoderState(text)
     var layout = try test.splice(&state.hidden, golden)
     let plan = try DropPlan(
-      policy, layerCount: text.layerCount, visualTokenCounts: golden.num_image_tokens, padding: padding)
+      policy, layerCount: text.layerCount, visualTokenCounts: golden.numImageTokens, padding: padding)
     let cache = KVCache(text, element: element)
     let drops = decoder.prefill(&state, cache, &layout, plan, on: compute)
     return Run(
@@ -63,8 +63,8 @@ import TokenDropping
     let layer = place.next ? Self.layer : Self.layer - 1
     let plain = try PlainRanking(test, layer: layer, rows: rows(test, golden, before: layer))
     let policy = Self.policy(ranking, next: place.next)
-    let span = golden.image_spans[0][0]..<golden.image_spans[0][0] + golden.image_spans[0][1]
-    let expected = plain.scores(ranking, of: span, positions: Array(0..<golden.sequence_length)).map(Float.init)
+    let span = golden.imageSpans[0][0]..<golden.imageSpans[0][0] + golden.imageSpans[0][1]
+    let expected = plain.scores(ranking, of: span, positions: Array(0..<golden.sequenceLength)).map(Float.init)
 
     let found = try run(test, golden, policy).drops[0].images[0]
     let difference = Difference.relativeToLargest(found.scores, expected)
@@ -99,7 +99,7 @@ import TokenDropping
     let policy = Self.policy(ranking, next: next)
     let run = try run(test, golden, policy)
     let text = test.model.configuration.text
-    let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.num_image_tokens)
+    let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.numImageTokens)
 
     // 4 heads of 16 share 2 key-value heads; d is 64.
     let (before, after) = (run.drops[0].tokensBefore, run.drops[0].tokensAfter)
@@ -116,7 +116,7 @@ import TokenDropping
       }
     #expect(run.ledger.total(.rank) == expected)
     #expect(
-      rankMultiplyAdds(plan, rowCount: golden.sequence_length, visualTokenCounts: golden.num_image_tokens, text)
+      rankMultiplyAdds(plan, rowCount: golden.sequenceLength, visualTokenCounts: golden.numImageTokens, text)
         == expected)
     #expect(run.ledger.total(.prefill) == prefillMultiplyAdds(rowsPerLayer: run.lengths, text))
   }
@@ -135,7 +135,7 @@ import TokenDropping
   func `padding tokens are dropped first`(ranking: Ranking, next: Bool) throws {
     let test = try TestModel("tiny-llava-1.5")
     let (golden, _) = try GoldenCase.load(test.name, "shapes_640x480")
-    let count = golden.num_image_tokens[0]
+    let count = golden.numImageTokens[0]
     // 476 of the 576 tokens are padding, so the 172 or 173 kept tokens include the 100 others.
     let padding = (0..<count).filter { !(200..<300).contains($0) }
     func kept(_ policy: any TokenDroppingPolicy, _ padding: [Int]) throws -> [Int] {

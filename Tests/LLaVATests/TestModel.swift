@@ -25,7 +25,7 @@ struct TestModel {
       features.append(Matrix(values, columns: features.columns))
     }
     return try model.languageModel.splice(
-      &hidden, tokens: golden.prompt_ids, placeholder: model.configuration.imageTokenID, features: features,
-      featureCounts: golden.num_image_tokens, limit: model.configuration.text.contextLength)
+      &hidden, tokens: golden.promptIDs, placeholder: model.configuration.imageTokenID, features: features,
+      featureCounts: golden.numImageTokens, limit: model.configuration.text.contextLength)
   }
 }

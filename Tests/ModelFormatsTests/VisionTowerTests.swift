@@ -44,7 +44,7 @@ import Testing
       return
     }
     #expect(looked.count == 7)
-    #expect(error?.description.contains("--vision-tower") == true)
+    #expect(error?.remedies == [.visionTower])
   }
 
   @Test func `refuses a given directory without a configuration or with another model type`() throws {

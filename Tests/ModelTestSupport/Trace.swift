@@ -20,7 +20,7 @@ package struct Trace {
   /// The trace of a run of a golden case.
   package init(of golden: GoldenCase, _ run: GoldenCase.Run, _ model: VisionLanguageModel) throws {
     var options = GenerationOptions()
-    options.maxTokens = golden.new_tokens
+    options.maxTokens = golden.newTokens
     options.ignoresEOS = true
     var request = Request(
       prompt: .rendered(golden.prompt), images: golden.images.map { .file(Goldens.path($0)) },

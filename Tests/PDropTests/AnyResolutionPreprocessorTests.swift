@@ -9,11 +9,19 @@ import Testing
 @Suite struct AnyResolutionPreprocessorTests {
   struct Reference: Decodable, CustomTestStringConvertible {
     var image: String
-    var pixel_values_shape: [Int]
-    var u8_sha256: String
-    var mean_per_crop: [Double]
-    var num_image_tokens: Int
+    var pixelValuesShape: [Int]
+    var u8SHA256: String
+    var meanPerCrop: [Double]
+    var numImageTokens: Int
     var testDescription: String { image }
+
+    enum CodingKeys: String, CodingKey {
+      case image
+      case pixelValuesShape = "pixel_values_shape"
+      case u8SHA256 = "u8_sha256"
+      case meanPerCrop = "mean_per_crop"
+      case numImageTokens = "num_image_tokens"
+    }
   }
 
   private struct References: Decodable { var images: [Reference] }
@@ -35,11 +43,11 @@ import Testing
   @Test(arguments: references)
   func `cuts images into the views of Hugging Face's processor`(reference: Reference) throws {
     let views = try AnyResolutionPreprocessor(PreprocessorConfiguration(), Self.rules)(decoded(reference.image))
-    #expect([views.count, 3, views.size, views.size] == reference.pixel_values_shape)
-    #expect(sha256(views.pixels) == reference.u8_sha256)
-    #expect(576 + (views.tiles?.tokenCount ?? 0) == reference.num_image_tokens)
+    #expect([views.count, 3, views.size, views.size] == reference.pixelValuesShape)
+    #expect(sha256(views.pixels) == reference.u8SHA256)
+    #expect(576 + (views.tiles?.tokenCount ?? 0) == reference.numImageTokens)
     let values = views.pixelValues
-    for (view, mean) in reference.mean_per_crop.enumerated() {
+    for (view, mean) in reference.meanPerCrop.enumerated() {
       let crop = values[view * 3 * 336 * 336..<(view + 1) * 3 * 336 * 336]
       #expect(abs(crop.reduce(0.0) { $0 + Double($1) } / Double(crop.count) - mean) < 1e-5, "view \(view)")
     }

@@ -18,7 +18,7 @@ private struct ChatCase: Decodable {
   var model: String
   var messages: [Message]
   var prompt: String
-  var prompt_ids: [Int32]
+  var promptIDs: [Int32]
 
   var chat: [ChatMessage] {
     messages.map { message in
@@ -26,6 +26,11 @@ private struct ChatCase: Decodable {
         role: ChatMessage.Role(rawValue: message.role) ?? .user,
         parts: message.content.map { $0.type == "image" ? .image : .text($0.text ?? "") })
     }
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case model, messages, prompt
+    case promptIDs = "prompt_ids"
   }
 }
 
@@ -44,7 +49,7 @@ private struct ChatCase: Decodable {
         let template = try #require(try ChatTemplate.load(directory: directory))
         let prompt = template.render(golden.chat)
         #expect(prompt == golden.prompt)
-        #expect(try Tokenizer(directory: directory).encodePrompt(prompt) == golden.prompt_ids)
+        #expect(try Tokenizer(directory: directory).encodePrompt(prompt) == golden.promptIDs)
       }
     }
   }

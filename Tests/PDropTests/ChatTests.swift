@@ -71,7 +71,7 @@ import Tokenizers
     let copy = one
     let encoded = try one.encode(Self.images[1], threads: 1)
     #expect(throws: Never.self) { try copy.encode(.features(encoded), threads: 1) }
-    #expect(throws: GenerationError.foreignImage) { try other.encode(.features(encoded), threads: 1) }
+    #expect(throws: RequestError.generation(.foreignImage)) { try other.encode(.features(encoded), threads: 1) }
   }
 
   @Test func `a request contains the whole conversation, with each image in its turn`() throws {

@@ -84,15 +84,15 @@ import Testing
     let first = try load(true)
     #expect(try answer(first, images) == expected)
     var report = try #require(first.featureCacheStatistics)
-    #expect(report.hits == 0 && report.misses == 3 && report.written == 3 && report.bytes_read == 0)
-    #expect(report.flops_saved == 0)
+    #expect(report.hits == 0 && report.misses == 3 && report.written == 3 && report.bytesRead == 0)
+    #expect(report.flopsSaved == 0)
     // Read by the model that wrote them, and after loading the model again.
     #expect(try answer(first, images) == expected)
     let second = try load(true)
     #expect(try answer(second, images) == expected)
     report = try #require(second.featureCacheStatistics)
-    #expect(report.hits == 3 && report.misses == 0 && report.written == 0 && report.bytes_written == 0)
-    #expect(report.bytes_read > 0 && report.flops_saved > 0)
+    #expect(report.hits == 3 && report.misses == 0 && report.written == 0 && report.bytesWritten == 0)
+    #expect(report.bytesRead > 0 && report.flopsSaved > 0)
     // The bytes of the same image instead of its path.
     let bytes = [UInt8](try Data(contentsOf: URL(filePath: Self.images[0])))
     #expect(try answer(second, [.encoded(bytes, name: "x")]) == answer(without))
@@ -112,7 +112,7 @@ import Testing
     #expect(image.timings.encode == 0 && image.timings.preprocess == 0)
     #expect(try answer(model, [.features(image)]) == answer(without, [.features(expected)]))
     // An image of another model is refused, as without the cache.
-    #expect(throws: GenerationError.foreignImage) { try answer(without, [.features(image)]) }
+    #expect(throws: RequestError.generation(.foreignImage)) { try answer(without, [.features(image)]) }
   }
 
   @Test(arguments: [Precision.f32, .bf16])
@@ -136,11 +136,11 @@ import Testing
     for (batchSize, encoded) in [(4, 3), (1, 0), (16, 0)] {
       let (report, model) = try run(isCached: true, batchSize: batchSize)
       #expect(try fixture.bytes() == expected)
-      #expect(report.images.asked == 8 && report.images.encoded == encoded)
+      #expect(report.images.requested == 8 && report.images.encoded == encoded)
       #expect(report.flops.encode == without.flops.encode)
       let cache = try #require(model.featureCacheStatistics)
       // The number of prefix cache hits depends on which records are ready in time; the FLOPs that files saved do not.
-      #expect((cache.flops_saved > 0) == (encoded == 0) && report.flops_shared >= cache.flops_saved)
+      #expect((cache.flopsSaved > 0) == (encoded == 0) && report.flopsShared >= cache.flopsSaved)
       // Later questions about an image do not read its file.
       #expect(cache.hits == 3 - encoded && cache.misses == encoded && cache.written == encoded)
     }
@@ -245,8 +245,8 @@ import Testing
   @Test func `an unreadable image is an error and leaves no file`() throws {
     let text = try folder.write("text.png", "no image")
     let model = try load()
-    #expect(throws: ImageError.self) { try answer(model, [.file(text)]) }
-    #expect(throws: ImageError.missingFile(name: "none.png")) { try answer(model, [.file("none.png")]) }
+    #expect(throws: RequestError.self) { try answer(model, [.file(text)]) }
+    #expect(throws: RequestError.image(.missingFile(name: "none.png"))) { try answer(model, [.file("none.png")]) }
     #expect(!FileManager.default.fileExists(atPath: cache))
   }
 

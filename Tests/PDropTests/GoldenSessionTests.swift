@@ -24,7 +24,7 @@ import Verification
   }
 
   /// The tolerances in the README of the goldens.
-  private static func allowance(_ stage: CheckStage) -> Tolerance {
+  private static func tolerance(_ stage: CheckStage) -> Tolerance {
     switch stage.kind {
     case .pixels: stage.image?.hasSuffix(".jpg") == true ? .mean(1) : .absolute(1)
     case .pixelValues: .absolute(1e-6)
@@ -86,11 +86,11 @@ import Verification
     _ trace: Trace, _ golden: GoldenCase, _ run: GoldenCase.Run, _ expected: GoldenTensors, _ label: String
   ) throws {
     let report = trace.report
-    #expect(report.promptTokens == golden.prompt_ids, "\(label)")
-    #expect(report.imageSpans == golden.image_spans, "\(label)")
-    #expect(report.sequenceLength == golden.sequence_length, "\(label)")
-    #expect(report.cacheLengthsAfterPrompt == run.kv_len_prefill, "\(label)")
-    #expect(report.cacheLengthsAtEnd == run.kv_len_end, "\(label)")
+    #expect(report.promptTokens == golden.promptIDs, "\(label)")
+    #expect(report.imageSpans == golden.imageSpans, "\(label)")
+    #expect(report.sequenceLength == golden.sequenceLength, "\(label)")
+    #expect(report.cacheLengthsAfterPrompt == run.kvLenPrefill, "\(label)")
+    #expect(report.cacheLengthsAtEnd == run.kvLenEnd, "\(label)")
     #expect(report.tokens == run.tokens, "\(label)")
     #expect(report.text == run.text, "\(label)")
     #expect(report.policy.method == run.policy.method, "\(label)")
@@ -105,7 +105,7 @@ import Verification
       }
       try expectClose(trace.tensors.floats("features"), features, 2e-4, "\(label) features")
       #expect(report.stages.map(\.layer) == run.stages.map(\.layer), "\(label)")
-      #expect(report.stages.map(\.tokensAfter) == run.stages.map(\.tokens_after), "\(label)")
+      #expect(report.stages.map(\.tokensAfter) == run.stages.map(\.tokensAfter), "\(label)")
     }
     for name in expected.names where name.hasPrefix("\(run.name)/stage") {
       let short = String(name.dropFirst(run.name.count + 1))

@@ -18,9 +18,15 @@ public struct GoldenCase: Decodable, Sendable {
     }
 
     public var layer: Int
-    public var tokens_before: Int
-    public var tokens_after: Int
+    public var tokensBefore: Int
+    public var tokensAfter: Int
     public var images: [Image]
+
+    enum CodingKeys: String, CodingKey {
+      case layer, images
+      case tokensBefore = "tokens_before"
+      case tokensAfter = "tokens_after"
+    }
   }
 
   public struct Run: Decodable, Sendable {
@@ -28,18 +34,24 @@ public struct GoldenCase: Decodable, Sendable {
     public var policy: Policy
     public var tokens: [Int]
     public var text: String
-    public var kv_len_prefill: [Int]
-    public var kv_len_end: [Int]
+    public var kvLenPrefill: [Int]
+    public var kvLenEnd: [Int]
     public var stages: [Stage]
+
+    enum CodingKeys: String, CodingKey {
+      case name, policy, tokens, text, stages
+      case kvLenPrefill = "kv_len_prefill"
+      case kvLenEnd = "kv_len_end"
+    }
   }
 
   public var images: [String]
   public var prompt: String
-  public var prompt_ids: [Int]
-  public var image_spans: [[Int]]
-  public var sequence_length: Int
-  public var num_image_tokens: [Int]
-  public var new_tokens: Int
+  public var promptIDs: [Int]
+  public var imageSpans: [[Int]]
+  public var sequenceLength: Int
+  public var numImageTokens: [Int]
+  public var newTokens: Int
   public var runs: [Run]
 
   /// Loads the case `name` of a model, such as `tiny-llava-1.5`, with its tensors.
@@ -63,4 +75,13 @@ public struct GoldenCase: Decodable, Sendable {
         .filter { isOptimized || ["text_only", "multi_turn", "tiny_20x30"].contains($0.1) }
     }
   }()
+
+  enum CodingKeys: String, CodingKey {
+    case images, prompt, runs
+    case promptIDs = "prompt_ids"
+    case imageSpans = "image_spans"
+    case sequenceLength = "sequence_length"
+    case numImageTokens = "num_image_tokens"
+    case newTokens = "new_tokens"
+  }
 }

@@ -9,15 +9,25 @@ private struct ByteLevelCases: Decodable {
     var text: String?
     var ids: [Int32]
     var decode: String
-    var decode_skip_special: String
+    var decodeSkipSpecial: String
+
+    enum CodingKeys: String, CodingKey {
+      case text, ids, decode
+      case decodeSkipSpecial = "decode_skip_special"
+    }
   }
 
-  var prompt_ids: [Int32]
+  var promptIDs: [Int32]
   var encoded: [Case]
   var decoded: [Case]
 
   static func load(_ kind: String) throws -> Self {
     try JSONDecoder().decode(Self.self, from: Data(contentsOf: Fixtures.url("tokenizers/\(kind)/cases.json")))
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case encoded, decoded
+    case promptIDs = "prompt_ids"
   }
 }
 
@@ -35,7 +45,7 @@ private struct ByteLevelCases: Decodable {
       let text = golden.text ?? ""
       #expect(tokenizer.encode(text) == golden.ids, "\(text.debugDescription)")
     }
-    #expect(tokenizer.encodePrompt("a b") == cases.prompt_ids)
+    #expect(tokenizer.encodePrompt("a b") == cases.promptIDs)
     #expect(tokenizer.addsBOSToken == (kind == "llama3"))
   }
 
@@ -43,7 +53,7 @@ private struct ByteLevelCases: Decodable {
   func `decodes like the reference, streaming and at once`(kind: String) throws {
     let (tokenizer, cases) = (try tokenizer(kind), try ByteLevelCases.load(kind))
     for golden in cases.encoded + cases.decoded {
-      for (skips, expected) in [(true, golden.decode_skip_special), (false, golden.decode)] {
+      for (skips, expected) in [(true, golden.decodeSkipSpecial), (false, golden.decode)] {
         let whole = tokenizer.decode(golden.ids, skipSpecialTokens: skips)
         #expect(whole.utf8.elementsEqual(expected.utf8), "\(golden.ids)")
         var detokenizer = Detokenizer(tokenizer, skipSpecialTokens: skips)

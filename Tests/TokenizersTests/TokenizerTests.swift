@@ -7,12 +7,21 @@ import Tokenizers
 struct TokenizerCases: Decodable {
   struct Case: Decodable {
     var text: String
-    var hf_ids: [Int32]
-    var sp_ids: [Int32]
+    var hfIDs: [Int32]
+    var spIDs: [Int32]
     var same: Bool
-    var hf_decode: String
-    var hf_decode_skip_special: String
-    var metaspace_ids: [Int32]
+    var hfDecode: String
+    var hfDecodeSkipSpecial: String
+    var metaspaceIDs: [Int32]
+
+    enum CodingKeys: String, CodingKey {
+      case text, same
+      case hfIDs = "hf_ids"
+      case spIDs = "sp_ids"
+      case hfDecode = "hf_decode"
+      case hfDecodeSkipSpecial = "hf_decode_skip_special"
+      case metaspaceIDs = "metaspace_ids"
+    }
   }
 
   var cases: [Case]
@@ -32,32 +41,32 @@ struct TokenizerCases: Decodable {
   @Test func `encodes like the reference from tokenizer.json`() throws {
     let tokenizer = try Tokenizer(directory: Goldens.url("tokenizer"))
     for golden in try TokenizerCases.load() {
-      #expect(tokenizer.encode(golden.text) == golden.hf_ids, "\(golden.text.debugDescription)")
+      #expect(tokenizer.encode(golden.text) == golden.hfIDs, "\(golden.text.debugDescription)")
     }
   }
 
   @Test func `encodes like the reference with a Metaspace pre-tokenizer`() throws {
     let tokenizer = try Tokenizer(directory: Goldens.url("tokenizer_metaspace"))
     for golden in try TokenizerCases.load() {
-      #expect(tokenizer.encode(golden.text) == golden.metaspace_ids, "\(golden.text.debugDescription)")
+      #expect(tokenizer.encode(golden.text) == golden.metaspaceIDs, "\(golden.text.debugDescription)")
     }
   }
 
   @Test func `encodes like SentencePiece from tokenizer.model, with added tokens like the others`() throws {
     let tokenizer = try Self.sentencePiece()
     for golden in try TokenizerCases.load() {
-      if golden.same { #expect(tokenizer.encode(golden.text) == golden.sp_ids, "\(golden.text.debugDescription)") }
-      #expect(tokenizer.encode(golden.text) == golden.hf_ids, "\(golden.text.debugDescription)")
+      if golden.same { #expect(tokenizer.encode(golden.text) == golden.spIDs, "\(golden.text.debugDescription)") }
+      #expect(tokenizer.encode(golden.text) == golden.hfIDs, "\(golden.text.debugDescription)")
     }
   }
 
   @Test func `decodes like the reference, with and without special tokens`() throws {
     for tokenizer in [try Tokenizer(directory: Goldens.url("tokenizer")), try Self.sentencePiece()] {
       for golden in try TokenizerCases.load() {
-        let whole = tokenizer.decode(golden.hf_ids, skipSpecialTokens: false)
-        #expect(whole.utf8.elementsEqual(golden.hf_decode.utf8), "\(golden.text.debugDescription)")
-        let skipped = tokenizer.decode(golden.hf_ids)
-        #expect(skipped.utf8.elementsEqual(golden.hf_decode_skip_special.utf8), "\(golden.text.debugDescription)")
+        let whole = tokenizer.decode(golden.hfIDs, skipSpecialTokens: false)
+        #expect(whole.utf8.elementsEqual(golden.hfDecode.utf8), "\(golden.text.debugDescription)")
+        let skipped = tokenizer.decode(golden.hfIDs)
+        #expect(skipped.utf8.elementsEqual(golden.hfDecodeSkipSpecial.utf8), "\(golden.text.debugDescription)")
       }
     }
   }

@@ -160,15 +160,20 @@ struct SEEDBench: Benchmark {
   /// Source: LLaVA's `scripts/convert_seed_for_submission.py`.
   func submissions(_ answers: AnswerSet, in data: DataFolder) throws -> [Submission] {
     struct Prediction: Encodable {
-      var question_id: QuestionID
+      var questionID: QuestionID
       var prediction: String
+
+      enum CodingKeys: String, CodingKey {
+        case prediction
+        case questionID = "question_id"
+      }
     }
     let ids = try DataValue.read(data.path(Self.groundTruthFile)).list("questions").map { entry in
       let id = try entry.identifier("question_id")
       return (id: id, reference: id)
     }
     let predictions = answers.paired(ids).map {
-      Prediction(question_id: $0.reference, prediction: $0.answer.text ?? "")
+      Prediction(questionID: $0.reference, prediction: $0.answer.text ?? "")
     }
     return [try Submission(suffix: ".jsonl", lines: predictions)]
   }

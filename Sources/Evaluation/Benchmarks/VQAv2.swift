@@ -20,8 +20,13 @@ struct VQAv2: Benchmark {
   /// Source: LLaVA's `scripts/convert_vqav2_for_submission.py`.
   func submissions(_ answers: AnswerSet, in data: DataFolder) throws -> [Submission] {
     struct Line: Encodable {
-      var question_id: QuestionID
+      var questionID: QuestionID
       var answer: String
+
+      enum CodingKeys: String, CodingKey {
+        case answer
+        case questionID = "question_id"
+      }
     }
     var ids: [(id: QuestionID, reference: QuestionID)] = []
     let file = data.has(Self.submissionFile) ? Self.submissionFile : Self.questionFile
@@ -31,7 +36,7 @@ struct VQAv2: Benchmark {
     }
     let all = AnswerSet(answers.items, path: answers.path)
     let lines = all.paired(ids).map { answer, id in
-      Line(question_id: id, answer: AnswerNormalizer.normalized(answer.text ?? ""))
+      Line(questionID: id, answer: AnswerNormalizer.normalized(answer.text ?? ""))
     }
     return [try Submission(suffix: ".json", json: lines)]
   }
