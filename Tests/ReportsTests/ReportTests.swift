@@ -6,7 +6,7 @@ import Testing
   import FoundationXML
 #endif
 
-/// Names the elements of a document, and fails where it is not well-formed.
+/// Elements, attributes and text of an XML document, or the parse error.
 final class XMLCheck: NSObject, XMLParserDelegate {
   private(set) var counts: [String: Int] = [:]
   private(set) var text = ""
@@ -32,7 +32,7 @@ final class XMLCheck: NSObject, XMLParserDelegate {
 }
 
 @Suite struct ReportTests {
-  /// What markup could be broken with; the last is one character to Swift, and a quote to a browser.
+  /// Strings that break unescaped markup. The last one is one character in Swift, but a quote in a browser.
   static let hostile = [
     "<script>alert(1)</script>", "a & b", "\" onload='x'", "]]>", "{{title}}", "\u{1}\u{FFFE}", "\"\u{338}x",
   ]
@@ -68,19 +68,19 @@ final class XMLCheck: NSObject, XMLParserDelegate {
   }
 
   @Test(arguments: hostile)
-  func `keeps words words, whatever they are`(words: String) throws {
+  func `escapes markup in all texts`(words: String) throws {
     let html = try Self.report(words).html
     let check = XMLCheck(html.replacing("<!DOCTYPE html>\n", with: ""))
     #expect(check.error == nil)
     #expect(check.counts["script"] == nil && !check.attributes.contains { $0.hasPrefix("onload") })
-    // The elements are those of any other words.
+    // The elements are the same as with a plain text.
     let plain = try XMLCheck(Self.report("plain").html.replacing("<!DOCTYPE html>\n", with: ""))
     #expect(check.counts == plain.counts)
     let shown = words.replacing("\u{1}\u{FFFE}", with: "\u{FFFD}\u{FFFD}")
     #expect(check.text.components(separatedBy: shown).count > 10)
   }
 
-  @Test func `needs nothing from elsewhere and follows the reader's theme and width`() throws {
+  @Test func `HTML is self-contained and adapts to theme and width`() throws {
     let html = try Self.report("plain").html
     #expect(
       !html.contains("http://") && !html.contains("https://") && !html.contains("url(") && !html.contains("@import"))
@@ -88,7 +88,7 @@ final class XMLCheck: NSObject, XMLParserDelegate {
     #expect(!html.contains("{{") && !html.contains("}}"))
   }
 
-  @Test func `is Markdown from the same value`() {
+  @Test func `renders Markdown`() {
     let markdown = Self.report("a|b").markdown
     #expect(
       markdown.hasPrefix("# a\\|b\n\na\\|b\n\n## a\\|b\n\na\\|b\n\na\\|b:\n\n| a\\|b | number |\n| --- | ---: |\n"))
@@ -98,7 +98,7 @@ final class XMLCheck: NSObject, XMLParserDelegate {
     #expect(!Self.report("x\n# y").markdown.contains("\n# y"))
   }
 
-  @Test func `is JSON from the same value, numbers as numbers`() throws {
+  @Test func `renders JSON with numbers as numbers`() throws {
     let json = try #require(JSONSerialization.jsonObject(with: Self.report("q").json) as? [String: Any])
     let sections = try #require(json["sections"] as? [[String: Any]])
     let blocks = try #require(sections.first?["blocks"] as? [[String: Any]])
@@ -108,7 +108,7 @@ final class XMLCheck: NSObject, XMLParserDelegate {
     #expect((table["rows"] as? [[Any]])?[0][0] as? String == "q")
   }
 
-  @Test func `draws points, lines and error bars where they belong`() {
+  @Test func `draws points and error bars at their positions`() {
     let plot = Plot(
       "t", x: Axis("x"), y: Axis("y"),
       series: [Plot.Series("s", [Plot.Point(0, 0), Plot.Point(10, 10, low: 5, high: 10)])])
