@@ -126,7 +126,7 @@ final class KernelBench {
 
   /// The results of a matmul for each number of rows.
   ///
-  /// Weights are cold, as in a model: calls cycle through several copies, because a single one would stay in the caches.
+  /// Weights are cold, as in a model: calls cycle through several copies, as a single one would stay in the caches.
   func matmuls(_ shape: KernelShape, _ computeType: ComputeType) -> [KernelResult] {
     func layer(_ copy: Int) -> Linear {
       Linear(

@@ -116,7 +116,6 @@ extension TokenDroppingPolicy {
   /// The short name in tables and charts, such as `no dropping`, `FastV K=2 R=0.5` or `PyramidDrop λ=0.5`.
   var title: String {
     switch self {
-    case is NoDropping: return "no dropping"
     case let policy as FastV: return "\(method) K=\(policy.k) R=\(policy.r)"
     case let policy as TargetedDrop: return "\(method) \(policy.target.title)"
     case let policy as any StagedPolicy:
@@ -131,8 +130,9 @@ extension TokenDroppingPolicy {
   }
 
   /// The name of the method as in its paper.
-  private var method: String {
+  var method: String {
     switch name {
+    case "none": "no dropping"
     case "pyramiddrop": "PyramidDrop"
     case "fastv": "FastV"
     default: name
