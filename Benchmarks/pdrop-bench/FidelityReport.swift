@@ -157,7 +157,8 @@ struct FidelityReport {
     var series: [Plot.Series] = []
     let severalComputeTypes = result.comparison.models.count > 1
     for subject in result.comparison.subjects {
-      let name = subject.schedule.policy.method + (severalComputeTypes ? " \(result.model(subject).precision.name)" : "")
+      let name =
+        subject.schedule.policy.method + (severalComputeTypes ? " \(result.model(subject).precision.name)" : "")
       // A series without points keeps its colour, so that the colours of all plots agree.
       let index = series.firstIndex { $0.name == name } ?? series.count
       if index == series.count { series.append(Plot.Series(name, [])) }

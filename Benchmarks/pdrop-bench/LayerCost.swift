@@ -8,7 +8,7 @@ import PDrop
 import Reports
 import TokenDropping
 
-/// `pdrop-bench layer-cost`: the time of a decoder layer by its rows, compared with the paper's assumption of linear cost.
+/// `pdrop-bench layer-cost`: the time of a decoder layer by its rows, compared with the paper's linear cost model.
 struct LayerCostCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "layer-cost",

@@ -304,8 +304,8 @@ extension PipelineResult {
     let fraction = prefill / (encoder + prefill)
     return
       "\(name): with \(schedule.title), the vision encoder takes \(milliseconds(encoder)) ms and prefill "
-      + "\(milliseconds(prefill)) ms. Dropping can only reduce prefill, \(percent(fraction)) of the sum: the upper bound "
-      + "of the speedup to the first token is \((1 / (1 - fraction)).formatted(1))x."
+      + "\(milliseconds(prefill)) ms. Dropping can only reduce prefill, \(percent(fraction)) of the sum: the upper "
+      + "bound of the speedup to the first token is \((1 / (1 - fraction)).formatted(1))x."
   }
 }
 

@@ -129,10 +129,8 @@ struct NumberFormat {
       return
     }
     // Rounded to `most` decimals first: what is not shown needs no further decimals.
-    let texts = numbers.map { $0.formatted(most) }
-    decimals = (0...most).first { count in
-      zip(numbers, texts).allSatisfy { Double($0.formatted(count)) == Double($1) }
-    }
+    let shown = numbers.map { ($0, Double($0.formatted(most))) }
+    decimals = (0...most).first { count in shown.allSatisfy { Double($0.formatted(count)) == $1 } }
   }
 
   func text(_ value: Double) -> String {

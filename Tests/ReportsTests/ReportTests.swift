@@ -123,4 +123,31 @@ final class XMLCheck: NSObject, XMLParserDelegate {
     #expect(bar?["high"] as? String == context["top"] as? String)
     #expect(Double(bar?["low"] as? String ?? "") == 122)
   }
+
+  @Test func `bar charts widen to fit their labels`() throws {
+    func width(_ name: String) throws -> Double {
+      let plot = BarPlot(
+        "t", axis: Axis("a"), groups: [name], series: [.init(name, [.init(1)]), .init("other", [.init(2)])])
+      let context = BarDrawing(plot).context
+      let groups = try #require(context["groups"] as? [Context])
+      let bars = try #require(groups.first?["bars"] as? [Context])
+      let width = try #require(Double(context["width"] as? String ?? ""))
+      for bar in bars {
+        let label = try #require(bar["seriesName"] as? Context)
+        let (end, value) = (Double(label["x"] as? String ?? ""), Double(bar["textX"] as? String ?? ""))
+        #expect(try #require(end) >= LabelPlacement.width(label["name"] as? String ?? ""))
+        #expect(try #require(value) + LabelPlacement.width(bar["text"] as? String ?? "") <= width)
+      }
+      return width
+    }
+    #expect(try width("short") == 400)
+    #expect(try width(String(repeating: "a long name ", count: 8)) > 500)
+  }
+
+  @Test func `all values of a chart have the same number of decimals`() {
+    let plot = BarPlot(
+      "t", axis: Axis("a", unit: .percent), groups: ["g", "h"], series: [.init("s", [.init(0.42), .init(0.533)])])
+    let report = Report("r", sections: [.init("s", [.bars(plot)])])
+    #expect(report.markdown.contains("| g | 42.0% |\n| h | 53.3% |\n"))
+  }
 }
