@@ -5,6 +5,7 @@ import Kernels
 import LLaVA
 import ModelFormats
 import PDrop
+import Reports
 import TokenDropping
 
 /// The source of a model: a directory, or random weights.
@@ -159,13 +160,14 @@ extension NamedSchedule {
       "lambda", "stages", "layer-list", "image-token-ratio-list", "fastv-k", "fastv-r", "target-tokens", "target-flops",
       "target-kv", "target-ttft",
     ]
-    let options = name.split(separator: " ").dropFirst().map { $0.split(separator: "=", maxSplits: 1) }.joined()
-    var others: [Substring] = []
-    var isInTitle = false
-    for word in options {
-      if word.hasPrefix("--") { isInTitle = inTitle.contains(word.drop { $0 == "-" }.replacing("_", with: "-")) }
-      if !isInTitle { others.append(word.drop { $0 == "-" }) }
+    let words = name.split(separator: " ").dropFirst().flatMap { $0.split(separator: "=", maxSplits: 1) }
+    var title = policy.title
+    var isInTitleAlready = false
+    for word in words {
+      let option = word.hasPrefix("--") ? word.dropFirst(2).replacing("_", with: "-") : nil
+      if let option { isInTitleAlready = inTitle.contains(String(option)) }
+      if !isInTitleAlready { title += " \(option ?? word)" }
     }
-    return ([policy.title] + others.map(String.init)).joined(separator: " ")
+    return title
   }
 }

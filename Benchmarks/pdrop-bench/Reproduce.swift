@@ -1,5 +1,6 @@
 import ArgumentParser
 import CommandLineSupport
+import Evaluation
 import Foundation
 import Kernels
 import ModelFormats

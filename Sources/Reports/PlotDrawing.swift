@@ -75,7 +75,8 @@ package struct PlotDrawing {
     return plot.series.enumerated().map { index, series in
       let points = series.points.map { point -> Context in
         var context: Context = [
-          "x": x.position(point.x).coordinate, "y": y.position(point.y).coordinate, "title": title(point, series, formats),
+          "x": x.position(point.x).coordinate, "y": y.position(point.y).coordinate,
+          "title": title(point, series, formats),
         ]
         if let low = point.low, let high = point.high {
           let bar: Context = [

@@ -121,7 +121,7 @@ struct NumberFormat {
       decimals = nil
       return
     }
-    let numbers = values.filter(\.isFinite).map { unit == .percent ? 100 * $0 : $0 }
+    let numbers = values.filter(\.isFinite).map { axis.unit == .percent ? 100 * $0 : $0 }
     let largest = numbers.map(abs).max() ?? 0
     let most = unit == .percent ? 1 : largest > 0 ? max(0, 3 - Int(log10(largest).rounded(.down))) : 0
     guard most <= 6, largest < 1e15 else {

@@ -71,7 +71,9 @@ struct MarkupEscape: MustacheContentType {
 
 /// Escaping for paragraphs and table cells of Markdown: one line, with all markup characters literal.
 struct MarkdownEscape: MustacheContentType {
-  private static let markupCharacters: Set<Unicode.Scalar> = ["\\", "|", "*", "_", "`", "<", ">", "[", "]", "#", "~", "&"]
+  private static let markupCharacters: Set<Unicode.Scalar> = [
+    "\\", "|", "*", "_", "`", "<", ">", "[", "]", "#", "~", "&",
+  ]
 
   func escapeText(_ text: String) -> String {
     var escaped = ""
