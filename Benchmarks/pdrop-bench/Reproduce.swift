@@ -201,12 +201,13 @@ struct Conclusions {
     if !times.isEmpty { parts.append("time to first token \(range(times)) of baseline") }
     if !flops.isEmpty { parts.append("prefill FLOPs \(range(flops)) of baseline") }
     if let share = accuracy[schedule]?.agreement.accuracy?.share, let fraction = accuracy.accuracyOfBaseline(schedule) {
-      parts.append("accuracy \(percent(share)), \(percent(fraction)) of baseline")
-    }
-    if let difference = accuracy.difference(schedule, from: .none), let interval = difference.interval {
-      let isSignificant = difference.isSignificant ? "significant" : "not significant"
-      parts.append(
-        "a difference of \(points(interval.difference, interval.low, interval.high)), \(isSignificant) at 95%")
+      var notes = ["\(percent(fraction)) of baseline"]
+      if let difference = accuracy.difference(schedule, from: .none), let interval = difference.interval {
+        let numbers = [interval.difference, interval.low, interval.high].map { (100 * $0).formatted(1) }
+        let significance = difference.isSignificant ? "significant" : "not significant"
+        notes.append("difference \(numbers[0]) points, 95% CI \(numbers[1]) to \(numbers[2]), \(significance)")
+      }
+      parts.append("accuracy \(percent(share)) (\(notes.joined(separator: "; ")))")
     }
     return .text("\(title): \(parts.joined(separator: ", ")).")
   }

@@ -137,8 +137,7 @@ struct AccuracyReport {
         .text(
           "\(comparison.questionCount) questions, exact match. In the paper, 7B models without dropping in training "
             + "keep nearly their baseline scores with PyramidDrop, and score higher than with FastV at lower cost. "
-            + "This model is a thousand "
-            + "times smaller, and was trained with PyramidDrop λ=0.5."),
+            + "This model is a thousand times smaller, and was trained with PyramidDrop λ=0.5."),
         .text(verdict(Array(schedules.dropFirst()), against: .none)),
         .text(verdict([.pyramidDrop], against: .fastV)),
         .table(Table(comparison.tableRows(schedules))),
@@ -168,8 +167,8 @@ struct AccuracyReport {
       [
         .text(
           "In the paper, a 7B model loses much accuracy if tokens are dropped after layer 2, and almost none after "
-            + "layer 24. "
-            + "Measured here with 10% of the tokens kept: \(verdict(smallest, against: .none))"),
+            + "layer 24."),
+        .text("With 10% of the tokens kept. \(verdict(smallest, against: .none))"),
         .plot(
           Plot(
             "Accuracy by keep ratio", x: Axis("visual tokens kept", unit: .percent),

@@ -68,12 +68,23 @@ struct CostComparison {
     )
   }
 
-  /// A row for each measured schedule of a list.
-  func tableRows(_ schedules: [PaperSchedule]) -> [TableRow] {
+  /// Tokens, KV cache and FLOPs of each measured schedule of a list.
+  func flopsRows(_ schedules: [PaperSchedule]) -> [TableRow] {
+    tableRows(schedules) { $0.flopsRow(baseline: $1, $2) }
+  }
+
+  /// Times and peak RSS of each measured schedule of a list.
+  func timeRows(_ schedules: [PaperSchedule]) -> [TableRow] {
+    tableRows(schedules) { $0.timeRow(baseline: $1, $2) }
+  }
+
+  private func tableRows(
+    _ schedules: [PaperSchedule], _ row: (CostRow, _ baseline: CostRow, CostFormat) -> TableRow
+  ) -> [TableRow] {
     guard let baseline = rows[.none] else { return [] }
     let measured = schedules.compactMap { rows[$0] }
     let format = CostFormat(measured)
-    return measured.map { $0.tableRow(baseline: baseline, format) }
+    return measured.map { row($0, baseline, format) }
   }
 
   /// The part of the time to first token that dropping can save at most.
@@ -146,32 +157,42 @@ struct CostRow {
     return lengths.reduce(0) { $0 + Double($1 - text) } / Double(max(1, lengths.count))
   }
 
-  /// The row of a table.
+  private var titleField: Field { Field("schedule", .text(schedule.title), heading: "schedule") }
+
+  /// The row of tokens, KV cache and FLOPs.
   ///
   /// - Parameter baseline: The row without dropping, for percentages.
-  fileprivate func tableRow(baseline: CostRow, _ format: CostFormat) -> TableRow {
+  fileprivate func flopsRow(baseline: CostRow, _ format: CostFormat) -> TableRow {
     TableRow([
-      Field("schedule", .text(schedule.title), heading: "schedule"),
+      titleField,
       Field(
         "visual_tokens", .integers(report.visualTokensPerStage), heading: "visual tokens",
         text: report.visualTokensPerStage.map(String.init).joined(separator: "/")),
       Field("mean_visual_tokens", averageTokens, heading: "average tokens", decimals: 1),
+      Field("kv_mib", Double(report.cacheBytes) / 0x1p20, heading: "KV cache MiB", decimals: 1),
       Field("paper_tflops", paperTeraflops.map(Value.text) ?? .none, heading: "TFLOPs (paper)"),
       format.formula("formula_nominal_tflops", nominalTeraflops, "formula"),
       format.formula("formula_tflops", teraflops, "formula, this image"),
-      Field(
-        "counted_gflop", Double(prefillFlops) / 1e9, heading: "prefill GFLOPs", decimals: format.gigaflops),
+      Field("counted_gflop", Double(prefillFlops) / 1e9, heading: "prefill GFLOPs", decimals: format.gigaflops),
       percentage(
         "counted_share", Double(prefillFlops) / Double(baseline.prefillFlops),
         heading: "prefill FLOPs (% of baseline)"),
       percentage("ranking_share", rankingFraction, heading: "ranking (% of prefill)", decimals: 2),
+    ])
+  }
+
+  /// The row of times and peak RSS.
+  ///
+  /// - Parameter baseline: The row without dropping, for percentages.
+  fileprivate func timeRow(baseline: CostRow, _ format: CostFormat) -> TableRow {
+    TableRow([
+      titleField,
       time("prompt_ms", prefill, heading: "prefill ms", decimals: format.prefill),
       percentage("prompt_share", prefill.median / baseline.prefill.median, heading: "prefill (% of baseline)"),
       time("first_token_ms", firstToken, heading: "TTFT ms", decimals: format.firstToken),
       percentage(
         "first_token_share", firstToken.median / baseline.firstToken.median, heading: "TTFT (% of baseline)"),
       time("step_ms", step, heading: "ms/token", decimals: format.step),
-      Field("kv_mib", Double(report.cacheBytes) / 0x1p20, heading: "KV cache MiB", decimals: 1),
       Field("peak_mib", Double(peakBytes) / 0x1p20, heading: "peak RSS MiB", decimals: 0),
     ])
   }
@@ -272,9 +293,13 @@ struct CostReport {
   }
 
   private func tables(_ schedules: [PaperSchedule]) -> [Report.Block] {
-    comparisons.compactMap { comparison in
-      let rows = comparison.tableRows(schedules)
-      return rows.isEmpty ? nil : .table(Table(rows, title: comparison.name))
+    comparisons.flatMap { comparison -> [Report.Block] in
+      let rows = (comparison.flopsRows(schedules), comparison.timeRows(schedules))
+      guard !rows.0.isEmpty else { return [] }
+      return [
+        .table(Table(rows.0, title: "\(comparison.name), FLOPs and KV cache")),
+        .table(Table(rows.1, title: "\(comparison.name), time and memory")),
+      ]
     }
   }
 }
