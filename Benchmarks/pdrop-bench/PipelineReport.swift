@@ -228,7 +228,8 @@ struct PipelineReport {
               schedule.prefill.report.map { BarPlot.Bar(Double($0.cacheBytes) / 0x1p20) }
             },
           ].compactMap(\.self)),
-        Report.Section("All numbers", [.table(Table(results.flatMap(\.tableRows)))]),
+        // A table per model, since columns with the same value in all rows move to the caption.
+        Report.Section("All numbers", results.map { .table(Table($0.tableRows, title: $0.name)) }),
       ],
       metadata: Report.Metadata.measured()
         + (results.first.map {
@@ -302,8 +303,9 @@ extension PipelineResult {
     let prefill = schedule.prefill.milliseconds.median
     guard prefill > 0 else { return nil }
     let fraction = prefill / (encoder + prefill)
+    let condition = schedule.isBaseline ? "without dropping" : "with \(schedule.title)"
     return
-      "\(name): with \(schedule.title), the vision encoder takes \(milliseconds(encoder)) ms and prefill "
+      "\(name): \(condition), the vision encoder takes \(milliseconds(encoder)) ms and prefill "
       + "\(milliseconds(prefill)) ms. Dropping can only reduce prefill, \(percent(fraction)) of the sum: the upper "
       + "bound of the speedup to the first token is \((1 / (1 - fraction)).formatted(1))x."
   }

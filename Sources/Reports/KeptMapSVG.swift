@@ -82,8 +82,8 @@ extension KeptMapFigure: Encodable {
 
 /// The shapes of a kept-token map.
 ///
-/// Each panel has the images of the regions, and a rectangle with a tooltip over each patch. Bars beside each region show
-/// the number of kept tokens in its rows and columns.
+/// Each panel has the images of the regions, and a rectangle with a tooltip over each patch. Bars beside each region
+/// show the number of kept tokens in its rows and columns.
 struct KeptMapDrawing {
   /// The length of the bar of a row or column with all tokens kept.
   private static let histogramSize = 36

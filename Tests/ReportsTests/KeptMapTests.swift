@@ -25,8 +25,8 @@ enum SmallMap {
 
   /// LLaVA-NeXT: 8 x 4 pixels in the middle of a canvas of 8 x 8, with 14 tokens.
   ///
-  /// The tiles have 4 x 4 patches, and rows 1 and 2 show the image: 4 tokens of the base view, then 2 rows of 4 tokens and
-  /// a newline.
+  /// The tiles have 4 x 4 patches, and rows 1 and 2 show the image: 4 tokens of the base view, then 2 rows of 4 tokens
+  /// and a newline.
   static func tiled() throws -> KeptMap {
     let rules = AnyResolution(pinpoints: [(8, 8)], viewSize: 4, patchesPerSide: 2, sizeRule: .huggingFace)
     let views = try AnyResolutionPreprocessor(configuration, rules)(image(8, 4))
