@@ -135,8 +135,9 @@ final class XMLCheck: NSObject, XMLParserDelegate {
       for bar in bars {
         let label = try #require(bar["seriesName"] as? Context)
         let (end, value) = (Double(label["x"] as? String ?? ""), Double(bar["textX"] as? String ?? ""))
-        #expect(try #require(end) >= LabelPlacement.width(label["name"] as? String ?? ""))
-        #expect(try #require(value) + LabelPlacement.width(bar["text"] as? String ?? "") <= width)
+        // Coordinates are rounded to 0.1.
+        #expect(try #require(end) + 0.1 >= LabelPlacement.width(label["name"] as? String ?? ""))
+        #expect(try #require(value) + LabelPlacement.width(bar["text"] as? String ?? "") <= width + 0.1)
       }
       return width
     }
