@@ -154,7 +154,7 @@ extension CostTarget {
 }
 
 extension NamedSchedule {
-  /// The title of the policy, followed by options that it does not contain: `PyramidDrop λ=0.5 ranking random`.
+  /// The title of the policy, followed by options that it does not contain: `PyramidDrop λ=0.5 rank key-norm`.
   var title: String {
     let inTitle: Set<String> = [
       "lambda", "stages", "layer-list", "image-token-ratio-list", "fastv-k", "fastv-r", "target-tokens", "target-flops",
