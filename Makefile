@@ -1,6 +1,6 @@
-# The front door: `make run` answers a question, `make test` tests, each after its own set-up.
+# Entry points: `make run` answers a question, `make test` runs all tests; both install what is missing first.
 
-# Code for this machine's processor; `make MARCH=x86-64-v3` builds for others.
+# C code for the processor of this machine; `make MARCH=x86-64-v3` builds for others.
 MARCH ?= native
 SWIFT_FLAGS ?= $(if $(MARCH),-Xcc -march=$(MARCH))
 SWIFT ?= swift
@@ -13,17 +13,17 @@ QUESTION ?= What number is at the top right?
 
 PYTHON ?= python3
 
-.PHONY: run test test-debug test-release test-recipe train-tiny build bench reproduce reproduce-quick check example-slurm \
-  example-spark format lint clang-format deps clean
+.PHONY: run test test-debug test-release test-recipe train-tiny build bench reproduce reproduce-quick check \
+  example-slurm example-spark format lint clang-format deps clean
 
-# Answers a question about a bundled picture with the bundled model, with and without dropping.
+# Answers a question about a bundled image with the bundled model, with and without dropping.
 run: build
 	@for policy in pyramiddrop none; do \
 	  echo; echo "== --policy $$policy: $(QUESTION) ($(IMAGE))"; \
 	  $(RELEASE)/pdrop-run --image $(IMAGE) -p "$(QUESTION)" --policy $$policy -v 2>&1 || exit; \
 	done
 
-# All tests, as written and as shipped.
+# All tests, in debug and in release.
 test: test-debug test-release
 
 test-debug: deps
@@ -32,42 +32,46 @@ test-debug: deps
 test-release: deps
 	$(SWIFT) test -c release $(SWIFT_FLAGS)
 
-# The recipe of the bundled model: its parts, then a smoke run of about two minutes (Models/recipe/requirements.txt).
+# The training recipe of the bundled model: unit tests, then a smoke run of about two minutes
+# (Models/recipe/requirements.txt).
 test-recipe:
 	$(PYTHON) -m unittest discover -s Models/recipe/tests
 
-# Trains the bundled model anew, in hours; goes on where it was stopped. WORK says where the checkpoints go.
+# Trains the bundled model, which takes hours; resumes after a stop. WORK is the folder of the checkpoints.
 train-tiny:
 	PYTHON=$(PYTHON) Models/recipe/train.sh
 
-# The programs, optimised.
+# Release builds of the programs.
 build: deps
 	$(SWIFT) build -c release $(SWIFT_FLAGS)
 
-# What the bundled model costs by policy and phase.
+# The cost of the bundled model by policy and phase.
 bench: build
 	$(RELEASE)/pdrop-bench
 
-# The paper's comparisons: cost at the shape of LLaVA-1.5-7B and LLaVA-NeXT-7B, or of the directories MODEL_15 and MODEL_NEXT,
-# and right answers of the bundled model; with DATA also the benchmarks in that folder, answered by MODEL_15 or the bundled model.
+# The comparisons of the paper: cost at the shapes of LLaVA-1.5-7B and LLaVA-NeXT-7B, or of the directories MODEL_15
+# and MODEL_NEXT, and accuracy of the bundled model. With DATA also the benchmarks in that folder, answered by MODEL_15
+# or the bundled model.
 REPORT ?= report
+# A variable, because a comma ends an argument of $(if).
+REPRODUCE_POLICIES = none,fastv,pyramiddrop
 reproduce: build
 	$(RELEASE)/pdrop-bench reproduce --report-folder $(REPORT) $(if $(MODEL_15),--model-15 $(MODEL_15)) \
 	  $(if $(MODEL_NEXT),--model-next $(MODEL_NEXT)) $(REPRODUCE_FLAGS)
 	$(if $(DATA),$(RELEASE)/pdrop-eval list --data $(DATA))
-	$(if $(DATA),$(RELEASE)/pdrop-eval run --data $(DATA) $(if $(MODEL_15),-m $(MODEL_15)) --policy none,fastv,pyramiddrop \
-	  --output $(REPORT)/answers --report $(REPORT)/benchmarks.json)
+	$(if $(DATA),$(RELEASE)/pdrop-eval run --data $(DATA) $(if $(MODEL_15),-m $(MODEL_15)) \
+	  --policy $(REPRODUCE_POLICIES) --output $(REPORT)/answers --report $(REPORT)/benchmarks.json)
 
-# The same of the bundled model alone, in less than two minutes.
+# The same for the bundled model only, in less than two minutes.
 reproduce-quick: build
 	$(RELEASE)/pdrop-bench reproduce --quick --report-folder $(REPORT) $(REPRODUCE_FLAGS)
 
-# The bundled model, stage by stage, against what the reference library computed.
+# Compares the bundled model with the results of the reference library, stage by stage.
 check: build
 	$(RELEASE)/pdrop-run check
 
-# The batch and example scripts without a cluster: kills and resumes a batch, two Slurm shards in a plain shell,
-# Spark's worker loop without Spark.
+# Tests of the batch and example scripts without a cluster: a killed and resumed batch, two Slurm shards in a plain
+# shell, and the worker loop of Spark without Spark.
 .PHONY: test-scripts
 test-scripts: build
 	@command -v python3 >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=python3
@@ -76,7 +80,7 @@ test-scripts: build
 	python3 examples/spark/check.py --no-cluster
 
 # The examples for many machines, each on a cluster of this one machine, disturbed and compared with an undisturbed run.
-# Installs what they need beyond the build: Slurm's Debian packages; PySpark in .build-spark, and Java if missing.
+# Installs the Debian packages of Slurm, or PySpark in .build-spark and Java if missing.
 example-slurm: build
 	@command -v python3 >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=python3
 	@$(MAKE) --no-print-directory deps DEBIAN_PACKAGES="slurmctld slurmd slurm-client munge"
@@ -85,7 +89,7 @@ example-slurm: build
 example-spark: build .build-spark/bin/spark-submit
 	.build-spark/bin/python examples/spark/check.py
 
-# Installs the programs, the bundled model, its evaluation set and the samples below PREFIX; DESTDIR is put before it.
+# Installs the programs, the bundled model, its evaluation set and the samples in PREFIX; DESTDIR is prepended to it.
 DESTDIR ?=
 PREFIX ?= /usr/local
 PROGRAMS = pdrop-run pdrop-bench pdrop-eval
@@ -148,7 +152,7 @@ endef
 	@python3 -c "import ensurepip" 2>/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=python3-venv
 	python3 -m venv .build-spark && .build-spark/bin/pip install -q pyspark==$(PYSPARK)
 
-# Formats Swift and C, or refuses what is not formatted.
+# `make format` formats Swift and C; `make lint` checks the format and the places of `unsafe`.
 C_FILES = $(shell find Sources -name '*.[ch]')
 format: clang-format
 	$(SWIFT) format --in-place --recursive Package.swift Sources Benchmarks Tests
@@ -163,7 +167,7 @@ lint: clang-format
 clang-format:
 	@command -v clang-format >/dev/null || $(MAKE) --no-print-directory deps DEBIAN_PACKAGES=clang-format
 
-# Installs the Debian packages that are missing; on other systems, says which libraries are needed.
+# Installs missing Debian packages; on other systems, prints the required libraries.
 deps:
 	@if command -v dpkg-query >/dev/null; then \
 	  missing=$$(for p in $(DEBIAN_PACKAGES); do \
@@ -174,7 +178,7 @@ deps:
 	    $$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  fi; \
 	elif ! pkg-config --exists openblas libturbojpeg libpng libwebp; then \
-	  echo "needed: OpenBLAS, LAPACKE, libjpeg-turbo, libpng, libwebp and pkg-config"; exit 1; \
+	  echo "required: OpenBLAS, LAPACKE, libjpeg-turbo, libpng, libwebp and pkg-config"; exit 1; \
 	fi
 
 clean:

@@ -2,7 +2,7 @@
 
 import PackageDescription
 
-// MARK: - Settings shared by every Swift target
+// MARK: - Settings of all Swift targets
 
 let settings: [SwiftSetting] = [
   .strictMemorySafety(),
@@ -27,6 +27,7 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
   ],
   targets: [
@@ -44,12 +45,12 @@ let package = Package(
         .linkedLibrary("turbojpeg"), .linkedLibrary("png"), .linkedLibrary("webp"),
       ]),
 
-    // Attention, small-M GEMM and conversions, each for several instruction sets and selected at run time.
+    // Attention, small-M GEMM and conversions, compiled for several instruction sets and selected at run time.
     .target(name: "CKernels"),
-    // Loads oneDNN at run time if it is installed; nothing to link.
+    // Loads oneDNN at run time if it is installed; not linked.
     .target(name: "COneDNN"),
 
-    // MARK: - The engine, each target importing only those above it
+    // MARK: - Libraries; each target imports only those above it
 
     .target(name: "Storage", swiftSettings: settings),
     .target(
@@ -57,7 +58,9 @@ let package = Package(
       dependencies: ["CKernels", "CLAPACKE", "COneDNN", "COpenBLAS", "Storage"],
       swiftSettings: settings,
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
-    .target(name: "Tokenizers", dependencies: ["Storage"], swiftSettings: settings),
+    .target(
+      name: "Tokenizers", dependencies: ["Storage", .product(name: "HeapModule", package: "swift-collections")],
+      swiftSettings: settings),
     .target(name: "ModelFormats", dependencies: ["Kernels", "Storage"], swiftSettings: settings),
     .target(
       name: "ImageProcessing", dependencies: ["CImageCodecs", "ModelFormats"], swiftSettings: settings),
@@ -126,7 +129,7 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["Kernels", "TokenDropping"],
       path: "Tests/TestSupport", swiftSettings: settings),
-    // A golden model with changes, a batch in a folder, a run read back: for the tests of the targets that need a model.
+    // Helpers for tests that need a model: modified golden models, batches in temporary folders, parsed run reports.
     .target(
       name: "ModelTestSupport",
       dependencies: ["BatchInference", "ModelFormats", "PDrop", "TestSupport", "Verification"],
@@ -177,7 +180,7 @@ let package = Package(
       name: "ReportsTests",
       dependencies: ["ImageProcessing", "LLaVA", "ModelFormats", "PDrop", "Reports"],
       swiftSettings: settings),
-    // Runs the programs as processes; depends on them so that they are built.
+    // Runs the executables as processes and depends on them, so that they are built first.
     .testTarget(
       name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "pdrop-eval", "Storage", "TestSupport"],
       swiftSettings: settings),

@@ -17,7 +17,7 @@ SIDE_FILES = os.path.join(HERE, "..", "Tests", "Goldens", "models", "tiny-llava-
 
 
 def shapes(a):
-    """Name and shape of every tensor, in the layout of llava-hf."""
+    """The name and shape of every tensor, in the layout of llava-hf."""
     d, m, kv, v = a.hidden, a.intermediate, a.hidden * a.kv_heads // a.heads, a.vocabulary
     yield "language_model.model.embed_tokens.weight", (v, d)
     for i in range(a.layers):

@@ -1,4 +1,4 @@
-"""Shared parts of the example checks: questions about the sample images, an undisturbed run, a comparison."""
+"""Shared functions of the example checks: questions about the sample images, an undisturbed run, a comparison."""
 import json
 import os
 import shutil
@@ -64,7 +64,7 @@ def compare(folder):
 
 
 def wait_until(condition, what, seconds=900):
-    """The first true value of `condition()`."""
+    """The first true value of `condition()`; fails after `seconds`."""
     end = time.time() + seconds
     while time.time() < end:
         value = condition()

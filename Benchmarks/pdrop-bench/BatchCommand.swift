@@ -39,8 +39,8 @@ struct BatchCommand: ParsableCommand {
 
   func validate() throws {
     guard generatedTokens >= 1 else { throw ValidationError("--n-gen must be at least 1, found \(generatedTokens)") }
-    guard batchSizes.numbers.allSatisfy((1...EngineOptions.largestBatchSize).contains) else {
-      throw ValidationError("--batch-size must be 1 to \(EngineOptions.largestBatchSize), found \(batchSizes.numbers)")
+    guard batchSizes.numbers.allSatisfy((1...EngineOptions.maxBatchSize).contains) else {
+      throw ValidationError("--batch-size must be 1 to \(EngineOptions.maxBatchSize), found \(batchSizes.numbers)")
     }
   }
 

@@ -188,7 +188,7 @@ struct Fidelity {
         subjects[index].families[family, default: Agreement()].add(answer, reference: first, label: question.answer)
       }
       if let label = question.answer { subjects[index].correct.append(isExactMatch(answer.text, label)) }
-      subjects[index].milliseconds.append(time + encoded.milliseconds.total)
+      subjects[index].milliseconds.append(time + encoded.timings.total)
       subjects[index].prefillFlops.append(Double(report.flops.prefill + report.flops.rank))
       subjects[index].cacheBytes.append(Double(report.cacheBytes))
     }

@@ -6,6 +6,7 @@ import LLaVA
 import ModelFormats
 import PDrop
 import Reports
+import Storage
 import TokenDropping
 
 /// `pdrop-bench layer-cost`: the time of a decoder layer by its rows, compared with the paper's linear cost model.
@@ -110,10 +111,11 @@ struct LayerCost {
 }
 
 /// Measurements without a unique fit.
-struct LayerCostError: Error, CustomStringConvertible {
+struct LayerCostError: UserFacingError {
   var rows: [Int]
 
-  var description: String { "the times for \(rows) rows have no unique fit; use --rows that are further apart" }
+  var category: ErrorCategory { .input }
+  var problem: String { "the times for \(rows) rows have no unique fit; use --rows that are further apart" }
 }
 
 /// The prefill time of PyramidDrop relative to no dropping, by several models of cost.

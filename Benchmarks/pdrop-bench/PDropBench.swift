@@ -10,6 +10,26 @@ struct PDropBench: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pdrop-bench",
     abstract: "Measures LLaVA on this machine, with weights or without having them.",
+    usage: """
+      pdrop-bench [pipeline] [<options>]
+      pdrop-bench <subcommand> [<options>]
+      """,
+    discussion: """
+      The default subcommand is pipeline. Its most common options:
+
+        -m, --model          model directory, by default the bundled tiny-textvqa
+        --synthetic          published shape with random weights
+        --policy             policies to compare, separated by commas
+        --precision          compute precisions to compare, separated by commas
+        -p, --n-prompt       text tokens of the prompt
+        -n, --n-gen          tokens to decode after the first
+        -r, --repetitions    measured repetitions, by default 5
+        -t, --threads        number of threads, by default all cores
+        -o, --output         table format
+        --html               file for a report with plots
+
+      All options: pdrop-bench pipeline --help
+      """,
     version: "0.1.0",
     subcommands: [
       PipelineCommand.self, KernelsCommand.self, LayerCostCommand.self, FidelityCommand.self, BatchCommand.self,

@@ -103,7 +103,7 @@ struct PipelineResult {
     }
     let oneView = first.oneView.map { row(1, runs.compactMap(\.oneView?.milliseconds), $0.flops) }
     let allViews = row(
-      first.image.viewCount, runs.map(\.image.milliseconds).map { $0.encode + $0.project },
+      first.image.viewCount, runs.map(\.image.timings).map { $0.encode + $0.project },
       first.image.flops.encode + first.image.flops.project)
     return [oneView, allViews].compactMap(\.self)
   }
@@ -117,7 +117,7 @@ struct PipelineResult {
     let steps = report.tokens.count - 1
     // The head runs once per token of the answer; prefill gives the first token.
     let headFlops = flops.head / max(report.tokens.count, 1)
-    let images = vision.map(\.image.milliseconds)
+    let images = vision.map(\.image.timings)
     let firstTokens = zip(images, answers).map { $0.preprocess + $0.encode + $0.project + $1.prefillMilliseconds }
     let firstToken = Sample(firstTokens).median
     let peakBytes = answers.map(\.report.peakResidentBytes).max()

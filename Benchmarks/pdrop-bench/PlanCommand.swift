@@ -84,7 +84,7 @@ private struct PlanRow {
     let stages = prompt.tokensPerStage(plan)
     let layers = plan.drops.map(\.afterLayer)
     func list(_ numbers: [Int], _ separator: String) -> String { numbers.map(String.init).joined(separator: separator) }
-    let fraction = prompt.flopsShare(plan)
+    let fraction = prompt.flopsRatio(plan)
     tableRow = TableRow([
       Field("model", .text(model), heading: "model"),
       Field("policy", .text(policy.name), heading: "policy"),

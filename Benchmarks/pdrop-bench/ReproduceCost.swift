@@ -130,7 +130,7 @@ struct CostRow {
     self.paperTeraflops = paperTeraflops
     prefill = Sample(runs.map(\.prefillMilliseconds))
     firstToken = Sample(
-      zip(images.map(\.image.milliseconds), runs).map { image, run in
+      zip(images.map(\.image.timings), runs).map { image, run in
         image.preprocess + image.encode + image.project + run.prefillMilliseconds
       })
     step = Sample(runs.map { $0.decodeMilliseconds / Double(max(1, $0.report.tokens.count - 1)) })

@@ -1,52 +1,53 @@
 import Foundation
 import Storage
 
-/// Where a batch's answers go: each is there whole and on the disk, or not at all.
+/// The output file of a batch, to which each answer is written completely and durably, or not at all.
 final class AnswerFile {
   private let path: String
   private let name: String
-  private let earlier: Batch.ExistingOutput
+  private let existing: Batch.ExistingOutput
   private var file: OpenFile
 
-  /// Opens the file, without a change to what is in it, and keeps other runs from it.
+  /// Opens and locks the file, without modify its contents.
   ///
   /// - Parameters:
-  ///   - path: `-` for standard output.
+  ///   - path: Path of the file; `-` for standard output.
+  ///   - existing: The treatment of existing answers.
   ///   - input: The file of the questions, which is never written to.
-  init(path: String, earlier: Batch.ExistingOutput, input: OpenFile?) throws(BatchError) {
-    self.earlier = earlier
+  init(path: String, existing: Batch.ExistingOutput, input: OpenFile?) throws(BatchError) {
+    self.existing = existing
     guard path != "-" else {
       (self.path, name, file) = (path, "standard output", .standardOutput)
       return
     }
-    // A link stays one when the file it leads to is replaced.
+    // The link is resolved, so that it remains a link when its target is replaced.
     self.path = URL(filePath: path).resolvingSymlinksInPath().path(percentEncoded: false)
     name = path
-    let isThere = FileManager.default.fileExists(atPath: path)
+    let exists = FileManager.default.fileExists(atPath: path)
     do { file = try OpenFile(appendingTo: self.path) } catch { throw .output(path, error) }
-    if !isThere { Self.syncFolder(of: self.path) }
+    if !exists { Self.syncFolder(of: self.path) }
     guard file.isRegular else {
-      if case .resume = earlier { throw .outputNotAFile(path: path) }
+      if case .resume = existing { throw .outputNotAFile(path: path) }
       return
     }
     guard file.identity != input?.identity else { throw .outputIsInput(path: path) }
     guard file.lock() else { throw .outputInUse(path: path) }
-    guard earlier != .refuse || file.size == 0 else { throw .outputNotEmpty(path: path, byteCount: file.size) }
+    guard existing != .refuse || file.size == 0 else { throw .outputNotEmpty(path: path, byteCount: file.size) }
   }
 
-  /// Brings the file into the state in which the next answer is to be appended.
+  /// Prepares the file for appending the first answer.
   ///
-  /// - Returns: What has been answered before.
+  /// - Returns: The answers of earlier runs if the run is resumed.
   func begin() throws(BatchError) -> PreviousAnswers? {
-    switch earlier {
+    switch existing {
     case .refuse: return nil
     case .overwrite:
-      if file.isRegular, path != "-" { try changing { file throws(SystemError) in try file.truncate(to: 0) } }
+      if file.isRegular, path != "-" { try modify { file throws(SystemError) in try file.truncate(to: 0) } }
       return nil
     case .resume(let retriesFailures):
       let answers = try PreviousAnswers(of: path)
-      try changing { file throws(SystemError) in
-        try file.truncate(to: answers.wholeByteCount)
+      try modify { file throws(SystemError) in
+        try file.truncate(to: answers.completeByteCount)
         if answers.lacksLineFeed { try file.append([UInt8(ascii: "\n")]) }
         try file.sync()
       }
@@ -55,15 +56,15 @@ final class AnswerFile {
     }
   }
 
-  /// Appends lines; when this returns they are on the disk.
+  /// Appends lines and syncs them to the disk.
   func append(_ lines: [UInt8]) throws(BatchError) {
-    try changing { file throws(SystemError) in
+    try modify { file throws(SystemError) in
       try file.append(lines)
       try file.sync()
     }
   }
 
-  /// Replaces the file by one without error records, at once and as a whole.
+  /// Replaces the file atomically by one without error records.
   private func removeFailures() throws(BatchError) -> PreviousAnswers {
     let copyPath = path + ".retry"
     try? FileManager.default.removeItem(atPath: copyPath)
@@ -85,35 +86,35 @@ final class AnswerFile {
     return kept
   }
 
-  private func changing(_ change: (OpenFile) throws(SystemError) -> Void) throws(BatchError) {
+  private func modify(_ change: (OpenFile) throws(SystemError) -> Void) throws(BatchError) {
     do { try change(file) } catch { throw .output(name, error, isResumable: path != "-" && file.isRegular) }
   }
 
-  /// A new name is on the disk only when its folder is.
+  /// Syncs the folder of a file, which makes a new name durable.
   private static func syncFolder(of path: String) {
     let folder = URL(filePath: path).deletingLastPathComponent().path(percentEncoded: false)
     try? OpenFile(reading: folder).sync()
   }
 }
 
-/// The records that an earlier run has answered, nine bytes for each.
+/// The records that earlier runs have answered, in nine bytes each.
 ///
-/// A record that stands in the input more than once is answered as often; so an answer stands for one of them.
+/// A record that occurs several times in the input is answered several times, so each answer matches one occurrence.
 struct AnsweredRecords {
-  /// Ascending; of the keys only hashes are kept, seeded anew in every process.
+  /// Hashes of the keys, ascending, with a seed per process.
   private var hashes: [UInt64] = []
-  private var isTaken: [Bool] = []
+  private var isMatched: [Bool] = []
 
-  /// - Parameter hashes: What `hash` makes of the answers' keys.
+  /// - Parameter hashes: The results of `hash` for the keys of the answers.
   init(hashes: [UInt64] = []) {
     self.hashes = hashes.sorted()
-    isTaken = Array(repeating: false, count: hashes.count)
+    isMatched = Array(repeating: false, count: hashes.count)
   }
 
   var count: Int { hashes.count }
 
-  /// Whether there is an answer to a record that stands for no other record yet; from now on it stands for this one.
-  mutating func take(_ key: RecordKey) -> Bool {
+  /// Whether an unmatched answer to the record exists, which is then matched with it.
+  mutating func match(_ key: RecordKey) -> Bool {
     guard !hashes.isEmpty else { return false }
     let hash = Self.hash(key)
     var (low, high) = (0, hashes.count)
@@ -122,8 +123,8 @@ struct AnsweredRecords {
       if hashes[middle] < hash { low = middle + 1 } else { high = middle }
     }
     while low < hashes.count, hashes[low] == hash {
-      guard isTaken[low] else {
-        isTaken[low] = true
+      guard isMatched[low] else {
+        isMatched[low] = true
         return true
       }
       low += 1
@@ -138,21 +139,22 @@ struct AnsweredRecords {
   }
 }
 
-/// What an output file holds of earlier runs.
+/// The answers of earlier runs in an output file.
 struct PreviousAnswers {
   private(set) var answered: AnsweredRecords
+  /// Number of answers with an error.
   private(set) var failureCount = 0
-  /// The bytes of all lines that are whole; what is after was torn off when a run was killed.
-  private(set) var wholeByteCount = 0
-  /// Whether the last answer is whole but for its line feed.
+  /// Bytes of all complete lines; a partial line after them is left by a killed run.
+  private(set) var completeByteCount = 0
+  /// Whether the last answer is complete except for its line feed.
   private(set) var lacksLineFeed = false
 
-  /// Reads a file in memory for one line, and nine bytes for each answer.
+  /// Reads a file, in memory for one line and nine bytes per answer.
   ///
-  /// - Throws: `BatchError` for lines that are no answers, but for a last one that is torn off.
+  /// - Throws: `BatchError` for lines that are not answers, except a partial last line.
   init(of path: String) throws(BatchError) { try self.init(of: path) { _, _ in true } }
 
-  /// Copies all lines but those with an error, which count as if they were not there.
+  /// Reads a file and copies all lines without an error; those with an error are ignored.
   init(of path: String, copyingAnswersTo copy: OpenFile, at copyPath: String) throws(BatchError) {
     try self.init(of: path) { line, isFailure throws(BatchError) in
       guard !isFailure else { return false }
@@ -163,7 +165,7 @@ struct PreviousAnswers {
     }
   }
 
-  /// - Parameter isKept: Whether a line counts, which it is given with whether it says an error.
+  /// - Parameter isKept: Whether a line is used, by the line and whether it is an error.
   private init(
     of path: String, isKept: (Line, _ isFailure: Bool) throws(BatchError) -> Bool
   ) throws(BatchError) {
@@ -174,10 +176,10 @@ struct PreviousAnswers {
     }
     while let line = try Self.nextLine(&lines, of: path) {
       guard let answer = Self.answer(line) else {
-        if Self.isTorn(line) { break }
+        if Self.isPartial(line) { break }
         throw .notAnAnswer(path: path, line: line.number)
       }
-      wholeByteCount = line.offset + line.byteCount + (line.isComplete ? 1 : 0)
+      completeByteCount = line.offset + line.byteCount + (line.isComplete ? 1 : 0)
       lacksLineFeed = !line.isComplete
       guard try isKept(line, answer.isFailure) else { continue }
       if answer.isFailure { failureCount += 1 }
@@ -188,14 +190,14 @@ struct PreviousAnswers {
 
   private static func nextLine(_ lines: inout LineReader, of path: String) throws(BatchError) -> Line? {
     do {
-      guard case .value(let line) = try lines.next() else { return nil }
+      guard case .ready(let line) = try lines.next() else { return nil }
       return line
     } catch {
       throw .unreadable(path: path, reason: "\(error)")
     }
   }
 
-  /// Which record a line of output answers, and whether with an error; `nil` for what is no such line.
+  /// The record that a line of output answers, and whether it is an error; `nil` for any other line.
   private static func answer(_ line: Line) -> (key: RecordKey, isFailure: Bool)? {
     guard let value = try? JSONParser.parse(line.bytes) else { return nil }
     let isFailure = !value["error"].isNull
@@ -216,42 +218,42 @@ struct PreviousAnswers {
     }
   }
 
-  /// Whether a line is the beginning of one that could not be finished, or of zeros that a crash of the system left.
-  private static func isTorn(_ line: Line) -> Bool {
+  /// Whether a line is the beginning of an answer, or of zeros after a system crash.
+  private static func isPartial(_ line: Line) -> Bool {
     guard !line.isComplete, (try? JSONParser.parse(line.bytes)) == nil else { return false }
     return line.bytes.starts(with: [UInt8(ascii: "{")]) || line.bytes.contains(0)
   }
 }
 
-/// Puts lines into the order of their records and writes those whose turn has come.
+/// A reorder buffer that writes answers in the order of their records.
 struct RecordWriter {
-  /// How far a record may be ahead of the first that is not finished.
+  /// Maximum distance of a record from the first unfinished one.
   static let window = 1024
 
   private let file: AnswerFile
-  private var waiting: [Int: [UInt8]] = [:]
-  /// The first record whose line has not come.
+  private var pending: [Int: [UInt8]] = [:]
+  /// Index of the first record that is not written.
   private(set) var next = 0
 
   init(_ file: AnswerFile) { self.file = file }
 
-  /// Whether a record may be begun.
+  /// Whether a record may be started.
   func hasCapacity(for index: Int) -> Bool { index < next + Self.window }
 
-  /// Takes the line of a record.
+  /// Adds the line of a record.
   ///
-  /// - Precondition: It is the record's first, and there was room for it.
+  /// - Precondition: The record has no line yet, and `hasCapacity` is true for it.
   mutating func put(_ line: [UInt8], at index: Int) {
-    precondition(index >= next && hasCapacity(for: index) && waiting[index] == nil, "record \(index), next is \(next)")
-    waiting[index] = line
+    precondition(index >= next && hasCapacity(for: index) && pending[index] == nil, "record \(index), next is \(next)")
+    pending[index] = line
   }
 
-  /// Writes every line that no line is missing before, all of them with one sync.
+  /// Writes all lines up to the first missing one, with one sync.
   ///
-  /// - Returns: How many records' lines are on the disk since the last time.
+  /// - Returns: Number of lines written.
   mutating func commit() throws(BatchError) -> Int {
     var (lines, count): ([UInt8], Int) = ([], 0)
-    while let line = waiting.removeValue(forKey: next + count) {
+    while let line = pending.removeValue(forKey: next + count) {
       lines += line
       count += 1
     }

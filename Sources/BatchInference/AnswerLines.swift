@@ -1,11 +1,14 @@
 import Foundation
 import PDrop
+import Storage
 
-/// Writes the lines of a batch's output, each in the family of its question.
+/// Encoder of the output lines of a batch, each in the format of its question.
 struct AnswerLines: Sendable {
   let model: String
-  /// Whether lines say what clocks said; without that, equal runs give equal bytes.
+  /// Whether lines contain times; without them, equal runs give equal bytes.
   var keepsTimes = true
+  /// The words for remedies in error messages.
+  var spelling: @Sendable (Remedy) -> String = { $0.description }
 
   /// The line for a record, line feed included.
   func line(_ record: BatchRecord, _ outcome: Result<RunReport, RecordFailure>) throws -> [UInt8] {
@@ -21,7 +24,7 @@ struct AnswerLines: Sendable {
 
   func metadata(_ report: RunReport) -> AnswerMetadata {
     AnswerMetadata(
-      policy: report.policy, timings_ms: keepsTimes ? report.milliseconds : nil, flops: report.flops,
+      policy: report.policy, timings_ms: keepsTimes ? report.timings : nil, flops: report.flops,
       flops_paper: report.paperFlops,
       flops_prefill_without_dropping: report.baselineFlops, sequence_length: report.sequenceLength,
       generated_tokens: report.tokens.count, visual_tokens: report.visualTokensPerStage,
@@ -29,9 +32,9 @@ struct AnswerLines: Sendable {
   }
 }
 
-/// What an answer cost.
+/// The policy and the cost of an answer.
 struct AnswerMetadata: Encodable {
-  /// As it was run on this record: a target gives each its own schedule.
+  /// The policy for this record; with a cost target, records have different schedules.
   var policy: RunReport.Policy
   var timings_ms: RunReport.Timings?
   var flops: RunReport.Flops
@@ -44,11 +47,11 @@ struct AnswerMetadata: Encodable {
 }
 
 extension RunReport {
-  /// The answer without white space at its ends.
+  /// The answer without white space at both ends.
   var trimmedText: String { text.trimmingCharacters(in: .whitespacesAndNewlines) }
 }
 
-/// A line of LLaVA's answer files; of `text` and `error` there is one.
+/// A line of LLaVA's answer files, with either `text` or `error`.
 private struct AnswerLine: Encodable {
   struct Failure: Encodable {
     var code: RecordFailure.Reason
@@ -70,7 +73,8 @@ private struct AnswerLine: Encodable {
     model = lines.model
     switch outcome {
     case .success(let report): (text, metadata) = (report.trimmedText, lines.metadata(report))
-    case .failure(let failure): error = Failure(code: failure.reason, message: failure.message)
+    case .failure(let failure):
+      error = Failure(code: failure.reason, message: failure.message(spelling: lines.spelling))
     }
   }
 
@@ -79,7 +83,7 @@ private struct AnswerLine: Encodable {
     try container.encode(record.identifier, forKey: .question_id)
     try container.encodeIfPresent(record.question, forKey: .prompt)
     try container.encodeIfPresent(text, forKey: .text)
-    // Tells answers to the same question_id apart.
+    // Distinguishes answers to the same question_id.
     try container.encode("\(record.number)", forKey: .answer_id)
     try container.encode(model, forKey: .model_id)
     try container.encodeIfPresent(record.category, forKey: .category)
@@ -88,7 +92,7 @@ private struct AnswerLine: Encodable {
   }
 }
 
-/// A line of OpenAI's batch output; one with an error has a response without a body, as vLLM writes it.
+/// A line of OpenAI's batch output; an error has a response without a body, as in vLLM.
 private struct CompletionLine: Encodable {
   struct Response: Encodable {
     var status_code: Int
@@ -126,11 +130,11 @@ private struct CompletionLine: Encodable {
         status_code: 200, request_id: id, body: Completion("chatcmpl-\(record.number)", report, lines))
       error = nil
     case .failure(let failure):
-      let isOfTheRecord = failure.reason.isOfTheRecord
-      response = Response(status_code: isOfTheRecord ? 400 : 500, request_id: id)
+      let isRecordError = failure.reason.isRecordError
+      response = Response(status_code: isRecordError ? 400 : 500, request_id: id)
       error = Failure(
-        code: failure.reason, message: failure.message,
-        type: isOfTheRecord ? "BadRequestError" : "InternalServerError")
+        code: failure.reason, message: failure.message(spelling: lines.spelling),
+        type: isRecordError ? "BadRequestError" : "InternalServerError")
     }
   }
 

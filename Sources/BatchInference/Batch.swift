@@ -1,48 +1,50 @@
-package import PDrop
-import Storage
+public import PDrop
+public import Storage
 
-/// Many records and the file of their answers.
+/// A batch of records and the file of their answers.
 package struct Batch {
-  /// Where the questions come from.
+  /// The source of the records.
   package enum Input: Sendable {
-    /// A file with a JSON object on each line, `-` for standard input; relative paths of images begin in `folder`.
+    /// A file with a JSON object on each line, `-` for standard input; `folder` is that of relative image paths.
     case lines(path: String, folder: String?)
-    /// All images of a folder, with one question.
+    /// All images of a folder, with the same question.
     case images(folder: String, question: String)
   }
 
-  /// What to do with answers that are there already.
+  /// The treatment of answers in an existing output file.
   package enum ExistingOutput: Sendable, Equatable {
     /// Refuse to run.
     case refuse
     /// Remove them.
     case overwrite
-    /// Go on after them; those with an error are kept, or answered again.
+    /// Append to them; answers with an error are kept, or retried.
     case resume(retriesFailures: Bool)
   }
 
   package struct Options: Sendable {
     package var input: Input
-    /// The number of the input's first line, for a piece of a longer file.
+    /// The number of the input's first line, for a part of a longer file.
     package var firstLine = 1
-    /// `-` for standard output.
+    /// Path of the output; `-` for standard output.
     package var output = "-"
-    package var earlier = ExistingOutput.refuse
+    package var existingOutput = ExistingOutput.refuse
     package var shard = BatchShard.all
-    /// Whether answers say what clocks said; without that, equal runs give equal bytes.
+    /// Whether answers contain times; without them, equal runs give equal bytes.
     package var keepsTimes = true
+    /// The words for remedies in error messages; a program gives its options.
+    package var spelling: @Sendable (Remedy) -> String = { $0.description }
 
     package init(input: Input) { self.input = input }
   }
 
-  /// Answers the records that a job gives out, until it gives no more.
+  /// A function that answers all records of a job.
   package typealias Engine = (inout BatchJob) throws -> Void
 
   private let options: Options
   private let input: OpenFile?
   private let output: AnswerFile
 
-  /// Opens the files, without a change to what is in them.
+  /// Opens input and output, without changing their contents.
   ///
   /// - Throws: `BatchError`.
   package init(_ options: Options) throws(BatchError) {
@@ -53,34 +55,37 @@ package struct Batch {
     case .lines(let path, _):
       do { input = try OpenFile(reading: path) } catch { throw .unreadable(path: path, reason: "\(error)") }
     }
-    output = try AnswerFile(path: options.output, earlier: options.earlier, input: input)
+    output = try AnswerFile(path: options.output, existing: options.existingOutput, input: input)
   }
 
-  /// Answers all records, or all that are begun when the run is stopped.
+  /// Answers all records, or those that are started before the run is stopped.
   ///
   /// - Parameters:
-  ///   - base: How every question is asked; for a folder of images also what is asked.
-  ///   - isStopped: Whether no more records are to be begun.
-  ///   - willBegin: Told what an earlier run has answered, before the first record.
-  /// - Throws: `BatchError`, and what the engine throws.
+  ///   - base: Policy and options of every request.
+  ///   - run: The description of the run in the report.
+  ///   - isStopped: Whether to start no more records.
+  ///   - observer: Receives progress.
+  ///   - engine: Answers the records.
+  /// - Throws: `BatchError`, and the errors of the engine.
   package func run(
     like base: Request, by run: BatchRunDescription, isStopped: @escaping () -> Bool = { false },
     observer: (any BatchObserver)? = nil, engine: Engine
   ) throws -> BatchReport {
-    let earlier = try output.begin()
-    if let earlier { observer?.didFind(answered: earlier.answered.count, failed: earlier.failureCount) }
+    let previous = try output.begin()
+    if let previous { observer?.didFind(answered: previous.answered.count, failed: previous.failureCount) }
     var job = BatchJob(
-      try source(base, isStopped), into: output, lines: AnswerLines(model: run.model, keepsTimes: options.keepsTimes),
-      answered: earlier?.answered ?? AnsweredRecords(), isStopped: isStopped, observer: observer)
+      try source(base, isStopped), into: output,
+      lines: AnswerLines(model: run.model, keepsTimes: options.keepsTimes, spelling: options.spelling),
+      answered: previous?.answered ?? AnsweredRecords(), isStopped: isStopped, observer: observer)
     let start = ContinuousClock.now
-    job.tally.failedBefore = earlier?.failureCount ?? 0
+    job.tally.failedBefore = previous?.failureCount ?? 0
     try engine(&job)
     return BatchReport(
       job.tally, run, wall: ContinuousClock.now - start, stopped: !job.isAtEnd,
       peakResidentBytes: peakResidentBytes())
   }
 
-  /// The first records that make requests, at most `count` of them, and how many records there are.
+  /// The first requests, at most `count` of them, and the number of all records.
   ///
   /// - Throws: `BatchError`.
   package func preview(like base: Request, first count: Int = 16) throws(BatchError) -> (
@@ -88,9 +93,9 @@ package struct Batch {
   ) {
     var (requests, recordCount): ([Request], Int) = ([], 0)
     var source = try source(base) { false }
-    while case .value(let read) = try source.next(waits: true) {
+    while case .ready(let parsed) = try source.next(waits: true) {
       recordCount += 1
-      if requests.count < count, case .success(let request) = read.request { requests.append(request) }
+      if requests.count < count, case .success(let request) = parsed.request { requests.append(request) }
     }
     return (requests, recordCount)
   }
@@ -100,7 +105,7 @@ package struct Batch {
     case .images(let folder, let question):
       return try ImageFolder(folder, asking: question, base: base, shard: options.shard)
     case .lines(let path, let folder):
-      guard let input else { preconditionFailure("a file of questions is opened by init") }
+      guard let input else { preconditionFailure("init opens the file of questions") }
       let parser = RecordParser(base: base, folder: folder)
       return try QuestionLines(
         input, path: path, firstLine: options.firstLine, parser: parser, shard: options.shard, isStopped: isStopped)
@@ -108,31 +113,32 @@ package struct Batch {
   }
 }
 
-/// Told of what happens in a batch, for people who wait.
+/// Progress callbacks of a batch.
 package protocol BatchObserver: AnyObject {
-  /// An earlier run has answered so many records, some of them with an error.
+  /// Earlier runs have answered records, `failed` of them with an error.
   func didFind(answered: Int, failed: Int)
-  /// Records are answered and on the disk.
+  /// Answers have been written to the disk.
   ///
-  /// - Parameter share: That of the input which has been read, if its length is known.
+  /// - Parameter share: The fraction of the input that has been read, 0 to 1; `nil` if its length is not known.
   func didWrite(_ tally: BatchTally, share: Double?)
+  /// A record has failed.
   func didFail(_ record: BatchRecord, _ failure: RecordFailure)
 }
 
-/// The two ends of a batch, between which an engine answers: records come out, answers go in, in any order.
+/// Input and output of a batch for an engine, which may finish records in any order.
 ///
-/// An engine takes records and finishes every record that it has taken:
+/// An engine finishes every record that it takes:
 ///
-///     while case .value(let record) = try job.take() { try job.finish([(record, answer(record.request))]) }
+///     while case .ready(let record) = try job.take() { try job.finish([(record, answer(record.request))]) }
 ///
-/// One that answers many at a time takes without waiting while others are being answered, and finishes those that end
+/// A continuous-batching engine takes records without waiting while others are active. It finishes records that end
 /// together in one call, which costs one sync of the disk.
 package struct BatchJob {
-  /// A record that is to be answered.
+  /// A record to answer.
   package struct Question: Sendable {
     package let request: Request
     let record: BatchRecord
-    /// Its place among the answers of this run.
+    /// Index among the answers of this run.
     let index: Int
   }
 
@@ -159,36 +165,37 @@ package struct BatchJob {
     writer = RecordWriter(file)
   }
 
-  /// The next record to be answered; those that make no request get their error record here.
+  /// The next record to answer; invalid records are finished with an error here.
   ///
   /// - Parameter waits: Whether to wait until there is one.
-  /// - Returns: `end` also when the run is stopped; `pending` also when a record taken long ago is still to be finished.
+  /// - Returns: `finished` at the end of the input or when the run is stopped. `pending` if no record is available, or
+  ///   if a record is unfinished that was taken too long ago.
   /// - Throws: `BatchError`.
   package mutating func take(waits: Bool = true) throws -> Poll<Question> {
     while !isStopped() {
       guard writer.hasCapacity(for: nextIndex) else { return .pending }
       switch try source.next(waits: waits) {
-      case .end:
+      case .finished:
         isAtEnd = true
-        return .end
+        return .finished
       case .pending: if !waits { return .pending }
-      case .value(let read):
-        guard !answered.take(read.record.key) else {
+      case .ready(let parsed):
+        guard !answered.match(parsed.record.key) else {
           tally.resumedCount += 1
           continue
         }
         let index = nextIndex
         nextIndex += 1
-        switch read.request {
-        case .success(let request): return .value(Question(request: request, record: read.record, index: index))
-        case .failure(let failure): try finish(read.record, .failure(failure), at: index)
+        switch parsed.request {
+        case .success(let request): return .ready(Question(request: request, record: parsed.record, index: index))
+        case .failure(let failure): try finish(parsed.record, .failure(failure), at: index)
         }
       }
     }
-    return .end
+    return .finished
   }
 
-  /// Takes answers to records, and writes those whose turn has come.
+  /// Finishes records, and writes all answers up to the first unfinished record.
   ///
   /// - Throws: `BatchError` when they cannot be written.
   package mutating func finish(_ answers: [(Question, Result<RunReport, RecordFailure>)]) throws {
@@ -212,12 +219,12 @@ package struct BatchJob {
   }
 
   private mutating func commit() throws {
-    if try writer.commit() > 0 { observer?.didWrite(tally, share: source.share) }
+    if try writer.commit() > 0 { observer?.didWrite(tally, share: source.fractionRead) }
   }
 }
 
 /// Why a batch cannot begin or go on: its input or its output is at fault, not a record.
-public enum BatchError: Error, Equatable, CustomStringConvertible {
+public enum BatchError: UserFacingError, Equatable {
   case unreadable(path: String, reason: String)
   case unwritable(path: String, reason: String)
   /// On a disk whose file of answers can be gone on with, or where it cannot.
@@ -229,20 +236,30 @@ public enum BatchError: Error, Equatable, CustomStringConvertible {
   case outputNotAFile(path: String)
   case notAnAnswer(path: String, line: Int)
 
-  public var description: String {
+  public var category: ErrorCategory { .resource }
+  public var problem: String {
     switch self {
     case .unreadable(let path, let reason): "\(path): cannot be read (\(reason))"
     case .unwritable(let path, let reason): "\(path): cannot be written to (\(reason))"
     case .outOfSpace(let path, let reason, true):
-      "\(path): no room for the next answer (\(reason)); all before it are kept: make room and run again with --resume"
+      "\(path): no room for the next answer (\(reason)); all before it are kept"
     case .outOfSpace(let path, let reason, false): "\(path): no room for the next answer (\(reason))"
-    case .outputIsInput(let path): "\(path): is the input; give another file as --output"
+    case .outputIsInput(let path): "\(path): is the input file"
     case .outputNotEmpty(let path, let byteCount):
-      "\(path): has \(byteCount) bytes already; add --resume to go on after them or --overwrite to begin anew"
+      "\(path): has \(byteCount) bytes already"
     case .outputInUse(let path): "\(path): another run is writing to it; wait for its end or give another file"
-    case .outputNotAFile(let path): "\(path): is not a regular file, so --resume finds no answers in it"
+    case .outputNotAFile(let path): "\(path): is not a regular file, so a run cannot resume from it"
     case .notAnAnswer(let path, let line):
-      "\(path): line \(line) is not an answer of a batch, so --resume leaves the file as it is; is it the right one?"
+      "\(path): line \(line) is not an answer of a batch, so the file is left as it is; is it the right one?"
+    }
+  }
+
+  public var remedies: [Remedy] {
+    switch self {
+    case .outOfSpace(_, _, isResumable: true): [.freeSpaceAndResume]
+    case .outputIsInput: [.otherOutput]
+    case .outputNotEmpty: [.resume, .overwrite]
+    default: []
     }
   }
 

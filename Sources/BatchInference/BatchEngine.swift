@@ -4,36 +4,27 @@ import ModelFormats
 import PDrop
 import Storage
 
-/// Answers many records at a time.
+/// Continuous batching: decodes many records together, and starts a new one whenever one ends.
 ///
-/// Images of the next records are read, decoded and cut into views on a thread of its own. Prompts are read one by one, as
-/// their rows fill the products by themselves; then all answers grow together, a token of each in a step, so that weights are
-/// read once for all. A record that ends makes room for the next at once. What a record is answered does not depend on which
-/// others there are.
+/// Images of the next records are read, decoded and preprocessed on a thread of their own. Prompts are prefilled one by
+/// one, as the rows of one fill a matmul; then every step decodes one token of each active record, so that weights are
+/// read once for all. Results are batch-invariant: they do not depend on the other records.
 struct BatchEngine: ~Copyable {
-  /// How many records are prepared ahead of the model; when a run is stopped they are answered still.
+  /// Number of records that are prepared ahead of the model; they are still answered when a run is stopped.
   private static let lookAhead = 4
 
-  private let model: VisionLanguageModel
   private let batchSize: Int
-  private let compute: ComputeContext
   private let preparation: RequestPreparation
-  private var reader: Prefiller
+  private var prefiller: Prefiller
   private var pending: [RequestPreparation.Item] = []
   private var active: [ActiveSequence] = []
 
   init(_ model: VisionLanguageModel, _ options: EngineOptions) {
-    self.model = model
-    batchSize = min(max(options.batchSize, 1), EngineOptions.largestBatchSize)
-    compute = ComputeContext(workers: Workers(count: options.threads))
+    batchSize = min(max(options.batchSize, 1), EngineOptions.maxBatchSize)
     let plan = MemoryPlan(model, limit: options.memoryLimit, batchSize: batchSize)
-    reader = Prefiller(model, plan)
-    let images = ImageCache(model, capacity: plan.images)
-    preparation = RequestPreparation { [threads = options.threads] request in
-      try PreparedRequest(request, for: model, threads: threads) { image, timings in
-        try images.image(image, appliesOrientation: request.appliesOrientation, &timings)
-      }
-    }
+    prefiller = Prefiller(model, plan, threads: options.threads)
+    preparation = RequestPreparation(
+      model, ImageCache(model, capacity: plan.images), threads: options.threads)
   }
 
   /// Answers records until there are no more.
@@ -53,23 +44,26 @@ struct BatchEngine: ~Copyable {
   /// Takes records to prepare; waits for one only when there is nothing else to do.
   private mutating func prepareMore(_ job: inout BatchJob) throws {
     while pending.count < Self.lookAhead {
-      guard case .value(let question) = try job.take(waits: pending.isEmpty && active.isEmpty) else { return }
+      guard case .ready(let question) = try job.take(waits: pending.isEmpty && active.isEmpty) else { return }
       pending.append(preparation.begin(question))
     }
   }
 
-  /// Reads the prompts of records that are prepared, as long as there is room; waits for one only when nothing is active.
+  /// Prefills the prompts of prepared records while memory suffices; waits for one only when nothing is active.
   private mutating func beginReady(_ job: inout BatchJob) throws {
     while active.count < batchSize, let next = pending.first {
       guard let outcome = active.isEmpty ? next.wait() : next.present else { return }
-      switch outcome.flatMap({ refusing($0) }) {
+      switch outcome.flatMap({ prefiller.checked($0) }) {
       case .success(let request):
-        guard reader.ensureCapacity(for: request, isAlone: active.isEmpty) else { return }
+        guard prefiller.ensureCapacity(for: request, isAlone: active.isEmpty) else { return }
         pending.removeFirst()
-        do { active.append(try read(request, for: next.question)) } catch {
+        do {
+          let others = pending.compactMap { try? $0.present?.get() }
+          active.append(ActiveSequence(next.question, try prefiller.prefill(request, next: others)))
+        } catch {
           try job.finish([(next.question, .failure(RecordFailure(error)))])
         }
-        job.tally.sharing = reader.sharing
+        job.tally.reuse = prefiller.reuse
       case .failure(let failure):
         pending.removeFirst()
         try job.finish([(next.question, .failure(failure))])
@@ -79,43 +73,31 @@ struct BatchEngine: ~Copyable {
     }
   }
 
-  /// A request that fits into memory, at least alone.
-  private func refusing(_ request: PreparedRequest) -> RequestPreparation.Outcome {
-    reader.memory.plan.refusal(request).map(Result.failure) ?? .success(request)
-  }
-
-  private mutating func read(_ request: PreparedRequest, for question: BatchJob.Question) throws -> ActiveSequence {
-    try reader.read(
-      request, for: question, before: { [pending] in pending.compactMap { try? $0.present?.get() } }, on: compute)
-  }
-
-  /// Adds a token to every active answer.
+  /// Decodes one token of every active record.
   private mutating func step() {
     let start = ContinuousClock.now
-    let languageModel = model.llava.languageModel
-    languageModel.embed(active.map(\.nextInput), into: &reader.state.hidden)
-    languageModel.decode(&reader.state, active.map(\.cache), on: compute)
-    let logits = languageModel.logits(reader.state.hidden, on: compute)
+    let logits = prefiller.generator.decode(active.map(\.lastToken), active.map(\.generation.cache))
     let milliseconds = (ContinuousClock.now - start).milliseconds / Double(active.count)
+    let text = prefiller.generator.model.llava.configuration.text
     for row in active.indices {
-      active[row].addStep(milliseconds: milliseconds, model.llava.configuration.text)
-      active[row].grow(by: logits.rowValues(row))
+      active[row].addStep(milliseconds: milliseconds, text)
+      active[row].accept(logits.rowValues(row))
     }
   }
 
-  /// Gives out the answers that are complete, which makes room for others.
+  /// Removes the records that are complete and writes their answers.
   private mutating func finishComplete(_ job: inout BatchJob) throws {
     let complete = active.filter(\.isComplete)
     guard !complete.isEmpty else { return }
     active.removeAll(where: \.isComplete)
-    for answer in complete { reader.release(answer) }
+    for sequence in complete { prefiller.memory.release(sequence.reservedBytes) }
     let peak = Storage.peakResidentBytes()
-    try job.finish(complete.map { ($0.question, $0.outcome(peakResidentBytes: peak)) })
+    try job.finish(complete.map { ($0.question, $0.result(peakResidentBytes: peak)) })
   }
 }
 
 extension VisionLanguageModel {
-  /// The engine that answers many records at a time.
+  /// The batch engine of this model.
   package func batchEngine(_ options: EngineOptions) -> Batch.Engine {
     { job in
       var engine = BatchEngine(self, options)
@@ -124,78 +106,123 @@ extension VisionLanguageModel {
   }
 }
 
-/// A record whose prompt the model has read, while its answer grows.
-struct ActiveSequence {
-  let question: BatchJob.Question
-  /// Keys and values.
-  let cache: KVCache
-  /// What is reserved for them, to the longest answer.
-  let reservedBytes: Int
-  private var answer: GenerationState
-  /// What the decoding steps cost, and the record's share of the time that they took.
-  private var flops = RunReport.Flops()
-  private var milliseconds = 0.0
-  /// Why it cannot go on.
-  private var failure: RecordFailure?
+/// Prefill of the records of a batch: a generator within a memory plan, with a prefix cache.
+struct Prefiller: ~Copyable {
+  var generator: Generator
+  var memory: MemoryAccount
+  private(set) var reuse = ReuseStatistics()
+  private var prefixCache = PrefixCache()
 
-  init(_ question: BatchJob.Question, _ answer: GenerationState, _ cache: KVCache, reservedBytes: Int) {
-    self.question = question
-    self.answer = answer
-    self.cache = cache
-    self.reservedBytes = reservedBytes
+  init(_ model: VisionLanguageModel, _ plan: MemoryPlan, threads: Int) {
+    generator = Generator(model, threads: threads)
+    memory = MemoryAccount(plan)
   }
 
-  var isComplete: Bool { failure != nil || answer.isComplete }
+  /// The request, or the failure of one that does not fit into memory even alone.
+  func checked(_ request: PreparedRequest) -> RequestPreparation.Outcome {
+    memory.plan.memoryError(request).map(Result.failure) ?? .success(request)
+  }
 
-  /// The token that the model reads next.
+  /// Whether memory suffices for a record; frees what can be computed again if it does not.
   ///
-  /// - Precondition: The answer is not complete.
-  var nextInput: Int {
-    guard let token = answer.lastToken else { preconditionFailure("an answer begins with the prompt's logits") }
+  /// - Parameter isAlone: Whether no other record is active; then every record that the plan accepts fits.
+  mutating func ensureCapacity(for request: PreparedRequest, isAlone: Bool) -> Bool {
+    if memory.fits(request) { return true }
+    memory.release(prefixCache.byteCount)
+    prefixCache.removeAll()
+    if memory.fits(request) { return true }
+    guard isAlone else { return false }
+    generator.releaseMemory()
+    memory = MemoryAccount(memory.plan)
+    return true
+  }
+
+  /// The prefill of a request and the bytes that are reserved for its KV cache, up to the longest answer.
+  typealias Begun = (prefilled: Prefilled, reservedBytes: Int)
+
+  /// Prefills the prompt of a request.
+  ///
+  /// - Parameter next: The requests that come next, which may share its prefix.
+  /// - Throws: `SequenceError` for a token outside the vocabulary.
+  mutating func prefill(_ request: PreparedRequest, next: [PreparedRequest]) throws(SequenceError) -> Begun {
+    let cached = request.images.compactMap(\.knownFlops)
+    reuse.imagesRequested += request.images.count
+    reuse.imagesEncoded += request.images.count - cached.count
+    reuse.flops += cached.reduce(0) { $0 + $1.total }
+
+    let prompt = try generator.embed(request)
+    let reservedBytes = memory.begin(request)
+    let prefix = prefixCache.prefix(of: prompt, next: next, memory: &memory, reuse: &reuse, &generator)
+    return (generator.prefill(prompt, after: prefix, reservedRows: request.maxNewTokens), reservedBytes)
+  }
+}
+
+/// A record that is being decoded.
+struct ActiveSequence {
+  let question: BatchJob.Question
+  /// Bytes that are reserved for its KV cache, up to the longest answer.
+  let reservedBytes: Int
+  private(set) var generation: GenerationState
+  /// The reason why decoding cannot continue.
+  private var failure: RecordFailure?
+
+  init(_ question: BatchJob.Question, _ begun: Prefiller.Begun) {
+    self.question = question
+    reservedBytes = begun.reservedBytes
+    generation = begun.prefilled.generation
+    accept(begun.prefilled.logits)
+  }
+
+  var isComplete: Bool { failure != nil || generation.isComplete }
+
+  /// The input of the next decode step.
+  ///
+  /// - Precondition: The sequence is not complete.
+  var lastToken: Int {
+    guard let token = generation.lastToken else { preconditionFailure("the prefill's logits give the first token") }
     return token
   }
 
-  /// Takes the logits after everything so far.
-  mutating func grow(by logits: [Float]) {
+  /// Samples the next token by the logits after all rows so far.
+  mutating func accept(_ logits: [Float]) {
     guard !isComplete else { return }
-    do { _ = try answer.grow(by: logits) } catch { failure = RecordFailure(error) }
+    do { _ = try generation.accept(logits) } catch { failure = RecordFailure(error) }
   }
 
-  /// Books a decoding step, which has added a row to the cache.
+  /// Charges a decode step, which has added a row to the cache.
   ///
-  /// - Parameter milliseconds: The record's share of the time.
+  /// - Parameter milliseconds: The step's time divided by the number of its sequences.
   mutating func addStep(milliseconds: Double, _ configuration: TextConfiguration) {
-    flops.decode += 2 * decodeMultiplyAdds(rowsPerLayer: cache.lengths, configuration)
-    flops.head += 2 * headMultiplyAdds(configuration)
-    self.milliseconds += milliseconds
+    generation.report.flops.decode +=
+      2 * decodeMultiplyAdds(rowsPerLayer: generation.cache.lengths, configuration)
+    generation.report.flops.head += 2 * headMultiplyAdds(configuration)
+    generation.report.timings.decode += milliseconds
   }
 
-  /// What there is to be written.
-  func outcome(peakResidentBytes: Int) -> Result<RunReport, RecordFailure> {
+  /// The finished report, or the failure.
+  func result(peakResidentBytes: Int) -> Result<RunReport, RecordFailure> {
     if let failure { return .failure(failure) }
-    var report = answer.record
-    report.cacheLengthsAtEnd = cache.lengths
-    report.cacheBytes = cache.byteCount
+    var report = generation.report
+    report.cacheLengthsAtEnd = generation.cache.lengths
+    report.cacheBytes = generation.cache.byteCount
     report.peakResidentBytes = peakResidentBytes
-    report.flops += flops
-    report.milliseconds.decode += milliseconds
-    report.milliseconds.total = report.milliseconds.sumOfPhases
+    report.timings.total = report.timings.sumOfPhases
     return .success(report)
   }
 }
 
-/// How a batch is answered.
+/// Options of the batch engine: threads, batch size and memory limit.
 package struct EngineOptions: Sendable {
-  /// Most records that are decoded together: beyond it a row's bits would depend on how many rows there are.
-  package static let largestBatchSize = 16
+  /// Largest batch size; results of more rows would not be batch-invariant.
+  package static let maxBatchSize = 16
 
   package var threads: Int
-  /// How many records are decoded together at most, 1 to `largestBatchSize`; fewer where memory is short.
+  /// Maximum number of records that are decoded together, 1 to `maxBatchSize`; fewer if memory is short.
   package var batchSize: Int
-  /// Bytes that the process may hold in all; `nil` for most of what is free.
+  /// Maximum bytes of the process; `nil` for most of the free memory.
   package var memoryLimit: Int?
 
-  package init(threads: Int, batchSize: Int = Self.largestBatchSize) {
+  package init(threads: Int, batchSize: Int = Self.maxBatchSize) {
     self.threads = threads
     self.batchSize = batchSize
   }

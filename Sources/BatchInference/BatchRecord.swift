@@ -1,8 +1,9 @@
 import ImageProcessing
 import LLaVA
-import PDrop
+public import PDrop
+public import Storage
 
-/// The two forms in which batches come, each answered in its own.
+/// The format of a batch record, in which it is also answered.
 package enum RecordFamily: Sendable, Equatable {
   /// LLaVA's `{"question_id", "image", "text"[, "category"]}`.
   case llava
@@ -10,7 +11,7 @@ package enum RecordFamily: Sendable, Equatable {
   case openAI
 }
 
-/// A record's name, written back as it was read.
+/// The identifier of a record, which its answer repeats unchanged.
 package enum RecordIdentifier: Hashable, Sendable, Encodable {
   case number(Int)
   case text(String)
@@ -24,23 +25,23 @@ package enum RecordIdentifier: Hashable, Sendable, Encodable {
   }
 }
 
-/// Who asks: what an answer repeats of its question.
+/// The fields of a question that are echoed in its answer.
 package struct BatchRecord: Sendable {
   package var family: RecordFamily
-  /// The line of the input, or the number of the image in its folder, from 1.
+  /// Line of the input, or number of the image in its folder, from 1.
   package var number: Int
-  /// `nil` where the record is too damaged to tell.
+  /// `nil` if the record is too damaged to read it.
   package var identifier: RecordIdentifier?
   /// The text of a LLaVA question.
   package var question: String?
   /// The category of a LLaVA question.
   package var category: String?
 
-  /// By what a run that goes on recognises that this record has been answered.
+  /// The key by which a resumed run finds the answer to this record.
   var key: RecordKey { RecordKey(identifier, number: number) }
 }
 
-/// What tells the records of a batch apart: their names, or for those without one their numbers.
+/// The key of a record in its batch: its identifier, or its number if it has none.
 enum RecordKey: Hashable {
   case identifier(RecordIdentifier)
   case number(Int)
@@ -50,25 +51,25 @@ enum RecordKey: Hashable {
   }
 }
 
-/// A record as it was read, and the request it makes or the reason why it makes none.
+/// A parsed record: its request, or the reason why it is invalid.
 struct ParsedRecord: Sendable {
   var record: BatchRecord
   var request: Result<Request, RecordFailure>
 }
 
-/// Where the records of a batch come from, one after the other, in memory for one.
+/// A stream of batch records, in memory for one.
 protocol RecordSource {
   /// The next record of this run's shard.
   ///
-  /// - Parameter waits: Whether to wait until there is one; even so there is none yet when the run is stopped.
+  /// - Parameter waits: Whether to wait until there is one; a stopped run does not wait.
   /// - Throws: `BatchError` when the input cannot be read.
   mutating func next(waits: Bool) throws(BatchError) -> Poll<ParsedRecord>
 
-  /// The share of the input that has been read, 0 to 1; `nil` where its length is not known.
-  var share: Double? { get }
+  /// Fraction of the input that has been read, 0 to 1; `nil` if its length is not known.
+  var fractionRead: Double? { get }
 }
 
-/// Some of a batch's records.
+/// A shard of a batch: every n-th record, or a run of consecutive ones.
 package struct BatchShard: Equatable, Sendable {
   private enum Rule { case everyNth, consecutive }
 
@@ -81,7 +82,7 @@ package struct BatchShard: Equatable, Sendable {
 
   private init(index: Int, count: Int, _ rule: Rule) { (self.index, self.count, self.rule) = (index, count, rule) }
 
-  /// Every n-th record: `i/n` with `i` from 1 to `n`; 0 stands for `n`, so that counting from 0 works as well.
+  /// Every n-th record, by a text `i/n` with `i` from 1 to `n`. 0 is the same as `n`, so counting from 0 works as well.
   package init?(_ text: String) {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
     guard parts.count == 2, let index = parts[0], let count = parts[1], count > 0, (0...count).contains(index) else {
@@ -90,9 +91,9 @@ package struct BatchShard: Equatable, Sendable {
     self.init(index: index, count: count, .everyNth)
   }
 
-  /// One of so many runs of records that follow each other, counted from 0; `nil` where there is no such run.
+  /// One of `count` runs of consecutive records, with `index` from 0; `nil` if there is no such run.
   ///
-  /// All runs but the last are equally long, by rounding up; so the last ones may be empty.
+  /// The length of a run is rounded up, so the last run may be shorter, and the last ones may be empty.
   ///
   /// Source: `get_chunk` in LLaVA's `llava/eval/model_vqa.py`.
   package init?(chunk index: Int, of count: Int) {
@@ -100,12 +101,12 @@ package struct BatchShard: Equatable, Sendable {
     self.init(index: index, count: count, .consecutive)
   }
 
-  /// Which records are in the shard.
+  /// The records of the shard.
   enum Members: Sendable {
     case every(Int, from: Int)
     case run(Range<Int>)
 
-    /// Whether a record is; they count from 1.
+    /// Whether a record is in the shard, by its number from 1.
     func contains(_ ordinal: Int) -> Bool {
       switch self {
       case .every(let step, let first): ordinal % step == first % step
@@ -114,7 +115,7 @@ package struct BatchShard: Equatable, Sendable {
     }
   }
 
-  /// - Parameter recordCount: Of the whole batch, asked for only where that decides.
+  /// - Parameter recordCount: Number of records in the batch, evaluated only for consecutive runs.
   func members<Failure: Error>(of recordCount: () throws(Failure) -> Int) throws(Failure) -> Members {
     guard rule == .consecutive else { return .every(count, from: index) }
     let total = try recordCount()
@@ -126,7 +127,7 @@ package struct BatchShard: Equatable, Sendable {
 }
 
 /// Why a record could not be answered, in a word for programs and a line for people.
-public struct RecordFailure: Error, Equatable, Sendable, CustomStringConvertible {
+public struct RecordFailure: UserFacingError, Equatable, Sendable {
   /// The classes of reasons.
   public enum Reason: String, Codable, Sendable, CaseIterable {
     case badRecord = "bad_record"
@@ -146,37 +147,52 @@ public struct RecordFailure: Error, Equatable, Sendable, CustomStringConvertible
     case notANumber = "not_a_number"
     case internalError = "internal_error"
 
+    var category: ErrorCategory {
+      switch self {
+      case .badRecord, .promptTooLong: .input
+      case .unsupportedOption, .targetUnreachable: .usage
+      case .imageMissing, .imageUnreadable, .imageDamaged, .imageUnsupported, .imageTooLarge, .imageRemote: .resource
+      case .outOfMemory: .resource
+      case .notANumber, .internalError: .internal
+      }
+    }
+
     /// Whether the record is at fault, not the run.
-    var isOfTheRecord: Bool { ![.outOfMemory, .targetUnreachable, .notANumber, .internalError].contains(self) }
+    var isRecordError: Bool { ![.outOfMemory, .targetUnreachable, .notANumber, .internalError].contains(self) }
   }
 
   public let reason: Reason
-  public let message: String
+  public let problem: String
+  public let remedies: [Remedy]
 
-  public var description: String { message }
+  public var category: ErrorCategory { reason.category }
 
-  public init(_ reason: Reason, _ message: String) { (self.reason, self.message) = (reason, message) }
+  public init(_ reason: Reason, _ problem: String, remedies: [Remedy] = []) {
+    (self.reason, self.problem, self.remedies) = (reason, problem, remedies)
+  }
 
-  /// Puts whatever ended an answer into its class.
+  /// The failure of a record by the error that ended it.
   public init(_ error: any Error) {
-    if let failure = error as? RecordFailure {
-      self = failure
-    } else {
-      self.init(Self.reason(error), "\(error)")
+    switch error {
+    case let failure as RecordFailure: self = failure
+    case let error as RequestError: self.init(error.underlying)
+    case let error as any UserFacingError:
+      self.init(Self.reason(error), error.problem, remedies: error.remedies)
+    default: self.init(.internalError, "\(error)")
     }
   }
 
-  private static func reason(_ error: any Error) -> Reason {
+  private static func reason(_ error: any UserFacingError) -> Reason {
     switch error {
     case let error as ImageError: reason(error)
     case ImageReferenceError.remote: .imageRemote
     case ImageReferenceError.malformedData: .imageDamaged
     case SequenceError.tooLong: .promptTooLong
-    case SequenceError.placeholderMismatch, SequenceError.empty: .badRecord
-    case is ConversationError, is PromptError: .badRecord
-    case GenerationError.notANumber: .notANumber
+    case SequenceError.tokenOutOfRange: .internalError
     case is TargetError: .targetUnreachable
-    default: .internalError
+    case GenerationError.notANumber: .notANumber
+    case is PromptError: .badRecord
+    default: error.category == .input ? .badRecord : .internalError
     }
   }
 

@@ -64,7 +64,7 @@ public struct BatchReport: Encodable, Sendable {
 
 extension BatchReport {
   init(_ tally: BatchTally, _ run: BatchRunDescription, wall: Duration, stopped: Bool, peakResidentBytes: Int) {
-    let (time, wall) = (tally.milliseconds, wall.milliseconds / 1e3)
+    let (time, wall) = (tally.timings, wall.milliseconds / 1e3)
     func rate(_ count: Int) -> Double { wall > 0 ? Double(count) / wall : 0 }
     self.init(
       model: run.model, policy: run.policy, precision: run.precision, threads: run.threads,
@@ -77,12 +77,12 @@ extension BatchReport {
         prefill: time.prefill / 1e3, rank: time.rank / 1e3, decode: time.decode / 1e3),
       tokens: Tokens(prompt: tally.promptTokens, generated: tally.generatedTokens),
       tokens_per_second: rate(tally.generatedTokens), records_per_hour: 3600 * rate(tally.recordCount),
-      flops: tally.flops, flops_shared: tally.sharing.flops,
-      images: Images(asked: tally.sharing.imagesRequested, encoded: tally.sharing.imagesEncoded),
-      feature_cache: run.featureCache(), prompts_continued: tally.sharing.prefixCacheHits,
+      flops: tally.flops, flops_shared: tally.reuse.flops,
+      images: Images(asked: tally.reuse.imagesRequested, encoded: tally.reuse.imagesEncoded),
+      feature_cache: run.featureCache(), prompts_continued: tally.reuse.prefixCacheHits,
       flops_paper: tally.paperFlops,
       flops_prefill_without_dropping: tally.baselineFlops,
-      flops_prefill_saved: tally.savedShare, peak_rss_bytes: peakResidentBytes)
+      flops_prefill_saved: tally.savedFraction, peak_rss_bytes: peakResidentBytes)
   }
 }
 
@@ -124,19 +124,19 @@ public struct BatchTally: Sendable {
   public private(set) var promptTokens = 0
   public private(set) var generatedTokens = 0
   /// Summed over the records; loading is none's.
-  public private(set) var milliseconds = RunReport.Timings()
+  public private(set) var timings = RunReport.Timings()
   public private(set) var flops = RunReport.Flops()
   public private(set) var paperFlops = 0.0
   public private(set) var baselineFlops = 0
 
   /// What was asked for more than once and computed once.
-  package internal(set) var sharing = ReuseStatistics()
+  package internal(set) var reuse = ReuseStatistics()
 
   public var failedCount: Int { failed.values.reduce(0, +) }
   public var recordCount: Int { answered + failedCount }
 
   /// The share of the prompts' operations in the language model that dropping has saved, ranking paid.
-  public var savedShare: Double {
+  public var savedFraction: Double {
     baselineFlops == 0 ? 0 : 1 - Double(flops.prefill + flops.rank) / Double(baselineFlops)
   }
 
@@ -149,7 +149,7 @@ public struct BatchTally: Sendable {
       answered += 1
       promptTokens += report.sequenceLength
       generatedTokens += report.tokens.count
-      milliseconds += report.milliseconds
+      timings += report.timings
       flops += report.flops
       paperFlops += report.paperFlops
       baselineFlops += report.baselineFlops

@@ -6,23 +6,24 @@ package import PDrop
 import Storage
 import TokenDropping
 
-/// What a batch may take of memory and what its parts take of that, in bytes.
+/// The memory limit of a batch and the bytes of its parts.
 ///
-/// Every part is known before it is there: a record is begun when its keys and values, to the longest answer that it may get,
-/// fit beside all others'.
+/// All sizes are known in advance: a record is started when its KV cache, up to the longest answer, fits next to those
+/// of the active records.
 struct MemoryPlan: Sendable {
-  /// The program, its libraries and their own memory, and an image while it is being decoded.
+  /// Bytes of the program, its libraries and their own memory, and of an image during decoding.
   static let program = 128 << 20
 
-  /// All that the process may hold.
+  /// Maximum bytes of the process.
   let limit: Int
+  /// Bytes of the weights.
   let weights: Int
-  /// For images that may be asked about again.
+  /// Bytes of the image cache.
   let images: Int
   private let model: VisionLanguageModel
   private let batchSize: Int
 
-  /// - Parameter limit: `nil` for most of what is free.
+  /// - Parameter limit: Maximum bytes of the process; `nil` for most of the free memory.
   init(_ model: VisionLanguageModel, limit: Int?, batchSize: Int) {
     self.model = model
     self.batchSize = batchSize
@@ -31,16 +32,16 @@ struct MemoryPlan: Sendable {
     images = max(0, min(256 << 20, (self.limit - weights - Self.program) / 16))
   }
 
-  /// What is there whatever is asked.
+  /// Bytes that do not depend on the requests.
   var fixed: Int { weights + Self.program + images }
 
-  /// Working memory for requests as large as these in every way.
+  /// Working memory for requests up to the given size.
   func workingMemory(_ size: PromptSize) -> WorkingMemory {
     WorkingMemory(
       model.llava, rows: size.rows, views: size.views, visualTokens: size.visualTokens, sequences: batchSize)
   }
 
-  /// Keys and values of a record, to its longest answer.
+  /// Bytes of a record's KV cache, up to its longest answer.
   func cacheBytes(_ request: PreparedRequest) -> Int {
     cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, model.precision.cacheElement)
   }
@@ -50,47 +51,48 @@ struct MemoryPlan: Sendable {
       rowsPerLayer: rowsPerLayer.map { $0 + maxNewTokens }, model.llava.configuration.text, element: element)
   }
 
-  /// Why a record does not fit even alone, and what would make it fit; `nil` for one that does.
-  func refusal(_ request: PreparedRequest) -> RecordFailure? {
+  /// The failure of a record that does not fit even alone, with the remedies that make it fit; `nil` for one that fits.
+  func memoryError(_ request: PreparedRequest) -> RecordFailure? {
     let (working, cache) = (workingMemory(PromptSize(request)).total, cacheBytes(request))
     let need = fixed + working + cache
     guard need > limit else { return nil }
-    var remedies = ["--ram \(GiB.roundedUp(need))GiB"]
-    let room = limit - fixed - working
+    var remedies = [Remedy.memoryLimit(gibibytes: GiB.roundedUp(need))]
+    let available = limit - fixed - working
     let perToken = cacheBytes(request.rowsPerLayer.map { _ in 0 }, maxNewTokens: 1, model.precision.cacheElement)
-    let tokens = request.maxNewTokens - (cache - room + perToken - 1) / perToken
-    if tokens > 0 { remedies.append("-n \(tokens)") }
+    let tokens = request.maxNewTokens - (cache - available + perToken - 1) / perToken
+    if tokens > 0 { remedies.append(.maxTokens(tokens)) }
     if model.precision.cacheElement == .f32,
-      cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, .bf16) <= room
+      cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, .bf16) <= available
     {
-      remedies.append("--kv bf16")
+      remedies.append(.cacheInBF16)
     }
-    if let option = strongerDropping(request, room: room) { remedies.append(option) }
+    if let remedy = strongerDropping(request, available: available) { remedies.append(remedy) }
     return RecordFailure(
       .outOfMemory,
       "\(GiB.text(need)) needed, \(GiB.text(limit)) allowed: \(GiB.text(fixed)) for the model and the "
         + "program, \(GiB.text(working)) to compute, \(GiB.text(cache)) for keys and values of "
-        + "\(request.record.sequenceLength) tokens and \(request.maxNewTokens) more; it fits with "
-        + remedies.joined(separator: ", or with "))
+        + "\(request.report.sequenceLength) tokens and \(request.maxNewTokens) more",
+      remedies: remedies)
   }
 
-  /// An option that drops so much more that the record fits; `nil` when none of those tried does.
-  private func strongerDropping(_ request: PreparedRequest, room: Int) -> String? {
-    let tried: [(option: String, policy: PyramidDrop)] = [
-      ("--policy pyramiddrop", PyramidDrop()),
-      ("--policy pyramiddrop --lambda 0.25", PyramidDrop(.geometric(lambda: 0.25))),
+  /// A policy that drops enough for the record to fit; `nil` when none of those tried does.
+  private func strongerDropping(_ request: PreparedRequest, available: Int) -> Remedy? {
+    let tried: [(lambda: Double?, policy: PyramidDrop)] = [
+      (nil, PyramidDrop()),
+      (0.25, PyramidDrop(.geometric(lambda: 0.25))),
     ]
     let (layerCount, counts) = (model.layerCount, request.images.map(\.tokenCount))
-    return tried.first { _, policy in
+    let found = tried.first { _, policy in
       guard let plan = try? DropPlan(policy, layerCount: layerCount, visualTokenCounts: counts) else { return false }
       let rows = plan.rowsPerLayer(
-        rowCount: request.record.sequenceLength, visualTokenCount: counts.reduce(0, +), layerCount: layerCount)
-      return cacheBytes(rows, maxNewTokens: request.maxNewTokens, model.precision.cacheElement) <= room
-    }?.option
+        rowCount: request.report.sequenceLength, visualTokenCount: counts.reduce(0, +), layerCount: layerCount)
+      return cacheBytes(rows, maxNewTokens: request.maxNewTokens, model.precision.cacheElement) <= available
+    }
+    return found.map { .pyramidDrop(lambda: $0.lambda) }
   }
 }
 
-/// How large a prompt is, or the largest of several in each way.
+/// The size of a prompt, or the maximum of several in each dimension.
 struct PromptSize: Sendable, Equatable {
   var rows = 0
   var views = 0
@@ -99,12 +101,12 @@ struct PromptSize: Sendable, Equatable {
   init() {}
 
   init(_ request: PreparedRequest) {
-    rows = request.record.sequenceLength
+    rows = request.report.sequenceLength
     views = request.images.map { $0.views?.count ?? 0 }.max() ?? 0
     visualTokens = request.images.reduce(0) { $0 + $1.tokenCount }
   }
 
-  /// At least as large as both in every way.
+  /// The maximum of both in each dimension.
   func union(_ other: PromptSize) -> PromptSize {
     var union = self
     union.rows = max(rows, other.rows)
@@ -114,12 +116,12 @@ struct PromptSize: Sendable, Equatable {
   }
 }
 
-/// Bytes in gibibytes, for people and for `--ram`.
+/// Gibibytes as text, for messages and `--ram`.
 enum GiB {
-  /// Such as `1.25 GiB`.
+  /// The nearest number of two decimals, such as `1.25 GiB`.
   static func text(_ bytes: Int) -> String { digits((Double(bytes) / Double(1 << 30) * 100).rounded()) + " GiB" }
 
-  /// The least number of two decimals that is no less.
+  /// The number rounded up to two decimals, such as `1.25`.
   static func roundedUp(_ bytes: Int) -> String { digits((Double(bytes) / Double(1 << 30) * 100).rounded(.up)) }
 
   private static func digits(_ hundredths: Double) -> String {
@@ -129,98 +131,99 @@ enum GiB {
   }
 }
 
-/// The memory that the records of a batch hold, kept within a plan.
+/// The memory in use by the records of a batch, kept within a plan.
 struct MemoryAccount {
   let plan: MemoryPlan
-  /// The largest requests so far, whose working memory is kept for those to come.
+  /// Maximum size of the requests so far, whose working memory is reused.
   private var largest = PromptSize()
-  /// Keys and values of records that are active, and of shared prompts.
-  private(set) var held = 0
+  /// Bytes of the KV caches of active records and of the prefix cache.
+  private(set) var reservedBytes = 0
 
   init(_ plan: MemoryPlan) { self.plan = plan }
 
-  /// Whether a record fits beside what is held.
+  /// Whether a record fits next to the reserved bytes.
   func fits(_ request: PreparedRequest) -> Bool {
     let working = plan.workingMemory(largest.union(PromptSize(request))).total
-    return plan.fixed + working + held + plan.cacheBytes(request) <= plan.limit
+    return plan.fixed + working + reservedBytes + plan.cacheBytes(request) <= plan.limit
   }
 
-  /// Whether so many bytes fit beside what is held.
+  /// Whether a number of bytes fits next to the reserved ones.
   func hasCapacity(for bytes: Int) -> Bool {
-    plan.fixed + plan.workingMemory(largest).total + held + bytes <= plan.limit
+    plan.fixed + plan.workingMemory(largest).total + reservedBytes + bytes <= plan.limit
   }
 
-  /// Books a record that is begun; returns what it holds until `release`.
+  /// Reserves the KV cache of a record that is started, and returns its bytes for `release`.
   mutating func begin(_ request: PreparedRequest) -> Int {
     largest = largest.union(PromptSize(request))
     let bytes = plan.cacheBytes(request)
-    hold(bytes)
+    reserve(bytes)
     return bytes
   }
 
-  mutating func hold(_ bytes: Int) { held += bytes }
-  mutating func release(_ bytes: Int) { held -= bytes }
+  mutating func reserve(_ bytes: Int) { reservedBytes += bytes }
+  mutating func release(_ bytes: Int) { reservedBytes -= bytes }
 }
 
-/// What a batch takes of memory and time, found on its first record that can be answered.
+/// Memory and time of a batch, estimated from its first valid record.
 package struct BatchEstimate: Sendable {
-  /// Layers that hold the same number of positions.
+  /// Consecutive layers with the same number of cached positions.
   package struct Stage: Sendable, Equatable {
+    /// Numbers of the layers, from 1.
     package var layers: ClosedRange<Int>
-    /// After the prompt.
+    /// Cached positions after the prompt.
     package var positions: Int
-    /// Keys and values of these layers, to the longest answer.
+    /// Bytes of the KV cache of these layers, up to the longest answer.
     package var bytes: Int
   }
 
   package var limitBytes: Int
   package var weightBytes: Int
   package var programBytes: Int
-  /// Images that are kept to be asked about again, if each record has others.
+  /// Bytes of the image cache, if each record has other images.
   package var imageBytes: Int
   package var workingBytes: Int
   package var stages: [Stage] = []
   package var promptTokens: Int
   package var maxNewTokens: Int
   package var recordsAtATime: Int
-  /// For images, the prompt, and a step of so many records, measured.
+  /// Measured time of preprocessing and encoding the images of a record.
   package var imageSeconds = 0.0
+  /// Measured time of prefilling a record.
   package var prefillSeconds = 0.0
+  /// Measured time of a decode step of `recordsAtATime` records.
   package var stepSeconds = 0.0
 
-  /// Keys and values of a record.
+  /// Bytes of a record's KV cache.
   package var cacheBytes: Int { stages.reduce(0) { $0 + $1.bytes } }
 
   package var peakBytes: Int {
     weightBytes + programBytes + imageBytes + workingBytes + recordsAtATime * cacheBytes
   }
 
-  /// When every answer is as long as it may be.
+  /// Time per record, if every answer has the maximum length.
   package var secondsPerRecord: Double {
     imageSeconds + prefillSeconds + Double(max(0, maxNewTokens - 1)) * stepSeconds / Double(max(1, recordsAtATime))
   }
 }
 
 extension VisionLanguageModel {
-  /// Plans a batch of records like the first of these that can be answered, and measures one of them.
+  /// An estimate for a batch of records like the first valid one of these, which is measured.
   ///
   /// - Parameters:
-  ///   - recordCount: How many records there are.
-  ///   - measures: Whether times are measured; else they are zero.
-  /// - Returns: `nil` when none can be answered.
+  ///   - recordCount: Number of records in the batch.
+  ///   - measures: Whether times are measured; otherwise they are zero.
+  /// - Returns: `nil` if no record is valid.
   /// - Throws: `RecordFailure` when the record does not fit into memory.
   package func estimate(
     _ requests: [Request], recordCount: Int, _ options: EngineOptions, measures: Bool = true
   ) throws -> BatchEstimate? {
     let plan = MemoryPlan(self, limit: options.memoryLimit, batchSize: options.batchSize)
     let images = ImageCache(self, capacity: plan.images)
-    let prepared = requests.lazy.compactMap { request in
-      try? PreparedRequest(request, for: self, threads: options.threads) { image, timings in
-        try images.image(image, appliesOrientation: request.appliesOrientation, &timings)
-      }
+    let prepared = requests.lazy.compactMap {
+      try? PreparedRequest($0, for: self, threads: options.threads, images: images)
     }.first
     guard let prepared else { return nil }
-    if let refusal = plan.refusal(prepared) { throw refusal }
+    if let memoryError = plan.memoryError(prepared) { throw memoryError }
     let working = plan.workingMemory(PromptSize(prepared)).total
     let cacheBytes = plan.cacheBytes(prepared)
     let imageBytes = prepared.images.reduce(0) { $0 + $1.byteCount(columns: llava.configuration.text.hiddenSize) }
@@ -228,7 +231,7 @@ extension VisionLanguageModel {
     var estimate = BatchEstimate(
       limitBytes: plan.limit, weightBytes: plan.weights, programBytes: MemoryPlan.program,
       imageBytes: overflows ? plan.images : min(kept, plan.images), workingBytes: working,
-      promptTokens: prepared.record.sequenceLength, maxNewTokens: prepared.maxNewTokens,
+      promptTokens: prepared.report.sequenceLength, maxNewTokens: prepared.maxNewTokens,
       recordsAtATime: min(options.batchSize, (plan.limit - plan.fixed - working) / cacheBytes))
     estimate.stages = stages(prepared)
     if measures { try measure(prepared, &estimate, plan, threads: options.threads) }
@@ -250,27 +253,24 @@ extension VisionLanguageModel {
     return stages
   }
 
-  /// Reads the prompt twice, as the first time brings weights from the disk, and decodes copies of it together.
+  /// Measures two prefills of the prompt, as the first one loads weights from disk, and decode steps of copies of it.
   private func measure(
     _ prepared: PreparedRequest, _ estimate: inout BatchEstimate, _ plan: MemoryPlan, threads: Int
   ) throws {
     let steps = 3
-    let compute = ComputeContext(workers: Workers(count: threads))
-    var reader = Prefiller(self, plan)
-    let first = try reader.prefilled(prepared, before: { [] }, on: compute)
-    let time = first.record.milliseconds
-    estimate.imageSeconds = (time.decodeImage + time.preprocess + time.encode + time.project) / 1e3
-    let second = try reader.prefilled(prepared, before: { [] }, on: compute)
-    estimate.prefillSeconds = (second.record.milliseconds.prefill + second.record.milliseconds.rank) / 1e3
+    var prefiller = Prefiller(self, plan, threads: threads)
+    let first = try prefiller.prefill(prepared, next: []).prefilled.generation.report.timings
+    estimate.imageSeconds = (first.decodeImage + first.preprocess + first.encode + first.project) / 1e3
+    let second = try prefiller.prefill(prepared, next: []).prefilled.generation
+    estimate.prefillSeconds = (second.report.timings.prefill + second.report.timings.rank) / 1e3
 
     let rows = estimate.promptTokens + steps + 1
     let caches = (0..<estimate.recordsAtATime).map { _ in second.cache.copy(rows: rows) }
+    let tokens = Array(repeating: 0, count: caches.count)
     var start = ContinuousClock.now
     for step in 0...steps {
       if step == 1 { start = ContinuousClock.now }
-      llava.languageModel.embed(Array(repeating: 0, count: caches.count), into: &reader.state.hidden)
-      llava.languageModel.decode(&reader.state, caches, on: compute)
-      _ = llava.languageModel.logits(reader.state.hidden, on: compute)
+      _ = prefiller.generator.decode(tokens, caches)
     }
     estimate.stepSeconds = (ContinuousClock.now - start).milliseconds / 1e3 / Double(steps)
   }

@@ -1,14 +1,14 @@
 import PDrop
 import Storage
 
-/// Makes a record of a line of input.
+/// Parser of the lines of a batch's input.
 struct RecordParser: Sendable {
-  /// How every question is asked.
+  /// Policy and options of every request.
   var base: Request
-  /// Where relative paths of images begin.
+  /// The folder of relative image paths.
   var folder: String?
 
-  /// The record that a line holds, of the family that its fields tell, else of `family`.
+  /// The record of a line, in the format of its fields, or in that of `family` if they do not determine it.
   func record(_ line: Line, orElse family: RecordFamily) -> ParsedRecord {
     var record = BatchRecord(family: family, number: line.number)
     do {
@@ -25,7 +25,7 @@ struct RecordParser: Sendable {
     }
   }
 
-  /// The family of a line that can be told; `nil` for others.
+  /// The format of a line; `nil` if its fields do not determine it.
   static func family(of line: Line) -> RecordFamily? { (try? value(line)).flatMap(RecordFamily.init(of:)) }
 
   private static func value(_ line: Line) throws(RecordFailure) -> JSONValue {
@@ -39,28 +39,28 @@ struct RecordParser: Sendable {
     }
   }
 
-  /// The name that is the value of `key`, which is noted before anything else may fail.
+  /// Sets the identifier of a record to the value of `key`, first of all, so that later errors include it.
   ///
-  /// - Throws: `RecordFailure` for what is no name, and for an object whose keys do not say what is meant.
+  /// - Throws: `RecordFailure` for a missing or invalid identifier, and for an object with a repeated key.
   static func identify(_ value: JSONValue, by key: String, _ record: inout BatchRecord) throws(RecordFailure) {
     guard let members = value.members else { throw RecordFailure(.badRecord, "expected a JSON object") }
     switch value[key] {
     case .integer(let number): record.identifier = .number(number)
     case .string(let text): record.identifier = .text(text)
     case .null: throw RecordFailure(.badRecord, "the record has no \(key)")
-    default: throw RecordFailure(.badRecord, "\(key): expected a text or a whole number of 64 bits")
+    default: throw RecordFailure(.badRecord, "\(key): expected a string or a 64-bit integer")
     }
-    // Readers differ in which of two members they take.
+    // JSON readers differ in which of two members they use.
     var keys: Set<String> = []
     for member in members where !keys.insert(member.key).inserted {
       if member.key == key { record.identifier = nil }
-      throw RecordFailure(.badRecord, "the key '\(member.key.prefix(40))' stands twice; which one is meant?")
+      throw RecordFailure(.badRecord, "the key '\(member.key.prefix(40))' occurs twice")
     }
   }
 }
 
 extension RecordFamily {
-  /// The family whose fields an object has, if it has any.
+  /// The format of an object by its fields; `nil` if they do not determine it.
   init?(of value: JSONValue) {
     func has(_ keys: String...) -> Bool { keys.contains { !value[$0].isNull } }
     if has("custom_id", "body") {
@@ -122,41 +122,41 @@ extension RecordParser {
   }
 }
 
-/// What the body of a completion request says about how to answer.
+/// The generation options in the body of a completion request.
 private struct CompletionOptions {
   let body: JSONValue
 
-  /// The options that the body changes.
+  /// The base options with the changes of the body.
   ///
-  /// - Throws: `RecordFailure` for values that cannot be, and for members that would change the answer but are not known.
+  /// - Throws: `RecordFailure` for invalid values, and for members that would change the answer but are not supported.
   func options(like base: GenerationOptions) throws(RecordFailure) -> GenerationOptions {
-    try refuseUnknown()
+    try rejectUnsupported()
     var options = base
     if let limit = try integer("max_tokens", 0...Int.max) { options.maxTokens = limit }
-    // The newer name of the two.
+    // The newer name takes precedence.
     if let limit = try integer("max_completion_tokens", 0...Int.max) { options.maxTokens = limit }
     if let temperature = try number("temperature", 0...2) { options.temperature = temperature }
     if let topP = try number("top_p", Double.leastNormalMagnitude...1) { options.topP = topP }
-    // vLLM writes -1 for all.
+    // -1 means all tokens in vLLM.
     if let topK = try integer("top_k", -1...Int.max) { options.topK = max(0, topK) }
     if let seed = try integer("seed", Int.min...Int.max) { options.seed = UInt64(bitPattern: Int64(seed)) }
     if let ignores = body["ignore_eos"].bool { options.ignoresEOS = ignores }
     return options
   }
 
-  /// Members that are fine as long as they ask for nothing.
-  private func refuseUnknown() throws(RecordFailure) {
+  /// Rejects unsupported members unless they have their default values.
+  private func rejectUnsupported() throws(RecordFailure) {
     let keys = [
       "stream", "n", "best_of", "stop", "tools", "tool_choice", "functions", "response_format", "logprobs",
       "top_logprobs", "logit_bias", "presence_penalty", "frequency_penalty", "repetition_penalty", "min_p",
       "guided_json", "guided_regex", "guided_choice", "use_beam_search",
     ]
-    for key in keys where !asksForNothing(body[key], key) {
+    for key in keys where !isDefault(body[key], key) {
       throw RecordFailure(.unsupportedOption, "body.\(key) is not supported; leave it out")
     }
   }
 
-  private func asksForNothing(_ value: JSONValue, _ key: String) -> Bool {
+  private func isDefault(_ value: JSONValue, _ key: String) -> Bool {
     switch value {
     case .null, .bool(false): true
     case .integer(let number): number == (["n", "best_of", "repetition_penalty"].contains(key) ? 1 : 0)
@@ -170,7 +170,7 @@ private struct CompletionOptions {
 
   private func integer(_ key: String, _ range: ClosedRange<Int>) throws(RecordFailure) -> Int? {
     if body[key].isNull { return nil }
-    guard let value = body[key].integer, range.contains(value) else { throw misfit(key, "a whole number in range") }
+    guard let value = body[key].integer, range.contains(value) else { throw invalidValue(key, "an integer in range") }
     return value
   }
 
@@ -180,13 +180,13 @@ private struct CompletionOptions {
     case .null: return nil
     case .integer(let integer): value = Double(integer)
     case .number(let number): value = number
-    default: throw misfit(key, "a number")
+    default: throw invalidValue(key, "a number")
     }
-    guard range.contains(value) else { throw misfit(key, "a number in range") }
+    guard range.contains(value) else { throw invalidValue(key, "a number in range") }
     return value
   }
 
-  private func misfit(_ key: String, _ expected: String) -> RecordFailure {
+  private func invalidValue(_ key: String, _ expected: String) -> RecordFailure {
     RecordFailure(.badRecord, "body.\(key): expected \(expected), found \(body[key].kind.prefix(40))")
   }
 }

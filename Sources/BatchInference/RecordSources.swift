@@ -2,52 +2,53 @@ import Foundation
 import PDrop
 package import Storage
 
-/// What a source that may have to wait has to give.
+/// The result of polling a source.
 package enum Poll<Value> {
-  case value(Value)
-  /// Nothing is there at the moment.
+  case ready(Value)
+  /// Nothing is available yet.
   case pending
-  case end
+  case finished
 }
 
 extension Poll: Sendable where Value: Sendable {}
 
 /// A line of a file or pipe.
 package struct Line: Sendable {
-  /// Counted from 1, unless the reader is told otherwise.
+  /// Number of the line, from the reader's `firstNumber`.
   package var number: Int
-  /// Without the line feed; of a line that is too long, nothing.
+  /// Bytes of the line without its line feed; empty if the line is too long.
   package var bytes: [UInt8]
-  /// How long the line is, without its line feed.
+  /// Length of the line without its line feed.
   package var byteCount: Int
-  /// Where the line begins in the file.
+  /// Offset of the line in the file.
   package var offset: Int
-  /// Whether a line feed ends it; only the last line may lack one.
+  /// Whether the line ends in a line feed; only the last line may lack one.
   package var isComplete: Bool
 
   package var isTooLong: Bool { bytes.count < byteCount }
-  /// Whether nothing but white space is on it.
+  /// Whether the line consists of white space.
   package var isBlank: Bool { !isTooLong && bytes.allSatisfy { $0 == 0x20 || $0 == 0x09 || $0 == 0x0D } }
 }
 
-/// Reads line by line, in memory for one line, and gives a line as soon as its end has come.
+/// A reader of lines, in memory for one line, that returns each line as soon as it is complete.
 package struct LineReader {
-  /// The longest line that is kept, in bytes.
+  /// Maximum length of a line in bytes.
   package static let lengthLimit = 64 << 20
 
   private let file: OpenFile
   private let lengthLimit: Int
   private let isStopped: () -> Bool
   private var chunk = [UInt8](repeating: 0, count: 1 << 16)
-  /// What of the chunk has not been looked at.
+  /// Range of the chunk that is not searched yet.
   private var unread = 0..<0
   private var isAtEnd = false
-  /// The line that is being put together.
+  /// The current, incomplete line.
   private var line: Line
 
   /// - Parameters:
-  ///   - firstNumber: The first line's number.
-  ///   - isStopped: Whether waiting for more is to end.
+  ///   - firstNumber: Number of the first line.
+  ///   - lengthLimit: Maximum length of a line in bytes; the bytes of longer lines are discarded.
+  ///   - isStopped: Whether to stop waiting for input.
   package init(
     _ file: OpenFile, firstNumber: Int = 1, lengthLimit: Int = Self.lengthLimit,
     isStopped: @escaping () -> Bool = { false }
@@ -60,26 +61,26 @@ package struct LineReader {
 
   /// The next line.
   ///
-  /// - Parameter waits: Whether to wait until there is one; even so there is none yet when the reader is stopped.
+  /// - Parameter waits: Whether to wait until there is one; a stopped reader does not wait.
   package mutating func next(waits: Bool = true) throws(SystemError) -> Poll<Line> {
     while true {
       if let feed = chunk[unread].firstIndex(of: UInt8(ascii: "\n")) {
-        keep(unread.lowerBound..<feed)
+        append(unread.lowerBound..<feed)
         unread = feed + 1..<unread.upperBound
         line.isComplete = true
-        return .value(takeLine())
+        return .ready(takeLine())
       }
-      keep(unread)
+      append(unread)
       unread = 0..<0
-      guard !isAtEnd else { return line.byteCount > 0 ? .value(takeLine()) : .end }
+      guard !isAtEnd else { return line.byteCount > 0 ? .ready(takeLine()) : .finished }
       guard waitForMore(waits: waits) else { return .pending }
       unread = 0..<(try file.read(into: &chunk))
       isAtEnd = unread.isEmpty
     }
   }
 
-  /// Adds bytes of the chunk to the line.
-  private mutating func keep(_ range: Range<Int>) {
+  /// Appends bytes of the chunk to the line.
+  private mutating func append(_ range: Range<Int>) {
     line.byteCount += range.count
     if line.byteCount <= lengthLimit { line.bytes += chunk[range] } else { line.bytes = [] }
   }
@@ -92,7 +93,7 @@ package struct LineReader {
     return line
   }
 
-  /// Whether there is more to read, or the end to be seen.
+  /// Whether the file has more bytes or is at its end.
   private func waitForMore(waits: Bool) -> Bool {
     guard waits else { return file.isReadable(withinMilliseconds: 0) }
     while !isStopped() {
@@ -102,23 +103,23 @@ package struct LineReader {
   }
 }
 
-/// The records of a file or pipe with a JSON object on each line; blank lines are none.
+/// The records of a file or pipe with a JSON object on each line; blank lines are ignored.
 struct QuestionLines: RecordSource {
   private let name: String
   private let parser: RecordParser
   private let members: BatchShard.Members
   private var lines: LineReader
-  /// Of lines that do not tell theirs.
+  /// Format of lines whose fields do not determine it.
   private var family: RecordFamily?
   private var ordinal = 0
   private let byteCount: Int?
   private var bytesRead = 0
 
   /// - Parameters:
-  ///   - path: The file, which is opened again to find its first line that tells its family, and to count its lines where the
-  ///     shard asks for that.
-  ///   - firstLine: The number of its first line, for a piece of a longer file.
-  ///   - isStopped: Whether waiting for a line is to end.
+  ///   - path: Path of the file, which is opened again to find its format and, if the shard requires it, to count its
+  ///     lines.
+  ///   - firstLine: Number of the first line, for a part of a longer file.
+  ///   - isStopped: Whether to stop waiting for a line.
   init(
     _ file: OpenFile, path: String, firstLine: Int, parser: RecordParser, shard: BatchShard,
     isStopped: @escaping () -> Bool
@@ -127,7 +128,7 @@ struct QuestionLines: RecordSource {
     self.parser = parser
     members = try shard.members { () throws(BatchError) in
       guard path != "-", file.isRegular else {
-        throw .unreadable(path: path, reason: "its lines are counted before any is answered, which takes a file")
+        throw .unreadable(path: path, reason: "a chunk requires a regular file, whose lines can be counted")
       }
       return try Self.recordCount(path)
     }
@@ -136,25 +137,25 @@ struct QuestionLines: RecordSource {
     if path != "-", file.isRegular { family = try Self.firstFamily(path) }
   }
 
-  var share: Double? { byteCount.map { $0 == 0 ? 1 : min(1, Double(bytesRead) / Double($0)) } }
+  var fractionRead: Double? { byteCount.map { $0 == 0 ? 1 : min(1, Double(bytesRead) / Double($0)) } }
 
   mutating func next(waits: Bool) throws(BatchError) -> Poll<ParsedRecord> {
     while true {
       let line: Line
       switch try nextLine(waits: waits) {
-      case .value(let next): line = next
+      case .ready(let next): line = next
       case .pending: return .pending
-      case .end: return .end
+      case .finished: return .finished
       }
       bytesRead = line.offset + line.byteCount + 1
       if line.isBlank { continue }
       ordinal += 1
       let isOurs = members.contains(ordinal)
-      // Only until the family is known need the other shards' lines be understood.
+      // Lines of other shards are parsed only until the format is known.
       if !isOurs, family != nil { continue }
       let record = parser.record(line, orElse: family ?? .llava)
       if family == nil { family = RecordParser.family(of: line) }
-      if isOurs { return .value(record) }
+      if isOurs { return .ready(record) }
     }
   }
 
@@ -163,8 +164,8 @@ struct QuestionLines: RecordSource {
   }
 
   private static func firstFamily(_ path: String) throws(BatchError) -> RecordFamily? {
-    try reading(path) { lines throws(SystemError) in
-      while case .value(let line) = try lines.next() {
+    try scan(path) { lines throws(SystemError) in
+      while case .ready(let line) = try lines.next() {
         if let family = RecordParser.family(of: line) { return family }
       }
       return nil
@@ -172,17 +173,17 @@ struct QuestionLines: RecordSource {
   }
 
   private static func recordCount(_ path: String) throws(BatchError) -> Int {
-    try reading(path) { lines throws(SystemError) in
+    try scan(path) { lines throws(SystemError) in
       var count = 0
-      while case .value(let line) = try lines.next() {
+      while case .ready(let line) = try lines.next() {
         if !line.isBlank { count += 1 }
       }
       return count
     }
   }
 
-  /// What there is to be found in the lines of a file before it is read line by line.
-  private static func reading<Value>(
+  /// The result of a separate pass over the lines of a file.
+  private static func scan<Value>(
     _ path: String, _ body: (inout LineReader) throws(SystemError) -> Value
   ) throws(BatchError) -> Value {
     do throws(SystemError) {
@@ -194,14 +195,13 @@ struct QuestionLines: RecordSource {
   }
 }
 
-/// A question about every image of a folder and the folders in it, in the order of their paths.
+/// One question about every image of a folder and its subfolders, in the order of their paths.
 ///
-/// What the name does not call an image is left out, as are hidden files and links to folders. Names are held in memory
-/// for one folder at a time, and for those that it is in.
+/// Files without an image extension are ignored, as are hidden files and links to folders. The names of one folder and
+/// of the folders around it are in memory.
 struct ImageFolder: RecordSource {
-  /// What names end with that are taken for images: formats that are read, and others, which get an error record so
-  /// that no image is lost without a word.
-  fileprivate static let endings: Set<String> = [
+  /// Extensions of image files: supported formats, and others, which result in an error record.
+  fileprivate static let extensions: Set<String> = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2",
   ]
 
@@ -212,11 +212,11 @@ struct ImageFolder: RecordSource {
   private var walk: FolderWalk
   private var number = 0
 
-  /// - Parameter base: The request for an image, but for the image.
+  /// - Parameter base: The request without its image.
   init(_ path: String, asking question: String, base: Request, shard: BatchShard) throws(BatchError) {
     self.base = base
     self.question = question
-    walk = try FolderWalk(path, endings: Self.endings)
+    walk = try FolderWalk(path, extensions: Self.extensions)
     var walk = walk
     var count = 0
     while try walk.next() != nil { count += 1 }
@@ -224,7 +224,7 @@ struct ImageFolder: RecordSource {
     members = shard.members { count }
   }
 
-  var share: Double? { count == 0 ? 1 : min(1, Double(number) / Double(count)) }
+  var fractionRead: Double? { count == 0 ? 1 : min(1, Double(number) / Double(count)) }
 
   mutating func next(waits: Bool) throws(BatchError) -> Poll<ParsedRecord> {
     while let path = try walk.next() {
@@ -233,33 +233,33 @@ struct ImageFolder: RecordSource {
       let record = BatchRecord(family: .llava, number: number, identifier: .text(path), question: question)
       var request = base
       request.images = [.file(walk.root + "/" + path)]
-      return .value(ParsedRecord(record: record, request: .success(request)))
+      return .ready(ParsedRecord(record: record, request: .success(request)))
     }
-    return .end
+    return .finished
   }
 }
 
 extension VisionLanguageModel {
-  /// The paths of all images in a folder and the folders in it, relative to it and in order.
+  /// The paths of all images in a folder and its subfolders, relative to it and in order.
   ///
   /// - Throws: `BatchError` for a folder that cannot be read.
   package static func images(inFolder path: String) throws(BatchError) -> [String] {
-    var walk = try FolderWalk(path, endings: ImageFolder.endings)
+    var walk = try FolderWalk(path, extensions: ImageFolder.extensions)
     var paths: [String] = []
     while let path = try walk.next() { paths.append(path) }
     return paths
   }
 }
 
-/// Goes through a folder and the folders in it.
+/// A traversal of a folder and its subfolders.
 private struct FolderWalk {
   let root: String
-  private let endings: Set<String>
-  /// What is still to be visited in the folder that was entered last, and in those around it; the next one is last.
+  private let extensions: Set<String>
+  /// Entries to visit in the current folder and in those around it, the next one last.
   private var pending: [[String]]
 
-  init(_ root: String, endings: Set<String>) throws(BatchError) {
-    (self.root, self.endings) = (root, endings)
+  init(_ root: String, extensions: Set<String>) throws(BatchError) {
+    (self.root, self.extensions) = (root, extensions)
     pending = []
     pending = [try entries(below: "")]
   }
@@ -280,7 +280,7 @@ private struct FolderWalk {
     return nil
   }
 
-  /// The images and folders in a folder, last first, folders with a `/` at their end.
+  /// The images and folders in a folder, in reverse order; folders end in `/`.
   private func entries(below folder: String) throws(BatchError) -> [String] {
     let manager = FileManager.default
     let path = root + "/" + folder
@@ -289,7 +289,7 @@ private struct FolderWalk {
       throw .unreadable(path: path, reason: "is it a folder?")
     }
     let entries = names.filter { !$0.hasPrefix(".") }.compactMap { name -> String? in
-      if endings.contains((name as NSString).pathExtension.lowercased()) { return folder + name }
+      if extensions.contains((name as NSString).pathExtension.lowercased()) { return folder + name }
       let kind = try? manager.attributesOfItem(atPath: path + "/" + name)[.type] as? FileAttributeType
       return kind == .typeDirectory ? folder + name + "/" : nil
     }

@@ -4,7 +4,8 @@ import ModelFormats
 import PDrop
 import Synchronization
 
-/// Prepares requests on a thread of its own while the model works, one after the other.
+/// Tokenization and image preprocessing of requests, one after the other on a thread of its own while the model
+/// computes.
 final class RequestPreparation: Sendable {
   typealias Outcome = Result<PreparedRequest, RecordFailure>
 
@@ -24,34 +25,42 @@ final class RequestPreparation: Sendable {
       isPrepared.leave()
     }
 
-    /// What came of it, if that is known yet.
+    /// The result, if ready.
     var present: Outcome? { outcome.withLock { $0 } }
 
-    /// What came of it; waits until that is known.
+    /// The result, once it is ready.
     func wait() -> Outcome {
       isPrepared.wait()
-      guard let present else { preconditionFailure("a request is prepared before anybody is told") }
+      guard let present else { preconditionFailure("RequestPreparation: no result after the wait") }
       return present
     }
   }
 
   private let queue = DispatchQueue(label: "pdrop.preparation")
-  private let prepare: @Sendable (Request) throws -> PreparedRequest
+  private let model: VisionLanguageModel
+  private let images: ImageCache
+  private let threads: Int
 
-  init(_ prepare: @escaping @Sendable (Request) throws -> PreparedRequest) { self.prepare = prepare }
+  /// - Parameter threads: The thread count of the reports.
+  init(_ model: VisionLanguageModel, _ images: ImageCache, threads: Int) {
+    (self.model, self.images, self.threads) = (model, images, threads)
+  }
 
   func begin(_ question: BatchJob.Question) -> Item {
     let item = Item(question)
-    queue.async { [prepare] in
-      item.complete(Result { try prepare(question.request) }.mapError(RecordFailure.init))
+    queue.async { [model, images, threads] in
+      item.complete(
+        Result { try PreparedRequest(question.request, for: model, threads: threads, images: images) }
+          .mapError(RecordFailure.init))
     }
     return item
   }
 }
 
-/// The images that were asked about last, so that each is decoded and encoded once for all who ask about it, and looked for
-/// in the model's feature cache once.
-final class ImageCache: Sendable {
+/// The most recently requested images of a batch, so that questions about the same image decode and encode it once.
+///
+/// Images are identified by their bytes. The model's feature cache is searched once for each.
+final class ImageCache: ImageSource {
   private struct Entry {
     var image: ImageInput
     var byteCount: Int
@@ -68,41 +77,43 @@ final class ImageCache: Sendable {
   private let capacity: Int
   private let state = Mutex(State())
 
-  /// - Parameter capacity: Bytes that images may take which nobody is asking about.
+  /// - Parameter capacity: Maximum number of bytes of images that no active record uses.
   init(_ model: VisionLanguageModel, capacity: Int) {
     self.model = model
     self.capacity = capacity
   }
 
-  /// An image, known or made ready now; called by one thread at a time.
-  ///
-  /// - Throws: `ImageError`.
-  func image(
-    _ image: Request.Image, appliesOrientation: Bool, _ timings: inout RunReport.Timings
-  ) throws -> ImageInput {
-    guard let file = try ImageFile(image, &timings) else {
-      return try model.prepared(image, appliesOrientation: appliesOrientation, &timings)
+  /// Called by one thread at a time.
+  func input(
+    of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings
+  ) throws(RequestError) -> ImageInput {
+    do {
+      if let file = try ImageFile(image, &timings) {
+        let digest = ImageDigest(file.bytes, appliesOrientation: request.appliesOrientation)
+        if let cached = cached(digest) { return cached }
+        let input = try model.input(of: file, digest, &timings)
+        keep(input, digest)
+        return input
+      }
+    } catch {
+      throw .image(error)
     }
-    let content = ImageDigest(file.bytes, appliesOrientation: appliesOrientation)
-    if let known = known(content) { return known }
-    let prepared = try model.prepared(file, content, &timings)
-    keep(prepared, content)
-    return prepared
+    return try model.input(of: image, in: request, &timings)
   }
 
-  private func known(_ content: ImageDigest) -> ImageInput? {
+  private func cached(_ digest: ImageDigest) -> ImageInput? {
     state.withLock { state in
       state.uses += 1
-      state.entries[content]?.lastUse = state.uses
-      return state.entries[content]?.image
+      state.entries[digest]?.lastUse = state.uses
+      return state.entries[digest]?.image
     }
   }
 
-  /// Keeps an image, and lets go of those that were not asked about for the longest time.
-  private func keep(_ image: ImageInput, _ content: ImageDigest) {
+  /// Adds an image, and evicts the least recently used ones.
+  private func keep(_ image: ImageInput, _ digest: ImageDigest) {
     let byteCount = image.byteCount(columns: model.llava.configuration.text.hiddenSize)
     state.withLock { state in
-      state.entries[content] = Entry(image: image, byteCount: byteCount, lastUse: state.uses)
+      state.entries[digest] = Entry(image: image, byteCount: byteCount, lastUse: state.uses)
       state.byteCount += byteCount
       while state.byteCount > capacity, let oldest = state.entries.min(by: { $0.value.lastUse < $1.value.lastUse }) {
         state.entries[oldest.key] = nil

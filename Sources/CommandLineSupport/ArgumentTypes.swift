@@ -1,7 +1,7 @@
 public import ArgumentParser
 package import BatchInference
 
-/// A number of bytes as people write it: `16GiB`, `16G`, `800 MB`, `1073741824`.
+/// A number of bytes on the command line: `16GiB`, `16G`, `800 MB`, `1073741824`.
 public struct ByteCount: ExpressibleByArgument, Sendable, Equatable {
   public let bytes: Int
 
@@ -20,7 +20,7 @@ public struct ByteCount: ExpressibleByArgument, Sendable, Equatable {
   }
 }
 
-/// Names separated by commas, such as `none,fastv,pyramiddrop`.
+/// A comma-separated list of names, such as `none,fastv,pyramiddrop`.
 public struct NameList<Name>: ExpressibleByArgument, Sendable
 where Name: CaseIterable & RawRepresentable & Sendable, Name.RawValue == String {
   public var names: [Name]
@@ -38,7 +38,7 @@ where Name: CaseIterable & RawRepresentable & Sendable, Name.RawValue == String 
   public var defaultValueDescription: String { names.map(\.rawValue).joined(separator: ",") }
 }
 
-/// A list of numbers as people write it: `8,16,24`, `[8, 16, 24]`.
+/// A comma-separated list of numbers, brackets and spaces allowed: `8,16,24`, `[8, 16, 24]`.
 public struct NumberList<Number: LosslessStringConvertible & Sendable>: ExpressibleByArgument, Sendable {
   public var numbers: [Number]
 
@@ -55,28 +55,30 @@ public struct NumberList<Number: LosslessStringConvertible & Sendable>: Expressi
   }
 }
 
-/// How many records are answered together, in how much memory, and how their progress is shown.
+/// Options of the batch engine: batch size, memory limit and progress display.
 package struct EngineArguments: ParsableArguments {
-  @Option(help: "Progress on stderr: auto, a bar on a terminal; plain, a line every 30 seconds; none.")
+  @Option(help: "Progress on stderr: auto (a bar on a terminal, else plain), plain (a line every 30 seconds) or none.")
   package var progress = ProgressStyle.auto
 
   @Option(
     name: [.customShort("b"), .customLong("batch-size")],
-    help: "Most records to answer together, 1 to 16; answers do not depend on it. (default: as many as fit)")
+    help: """
+      Maximum batch size (continuous batching), 1 to 16. Answers do not depend on it. (default: limited by memory)
+      """)
   package var batchSize: Int?
 
-  @Option(help: "Memory for all that the program holds, such as 16GiB. (default: most of what is free)")
+  @Option(help: "Memory limit of the process, such as 16GiB. (default: most of the free memory)")
   package var ram: ByteCount?
 
   package init() {}
 
   package func validate() throws {
-    guard batchSize.map({ (1...EngineOptions.largestBatchSize).contains($0) }) ?? true else {
-      throw ValidationError("--batch-size must be 1 to \(EngineOptions.largestBatchSize), found \(batchSize ?? 0)")
+    guard batchSize.map({ (1...EngineOptions.maxBatchSize).contains($0) }) ?? true else {
+      throw ValidationError("--batch-size must be 1 to \(EngineOptions.maxBatchSize), found \(batchSize ?? 0)")
     }
   }
 
-  /// How the records are answered.
+  /// The engine options of these arguments; limits that are not given keep their defaults.
   package func engine(threads: Int) -> EngineOptions {
     var options = EngineOptions(threads: threads)
     if let batchSize { options.batchSize = batchSize }

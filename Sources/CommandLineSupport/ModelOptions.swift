@@ -3,73 +3,75 @@ import Foundation
 public import ImageProcessing
 import Kernels
 public import PDrop
+public import Storage
 public import Tokenizers
 
 extension ImageMode: ExpressibleByArgument {}
 extension PDrop.Precision: ExpressibleByArgument {}
 extension CachePrecision: ExpressibleByArgument {}
 
-/// Which model to load and in which arithmetic, how to read its images and prompts, and on how many threads.
+/// The model to load, its compute precision, image preprocessing, chat template and number of threads.
 public struct ModelOptions: ParsableArguments {
   @OptionGroup public var loading: LoadingOptions
 
-  @Option(help: "Arithmetic: auto, f32, bf16 or int8.")
+  @Option(help: "Compute precision of the language model: auto, f32, bf16 or int8.")
   public var precision = PDrop.Precision.auto
 
   public init() {}
 
-  /// The model's directory: that given, or the bundled model's.
+  /// The model directory, by default that of the bundled model.
   public func directory() throws -> String { try loading.directory() }
 
   public var threadCount: Int { loading.threadCount }
 
-  /// Loads the model's tokenizer only.
+  /// Loads only the tokenizer of the model.
   public func loadTokenizer() throws -> Tokenizer { try loading.loadTokenizer() }
 
-  /// Loads the model, with a warning where its weights cannot be cached as asked for.
+  /// Loads the model; a weights cache that cannot be used only causes a warning.
   ///
-  /// - Parameter featureCache: Where encoded images are kept.
+  /// - Parameter featureCache: The cache of encoded images; `nil` for none.
   public func load(featureCache: FeatureCacheOptions? = nil) throws -> VisionLanguageModel {
     try loading.load(precision, featureCache: featureCache)
   }
 }
 
-/// Which model to load, but for its arithmetic, of which a command may compare several.
+/// Model options without the compute precision, which some commands compare.
 public struct LoadingOptions: ParsableArguments {
   @Option(
     name: [.short, .long],
-    help: "Model directory, of the Hugging Face or the original layout. (default: the bundled tiny-textvqa)")
+    help: "Model directory in Hugging Face or original LLaVA layout. (default: the bundled tiny-textvqa)")
   public var model: String?
 
-  @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
+  @Option(name: [.short, .long], help: "Number of threads. (default: all cores)")
   public var threads: Int?
 
   @Option(
     name: [.customLong("image-mode")],
-    help: "Fit images by padding, by cropping, by tiles, or as the model says: pad, crop, anyres, auto.")
+    help:
+      "Image preprocessing: pad (to a square), crop (to the centre), anyres (tiles) or auto (as the model requires).")
   public var imageMode = ImageMode.auto
 
   @Option(
     name: [.customLong("chat-template"), .customLong("conv-mode")],
-    help: "Chat template, such as vicuna_v1 or mistral_instruct. (default: the model's own)")
+    help: "Chat template, such as vicuna_v1 or mistral_instruct. (default: detected from the model)")
   public var chatTemplate: String?
 
   @Option(
     name: [.customLong("vision-tower")],
-    help: "CLIP directory of an original LLaVA checkpoint. (default: looked for beside the model)")
+    help: "CLIP directory for an original LLaVA checkpoint. (default: searched next to the model)")
   public var visionTower: String?
 
   @Option(
     name: .customLong("precision-vision"),
-    help: "Arithmetic of the vision encoder. (default: as --precision, but not int8)")
+    help: "Compute precision of the vision encoder. (default: as --precision, but not int8)")
   public var visionPrecision = PDrop.Precision.auto
 
-  @Option(name: .customLong("kv"), help: "Numbers that keys and values are kept in: auto, f32 or bf16.")
+  @Option(name: .customLong("kv"), help: "KV cache data type: auto, f32 or bf16.")
   public var cachePrecision = CachePrecision.auto
 
   @Option(
     name: .customLong("weights-cache"),
-    help: "Folder that keeps weights converted for --precision, for a fast start next time.")
+    help: "Folder that caches weights converted to --precision, for a faster next start.")
   public var weightsCache: String?
 
   public init() {}
@@ -79,17 +81,17 @@ public struct LoadingOptions: ParsableArguments {
       throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
     }
     if let chatTemplate, ChatTemplate(named: chatTemplate) == nil {
-      let known = ChatTemplate.named.map(\.name).joined(separator: ", ")
-      throw ValidationError("--chat-template '\(chatTemplate)' is not known; use one of \(known)")
+      let names = ChatTemplate.named.map(\.name).joined(separator: ", ")
+      throw ValidationError("--chat-template '\(chatTemplate)' does not exist; use one of \(names)")
     }
   }
 
-  /// The model's directory: that given, or the bundled model's.
+  /// The model directory, by default that of the bundled model.
   public func directory() throws -> String { try model ?? BundledModel.directory() }
 
   public var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
 
-  /// Loads the model's tokenizer only.
+  /// Loads only the tokenizer of the model.
   public func loadTokenizer() throws -> Tokenizer {
     let directory = try directory()
     do { return try Tokenizer(directory: URL(filePath: directory, directoryHint: .isDirectory)) } catch {
@@ -97,9 +99,11 @@ public struct LoadingOptions: ParsableArguments {
     }
   }
 
-  /// Loads the model, with a warning where its weights cannot be cached as asked for.
+  /// Loads the model; a weights cache that cannot be used only causes a warning.
   ///
-  /// - Parameter featureCache: Where encoded images are kept.
+  /// - Parameters:
+  ///   - precision: The compute precision of the language model.
+  ///   - featureCache: The cache of encoded images; `nil` for none.
   public func load(
     _ precision: PDrop.Precision, featureCache: FeatureCacheOptions? = nil
   ) throws -> VisionLanguageModel {
@@ -119,35 +123,28 @@ public struct LoadingOptions: ParsableArguments {
   }
 }
 
-/// The model that comes with the package.
+/// The bundled model and its evaluation set.
 public enum BundledModel {
   /// The environment variable that names the folder of bundled models.
   static let variable = "PDROP_MODELS"
   static let name = "tiny-textvqa"
 
-  public struct NotFound: Error, CustomStringConvertible {
-    /// What was looked for, as it is called in `Models`.
-    let name: String
-    let remedy: String
-
-    public var description: String {
-      "the bundled Models/\(name) was not found beside the program; \(remedy), or name the folder Models in "
-        + BundledModel.variable
-    }
+  /// The model directory.
+  ///
+  /// Searched in the folder named by `PDROP_MODELS`, then in every folder above the program: in `Models`, as in a
+  /// checkout, and in `share/swift-pyramid-drop`, as in an installation.
+  public static func directory() throws(BundledModelError) -> String {
+    try folder(name, containing: "config.json", otherwise: "give a model with -m")
   }
 
-  /// Its directory: in the folder named by `PDROP_MODELS`, or above the program in `Models`, as in a checkout, or in
-  /// `share/swift-pyramid-drop`, as in an installation.
-  public static func directory() throws(NotFound) -> String {
-    try folder(name, holding: "config.json", orElse: "give a model with -m")
+  /// The evaluation set: questions about unseen images with their answers, next to the model.
+  public static func evaluationSet() throws(BundledModelError) -> String {
+    try folder(name + "-eval", containing: "answers.jsonl", otherwise: "run it from a checkout")
   }
 
-  /// The folder of questions about unseen images, with their answers, in the same place.
-  public static func evaluationSet() throws(NotFound) -> String {
-    try folder(name + "-eval", holding: "answers.jsonl", orElse: "run it from a checkout")
-  }
-
-  private static func folder(_ name: String, holding file: String, orElse remedy: String) throws(NotFound) -> String {
+  private static func folder(_ name: String, containing file: String, otherwise remedy: String)
+    throws(BundledModelError) -> String
+  {
     var folders: [URL] = []
     if let folder = ProcessInfo.processInfo.environment[variable] {
       folders.append(URL(filePath: folder, directoryHint: .isDirectory))
@@ -160,12 +157,26 @@ public enum BundledModel {
     }
     let directories = folders.map { $0.appending(path: name).path(percentEncoded: false) }
     guard let found = directories.first(where: { FileManager.default.fileExists(atPath: "\($0)/\(file)") }) else {
-      throw NotFound(name: name, remedy: remedy)
+      throw BundledModelError(name: name, remedy: remedy)
     }
     return found
   }
 
   private static func executablePath() -> String {
     Bundle.main.executablePath ?? CommandLine.arguments.first ?? ""
+  }
+}
+
+/// A bundled folder that was not found.
+public struct BundledModelError: UserFacingError {
+  /// The name of the folder in `Models`.
+  let name: String
+  let remedy: String
+
+  public var category: ErrorCategory { .resource }
+
+  public var problem: String {
+    "the bundled Models/\(name) was not found near the program; \(remedy), or set \(BundledModel.variable) to the path "
+      + "of the folder Models"
   }
 }

@@ -1,6 +1,6 @@
 public import Foundation
 
-/// Where data goes: standard output, or a file.
+/// The destination of data: standard output or a file.
 public struct Output {
   private let handle: FileHandle
   private let name: String
@@ -8,7 +8,7 @@ public struct Output {
   /// Standard output.
   public init() { self.init(.standardOutput, "standard output") }
 
-  /// A file, emptied if it is there already; `-` for standard output.
+  /// A file, created or truncated; `-` for standard output.
   public init(path: String) throws(FileArgumentError) {
     guard path != "-" else {
       self.init()
@@ -17,20 +17,20 @@ public struct Output {
     let manager = FileManager.default
     if !manager.fileExists(atPath: path) { _ = manager.createFile(atPath: path, contents: nil) }
     guard let handle = FileHandle(forWritingAtPath: path) else {
-      throw FileArgumentError("\(path): cannot be written; is it a file in a folder of yours?")
+      throw FileArgumentError("\(path): cannot be written; check the path and its permissions")
     }
     let kind = try? manager.attributesOfItem(atPath: path)[.type] as? FileAttributeType
     if kind == .typeRegular {
-      do { try handle.truncate(atOffset: 0) } catch { throw FileArgumentError("\(path): cannot be emptied") }
+      do { try handle.truncate(atOffset: 0) } catch { throw FileArgumentError("\(path): cannot be truncated") }
     }
     self.init(handle, path)
   }
 
-  /// Checks that a file can be made, or made anew, before the work whose result it is to hold.
+  /// Checks that the folder of an output file is writable, before the work that produces the output.
   public static func checkFolder(of path: String) throws(FileArgumentError) {
     let folder = URL(filePath: path).deletingLastPathComponent().path(percentEncoded: false)
     guard FileManager.default.isWritableFile(atPath: folder) else {
-      throw FileArgumentError("\(path): cannot be written; is it a file in a folder of yours?")
+      throw FileArgumentError("\(path): cannot be written; check the path and its permissions")
     }
   }
 
@@ -38,37 +38,38 @@ public struct Output {
 
   /// Writes all of the data.
   ///
-  /// - Throws: `FileArgumentError` when it cannot be written, as on a full disk.
+  /// - Throws: `FileArgumentError` if the data cannot be written, as on a full disk.
   public func write(_ data: Data) throws(FileArgumentError) {
     do { try handle.write(contentsOf: data) } catch {
-      throw FileArgumentError("\(name): cannot be written to; is there room on the disk?")
+      throw FileArgumentError("\(name): cannot be written to; is the disk full?")
     }
   }
 
-  /// Writes a text in UTF-8.
+  /// Writes a text as UTF-8.
   public func write(_ text: String) throws(FileArgumentError) { try write(Data(text.utf8)) }
 }
 
-/// Lines for people, on stderr; stdout is for data.
+/// Log lines on stderr; stdout is reserved for data.
 public enum Log {
-  /// The longest line written, in characters of Unicode; a damaged file's names may have any length.
+  /// The maximum length of a line in Unicode scalars; names in a damaged file may have any length.
   private static let lengthLimit = 4000
 
-  /// Writes one line, whatever the text holds; where stderr takes none, it is lost.
+  /// Writes the text as one line; lost if stderr is not writable.
   public static func write(_ line: String) {
     try? FileHandle.standardError.write(contentsOf: Data((oneLine(line) + "\n").utf8))
   }
 
   public static func error(_ message: String) { write("error: " + message) }
 
-  /// A warning that may come at any time, from any thread; on a terminal it takes the place of a line that shows progress.
+  /// Writes a warning from any thread; on a terminal it replaces the progress bar.
   public static func warning(_ message: String) {
     if isatty(STDERR_FILENO) != 0 { try? FileHandle.standardError.write(contentsOf: Data("\r\u{1B}[K".utf8)) }
     write("warning: " + message)
   }
 
-  /// The text with whatever breaks lines, steers terminals or turns the writing direction spelled as an escape, since file
-  /// names and contents of files come from others.
+  /// The text with escapes in place of line breaks, terminal controls and bidirectional controls.
+  ///
+  /// File names and file contents are untrusted input.
   public static func oneLine(_ text: String) -> String {
     var line = ""
     for scalar in text.unicodeScalars.prefix(lengthLimit) {
@@ -84,31 +85,33 @@ public enum Log {
   }
 }
 
-/// Values as single lines of JSON.
+/// Single-line JSON output.
 public enum JSONLine {
-  /// The line, newline included.
+  /// The JSON line, including its newline.
   public static func encode(_ value: some Encodable) throws -> Data {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     return try encoder.encode(value) + Data("\n".utf8)
   }
 
-  /// Writes the line to standard output.
+  /// Writes the JSON line to standard output.
   public static func print(_ value: some Encodable) throws {
     try Output().write(encode(value))
   }
 }
 
-/// Text that a user names by its file.
+/// Text files named on the command line.
 package enum TextFile {
-  /// The text of a file, or of standard input for `-`.
+  /// The text of a file; `-` for standard input.
+  ///
+  /// - Throws: `FileArgumentError` if it cannot be read or is not UTF-8.
   package static func read(_ path: String) throws(FileArgumentError) -> String {
     let data: Data
     if path == "-" {
       data = FileHandle.standardInput.readDataToEndOfFile()
     } else {
       do { data = try Data(contentsOf: URL(filePath: path)) } catch {
-        throw FileArgumentError("\(path): the file cannot be read; does it exist?")
+        throw FileArgumentError("\(path): cannot be read; does the file exist?")
       }
     }
     guard let text = String(data: data, encoding: .utf8) else {

@@ -4,12 +4,12 @@ public import TokenDropping
 
 extension PositionRule: ExpressibleByArgument {}
 
-/// The policies by their names on the command line.
+/// Token-dropping policies by their command-line names.
 public enum PolicyName: String, CaseIterable, ExpressibleByArgument, Sendable {
   case none, pyramiddrop, fastv, random, uniform
 }
 
-/// The rankings by their names on the command line.
+/// A ranking by its command-line name.
 public struct RankingName: ExpressibleByArgument, Sendable {
   private let name: String
 
@@ -20,48 +20,50 @@ public struct RankingName: ExpressibleByArgument, Sendable {
 
   public static var allValueStrings: [String] { Ranking.all(seed: 0).map(\.name) }
 
-  /// The ranking, with a seed for one that draws lots.
+  /// The ranking; the seed is used by a randomized one.
   func ranking(seed: UInt64) -> Ranking { Ranking.all(seed: seed).first { $0.name == name } ?? .attention }
 }
 
-/// How a policy drops; which policy is another option.
+/// The schedule, ranking and cost target of a policy; the policy itself is a separate option.
 public struct PolicyOptions: ParsableArguments {
   @Option(
     name: [.customLong("layer-list"), .customLong("layer_list")],
-    help: "Drop after these many layers, such as 8,16,24.")
+    help: "Layers after which visual tokens are dropped, such as 8,16,24.")
   public var layerList: NumberList<Int>?
 
   @Option(
     name: [.customLong("image-token-ratio-list"), .customLong("image_token_ratio_list")],
-    help: "Shares of the original visual tokens to keep there, such as 0.5,0.25,0.125.")
+    help: "Keep ratios of these drops, relative to the original visual tokens, such as 0.5,0.25,0.125.")
   public var ratioList: NumberList<Double>?
 
-  @Option(help: "Keep this share of the visual tokens from stage to stage, in equal stages. (default: 0.5)")
+  @Option(help: "Keep ratio from one stage to the next, for stages of equal length. (default: 0.5)")
   public var lambda: Double?
 
-  @Option(help: "Number of equal stages. (default: 4)")
+  @Option(help: "Number of stages of equal length. (default: 4)")
   public var stages: Int?
 
   @Option(
-    name: [.customLong("fastv-k"), .customLong("fastv_k")], help: "FastV: layers that see all tokens. (default: 2)")
+    name: [.customLong("fastv-k"), .customLong("fastv_k")],
+    help: "FastV: number of layers before the drop. (default: 2)")
   public var fastVK: Int?
 
   @Option(
-    name: [.customLong("fastv-r"), .customLong("fastv_r")], help: "FastV: share of tokens dropped. (default: 0.5)")
+    name: [.customLong("fastv-r"), .customLong("fastv_r")],
+    help: "FastV: fraction of visual tokens to drop. (default: 0.5)")
   public var fastVR: Double?
 
   @Option(
     help: """
-      What tokens are ranked by: attention, attention-norope, attention-debiased, value-weighted, key-norm, random or \
+      Ranking of visual tokens: attention, attention-norope, attention-debiased, value-weighted, key-norm, random or \
       uniform. (default: attention, as in the papers)
       """)
   public var rank: RankingName?
 
   @Flag(
-    name: .customLong("mask-padding"), help: "Drop patches that lie wholly in an image's padding before all others.")
+    name: .customLong("mask-padding"), help: "Drop patches that are entirely padding before all others.")
   public var dropsPaddingFirst = false
 
-  @Option(help: "Positions after a drop: compact or original. (default: the method's own)")
+  @Option(help: "Position ids after a drop: compact (renumbered) or original. (default: depends on the policy)")
   public var positions: PositionRule?
 
   @OptionGroup public var target: TargetOptions
@@ -71,43 +73,44 @@ public struct PolicyOptions: ParsableArguments {
   public func validate() throws {
     guard !target.isGiven || (lambda == nil && ratioList == nil && fastVR == nil) else {
       throw ValidationError(
-        "a target finds how much to drop; leave out --lambda, --image-token-ratio-list and --fastv-r")
+        "a target determines the keep ratios; leave out --lambda, --image-token-ratio-list and --fastv-r")
     }
     guard (layerList == nil) == (ratioList == nil) || target.isGiven else {
       throw ValidationError("--layer-list and --image-token-ratio-list belong together; give both")
     }
     guard layerList == nil || (lambda == nil && stages == nil) else {
-      throw ValidationError("--layer-list says all that --lambda and --stages say; give one or the other")
+      throw ValidationError("--layer-list replaces --lambda and --stages; give one or the other")
     }
   }
 
   /// The policy of this name with these options.
   ///
-  /// - Throws: `ValidationError` when an option belongs to another policy.
+  /// - Parameter seed: The seed of random drops and rankings.
+  /// - Throws: `ValidationError` if an option belongs to another policy.
   public func policy(_ name: PolicyName, seed: UInt64) throws -> any TokenDroppingPolicy {
     let isStaged = [.pyramiddrop, .random, .uniform].contains(name)
     if !isStaged, layerList != nil || lambda != nil || stages != nil {
       throw ValidationError(
-        "--policy \(name.rawValue) has no stages; --layer-list, --lambda and --stages are pyramiddrop's")
+        "--policy \(name.rawValue) has no stages; leave out --layer-list, --lambda and --stages")
     }
     if name != .fastv, fastVK != nil || fastVR != nil {
-      throw ValidationError("--fastv-k and --fastv-r go with --policy fastv, not \(name.rawValue)")
+      throw ValidationError("--fastv-k and --fastv-r require --policy fastv, found \(name.rawValue)")
     }
     if rank != nil, name != .pyramiddrop, name != .fastv {
-      throw ValidationError("--rank goes with --policy pyramiddrop or fastv, not \(name.rawValue)")
+      throw ValidationError("--rank requires --policy pyramiddrop or fastv, found \(name.rawValue)")
     }
     guard !dropsPaddingFirst || name != .none else {
       throw ValidationError("--policy none drops nothing; leave out --mask-padding")
     }
-    guard let target = target.target else { return plain(name, seed: seed) ?? NoDropping() }
-    guard let policy = plain(name, seed: seed) else {
+    guard let target = target.target else { return untargeted(name, seed: seed) ?? NoDropping() }
+    guard let policy = untargeted(name, seed: seed) else {
       throw ValidationError("--policy none drops nothing; leave out the target")
     }
     return TargetedDrop(policy, target)
   }
 
-  /// The policy as its options say, without a target; `nil` for none.
-  private func plain(_ name: PolicyName, seed: UInt64) -> (any AdjustablePolicy)? {
+  /// The policy without its cost target; `nil` for `none`.
+  private func untargeted(_ name: PolicyName, seed: UInt64) -> (any AdjustablePolicy)? {
     let ranking = rank?.ranking(seed: seed) ?? .attention
     switch name {
     case .none: return nil
@@ -124,7 +127,7 @@ public struct PolicyOptions: ParsableArguments {
     }
   }
 
-  /// The options that mean something to a policy, for a command that runs several.
+  /// The options that apply to a policy, for a command that runs several policies.
   public func forPolicy(_ name: PolicyName) -> PolicyOptions {
     var options = self
     if [.none, .fastv].contains(name) {
@@ -141,7 +144,7 @@ public struct PolicyOptions: ParsableArguments {
 
   private var schedule: StageSchedule {
     if let layerList {
-      // Without ratios, these are found for a target.
+      // Without ratios, the cost target determines them.
       let ratios = ratioList?.numbers ?? layerList.numbers.map { _ in 1 }
       return .listed(layers: layerList.numbers, ratios: ratios)
     }
@@ -149,23 +152,23 @@ public struct PolicyOptions: ParsableArguments {
   }
 }
 
-/// What a prompt may cost; schedules are found so that it costs no more.
+/// The cost target of a prefill; the schedule is solved for it.
 public struct TargetOptions: ParsableArguments {
   @Option(
-    name: .customLong("target-tokens"), help: "Drop so that layers see at most this many visual tokens on average.")
+    name: .customLong("target-tokens"), help: "Target: at most this many visual tokens per layer, on average.")
   public var tokens: Double?
 
   @Option(
     name: .customLong("target-flops"),
-    help: "Drop so that the prompt costs this share of what it costs without, such as 45%.")
-  public var flops: Share?
+    help: "Target: prefill FLOPs relative to those without dropping, such as 45%.")
+  public var flops: Fraction?
 
-  @Option(name: .customLong("target-kv"), help: "Drop so that the prompt's keys and values fit, such as 200MiB.")
+  @Option(name: .customLong("target-kv"), help: "Target: KV cache size of the prompt, such as 200MiB.")
   public var cache: ByteCount?
 
   @Option(
     name: .customLong("target-ttft"),
-    help: "Drop so that the first token comes within this time, such as 3s, by a short measurement.")
+    help: "Target: time to first token, such as 3s; needs a short measurement at start.")
   public var firstToken: Seconds?
 
   public init() {}
@@ -182,33 +185,33 @@ public struct TargetOptions: ParsableArguments {
 
   public var isGiven: Bool { !targets.isEmpty }
 
-  /// Takes the target back, for a policy that drops nothing.
+  /// Removes the target, for a policy that drops nothing.
   mutating func clear() { (tokens, flops, cache, firstToken) = (nil, nil, nil, nil) }
 
-  /// The target, if one is given.
+  /// The cost target; `nil` for none.
   var target: CostTarget? { targets.first }
 
   private var targets: [CostTarget] {
     [
-      tokens.map { .averageTokens($0) }, flops.map { .flops(share: $0.share) }, cache.map { .cacheBytes($0.bytes) },
+      tokens.map { .averageTokens($0) }, flops.map { .flops(share: $0.value) }, cache.map { .cacheBytes($0.bytes) },
       firstToken.map { .firstToken(seconds: $0.seconds) },
     ].compactMap(\.self)
   }
 }
 
-/// A share as people write it: `45%`, `0.45`.
-public struct Share: ExpressibleByArgument, Sendable {
-  public let share: Double
+/// A fraction from 0 to 1 on the command line: `45%`, `0.45`.
+public struct Fraction: ExpressibleByArgument, Sendable {
+  public let value: Double
 
   public init?(argument: String) {
     let isPercent = argument.hasSuffix("%")
     guard let number = Double(isPercent ? String(argument.dropLast()) : argument) else { return nil }
-    share = isPercent ? number / 100 : number
-    guard (0...1).contains(share) else { return nil }
+    value = isPercent ? number / 100 : number
+    guard (0...1).contains(value) else { return nil }
   }
 }
 
-/// A time as people write it: `3s`, `250ms`, `1.5`.
+/// A time on the command line, in seconds without a unit: `3s`, `250ms`, `1.5`.
 public struct Seconds: ExpressibleByArgument, Sendable {
   public let seconds: Double
 
@@ -220,23 +223,25 @@ public struct Seconds: ExpressibleByArgument, Sendable {
   }
 }
 
-/// A policy with its options as one argument, such as `pyramiddrop --lambda 0.4`: what would follow `--policy`.
+/// A policy with its options as one argument, such as `pyramiddrop --lambda 0.4`.
 public struct NamedSchedule: Sendable {
-  /// The words as they were given.
+  /// The policy name and its options, separated by single spaces.
   public let name: String
   public let policy: any TokenDroppingPolicy
 
-  /// What a policy is called where it stands alone.
+  /// A policy without options.
   public init(_ name: PolicyName, _ policy: any TokenDroppingPolicy) {
     (self.name, self.policy) = (name.rawValue, policy)
   }
 
-  /// - Throws: `ValidationError` that says what is wrong with the words.
+  /// A policy parsed from the words that could follow `--policy`.
+  ///
+  /// - Throws: `ValidationError` for an unknown policy or wrong options.
   public init(_ text: String) throws {
     let words = text.split(whereSeparator: \.isWhitespace).map(String.init)
     guard let name = words.first.flatMap(PolicyName.init(rawValue:)) else {
-      let known = PolicyName.allCases.map(\.rawValue).joined(separator: ", ")
-      throw ValidationError("a schedule begins with one of \(known); found '\(text)'")
+      let names = PolicyName.allCases.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("a schedule begins with one of \(names); found '\(text)'")
     }
     do {
       policy = try PolicyOptions.parse(Array(words.dropFirst())).policy(name, seed: 0)
@@ -246,7 +251,7 @@ public struct NamedSchedule: Sendable {
     self.name = words.joined(separator: " ")
   }
 
-  /// The options without dashes and the policy's name: `lambda 0.4`, `r 0.75`; empty where there are none.
+  /// The options without dashes and policy name, such as `lambda 0.4` or `r 0.75`; empty for no options.
   public var parameters: String {
     let words = name.split(separator: " ")
     guard let policy = words.first else { return "" }

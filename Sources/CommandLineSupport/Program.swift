@@ -2,46 +2,50 @@ public import ArgumentParser
 import BatchInference
 import Foundation
 import ImageProcessing
-import PDrop
+public import PDrop
+public import Storage
 import Synchronization
 import TokenDropping
 import Verification
 
-/// What the program's exit status says.
+/// The exit statuses of the programs.
 public enum ExitStatus: Int32, Sendable {
   case success = 0
-  /// Some records could not be answered.
+  /// Some records failed.
   case someFailed = 1
-  /// The command line was wrong.
+  /// The command line is invalid.
   case usage = 2
-  /// The model, or a file, could not be used.
+  /// The model or a file is unusable.
   case file = 3
 
-  /// The status for an error that ends the program.
+  /// The exit status for an error that ends the program.
   public init(_ error: any Error) {
+    guard !(error is ValidationError) else {
+      self = .usage
+      return
+    }
     self =
-      switch error {
-      case is DropPolicyError, is PromptError, is ValidationError: .usage
-      case let error where RecordFailure(error).reason == .targetUnreachable: .usage
-      case is ModelError, is ImageError, is ImageReferenceError, is TraceError, is ReferenceError,
-        is BundledModel.NotFound, is FileArgumentError, is BatchError:
-        .file
-      default: .someFailed
+      switch (error as? any UserFacingError)?.category {
+      case .usage: .usage
+      case .model, .resource: .file
+      case .input, .internal, nil: .someFailed
       }
   }
 }
 
-/// A file named on the command line that cannot be used.
-public struct FileArgumentError: Error, CustomStringConvertible {
-  public let description: String
+/// An unusable file named on the command line.
+public struct FileArgumentError: UserFacingError {
+  public let problem: String
 
-  public init(_ description: String) { self.description = description }
+  public init(_ problem: String) { self.problem = problem }
+
+  public var category: ErrorCategory { .resource }
 }
 
 extension ParsableCommand {
-  /// Runs the program: output on stdout, one line on stderr for an error, and the exit status of `ExitStatus`.
+  /// Runs the program: output on stdout, one error line on stderr, and an `ExitStatus`.
   public static func runProgram() -> Never {
-    // Whoever reads our output may stop reading; that ends the program without a word, as for any filter.
+    // A closed output pipe ends the process silently, as for any filter.
     _ = signal(SIGPIPE, SIG_DFL)
     do {
       var command = try parseAsRoot()
@@ -52,7 +56,7 @@ extension ParsableCommand {
     }
   }
 
-  /// Prints what ended the program, if that is still to be said, and returns the exit status.
+  /// Prints the error that ended the program, unless it was reported before, and returns the exit status.
   private static func report(_ error: any Error) -> Int32 {
     if let code = error as? ExitCode { return code.rawValue }
     switch exitCode(for: error) {
@@ -66,17 +70,17 @@ extension ParsableCommand {
       for line in usage.split(separator: "\n") { Log.write(String(line)) }
       return ExitStatus.usage.rawValue
     default:
-      Log.error("\(error)")
+      Log.error(errorText(error))
       return ExitStatus(error).rawValue
     }
   }
 }
 
-/// The command line that the program was started with, as a shell would take it.
+/// The command line of this process in shell syntax.
 public enum CommandText {
   public static var current: String { text(CommandLine.arguments) }
 
-  /// The words with quotes around those that a shell would take apart; the program by its name alone.
+  /// The arguments, quoted where a shell requires it; the program without its folder.
   static func text(_ arguments: [String]) -> String {
     let program = arguments.first.map { URL(filePath: $0).lastPathComponent }
     return ([program].compactMap(\.self) + arguments.dropFirst().map(quoted)).joined(separator: " ")
@@ -88,21 +92,31 @@ public enum CommandText {
   }
 }
 
-/// SIGINT and SIGTERM during a batch: the first lets what is running finish, the second ends the program.
+/// Stop signals: during work in progress the first requests a stop, the second ends the process.
 package enum StopSignal {
-  /// The signal that came, or 0.
-  private static let first = Atomic<Int32>(0)
+  private static let idle: Int32 = -1
+  private static let working: Int32 = 0
 
-  /// Whether nothing new is to be begun.
-  package static var isWanted: Bool { first.load(ordering: .relaxed) != 0 }
+  /// `idle`, `working`, or the number of the signal that arrived during the work.
+  private static let state = Atomic(idle)
 
-  /// From now on handles the signals.
-  package static func install() {
-    // Made here, not for the first time in the handler.
-    first.store(0, ordering: .relaxed)
-    for number in [SIGINT, SIGTERM] {
+  /// Whether the work in progress should stop.
+  package static var isRequested: Bool { state.load(ordering: .relaxed) > working }
+
+  /// Handles SIGINT and SIGTERM from now on; all that follows is work in progress.
+  package static func install() { handle([SIGINT, SIGTERM], from: working) }
+
+  /// Handles SIGINT, as sent by Ctrl-C, from now on: it stops the body of `interruptible`, and ends the process at any
+  /// other time.
+  package static func installInterrupt() { handle([SIGINT], from: idle) }
+
+  private static func handle(_ signals: [Int32], from initial: Int32) {
+    // Also initialises the static, which is not safe inside a signal handler.
+    state.store(initial, ordering: .relaxed)
+    for number in signals {
       _ = signal(number) { number in
-        let exchange = StopSignal.first.compareExchange(expected: 0, desired: number, ordering: .relaxed)
+        let exchange = StopSignal.state.compareExchange(
+          expected: StopSignal.working, desired: number, ordering: .relaxed)
         guard !exchange.exchanged else { return }
         _ = signal(number, SIG_DFL)
         raise(number)
@@ -110,42 +124,18 @@ package enum StopSignal {
     }
   }
 
-  /// Ends the program by the signal, which tells a shell's loop to end as well.
-  package static func endProgram() -> Never {
-    let number = first.load(ordering: .relaxed)
+  /// Runs `body` as the work in progress.
+  package static func interruptible<Result>(_ body: () throws -> Result) rethrows -> Result {
+    state.store(working, ordering: .relaxed)
+    defer { state.store(idle, ordering: .relaxed) }
+    return try body()
+  }
+
+  /// Ends the process by the signal that arrived, so that a shell loop around it ends as well.
+  package static func endProcess() -> Never {
+    let number = state.load(ordering: .relaxed)
     _ = signal(number, SIG_DFL)
     raise(number)
     exit(128 + number)
-  }
-}
-
-/// SIGINT, as Ctrl-C sends it: stops an answer that is on its way, and at any other time the program.
-package enum Interruption {
-  private static let idle = 0
-  private static let answering = 1
-  private static let wanted = 2
-  private static let state = Atomic(idle)
-
-  /// Whether the answer on its way is to stop.
-  package static var isWanted: Bool { state.load(ordering: .relaxed) == wanted }
-
-  /// From now on handles the signal.
-  package static func install() {
-    // Made here, not for the first time in the handler.
-    state.store(idle, ordering: .relaxed)
-    _ = signal(SIGINT) { number in
-      let exchange = Interruption.state.compareExchange(
-        expected: Interruption.answering, desired: Interruption.wanted, ordering: .relaxed)
-      guard !exchange.exchanged else { return }
-      _ = signal(number, SIG_DFL)
-      raise(number)
-    }
-  }
-
-  /// Runs `body` as an answer: the first signal is for it, a second ends the program.
-  package static func watching<Result>(_ body: () throws -> Result) rethrows -> Result {
-    state.store(answering, ordering: .relaxed)
-    defer { state.store(idle, ordering: .relaxed) }
-    return try body()
   }
 }

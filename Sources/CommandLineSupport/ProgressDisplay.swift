@@ -4,7 +4,7 @@ import Foundation
 package import PDrop
 import Synchronization
 
-/// How progress is shown.
+/// The form of the progress display.
 package enum ProgressStyle: String, CaseIterable, ExpressibleByArgument { case auto, plain, none }
 
 /// Progress of a batch on stderr: a bar on a terminal, a line every 30 seconds in a log.
@@ -15,8 +15,8 @@ package final class ProgressDisplay: BatchObserver, Sendable {
     var progress = BatchProgress()
     var lastLine = ContinuousClock.now
     var hasBar = false
-    var hasSaidStop = false
-    /// `nil` when no more is shown.
+    var hasAnnouncedStop = false
+    /// `nil` after `end`.
     var timer: (any DispatchSourceTimer)?
   }
 
@@ -26,7 +26,7 @@ package final class ProgressDisplay: BatchObserver, Sendable {
   private let recordName: String
   private let state = Mutex(State())
 
-  /// - Parameter recordName: What the number of a record counts, such as lines.
+  /// - Parameter recordName: The noun before the number of a record, such as `line`.
   package init(_ style: ProgressStyle, recordName: String) {
     form =
       switch style {
@@ -44,7 +44,7 @@ package final class ProgressDisplay: BatchObserver, Sendable {
     }
   }
 
-  /// Shows no more.
+  /// Ends the display and clears the bar.
   package func end() {
     state.withLock { state in
       state.timer?.cancel()
@@ -55,19 +55,19 @@ package final class ProgressDisplay: BatchObserver, Sendable {
 
   package func didFind(answered: Int, failed: Int) {
     guard answered > 0 else { return }
-    let failures = failed > 0 ? ", \(failed) of them with an error, which --retry-failed answers again" : ""
-    log("going on after \(BatchSummary.count(answered, "answer"))\(failures)")
+    let failures = failed > 0 ? ", \(failed) of them with an error (--retry-failed answers these again)" : ""
+    log("resuming after \(BatchSummary.count(answered, "answer"))\(failures)")
   }
 
-  package func didWrite(_ tally: BatchTally, share: Double?) {
-    state.withLock { $0.progress.update(tally, share: share, at: .now) }
+  package func didWrite(_ tally: BatchTally, share fraction: Double?) {
+    state.withLock { $0.progress.update(tally, fraction: fraction, at: .now) }
   }
 
   package func didFail(_ record: BatchRecord, _ failure: RecordFailure) {
-    log("error: \(recordName) \(record.number): \(failure.message)")
+    log("error: \(recordName) \(record.number): \(errorText(failure))")
   }
 
-  /// A line that the bar makes way for.
+  /// Writes a line in place of the bar, which the next tick draws again.
   private func log(_ line: String) {
     state.withLock { state in
       Self.clearBar(&state)
@@ -78,10 +78,10 @@ package final class ProgressDisplay: BatchObserver, Sendable {
   private func tick() {
     state.withLock { state in
       guard state.timer != nil else { return }
-      if StopSignal.isWanted, !state.hasSaidStop {
-        state.hasSaidStop = true
+      if StopSignal.isRequested, !state.hasAnnouncedStop {
+        state.hasAnnouncedStop = true
         Self.clearBar(&state)
-        Log.write("finishing what is running; a second signal stops at once")
+        Log.write("finishing the running records; a second signal stops at once")
       }
       let now = ContinuousClock.now
       switch form {
@@ -105,43 +105,44 @@ package final class ProgressDisplay: BatchObserver, Sendable {
   private static func write(_ text: String) { try? FileHandle.standardError.write(contentsOf: Data(text.utf8)) }
 }
 
-/// How far a batch is, and when it will be done.
+/// Progress of a batch and an estimate of the time left.
 struct BatchProgress {
   private static let barWidth = 24
 
   private var tally = BatchTally()
-  private var share: Double?
+  /// The fraction of the input that is done; `nil` for an input of unknown length.
+  private var fraction: Double?
   private let start = ContinuousClock.now
-  /// When the first record was done, and the share then: what an earlier run has done passes in no time.
-  private var first: (time: ContinuousClock.Instant, share: Double)?
+  /// The time and fraction at the first update; records of an earlier run are skipped too fast to count.
+  private var first: (time: ContinuousClock.Instant, fraction: Double)?
 
-  mutating func update(_ tally: BatchTally, share: Double?, at time: ContinuousClock.Instant) {
-    (self.tally, self.share) = (tally, share)
-    if first == nil, let share { first = (time, share) }
+  mutating func update(_ tally: BatchTally, fraction: Double?, at time: ContinuousClock.Instant) {
+    (self.tally, self.fraction) = (tally, fraction)
+    if first == nil, let fraction { first = (time, fraction) }
   }
 
-  /// `120 records, 6%, 34.1 tokens/s, 12:40 left, 3 failed`.
+  /// The progress line, such as `120 records, 6%, 34.1 tokens/s, 12:40 left, 3 failed`.
   func line(at time: ContinuousClock.Instant) -> String {
     let seconds = seconds(from: start, to: time)
     var parts = [BatchSummary.count(tally.recordCount, "record")]
-    if let share { parts.append(String(format: "%.0f%%", 100 * share)) }
+    if let fraction { parts.append(String(format: "%.0f%%", 100 * fraction)) }
     parts.append(String(format: "%.1f tokens/s", Double(tally.generatedTokens) / max(seconds, 1e-3)))
     if let left = secondsLeft(at: time) { parts.append(Self.clock(left) + " left") }
     if tally.failedCount > 0 { parts.append("\(tally.failedCount) failed") }
     return parts.joined(separator: ", ")
   }
 
-  /// `[=====>      ] ` before the line, where the input's length is known.
+  /// The line after a bar `[=====>      ] `; without the bar for an input of unknown length.
   func bar(at time: ContinuousClock.Instant) -> String {
-    guard let share else { return line(at: time) }
-    let filled = Int(share * Double(Self.barWidth))
+    guard let fraction else { return line(at: time) }
+    let filled = Int(fraction * Double(Self.barWidth))
     let bar = String(repeating: "=", count: filled) + (filled < Self.barWidth ? ">" : "")
     return "[" + bar.padding(toLength: Self.barWidth, withPad: " ", startingAt: 0) + "] " + line(at: time)
   }
 
   private func secondsLeft(at time: ContinuousClock.Instant) -> Double? {
-    guard let first, let share, share > first.share else { return nil }
-    return (1 - share) / (share - first.share) * seconds(from: first.time, to: time)
+    guard let first, let fraction, fraction > first.fraction else { return nil }
+    return (1 - fraction) / (fraction - first.fraction) * seconds(from: first.time, to: time)
   }
 
   private func seconds(from start: ContinuousClock.Instant, to end: ContinuousClock.Instant) -> Double {
@@ -149,7 +150,7 @@ struct BatchProgress {
     return Double(parts.seconds) + Double(parts.attoseconds) * 1e-18
   }
 
-  /// `1:02:03`, or `2:03` below an hour.
+  /// A duration as `1:02:03`, or `2:03` below an hour.
   private static func clock(_ seconds: Double) -> String {
     let seconds = Int(min(seconds, 1e9).rounded())
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60)
@@ -158,48 +159,61 @@ struct BatchProgress {
   }
 }
 
-/// What a batch did, for people.
+/// The summary of a batch in log lines.
 package enum BatchSummary {
   package static func lines(_ report: BatchReport) -> [String] {
     var lines = ["\(report.answered) of \(count(report.records, "record")) answered"]
-    if report.answered_before > 0 { lines[0] += ", \(report.answered_before) were answered before" }
+    if report.answered_before > 0 { lines[0] += "; \(report.answered_before) answered by earlier runs" }
     if report.failed_before > 0 { lines[0] += ", \(report.failed_before) of them with an error" }
     if !report.failed.isEmpty {
       let classes = report.failed.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.map { "\($0.value) \($0.key)" }
       lines.append("\(report.records - report.answered) failed: \(classes.joined(separator: ", "))")
     }
     guard report.answered > 0 else { return lines }
-    let (time, flops) = (report.seconds, report.flops)
+    let time = report.seconds
     lines.append(
       String(
-        format: "%d tokens generated, %.1f tokens/s, %.0f records an hour", report.tokens.generated,
+        format: "%d tokens generated, %.1f tokens/s, %.0f records/hour", report.tokens.generated,
         report.tokens_per_second, report.records_per_hour))
     lines.append(
       String(
-        format:
-          "seconds: load %.1f, images %.1f, vision encoder %.1f, prompts %.1f, ranking %.1f, decoding %.1f, all %.1f",
+        format: "timings (s): load %.1f, image preprocessing %.1f, vision encoder %.1f, prefill %.1f, ranking %.1f, "
+          + "decode %.1f, total %.1f",
         time.load, time.decode_image + time.preprocess, time.encode + time.project, time.prefill, time.rank,
         time.decode, time.load + time.wall))
-    lines.append(
-      String(
-        format:
-          "FLOPs counted: prompts %.3f G (%.1f%% less than without dropping), vision encoder %.3f G, decoding %.3f G",
-        Double(flops.prefill + flops.rank) / 1e9, 100 * report.flops_prefill_saved,
-        Double(flops.encode + flops.project) / 1e9, Double(flops.decode + flops.head) / 1e9))
+    lines.append(line(report.flops, baseline: report.flops_prefill_without_dropping))
     if report.flops_shared > 0 {
       lines.append(
         String(
-          format: "shared: %d of %d images encoded, %d prompts continued, %.3f G of these FLOPs not done again",
+          format: "reuse: %d of %d images encoded, %d prefix cache hits, %.2f G of these FLOPs not computed",
           report.images.encoded, report.images.asked, report.prompts_continued, Double(report.flops_shared) / 1e9))
     }
     if let cache = report.feature_cache { lines.append(line(cache)) }
     return lines
   }
 
+  /// The FLOPs of a run or a batch by phase.
+  ///
+  /// - Parameter baseline: The prefill FLOPs without dropping.
+  package static func line(_ flops: RunReport.Flops, baseline: Int) -> String {
+    let prefill = flops.prefill + flops.rank
+    return String(
+      format: "FLOPs: prefill %.2f G%@, vision encoder %.2f G, decode %.2f G", Double(prefill) / 1e9,
+      change(from: baseline, to: prefill), Double(flops.encode + flops.project) / 1e9,
+      Double(flops.decode + flops.head) / 1e9)
+  }
+
+  /// The change relative to no dropping, such as ` (−55.5% vs. no dropping)`; empty for none.
+  private static func change(from baseline: Int, to flops: Int) -> String {
+    guard baseline > 0, flops != baseline else { return "" }
+    let percent = 100 * (Double(flops) / Double(baseline) - 1)
+    return " (\(percent < 0 ? "−" : "+")\(String(format: "%.1f", abs(percent)))% vs. no dropping)"
+  }
+
   package static func line(_ cache: FeatureCacheStatistics) -> String {
     let damaged = cache.damaged > 0 ? ", \(cache.damaged) damaged" : ""
     return String(
-      format: "feature cache: %d images known, %d not%@, %d kept, %d removed, %.3f G of these FLOPs not done",
+      format: "feature cache: %d hits, %d misses%@, %d written, %d removed, %.2f G of these FLOPs not computed",
       cache.hits, cache.misses, damaged, cache.written, cache.removed, Double(cache.flops_saved) / 1e9)
   }
 

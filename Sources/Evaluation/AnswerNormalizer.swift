@@ -1,20 +1,21 @@
-/// Brings answers of VQA benchmarks into the form in which they are compared, with the oddities of the published code, on
-/// which published scores depend.
+/// The answer normalization of the VQA benchmarks.
+///
+/// It keeps the quirks of the published code, because published scores depend on them.
 ///
 /// Source: `EvalAIAnswerProcessor` in LLaVA's `llava/eval/m4c_evaluator.py`, which is MMF's.
 package enum AnswerNormalizer {
   private static let punctuation: [Unicode.Scalar] = [
     ";", "/", "[", "]", "\"", "{", "}", "(", ")", "=", "+", "\\", "_", "-", ">", "<", "@", "`", ",", "?", "!",
   ]
-  /// The published code passes the value of a flag where the number of replacements belongs.
-  private static let mostPeriods = 32
+  /// The published code passes `re.UNICODE`, which is 32, as the maximum number of replacements.
+  private static let maxRemovedPeriods = 32
   private static let articles: Set<String> = ["a", "an", "the"]
   private static let numbers: [String: String] = [
     "none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
     "seven": "7", "eight": "8", "nine": "9", "ten": "10",
   ]
 
-  /// `"The two dogs, don't bark!"` becomes `"2 dogs don't bark"`.
+  /// The normalized answer: `"The two dogs, don't bark!"` becomes `"2 dogs don't bark"`.
   package static func normalized(_ answer: String) -> String {
     var text = Array(answer.lowercased().unicodeScalars).filter { $0 != "," && $0 != "?" }
     text = trimmed(separatingGenitives(text))
@@ -25,7 +26,7 @@ package enum AnswerNormalizer {
       .joined(separator: " ")
   }
 
-  /// Every `'s` with a space before it.
+  /// The text with a space inserted before every `'s`.
   private static func separatingGenitives(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
     var result: [Unicode.Scalar] = []
     for (index, scalar) in text.enumerated() {
@@ -35,7 +36,9 @@ package enum AnswerNormalizer {
     return result
   }
 
-  /// A sign goes where the text has it beside a space anywhere, and becomes a space otherwise.
+  /// The text without punctuation.
+  ///
+  /// A mark that is next to a space anywhere in the text is removed everywhere; any other mark becomes a space.
   private static func withoutPunctuation(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
     var besideSpace: Set<Unicode.Scalar> = []
     for (scalar, next) in zip(text, text.dropFirst()) {
@@ -48,13 +51,13 @@ package enum AnswerNormalizer {
     }
   }
 
-  /// Without periods, but for those before a digit.
+  /// The text without its first 32 periods; periods before a digit stay and do not count.
   private static func withoutPeriods(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
-    var left = mostPeriods
+    var remaining = maxRemovedPeriods
     var result: [Unicode.Scalar] = []
     for (index, scalar) in text.enumerated() {
       let isBeforeDigit = index + 1 < text.count && text[index + 1].properties.generalCategory == .decimalNumber
-      if scalar == ".", !isBeforeDigit, left > 0 { left -= 1 } else { result.append(scalar) }
+      if scalar == ".", !isBeforeDigit, remaining > 0 { remaining -= 1 } else { result.append(scalar) }
     }
     return result
   }
@@ -73,19 +76,19 @@ package enum AnswerNormalizer {
   }
 }
 
-/// Contractions that lack an apostrophe, and what they are written as.
+/// Contractions with a missing apostrophe, and their correct spelling.
 ///
-/// The published table has every form of these words that lacks one of their apostrophes. Its entries with capitals (`Im`)
-/// are left out, as they meet words in small letters only.
+/// The published table has every form of these words that lacks one of the apostrophes. Its capitalized entries (`Im`)
+/// are left out, because normalized words are lower case.
 enum Contractions {
   private static let words = """
-    ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd he'd've \
-    he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've needn't not've \
-    o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll somebody's \
-    someone'd someone'd've someone'll someone's something'd something'd've something'll that's there'd there'd've \
-    there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's \
-    what've when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've \
-    wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
+    ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't he'd \
+    he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've \
+    needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've \
+    somebody'll somebody's someone'd someone'd've someone'll someone's something'd something'd've something'll \
+    that's there'd there'd've there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've \
+    weren't what'll what're what's what've when's where'd where's where've who'd who'd've who'll who's who've why'll \
+    why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
     """
 
   static let table: [String: String] = {
@@ -95,7 +98,7 @@ enum Contractions {
         table[String(word[..<index] + word[word.index(after: index)...])] = String(word)
       }
     }
-    // The one entry that takes an apostrophe away.
+    // The only entry that removes an apostrophe.
     table["somebody'd"] = "somebodyd"
     return table
   }()

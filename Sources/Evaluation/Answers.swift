@@ -1,18 +1,19 @@
 import Storage
 
-/// A line of an answer file, LLaVA's or ours.
+/// A line of an answer file, written by LLaVA's scripts or by this project.
 package struct Answer: Sendable, Equatable {
-  /// What an answer cost, which only our lines say.
+  /// The prefill cost of an answer; only lines of this project contain it.
   package struct Cost: Sendable, Equatable {
-    /// Operations of prompt and ranking, and those of the prompt without dropping.
-    package var prompt: Int
-    package var promptWithoutDropping: Int
+    /// FLOPs of prefill and ranking.
+    package var prefillFlops: Int
+    /// Prefill FLOPs without dropping.
+    package var baselineFlops: Int
   }
 
   package var id: QuestionID
-  /// The question without the mark of its image; ScienceQA's have it.
+  /// The question without its image placeholder; only ScienceQA's prompts keep it.
   package var prompt: String
-  /// `nil` for a record that could not be answered.
+  /// The answer; `nil` for a question that failed.
   package var text: String?
   package var cost: Cost?
 
@@ -22,66 +23,73 @@ package struct Answer: Sendable, Equatable {
 }
 
 extension Answer {
-  fileprivate init(_ record: DataRow) throws(DataError) {
-    let isFailure = record.has("error")
+  fileprivate init(_ entry: DataValue) throws(DataError) {
+    let isFailure = entry.has("error")
     self.init(
-      id: try record.identifier("question_id"), prompt: record.value["prompt"].string ?? "",
-      text: isFailure ? nil : try record.text("text"), cost: Cost(record.value["metadata"]))
+      id: try entry.identifier("question_id"), prompt: entry.json["prompt"].string ?? "",
+      text: isFailure ? nil : try entry.string("text"), cost: Cost(entry.json["metadata"]))
   }
 }
 
 extension Answer.Cost {
   fileprivate init?(_ metadata: JSONValue) {
     guard let prefill = metadata["flops"]["prefill"].integer, let rank = metadata["flops"]["rank"].integer,
-      let without = metadata["flops_prefill_without_dropping"].integer
+      let baseline = metadata["flops_prefill_without_dropping"].integer
     else { return nil }
-    self.init(prompt: prefill + rank, promptWithoutDropping: without)
+    self.init(prefillFlops: prefill + rank, baselineFlops: baseline)
   }
 }
 
 /// The answers of a run to a benchmark's questions, in the order of their file.
-package struct AnswerSheet: Sendable {
-  package let answers: [Answer]
-  /// Whether a question without an answer is answered wrongly, or does not count.
+package struct AnswerSet: Sendable {
+  package let items: [Answer]
+  /// Whether a question without an answer counts as wrong instead of being left out.
   package let countsMissing: Bool
-  /// Where the answers are from, for messages.
+  /// The source of the answers, for error messages.
   package let path: String
 
-  package init(_ answers: [Answer], countsMissing: Bool = true, path: String = "answers") {
-    (self.answers, self.countsMissing, self.path) = (answers, countsMissing, path)
+  package init(_ items: [Answer], countsMissing: Bool = true, path: String = "answers") {
+    (self.items, self.countsMissing, self.path) = (items, countsMissing, path)
   }
 
   /// Reads an answer file.
+  ///
+  /// - Throws: `DataError`.
   package init(reading path: String, countsMissing: Bool = true) throws {
-    var answers: [Answer] = []
-    try DataRow.readLines(path) { answers.append(try Answer($0)) }
-    self.init(answers, countsMissing: countsMissing, path: path)
+    var items: [Answer] = []
+    try DataValue.readLines(path) { items.append(try Answer($0)) }
+    self.init(items, countsMissing: countsMissing, path: path)
   }
 
-  package var failedCount: Int { answers.count { $0.text == nil } }
+  package var failedCount: Int { items.count { $0.text == nil } }
 
-  /// The share of the prompts' operations that dropping saved; `nil` where the answers do not say.
-  package var savedShare: Double? {
-    let costs = answers.compactMap(\.cost)
-    let whole = costs.reduce(0) { $0 + $1.promptWithoutDropping }
-    return whole == 0 ? nil : 1 - Double(costs.reduce(0) { $0 + $1.prompt }) / Double(whole)
+  /// The fraction of the baseline's prefill FLOPs that dropping saved; `nil` when no answer contains its cost.
+  package var savedFlops: Double? {
+    let costs = items.compactMap(\.cost)
+    let baseline = costs.reduce(0) { $0 + $1.baselineFlops }
+    return baseline == 0 ? nil : 1 - Double(costs.reduce(0) { $0 + $1.prefillFlops }) / Double(baseline)
   }
 
-  /// Every item of truth that counts with its answer, of several to a name the last; an empty one where it is missing.
-  func paired<Truth>(_ truths: [(id: QuestionID, truth: Truth)]) -> [(answer: Answer, truth: Truth)] {
-    let byID = Dictionary(answers.map { ($0.id, $0) }, uniquingKeysWith: { $1 })
-    return truths.compactMap { id, truth in
-      guard let answer = byID[id] else { return countsMissing ? (Answer(id: id, text: nil), truth) : nil }
-      return (answer, truth)
+  /// The references with their answers.
+  ///
+  /// The last of several answers to a question is used. A question without an answer is left out, or gets an answer
+  /// without text if `countsMissing`.
+  func paired<Reference>(_ references: [(id: QuestionID, reference: Reference)]) -> [(
+    answer: Answer, reference: Reference
+  )] {
+    let byID = Dictionary(items.map { ($0.id, $0) }, uniquingKeysWith: { $1 })
+    return references.compactMap { id, reference in
+      guard let answer = byID[id] else { return countsMissing ? (Answer(id: id, text: nil), reference) : nil }
+      return (answer, reference)
     }
   }
 }
 
-/// A question of a benchmark, whole with the instruction that says how to answer.
+/// A question of a benchmark, with its answer instruction.
 package struct Question: Sendable, Equatable {
   package enum Image: Sendable, Equatable {
     case none
-    /// Below the folder of all benchmarks.
+    /// A path relative to the data folder.
     case file(String)
     case base64(String)
   }
@@ -95,12 +103,13 @@ package struct Question: Sendable, Equatable {
     (self.id, self.image, self.text, self.category) = (id, image, text, category)
   }
 
-  /// How benchmarks of short answers end their questions, and those of options.
-  static let shortly = "Answer the question using a single word or phrase."
-  static let byLetter = "Answer with the option's letter from the given choices directly."
+  /// The last line of questions with short answers.
+  static let shortAnswerInstruction = "Answer the question using a single word or phrase."
+  /// The last line of multiple-choice questions.
+  static let optionLetterInstruction = "Answer with the option's letter from the given choices directly."
 }
 
-/// A line of LLaVA's question files.
+/// A line of a question file of LLaVA.
 package struct QuestionLine: Encodable {
   private enum CodingKeys: String, CodingKey { case question_id, image, text, category }
 
@@ -121,25 +130,27 @@ package struct QuestionLine: Encodable {
   }
 }
 
-/// LLaVA's question files: `{"question_id", "image", "text"[, "category"]}` on each line.
+/// LLaVA's question files, with `{"question_id", "image", "text"[, "category"]}` on each line.
 enum QuestionFile {
+  /// Calls `body` with each question of a file.
+  ///
   /// - Parameters:
-  ///   - name: The file, in the folder of all benchmarks.
-  ///   - images: Where its relative paths begin, in that folder.
+  ///   - name: The file, relative to the data folder.
+  ///   - images: The folder of the images, relative to the data folder.
   static func read(
     _ name: String, images: String, in data: DataFolder, _ body: (Question) throws -> Void
   ) throws {
-    try DataRow.readLines(data.path(name)) { record in
-      let image: Question.Image = record.has("image") ? .file(images + "/" + (try record.text("image"))) : .none
+    try DataValue.readLines(data.path(name)) { entry in
+      let image: Question.Image = entry.has("image") ? .file(images + "/" + (try entry.string("image"))) : .none
       try body(
         Question(
-          id: record.identifier("question_id"), image: image, text: record.text("text"),
-          category: record.optionalText("category")))
+          id: entry.identifier("question_id"), image: image, text: entry.string("text"),
+          category: entry.optionalString("category")))
     }
   }
 }
 
-/// What names a question: `7` and `"7"` are the same name, as published files differ in which they write.
+/// The identifier of a question; `7` and `"7"` are equal, because published files use both.
 package struct QuestionID: Hashable, Sendable, Encodable, CustomStringConvertible {
   package let description: String
   private let number: Int?

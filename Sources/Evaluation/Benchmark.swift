@@ -1,46 +1,48 @@
 import Foundation
 
-/// A benchmark: which files it is in, what it asks, and how answers are scored.
+/// A benchmark: its files, its questions and its scoring.
 package protocol Benchmark: Sendable {
-  /// As the command line names it.
+  /// The name on the command line.
   var name: String { get }
-  /// Where LLaVA's scripts keep its answers, in the folder of all benchmarks.
+  /// The folder where LLaVA's scripts write answers, relative to the data folder.
   var answerFolder: String { get }
-  /// Where they put what official scorers take.
+  /// The folder where LLaVA's scripts write submissions, relative to the data folder.
   var uploadFolder: String { get }
-  /// What a score is, in a line.
-  var metric: String { get }
+  /// A description of the score, in one line.
+  var metricDescription: String { get }
   var files: [DataFile] { get }
-  /// The most tokens that LLaVA's scripts generate for an answer.
+  /// The maximum number of new tokens in LLaVA's scripts.
   var maxNewTokens: Int { get }
 
-  /// Hands out the questions in their order.
+  /// Calls `body` with each question, in order.
   ///
-  /// - Throws: `DataError`, and what `body` throws.
+  /// - Throws: `DataError`, and the errors of `body`.
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws
 
-  /// - Throws: `DataError` for files of truth, and for answers that belong to other questions.
-  func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score
+  /// The score of a set of answers.
+  ///
+  /// - Throws: `DataError` for a ground-truth file, and for answers to other questions.
+  func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score
 
-  /// The answers in the forms that official scorers and servers take.
-  func submissions(_ sheet: AnswerSheet, in data: DataFolder) throws -> [Submission]
+  /// The answers in the formats of the official scorers and evaluation servers.
+  func submissions(_ answers: AnswerSet, in data: DataFolder) throws -> [Submission]
 }
 
 extension Benchmark {
   package var uploadFolder: String { answerFolder.replacing("answers", with: "answers_upload", maxReplacements: 1) }
   package var maxNewTokens: Int { 128 }
-  package func submissions(_ sheet: AnswerSheet, in data: DataFolder) throws -> [Submission] { [] }
+  package func submissions(_ answers: AnswerSet, in data: DataFolder) throws -> [Submission] { [] }
 
-  /// Which of the files for these roles are not there.
-  package func missing(_ specialTokens: Set<DataFile.Role>, in data: DataFolder) -> [String] {
-    files.filter { !$0.specialTokens.isDisjoint(with: specialTokens) && !data.has($0.path) }.map(\.path)
+  /// The missing files among those with these roles.
+  package func missing(_ roles: Set<DataFile.Role>, in data: DataFolder) -> [String] {
+    files.filter { !$0.roles.isDisjoint(with: roles) && !data.has($0.path) }.map(\.path)
   }
 
-  /// Whether answers can be scored here, or only be made into a submission.
-  package var hasTruth: Bool { files.contains { $0.specialTokens.contains(.truth) } }
+  /// Whether answers can be scored locally; otherwise only a submission can be written.
+  package var hasGroundTruth: Bool { files.contains { $0.roles.contains(.groundTruth) } }
 }
 
-/// All benchmarks.
+/// All benchmarks, in the order of `pdrop-eval list`.
 package enum Benchmarks {
   package static let all: [any Benchmark] = [
     TextVQA(hasOCR: true), TextVQA(hasOCR: false), POPE(), GQA(), MME(), ScienceQA(), VQAv2(), VQAv2Validation(),
@@ -51,87 +53,87 @@ package enum Benchmarks {
   package static func named(_ name: String) -> (any Benchmark)? { all.first { $0.name == name } }
 }
 
-/// One number of a benchmark's result.
-package struct Measure: Sendable, Equatable {
+/// One metric of a benchmark's score.
+package struct Metric: Sendable, Equatable {
   package var name: String
-  /// In the benchmark's own scale: percent, or points.
+  /// The value in the benchmark's own unit: percent, or points.
   package var value: Double
-  /// That of 95%; `nil` where there is too little to tell.
+  /// The 95% confidence interval; `nil` if there is too little data.
   package var interval: Interval?
-  /// Questions, or images, that it is of.
+  /// The number of questions.
   package var count: Int
-  /// Whether it belongs into a short table.
+  /// Whether the metric is shown without `--verbose`.
   package var isMain: Bool
 
   package init(_ name: String, _ value: Double, _ interval: Interval?, count: Int, isMain: Bool = true) {
     (self.name, self.value, self.interval, self.count, self.isMain) = (name, value, interval, count, isMain)
   }
 
-  /// The share of questions answered rightly, in percent.
-  static func share(_ name: String, _ hits: Int, of count: Int, isMain: Bool = true) -> Measure {
-    guard count > 0 else { return Measure(name, 0, nil, count: 0, isMain: isMain) }
-    let share = proportion(hits, of: count)
-    return Measure(
-      name, 100 * share.share, Interval(max(0, share.low), min(1, share.high)).scaled(by: 100), count: count,
+  /// The percentage of correct answers.
+  static func percentage(_ name: String, _ hits: Int, of count: Int, isMain: Bool = true) -> Metric {
+    guard count > 0 else { return Metric(name, 0, nil, count: 0, isMain: isMain) }
+    let accuracy = proportion(hits, of: count)
+    return Metric(
+      name, 100 * accuracy.share, Interval(max(0, accuracy.low), min(1, accuracy.high)).scaled(by: 100), count: count,
       isMain: isMain)
   }
 
-  static func share(_ name: String, _ hits: [Bool], isMain: Bool = true) -> Measure {
-    share(name, hits.count { $0 }, of: hits.count, isMain: isMain)
+  static func percentage(_ name: String, _ hits: [Bool], isMain: Bool = true) -> Metric {
+    percentage(name, hits.count { $0 }, of: hits.count, isMain: isMain)
   }
 
-  /// The mean of scores of 0 to 1, in percent.
-  static func mean(_ name: String, _ scores: [Double], isMain: Bool = true) -> Measure {
-    guard !scores.isEmpty else { return Measure(name, 0, nil, count: 0, isMain: isMain) }
+  /// The mean of scores from 0 to 1, as a percentage.
+  static func mean(_ name: String, _ scores: [Double], isMain: Bool = true) -> Metric {
+    guard !scores.isEmpty else { return Metric(name, 0, nil, count: 0, isMain: isMain) }
     let mean = Evaluation.mean(scores)
-    return Measure(name, 100 * mean.mean, mean.interval?.scaled(by: 100), count: scores.count, isMain: isMain)
+    return Metric(name, 100 * mean.mean, mean.interval?.scaled(by: 100), count: scores.count, isMain: isMain)
   }
 
-  /// The mean of independent numbers in percent, each counting as much as another.
+  /// The unweighted mean of independent percentages.
   ///
-  /// Half its interval is the root of the sum of the squares of theirs, over their number.
-  package static func meanOfParts(_ name: String, _ parts: [Measure]) -> Measure {
+  /// The half-width of its interval is `√(Σ h²) / n` for `n` parts of half-width `h`.
+  package static func meanOfParts(_ name: String, _ parts: [Metric]) -> Metric {
     let parts = parts.filter { $0.count > 0 }
     let n = Double(max(1, parts.count))
     let value = parts.reduce(0) { $0 + $1.value } / n
     let halves = parts.compactMap { $0.interval.map { ($0.high - $0.low) / 2 } }
     let half = halves.reduce(0) { $0 + $1 * $1 }.squareRoot() / n
     let isKnown = halves.count == parts.count && !parts.isEmpty
-    return Measure(
+    return Metric(
       name, value, isKnown ? Interval(max(0, value - half), min(100, value + half)) : nil,
       count: parts.reduce(0) { $0 + $1.count })
   }
 }
 
-/// The result of a benchmark.
+/// The metrics of one set of answers to a benchmark.
 package struct Score: Sendable, Equatable {
-  package var measures: [Measure]
-  /// What a reader has to know to compare the numbers with others'.
+  package var metrics: [Metric]
+  /// Caveats for comparing with published numbers.
   package var notes: [String]
 
-  init(_ measures: [Measure], notes: [String] = []) { (self.measures, self.notes) = (measures, notes) }
+  init(_ metrics: [Metric], notes: [String] = []) { (self.metrics, self.notes) = (metrics, notes) }
 
-  package subscript(name: String) -> Measure? { measures.first { $0.name == name } }
+  package subscript(name: String) -> Metric? { metrics.first { $0.name == name } }
 }
 
-/// Items by a key, keys in the order of their first item.
+/// Items grouped by a key, with the keys in the order of their first item.
 func grouped<Key: Hashable, Item>(_ items: [Item], by key: (Item) -> Key) -> [(key: Key, items: [Item])] {
   let groups = Dictionary(grouping: items.enumerated(), by: { key($0.element) })
   return groups.sorted { $0.value[0].offset < $1.value[0].offset }.map { ($0.key, $0.value.map(\.element)) }
 }
 
-/// A file for an official scorer.
+/// A file for an official scorer or an evaluation server.
 package struct Submission: Sendable, Equatable {
-  /// What follows the run's name in the file's, such as `.json` or `/color.txt`.
+  /// The part of the path after the name of the run, such as `.json` or `/color.txt`.
   package var suffix: String
   package var text: String
 
   package init(suffix: String, text: String) { (self.suffix, self.text) = (suffix, text) }
 
-  /// A list as JSON.
+  /// A JSON file.
   init(suffix: String, json values: some Encodable) throws { self.init(suffix: suffix, text: try Self.json(values)) }
 
-  /// Values as JSON, one on each line.
+  /// A JSONL file.
   init(suffix: String, lines values: [some Encodable]) throws {
     self.init(suffix: suffix, text: try values.map { try Self.json($0) + "\n" }.joined())
   }

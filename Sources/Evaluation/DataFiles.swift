@@ -1,93 +1,94 @@
 import Foundation
-import Storage
+package import Storage
 
-/// A JSON value of a benchmark's file, with where it stands, so that whatever is wrong with it can be said.
-struct DataRow {
-  let value: JSONValue
+/// A JSON value of a benchmark's file, with its location for error messages.
+struct DataValue {
+  let json: JSONValue
   let path: String
+  /// The location in the file, such as `line 3` or `data[17]`; `nil` for the whole file.
   let place: String?
 
-  func problem(_ reason: String) -> DataError { DataError(path, at: place, reason) }
+  func error(_ reason: String) -> DataError { DataError(path, at: place, reason) }
 
-  func has(_ key: String) -> Bool { !value[key].isNull }
+  func has(_ key: String) -> Bool { !json[key].isNull }
 
-  func text(_ key: String) throws(DataError) -> String {
-    guard let text = value[key].string else { throw expected("a text", at: key) }
+  func string(_ key: String) throws(DataError) -> String {
+    guard let text = json[key].string else { throw expected("a string", at: key) }
     return text
   }
 
-  /// A text that need not be there.
-  func optionalText(_ key: String) -> String? { value[key].string }
+  /// The string at a key; `nil` if there is none.
+  func optionalString(_ key: String) -> String? { json[key].string }
 
-  /// The number at a key, or that the record itself is.
+  /// The integer at a key, or the value itself.
   func integer(_ key: String? = nil) throws(DataError) -> Int {
-    guard let integer = (key.map { value[$0] } ?? value).integer else { throw expected("a whole number", at: key) }
+    guard let integer = (key.map { json[$0] } ?? json).integer else { throw expected("an integer", at: key) }
     return integer
   }
 
-  /// A text or a whole number that names a question.
+  /// The identifier of a question: a string or an integer.
   func identifier(_ key: String) throws(DataError) -> QuestionID {
-    switch value[key] {
+    switch json[key] {
     case .string(let text): return QuestionID(text)
     case .integer(let number): return QuestionID(number)
-    default: throw expected("a text or a whole number", at: key)
+    default: throw expected("a string or an integer", at: key)
     }
   }
 
-  func texts(_ key: String) throws(DataError) -> [String] {
-    guard let texts = value[key].array?.map(\.string), !texts.contains(nil) else { throw expected("texts", at: key) }
-    return texts.compactMap(\.self)
+  func strings(_ key: String) throws(DataError) -> [String] {
+    guard let strings = json[key].array?.map(\.string), !strings.contains(nil) else {
+      throw expected("a list of strings", at: key)
+    }
+    return strings.compactMap(\.self)
   }
 
-  /// The elements of the list at a key, or of the record itself.
-  func list(_ key: String? = nil) throws(DataError) -> [DataRow] {
-    guard let elements = (key.map { value[$0] } ?? value).array else { throw expected("a list", at: key) }
+  /// The elements of the list at a key, or of the value itself.
+  func list(_ key: String? = nil) throws(DataError) -> [DataValue] {
+    guard let elements = (key.map { json[$0] } ?? json).array else { throw expected("a list", at: key) }
     return elements.enumerated().map { index, element in
-      DataRow(value: element, path: path, place: joined("\(key ?? "")[\(index)]"))
+      DataValue(json: element, path: path, place: joined("\(key ?? "")[\(index)]"))
     }
   }
 
-  /// The members of the object at a key, or of the record itself, in their order.
-  func members(_ key: String? = nil) throws(DataError) -> [(key: String, record: DataRow)] {
-    guard let members = (key.map { value[$0] } ?? value).members else { throw expected("an object", at: key) }
-    return members.map { ($0.key, DataRow(value: $0.value, path: path, place: joined("'\($0.key)'"))) }
+  /// The members of the object at a key, or of the value itself, in file order.
+  func members(_ key: String? = nil) throws(DataError) -> [(key: String, entry: DataValue)] {
+    guard let members = (key.map { json[$0] } ?? json).members else { throw expected("an object", at: key) }
+    return members.map { ($0.key, DataValue(json: $0.value, path: path, place: joined("'\($0.key)'"))) }
   }
 
   private func joined(_ step: String) -> String { place.map { $0 + "." + step } ?? step }
 
   private func expected(_ what: String, at key: String?) -> DataError {
-    let found = key.map { value[$0] } ?? value
-    return problem(
+    let found = key.map { json[$0] } ?? json
+    return error(
       (key.map { "\($0): " } ?? "")
         + "expected \(what), found \(found.isNull ? "none" : found.kind.prefix(40).description)")
   }
 }
 
-extension DataRow {
-  /// The record that a whole file is.
-  static func read(_ path: String) throws(DataError) -> DataRow {
+extension DataValue {
+  /// The value of a JSON file.
+  static func read(_ path: String) throws(DataError) -> DataValue {
     let bytes = try contents(of: path)
-    do { return DataRow(value: try JSONParser.parse(bytes), path: path, place: nil) } catch {
+    do { return DataValue(json: try JSONParser.parse(bytes), path: path, place: nil) } catch {
       let line = bytes.prefix(error.offset).count { $0 == UInt8(ascii: "\n") } + 1
       throw DataError(path, at: "line \(line)", "not JSON: expected \(error.expected) at byte \(error.offset)")
     }
   }
 
-  /// Hands out the records of a file with a JSON object on each line; blank lines are none.
-  static func readLines(
-    _ path: String, _ body: (DataRow) throws -> Void
-  ) throws {
+  /// Calls `body` with the object on each line of a JSONL file; blank lines are skipped.
+  static func readLines(_ path: String, _ body: (DataValue) throws -> Void) throws {
     let lines = try contents(of: path).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
     for (index, line) in lines.enumerated() where !line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) {
       let place = "line \(index + 1)"
-      let value: JSONValue
-      do throws(JSONParser.ParseError) { value = try JSONParser.parse(Array(line)) } catch {
+      let json: JSONValue
+      do throws(JSONParser.ParseError) { json = try JSONParser.parse(Array(line)) } catch {
         throw DataError(path, at: place, "not JSON: expected \(error.expected) at byte \(error.offset) of the line")
       }
-      guard value.members != nil else {
-        throw DataError(path, at: place, "expected a JSON object, found \(value.kind)")
+      guard json.members != nil else {
+        throw DataError(path, at: place, "expected a JSON object, found \(json.kind)")
       }
-      try body(DataRow(value: value, path: path, place: place))
+      try body(DataValue(json: json, path: path, place: place))
     }
   }
 
@@ -96,40 +97,39 @@ extension DataRow {
       let bytes = try SharedBytes(mapping: path)
       return bytes.copy(0..<bytes.count)
     } catch {
-      // The error names the file as well.
-      throw DataError(path, String("\(error)".dropFirst(path.count + 2)))
+      throw DataError(path, reading: error)
     }
   }
 }
 
-/// The folder of all benchmarks, laid out as LLaVA's `playground/data/eval`.
+/// The data folder: the files of all benchmarks, laid out as in LLaVA's `playground/data/eval`.
 package struct DataFolder: Sendable {
   package let path: String
 
   package init(_ path: String) { self.path = path }
 
-  /// The path of a file or folder in it.
+  /// The path of a file or folder in the data folder.
   package func path(_ name: String) -> String { path + "/" + name }
 
   package func has(_ name: String) -> Bool { FileManager.default.fileExists(atPath: path(name)) }
 }
 
-/// A file or folder that a benchmark looks for.
+/// A file or folder of a benchmark.
 package struct DataFile: Sendable, Equatable {
-  package enum Role: Sendable { case questions, images, truth }
+  package enum Role: Sendable { case questions, images, groundTruth }
 
-  /// Below the folder of all benchmarks.
+  /// The path relative to the data folder.
   package let path: String
-  /// What it is for; a table of questions is often truth and images as well.
-  package let specialTokens: Set<Role>
+  /// The contents; one table often has the questions, the images and the ground truth.
+  package let roles: Set<Role>
 
-  init(_ path: String, _ specialTokens: Role...) { (self.path, self.specialTokens) = (path, Set(specialTokens)) }
+  init(_ path: String, _ roles: Role...) { (self.path, self.roles) = (path, Set(roles)) }
 }
 
-/// What is wrong with a benchmark's file, and where.
-package struct DataError: Error, Equatable, CustomStringConvertible {
+/// An error in a file of a benchmark, with its location.
+package struct DataError: UserFacingError, Equatable {
   package let path: String
-  /// Such as `line 3` or `data[17]`; `nil` for the file as a whole.
+  /// The location in the file, such as `line 3` or `data[17]`; `nil` for the whole file.
   package let place: String?
   package let reason: String
 
@@ -137,5 +137,11 @@ package struct DataError: Error, Equatable, CustomStringConvertible {
     (self.path, self.place, self.reason) = (path, place, reason)
   }
 
-  package var description: String { path + (place.map { ", " + $0 } ?? "") + ": " + reason }
+  /// An error that names the file itself: its message begins with the path, a colon and a space.
+  init(_ path: String, reading error: FileError) {
+    self.init(path, String("\(error)".dropFirst(path.count + 2)))
+  }
+
+  package var category: ErrorCategory { .resource }
+  package var problem: String { path + (place.map { ", " + $0 } ?? "") + ": " + reason }
 }

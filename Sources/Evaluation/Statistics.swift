@@ -1,6 +1,6 @@
 import Kernels
 
-/// What lies between two bounds, both included.
+/// A closed interval; as a confidence interval, always of 95%.
 package struct Interval: Equatable, Sendable {
   package var low: Double
   package var high: Double
@@ -10,35 +10,36 @@ package struct Interval: Equatable, Sendable {
   func scaled(by factor: Double) -> Interval { Interval(low * factor, high * factor) }
 }
 
-/// The mean of scores of 0 to 1, and its 95% interval from their standard deviation.
+/// The mean of scores from 0 to 1 and its 95% confidence interval, from the standard error of the mean.
 ///
-/// - Precondition: There is a score.
+/// - Precondition: `scores` is not empty.
 package func mean(_ scores: [Double]) -> (mean: Double, interval: Interval?) {
-  let n = Double(scores.count)
-  let mean = scores.reduce(0, +) / n
+  let sample = Sample(scores)
+  let mean = sample.mean
   guard scores.count > 1 else { return (mean, nil) }
-  let variance = scores.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (n - 1)
-  let half = normalQuantile * (variance / n).squareRoot()
+  let half = normalQuantile * (sample.variance / Double(scores.count)).squareRoot()
   return (mean, Interval(max(0, mean - half), min(1, mean + half)))
 }
 
-/// The 95% interval of a statistic that has no simple formula: what it is of as many items drawn anew, again and again.
+/// The bootstrap 95% confidence interval of a statistic: percentiles of 1,000 resamples with replacement.
 ///
-/// - Parameter statistic: The statistic of items by their numbers, which may repeat.
-/// - Returns: `nil` for fewer than two items.
+/// - Parameters:
+///   - count: The number of items.
+///   - statistic: The statistic of the items at some indices, which may repeat.
+/// - Returns: The interval; `nil` for fewer than two items.
 ///
-/// Source: Efron 1979, Bootstrap methods: another look at the jackknife; the percentiles of 1,000 draws.
+/// Source: Efron 1979, Bootstrap methods: another look at the jackknife.
 package func bootstrap(_ count: Int, _ statistic: ([Int]) -> Double) -> Interval? {
   guard count > 1 else { return nil }
-  // Seeded, so that equal answers have equal intervals.
+  // A fixed seed, so that equal answers have equal intervals.
   var generator = SplitMix64(seed: 1)
-  let draws = (0..<1000).map { _ in
+  let resampled = (0..<1000).map { _ in
     statistic((0..<count).map { _ in Int(generator.next() % UInt64(count)) })
   }.sorted()
-  return Interval(draws[25], draws[974])
+  return Interval(resampled[25], resampled[974])
 }
 
-/// A share and its 95% interval.
+/// A proportion and its Wilson 95% confidence interval, from 0 to 1.
 ///
 /// Source: Wilson 1927, Probable inference, the law of succession, and statistical inference.
 package func proportion(_ hits: Int, of count: Int) -> (share: Double, low: Double, high: Double) {
@@ -48,32 +49,32 @@ package func proportion(_ hits: Int, of count: Int) -> (share: Double, low: Doub
   return (share, max(0, middle - half), min(1, middle + half))
 }
 
-/// How many standard deviations on either side of the mean hold 95% of a normal distribution.
+/// The 97.5% quantile of the standard normal distribution, for two-sided 95% intervals.
 let normalQuantile = 1.959964
 
-/// By how much more of the same questions one way to answer gets right than another.
+/// The difference in accuracy of two configurations on the same questions.
 package struct PairedDifference: Sendable, Equatable {
-  /// Questions.
+  /// The number of questions.
   package private(set) var count = 0
-  /// Right by this way alone, and by the other alone.
+  /// Questions that only this configuration answers correctly, and those that only the other does.
   package private(set) var (gained, lost) = (0, 0)
 
   package init() {}
 
-  package init(_ right: [Bool], _ other: [Bool]) {
-    precondition(right.count == other.count, "PairedDifference: \(right.count) and \(other.count) questions")
-    for (right, other) in zip(right, other) { add(right, other: other) }
+  package init(_ correct: [Bool], _ other: [Bool]) {
+    precondition(correct.count == other.count, "PairedDifference: \(correct.count) and \(other.count) questions")
+    for (correct, other) in zip(correct, other) { add(correct, other: other) }
   }
 
-  package mutating func add(_ right: Bool, other: Bool) {
+  package mutating func add(_ correct: Bool, other: Bool) {
     count += 1
-    if right && !other { gained += 1 }
-    if other && !right { lost += 1 }
+    if correct && !other { gained += 1 }
+    if other && !correct { lost += 1 }
   }
 
-  /// The difference of the shares and its 95% interval; `nil` before the first question.
+  /// The difference in accuracy and its 95% confidence interval, from -1 to 1; `nil` before the first question.
   ///
-  /// Answers to the same questions go together, so the interval is narrower than those of the shares themselves.
+  /// Answers to the same questions are correlated, so the interval is narrower than that of independent samples.
   ///
   /// Source: the Wald interval of a difference of paired proportions, in Agresti, Categorical Data Analysis, 11.1.
   package var interval: (difference: Double, low: Double, high: Double)? {
@@ -81,15 +82,15 @@ package struct PairedDifference: Sendable, Equatable {
     let (n, gained, lost) = (Double(count), Double(gained), Double(lost))
     let difference = (gained - lost) / n
     let variance = (gained + lost - (gained - lost) * (gained - lost) / n) / (n * n)
-    let half = 1.959964 * max(0, variance).squareRoot()
+    let half = normalQuantile * max(0, variance).squareRoot()
     return (difference, difference - half, difference + half)
   }
 
-  /// Whether the interval leaves out zero.
+  /// Whether the interval excludes zero.
   package var isSignificant: Bool { interval.map { $0.low > 0 || $0.high < 0 } ?? false }
 }
 
-/// Measurements of one thing, repeated.
+/// Repeated measurements of one quantity.
 package struct Sample: Sendable, Equatable {
   package private(set) var values: [Double]
 
@@ -99,7 +100,7 @@ package struct Sample: Sendable, Equatable {
 
   package func map(_ transform: (Double) -> Double) -> Sample { Sample(values.map(transform)) }
 
-  /// The middle one, or the mean of the two in the middle; not a number if there are none.
+  /// The median, with the mean of the two middle values for an even count; NaN for an empty sample.
   package var median: Double {
     let sorted = values.sorted()
     guard let last = sorted.last else { return .nan }
@@ -110,12 +111,16 @@ package struct Sample: Sendable, Equatable {
 
   package var mean: Double { values.reduce(0, +) / Double(values.count) }
 
-  /// The standard deviation of what the values are a sample of; 0 for fewer than two.
-  package var deviation: Double {
+  /// The unbiased variance, with `n - 1`; 0 for fewer than two values.
+  var variance: Double {
     guard values.count > 1 else { return 0 }
     let mean = mean
-    return (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count - 1)).squareRoot()
+    return values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count - 1)
   }
 
+  /// The sample standard deviation; 0 for fewer than two values.
+  package var deviation: Double { variance.squareRoot() }
+
+  /// The largest value; NaN for an empty sample.
   package var best: Double { values.max() ?? .nan }
 }

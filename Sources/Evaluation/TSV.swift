@@ -1,36 +1,36 @@
 import Storage
 
-/// A table in a text file with tabs between its fields, as pandas writes it, read row by row: images make such files
-/// gigabytes long.
+/// A row-by-row reader of TSV files as pandas writes them; files with images can be gigabytes long.
 ///
-/// A field in double quotes may hold tabs and line feeds, and a quote as two.
-package struct DelimitedTable {
-  /// A row of the table: its fields as bytes, by the column's name.
+/// A field in double quotes may contain tabs, line feeds and doubled quotes.
+package struct TSVReader {
+  /// A row of the table, with fields by column name.
   package struct Row {
     fileprivate let fields: [[UInt8]]
     fileprivate let columns: [String: Int]
     let path: String
-    /// The line that it begins on.
+    /// The 1-based line where the row begins.
     let line: Int
 
-    /// A field's text; `nil` where it is empty, is what pandas writes for nothing, or has no column.
+    /// The text of a field; `nil` if it is empty, `nan` or `none`, or if there is no such column.
     package subscript(_ column: String) -> String? {
       guard let text = raw(column), !["", "nan", "none"].contains(text.lowercased()) else { return nil }
       return text
     }
 
-    /// A field's text, whatever it is; `nil` where there is no such column.
+    /// The unmodified text of a field; `nil` if there is no such column.
     func raw(_ column: String) -> String? { columns[column].map { String(decoding: fields[$0], as: UTF8.self) } }
 
-    func problem(_ reason: String) -> DataError { DataError(path, at: "line \(line)", reason) }
+    func error(_ reason: String) -> DataError { DataError(path, at: "line \(line)", reason) }
 
-    func text(_ column: String) throws(DataError) -> String {
-      guard let text = self[column] else { throw problem("\(column): expected a text, found none") }
+    /// The text of a field that must not be empty.
+    func string(_ column: String) throws(DataError) -> String {
+      guard let text = self[column] else { throw error("\(column): expected a string, found none") }
       return text
     }
   }
 
-  /// The longest row that is read, in bytes.
+  /// The maximum length of a row, in bytes.
   private static let rowLimit = 256 << 20
 
   let path: String
@@ -39,32 +39,34 @@ package struct DelimitedTable {
   private var indices: [String: Int] = [:]
   private var position = 0
   private var line = 1
-  /// A part of the file, from `blockStart` on.
+  /// A buffered part of the file, from `blockStart` on.
   private var block: [UInt8] = []
   private var blockStart = 0
 
-  /// - Parameter required: Columns that there must be.
+  /// Opens a file and reads its header.
+  ///
+  /// - Parameter required: The columns that the table must have.
   package init(_ path: String, required: [String]) throws(DataError) {
     self.path = path
     do { bytes = try SharedBytes(mapping: path) } catch {
-      throw DataError(path, String("\(error)".dropFirst(path.count + 2)))
+      throw DataError(path, reading: error)
     }
     var header = try nextFields() ?? []
     if header.first?.starts(with: [0xEF, 0xBB, 0xBF]) ?? false { header[0].removeFirst(3) }
     columns = header.map { String(decoding: $0, as: UTF8.self) }
     indices = Dictionary(columns.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
     for name in required where indices[name] == nil {
-      throw DataError(path, at: "line 1", "expected a column '\(name)' in a table with tabs between its fields")
+      throw DataError(path, at: "line 1", "expected a column '\(name)' in a TSV file")
     }
   }
 
-  /// Goes back to a row that was read before.
+  /// Returns to a row that was read before.
   mutating func row(at offset: Int, line: Int) throws(DataError) -> Row? {
     (position, self.line) = (offset, line)
     return try next()?.row
   }
 
-  /// The next row, and where it begins in the file; `nil` after the last.
+  /// The next row and its byte offset in the file; `nil` after the last.
   package mutating func next() throws(DataError) -> (row: Row, offset: Int)? {
     while true {
       let (start, startLine) = (position, line)
@@ -98,7 +100,7 @@ package struct DelimitedTable {
     while let next = byte {
       guard position - start <= Self.rowLimit else {
         throw DataError(
-          path, at: "line \(startLine)", "a row of more than \(Self.rowLimit) bytes; is a quote missing?")
+          path, at: "line \(startLine)", "a row of more than \(Self.rowLimit) bytes; is a closing quote missing?")
       }
       position += 1
       if next == UInt8(ascii: "\n") { line += 1 }
@@ -124,103 +126,103 @@ package struct DelimitedTable {
         isAtStart = false
       }
     }
-    guard !isQuoted else { throw DataError(path, at: "line \(startLine)", "a field's quote is never closed") }
+    guard !isQuoted else { throw DataError(path, at: "line \(startLine)", "a quoted field has no closing quote") }
     return fields
   }
 }
 
-/// Questions in a table of the form that MMBench has, and VLMEvalKit for all its benchmarks: `index`, `question`, `image` in
-/// base64, `answer`, and for questions with options `A`, `B` and so on.
-struct QuestionTable {
-  /// Below the folder of all benchmarks.
+/// A benchmark table in the TSV format of MMBench and VLMEvalKit.
+///
+/// The columns are `index`, `question`, `image` in base64 and `answer`; multiple-choice tables also have `A`, `B` etc.
+struct VLMEvalKitTable {
+  /// The path relative to the data folder.
   let file: String
 
-  /// What is shorter is no image but the `index` of the row that has it.
-  private static let shortestImage = 65
+  /// The minimum length of an image in base64; a shorter text is the `index` of the row with the image.
+  private static let minImageLength = 65
 
-  var files: [DataFile] { [DataFile(file, .questions, .images, .truth)] }
+  var files: [DataFile] { [DataFile(file, .questions, .images, .groundTruth)] }
 
-  /// Hands out the questions.
+  /// Calls `body` with each question.
   ///
-  /// - Parameter text: What is asked in a row.
+  /// - Parameter prompt: The prompt for a row.
   func questions(
-    in data: DataFolder, text: (DelimitedTable.Row) throws -> String, _ body: (Question) throws -> Void
+    in data: DataFolder, prompt: (TSVReader.Row) throws -> String, _ body: (Question) throws -> Void
   ) throws {
-    var table = try DelimitedTable(data.path(file), required: ["index", "question", "image"])
-    // Rows with an image, to which others may point.
+    var table = try TSVReader(data.path(file), required: ["index", "question", "image"])
+    // Rows with an image, which later rows may reference.
     var places: [String: (offset: Int, line: Int)] = [:]
     var images = table
     while let (row, offset) = try table.next() {
-      let index = try row.text("index")
-      var image = try row.text("image")
-      if image.utf8.count >= Self.shortestImage {
+      let index = try row.string("index")
+      var image = try row.string("image")
+      if image.utf8.count >= Self.minImageLength {
         places[index] = (offset, row.line)
       } else {
         guard let place = places[image], let other = try images.row(at: place.offset, line: place.line) else {
-          throw row.problem("image: expected base64 or the index of a row above, found \(image)")
+          throw row.error("image: expected base64 or the index of a row above, found \(image)")
         }
-        image = try other.text("image")
+        image = try other.string("image")
       }
-      try body(Question(id: Self.identifier(index), image: .base64(image), text: try text(row)))
+      try body(Question(id: Self.identifier(index), image: .base64(image), text: try prompt(row)))
     }
   }
 
-  /// What is right in each row.
-  func truths<Truth>(
-    in data: DataFolder, columns: [String] = ["answer"], _ truth: (DelimitedTable.Row) throws -> Truth
-  ) throws -> [(id: QuestionID, truth: Truth)] {
-    var table = try DelimitedTable(data.path(file), required: ["index"] + columns)
-    var truths: [(id: QuestionID, truth: Truth)] = []
+  /// The reference answer of each row, or any other value read from its columns.
+  func references<Reference>(
+    in data: DataFolder, columns: [String] = ["answer"], _ reference: (TSVReader.Row) throws -> Reference
+  ) throws -> [(id: QuestionID, reference: Reference)] {
+    var table = try TSVReader(data.path(file), required: ["index"] + columns)
+    var references: [(id: QuestionID, reference: Reference)] = []
     while let (row, _) = try table.next() {
-      truths.append((Self.identifier(try row.text("index")), try truth(row)))
+      references.append((Self.identifier(try row.string("index")), try reference(row)))
     }
-    return truths
+    return references
   }
 
   static func identifier(_ index: String) -> QuestionID { Int(index).map { QuestionID($0) } ?? QuestionID(index) }
 }
 
-extension DelimitedTable.Row {
-  /// The letters of the options that the row has, and what they stand for.
+extension TSVReader.Row {
+  /// The options of a multiple-choice question, with their letters.
   var options: [(letter: String, text: String)] {
     "ABCDEFGH".map { (String($0), self[String($0)]) }.prefix { $0.1 != nil }.map { ($0, $1 ?? "") }
   }
 
-  /// A question with its hint in front, its options after it, and how to answer.
-  func choiceQuestion(_ instruction: String = Question.byLetter) throws -> String {
-    let parts = [self["hint"], try text("question")].compactMap(\.self)
+  /// The prompt of a multiple-choice question: hint, question, options and instruction, one per line.
+  func multipleChoicePrompt(_ instruction: String = Question.optionLetterInstruction) throws -> String {
+    let parts = [self["hint"], try string("question")].compactMap(\.self)
     return (parts + options.map { "\($0.letter). \($0.text)" } + [instruction]).joined(separator: "\n")
   }
 
-  /// A question with the instruction to answer shortly.
-  func shortQuestion() throws -> String { try text("question") + "\n" + Question.shortly }
+  /// The prompt of a question with a short answer: question and instruction.
+  func shortAnswerPrompt() throws -> String { try string("question") + "\n" + Question.shortAnswerInstruction }
 
-  /// The right answers: those of a list in Python's form, or the one that there is.
+  /// The reference answers: the items of a Python list, or the whole field.
   func answers() throws -> [String] {
-    guard let answer = raw("answer"), !answer.isEmpty else { throw problem("answer: expected a text, found none") }
-    return PythonList.texts(answer) ?? [answer]
+    guard let answer = raw("answer"), !answer.isEmpty else { throw error("answer: expected a string, found none") }
+    return PythonList.strings(answer) ?? [answer]
   }
 }
 
-/// Lists of texts as Python prints them, `['a', "it's"]`, which VLMEvalKit's tables hold where a question has several right
-/// answers.
+/// A parser of Python lists of strings, `['a', "it's"]`, as VLMEvalKit's tables store several reference answers.
 package enum PythonList {
-  /// The texts of a list; `nil` for what is no such list.
-  package static func texts(_ text: String) -> [String]? {
+  /// The strings of a list; `nil` for any other text.
+  package static func strings(_ text: String) -> [String]? {
     let trimmed = text.drop { $0.isWhitespace }
     guard trimmed.first == "[", let end = trimmed.lastIndex(of: "]"),
       trimmed[end...].dropFirst().allSatisfy(\.isWhitespace)
     else { return nil }
     var rest = trimmed[..<end].dropFirst().drop { $0.isWhitespace }
-    var texts: [String] = []
+    var strings: [String] = []
     while let quote = rest.first {
       guard quote == "'" || quote == "\"", let item = quoted(rest.dropFirst(), until: quote) else { return nil }
-      texts.append(item.text)
+      strings.append(item.text)
       rest = item.rest.drop { $0.isWhitespace }
       guard rest.isEmpty || rest.first == "," else { return nil }
       rest = rest.dropFirst().drop { $0.isWhitespace }
     }
-    return texts
+    return strings
   }
 
   private static func quoted(_ text: Substring, until quote: Character) -> (text: String, rest: Substring)? {

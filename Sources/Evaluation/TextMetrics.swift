@@ -1,12 +1,12 @@
 import Foundation
 
-/// ANLS: how near an answer is to the nearest of the right ones, 0 to 1, in edits.
+/// ANLS, the average normalized Levenshtein similarity of one answer: its best similarity to a reference, 0 to 1.
 ///
-/// Case and runs of white space do not matter; the distance is divided by the longer of the two as they were given, and what
-/// is less than half alike counts nothing.
+/// The edit distance ignores case and runs of white space. It is divided by the length of the longer original text.
+/// A similarity below 0.5 scores 0.
 ///
 /// Source: Biten et al. 2019, Scene text visual question answering, as DocVQA's evaluation applies it.
-package func editSimilarity(_ answer: String, _ references: [String]) -> Double {
+package func anls(_ answer: String, _ references: [String]) -> Double {
   let distances = references.map { reference in
     let longer = max(answer.unicodeScalars.count, reference.unicodeScalars.count)
     return longer == 0 ? 0 : Double(editDistance(collapsed(answer), collapsed(reference))) / Double(longer)
@@ -15,47 +15,49 @@ package func editSimilarity(_ answer: String, _ references: [String]) -> Double 
   return similarity < 0.5 ? 0 : similarity
 }
 
-/// In small letters, with one space wherever white space was.
+/// The text in lower case, with each run of white space as one space.
 private func collapsed(_ text: String) -> [Unicode.Scalar] {
   Array(text.lowercased().split { $0.isWhitespace }.joined(separator: " ").unicodeScalars)
 }
 
-/// Fewest insertions, deletions and replacements that make one text the other.
+/// The Levenshtein distance: the minimum number of insertions, deletions and substitutions.
 ///
-/// Source: Levenshtein 1966; cost `a.count * b.count`.
+/// Cost: `a.count * b.count` steps. Source: Levenshtein 1966.
 func editDistance(_ a: [Unicode.Scalar], _ b: [Unicode.Scalar]) -> Int {
   var row = Array(0...b.count)
   for (i, scalar) in a.enumerated() {
     var diagonal = row[0]
     row[0] = i + 1
     for (j, other) in b.enumerated() {
-      let replaced = diagonal + (scalar == other ? 0 : 1)
+      let substituted = diagonal + (scalar == other ? 0 : 1)
       diagonal = row[j + 1]
-      row[j + 1] = min(replaced, diagonal + 1, row[j] + 1)
+      row[j + 1] = min(substituted, diagonal + 1, row[j] + 1)
     }
   }
   return row[b.count]
 }
 
-/// Whether an answer is the right one, but for white space around it and the case of its letters.
-package func isExactMatch(_ answer: String, _ label: String) -> Bool { plain(answer) == plain(label) }
+/// Whether an answer equals the label, ignoring case and surrounding white space.
+package func isExactMatch(_ answer: String, _ label: String) -> Bool {
+  trimmedLowercase(answer) == trimmedLowercase(label)
+}
 
-/// In small letters, without white space around it.
-func plain(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines).lowercased() }
+/// The text in lower case, without surrounding white space.
+func trimmedLowercase(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines).lowercased() }
 
-/// ChartQA's relaxed match: a number within 5% of the right one, or the same text but for case.
+/// ChartQA's relaxed match: a number within 5% of the reference, or the same text ignoring case.
 ///
 /// Source: Masry et al. 2022, ChartQA, section 5.1, after Methani et al. 2020.
 package func isRelaxedMatch(_ answer: String, _ reference: String) -> Bool {
-  let (answer, reference) = (plain(answer), plain(reference))
-  // Nothing is within 5% of zero.
-  if let found = number(answer), let right = number(reference), right != 0 {
-    return abs(found - right) / abs(right) <= 0.05
+  let (answer, reference) = (trimmedLowercase(answer), trimmedLowercase(reference))
+  // A relative tolerance is undefined for a reference of zero.
+  if let found = number(answer), let expected = number(reference), expected != 0 {
+    return abs(found - expected) / abs(expected) <= 0.05
   }
   return answer == reference
 }
 
-/// The number that a text says; with a percent sign at its end, a hundredth of it.
+/// The number in a text, divided by 100 if a percent sign follows; `nil` for any other text.
 private func number(_ text: String) -> Double? {
   var digits = text[...]
   while digits.last == "%" { digits.removeLast() }
@@ -63,41 +65,45 @@ private func number(_ text: String) -> Double? {
   return digits.endIndex < text.endIndex ? number / 100 : number
 }
 
-/// How far the annotators of a VQA question agree with an answer.
-package struct SoftScore: Sendable {
+/// The soft accuracy of answers to a VQA question, from the answers of its annotators.
+package struct SoftAccuracy: Sendable {
   private let values: [String: Double]
 
-  /// An answer's value is the mean over the annotators of `min(1, m / 3)`, where `m` of the others gave that answer.
+  /// Computes the accuracy of each annotated answer.
   ///
-  /// - Parameter annotations: What the annotators answered, ten of them in the published data.
+  /// It is the mean over the annotators of `min(1, m / 3)`, where `m` is the number of others who gave that answer.
+  ///
+  /// - Parameter annotations: The answers of the annotators, ten in the published data.
   ///
   /// Source: Antol et al. 2015, VQA; `TextVQAAccuracyEvaluator` in LLaVA's `llava/eval/m4c_evaluator.py`.
   package init(annotations: [String]) {
     let answers = annotations.map(AnswerNormalizer.normalized)
     let counts = Dictionary(answers.map { ($0, 1) }, uniquingKeysWith: +)
     values = counts.mapValues { count in
-      // Of the annotators, `count` see one of their own fewer.
+      // For the `count` annotators with this answer, one fewer of the others has it.
       let own = Double(count) * min(1, Double(count - 1) / 3)
       let others = Double(answers.count - count) * min(1, Double(count) / 3)
       return (own + others) / Double(answers.count)
     }
   }
 
-  /// The value of an answer, 0 to 1.
+  /// The accuracy of an answer, 0 to 1.
   package func value(of answer: String) -> Double { values[AnswerNormalizer.normalized(answer)] ?? 0 }
 }
 
-/// Which option of a multiple-choice question an answer names.
+/// Option letters in answers to multiple-choice questions.
 package enum OptionLetter {
-  /// Whether an answer names an option: begins with its letter, or has it after `(`, `option ` or `the answer is `.
+  /// Whether an answer begins with an option's letter, optionally after `(`, `option ` or `the answer is `.
   ///
-  /// Source: Chen et al. 2024, MMStar, its evaluation code; case does not matter there.
+  /// Case is ignored.
+  ///
+  /// Source: the evaluation code of Chen et al. 2024, MMStar.
   package static func isNamed(_ letter: String, by answer: String) -> Bool {
-    let (letter, answer) = (plain(letter), plain(answer))
+    let (letter, answer) = (trimmedLowercase(letter), trimmedLowercase(answer))
     return !letter.isEmpty && ["", "(", "option ", "the answer is "].contains { answer.hasPrefix($0 + letter) }
   }
 
-  /// ScienceQA's reading: the letter alone, before `. `, or the only one in `The answer is X.`.
+  /// The option letter by ScienceQA's rule: alone, before `. `, or in a single `The answer is X.`.
   ///
   /// Source: LLaVA's `llava/eval/eval_science_qa.py`.
   package static func parsedForScienceQA(_ answer: String) -> Character? {
@@ -110,9 +116,9 @@ package enum OptionLetter {
   }
 }
 
-/// What answers to yes-or-no questions say.
+/// Parsing of answers to yes-or-no questions.
 package enum YesNo {
-  /// POPE's reading: no where the first sentence has the word, else yes.
+  /// The answer by POPE's rule: no if the first sentence contains the word no or not, else yes.
   ///
   /// Source: LLaVA's `llava/eval/eval_pope.py`.
   package static func isYesForPOPE(_ answer: String) -> Bool {
@@ -121,11 +127,11 @@ package enum YesNo {
     return !words.contains { ["No", "not", "no"].contains($0) }
   }
 
-  /// MME's reading; `nil` for what says neither.
+  /// The answer by MME's rule, from its first four characters; `nil` for neither yes nor no.
   ///
   /// Source: lmms-eval's task for MME, after the benchmark's `calculation.py`.
   package static func isYesForMME(_ answer: String) -> Bool? {
-    let text = plain(answer).filter { $0 != "." }
+    let text = trimmedLowercase(answer).filter { $0 != "." }
     switch text {
     case "y": return true
     case "n": return false
@@ -136,8 +142,8 @@ package enum YesNo {
   }
 }
 
-/// Answers by what they are and what they should be; yes is positive.
-package struct Confusion: Equatable, Sendable {
+/// The confusion matrix of yes-or-no answers; yes is positive.
+package struct ConfusionMatrix: Equatable, Sendable {
   package var truePositives = 0
   package var falsePositives = 0
   package var trueNegatives = 0
@@ -145,8 +151,8 @@ package struct Confusion: Equatable, Sendable {
 
   package init() {}
 
-  package mutating func add(isYes: Bool, shouldBeYes: Bool) {
-    switch (isYes, shouldBeYes) {
+  package mutating func add(predicted: Bool, actual: Bool) {
+    switch (predicted, actual) {
     case (true, true): truePositives += 1
     case (true, false): falsePositives += 1
     case (false, false): trueNegatives += 1
@@ -155,12 +161,12 @@ package struct Confusion: Equatable, Sendable {
   }
 
   package var count: Int { truePositives + falsePositives + trueNegatives + falseNegatives }
-  package var right: Int { truePositives + trueNegatives }
-  /// Shares are 0 where there is nothing to take them of.
-  package var precision: Double { Self.share(truePositives, of: truePositives + falsePositives) }
-  package var recall: Double { Self.share(truePositives, of: truePositives + falseNegatives) }
-  package var f1: Double { Self.share(2 * truePositives, of: 2 * truePositives + falsePositives + falseNegatives) }
-  package var yesShare: Double { Self.share(truePositives + falsePositives, of: count) }
+  package var correct: Int { truePositives + trueNegatives }
+  // A ratio with a denominator of 0 is 0.
+  package var precision: Double { Self.ratio(truePositives, of: truePositives + falsePositives) }
+  package var recall: Double { Self.ratio(truePositives, of: truePositives + falseNegatives) }
+  package var f1: Double { Self.ratio(2 * truePositives, of: 2 * truePositives + falsePositives + falseNegatives) }
+  package var yesRatio: Double { Self.ratio(truePositives + falsePositives, of: count) }
 
-  private static func share(_ part: Int, of whole: Int) -> Double { whole == 0 ? 0 : Double(part) / Double(whole) }
+  private static func ratio(_ part: Int, of whole: Int) -> Double { whole == 0 ? 0 : Double(part) / Double(whole) }
 }

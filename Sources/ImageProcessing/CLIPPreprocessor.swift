@@ -1,9 +1,9 @@
 package import ModelFormats
 
-/// Turns an image into what CLIP's vision encoder takes: a square of normalised samples.
+/// The image preprocessor of CLIP's vision encoder: one square view of normalised samples.
 ///
-/// In the mode `pad` the image is first put on a square of the mean colour; in the mode `crop` it is resized and its
-/// middle cut out.
+/// The mode `pad` first pads the image to a square with the mean colour. The mode `crop` resizes the image and crops
+/// its center.
 ///
 /// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `CLIPImageProcessor` in transformers.
 public struct CLIPPreprocessor: ImagePreprocessor {
@@ -17,14 +17,14 @@ public struct CLIPPreprocessor: ImagePreprocessor {
   private let normalization: Normalization
 
   /// - Parameters:
-  ///   - configuration: The checkpoint's, or LLaVA's.
+  ///   - configuration: The configuration of the checkpoint, or LLaVA's defaults.
   ///   - mode: `pad` or `crop`; `auto` is resolved as without a `config.json`.
-  /// - Throws: ``PreprocessorConfigurationError`` when the views would not all be squares of one size.
+  /// - Throws: ``PreprocessorConfigurationError`` if the views would not all be squares of one size.
   package init(
     _ configuration: PreprocessorConfiguration, mode: ImageMode
   ) throws(PreprocessorConfigurationError) {
     let mode = mode.resolved(configuration, imageAspectRatio: nil)
-    precondition(mode != .anyres, "CLIPPreprocessor: makes one view, not several")
+    precondition(mode != .anyres, "CLIPPreprocessor: the mode anyres has several views")
     var view: PreprocessorConfiguration.Size
     switch (configuration.centerCrops, configuration.resizes, configuration.resizesTo) {
     case (true, _, _): view = configuration.cropSize
@@ -49,15 +49,15 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     return ImageViews(view(canvas), size: size, area: mode == .pad ? area(canvas) : nil, normalization)
   }
 
-  /// Where the image on a square canvas lies on the view.
+  /// The area of the image of a square canvas on the view.
   private func area(_ canvas: Canvas) -> ImageArea {
     let resized = resizedSize(width: canvas.width, height: canvas.height)
     func range(_ covered: Range<Int>, of side: Int, to resized: Int) -> Range<Double> {
-      // Products first, so that an edge between patches is a whole number.
-      func place(_ edge: Int) -> Double {
+      // The product comes first, so that an edge between patches is a whole number.
+      func position(_ edge: Int) -> Double {
         Double(edge * resized) / Double(side) - Double(Self.cropOrigin(resized, size))
       }
-      return place(covered.lowerBound)..<place(covered.upperBound)
+      return position(covered.lowerBound)..<position(covered.upperBound)
     }
     return ImageArea(
       rows: range(canvas.rows, of: canvas.height, to: resized.height),
@@ -70,7 +70,7 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     switch configuration.resizesTo {
     case .exact(let size): return size
     case .shortestEdge(let edge):
-      // In double, not in integers: the reference rounds this quotient before it truncates.
+      // In Double, not in integers: the reference truncates a rounded quotient.
       let long = Int(Double(edge * max(width, height)) / Double(min(width, height)))
       return width <= height
         ? PreprocessorConfiguration.Size(height: long, width: edge)
@@ -78,10 +78,10 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     }
   }
 
-  /// The background of the mode `pad`: the mean, which the normalisation then takes to about zero.
+  /// The background of the mode `pad`: the mean colour, which is normalised to about zero.
   private var meanColor: [UInt8] { configuration.mean.map { UInt8(clamping: Int($0 * 255)) } }
 
-  /// The middle of the resized canvas, `[3, S, S]`; black where the resized canvas is smaller.
+  /// The center of the resized canvas, `[3, S, S]`; black outside a smaller canvas.
   private func view(_ canvas: Canvas) -> [UInt8] {
     let resized = resizedSize(width: canvas.width, height: canvas.height)
     let left = Self.cropOrigin(resized.width, size)
@@ -95,15 +95,16 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     return view.planes
   }
 
-  /// Where a window of `size` in the middle of `count` starts: rounded down, also when negative.
+  /// The start of a centered window of `size` in `count`, rounded down even if negative.
   private static func cropOrigin(_ count: Int, _ size: Int) -> Int { (count - size) >> 1 }
 }
 
-/// Spreads an image over several views for LLaVA-NeXT: the whole image squeezed into a square, then tiles of a larger
-/// copy of it in the middle of a black canvas.
+/// The image preprocessor of LLaVA-NeXT: a base view and the tiles of a canvas.
 ///
-/// Source: `process_anyres_image` in LLaVA's `llava/mm_utils.py`; `LlavaNextImageProcessor` in transformers;
-///.
+/// The base view is the whole image resized to a square. The tiles are those of a larger copy, centered on a black
+/// canvas.
+///
+/// Source: `process_anyres_image` in LLaVA's `llava/mm_utils.py`; `LlavaNextImageProcessor` in transformers.
 public struct AnyResolutionPreprocessor: ImagePreprocessor {
   public let mode = ImageMode.anyres
   public var size: Int { rules.viewSize }
@@ -112,14 +113,14 @@ public struct AnyResolutionPreprocessor: ImagePreprocessor {
   private let normalization: Normalization
 
   /// - Parameters:
-  ///   - configuration: The checkpoint's `preprocessor_config.json`, or LLaVA's.
-  ///   - rules: The model's canvases and views.
-  /// - Throws: ``PreprocessorConfigurationError`` when the file asks for other views or canvases than the model's.
+  ///   - configuration: The `preprocessor_config.json` of the checkpoint, or LLaVA's defaults.
+  ///   - rules: The canvases and views of the model.
+  /// - Throws: ``PreprocessorConfigurationError`` if views or canvases of the file differ from those of the model.
   package init(
     _ configuration: PreprocessorConfiguration, _ rules: AnyResolution
   ) throws(PreprocessorConfigurationError) {
     let view = PixelSize(height: rules.viewSize, width: rules.viewSize)
-    let expected = "\(view.height), the side of the vision encoder's image"
+    let expected = "\(view.height), the image size of the vision encoder"
     guard configuration.cropSize == view else {
       throw .invalidValue(
         key: "crop_size", expected: expected,
@@ -130,14 +131,14 @@ public struct AnyResolutionPreprocessor: ImagePreprocessor {
     }
     guard configuration.gridPinpoints.isEmpty || configuration.gridPinpoints == rules.canvases else {
       throw .invalidValue(
-        key: "image_grid_pinpoints", expected: "those of config.json",
-        found: "\(configuration.gridPinpoints.count) others")
+        key: "image_grid_pinpoints", expected: "the list of config.json",
+        found: "another list of \(configuration.gridPinpoints.count)")
     }
     self.rules = rules
     normalization = Normalization(configuration)
   }
 
-  /// The image as a base view and the tiles of its canvas, row by row.
+  /// The base view of an image and the tiles of its canvas, row by row.
   public func callAsFunction(_ image: Image) -> ImageViews {
     let geometry = AnyResolutionGeometry(PixelSize(height: image.height, width: image.width), rules)
     var pixels = view(of: scaled(image, to: PixelSize(height: size, width: size)), columns: size, left: 0, top: 0)
@@ -152,13 +153,13 @@ public struct AnyResolutionPreprocessor: ImagePreprocessor {
     return ImageViews(pixels, size: size, tiles: geometry.tiles, area: geometry.area, normalization)
   }
 
-  /// An image at another size, `[height, width, 3]`.
+  /// The image resized, `[height, width, 3]`.
   private func scaled(_ image: Image, to size: PixelSize) -> [UInt8] {
     resizedBicubic(
       Canvas(image), width: size.width, height: size.height, columns: 0..<size.width, rows: 0..<size.height)
   }
 
-  /// What falls on a square of an image that lies at `left` and `top`, `[3, S, S]`.
+  /// The view of an image at the position `left`, `top` of a black square, `[3, S, S]`.
   private func view(of samples: [UInt8], columns: Int, left: Int, top: Int) -> [UInt8] {
     var view = ViewPixels(size: size)
     view.paste(samples, columns: columns, left: left, top: top)

@@ -1,13 +1,14 @@
-/// How a camera was held, as the image's Exif data say: the turn or mirroring that puts the image upright.
+/// The Exif orientation of an image: the rotation or flip that displays it upright.
 ///
 /// The raw values are those of the Exif tag 0x0112.
 enum ExifOrientation: Int {
   case upright = 1
-  case mirroredAcross, upsideDown, mirroredDown, transposed, turnedRight, transversed, turnedLeft
+  case flippedHorizontally, rotated180, flippedVertically, transposed, rotatedClockwise, transversed
+  case rotatedCounterclockwise
 
-  /// The orientation in an encoded image, JPEG, PNG or WebP; `nil` where there is none that makes sense.
+  /// The orientation of an encoded JPEG, PNG or WebP image; `nil` without a valid one.
   init?(encodedImage bytes: [UInt8]) {
-    let file = ByteReader(bytes: bytes[...])
+    let file = ExifReader(bytes: bytes[...])
     guard let exif = file.jpegExif() ?? file.pngExif() ?? file.webPExif() else { return nil }
     guard let value = exif.orientationTag() else { return nil }
     self.init(rawValue: value)
@@ -15,39 +16,39 @@ enum ExifOrientation: Int {
 }
 
 extension Image {
-  /// The image put upright, as Pillow's `ImageOps.exif_transpose` does.
+  /// The upright image, equal to that of Pillow's `ImageOps.exif_transpose`.
   func oriented(_ orientation: ExifOrientation) -> Image {
     guard orientation != .upright else { return self }
     let swapsSides = orientation.rawValue >= 5
     let (newWidth, newHeight) = swapsSides ? (height, width) : (width, height)
-    var turned = [UInt8](repeating: 0, count: pixels.count)
+    var rotated = [UInt8](repeating: 0, count: pixels.count)
     for y in 0..<newHeight {
       for x in 0..<newWidth {
         let (column, row) =
           switch orientation {
           case .upright: (x, y)
-          case .mirroredAcross: (width - 1 - x, y)
-          case .upsideDown: (width - 1 - x, height - 1 - y)
-          case .mirroredDown: (x, height - 1 - y)
+          case .flippedHorizontally: (width - 1 - x, y)
+          case .rotated180: (width - 1 - x, height - 1 - y)
+          case .flippedVertically: (x, height - 1 - y)
           case .transposed: (y, x)
-          case .turnedRight: (y, height - 1 - x)
+          case .rotatedClockwise: (y, height - 1 - x)
           case .transversed: (width - 1 - y, height - 1 - x)
-          case .turnedLeft: (width - 1 - y, x)
+          case .rotatedCounterclockwise: (width - 1 - y, x)
           }
-        for c in 0..<3 { turned[(y * newWidth + x) * 3 + c] = pixels[(row * width + column) * 3 + c] }
+        for c in 0..<3 { rotated[(y * newWidth + x) * 3 + c] = pixels[(row * width + column) * 3 + c] }
       }
     }
-    // The sides and the count are those of an image that exists.
-    return (try? Image(width: newWidth, height: newHeight, pixels: turned)) ?? self
+    // Never throws: the sides and the count are those of a valid image.
+    return (try? Image(width: newWidth, height: newHeight, pixels: rotated)) ?? self
   }
 }
 
-/// Numbers at places of a file that may lie about all of them.
-private struct ByteReader {
+/// A random-access reader of Exif data in an encoded image; nil for anything outside the bytes.
+private struct ExifReader {
   var bytes: ArraySlice<UInt8>
   var isLittleEndian = false
 
-  /// The unsigned number of `size` bytes at `offset`, if it lies inside.
+  /// The unsigned number of `size` bytes at `offset`; nil if it is out of bounds.
   func number(_ offset: Int, size: Int) -> Int? {
     guard offset >= 0, size <= bytes.count, offset <= bytes.count - size else { return nil }
     let start = bytes.startIndex + offset
@@ -59,13 +60,13 @@ private struct ByteReader {
     offset >= 0 && bytes.dropFirst(offset).starts(with: text.utf8)
   }
 
-  /// The part from `offset` on, of `count` bytes at most; nothing where a block says that it is shorter than its own name.
-  private func part(_ offset: Int, _ count: Int) -> ByteReader {
-    ByteReader(bytes: bytes.dropFirst(offset).prefix(max(0, count)))
+  /// The part of at most `count` bytes from `offset`; empty for a negative count, of a block shorter than its own name.
+  private func part(_ offset: Int, _ count: Int) -> ExifReader {
+    ExifReader(bytes: bytes.dropFirst(offset).prefix(max(0, count)))
   }
 
-  /// The Exif block of a JPEG: the first APP1 segment of that name before the image data.
-  func jpegExif() -> ByteReader? {
+  /// The Exif block of a JPEG: the first APP1 segment named `Exif` before the image data.
+  func jpegExif() -> ExifReader? {
     guard number(0, size: 2) == 0xFFD8 else { return nil }
     var offset = 2
     while let marker = number(offset, size: 2), marker >= 0xFFC0, marker != 0xFFDA,
@@ -78,7 +79,7 @@ private struct ByteReader {
   }
 
   /// The `eXIf` chunk of a PNG.
-  func pngExif() -> ByteReader? {
+  func pngExif() -> ExifReader? {
     guard has("PNG", at: 1) else { return nil }
     var offset = 8
     while let length = number(offset, size: 4) {
@@ -89,9 +90,9 @@ private struct ByteReader {
   }
 
   /// The `EXIF` chunk of a WebP.
-  func webPExif() -> ByteReader? {
+  func webPExif() -> ExifReader? {
     guard has("RIFF", at: 0), has("WEBP", at: 8) else { return nil }
-    let file = ByteReader(bytes: bytes, isLittleEndian: true)
+    let file = ExifReader(bytes: bytes, isLittleEndian: true)
     var offset = 12
     while let length = file.number(offset + 4, size: 4) {
       if has("EXIF", at: offset) {
@@ -103,7 +104,7 @@ private struct ByteReader {
     return nil
   }
 
-  /// The orientation among the tags of the first directory of an Exif block.
+  /// The orientation tag in the first directory of an Exif block.
   func orientationTag() -> Int? {
     var tiff = self
     tiff.isLittleEndian = has("II", at: 0)
@@ -113,7 +114,7 @@ private struct ByteReader {
     for entry in 0..<count {
       let offset = directory + 2 + 12 * entry
       guard let tag = tiff.number(offset, size: 2) else { return nil }
-      // A single number of two bytes.
+      // Type 3 is a 16-bit number.
       if tag == 0x0112, tiff.number(offset + 2, size: 2) == 3 { return tiff.number(offset + 8, size: 2) }
     }
     return nil

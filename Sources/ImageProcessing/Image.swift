@@ -1,6 +1,7 @@
 import CImageCodecs
+public import Storage
 
-/// An image in memory: 8-bit RGB, rows from the top, three bytes a pixel.
+/// An image in memory: 8-bit RGB, three bytes per pixel, rows from top to bottom.
 public struct Image: Sendable, Equatable {
   /// The number of columns, at least 1.
   public let width: Int
@@ -11,7 +12,7 @@ public struct Image: Sendable, Equatable {
   /// The samples, `[height, width, 3]`.
   public let pixels: [UInt8]
 
-  /// Makes an image from its samples.
+  /// Creates an image from its samples.
   ///
   /// - Parameters:
   ///   - width: The number of columns.
@@ -56,19 +57,19 @@ func transposed(_ samples: [UInt8], width: Int, height: Int) -> [UInt8] {
   return result
 }
 
-/// Writes images as PNG files.
+/// An encoder of PNG files.
 public struct ImageEncoder: Sendable {
-  /// A text that the file carries; what Latin-1 does not know becomes a question mark.
+  /// The description stored in the file; characters outside Latin-1 become question marks.
   public var description = ""
 
   public init() {}
 
   /// The bytes of a PNG file.
   ///
-  /// - Throws: ``ImageEncodingError`` when libpng refuses, as for a side of more than a million pixels.
+  /// - Throws: ``ImageEncodingError`` if libpng fails, for example for a side of more than a million pixels.
   public func png(_ image: Image) throws(ImageEncodingError) -> [UInt8] {
     let text = description.unicodeScalars.map { CChar(truncatingIfNeeded: $0.value < 256 ? $0.value : 0x3F) } + [0]
-    // Deflate adds at most a few bytes to each block that it cannot shrink, and every 8 KiB begin a chunk.
+    // Deflate adds at most a few bytes to each incompressible block, and a chunk begins every 8 KiB.
     let raw = image.height * (1 + 3 * image.width)
     var file = [UInt8](repeating: 0, count: raw + raw / 100 + text.count + 4096)
     var message = [CChar](repeating: 0, count: 256)
@@ -86,9 +87,10 @@ public struct ImageEncoder: Sendable {
   }
 }
 
-/// An image that could not be written.
-public struct ImageEncodingError: Error, Equatable, CustomStringConvertible {
+/// An error of encoding an image.
+public struct ImageEncodingError: UserFacingError, Equatable {
   public let reason: String
 
-  public var description: String { "the image cannot be written as PNG (\(reason))" }
+  public var category: ErrorCategory { .internal }
+  public var problem: String { "the image cannot be written as PNG (\(reason))" }
 }

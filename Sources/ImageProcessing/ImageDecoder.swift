@@ -1,35 +1,36 @@
 import CImageCodecs
 public import Foundation
+public import Storage
 
-/// Reads JPEG, PNG and WebP images as 8-bit RGB.
+/// A decoder of JPEG, PNG and WebP images to 8-bit RGB.
 ///
-/// The pixels are those of Pillow's `Image.open(file).convert("RGB")`: alpha is dropped, not blended; neither gamma
-/// nor colour profiles are applied, and the orientation tag only when asked for; CMYK is taken as stored inverted. Of 16-bit samples the high
-/// byte is kept (Pillow clips 16-bit grey instead).
+/// The pixels equal those of Pillow's `Image.open(file).convert("RGB")`. Alpha is dropped, not blended. Gamma and
+/// colour profiles are not applied, the orientation tag only on request. CMYK is assumed to be stored inverted. 16-bit
+/// samples are reduced to their high byte (Pillow clips 16-bit grey instead).
 public struct ImageDecoder: Sendable {
-  /// The largest number of pixels, checked before any is allocated; Pillow's own limit unless set.
+  /// The maximum number of pixels, checked before allocation; by default Pillow's limit.
   public var pixelLimit = 178_956_970
 
-  /// The longest side; libpng's own limit unless set. The weights of a resize grow with the sides, not the area.
+  /// The maximum side; by default libpng's limit. The weights of a resize grow with the sides, not the area.
   public var sideLimit = 1_000_000
 
-  /// The largest file in bytes.
+  /// The maximum file size in bytes.
   public var byteLimit = 1 << 28
 
-  /// Whether images are put upright by their Exif orientation; the reference does not, and so neither does this.
+  /// Whether images are rotated by their Exif orientation; off by default, as in the reference.
   public var appliesOrientation = false
 
-  /// Makes a decoder with the usual limits.
+  /// Creates a decoder with the default limits.
   public init() {}
 
-  /// The image in a file.
+  /// Decodes the image in a file.
   ///
   /// - Throws: ``ImageError``, with the path as name.
   public func decode(contentsOfFile path: String) throws(ImageError) -> Image {
     try decode(bytes(ofFile: path), name: path)
   }
 
-  /// The bytes of a file, not yet looked at.
+  /// Reads the bytes of a file without decoding them.
   ///
   /// - Throws: ``ImageError``, with the path as name.
   package func bytes(ofFile path: String) throws(ImageError) -> [UInt8] {
@@ -52,21 +53,21 @@ public struct ImageDecoder: Sendable {
     }
   }
 
-  /// The image in the bytes of a file.
+  /// Decodes the image in the bytes of a file.
   ///
   /// - Parameters:
   ///   - data: The whole file.
-  ///   - name: What to call it in an error.
+  ///   - name: The name for errors.
   /// - Throws: ``ImageError``.
   public func decode(_ data: Data, name: String = "image") throws(ImageError) -> Image {
     try decode([UInt8](data), name: name)
   }
 
-  /// The image in the bytes of a file.
+  /// Decodes the image in the bytes of a file.
   ///
   /// - Parameters:
   ///   - bytes: The whole file.
-  ///   - name: What to call it in an error.
+  ///   - name: The name for errors.
   /// - Throws: ``ImageError``.
   public func decode(_ bytes: [UInt8], name: String = "image") throws(ImageError) -> Image {
     guard !bytes.isEmpty else { throw .emptyFile(name: name) }
@@ -94,13 +95,13 @@ public struct ImageDecoder: Sendable {
   }
 }
 
-/// A file in memory and the C codec that reads it.
+/// An encoded image in memory, decoded by a C codec.
 private struct CompressedImage {
   var bytes: [UInt8]
   var format: ImageFormat
   var name: String
 
-  /// The size in the header, both sides positive.
+  /// Reads the size from the header; both sides are positive.
   func size() throws(ImageError) -> (width: Int, height: Int) {
     var width: Int32 = 0
     var height: Int32 = 0
@@ -114,12 +115,12 @@ private struct CompressedImage {
     }
     guard !isAnimated else { throw .animated(name: name, format: format) }
     guard width > 0, height > 0 else {
-      throw .damaged(name: name, format: format, reason: "the header says \(width) x \(height) pixels")
+      throw .damaged(name: name, format: format, reason: "the header has \(width) x \(height) pixels")
     }
     return (Int(width), Int(height))
   }
 
-  /// The samples, `[height, width, 3]`, for the size in the header.
+  /// Decodes the samples, `[height, width, 3]`, for the size in the header.
   func pixels(width: Int, height: Int) throws(ImageError) -> [UInt8] {
     var rgb = [UInt8](repeating: 0, count: width * height * 3)
     let columns = Int32(width)
@@ -134,7 +135,7 @@ private struct CompressedImage {
     return rgb
   }
 
-  /// Calls a codec with room for its message, and throws that message when it fails.
+  /// Calls a codec with a message buffer, and throws the message if it fails.
   private func run(_ codec: (UnsafeMutablePointer<CChar>, Int) -> Bool) throws(ImageError) {
     var message = [CChar](repeating: 0, count: 256)
     let messageSize = message.count
@@ -144,13 +145,13 @@ private struct CompressedImage {
   }
 }
 
-/// The file formats that are read.
+/// The supported file formats.
 public enum ImageFormat: String, Sendable, CaseIterable {
   case jpeg = "JPEG"
   case png = "PNG"
   case webP = "WebP"
 
-  /// The format that the first bytes of a file announce, or nil.
+  /// The format of a file by its first bytes; nil for other formats.
   package init?(signature bytes: [UInt8]) {
     if bytes.starts(with: [0xFF, 0xD8, 0xFF]) {
       self = .jpeg
@@ -163,7 +164,7 @@ public enum ImageFormat: String, Sendable, CaseIterable {
     }
   }
 
-  /// The name of an image format that is recognised but not read, or nil.
+  /// The name of an image format that is recognised but not supported, or nil.
   package static func unsupportedName(signature bytes: [UInt8]) -> String? {
     if bytes.dropFirst(4).starts(with: "ftyp".utf8) { return mediaName(brands: bytes) }
     if let other = others.first(where: { bytes.starts(with: $0.signature) }) { return other.name }
@@ -187,19 +188,19 @@ public enum ImageFormat: String, Sendable, CaseIterable {
     ("PostScript", Array("%!PS".utf8)),
   ]
 
-  /// What a file of boxes holds, by the brands of its first box: the major one, a version, then compatible ones.
+  /// The image format of an ISO media file by the brands of its first box: major brand, version, compatible brands.
   private static func mediaName(brands bytes: [UInt8]) -> String? {
     let end = min(bytes.count, max(12, Int(bytes[2]) << 8 | Int(bytes[3])), 256)
     let brands = stride(from: 8, to: end - 3, by: 4).filter { $0 != 12 }.map {
       String(decoding: bytes[$0..<$0 + 4], as: UTF8.self)
     }
-    // The brands mif1 and msf1 are of images in either coding.
+    // The brands mif1 and msf1 are used by both formats.
     if brands.contains(where: { $0.hasPrefix("avi") }) { return "AVIF" }
     if brands.contains(where: { $0.hasPrefix("he") || $0.hasPrefix("mif") || $0.hasPrefix("msf") }) { return "HEIC" }
     return nil
   }
 
-  /// Whether a text is a drawing: its first element is `svg`, which declarations and comments may precede.
+  /// Whether a text is an SVG: its first element, after declarations and comments, is `svg`.
   private static func isSVG(_ bytes: [UInt8]) -> Bool {
     let text = String(decoding: bytes.prefix(4096), as: UTF8.self)
     guard text.first(where: { !$0.isWhitespace && $0 != "\u{FEFF}" }) == "<" else { return false }
@@ -208,8 +209,8 @@ public enum ImageFormat: String, Sendable, CaseIterable {
   }
 }
 
-/// Why an image was refused. `name` is the file's path, or what the caller called the bytes.
-public enum ImageError: Error, Equatable {
+/// An error of decoding an image. `name` is the path of the file, or the caller's name for the bytes.
+public enum ImageError: UserFacingError, Equatable {
   case missingFile(name: String)
   case notAFile(name: String, found: String)
   case unreadableFile(name: String, reason: String)
@@ -224,15 +225,16 @@ public enum ImageError: Error, Equatable {
   case invalidPixels(width: Int, height: Int, expected: Int?, found: Int)
 }
 
-extension ImageError: CustomStringConvertible {
-  /// One line: what is wrong and what to do.
-  public var description: String {
+extension ImageError {
+  public var category: ErrorCategory { .resource }
+
+  public var problem: String {
     let formats = ImageFormat.allCases.map(\.rawValue).joined(separator: ", ")
     switch self {
     case .missingFile(let name):
       return "\(name): no such file; check the path"
     case .notAFile(let name, let found):
-      return "\(name): is a \(found), not an image file; name one file"
+      return "\(name): is a \(found), not an image file; give the path of a file"
     case .unreadableFile(let name, let reason):
       return "\(name): cannot be read (\(reason)); check its permissions"
     case .fileTooLarge(let name, let byteCount, let limit):
@@ -249,7 +251,7 @@ extension ImageError: CustomStringConvertible {
     case .tooManyPixels(let name, let width, let height, let limit):
       return "\(name): \(width) x \(height) pixels, more than the limit of \(limit); scale the image down"
     case .sideTooLong(let name, let width, let height, let limit):
-      return "\(name): \(width) x \(height) pixels, a side longer than the limit of \(limit); cut the image"
+      return "\(name): \(width) x \(height) pixels, a side longer than the limit of \(limit); crop the image"
     case .damaged(let name, let format, let reason):
       return "\(name): damaged \(format.rawValue) (\(reason)); save or download the image again"
     case .invalidPixels(let width, let height, let expected, let found):

@@ -1,24 +1,25 @@
 package import ModelFormats
+public import Storage
 
-/// Turns images into what a model's vision encoder looks at.
+/// An image preprocessor: images to views for the vision encoder.
 public protocol ImagePreprocessor: Sendable {
-  /// How images are fitted; never `auto`.
+  /// The image mode; never `auto`.
   var mode: ImageMode { get }
 
   /// The side of a view, in pixels.
   var size: Int { get }
 
-  /// The image as one view or several.
+  /// The one or several views of an image.
   func callAsFunction(_ image: Image) -> ImageViews
 }
 
 extension LLaVAConfiguration {
-  /// What prepares images for the model.
+  /// The image preprocessor of the model.
   ///
   /// - Parameters:
-  ///   - file: The checkpoint's `preprocessor_config.json`, nil where there is none.
-  ///   - mode: How images are to be fitted; the mode `auto` spreads them over several views where the model can.
-  /// - Throws: ``PreprocessorConfigurationError`` when the file does not fit the model, ``ImageModeError`` when the mode
+  ///   - file: The checkpoint's `preprocessor_config.json`, nil if it has none.
+  ///   - mode: The image mode; `auto` uses several views if the model supports them.
+  /// - Throws: ``PreprocessorConfigurationError`` if the file does not fit the model, ``ImageModeError`` if the mode
   ///   does not.
   package func preprocessor(_ file: PreprocessorConfiguration?, mode: ImageMode) throws -> any ImagePreprocessor {
     let configuration = file ?? PreprocessorConfiguration(side: vision.imageSize)
@@ -36,36 +37,39 @@ extension LLaVAConfiguration {
   }
 }
 
-/// A way of fitting images that the model was not made for.
-public struct ImageModeError: Error, Equatable, CustomStringConvertible {
+/// An image mode that the model does not support.
+public struct ImageModeError: UserFacingError, Equatable {
   public let mode: ImageMode
   public let modelType: String
 
-  public var description: String {
-    "--image-mode \(mode.rawValue): a model of the type \(modelType) sees an image in one view; use pad, crop or auto"
+  public var category: ErrorCategory { .model }
+  public var problem: String {
+    "image mode \(mode.rawValue): models of type \(modelType) have one view per image"
   }
+
+  public var remedies: [Remedy] { [.imageMode(["pad", "crop", "auto"])] }
 }
 
-/// How an image that is not square becomes the square, or the squares, that the vision encoder sees.
+/// The image mode: the way an image becomes the square view or views of the vision encoder.
 public enum ImageMode: String, Sendable, CaseIterable {
-  /// Filled up to a square with the mean colour, as LLaVA-1.5 was evaluated.
+  /// Padding to a square with the mean colour, as in the evaluation of LLaVA-1.5.
   case pad
 
-  /// Cut to its middle, as Hugging Face's processor of LLaVA-1.5 does by default.
+  /// A center crop, the default of Hugging Face's processor of LLaVA-1.5.
   case crop
 
-  /// Squeezed into one square and spread over several more, as LLaVA-NeXT does.
+  /// A base view resized to a square, and tiles, as in LLaVA-NeXT.
   case anyres
 
-  /// One of them, as the checkpoint's files say.
+  /// The mode of the checkpoint's files.
   case auto
 
-  /// The mode that stands for `auto` where images are seen in one view; the others stand for themselves.
+  /// The mode that `auto` resolves to for models with one view; other modes are returned as they are.
   ///
   /// - Parameters:
-  ///   - configuration: The checkpoint's `preprocessor_config.json`, nil where there is none.
-  ///   - imageAspectRatio: The value of `image_aspect_ratio` in `config.json`, nil where there is none.
-  ///   - layout: Whose rules hold; the original code goes by `image_aspect_ratio` alone.
+  ///   - configuration: The checkpoint's `preprocessor_config.json`, nil if it has none.
+  ///   - imageAspectRatio: The value of `image_aspect_ratio` in `config.json`, nil if it has none.
+  ///   - layout: The layout whose rules apply; the original code uses `image_aspect_ratio` alone.
   ///
   /// Source: `process_images` in LLaVA's `llava/mm_utils.py`; `LlavaImageProcessor` in transformers.
   package func resolved(
@@ -78,26 +82,26 @@ public enum ImageMode: String, Sendable, CaseIterable {
   }
 }
 
-/// What the vision encoder sees of one image: one square, or one of the whole image and several tiles of it.
+/// The views of one image for the vision encoder: a base view alone, or followed by tiles.
 public struct ImageViews: Sendable, Equatable {
-  /// The number of squares.
+  /// The number of views.
   public let count: Int
 
-  /// The side `S` of each square.
+  /// The side `S` of each view.
   public let size: Int
 
   /// The samples before rescaling, `[count, 3, S, S]`.
   public let pixels: [UInt8]
 
-  /// How the tiles after the first square make the image; `nil` when there are none.
+  /// The grid of the tiles after the base view; `nil` without tiles.
   package let tiles: TileGrid?
 
-  /// Where the image lies on the square, or on the canvas of the tiles; `nil` where it fills all of it.
+  /// The area of the image on the view or on the canvas of the tiles; `nil` if it fills the view.
   package let area: ImageArea?
 
   private let normalization: Normalization
 
-  /// - Parameter pixels: `[views, 3, size, size]`.
+  /// - Parameter pixels: The samples, `[views, 3, S, S]`.
   init(
     _ pixels: [UInt8], size: Int, tiles: TileGrid? = nil, area: ImageArea? = nil, _ normalization: Normalization
   ) {
@@ -110,11 +114,11 @@ public struct ImageViews: Sendable, Equatable {
     self.normalization = normalization
   }
 
-  /// The samples, rescaled and normalised, `[count, 3, S, S]`; four times as large as the samples, so made when asked for.
+  /// The rescaled and normalised samples, `[count, 3, S, S]`; computed on access, because they are four times as large.
   public var pixelValues: [Float] { normalization(pixels, plane: size * size) }
 }
 
-/// A view under construction: a black square that images are pasted on.
+/// A view under construction: a black square on which images are pasted.
 struct ViewPixels {
   /// The side `S`.
   let size: Int
@@ -127,31 +131,31 @@ struct ViewPixels {
     planes = [UInt8](repeating: 0, count: 3 * size * size)
   }
 
-  /// Pastes the part of an image that falls on the square.
+  /// Pastes the part of an image that is inside the square.
   ///
   /// - Parameters:
   ///   - samples: The image, `[rows, columns, 3]`.
-  ///   - columns: How wide the image is.
-  ///   - left: The column of the square on which the image's first column lies; negative when it lies outside.
-  ///   - top: The row of the square on which the image's first row lies; negative when it lies outside.
+  ///   - columns: The width of the image.
+  ///   - left: The column of the square at the first column of the image; negative if that is outside.
+  ///   - top: The row of the square at the first row of the image; negative if that is outside.
   mutating func paste(_ samples: [UInt8], columns: Int, left: Int, top: Int) {
     precondition(
       columns > 0 && samples.count.isMultiple(of: 3 * columns), "paste: \(samples.count) of \(columns) columns")
-    let across = max(0, -left)..<max(0, -left, min(columns, size - left))
-    let down = max(0, -top)..<max(0, -top, min(samples.count / (3 * columns), size - top))
-    for y in down {
+    let sourceColumns = max(0, -left)..<max(0, -left, min(columns, size - left))
+    let sourceRows = max(0, -top)..<max(0, -top, min(samples.count / (3 * columns), size - top))
+    for y in sourceRows {
       for channel in 0..<3 {
         let target = (channel * size + top + y) * size + left
         let source = 3 * y * columns + channel
-        for x in across { planes[target + x] = samples[source + 3 * x] }
+        for x in sourceColumns { planes[target + x] = samples[source + 3 * x] }
       }
     }
   }
 }
 
-/// From 8-bit samples to what the vision encoder takes: `(sample * rescale_factor - mean) / std` in single precision.
+/// The normalisation of 8-bit samples: `(sample * rescale_factor - mean) / std` in single precision.
 struct Normalization: Sendable, Equatable {
-  /// The value of each sample, by channel, `[3, 256]`.
+  /// The normalised value of each sample by channel, `[3, 256]`.
   private let values: [Float]
 
   init(_ configuration: PreprocessorConfiguration) {
@@ -167,7 +171,7 @@ struct Normalization: Sendable, Equatable {
     }
   }
 
-  /// The values of samples, `[views, 3, plane]`.
+  /// The normalised values of samples, `[views, 3, plane]`.
   func callAsFunction(_ samples: [UInt8], plane: Int) -> [Float] {
     var result: [Float] = []
     result.reserveCapacity(samples.count)

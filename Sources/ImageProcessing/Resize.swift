@@ -1,19 +1,20 @@
-/// A rectangle of a canvas after a bicubic resize, exactly as if the whole were resized and then cut.
+/// A rectangle of a canvas after a bicubic resize, bit for bit as if the whole canvas were resized and then cropped.
 ///
-/// One axis is resized after the other with 8-bit samples between, antialiased where it shrinks. Equals the `resize` of
-/// Pillow 13 bit for bit, which takes the columns first when they lose more than twice as many samples as the rows do,
-/// and else the rows (earlier versions always took the rows first).
+/// The two axes are resized one after the other with 8-bit samples in between, antialiased when shrinking. The result
+/// equals `resize` of Pillow 13 bit for bit. Pillow 13 resizes the columns first if they lose more than twice as many
+/// samples as the rows, otherwise the rows (earlier versions always resized the rows first).
 ///
 /// - Parameters:
-///   - canvas: What to resize.
+///   - canvas: The canvas to resize.
 ///   - width: The number of columns of the whole result.
 ///   - height: The number of rows of the whole result.
-///   - columns: The wanted columns, not empty, inside `0..<width`.
-///   - rows: The wanted rows, not empty, inside `0..<height`.
+///   - columns: The columns to compute, not empty, inside `0..<width`.
+///   - rows: The rows to compute, not empty, inside `0..<height`.
 /// - Returns: The samples, `[rows.count, columns.count, 3]`.
 ///
-/// Cost: for each image row `3 * columns.count` times the taps across, plus as much again for each wanted row it
-/// reaches. Source: `ImagingResample` in Pillow's `src/libImaging/Resample.c`, whose order of passes was measured.
+/// Cost: per image row `3 * columns.count` times the horizontal taps, plus `3 * columns.count` for each computed row
+/// that reads it. Source: `ImagingResample` in Pillow's `src/libImaging/Resample.c`, whose order of passes was
+/// measured.
 package func resizedBicubic(_ canvas: Canvas, width: Int, height: Int, columns: Range<Int>, rows: Range<Int>) -> [UInt8]
 {
   precondition(
@@ -23,41 +24,41 @@ package func resizedBicubic(_ canvas: Canvas, width: Int, height: Int, columns: 
   guard canvas.height - height > max(0, 2 * (canvas.width - width)) else {
     return resizedRowsFirst(canvas, width: width, height: height, columns: columns, rows: rows)
   }
-  let turned = resizedRowsFirst(
+  let transposedResult = resizedRowsFirst(
     canvas.transposed, width: height, height: width, columns: rows, rows: columns)
-  return transposed(turned, width: rows.count, height: columns.count)
+  return transposed(transposedResult, width: rows.count, height: columns.count)
 }
 
 /// The resize with rows first, then columns.
 ///
-/// Only wanted outputs are computed and rows of the image are used up one by one, so memory grows with the result and
-/// the image, never with the canvas or the uncut result.
+/// Only the requested outputs are computed, and the rows of the image are processed one by one. Memory therefore grows
+/// with the result and the image, not with the canvas or the uncropped result.
 private func resizedRowsFirst(
   _ canvas: Canvas, width: Int, height: Int, columns: Range<Int>, rows: Range<Int>
 ) -> [UInt8] {
-  let across = BicubicWeights(from: canvas.width, to: width, wanted: columns, covered: canvas.columns)
-  let down = BicubicWeights(from: canvas.height, to: height, wanted: rows, covered: canvas.rows)
+  let horizontal = BicubicWeights(from: canvas.width, to: width, requested: columns, covered: canvas.columns)
+  let vertical = BicubicWeights(from: canvas.height, to: height, requested: rows, covered: canvas.rows)
 
-  // Above and below the image rows are background, the same each time: start every sum with their share. Columns
-  // that only see background are left to the end, so that a narrow strip costs no more than its pixels.
-  let background = backgroundRow(across, fill: canvas.fill)
-  let touched = 3 * across.touched.lowerBound..<3 * across.touched.upperBound
-  var sums = down.outsideWeights.map { outside in
+  // The rows above and below the image are constant background: every sum starts with their contribution. Columns with
+  // background only are filled in at the end, so that a narrow image costs no more than its pixels.
+  let background = backgroundRow(horizontal, fill: canvas.fill)
+  let touched = 3 * horizontal.touched.lowerBound..<3 * horizontal.touched.upperBound
+  var sums = vertical.outsideWeights.map { outside in
     background[touched].map { BicubicWeights.half + Int32($0) * outside }
   }
   var row = [UInt8](repeating: 0, count: touched.count)
 
   var first = 0
   for y in 0..<canvas.image.height {
-    while first < rows.count && down.inputs[first].upperBound <= y { first += 1 }
+    while first < rows.count && vertical.inputs[first].upperBound <= y { first += 1 }
     guard first < rows.count else { break }
-    guard down.inputs[first].lowerBound <= y else { continue }
+    guard vertical.inputs[first].lowerBound <= y else { continue }
     let pixels = canvas.image.pixels.span
     let source = pixels.extracting(y * canvas.image.width * 3..<(y + 1) * canvas.image.width * 3)
-    resizeRow(&row, source, across, fill: canvas.fill)
+    resizeRow(&row, source, horizontal, fill: canvas.fill)
     for output in first..<rows.count {
-      guard down.inputs[output].lowerBound <= y else { break }
-      let weight = down.values[down.starts[output] + y - down.inputs[output].lowerBound]
+      guard vertical.inputs[output].lowerBound <= y else { break }
+      let weight = vertical.values[vertical.starts[output] + y - vertical.inputs[output].lowerBound]
       var sum = sums[output].mutableSpan
       addScaled(&sum, row.span, by: weight)
     }
@@ -65,7 +66,7 @@ private func resizedRowsFirst(
 
   var result: [UInt8] = []
   result.reserveCapacity(rows.count * background.count)
-  for (output, weight) in down.totalWeights.enumerated() {
+  for (output, weight) in vertical.totalWeights.enumerated() {
     let plain = background.map { BicubicWeights.sample(BicubicWeights.half + Int32($0) * weight) }
     result += plain[..<touched.lowerBound]
     for sum in sums[output] { result.append(BicubicWeights.sample(sum)) }
@@ -74,23 +75,23 @@ private func resizedRowsFirst(
   return result
 }
 
-/// One row of the canvas that holds no part of the image, `[W, 3]`.
-private func backgroundRow(_ across: BicubicWeights, fill: [UInt8]) -> [UInt8] {
-  across.totalWeights.flatMap { weight in
+/// One resized row of the canvas without any part of the image, `[W, 3]`.
+private func backgroundRow(_ horizontal: BicubicWeights, fill: [UInt8]) -> [UInt8] {
+  horizontal.totalWeights.flatMap { weight in
     fill.map { BicubicWeights.sample(BicubicWeights.half + Int32($0) * weight) }
   }
 }
 
-/// The touched part of one row of the canvas, `[W, 3]`, from the image's row, `[w, 3]`.
-private func resizeRow(_ row: inout [UInt8], _ source: Span<UInt8>, _ across: BicubicWeights, fill: [UInt8]) {
-  let values = across.values.span
+/// Resizes one row of the image, `[w, 3]`, to the touched part of a row of the canvas, `[W, 3]`.
+private func resizeRow(_ row: inout [UInt8], _ source: Span<UInt8>, _ horizontal: BicubicWeights, fill: [UInt8]) {
+  let values = horizontal.values.span
   var out = row.mutableSpan
   let (red, green, blue) = (Int32(fill[0]), Int32(fill[1]), Int32(fill[2]))
-  for x in across.touched {
-    let inputs = across.inputs[x]
-    let weights = values.extracting(across.starts[x]..<across.starts[x] + inputs.count)
+  for x in horizontal.touched {
+    let inputs = horizontal.inputs[x]
+    let weights = values.extracting(horizontal.starts[x]..<horizontal.starts[x] + inputs.count)
     let samples = source.extracting(3 * inputs.lowerBound..<3 * inputs.upperBound)
-    let outside = across.outsideWeights[x]
+    let outside = horizontal.outsideWeights[x]
     var r = BicubicWeights.half + outside * red
     var g = BicubicWeights.half + outside * green
     var b = BicubicWeights.half + outside * blue
@@ -99,7 +100,7 @@ private func resizeRow(_ row: inout [UInt8], _ source: Span<UInt8>, _ across: Bi
       g &+= weights[i] &* Int32(samples[3 &* i &+ 1])
       b &+= weights[i] &* Int32(samples[3 &* i &+ 2])
     }
-    let target = 3 * (x - across.touched.lowerBound)
+    let target = 3 * (x - horizontal.touched.lowerBound)
     out[target] = BicubicWeights.sample(r)
     out[target + 1] = BicubicWeights.sample(g)
     out[target + 2] = BicubicWeights.sample(b)
@@ -112,49 +113,49 @@ private func addScaled(_ sums: inout MutableSpan<Int32>, _ row: Span<UInt8>, by 
   for i in row.indices { sums[i] &+= weight &* Int32(row[i]) }
 }
 
-/// The fixed-point weights of an antialiased bicubic resize along one axis, for the wanted outputs only.
+/// The fixed-point weights of an antialiased bicubic resize along one axis, for the requested outputs only.
 ///
 /// The axis may be longer than the image on it: inputs outside `covered` are background, and only the sums of their
-/// weights are kept.
+/// weights are stored.
 ///
 /// Source: `precompute_coeffs` and `normalize_coeffs_8bpc` in Pillow's `src/libImaging/Resample.c`.
 struct BicubicWeights {
   /// The number of fraction bits of a weight.
   static let precision: Int32 = 22
 
-  /// What is added before the fraction is cut off.
+  /// The rounding term, added before the fraction is truncated.
   static let half: Int32 = 1 << 21
 
-  /// Per output, the inputs that it reads, counted from the start of `covered`; both bounds never decrease.
+  /// The inputs of each output, counted from the start of `covered`; both bounds never decrease.
   private(set) var inputs: [Range<Int>] = []
 
-  /// Per output, the sum of the weights of inputs outside `covered`.
+  /// The sum of the weights outside `covered` of each output.
   private(set) var outsideWeights: [Int32] = []
 
-  /// Per output, the sum of all its weights.
+  /// The sum of all weights of each output.
   private(set) var totalWeights: [Int32] = []
 
-  /// The outputs that read any input of `covered`, counted from the first wanted one.
+  /// The outputs with an input in `covered`, counted from the first requested one.
   private(set) var touched = 0..<0
 
-  /// The weights of all outputs, one after the other.
+  /// The weights of all outputs, concatenated.
   private(set) var values: [Int32] = []
 
-  /// Where each output's weights start in `values`.
+  /// The start of the weights of each output in `values`.
   private(set) var starts: [Int] = []
 
   /// - Parameters:
-  ///   - inputCount: The length of the axis before.
-  ///   - outputCount: The length of the axis after.
-  ///   - wanted: The outputs to compute, inside `0..<outputCount`.
+  ///   - inputCount: The length of the axis before the resize.
+  ///   - outputCount: The length of the axis after the resize.
+  ///   - requested: The outputs to compute, inside `0..<outputCount`.
   ///   - covered: The inputs that can differ from the background.
   ///
-  /// An axis that keeps its length gets weights of exactly 1 on the diagonal, so it needs no case of its own.
-  init(from inputCount: Int, to outputCount: Int, wanted: Range<Int>, covered: Range<Int>) {
+  /// An axis that keeps its length has weights of exactly 1 on the diagonal, so it needs no special case.
+  init(from inputCount: Int, to outputCount: Int, requested: Range<Int>, covered: Range<Int>) {
     let scale = Double(inputCount) / Double(outputCount)
     let filterScale = max(scale, 1)
     let support = 2 * filterScale
-    for x in wanted {
+    for x in requested {
       let center = (Double(x) + 0.5) * scale
       let low = max(0, Int(center - support + 0.5))
       let high = min(inputCount, Int(center + support + 0.5))
@@ -191,7 +192,7 @@ struct BicubicWeights {
     return Int32(scaled < 0 ? scaled - 0.5 : scaled + 0.5)
   }
 
-  /// The sample that a sum of weighted samples stands for.
+  /// The 8-bit sample of a fixed-point sum.
   static func sample(_ sum: Int32) -> UInt8 { UInt8(clamping: sum >> precision) }
 }
 
@@ -201,7 +202,7 @@ extension Int {
   }
 }
 
-/// An image on a larger, plain background that is never built: only its colour and the image's place are known.
+/// An image on a larger, plain background, stored as the image, its position and the colour only.
 package struct Canvas {
   package let image: Image
   package let width: Int
@@ -226,7 +227,7 @@ package struct Canvas {
     fill = [0, 0, 0]
   }
 
-  /// The image in the middle of a square; the odd pixel is on the right or at the bottom.
+  /// The image in the center of a square; with odd padding the extra pixel is on the right or at the bottom.
   ///
   /// Source: `expand2square` in LLaVA's `llava/mm_utils.py`.
   package init(squaring image: Image, fill: [UInt8]) {

@@ -1,6 +1,6 @@
 import CKernels
 
-/// How the columns of queries, keys and values divide into heads.
+/// Number and size of the attention heads: the layout of the columns of queries, keys and values.
 package struct HeadLayout: Hashable, Sendable {
   package let headCount: Int
   package let keyValueHeadCount: Int
@@ -16,31 +16,33 @@ package struct HeadLayout: Hashable, Sendable {
     self.headDimension = headDimension
   }
 
+  /// Columns of queries and of attention outputs.
   package var queryColumns: Int { headCount * headDimension }
+  /// Columns of keys and of values.
   package var keyValueColumns: Int { keyValueHeadCount * headDimension }
 
-  /// The key-value head that a query head looks at; neighbours share one (grouped-query attention).
+  /// The key-value head of a query head; neighbouring query heads share one (grouped-query attention).
   func keyValueHead(of head: Int) -> Int { head / (headCount / keyValueHeadCount) }
 }
 
-/// Instruction sets of the attention kernels; the last bits of the result depend on them.
+/// Instruction sets of the attention kernels. The last bits of a result depend on the instruction set.
 extension InstructionSet {
-  /// The fastest attention on this processor that computes in f32 throughout.
+  /// The fastest attention kernel of this processor that computes in f32 throughout.
   package static let exactAttention = min(detected, .avx512)
 
-  /// The fastest attention on this processor.
+  /// The fastest attention kernel of this processor.
   ///
-  /// With `avx512BF16`, the operands of both matmuls are rounded to bf16 for blocks of more than two queries; scores and
-  /// sums are not.
+  /// With `avx512BF16`, the operands of both matmuls are rounded to bf16 for blocks of more than two queries; scores
+  /// and sums are not.
   package static let fastAttention = detected
 
-  /// Attention beside linear layers computed in `arithmetic`: in f32 throughout for f32, otherwise the fastest.
+  /// The attention kernel for a compute type: f32 throughout for f32, otherwise the fastest.
   package static func attention(for computeType: ComputeType) -> InstructionSet {
     computeType == .f32 ? exactAttention : fastAttention
   }
 }
 
-/// Where keys and values lie, as rows without gaps.
+/// Keys or values in memory: contiguous rows of one element type, `[rows, columns]`.
 @safe private struct StoredRows {
   let base: UnsafeRawPointer
   let rows: Int
@@ -57,15 +59,16 @@ extension InstructionSet {
     (rows, columns, element) = (cache.rows, cache.columns, cache.element)
   }
 
-  /// The address of the number `index`.
+  /// The address of the element with an index.
   func address(of index: Int) -> UnsafeRawPointer { unsafe base + index * element.byteCount }
 }
 
 extension ComputeContext {
-  /// Fewer queries than this, of a sequence or of heads that share keys, are done one by one.
+  /// The minimum number of queries, of a sequence or of heads that share keys, that are computed as a block. Fewer are
+  /// computed one at a time.
   package static let minBlockedQueries = 3
 
-  /// Causal attention of the newest rows of a sequence over all of it.
+  /// Causal attention of the last rows of a sequence over the whole sequence.
   ///
   /// - Parameters:
   ///   - result: `[T, heads · d]`; resized.
@@ -73,7 +76,7 @@ extension ComputeContext {
   ///   - keys: All `S` rows, `[S, kvHeads · d]`.
   ///   - values: All `S` rows, `[S, kvHeads · d]`.
   ///
-  /// Row `t` sees the keys `0...S-T+t`. Cost: 2·heads·d multiply-adds per pair of a query and a key that it sees.
+  /// Row `t` sees the keys `0...S-T+t`. Cost: 2·heads·d multiply-adds per pair of a query and a visible key.
   package func causalAttention(
     _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing CacheRows, values: borrowing CacheRows,
     heads: HeadLayout, with variant: InstructionSet = .exactAttention
@@ -83,14 +86,14 @@ extension ComputeContext {
       &result, queries, StoredRows(keys), StoredRows(values), heads, sequences: 1, isCausal: true, variant)
   }
 
-  /// Attention of the newest row of each of several sequences over all of its own sequence.
+  /// Attention of the last row of each of several sequences over its own sequence, as in decode.
   ///
   /// - Parameters:
   ///   - result: `[sequences, heads · d]`; resized.
   ///   - queries: The last row of each sequence, `[sequences, heads · d]`.
-  ///   - cache: The keys and values of a sequence.
+  ///   - cache: Returns the keys and values of a sequence.
   ///
-  /// A row's result does not depend on the other sequences. Cost: 2·heads·d multiply-adds per key.
+  /// Batch-invariant: a row's result does not depend on the other sequences. Cost: 2·heads·d multiply-adds per key.
   package func cachedAttention(
     _ result: inout Matrix, queries: borrowing Matrix, heads: HeadLayout,
     with variant: InstructionSet = .exactAttention, _ cache: (_ sequence: Int) -> LayerCache
@@ -112,7 +115,7 @@ extension ComputeContext {
       let (sequence, head) = (task / heads.keyValueHeadCount, task % heads.keyValueHeadCount)
       let (cache, query) = (cache(sequence), sequence * heads.queryColumns + head * group * dimension)
       let (keys, values) = (StoredRows(cache.keys), StoredRows(cache.values))
-      // More heads to a key than a block has rows would be a strange model, but are no error.
+      // Usually one pass: only an unusual model has more query heads per key head than a block has rows.
       for first in stride(from: 0, to: group, by: Int(PDROP_ATTENTION_ROWS)) {
         var block = unsafe pdrop_attention_block(
           queries: input + query + first * dimension, result: output + query + first * dimension,
@@ -133,7 +136,7 @@ extension ComputeContext {
   ///   - queries: `[sequences · n, heads · d]`.
   ///   - keys: `[sequences · n, heads · d]`.
   ///   - values: `[sequences · n, heads · d]`.
-  ///   - sequences: How many sequences of equal length the rows hold, one after the other.
+  ///   - sequences: The number of sequences, which have equal length and follow each other.
   package func fullAttention(
     _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing Matrix, values: borrowing Matrix,
     heads: HeadLayout, sequences: Int, with variant: InstructionSet = .exactAttention
@@ -142,10 +145,10 @@ extension ComputeContext {
       &result, queries, StoredRows(keys), StoredRows(values), heads, sequences: sequences, isCausal: false, variant)
   }
 
-  /// Attention in tasks of one sequence, some heads and a block of queries.
+  /// Attention in tasks of one sequence, one or more heads and a block of queries.
   ///
-  /// The queries of a block are rows of one head; when there is one row, they are its heads that share keys, so that a cache
-  /// is read once for all of them.
+  /// A block holds rows of one head. With a single row, it holds the query heads that share a key head, so that keys
+  /// and values are read once for all of them.
   private func attention(
     _ result: inout Matrix, _ queries: borrowing Matrix, _ keys: StoredRows, _ values: StoredRows,
     _ heads: HeadLayout, sequences: Int, isCausal: Bool, _ variant: InstructionSet

@@ -1,13 +1,14 @@
 import Storage
 
-/// Memory that is read from end to end, to see how fast the machine can: no decoding step is faster.
+/// A benchmark of memory bandwidth: a large buffer that is read from end to end. Bandwidth bounds the speed of decode.
 package struct BandwidthProbe: Sendable {
   private let bytes: SharedBytes
 
-  /// - Parameter byteCount: Much more than the processor's caches hold; rounded up to whole blocks.
+  /// - Parameter byteCount: The size of the buffer, much larger than the processor's caches; rounded up to whole
+  ///   blocks.
   package init(byteCount: Int, workers: Workers) {
     let blocks = max(1, (byteCount + Self.blockBytes - 1) / Self.blockBytes)
-    // Written by the workers, so that each page exists.
+    // The workers write every page, so that it is allocated.
     bytes = unsafe SharedBytes(count: blocks * Self.blockBytes) { target in
       workers.run(tasks: blocks) { block, _ in
         unsafe (target + block * Self.blockBytes).initializeMemory(
@@ -16,15 +17,15 @@ package struct BandwidthProbe: Sendable {
     }
   }
 
-  /// Bytes that one run reads.
+  /// Bytes read by one run.
   package var byteCount: Int { bytes.count }
 
-  /// What a worker reads at a time.
+  /// Bytes per task.
   private static let blockBytes = 1 << 20
 
-  /// Reads all of it.
+  /// Reads the whole buffer.
   ///
-  /// - Returns: The sum of all words, less what 64 bits do not hold.
+  /// - Returns: The sum of all 64-bit words, modulo 2^64.
   @discardableResult
   package func callAsFunction(workers: Workers) -> UInt64 {
     let blocks = bytes.count / Self.blockBytes
@@ -37,7 +38,7 @@ package struct BandwidthProbe: Sendable {
     return (0..<blocks).reduce(0) { $0 &+ (unsafe sums[$1]) }
   }
 
-  /// The sum of the words of a block, in four independent chains.
+  /// The sum of the words of a block, in four independent accumulators.
   private static func sum(_ base: UnsafeRawPointer) -> UInt64 {
     typealias Line = SIMD8<UInt64>
     var (a, b, c, d) = (Line(), Line(), Line(), Line())

@@ -1,17 +1,14 @@
 import Storage
 
-/// What one request computes with: the workers, their scratch memory, the cost ledger and the clock of its phases.
+/// Compute resources of one request: workers, scratch memory, cost ledger and phase timings.
 ///
-/// One owner at a time; several requests have one each. All matrix kernels are its methods.
+/// A context has one owner at a time; concurrent requests use one each. All matrix kernels are methods of it.
 @safe package final class ComputeContext {
   package let workers: Workers
-  /// What products may use.
+  /// The instructions and libraries available to matmuls.
   package let processor: Processor
   package var ledger = CostLedger()
-  /// Whether rows are part of a larger product that is done in pieces: then few of them are multiplied as many are, to the same
-  /// bits.
-  package var isPartOfMany = false
-  /// Wall time of each phase, without the phases inside it.
+  /// Wall time of each phase, excluding nested phases.
   package private(set) var durations: [Phase: Duration] = [:]
   private let scratch: [Scratch]
   private let integers: [Scratch]
@@ -25,7 +22,7 @@ import Storage
     integers = (0..<workers.count).map { _ in Scratch() }
   }
 
-  /// Runs `body` as part of a phase: its multiply-adds and its time are booked there.
+  /// Runs `body` as part of a phase and charges its multiply-adds and its time to the phase.
   package func during<Result: ~Copyable, Failure: Error>(
     _ phase: Phase, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -38,13 +35,13 @@ import Storage
     return try counting(as: phase, body)
   }
 
-  /// Forgets what has been counted and timed, for the next request.
+  /// Resets the ledger and the timings for the next request.
   package func beginRequest() {
     ledger = CostLedger()
     durations.removeAll(keepingCapacity: true)
   }
 
-  /// Books the multiply-adds of `body`, but not its time, on a phase.
+  /// Charges the multiply-adds of `body`, but not its time, to a phase.
   package func counting<Result: ~Copyable, Failure: Error>(
     as phase: Phase, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -54,21 +51,21 @@ import Storage
     return try body()
   }
 
-  /// A worker's own floats, at least `count` of them, holding anything.
+  /// Scratch memory of a worker: at least `count` uninitialized floats.
   func scratch(_ worker: Int, count: Int) -> UnsafeMutablePointer<Float> {
     unsafe scratch[worker].reserve(count * MemoryLayout<Float>.stride).bindMemory(to: Float.self, capacity: count)
   }
 
-  /// A worker's own integers, apart from its floats, holding anything.
+  /// Scratch memory of a worker: at least `count` uninitialized 32-bit integers, separate from its floats.
   func integerScratch(_ worker: Int, count: Int) -> UnsafeMutablePointer<Int32> {
     unsafe integers[worker].reserve(count * MemoryLayout<Int32>.stride).bindMemory(to: Int32.self, capacity: count)
   }
 
-  /// Bytes that all workers may read, on a boundary of 64 bytes, until they are asked for again.
+  /// Scratch memory shared by all workers, 64-byte aligned; valid until the next call.
   func sharedScratch(byteCount: Int) -> UnsafeMutableRawPointer { unsafe shared.reserve(byteCount) }
 }
 
-/// Scratch memory, which only grows.
+/// A scratch buffer that only grows.
 @safe private final class Scratch {
   private var capacity = 0
   private var base: UnsafeMutableRawPointer?
@@ -85,12 +82,12 @@ import Storage
   deinit { unsafe base?.deallocate() }
 }
 
-/// The threads that share the work of one product or kernel: the calling one and helpers from the process's pool.
+/// The threads that run the tasks of a kernel: the calling thread and worker threads of the process's thread pool.
 ///
-/// Work is cut into tasks by its shape alone, never by the number of threads, so results do not depend on that number.
-/// Libraries are called single-threaded from within a task.
+/// The split into tasks depends only on the shape, never on the number of threads, so results do not depend on that
+/// number. Tasks call libraries single-threaded.
 package struct Workers: Sendable {
-  /// How many threads work at a time.
+  /// The maximum number of threads of a call, the calling thread included.
   package let count: Int
 
   /// - Precondition: `count` is at least 1.
@@ -100,21 +97,22 @@ package struct Workers: Sendable {
     ThreadPool.shared.grow(to: count - 1)
   }
 
-  /// Calls `body` once for every task, from up to `count` threads, and returns when all are done.
+  /// Calls `body` once for every task, from up to `count` threads, and returns when all tasks are finished.
   ///
-  /// The helpers serve one call at a time. A call that finds them busy, because another request computes or because it comes
-  /// from within a task, does all of its tasks itself: nobody waits, and a task may use kernels.
+  /// The pool runs one job at a time. If it is busy, with another request or with the job of an enclosing task, the
+  /// call runs all of its tasks on the calling thread. So no call waits for another, and a task may call kernels.
   ///
-  /// - Parameter body: Receives the task, `0..<tasks`, and the worker that runs it, `0..<count`; no two calls at the same
-  ///   time have the same worker. Must be safe to call from several threads, writing to disjoint memory in each task.
+  /// - Parameter body: Receives the task, `0..<tasks`, and the index of the worker that runs it, `0..<count`.
+  ///   Concurrent calls have different workers. Must be safe to call from several threads and write to disjoint memory
+  ///   per task.
   package func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
-    let helpers = min(count, tasks) - 1
-    if helpers > 0, ThreadPool.shared.run(tasks: tasks, helpers: helpers, body) { return }
+    let workerThreads = min(count, tasks) - 1
+    if workerThreads > 0, ThreadPool.shared.run(tasks: tasks, workerThreads: workerThreads, body) { return }
     let worker = ThreadPool.shared.currentWorker
     for task in 0..<tasks { body(task, worker) }
   }
 
-  /// The results of `body` for every task, in the order of the tasks, computed in parallel.
+  /// The results of `body` for all tasks, in task order, computed in parallel.
   package func map<Result>(tasks: Int, _ body: (_ task: Int) -> Result) -> [Result] {
     unsafe [Result](unsafeUninitializedCapacity: tasks) { buffer, initialized in
       if let results = buffer.baseAddress {
@@ -124,9 +122,9 @@ package struct Workers: Sendable {
     }
   }
 
-  /// Calls `body` with disjoint blocks of the rows of `matrix`, in parallel when that pays.
+  /// Calls `body` with disjoint blocks of the rows of `matrix`; large matrices have several blocks, run in parallel.
   ///
-  /// - Parameter body: Receives the first row of its block, the number of rows, and the block.
+  /// - Parameter body: Receives the first row of its block, the number of rows, and the block, `[rowCount, columns]`.
   func forEachBlock(
     of matrix: inout Matrix, _ body: (_ firstRow: Int, _ rowCount: Int, _ block: inout MutableSpan<Float>) -> Void
   ) {

@@ -1,95 +1,96 @@
 import CKernels
 import COneDNN
 
-/// What the products of linear layers are computed in.
+/// Data type of the matmuls of linear layers.
 package enum ComputeType: String, Sendable, CaseIterable {
-  /// Weights as stored, widened exactly; floats throughout.
+  /// Weights widened exactly from their stored type; f32 throughout.
   case f32
-  /// Weights and inputs rounded to bf16, sums in f32.
+  /// Weights and activations rounded to bf16, sums in f32.
   case bf16
-  /// Weights quantised by output, inputs by row, sums exact.
+  /// Weights quantized per output, activations per row; integer sums are exact.
   case int8
 }
 
-/// What a user may ask for.
+/// The requested compute type.
 package enum Precision: String, Sendable, CaseIterable {
-  /// The fastest that is as exact as the checkpoint: bf16 where the processor has it, else f32.
+  /// The fastest type that is as exact as the checkpoint: bf16 if the processor supports it, otherwise f32.
   case auto
   case f32
   case bf16
   case int8
 
-  /// What it comes to on a processor.
+  /// The compute type and library that a request resolves to on a processor.
   package struct Choice: Sendable {
     package let computeType: ComputeType
-    /// What multiplies many rows, such as `oneDNN 2.6.3`.
+    /// The implementation of matmuls of many rows, such as `oneDNN 2.6.3`.
     package let library: String
-    /// Why not what was asked for, or not by oneDNN; `nil` if so.
-    package var exception: String?
+    /// Why the requested type or oneDNN is not used; `nil` if it is.
+    package var fallbackReason: String?
 
-    /// One line: what multiplies, and why not what was asked for.
-    package var reason: String { "\(computeType) by \(library)" + (exception.map { "; " + $0 } ?? "") }
+    /// One line with compute type, library and the reason of a fallback.
+    package var reason: String { "\(computeType) by \(library)" + (fallbackReason.map { "; " + $0 } ?? "") }
   }
 
-  /// Decides what is computed in, by what the processor and its libraries can do fast.
+  /// Resolves the request to the fast types of the processor and its libraries.
   ///
-  /// bf16 without their instructions would only lose digits, so they give way to f32.
+  /// Without bf16 instructions, bf16 would lose precision and gain no speed, so f32 is used instead.
   package func choice(on processor: Processor = .current) -> Choice {
     let floats = "OpenBLAS \(OpenBLAS.coreName)"
     switch self {
     case .f32: return Choice(computeType: .f32, library: floats)
     case .auto, .bf16:
       guard processor.instructions >= .avx512BF16 else {
-        return Choice(computeType: .f32, library: floats, exception: "the processor has no AVX512_BF16")
+        return Choice(computeType: .f32, library: floats, fallbackReason: "the processor has no AVX512_BF16")
       }
       if let oneDNN = processor.oneDNN, oneDNN.hasBF16 {
         return Choice(computeType: .bf16, library: "oneDNN \(oneDNN.version)")
       }
-      // Slower than oneDNN's, but faster than anybody's f32.
+      // Slower than oneDNN in bf16, but faster than f32 of any library.
       let missing = processor.oneDNN == nil ? "no oneDNN" : "oneDNN without bf16"
-      return Choice(computeType: .bf16, library: "own kernels", exception: missing)
+      return Choice(computeType: .bf16, library: "own kernels", fallbackReason: missing)
     case .int8:
       if let oneDNN = processor.oneDNN, oneDNN.hasInt8 {
         return Choice(computeType: .int8, library: "oneDNN \(oneDNN.version)")
       }
       let missing = processor.oneDNN == nil ? "no oneDNN" : "no VNNI"
-      return Choice(computeType: .int8, library: "own kernels (\(processor.instructions))", exception: missing)
+      return Choice(computeType: .int8, library: "own kernels (\(processor.instructions))", fallbackReason: missing)
     }
   }
 }
 
-/// Instruction sets that the C kernels are compiled for; each includes those before it.
+/// ISA levels of the C kernels; each includes all lower ones.
 package enum InstructionSet: UInt32, Sendable, CaseIterable, Comparable {
   case portable, avx2, avx512, avx512VNNI, avx512BF16
 
-  /// The highest that the processor and the operating system support.
+  /// The highest level that the processor and the operating system support.
   package static let detected = InstructionSet(rawValue: pdrop_detect_isa().rawValue) ?? .portable
 
-  /// Whether this processor has the instructions.
+  /// Whether this processor supports the level.
   package var isAvailable: Bool { self <= .detected }
 
   package static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
 
-  /// The same in C, whose cases have the same order.
+  /// The C enumerator, which has the same raw value.
   var code: pdrop_isa { pdrop_isa(rawValue: rawValue) }
 }
 
-/// What matrix products may use: the processor's instructions, and the oneDNN library where it is there.
+/// Instructions and libraries available to matmuls: the ISA level of the processor, and oneDNN if it is installed.
 ///
-/// Everything but `current` is for tests, which take things away; nothing can be added to what there is.
+/// Tests restrict `current` with `limited`; features that are missing cannot be added.
 package struct Processor: Sendable {
   /// The oneDNN library.
   package struct OneDNN: Sendable, Equatable {
     package let version: String
-    /// Whether it has fast products of bf16, and exact ones of integers, for this processor.
+    /// Whether the library has fast bf16 matmuls on this processor.
     package let hasBF16: Bool
+    /// Whether the library has exact int8 matmuls on this processor.
     package let hasInt8: Bool
   }
 
   package let instructions: InstructionSet
   package let oneDNN: OneDNN?
 
-  /// The processor that the program runs on.
+  /// The processor of this machine.
   package static let current = Processor()
 
   private init() {
@@ -103,9 +104,9 @@ package struct Processor: Sendable {
         hasBF16: pdrop_onednn_has_bf16(), hasInt8: pdrop_onednn_has_int8())
   }
 
-  /// The same processor with fewer instructions, or without the library.
-  package func limited(to most: InstructionSet = .avx512BF16, withoutOneDNN: Bool = false) -> Processor {
-    Processor(instructions: min(most, instructions), oneDNN: withoutOneDNN ? nil : oneDNN)
+  /// The same processor limited to an ISA level, or without oneDNN.
+  package func limited(to maximum: InstructionSet = .avx512BF16, withoutOneDNN: Bool = false) -> Processor {
+    Processor(instructions: min(maximum, instructions), oneDNN: withoutOneDNN ? nil : oneDNN)
   }
 
   private init(instructions: InstructionSet, oneDNN: OneDNN?) {

@@ -1,35 +1,34 @@
-/// Where the work of a request is spent.
+/// A phase of a request, for costs and timings.
 package enum Phase: String, Sendable, CaseIterable, Codable {
   /// The vision encoder.
   case encode
-  /// From the vision encoder's features to the decoder's embeddings.
+  /// The projector, from vision features to decoder embeddings.
   case project
-  /// The decoder over the prompt.
+  /// The decoder on the prompt.
   case prefill
-  /// Scoring visual tokens: what dropping costs beyond the layers themselves.
+  /// Scoring of visual tokens: the cost of dropping in addition to the layers.
   case rank
-  /// The decoder over generated tokens.
+  /// The decoder on generated tokens.
   case decode
   /// The output head, for the prompt and for generated tokens.
   case head
 }
 
-/// A step of the computation that multiplies and adds.
+/// An operation whose multiply-adds are counted.
 package enum Operation: String, Sendable, CaseIterable, Codable {
   case patchEmbedding, queries, keys, values, attention, attentionOutput
   case mlpGate, mlpUp, mlpDown
   case projector, output
-  /// What ranks visual tokens beside attention: norms, weights, trends.
+  /// Ranking of visual tokens other than attention: norms, weighted means, trend fits.
   case ranking
 }
 
-/// Every multiply-add of a request, counted where it is done.
+/// Multiply-adds of a request by phase, stage, layer and operation, counted where they are computed.
 ///
-/// Products count rows · inputs · outputs, attention counts the query-key pairs that it may look at (causal pairs only),
-/// twice the head dimension each. Norms of rows, activations and softmax are not products and are not counted; what ranking
-/// does beside them is.
+/// A matmul counts rows · inputs · outputs. Attention counts twice the head dimension per visible query-key pair.
+/// Norms, activations and softmax are not counted; the norms, means and fits of ranking are.
 package struct CostLedger: Sendable {
-  /// What an entry of the ledger belongs to.
+  /// Key of a ledger entry.
   package struct Site: Hashable, Sendable {
     package var phase: Phase
     package var stage: Int
@@ -44,19 +43,19 @@ package struct CostLedger: Sendable {
 
   package init() {}
 
-  /// Counts multiply-adds of the present phase, stage and layer.
+  /// Adds multiply-adds to the current phase, stage and layer.
   package mutating func add(_ operation: Operation, _ count: Int) {
     multiplyAdds[Site(phase: phase, stage: stage, layer: layer, operation: operation), default: 0] += count
   }
 
-  /// Books multiply-adds already counted in the present stage and layer on another phase.
+  /// Moves multiply-adds counted in the current stage and layer from one phase to another.
   package mutating func move(_ operation: Operation, _ count: Int, from source: Phase, to target: Phase) {
     for (phase, change) in [(source, -count), (target, count)] {
       multiplyAdds[Site(phase: phase, stage: stage, layer: layer, operation: operation), default: 0] += change
     }
   }
 
-  /// All multiply-adds of a phase.
+  /// Total multiply-adds of a phase.
   package func total(_ phase: Phase) -> Int {
     multiplyAdds.reduce(0) { $1.key.phase == phase ? $0 + $1.value : $0 }
   }

@@ -4,14 +4,14 @@
   import Darwin
 #endif
 
-/// Divides each row by its root mean square, then multiplies by a gain.
+/// RMSNorm: divides each row by its root mean square, then multiplies by the norm weight.
 ///
 /// - Parameters:
 ///   - y: The result, `[T, D]`.
 ///   - x: The input, `[T, D]`.
-///   - gain: One factor per column, `[D]`.
+///   - weight: One factor per column, `[D]`.
 ///   - epsilon: Added to the mean square.
-/// - Precondition: `y` and `x` have the same count, a multiple of `gain.count`.
+/// - Precondition: `y` and `x` have the same count, a multiple of `weight.count`.
 ///
 /// Source: Zhang and Sennrich 2019, Root Mean Square Layer Normalization.
 package func rmsNorm(_ y: inout MutableSpan<Float>, _ x: Span<Float>, weight: Span<Float>, epsilon: Float) {
@@ -26,15 +26,15 @@ package func rmsNorm(_ y: inout MutableSpan<Float>, _ x: Span<Float>, weight: Sp
   }
 }
 
-/// Subtracts each row's mean, divides by its standard deviation, then multiplies by a gain and adds a bias.
+/// LayerNorm: subtracts each row's mean, divides by its standard deviation, multiplies by a weight and adds a bias.
 ///
 /// - Parameters:
 ///   - y: The result, `[T, D]`.
 ///   - x: The input, `[T, D]`.
-///   - gain: One factor per column, `[D]`.
-///   - bias: One summand per column, `[D]`.
+///   - weight: One factor per column, `[D]`.
+///   - bias: One offset per column, `[D]`.
 ///   - epsilon: Added to the variance.
-/// - Precondition: `y` and `x` have the same count, a multiple of `gain.count`, which is that of `bias`.
+/// - Precondition: `y` and `x` have the same count, a multiple of `weight.count`; `bias.count` equals `weight.count`.
 ///
 /// Source: Ba, Kiros and Hinton 2016, Layer Normalization.
 package func layerNorm(
@@ -55,11 +55,11 @@ package func layerNorm(
 }
 
 extension ComputeContext {
-  /// `rmsNorm` of all rows of `x`, in parallel.
+  /// `rmsNorm` of all rows of `x`, `[T, D]`, in parallel; `y` is resized.
   package func rmsNorm(_ y: inout Matrix, _ x: borrowing Matrix, weight: [Float], epsilon: Float) {
     let (input, factors, columns) = (x.span, weight.span, x.columns)
     precondition(
-      weight.count == columns && y.columns == columns, "rmsNorm: gain \(weight.count), D \(columns), y \(y.columns)")
+      weight.count == columns && y.columns == columns, "rmsNorm: weight \(weight.count), D \(columns), y \(y.columns)")
     y.resize(rows: x.rows)
     workers.forEachBlock(of: &y) { first, count, block in
       let rows = input.extracting(first * columns..<(first + count) * columns)
@@ -67,22 +67,23 @@ extension ComputeContext {
     }
   }
 
-  /// `layerNorm` of all rows of `x`, in parallel.
+  /// `layerNorm` of all rows of `x`, `[T, D]`, in parallel; `y` is resized.
   package func layerNorm(_ y: inout Matrix, _ x: borrowing Matrix, weight: [Float], bias: [Float], epsilon: Float) {
-    let (input, factors, summands, columns) = (x.span, weight.span, bias.span, x.columns)
+    let (input, factors, offsets, columns) = (x.span, weight.span, bias.span, x.columns)
     precondition(
-      weight.count == columns && y.columns == columns, "layerNorm: gain \(weight.count), D \(columns), y \(y.columns)")
+      weight.count == columns && y.columns == columns, "layerNorm: weight \(weight.count), D \(columns), y \(y.columns)"
+    )
     y.resize(rows: x.rows)
     workers.forEachBlock(of: &y) { first, count, block in
       let rows = input.extracting(first * columns..<(first + count) * columns)
-      Kernels.layerNorm(&block, rows, weight: factors, bias: summands, epsilon: epsilon)
+      Kernels.layerNorm(&block, rows, weight: factors, bias: offsets, epsilon: epsilon)
     }
   }
 }
 
-/// The gate of a feed-forward block: each `gate` becomes `silu(gate) · up`, with `silu(x) = x · sigmoid(x)`.
+/// The gated activation of an MLP: `gate = silu(gate) · up` per element, with `silu(x) = x · sigmoid(x)`.
 ///
-/// - Precondition: Both have the same count.
+/// - Precondition: `gate` and `up` have the same count.
 ///
 /// Source: Shazeer 2020, GLU Variants Improve Transformer.
 package func gatedSiLU(_ gate: inout MutableSpan<Float>, _ up: Span<Float>) {
@@ -90,19 +91,19 @@ package func gatedSiLU(_ gate: inout MutableSpan<Float>, _ up: Span<Float>) {
   for i in up.indices { gate[i] = gate[i] * sigmoid(gate[i]) * up[i] }
 }
 
-/// `x · sigmoid(1.702 x)`, CLIP's approximation of GELU.
+/// QuickGELU, CLIP's approximation of GELU: `x · sigmoid(1.702 x)`.
 package func quickGELU(_ x: inout MutableSpan<Float>) {
   for i in x.indices { x[i] = x[i] * sigmoid(1.702 * x[i]) }
 }
 
-/// `x · Φ(x)` with the normal distribution function, by the error function.
+/// GELU, `x · Φ(x)` with the normal distribution function Φ, computed with `erf`.
 ///
 /// Source: Hendrycks and Gimpel 2016, Gaussian Error Linear Units.
 package func gelu(_ x: inout MutableSpan<Float>) {
   for i in x.indices { x[i] = 0.5 * x[i] * (1 + erf(x[i] * 0.70710678)) }
 }
 
-/// The functions that may stand between two linear layers.
+/// The activation function between two linear layers.
 package enum Activation: String, Sendable {
   case quickGELU = "quick_gelu"
   case gelu
@@ -110,7 +111,7 @@ package enum Activation: String, Sendable {
 }
 
 extension ComputeContext {
-  /// `gatedSiLU` of whole matrices, in parallel.
+  /// `gatedSiLU` of whole matrices, `[T, F]`, in parallel.
   package func gatedSiLU(_ gate: inout Matrix, _ up: borrowing Matrix) {
     precondition(gate.rows == up.rows && gate.columns == up.columns, "gatedSiLU: shapes differ")
     let (input, columns) = (up.span, up.columns)
@@ -119,7 +120,7 @@ extension ComputeContext {
     }
   }
 
-  /// Applies an activation to every value, in parallel.
+  /// Applies an activation to every element, in parallel.
   package func apply(_ activation: Activation, to x: inout Matrix) {
     workers.forEachBlock(of: &x) { _, _, block in
       switch activation {
@@ -131,16 +132,17 @@ extension ComputeContext {
   }
 }
 
-/// e to the power `x`, within 2e-7 of the true value, relative, for `x` in -87...88; clamped outside.
+/// `e^x` with a relative error of at most 2e-7 for `x` in -87...88; `x` is clamped to that range.
 ///
-/// `x = n·ln 2 + r` with whole `n`, a polynomial for `e^r` on |r| <= ln 2 / 2, and `n` added to the exponent. The
-/// coefficients are those of the Cephes library's `expf`.
-/// Without branches, so that loops over it vectorise.
+/// Splits `x = n·ln 2 + r` with an integer `n`, evaluates a polynomial for `e^r` on |r| <= ln 2 / 2, and adds `n` to
+/// the exponent. Branch-free, so that loops over it vectorize.
+///
+/// Source: the coefficients of `expf` in the Cephes library.
 @inline(__always)
 package func exponential(_ x: Float) -> Float {
   let low: Float = x < -87 ? -87 : x
   let clamped: Float = low > 88 ? 88 : low
-  // Adding 1.5·2^23 rounds to a whole number, whose value then stands in the low bits.
+  // Adding 1.5·2^23 rounds to an integer, which then occupies the low mantissa bits.
   let shifted = clamped * 1.442695041 + 12_582_912
   let n = shifted - 12_582_912
   let r = clamped - n * 0.693359375 - n * -2.12194440e-4
@@ -158,13 +160,12 @@ package func exponential(_ x: Float) -> Float {
 @inline(__always)
 func sigmoid(_ x: Float) -> Float { 1 / (1 + exponential(-x)) }
 
-/// Replaces values by e to their power, divided by the sum of all such powers.
+/// Softmax in place, with the maximum subtracted first.
 ///
-/// - Parameter x: Any finite numbers, at least one.
+/// - Parameter x: Finite values, at least one.
 ///
-/// Error: within 1e-6 of the true value, relative, for values at most 8 below the largest; further down, rounding the
-/// distance from the largest adds half a unit in its last place (2e-6 at 40 below).
-/// Source: the usual form that subtracts the largest value first.
+/// The relative error is at most 1e-6 for values up to 8 below the maximum. For lower values, rounding the distance
+/// from the maximum adds half a unit in its last place (2e-6 at a distance of 40).
 package func softmax(_ x: inout MutableSpan<Float>) {
   let largest = maximum(x.span)
   for i in x.indices { x[i] = exponential(x[i] - largest) }
@@ -172,7 +173,7 @@ package func softmax(_ x: inout MutableSpan<Float>) {
   for i in x.indices { x[i] = x[i] * scale }
 }
 
-/// How many sums run side by side in a fold, so that it vectorises and gives the same bits on every CPU.
+/// Accumulators of a fold: a fixed number of lanes, so that it vectorizes and gives the same bits on every CPU.
 typealias Lanes = InlineArray<32, Float>
 
 /// The sum of all values.
@@ -181,13 +182,13 @@ package func sum(_ x: Span<Float>) -> Float { fold(x, start: 0, +, combine: +) }
 /// The sum of the squares of all values.
 package func sumOfSquares(_ x: Span<Float>) -> Float { fold(x, start: 0, { $0 + $1 * $1 }, combine: +) }
 
-/// The largest value; minus infinity of none.
+/// The maximum; -infinity for an empty span.
 package func maximum(_ x: Span<Float>) -> Float { fold(x, start: -.infinity, larger, combine: larger) }
 
 @inline(__always)
 private func larger(_ a: Float, _ b: Float) -> Float { b > a ? b : a }
 
-/// Folds blocks of 32 values into lanes, the lanes into one value, then the rest one by one.
+/// Folds blocks of 32 values into lanes and the lanes into one value; then folds the remaining values one by one.
 @inline(__always)
 private func fold(
   _ x: Span<Float>, start: Float, _ step: (Float, Float) -> Float, combine: (Float, Float) -> Float

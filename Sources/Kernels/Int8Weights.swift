@@ -1,32 +1,33 @@
 import CKernels
 package import Storage
 
-/// A weight `[outputs, inputs]` in integers of -127 to 127 and one scale per output: value = scale · number.
+/// An int8 weight, `[outputs, inputs]`, with values in -127...127 and one scale per output: weight = scale · value.
 package struct Int8Weights: Sendable {
   package let outputs: Int
   package let inputs: Int
-  /// `[outputs, inputs]`, row-major: one copy serves products of one row and of many.
+  /// Quantized values, `[outputs, inputs]`, row-major: one copy for matmuls of any number of rows.
   package let numbers: SharedBytes
-  /// `[outputs]` floats.
+  /// Scales as f32, `[outputs]`.
   package let scales: SharedBytes
-  /// `[outputs]` 32-bit sums of each row's numbers, for inputs that are stored with 128 added.
+  /// The sum of each row's values as int32, `[outputs]`; removes the zero point 128 of the activations.
   package let sums: SharedBytes
 
-  /// Longer rows could overflow sums of 32 bits: 255 · 128 · inputs must stay below 2^31, -128 included since numbers may
-  /// come from a file.
-  package static let largestInputCount = 65_536
+  /// The maximum number of inputs. Longer rows could overflow 32-bit sums: 255 · 128 · inputs must stay below 2^31.
+  /// The factor 128 allows for a value of -128 in a file.
+  package static let maxInputCount = 65_536
 
-  /// Which rule the numbers are made by, for files that keep them: to be raised when `init(quantizing:workers:)` gives others.
+  /// The quantization scheme and its version, for files of quantized weights. Increment the version when the result of
+  /// `init(quantizing:workers:)` changes.
   package static let scheme = "symmetric s8 per output, 1"
 
-  /// Quantises a stored weight, in parallel.
+  /// Quantizes a stored weight, in parallel.
   ///
-  /// Each number is off by at most half of its row's scale, which is the row's largest magnitude / 127.
+  /// The scale of a row is its largest magnitude / 127. The error of a weight is at most half of its row's scale.
   ///
-  /// - Precondition: The rows are no longer than `largestInputCount`.
+  /// - Precondition: `tensor` has at most `maxInputCount` columns.
   package init(quantizing tensor: Tensor, workers: Workers) {
     let (outputs, inputs) = (tensor.rows, tensor.columns)
-    precondition(inputs <= Self.largestInputCount, "Int8Weights: \(inputs) inputs, most \(Self.largestInputCount)")
+    precondition(inputs <= Self.maxInputCount, "Int8Weights: \(inputs) inputs, at most \(Self.maxInputCount)")
     self.outputs = outputs
     self.inputs = inputs
     let scales = UnsafeMutablePointer<Float>.allocate(capacity: max(outputs, 1))
@@ -45,17 +46,18 @@ package struct Int8Weights: Sendable {
     self.sums = unsafe SharedBytes(copying: Array(UnsafeBufferPointer(start: sums, count: outputs)))
   }
 
-  /// Weights that were quantised before, whatever their values are.
+  /// A weight that is already quantized; the values are not checked.
   ///
-  /// - Precondition: The counts fit, the rows are no longer than `largestInputCount`, and scales and sums lie where 32-bit
-  ///   numbers may lie.
+  /// - Precondition: The byte counts match the shape, there are at most `maxInputCount` inputs, and scales and sums
+  ///   are 4-byte aligned.
   package init(outputs: Int, inputs: Int, numbers: SharedBytes, scales: SharedBytes, sums: SharedBytes) {
-    precondition(inputs <= Self.largestInputCount, "Int8Weights: \(inputs) inputs, most \(Self.largestInputCount)")
+    precondition(inputs <= Self.maxInputCount, "Int8Weights: \(inputs) inputs, at most \(Self.maxInputCount)")
     precondition(
       numbers.count == outputs * inputs && scales.count == 4 * outputs && sums.count == 4 * outputs,
       "Int8Weights: \(outputs)×\(inputs) from \(numbers.count), \(scales.count) and \(sums.count) bytes")
     for words in [scales, sums] {
-      precondition(Int(bitPattern: unsafe words.address(of: 0)).isMultiple(of: 4), "Int8Weights: unaligned words")
+      precondition(
+        Int(bitPattern: unsafe words.address(of: 0)).isMultiple(of: 4), "Int8Weights: unaligned scales or sums")
     }
     self.outputs = outputs
     self.inputs = inputs
@@ -64,9 +66,10 @@ package struct Int8Weights: Sendable {
     self.sums = sums
   }
 
+  /// Bytes of values, scales and sums.
   package var byteCount: Int { numbers.count + scales.count + sums.count }
 
-  /// All values as floats, row by row.
+  /// The dequantized weight, `[outputs, inputs]`, row-major.
   package func floats() -> [Float] {
     let (base, scale) = unsafe (numbers.address(of: 0), scales.address(of: 0))
     return (0..<outputs * inputs).map { i in

@@ -1,9 +1,9 @@
 import CKernels
 import Storage
 
-/// Rows that are appended and read but never changed: the keys or the values of a layer, `[S, columns]`.
+/// Keys or values of one layer, `[S, columns]`; rows are appended and never changed.
 ///
-/// Stored as `f32`, or rounded to `bf16` in half the bytes.
+/// Stored as f32, or rounded to bf16, which takes half the memory.
 @safe package struct CacheRows: ~Copyable {
   package let columns: Int
   package let element: ElementType
@@ -21,10 +21,10 @@ import Storage
 
   deinit { unsafe base.deallocate() }
 
-  /// Bytes of all rows.
+  /// Bytes of all rows, without unused capacity.
   package var byteCount: Int { rows * columns * element.byteCount }
 
-  /// Makes room for at least `capacity` rows, keeping the present ones.
+  /// Reserves capacity for at least `capacity` rows and keeps the existing ones.
   package mutating func reserve(rows capacity: Int) {
     guard capacity > self.capacity else { return }
     let grown = unsafe allocateBytes(capacity * columns * element.byteCount)
@@ -34,7 +34,7 @@ import Storage
     self.capacity = capacity
   }
 
-  /// A copy of all rows of `other`, with room for `capacity`.
+  /// A copy of all rows of `other`, with a capacity of at least `capacity` rows.
   package init(copying other: borrowing CacheRows, capacity: Int) {
     self.init(columns: other.columns, element: other.element)
     reserve(rows: max(capacity, other.rows))
@@ -45,7 +45,8 @@ import Storage
   /// Appends all rows of `other`.
   package mutating func append(_ other: borrowing Matrix) { append(other, rows: 0..<other.rows) }
 
-  /// Appends some rows of `other`; the room at least doubles when it runs out, so appending costs its own rows on average.
+  /// Appends a range of the rows of `other`. The capacity at least doubles when it is exhausted, so appending takes
+  /// amortized constant time per row.
   package mutating func append(_ other: borrowing Matrix, rows range: Range<Int>) {
     precondition(
       other.columns == columns && range.lowerBound >= 0 && range.upperBound <= other.rows,
@@ -61,7 +62,7 @@ import Storage
     rows += range.count
   }
 
-  /// A copy of all rows, widened.
+  /// A copy of all rows, widened to f32.
   package func widened() -> Matrix {
     var matrix = Matrix(rows: 0, columns: columns)
     matrix.resize(rows: rows)
@@ -74,7 +75,9 @@ import Storage
   }
 }
 
-/// Rotated keys and values of one layer for one sequence; a class only because arrays hold no noncopyable elements.
+/// KV cache of one layer for one sequence: keys after RoPE, and values.
+///
+/// A class only because arrays cannot hold noncopyable elements.
 package final class LayerCache {
   package private(set) var keys: CacheRows
   package private(set) var values: CacheRows
@@ -86,24 +89,26 @@ package final class LayerCache {
     values = CacheRows(columns: columns, element: element)
   }
 
-  /// A copy with room for `rows` in all.
+  /// A copy with a capacity of at least `rows` rows.
   package init(copying other: LayerCache, rows: Int) {
     keys = CacheRows(copying: other.keys, capacity: rows)
     values = CacheRows(copying: other.values, capacity: rows)
     nextPosition = other.nextPosition
   }
 
+  /// Rows in the cache.
   package var length: Int { keys.rows }
 
+  /// Bytes of keys and values, without unused capacity.
   package var byteCount: Int { keys.byteCount + values.byteCount }
 
-  /// Makes room for `rows` in all, so that decoding moves nothing.
+  /// Reserves capacity for `rows` rows in total, so that decode needs no reallocation.
   package func reserve(rows: Int) {
     keys.reserve(rows: rows)
     values.reserve(rows: rows)
   }
 
-  /// Appends some rows of new keys and values, of which the last stands at `lastPosition`.
+  /// Appends a range of the rows of new keys and values; the last appended row has the position `lastPosition`.
   package func append(
     keys newKeys: borrowing Matrix, values newValues: borrowing Matrix, rows: Range<Int>, lastPosition: Int
   ) {

@@ -1,12 +1,12 @@
 import CLAPACKE
 
-/// The numbers `x` for which `A x` comes nearest to `y`: of all, the least sum of squared differences.
+/// Linear least squares: the `x` that minimizes `‖A x - y‖²`.
 ///
 /// - Parameters:
-///   - matrix: `A`, `[y.count, columns]`, row-major; its columns are independent.
-///   - columns: How many numbers are sought, at most as many as there are rows.
-///   - y: What `A x` should be.
-/// - Returns: `x`, or `nil` when the columns are not independent.
+///   - matrix: `A`, `[y.count, columns]`, row-major.
+///   - columns: The number of unknowns, at most `y.count`.
+///   - y: The right-hand side.
+/// - Returns: `x`, `[columns]`; `nil` if the columns of `A` are linearly dependent.
 ///
 /// Source: LAPACK's `dgels`, a QR factorisation.
 package func leastSquares(_ matrix: [Double], columns: Int, _ y: [Double]) -> [Double]? {

@@ -1,14 +1,14 @@
 import Storage
 
-/// A linear layer, `y = x · weightᵀ + bias`, over weights in any of the forms that products take.
+/// A linear layer, `y = x · weightᵀ + bias`, with its weight in the form of its compute type.
 package struct Linear: Sendable {
-  /// `[outputs, inputs]`.
+  /// The weight, `[outputs, inputs]`.
   package enum Weight: Sendable {
-    /// For products in f32: as stored, widened where it is used.
+    /// As stored, for matmuls in f32; widened on use.
     case native(Tensor)
-    /// For products in bf16.
+    /// bf16, for matmuls in bf16.
     case bf16(Tensor)
-    /// For products in integers.
+    /// int8 with scales, for matmuls in int8.
     case int8(Int8Weights)
   }
 
@@ -18,7 +18,7 @@ package struct Linear: Sendable {
   package let inputSize: Int
   package let outputSize: Int
 
-  /// A layer over a weight as stored, computed in f32.
+  /// A layer with a weight as stored, computed in f32.
   ///
   /// - Precondition: `bias` has one value per row of `weight`.
   package init(weight: Tensor, bias: [Float]? = nil) {
@@ -33,7 +33,7 @@ package struct Linear: Sendable {
     self.outputSize = outputSize
   }
 
-  /// What products with the layer are computed in.
+  /// The compute type of the layer's matmuls.
   package var computeType: ComputeType {
     switch weight {
     case .native: .f32
@@ -42,7 +42,7 @@ package struct Linear: Sendable {
     }
   }
 
-  /// Bytes of the weight, as it is kept.
+  /// Bytes of the weight in its current form.
   package var weightByteCount: Int {
     switch weight {
     case .native(let tensor), .bf16(let tensor): tensor.count * tensor.element.byteCount
@@ -50,7 +50,7 @@ package struct Linear: Sendable {
     }
   }
 
-  /// Where the weight begins in memory: layers that share one have it in common.
+  /// The address of the weight, equal for layers that share a weight.
   package var weightAddress: UInt {
     switch weight {
     case .native(let tensor), .bf16(let tensor): UInt(bitPattern: unsafe tensor.storedBytes.address(of: 0))
@@ -58,12 +58,12 @@ package struct Linear: Sendable {
     }
   }
 
-  /// The same layer for products in another arithmetic; its weight is converted once, in parallel.
+  /// The same layer for another compute type; the weight is converted once, in parallel.
   ///
-  /// A weight stored in bf16 stays where it is for f32 and bf16, one in f16 is rounded. Rows too long for sums of whole
-  /// numbers stay as they are.
+  /// A weight stored as bf16 is not copied for f32 and bf16; one stored as f16 is rounded for bf16. For int8, a weight
+  /// with more than `Int8Weights.maxInputCount` inputs is left as stored.
   ///
-  /// - Precondition: The layer is still as it was stored, or is asked to stay what it is.
+  /// - Precondition: The weight is as stored, or already has the compute type.
   package func converted(to computeType: ComputeType, workers: Workers) -> Linear {
     guard case .native(let tensor) = weight else {
       precondition(computeType == self.computeType, "Linear: \(self.computeType) cannot become \(computeType)")
@@ -73,24 +73,24 @@ package struct Linear: Sendable {
     case .f32: return self
     case .bf16: return with(.bf16(tensor.rounded(workers: workers)))
     case .int8:
-      guard inputSize <= Int8Weights.largestInputCount else { return self }
+      guard inputSize <= Int8Weights.maxInputCount else { return self }
       return with(.int8(Int8Weights(quantizing: tensor, workers: workers)))
     }
   }
 
-  /// Whether products in an arithmetic need the weight in another form than it has.
+  /// Whether matmuls in a compute type need the weight in another form.
   package func needsConversion(to computeType: ComputeType) -> Bool {
     guard case .native(let tensor) = weight else { return false }
     switch computeType {
     case .f32: return false
     case .bf16: return !tensor.isAlignedBF16
-    case .int8: return inputSize <= Int8Weights.largestInputCount
+    case .int8: return inputSize <= Int8Weights.maxInputCount
     }
   }
 
-  /// The same layer over its weight in another form.
+  /// The same layer with its weight in another form.
   ///
-  /// - Precondition: The weight has the layer's sizes.
+  /// - Precondition: `weight` is `[outputSize, inputSize]`.
   package func with(_ weight: Weight) -> Linear {
     let (rows, columns) =
       switch weight {

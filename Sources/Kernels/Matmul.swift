@@ -1,82 +1,94 @@
 import CKernels
 
 extension ComputeContext {
-  /// `y = x · weightᵀ + bias`.
+  /// Matmul with a linear layer: `y = x · weightᵀ + bias`.
   ///
   /// - Parameters:
   ///   - y: The result, `[T, outputs]`; resized to the rows of `x`.
   ///   - x: The input, `[T, inputs]`.
+  ///   - forcesLargeKernels: Whether to use the large-M kernels even for few rows, so that a prompt computed in two
+  ///     parts gives the same bits as in one.
   ///
   /// Cost: T·inputs·outputs multiply-adds.
-  package func matmul(_ y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
+  package func matmul(
+    _ y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation,
+    forcesLargeKernels: Bool = false
+  ) {
     y.resize(rows: x.rows)
-    run([MatmulOutput(linear, y, operation)], x)
+    matmul([MatmulOutput(linear, y, operation)], x, forcesLargeKernels)
   }
 
-  /// Two products of the same input in one go: it is converted once, and nobody waits between them.
+  /// Two matmuls of the same input in one parallel run: the input is converted once, without a barrier between the two.
   ///
-  /// As one `multiply` each, bit for bit.
+  /// Bit for bit equal to two separate calls of `matmul`. `x` is `[T, inputs]`; each result is `[T, outputs]`, resized.
   package func matmul(
     _ y: inout Matrix, _ z: inout Matrix, _ x: borrowing Matrix, by first: Linear, _ second: Linear,
-    _ operations: (Operation, Operation)
+    _ operations: (Operation, Operation), forcesLargeKernels: Bool = false
   ) {
     y.resize(rows: x.rows)
     z.resize(rows: x.rows)
-    run([MatmulOutput(first, y, operations.0), MatmulOutput(second, z, operations.1)], x)
+    matmul([MatmulOutput(first, y, operations.0), MatmulOutput(second, z, operations.1)], x, forcesLargeKernels)
   }
 
-  /// Three products of the same input in one go, as two.
+  /// Three matmuls of the same input in one parallel run, as with two.
   package func matmul(
     _ y: inout Matrix, _ z: inout Matrix, _ w: inout Matrix, _ x: borrowing Matrix, by first: Linear, _ second: Linear,
-    _ third: Linear, _ operations: (Operation, Operation, Operation)
+    _ third: Linear, _ operations: (Operation, Operation, Operation), forcesLargeKernels: Bool = false
   ) {
     y.resize(rows: x.rows)
     z.resize(rows: x.rows)
     w.resize(rows: x.rows)
-    run(
+    matmul(
       [
         MatmulOutput(first, y, operations.0), MatmulOutput(second, z, operations.1),
         MatmulOutput(third, w, operations.2),
-      ], x)
+      ], x, forcesLargeKernels)
   }
 
-  /// `y += x · weightᵀ + bias`, the end of a residual branch.
+  /// Matmul with a residual: `y += x · weightᵀ + bias`.
   ///
-  /// - Precondition: `y` has as many rows as `x`.
-  package func matmulAdd(to y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation) {
-    run([MatmulOutput(linear, y, adds: true, operation)], x)
+  /// - Precondition: `x` is `[T, inputs]` and `y` is `[T, outputs]`.
+  package func matmulAdd(
+    to y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation,
+    forcesLargeKernels: Bool = false
+  ) {
+    matmul([MatmulOutput(linear, y, accumulates: true, operation)], x, forcesLargeKernels)
   }
 
-  /// The one door to matrix products: some of the same input, one panel of outputs a task.
+  /// Matmuls of the same input; each task computes one panel of outputs. All matmuls go through this function.
   ///
-  /// The width of a panel depends on the layer alone, and each panel is one single-threaded computation: the result is the
-  /// same for any number of workers. Of a row's company: in int8 it changes nothing, as sums are exact. Else up to 16
-  /// rows, in bf16 up to 64, take our own kernels and share one order of summation; more take a library's. oneDNN's gave a
-  /// row the same bits among any number of rows from 1 to 625 (2.6.3 and 3.2, AVX-512), though it does not promise so;
-  /// OpenBLAS' do not.
-  private func run<let count: Int>(_ outputs: [count of MatmulOutput], _ x: borrowing Matrix) {
+  /// The width of a panel depends only on the layer and on the number of rows, and each panel is computed by one
+  /// thread. So the result is the same for any number of workers.
+  ///
+  /// Batch invariance: int8 sums are exact. In f32 (up to 16 rows) and bf16 (up to 64 rows) our own kernels fix the
+  /// summation order. Beyond that the libraries decide it: oneDNN gave a row the same bits among 1 to 625 rows (2.6.3
+  /// and 3.2, AVX-512), although it does not guarantee that; OpenBLAS did not.
+  private func matmul<let count: Int>(
+    _ outputs: [count of MatmulOutput], _ x: borrowing Matrix, _ forcesLargeKernels: Bool
+  ) {
     var panelCount = 0
     for i in outputs.indices {
-      let (linear, product) = (outputs[i].linear, outputs[i])
+      let (linear, output) = (outputs[i].linear, outputs[i])
       precondition(
-        x.columns == linear.inputSize && product.rows == x.rows && linear.computeType == outputs[0].linear.computeType,
-        "product: x \(x.rows)×\(x.columns), weight \(linear.outputSize)×\(linear.inputSize), y of \(product.rows) rows")
-      ledger.add(product.operation, x.rows * linear.inputSize * linear.outputSize)
-      panelCount += product.panelCount
+        x.columns == linear.inputSize && output.rows == x.rows && linear.computeType == outputs[0].linear.computeType,
+        "matmul: x \(x.rows)×\(x.columns), weight \(linear.outputSize)×\(linear.inputSize), y of \(output.rows) rows")
+      ledger.add(output.operation, x.rows * linear.inputSize * linear.outputSize)
+      panelCount += output.panelCount
     }
     guard x.rows > 0 else { return }
-    let input = prepare(x, for: outputs[0].linear)
+    let input = matmulInput(x, for: outputs[0].linear, forcesLargeKernels: forcesLargeKernels)
     workers.run(tasks: panelCount) { task, worker in
       var (index, panel) = (0, task)
       while panel >= outputs[index].panelCount {
         panel -= outputs[index].panelCount
         index += 1
       }
-      matmul(outputs[index].panel(panel), input, outputs[index].linear, worker)
+      compute(outputs[index].panel(panel), input, outputs[index].linear, worker)
     }
   }
 
-  private func matmul(_ panel: MatmulPanel, _ input: MatmulInput, _ linear: Linear, _ worker: Int) {
+  /// Computes one panel with the kernel of the layer's compute type, then adds the bias.
+  private func compute(_ panel: MatmulPanel, _ input: MatmulInput, _ linear: Linear, _ worker: Int) {
     switch linear.weight {
     case .native(let tensor): matmulF32(panel, input, tensor, worker)
     case .bf16(let tensor): matmulBF16(panel, input, tensor, worker)
@@ -86,53 +98,54 @@ extension ComputeContext {
   }
 }
 
-/// One product: a layer, and where its result goes.
+/// A layer and the matrix that its matmul writes, `[rows, outputs]`.
 @safe private struct MatmulOutput {
   let linear: Linear
   let operation: Operation
   let rows: Int
-  /// `[rows, outputs]`.
   private let base: UnsafeMutablePointer<Float>
-  private let adds: Bool
-  /// Columns of a panel.
-  private let width: Int
+  private let accumulates: Bool
+  /// Columns per panel.
+  private let panelWidth: Int
 
-  init(_ linear: Linear, _ y: borrowing Matrix, adds: Bool = false, _ operation: Operation) {
-    precondition(y.columns == linear.outputSize, "product: \(linear.outputSize) outputs to \(y.columns) columns")
-    (self.linear, self.operation, self.adds, rows) = (linear, operation, adds, y.rows)
+  init(_ linear: Linear, _ y: borrowing Matrix, accumulates: Bool = false, _ operation: Operation) {
+    precondition(y.columns == linear.outputSize, "matmul: \(linear.outputSize) outputs to \(y.columns) columns")
+    (self.linear, self.operation, self.accumulates, rows) = (linear, operation, accumulates, y.rows)
     unsafe base = y.base
-    width = Self.width(outputs: linear.outputSize, rows: y.rows)
+    panelWidth = Self.panelWidth(outputs: linear.outputSize, rows: y.rows)
   }
 
-  /// Outputs of a panel, for all rows at once: many where a library packs them anew at each call, fewer for our own kernels,
-  /// which do not.
+  /// Outputs per panel, for all rows at once: more for the libraries, which pack the weights in each call, fewer for
+  /// our own kernels, which do not pack them.
   ///
-  /// oneDNN's bf16 took 0.82 of the time with 128 outputs instead of 64, and 0.79 with 512 (577 to 625 rows, 2.6.3).
-  private static func width(outputs: Int, rows: Int) -> Int {
-    let (share, least) = rows > ComputeContext.maxSmallRows ? (8, 128) : (16, 64)
-    return min(max((outputs / share + 63) / 64 * 64, least), 512)
+  /// oneDNN in bf16 took 0.82 of the time with 128 outputs instead of 64, and 0.79 with 512 (577 to 625 rows, 2.6.3).
+  private static func panelWidth(outputs: Int, rows: Int) -> Int {
+    let (panels, minimum) = rows > ComputeContext.maxSmallRows ? (8, 128) : (16, 64)
+    return min(max((outputs / panels + 63) / 64 * 64, minimum), 512)
   }
 
-  var panelCount: Int { (linear.outputSize + width - 1) / width }
+  var panelCount: Int { (linear.outputSize + panelWidth - 1) / panelWidth }
 
   func panel(_ index: Int) -> MatmulPanel {
-    let columns = index * width..<min((index + 1) * width, linear.outputSize)
+    let columns = index * panelWidth..<min((index + 1) * panelWidth, linear.outputSize)
     return unsafe MatmulPanel(
-      rows: rows, columns: columns, base: base + columns.lowerBound, stride: linear.outputSize, adds: adds)
+      rows: rows, columns: columns, base: base + columns.lowerBound, stride: linear.outputSize, accumulates: accumulates
+    )
   }
 }
 
-/// Some columns of a result, all rows.
+/// A range of columns of a result, for all rows: the output of one task.
 @safe struct MatmulPanel {
   let rows: Int
   let columns: Range<Int>
-  /// The first row's first column.
+  /// The first column of the first row.
   let base: UnsafeMutablePointer<Float>
-  /// Floats from row to row.
+  /// Floats between consecutive rows.
   let stride: Int
-  /// Whether the product is added to what is there.
-  let adds: Bool
+  /// Whether the matmul adds to the existing values.
+  let accumulates: Bool
 
+  /// Adds the bias of a layer, `[outputs]`, to every row.
   func add(_ bias: [Float]) {
     unsafe bias.withUnsafeBufferPointer { bias in
       for row in 0..<rows {
@@ -143,47 +156,49 @@ extension ComputeContext {
   }
 }
 
-/// The left side of a product in the numbers that its arithmetic multiplies, converted once for all panels.
+/// The activations of a matmul in its compute type, `[rows, inputs]`, converted once for all panels.
 @safe struct MatmulInput {
   let rows: Int
-  /// Row-major, or packed for our own kernels when the rows are few.
+  /// Row-major, or packed for the small-M kernels.
   let base: UnsafeRawPointer
   let rowBytes: Int
   let isPacked: Bool
-  /// Int8: what a row's numbers, stored with 128 added, count.
+  let forcesLargeKernels: Bool
+  /// Scale of each row for int8, `[rows]`; rows are stored as u8 with zero point 128.
   let scales: UnsafePointer<Float>?
 }
 
 extension ComputeContext {
-  /// Most rows of a product by our own kernels: beyond, the libraries' packing pays for itself.
+  /// The maximum number of rows of one call of the small-M kernels. With more rows, the packing of weights in the
+  /// libraries pays off.
   static let maxPackedRows = Int(PDROP_MAX_SMALL_ROWS)
 
-  /// Converts `x` to what products with `linear` read, in memory that lasts until the next product.
-  func prepare(_ x: borrowing Matrix, for linear: Linear) -> MatmulInput {
+  /// Converts `x`, `[T, inputs]`, to the compute type of `linear`. The result is valid until the next matmul.
+  func matmulInput(_ x: borrowing Matrix, for linear: Linear, forcesLargeKernels: Bool) -> MatmulInput {
     let (rows, columns) = (x.rows, x.columns)
     let source = unsafe x.base
-    let isPacked = rows <= Self.maxPackedRows && !isPartOfMany
-    let bytes: Int
+    let isPacked = rows <= Self.maxPackedRows && !forcesLargeKernels
+    let elementBytes: Int
     switch linear.computeType {
-    case .f32: bytes = 4
-    case .bf16: bytes = 2
-    case .int8: bytes = 1
+    case .f32: elementBytes = 4
+    case .bf16: elementBytes = 2
+    case .int8: elementBytes = 1
     }
-    let rowBytes = columns * bytes
-    // Scales, rows, and the rows packed, each on a boundary of 64 bytes.
+    let rowBytes = columns * elementBytes
+    // Scales, converted rows and packed rows, each 64-byte aligned.
     let scaleBytes = (rows * 4 + 63) / 64 * 64
-    let convertedBytes = bytes == 4 ? 0 : (rows * rowBytes + 63) / 64 * 64
+    let convertedBytes = elementBytes == 4 ? 0 : (rows * rowBytes + 63) / 64 * 64
     let packedBytes = isPacked ? pdrop_packed_bytes(Int32(rows), rowBytes) : 0
     let memory = unsafe sharedScratch(byteCount: scaleBytes + convertedBytes + packedBytes)
     let scales = unsafe memory.bindMemory(to: Float.self, capacity: rows)
     let converted = unsafe memory + scaleBytes
 
     let blockRows = max(1, 65_536 / max(columns, 1))
-    if bytes != 4 {
+    if elementBytes != 4 {
       workers.run(tasks: (rows + blockRows - 1) / blockRows) { task, _ in
         for row in task * blockRows..<min((task + 1) * blockRows, rows) {
           let (from, to) = unsafe (source + row * columns, converted + row * rowBytes)
-          if bytes == 2 {
+          if elementBytes == 2 {
             unsafe pdrop_round_f32_to_bf16(from, columns, to.assumingMemoryBound(to: UInt16.self))
           } else {
             unsafe scales[row] = pdrop_quantize_u8(from, columns, to.assumingMemoryBound(to: UInt8.self))
@@ -191,14 +206,16 @@ extension ComputeContext {
         }
       }
     }
-    let rowMajor = bytes == 4 ? UnsafeRawPointer(source) : UnsafeRawPointer(converted)
+    let rowMajor = elementBytes == 4 ? UnsafeRawPointer(source) : UnsafeRawPointer(converted)
     guard isPacked else {
       return unsafe MatmulInput(
-        rows: rows, base: rowMajor, rowBytes: rowBytes, isPacked: false, scales: UnsafePointer(scales))
+        rows: rows, base: rowMajor, rowBytes: rowBytes, isPacked: false, forcesLargeKernels: forcesLargeKernels,
+        scales: UnsafePointer(scales))
     }
     let packed = unsafe converted + convertedBytes
     unsafe pdrop_pack_rows(rowMajor, rowBytes, Int32(rows), rowBytes, packed)
     return unsafe MatmulInput(
-      rows: rows, base: UnsafeRawPointer(packed), rowBytes: rowBytes, isPacked: true, scales: UnsafePointer(scales))
+      rows: rows, base: UnsafeRawPointer(packed), rowBytes: rowBytes, isPacked: true,
+      forcesLargeKernels: forcesLargeKernels, scales: UnsafePointer(scales))
   }
 }

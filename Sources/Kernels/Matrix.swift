@@ -1,16 +1,16 @@
 import Storage
 
-/// A row-major block of activations `[rows, columns]` with one owner and room to grow in rows.
+/// A row-major f32 matrix of activations, `[rows, columns]`, with one owner and capacity for more rows.
 ///
-/// The element type is `Float`; rows lie without gaps from a 64-byte boundary on. Views (`span`, `mutableSpan`) end with
-/// the borrow that made them.
+/// Rows are contiguous and the first one is 64-byte aligned. Views (`span`, `mutableSpan`) live as long as the borrow
+/// that created them.
 @safe package struct Matrix: ~Copyable {
   package let columns: Int
   package private(set) var rows: Int
   private var capacity: Int
   private(set) var base: UnsafeMutablePointer<Float>
 
-  /// Zeros, with room for `capacity` rows.
+  /// A matrix of zeros with capacity for at least `capacity` rows.
   package init(rows: Int, columns: Int, capacity: Int = 0) {
     precondition(rows >= 0 && columns > 0, "Matrix: \(rows) rows, \(columns) columns")
     self.rows = rows
@@ -20,7 +20,9 @@ import Storage
     unsafe base.initialize(repeating: 0, count: rows * columns)
   }
 
-  /// The values of `values`, a multiple of `columns` in number.
+  /// A copy of row-major values.
+  ///
+  /// - Precondition: `values.count` is a multiple of `columns`.
   package init(_ values: [Float], columns: Int) {
     precondition(values.count.isMultiple(of: columns), "Matrix: \(values.count) values, \(columns) columns")
     self.init(rows: values.count / columns, columns: columns)
@@ -31,7 +33,7 @@ import Storage
 
   package var count: Int { rows * columns }
 
-  /// All values, row after row.
+  /// All values, row-major.
   package var span: Span<Float> {
     @_lifetime(borrow self)
     get {
@@ -40,7 +42,7 @@ import Storage
     }
   }
 
-  /// All values, row after row, to be written.
+  /// All values, row-major, for writing.
   package var mutableSpan: MutableSpan<Float> {
     @_lifetime(&self)
     mutating get {
@@ -49,7 +51,7 @@ import Storage
     }
   }
 
-  /// One row.
+  /// A row, `[columns]`.
   @_lifetime(borrow self)
   package func row(_ index: Int) -> Span<Float> { span.row(index, columns: columns) }
 
@@ -62,7 +64,7 @@ import Storage
   /// A copy of all values.
   package var values: [Float] { unsafe [Float](UnsafeBufferPointer(start: base, count: count)) }
 
-  /// Makes room for at least `capacity` rows, keeping the present ones.
+  /// Reserves capacity for at least `capacity` rows and keeps the existing ones.
   package mutating func reserve(rows capacity: Int) {
     guard capacity > self.capacity else { return }
     let grown = unsafe allocateFloats(capacity * columns)
@@ -72,14 +74,14 @@ import Storage
     self.capacity = capacity
   }
 
-  /// Sets the number of rows; rows that were not there before hold anything.
+  /// Sets the number of rows; new rows are uninitialized.
   package mutating func resize(rows: Int) {
     precondition(rows >= 0, "resize: \(rows) rows")
     reserve(rows: rows)
     self.rows = rows
   }
 
-  /// Keeps the given rows only, in order.
+  /// Keeps only the given rows, in order.
   ///
   /// - Precondition: `kept` is strictly ascending within `0..<rows`.
   package mutating func keepRows(_ kept: [Int]) {
@@ -90,7 +92,8 @@ import Storage
     rows = kept.count
   }
 
-  /// Appends all rows of `other`; the room at least doubles when it runs out, so appending costs its own rows on average.
+  /// Appends all rows of `other`. The capacity at least doubles when it is exhausted, so appending takes amortized
+  /// constant time per row.
   package mutating func append(_ other: borrowing Matrix) {
     precondition(other.columns == columns, "append: \(other.columns) columns to \(columns)")
     if rows + other.rows > capacity { reserve(rows: max(rows + other.rows, 2 * capacity)) }
@@ -98,7 +101,7 @@ import Storage
     rows += other.rows
   }
 
-  /// Puts all rows of `other` in front.
+  /// Inserts all rows of `other` before the first row.
   package mutating func prepend(_ other: borrowing Matrix) {
     precondition(other.columns == columns, "prepend: \(other.columns) columns to \(columns)")
     reserve(rows: rows + other.rows)
@@ -107,7 +110,7 @@ import Storage
     rows += other.rows
   }
 
-  /// Overwrites rows from `row` on with all of `other`.
+  /// Overwrites the rows from `row` on with all rows of `other`.
   package mutating func replaceRows(from row: Int, with other: borrowing Matrix) {
     precondition(
       other.columns == columns && row >= 0 && row + other.rows <= rows,
@@ -115,7 +118,7 @@ import Storage
     unsafe (base + row * columns).update(from: other.base, count: other.count)
   }
 
-  /// Becomes a copy of the rows `range` of `other`.
+  /// Replaces all rows by a copy of a range of the rows of `other`.
   package mutating func assign(_ other: borrowing Matrix, rows range: Range<Int>) {
     precondition(
       other.columns == columns && range.lowerBound >= 0 && range.upperBound <= other.rows,
@@ -124,7 +127,7 @@ import Storage
     unsafe base.update(from: other.base + range.lowerBound * columns, count: count)
   }
 
-  /// Overwrites one row with a row of a stored tensor, widened.
+  /// Overwrites one row with a row of a stored tensor, widened to f32.
   package mutating func setRow(_ row: Int, to tensor: Tensor, row source: Int) {
     precondition(
       tensor.columns == columns && row >= 0 && row < rows && source >= 0 && source < tensor.rows,
@@ -134,7 +137,7 @@ import Storage
 }
 
 extension Span<Float> {
-  /// Row `index` of a row-major block of rows.
+  /// Row `index` of a row-major matrix.
   @_lifetime(copy self)
   @inlinable package func row(_ index: Int, columns: Int) -> Span<Float> {
     extracting(index * columns..<(index + 1) * columns)
@@ -142,7 +145,7 @@ extension Span<Float> {
 }
 
 extension MutableSpan<Float> {
-  /// Row `index` of a row-major block of rows, to be written; the only place that uses the underscored name.
+  /// Row `index` of a row-major matrix, for writing; the only use of the underscored method.
   @_lifetime(&self)
   @inlinable package mutating func row(_ index: Int, columns: Int) -> MutableSpan<Float> {
     _mutatingExtracting(index * columns..<(index + 1) * columns)

@@ -6,14 +6,14 @@ import COpenBLAS
   import Darwin
 #endif
 
-/// What visual tokens are ranked by, from queries, keys and values.
+/// Scores for the ranking of visual tokens, from queries, keys and values.
 extension ComputeContext {
-  /// How much the last query attends to every key: softmax over all keys, for each head.
+  /// Attention probabilities of the last query: softmax over all keys, per head.
   ///
   /// - Parameters:
-  ///   - queries: Of which the last row counts, `[T, heads · d]`.
-  ///   - keys: Of the whole sequence, `[S, kvHeads · d]`.
-  /// - Returns: A probability for each head and key, `[heads, S]`.
+  ///   - queries: `[T, heads · d]`; only the last row is used.
+  ///   - keys: The keys of the whole sequence, `[S, kvHeads · d]`.
+  /// - Returns: The probabilities, `[heads, S]`.
   ///
   /// Cost: S·heads·d multiply-adds. Source: PyramidDrop's rank step, one row instead of all.
   package func lastRowProbabilities(
@@ -41,10 +41,10 @@ extension ComputeContext {
     return probabilities
   }
 
-  /// The Euclidean norm of each head's part of each row.
+  /// Euclidean norms per head and row.
   ///
   /// - Parameter x: Keys or values, `[S, kvHeads · d]`.
-  /// - Returns: `[kvHeads, S]`.
+  /// - Returns: The norms, `[kvHeads, S]`.
   ///
   /// Cost: S·kvHeads·d multiply-adds.
   package func headNorms(_ x: borrowing Matrix, heads: HeadLayout) -> Matrix {
@@ -64,11 +64,12 @@ extension ComputeContext {
     return norms
   }
 
-  /// The mean over heads of a probability times its head's norm.
+  /// The mean over heads of probability times norm, per key.
   ///
   /// - Parameters:
   ///   - probabilities: `[heads, S]`.
   ///   - norms: `[kvHeads, S]`.
+  /// - Returns: `[S]`.
   ///
   /// Cost: S·heads multiply-adds.
   package func weightedMean(_ probabilities: borrowing Matrix, by norms: borrowing Matrix, heads: HeadLayout) -> [Float]
@@ -86,20 +87,20 @@ extension ComputeContext {
     return sum.map { $0 / Float(heads.headCount) }
   }
 
-  /// By how much the logarithm of each value lies above the straight line that comes nearest to all of them.
+  /// Residuals of the logarithms of values from their least-squares line.
   ///
   /// - Parameters:
-  ///   - values: Probabilities; those that are 0 or no numbers have no part in the line and are minus infinity in the result.
-  ///   - places: Where each value stands on the line, one per value.
-  /// - Returns: Logarithms as they are where there are too few to draw a line through.
+  ///   - values: Probabilities, `[V]`. Zeros and NaN are excluded from the fit and give -infinity.
+  ///   - places: The abscissa of each value, `[V]`.
+  /// - Returns: The residuals, `[V]`; the logarithms themselves if fewer than two values can be fitted.
   ///
-  /// Cost: 9 multiply-adds a value, 8 of them for the line's QR factorisation.
-  package func logExcess(_ values: [Float], over places: [Int]) -> [Float] {
-    precondition(values.count == places.count, "logExcess: \(values.count) values, \(places.count) places")
+  /// Cost: 9 multiply-adds per value, 8 of them for the QR factorization of the fit.
+  package func logResiduals(_ values: [Float], over places: [Int]) -> [Float] {
+    precondition(values.count == places.count, "logResiduals: \(values.count) values, \(places.count) places")
     ledger.add(.ranking, 9 * values.count)
     let logarithms = values.map { $0 > 0 ? log(Double($0)) : -.infinity }
     let fitted = logarithms.indices.filter { logarithms[$0].isFinite }
-    // Places as shares of the last: columns of like size.
+    // Places are divided by the last one, so that both columns have a similar scale.
     let scale = 1 / Double(max(places.last ?? 1, 1))
     let line =
       fitted.count < 2
@@ -111,7 +112,7 @@ extension ComputeContext {
   }
 }
 
-/// The mean of each column.
+/// The mean of each column of `x`, `[columns]`.
 package func columnMeans(_ x: borrowing Matrix) -> [Float] {
   var sum = [Float](repeating: 0, count: x.columns)
   for index in 0..<x.rows {

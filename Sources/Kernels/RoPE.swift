@@ -4,17 +4,17 @@
   import Darwin
 #endif
 
-/// Rotary position embedding: cosines and sines by position, made when a position is first needed.
+/// Table of cosines and sines for rotary position embedding (RoPE), extended on demand.
 ///
-/// Dimension `i` of a head turns with dimension `i + d/2` by `position · theta^(-2i/d)`, or less where the model stretches
-/// its frequencies. As in the reference, the frequency
-/// and the angle are rounded to `Float` before cosine and sine are taken.
+/// Dimensions `i` and `i + d/2` of a head are rotated together by the angle `position · theta^(-2i/d)`, or by a smaller
+/// angle with frequency scaling. As in the reference, frequency and angle are rounded to `Float` before cosine and sine
+/// are computed.
 ///
 /// Source: Su et al. 2021, RoFormer; the split-half pairing of Hugging Face's Llama.
 package struct RotaryTable: ~Copyable {
   package let headDimension: Int
   private let frequencies: [Float]
-  /// `[position, d]`: the cosines of a position, then its sines.
+  /// The cosines, then the sines of each position, `[positions, d]`.
   private var angles: Matrix
 
   /// - Precondition: `headDimension` is even and positive.
@@ -29,18 +29,18 @@ package struct RotaryTable: ~Copyable {
     angles = Matrix(rows: 0, columns: headDimension)
   }
 
-  /// A table that turns back what this one turns.
+  /// The table of the inverse rotation.
   package var reversed: RotaryTable { RotaryTable(headDimension: headDimension, frequencies.map { -$0 }) }
 
-  /// Makes the entries of all positions below `count`.
+  /// Computes the entries of all positions below `count`.
   package mutating func prepare(positions count: Int) {
-    let known = angles.rows
-    guard count > known else { return }
-    angles.reserve(rows: max(count, 2 * known))
+    let prepared = angles.rows
+    guard count > prepared else { return }
+    angles.reserve(rows: max(count, 2 * prepared))
     angles.resize(rows: count)
     let (columns, half, frequencies) = (headDimension, headDimension / 2, self.frequencies)
     var values = angles.mutableSpan
-    for position in known..<count {
+    for position in prepared..<count {
       var row = values.row(position, columns: columns)
       for i in 0..<half {
         let angle = Double(Float(position) * frequencies[i])
@@ -50,7 +50,7 @@ package struct RotaryTable: ~Copyable {
     }
   }
 
-  /// The cosines and sines of all prepared positions, `[position, d]`.
+  /// The cosines and sines of all prepared positions, `[positions, d]`.
   fileprivate var span: Span<Float> {
     @_lifetime(borrow self)
     get { angles.span }
@@ -58,12 +58,12 @@ package struct RotaryTable: ~Copyable {
 }
 
 extension ComputeContext {
-  /// Turns every head of every row to the row's position, in parallel.
+  /// Applies RoPE to every head of every row, in parallel.
   ///
   /// - Parameters:
   ///   - x: Queries or keys, `[T, heads · d]`.
-  ///   - positions: One per row.
-  ///   - table: Grown here to the largest position.
+  ///   - positions: The position of each row, `[T]`.
+  ///   - table: Extended to the largest position.
   package func rotate(_ x: inout Matrix, to positions: [Int], _ table: inout RotaryTable) {
     precondition(
       positions.count == x.rows && x.columns.isMultiple(of: table.headDimension),
@@ -89,25 +89,28 @@ extension ComputeContext {
   }
 }
 
-/// How rotary frequencies are stretched so that a model reads longer sequences than it was first trained on.
+/// Scaling of RoPE frequencies, for sequences longer than those of the first training.
 package enum RotaryScaling: Sendable, Equatable {
   case none
 
   /// All frequencies are divided by a factor.
   case linear(factor: Double)
 
-  /// Low frequencies are divided by a factor, high ones stay, and those between go over smoothly.
+  /// Low frequencies are divided by a factor, high ones are unchanged, and those between are interpolated.
   ///
-  /// - Parameter originalContextLength: The positions of the first training, of which a low frequency's wave is more than
-  ///   one part in `lowFrequencyFactor` and a high one's less than one in `highFrequencyFactor`.
+  /// A frequency is low if its wavelength exceeds `originalContextLength / lowFrequencyFactor`, and high if its
+  /// wavelength is below `originalContextLength / highFrequencyFactor`.
+  ///
+  /// - Parameter originalContextLength: The context length of the first training.
   case llama3(
     factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalContextLength: Double)
 
-  /// The frequencies of a head's `d / 2` pairs of dimensions, `theta^(-2i/d)` stretched, in radians per position.
+  /// The scaled frequencies `theta^(-2i/d)` of a head's pairs of dimensions, `[d / 2]`, in radians per position.
   ///
-  /// Every step is rounded to `Float` in the reference's order, as scores feel a frequency's last bit at far positions.
+  /// Every step is rounded to `Float` in the order of the reference, because at large positions the last bit of a
+  /// frequency changes scores.
   ///
-  /// Source: `_compute_default_rope_parameters` and its siblings in transformers' `modeling_rope_utils.py`.
+  /// Source: `_compute_default_rope_parameters` and related functions in transformers' `modeling_rope_utils.py`.
   package func frequencies(headDimension: Int, theta: Double) -> [Float] {
     let plain = (0..<headDimension / 2).map { i in
       1 / Float(pow(theta, Double(Float(2 * i) / Float(headDimension))))

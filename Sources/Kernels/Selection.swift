@@ -1,4 +1,4 @@
-/// The indices of the `count` largest scores, ascending; of equal scores the lower index goes first, NaN goes last.
+/// The indices of the `count` largest scores, ascending. Ties prefer the lower index; NaN ranks as -infinity.
 ///
 /// - Precondition: `count` is at most the number of scores.
 package func topIndices(_ scores: [Float], count: Int) -> [Int] {
@@ -9,7 +9,7 @@ package func topIndices(_ scores: [Float], count: Int) -> [Int] {
   return best.prefix(count).sorted()
 }
 
-/// The indices of the `count` largest scores as above, but those listed in `last` only where there are too few others.
+/// The indices of the `count` largest scores, ascending; those in `last` are used only after all others.
 ///
 /// - Parameter last: Ascending indices.
 package func topIndices(_ scores: [Float], count: Int, last: [Int]) -> [Int] {
@@ -23,11 +23,11 @@ package func topIndices(_ scores: [Float], count: Int, last: [Int]) -> [Int] {
   return (top(others, count.others) + top(last, count.last)).sorted()
 }
 
-/// The index of the largest value, the first of equals; `nil` when there is none that is a number.
+/// The index of the largest value, the first one of ties; `nil` if all values are NaN or there are none.
 package func indexOfMaximum(_ values: [Float]) -> Int? {
   var best: Int?
   for i in values.indices where !values[i].isNaN {
-    if let known = best, values[i] <= values[known] { continue }
+    if let current = best, values[i] <= values[current] { continue }
     best = i
   }
   return best

@@ -1,7 +1,7 @@
 import CKernels
 package import Storage
 
-/// How a stored number is encoded.
+/// Element type of stored tensors.
 package enum ElementType: String, Sendable, CaseIterable {
   case f32 = "F32"
   case f16 = "F16"
@@ -10,14 +10,15 @@ package enum ElementType: String, Sendable, CaseIterable {
   package var byteCount: Int { self == .f32 ? 4 : 2 }
 }
 
-/// A weight as it lies in its file: a shape over shared bytes, never copied, widened to `Float` where it is used.
+/// A tensor as stored in a file: a shape and an element type over shared bytes, without a copy. Values are widened to
+/// `Float` on use.
 @safe package struct Tensor: Sendable {
   package let shape: [Int]
   package let element: ElementType
   private let bytes: SharedBytes
   private let offset: Int
 
-  /// - Precondition: `bytes` holds the product of `shape` elements from `offset` on.
+  /// - Precondition: `bytes` holds all elements of `shape` from byte `offset` on.
   package init(_ bytes: SharedBytes, offset: Int = 0, shape: [Int], element: ElementType) {
     let byteCount = shape.reduce(element.byteCount, *)
     precondition(
@@ -29,20 +30,21 @@ package enum ElementType: String, Sendable, CaseIterable {
     self.offset = offset
   }
 
-  /// A tensor over a copy of `values`.
+  /// An f32 tensor with a copy of `values`.
   package init(_ values: [Float], shape: [Int]) {
     self.init(SharedBytes(copying: values), shape: shape, element: .f32)
   }
 
+  /// Number of elements.
   package var count: Int { shape.reduce(1, *) }
 
-  /// Row count of a matrix: the first dimension.
+  /// Rows of the tensor as a matrix: the first dimension.
   package var rows: Int { shape.first ?? 1 }
 
-  /// Column count of a matrix: the product of all dimensions but the first.
+  /// Columns of the tensor as a matrix: the product of all dimensions but the first.
   package var columns: Int { shape.dropFirst().reduce(1, *) }
 
-  /// All values, widened.
+  /// All values, widened to f32.
   package func floats() -> [Float] {
     unsafe [Float](unsafeUninitializedCapacity: count) { buffer, initialized in
       if let base = buffer.baseAddress { unsafe widen(0..<count, into: base) }
@@ -50,22 +52,22 @@ package enum ElementType: String, Sendable, CaseIterable {
     }
   }
 
-  /// The bytes of all values, where they are.
+  /// The stored bytes of all values, without a copy.
   package var storedBytes: SharedBytes { bytes.part(offset..<offset + count * element.byteCount) }
 
-  /// Whether the values are bf16 and lie where a 16-bit number may lie, as products in bf16 want them.
+  /// Whether the values are bf16 and 2-byte aligned, as matmuls in bf16 require.
   package var isAlignedBF16: Bool {
     element == .bf16 && Int(bitPattern: unsafe address).isMultiple(of: ElementType.bf16.byteCount)
   }
 
-  /// The stored floats themselves, when they are `f32` and lie where a `Float` may lie.
+  /// The address of the stored values if they are f32 and 4-byte aligned.
   var storedFloats: UnsafePointer<Float>? {
     let address = unsafe bytes.address(of: offset)
     guard element == .f32, Int(bitPattern: address).isMultiple(of: MemoryLayout<Float>.alignment) else { return nil }
     return unsafe address.assumingMemoryBound(to: Float.self)
   }
 
-  /// Where the values lie, on any address; valid while the tensor lives.
+  /// The address of the stored values, with any alignment; valid while the tensor is alive.
   var address: UnsafeRawPointer { unsafe bytes.address(of: offset) }
 
   /// Writes a range of the values, widened exactly, to `destination`.
@@ -74,20 +76,20 @@ package enum ElementType: String, Sendable, CaseIterable {
     let source = unsafe bytes.address(of: offset + range.lowerBound * element.byteCount)
     switch element {
     case .f32: unsafe UnsafeMutableRawPointer(destination).copyMemory(from: source, byteCount: range.count * 4)
-    case .f16: unsafe widenHalf(source, into: destination, count: range.count)
+    case .f16: unsafe widenF16(source, into: destination, count: range.count)
     case .bf16: unsafe widenBF16(source, into: destination, count: range.count)
     }
   }
 }
 
-/// Widens IEEE half-precision numbers exactly; infinities stay infinite, NaN stays NaN.
-func widenHalf(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Float>, count: Int) {
+/// Widens f16 (IEEE binary16) values exactly; infinities stay infinite, NaN stays NaN.
+func widenF16(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Float>, count: Int) {
   for i in 0..<count {
-    unsafe destination[i] = widenedHalf(source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
+    unsafe destination[i] = widenedF16(source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
   }
 }
 
-/// Widens bfloat16 numbers exactly: they are the upper half of a `Float`.
+/// Widens bf16 values exactly: bf16 is the upper half of a `Float`.
 func widenBF16(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointer<Float>, count: Int) {
   for i in 0..<count {
     let bits = unsafe source.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)
@@ -95,12 +97,12 @@ func widenBF16(_ source: UnsafeRawPointer, into destination: UnsafeMutablePointe
   }
 }
 
-/// The half-precision number with the given bits, in integer steps that the compiler vectorises on any CPU.
+/// The value of f16 bits, in integer steps that the compiler vectorizes on any CPU.
 ///
-/// Exponent and fraction are moved to their places in a `Float`, whose exponent is then too small by 112: one exact product
-/// mends it, subnormals included. An exponent of all ones is carried over as such.
+/// Exponent and mantissa are shifted to their places in a `Float`, whose exponent is then too small by 112. One exact
+/// multiplication corrects it, subnormals included. An exponent of all ones is set separately.
 @inline(__always)
-func widenedHalf(_ bits: UInt16) -> Float {
+func widenedF16(_ bits: UInt16) -> Float {
   let magnitude = UInt32(bits & 0x7FFF) << 13
   let scaled = (Float(bitPattern: magnitude) * 0x1p112).bitPattern
   let special: UInt32 = magnitude >= 0x0F80_0000 ? 0x7F80_0000 : 0
@@ -108,11 +110,11 @@ func widenedHalf(_ bits: UInt16) -> Float {
 }
 
 extension Tensor {
-  /// Calls `body` with every row, widened, in parallel.
+  /// Calls `body` with every row, widened to f32, in parallel.
   func forEachRow(workers: Workers, _ body: (_ row: Int, _ values: UnsafePointer<Float>) -> Void) {
     let columns = columns
     guard columns > 0 else { return }
-    // Some 256 KiB of floats a task.
+    // About 256 KiB of floats per task.
     let blockRows = max(1, 65_536 / columns)
     workers.run(tasks: (rows + blockRows - 1) / blockRows) { task, _ in
       let values = unsafe allocateFloats(columns)
@@ -124,7 +126,7 @@ extension Tensor {
     }
   }
 
-  /// The same values in bf16, rounded to nearest even: itself if it is stored so where a 16-bit number may lie.
+  /// The tensor in bf16, rounded to nearest, ties to even; `self` if it is already aligned bf16.
   package func rounded(workers: Workers) -> Tensor {
     if isAlignedBF16 { return self }
     let columns = columns
@@ -139,27 +141,29 @@ extension Tensor {
 }
 
 extension Tensor {
-  /// Random numbers of nearly normal distribution, the same for a seed whatever the number of threads.
+  /// A tensor of random values with a nearly normal distribution.
   ///
-  /// A number depends on the seed and on its place alone: in bf16 it is the one that f32 has, rounded.
+  /// A value depends only on the seed and on its index, so the number of threads does not matter. A bf16 value is the
+  /// f32 value of the same seed, rounded.
   ///
   /// - Precondition: `element` is `f32` or `bf16`.
   /// - Parameters:
-  ///   - shape: Of any number of dimensions.
-  ///   - mean: Of all numbers.
-  ///   - deviation: Their standard deviation; none is further than 3.47 of it from the mean.
-  ///   - element: How they are stored.
-  ///   - workers: Make them in parallel.
+  ///   - shape: A shape of any rank.
+  ///   - mean: The mean of the distribution.
+  ///   - deviation: Its standard deviation; values are at most 3.47 deviations from the mean.
+  ///   - element: The element type.
+  ///   - seed: The random seed.
+  ///   - workers: The threads that generate the values.
   ///
-  /// Source: sums of four evenly distributed numbers, which Irwin and Hall described in 1927, of SplitMix's bits.
+  /// Source: the Irwin-Hall distribution (1927) of sums of four uniform numbers, from the bits of SplitMix.
   package init(
     randomShape shape: [Int], mean: Float = 0, deviation: Float, element: ElementType, seed: UInt64, workers: Workers
   ) {
-    precondition(element != .f16, "Tensor: random numbers in f16")
+    precondition(element != .f16, "Tensor: random values in f16")
     let count = shape.reduce(1, *)
     let width = element.byteCount
     let blockSize = 65_536
-    // Four numbers of 16 bits have the mean 2 · 65535 and the variance 4 · 65536² / 12, but for a part in four billion.
+    // Sums of four 16-bit numbers have the mean 2 · 65535 and the variance 4 · 65536² / 12, up to 1 in 4·10⁹.
     let scale = deviation / (65_536 / Float(3).squareRoot())
     let bytes = unsafe SharedBytes(count: count * width) { target in
       workers.run(tasks: (count + blockSize - 1) / blockSize) { block, _ in
@@ -178,15 +182,17 @@ extension Tensor {
   }
 }
 
-/// The bits of the bfloat16 nearest to a finite number, of two equally near ones of the even one.
+/// The bits of a finite value rounded to bf16, to nearest, ties to even.
 @inline(__always)
 private func roundedBF16(_ x: Float) -> UInt16 {
   UInt16(truncatingIfNeeded: (x.bitPattern &+ 0x7FFF &+ (x.bitPattern >> 16) & 1) >> 16)
 }
 
-/// A small generator of reproducible random numbers. Source: Steele, Lea and Flood 2014, SplitMix.
+/// A small, reproducible random number generator.
+///
+/// Source: Steele, Lea and Flood 2014, SplitMix.
 package struct SplitMix64: RandomNumberGenerator {
-  /// What the state grows by from number to number.
+  /// The increment of the state per number.
   static let increment: UInt64 = 0x9E37_79B9_7F4A_7C15
 
   private var state: UInt64
@@ -198,7 +204,7 @@ package struct SplitMix64: RandomNumberGenerator {
     return Self.mixed(state)
   }
 
-  /// The number that a state stands for.
+  /// The output for a state.
   @inline(__always)
   static func mixed(_ state: UInt64) -> UInt64 {
     var z = state

@@ -7,34 +7,37 @@ import Synchronization
   import Darwin
 #endif
 
-/// The threads of the process that help callers with their work; they sleep while there is none.
+/// The thread pool of the process: worker threads that run the tasks of one job at a time and sleep without work.
 ///
-/// One job at a time. Its caller works on it too and takes tasks from the same counter, so a helper that wakes late costs
-/// nothing: the caller waits only for helpers that have joined. A helper that has run out of work looks for more for some
-/// tens of microseconds, longer than a decoder pauses between two kernels, and then goes to sleep.
+/// The caller of a job also runs tasks and takes them from the same counter. It waits only for worker threads that have
+/// joined, so a thread that wakes late delays nothing. A worker thread without work spins for `spinTime`, which is
+/// longer than the pause of decode between two kernels, and then sleeps.
 ///
-/// `@unchecked Sendable`: `body` and `taskCount` are written by the owner of `isTaken` while no helper can join, and read by
-/// helpers that have joined.
+/// `@unchecked Sendable`: `body` and `taskCount` are written by the owner of `isBusy` while no worker thread can join,
+/// and read by worker threads that have joined.
 @safe final class ThreadPool: @unchecked Sendable {
   static let shared = ThreadPool()
 
   typealias Body = (_ task: Int, _ worker: Int) -> Void
 
-  /// How long a helper without work stays awake.
-  private static let patience = Duration.microseconds(50)
+  /// How long a worker thread without work spins before it sleeps.
+  private static let spinTime = Duration.microseconds(50)
 
-  private let isTaken = Atomic(false)
+  private let isBusy = Atomic(false)
   private var body: UnsafePointer<Body>?
   private var taskCount = 0
   private let nextTask = Atomic(0)
-  /// How many more helpers may join the present job; the next one to join is the worker of that number.
-  private let openings = Atomic(0)
-  /// How many helpers have joined the present job and done with it.
+  /// The number of worker threads that may still join the job; also the worker index of the next one to join.
+  private let openSlots = Atomic(0)
+  /// The number of worker threads that have joined and finished the job.
   private let finished = Atomic(0)
+  /// The number of sleeping worker threads not yet claimed by a signal of `wakeUp`.
   private let sleepers = Atomic(0)
-  private let bell = DispatchSemaphore(value: 0)
-  private let helpers = Mutex(0)
-  /// The number of the worker that a thread is, plus nothing for threads that are not of the pool: worker 0.
+  /// The semaphore on which worker threads sleep.
+  private let wakeUp = DispatchSemaphore(value: 0)
+  /// The number of worker threads of the process.
+  private let threadCount = Mutex(0)
+  /// Thread-local worker index; 0 for threads outside the pool.
   private let workerKey: pthread_key_t
 
   private init() {
@@ -44,42 +47,42 @@ import Synchronization
     workerKey = key
   }
 
-  /// The number of the worker that the calling thread is: 0 unless it runs a task as a helper.
+  /// The worker index of the calling thread; 0 outside the pool.
   var currentWorker: Int { unsafe Int(bitPattern: pthread_getspecific(workerKey)) }
 
-  /// Makes threads until there are `count` helpers, or as many as the system lets us have.
+  /// Starts threads until there are `count` worker threads, or fewer if the system refuses more.
   func grow(to count: Int) {
-    helpers.withLock { helpers in
-      while helpers < count, startHelper() { helpers += 1 }
+    threadCount.withLock { threadCount in
+      while threadCount < count, startThread() { threadCount += 1 }
     }
   }
 
-  /// Calls `body` for every task, from the calling thread and up to `helpers` others.
+  /// Calls `body` for every task, on the calling thread and up to `workerThreads` others.
   ///
-  /// - Returns: Whether it did: the pool serves one job at a time.
-  func run(tasks: Int, helpers: Int, _ body: Body) -> Bool {
-    guard !isTaken.exchange(true, ordering: .acquiring) else { return false }
+  /// - Returns: `false`, without a call, if the pool is busy with another job.
+  func run(tasks: Int, workerThreads: Int, _ body: Body) -> Bool {
+    guard !isBusy.exchange(true, ordering: .acquiring) else { return false }
     withoutActuallyEscaping(body) { body in
       unsafe withUnsafePointer(to: body) { body in
         unsafe self.body = body
         taskCount = tasks
         nextTask.store(0, ordering: .relaxed)
         finished.store(0, ordering: .relaxed)
-        // In one order with `sleepers`: a helper about to sleep sees the openings, or we see the sleeper.
-        openings.store(helpers, ordering: .sequentiallyConsistent)
-        wake(helpers)
-        workThrough(as: 0)
-        let joined = helpers - openings.exchange(0, ordering: .acquiringAndReleasing)
-        wait { finished.load(ordering: .acquiring) == joined }
+        // Sequentially consistent with `sleepers`: a thread about to sleep sees the open slots, or we see the sleeper.
+        openSlots.store(workerThreads, ordering: .sequentiallyConsistent)
+        wake(workerThreads)
+        runTasks(as: 0)
+        let joined = workerThreads - openSlots.exchange(0, ordering: .acquiringAndReleasing)
+        spin { finished.load(ordering: .acquiring) == joined }
         unsafe self.body = nil
       }
     }
-    isTaken.store(false, ordering: .releasing)
+    isBusy.store(false, ordering: .releasing)
     return true
   }
 
-  /// Takes tasks until there are none.
-  private func workThrough(as worker: Int) {
+  /// Takes and runs tasks until none are left.
+  private func runTasks(as worker: Int) {
     guard let body = unsafe body else { preconditionFailure("ThreadPool: no job") }
     while true {
       let task = nextTask.wrappingAdd(1, ordering: .relaxed).oldValue
@@ -88,9 +91,9 @@ import Synchronization
     }
   }
 
-  // MARK: - Helpers
+  // MARK: - Worker threads
 
-  private func startHelper() -> Bool {
+  private func startThread() -> Bool {
     #if canImport(Glibc)
       var thread = pthread_t()
     #else
@@ -99,32 +102,32 @@ import Synchronization
     let status = unsafe pthread_create(
       &thread, nil,
       { _ in
-        ThreadPool.shared.help()
+        ThreadPool.shared.workerLoop()
         return nil
       }, nil)
     return status == 0
   }
 
-  /// The life of a helper.
-  private func help() {
+  /// The main loop of a worker thread.
+  private func workerLoop() {
     while true {
-      guard let worker = join() ?? joinWithPatience() else {
+      guard let worker = join() ?? spinAndJoin() else {
         sleep()
         continue
       }
       unsafe pthread_setspecific(workerKey, UnsafeRawPointer(bitPattern: worker))
-      workThrough(as: worker)
+      runTasks(as: worker)
       finished.wrappingAdd(1, ordering: .releasing)
     }
   }
 
-  /// Joins the present job if it has an opening.
+  /// Joins the current job if it has an open slot.
   ///
-  /// - Returns: Which worker the thread is from now on, 1 at least.
+  /// - Returns: The worker index of the thread in this job, at least 1.
   private func join() -> Int? {
-    var open = openings.load(ordering: .relaxed)
+    var open = openSlots.load(ordering: .relaxed)
     while open > 0 {
-      let (exchanged, found) = openings.weakCompareExchange(
+      let (exchanged, found) = openSlots.weakCompareExchange(
         expected: open, desired: open - 1, ordering: .acquiringAndReleasing)
       if exchanged { return open }
       open = found
@@ -132,44 +135,45 @@ import Synchronization
     return nil
   }
 
-  private func joinWithPatience() -> Int? {
+  /// Spins until the thread can join a job, at most for `spinTime`.
+  private func spinAndJoin() -> Int? {
     let start = ContinuousClock.now
     var worker: Int?
-    wait {
+    spin {
       worker = join()
-      return worker != nil || ContinuousClock.now - start > Self.patience
+      return worker != nil || ContinuousClock.now - start > Self.spinTime
     }
     return worker
   }
 
-  /// Sleeps until `wake`.
+  /// Sleeps until the next `wake`.
   private func sleep() {
     sleepers.wrappingAdd(1, ordering: .sequentiallyConsistent)
-    // Too late to sleep: unless somebody has already counted on waking us, stay awake.
-    if openings.load(ordering: .sequentiallyConsistent) > 0, takeSleepers(1) == 1 { return }
-    bell.wait()
+    // A job has started in the meantime: stay awake, unless its caller has already claimed this thread.
+    if openSlots.load(ordering: .sequentiallyConsistent) > 0, claimSleepers(1) == 1 { return }
+    wakeUp.wait()
   }
 
-  /// Wakes up to `count` sleeping helpers.
+  /// Wakes up to `count` sleeping worker threads.
   private func wake(_ count: Int) {
-    for _ in 0..<takeSleepers(count) { bell.signal() }
+    for _ in 0..<claimSleepers(count) { wakeUp.signal() }
   }
 
-  /// Takes up to `count` off the number of sleepers, and says how many.
-  private func takeSleepers(_ count: Int) -> Int {
+  /// Subtracts up to `count` from the number of sleepers; returns the number subtracted.
+  private func claimSleepers(_ count: Int) -> Int {
     var asleep = sleepers.load(ordering: .sequentiallyConsistent)
     while asleep > 0 {
-      let taken = min(count, asleep)
+      let claimed = min(count, asleep)
       let (exchanged, found) = sleepers.weakCompareExchange(
-        expected: asleep, desired: asleep - taken, ordering: .sequentiallyConsistent)
-      if exchanged { return taken }
+        expected: asleep, desired: asleep - claimed, ordering: .sequentiallyConsistent)
+      if exchanged { return claimed }
       asleep = found
     }
     return 0
   }
 
-  /// Waits for something that another thread does soon: looks often, and now and then lets other threads have the core.
-  private func wait(until isDone: () -> Bool) {
+  /// Spins until another thread makes the condition true, which is expected soon; yields the core after every 64 polls.
+  private func spin(until isDone: () -> Bool) {
     while true {
       for _ in 0..<64 where isDone() { return }
       sched_yield()

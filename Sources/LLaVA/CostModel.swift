@@ -2,24 +2,27 @@ package import Kernels
 package import ModelFormats
 package import TokenDropping
 
-/// Multiply-adds of the decoder's layers over a prompt, head and ranking left out.
+/// Multiply-adds of the decoder's layers over a prompt, without head and ranking.
 ///
-/// A layer over `L` rows costs `L (2 d d_q + 2 d d_kv + 3 d m)` in products and `d_q L (L + 1)` in attention, every query
-/// seeing the keys up to its own; `d_q` and `d_kv` are the columns of queries and of keys. Cached rows per layer say what
-/// `L` is.
+/// A layer over `T` rows costs `T (2 D Q + 2 D K + 3 D F)` in matmuls and `Q T (T + 1)` in causal attention. `Q = H ·
+/// d` and `K = kvHeads · d` are the columns of queries and keys.
+///
+/// - Parameter rowsPerLayer: `T` of each layer: the rows of its KV cache.
 package func prefillMultiplyAdds(rowsPerLayer: [Int], _ configuration: TextConfiguration) -> Int {
-  let (perRow, columns) = (productMultiplyAdds(configuration), configuration.heads.queryColumns)
+  let (perRow, columns) = (matmulMultiplyAdds(configuration), configuration.heads.queryColumns)
   return rowsPerLayer.reduce(0) { $0 + $1 * perRow + columns * $1 * ($1 + 1) }
 }
 
-/// Multiply-adds of the decoder's layers over one generated token, which sees `rowsPerLayer` rows, its own included.
+/// Multiply-adds of the decoder's layers over one generated token.
+///
+/// - Parameter rowsPerLayer: Rows of the KV cache of each layer, the token's own included.
 package func decodeMultiplyAdds(rowsPerLayer: [Int], _ configuration: TextConfiguration) -> Int {
-  let (perRow, columns) = (productMultiplyAdds(configuration), configuration.heads.queryColumns)
+  let (perRow, columns) = (matmulMultiplyAdds(configuration), configuration.heads.queryColumns)
   return rowsPerLayer.reduce(0) { $0 + perRow + 2 * columns * $1 }
 }
 
-/// Multiply-adds of a layer's products for one row.
-private func productMultiplyAdds(_ configuration: TextConfiguration) -> Int {
+/// Multiply-adds of a layer's matmuls for one row.
+private func matmulMultiplyAdds(_ configuration: TextConfiguration) -> Int {
   let (d, m, heads) = (configuration.hiddenSize, configuration.intermediateSize, configuration.heads)
   return 2 * d * heads.queryColumns + 2 * d * heads.keyValueColumns + 3 * d * m
 }
@@ -29,11 +32,11 @@ package func headMultiplyAdds(_ configuration: TextConfiguration) -> Int {
   configuration.hiddenSize * configuration.vocabularySize
 }
 
-/// Multiply-adds of ranking the visual tokens of a prompt, beyond the layers themselves.
+/// Multiply-adds of ranking the visual tokens of a prompt, in addition to the layers themselves.
 ///
-/// A drop that scores `L` rows, of which `R` leave, makes `R` keys for nothing, and values too where it weighs them, unless it
-/// scores with a layer that has run. A query costs `d d_q`, its attention `L d_q`, norms `L d_kv`, weights `L` a head, and a line
-/// nine a visual token.
+/// A drop scores `T` rows and removes `R` of them. If it scores with the next layer, the keys of the `R` rows count as
+/// ranking, and so do their values if it weights by them. The last row's query costs `D Q`, its attention `T Q`, norms
+/// `T K`, weights `T` per head, and the least-squares line 9 per visual token; `Q` and `K` as in `prefillMultiplyAdds`.
 package func rankMultiplyAdds(
   _ plan: DropPlan, rowCount: Int, visualTokenCounts: [Int], _ configuration: TextConfiguration
 ) -> Int {
@@ -43,7 +46,7 @@ package func rankMultiplyAdds(
   return plan.drops.reduce(0) { total, drop in
     let (rows, kept) = (text + visual, drop.keepCounts.reduce(0, +))
     defer { visual = kept }
-    guard drop.ranking.readsLayer else { return total }
+    guard drop.ranking.needsScoringLayer else { return total }
     let unused = drop.scoresWithNextLayer ? (visual - kept) * d * heads.keyValueColumns : 0
     let attention = (drop.scoresWithNextLayer ? d * heads.queryColumns : 0) + rows * heads.queryColumns
     switch drop.ranking {
@@ -57,10 +60,11 @@ package func rankMultiplyAdds(
   }
 }
 
-/// The cost of the visual tokens of a prompt by the paper's formula.
+/// Cost of the visual tokens of a prompt by the paper's formula.
 ///
-/// A layer costs `4 n d² + 2 n² d + 3 n d m` for `n` visual tokens; a multiply-add counts as one; text, vision encoder, projector,
-/// head, ranking and decoding are left out.
+/// In the paper's letters, a layer costs `4 n d² + 2 n² d + 3 n d m` for `n` visual tokens, hidden size `d` and
+/// intermediate size `m`. A multiply-add counts as one. Text, vision encoder, projector, head, ranking and decode are
+/// not included.
 ///
 /// Source: PyramidDrop, section 4.1 and equation 4, which give 3.82, 1.78 and 2.01 TFLOPs for LLaVA-1.5-7B.
 package func paperFlops(_ plan: DropPlan, visualTokenCount: Int, _ configuration: TextConfiguration) -> Double {
@@ -73,16 +77,16 @@ package func paperFlops(_ plan: DropPlan, visualTokenCount: Int, _ configuration
   return total
 }
 
-/// What a prompt costs under one plan of drops or another, by closed formulas: nothing is run.
+/// Cost of a prompt under any drop plan, by closed formulas; the model is not run.
 package struct PrefillCost: Sendable {
   package let configuration: TextConfiguration
-  /// Tokens of the prompt beside its images.
+  /// Text tokens of the prompt.
   package let textTokens: Int
-  /// Tokens of each image.
+  /// Visual tokens of each image.
   package let visualTokenCounts: [Int]
-  /// Views of all images that the vision encoder has to look at.
+  /// Views of all images that the vision encoder has to encode.
   package let viewCount: Int
-  /// How keys and values are kept.
+  /// Element type of the KV cache.
   package let cacheElement: ElementType
 
   package init(
@@ -105,44 +109,45 @@ package struct PrefillCost: Sendable {
     try DropPlan(policy, layerCount: layerCount, visualTokenCounts: visualTokenCounts)
   }
 
-  /// Visual tokens in each stage, from all to what the last layers see.
+  /// Visual tokens in each stage: all of them in the first, those of the last layers in the last.
   package func tokensPerStage(_ plan: DropPlan) -> [Int] {
     [visualTokenCount] + plan.drops.map { $0.keepCounts.reduce(0, +) }
   }
 
-  /// Visual tokens, mean over layers: what papers that compare methods at 192, 128 or 64 tokens mean for methods of several
-  /// stages.
+  /// Average retained tokens: visual tokens per layer, as a mean over layers.
+  ///
+  /// Papers that compare multi-stage methods at 192, 128 or 64 tokens use this number.
   package func averageTokens(_ plan: DropPlan) -> Double {
     let visual = rowsPerLayer(plan).reduce(0) { $0 + $1 - textTokens }
     return Double(visual) / Double(layerCount)
   }
 
-  /// Visual tokens, mean over stages, however long these are.
+  /// Visual tokens per stage, as a mean over stages of any length.
   package func stageAverageTokens(_ plan: DropPlan) -> Double {
     let stages = tokensPerStage(plan)
     return Double(stages.reduce(0, +)) / Double(stages.count)
   }
 
-  /// Operations of the decoder's layers over the prompt and of ranking, as they are counted at the kernels.
+  /// Operations of the decoder's layers over the prompt and of ranking, equal to those counted in the kernels.
   package func flops(_ plan: DropPlan) -> Int {
     2 * prefillMultiplyAdds(rowsPerLayer: rowsPerLayer(plan), configuration)
       + 2 * rankMultiplyAdds(plan, rowCount: rowCount, visualTokenCounts: visualTokenCounts, configuration)
   }
 
-  /// `flops` over those without dropping.
-  package func flopsShare(_ plan: DropPlan) -> Double { Double(flops(plan)) / Double(max(1, flops(.none))) }
+  /// Ratio of `flops` to those of the baseline without dropping.
+  package func flopsRatio(_ plan: DropPlan) -> Double { Double(flops(plan)) / Double(max(1, flops(.none))) }
 
-  /// The paper's count for the visual tokens.
+  /// Cost of the visual tokens by the paper's formula.
   package func paperFlops(_ plan: DropPlan) -> Double {
     LLaVA.paperFlops(plan, visualTokenCount: visualTokenCount, configuration)
   }
 
-  /// Keys and values after the prompt.
+  /// Bytes of the KV cache after the prompt.
   package func cacheBytes(_ plan: DropPlan) -> Int {
     KVCache.byteCount(rowsPerLayer: rowsPerLayer(plan), configuration, element: cacheElement)
   }
 
-  /// From the decoded images to the first token; ranking, a hundredth of the layers, is left out.
+  /// TTFT, from the decoded images, by measured times; without ranking, which takes a hundredth of the layers' time.
   package func firstTokenSeconds(_ plan: DropPlan, _ timing: PrefillTiming) -> Double {
     rowsPerLayer(plan).reduce(Double(viewCount) * timing.secondsPerView + timing.headSeconds) {
       $0 + timing.layerSeconds($1)
@@ -154,20 +159,20 @@ package struct PrefillCost: Sendable {
   }
 }
 
-/// Bytes that computing takes beside weights and caches, by the shapes of what is computed.
+/// Bytes of working memory in addition to weights and KV caches, from the shapes of the matrices.
 package struct WorkingMemory: Sendable, Equatable {
-  /// The decoder's, which stays from one request to the next.
+  /// Bytes of the decoder's matrices, which are reused by later requests.
   package let decoder: Int
-  /// The vision encoder's and the projector's, and the features on their way into the prompt.
+  /// Bytes of the vision encoder and the projector, and of the features until they are spliced.
   package let visionEncoder: Int
 
   package var total: Int { decoder + visionEncoder }
 
   /// - Parameters:
-  ///   - rows: Of the longest prompt.
-  ///   - views: Of the image with the most of them.
-  ///   - visualTokens: Of all images of a prompt.
-  ///   - sequences: Decoded together.
+  ///   - rows: Rows of the longest prompt, `T`.
+  ///   - views: Views of the image with the most views.
+  ///   - visualTokens: Visual tokens of all images of a prompt, `V`.
+  ///   - sequences: Number of sequences that are decoded together.
   package init(_ model: LLaVAModel, rows: Int, views: Int, visualTokens: Int, sequences: Int) {
     let (text, vision) = (model.configuration.text, model.configuration.vision)
     let float = ElementType.f32.byteCount
@@ -179,7 +184,7 @@ package struct WorkingMemory: Sendable, Equatable {
       }
     }
 
-    // The matrices of `DecoderState`, a product's input in the numbers that it multiplies, and logits, twice.
+    // The matrices of `DecoderState`, a matmul's input in its compute type, and the logits, twice.
     let heads = text.heads
     let columns = 2 * text.hiddenSize + 2 * heads.queryColumns + 2 * heads.keyValueColumns + 2 * text.intermediateSize
     let input =
@@ -187,7 +192,8 @@ package struct WorkingMemory: Sendable, Equatable {
       * max(text.hiddenSize, text.intermediateSize)
     decoder = rows * (float * columns + input) + 2 * float * sequences * text.vocabularySize
 
-    // The matrices of `VisionScratch` and their source, the pixels and the patches cut from them, and the projector's.
+    // The matrices of `VisionScratch` and the residual stream, the pixels and their patches, and the projector's
+    // matrices.
     let (visionRows, side) = (views * (1 + vision.patchCount), vision.imageSize)
     let visionColumns = 7 * vision.hiddenSize + vision.intermediateSize
     let visionEncoderInput =
@@ -202,7 +208,7 @@ package struct WorkingMemory: Sendable, Equatable {
 }
 
 extension KVCache {
-  /// Bytes of caches that hold so many rows in each layer.
+  /// Bytes of a cache with the given number of rows in each layer.
   package static func byteCount(
     rowsPerLayer: [Int], _ configuration: TextConfiguration, element: ElementType
   ) -> Int {
@@ -210,33 +216,33 @@ extension KVCache {
   }
 }
 
-/// What a decoder layer takes for `n` rows, as `a + b n + c n²`: what it takes at least, products, and attention.
+/// Time of a decoder layer over `T` rows, fitted as `a + b T + c T²`: overhead, matmuls and attention.
 package struct LayerCostFit: Sendable, Equatable {
   /// Milliseconds.
   package let a: Double
   /// Milliseconds per row.
   package let b: Double
-  /// Milliseconds per row and row.
+  /// Milliseconds per squared row.
   package let c: Double
-  /// Root of the mean squared relative difference between the fit and what it was fitted to.
+  /// Root mean square of the relative differences between the fit and the measurements.
   package let residual: Double
 
-  /// Fits what was measured so that the squared relative differences are least: short times count as much as long ones.
+  /// Fits measurements by least squares of the relative differences, so that short times count as much as long ones.
   ///
-  /// - Parameter measured: At least three different numbers of rows and their milliseconds, all above zero.
-  /// - Returns: `nil` when the measurements do not say what the curve is.
+  /// - Parameter measured: Row counts and milliseconds, all above zero, with at least three different row counts.
+  /// - Returns: `nil` if the measurements do not determine the curve.
   package init?(_ measured: [(rows: Int, milliseconds: Double)]) {
-    guard Set(measured.map(\.rows)).count >= 3, let most = measured.map(\.rows).max(), most > 0,
+    guard Set(measured.map(\.rows)).count >= 3, let maxRows = measured.map(\.rows).max(), maxRows > 0,
       measured.allSatisfy({ $0.milliseconds > 0 })
     else { return nil }
-    // Columns of like size: the rows as shares of the most.
+    // Rows are divided by the largest row count, so that the columns have similar sizes.
     var matrix: [Double] = []
     for (rows, milliseconds) in measured {
-      let share = Double(rows) / Double(most)
-      matrix += [1 / milliseconds, share / milliseconds, share * share / milliseconds]
+      let scaled = Double(rows) / Double(maxRows)
+      matrix += [1 / milliseconds, scaled / milliseconds, scaled * scaled / milliseconds]
     }
     guard let x = leastSquares(matrix, columns: 3, measured.map { _ in 1 }) else { return nil }
-    let fit = Self(a: x[0], b: x[1] / Double(most), c: x[2] / Double(most * most), residual: 0)
+    let fit = Self(a: x[0], b: x[1] / Double(maxRows), c: x[2] / Double(maxRows * maxRows), residual: 0)
     let differences = measured.map { fit.milliseconds($0.rows) / $0.milliseconds - 1 }
     let meanSquare = differences.reduce(0) { $0 + $1 * $1 } / Double(differences.count)
     self.init(a: fit.a, b: fit.b, c: fit.c, residual: meanSquare.squareRoot())
@@ -246,6 +252,6 @@ package struct LayerCostFit: Sendable, Equatable {
     (self.a, self.b, self.c, self.residual) = (a, b, c, residual)
   }
 
-  /// Milliseconds for so many rows.
+  /// Milliseconds for a number of rows.
   package func milliseconds(_ rows: Int) -> Double { a + Double(rows) * (b + Double(rows) * c) }
 }

@@ -1,19 +1,28 @@
 package import Kernels
 package import ModelFormats
 
-/// One layer of the decoder, in two halves so that visual tokens can be ranked and dropped between them.
+/// One block of the decoder, `x += attention(norm(x))`, then `x += mlp(norm(x))`.
 ///
-/// Before a drop the layer makes the keys of all rows, before rotation. Ranking needs just that of it; and what it leaves
-/// is what the layer goes on with, so that it costs next to nothing.
+/// Before a drop that scores with this layer's keys, `projectKeys` runs first, for all rows. Ranking needs only these
+/// keys, before RoPE, and the layer reuses those of the kept rows, so scoring is almost free.
 struct DecoderLayer: Sendable {
+  /// `[D]`.
   let attentionNorm: [Float]
+  /// `[H · d, D]`.
   let queries: Linear
+  /// `[kvHeads · d, D]`.
   let keys: Linear
+  /// `[kvHeads · d, D]`.
   let values: Linear
+  /// `[D, H · d]`.
   let output: Linear
+  /// `[D]`.
   let mlpNorm: [Float]
+  /// `[F, D]`.
   let gate: Linear
+  /// `[F, D]`.
   let up: Linear
+  /// `[D, F]`.
   let down: Linear
   let heads: HeadLayout
   let epsilon: Float
@@ -38,77 +47,98 @@ struct DecoderLayer: Sendable {
 
   var linears: [Linear] { [queries, keys, values, output, gate, up, down] }
 
-  /// Norms `state.hidden` and makes its keys, not yet rotated: all that ranking needs of the layer.
+  // MARK: - Block
+
+  /// Updates the rows of `state.hidden`, whose keys and values join the cache.
+  ///
+  /// - Parameters:
+  ///   - sequences: The caches of the rows; `state.positions` has the position of each row.
+  ///   - isProjected: Whether queries, keys and values of the rows are in the state already.
+  ///   - forcesLargeKernels: As in `ComputeContext.matmul`.
+  func callAsFunction(
+    _ state: inout DecoderState, _ sequences: RowSequences, isProjected: Bool = false, forcesLargeKernels: Bool = false,
+    on compute: ComputeContext
+  ) {
+    if !isProjected { projectQKV(&state, forcesLargeKernels, on: compute) }
+    attend(&state, sequences, on: compute)
+    compute.matmulAdd(
+      to: &state.hidden, state.attentionOutput, by: output, .attentionOutput, forcesLargeKernels: forcesLargeKernels)
+    mlp(&state, forcesLargeKernels, on: compute)
+    compute.matmulAdd(to: &state.hidden, state.gate, by: down, .mlpDown, forcesLargeKernels: forcesLargeKernels)
+  }
+
+  /// Queries, keys and values of the normalized rows, before RoPE.
+  private func projectQKV(_ state: inout DecoderState, _ forcesLargeKernels: Bool, on compute: ComputeContext) {
+    compute.rmsNorm(&state.normalized, state.hidden, weight: attentionNorm, epsilon: epsilon)
+    compute.matmul(
+      &state.queries, &state.keys, &state.values, state.normalized, by: queries, keys, values,
+      (.queries, .keys, .values), forcesLargeKernels: forcesLargeKernels)
+  }
+
+  /// `state.attentionOutput` of the projected rows, over the cache of their sequence and the rows themselves.
+  private func attend(_ state: inout DecoderState, _ sequences: RowSequences, on compute: ComputeContext) {
+    compute.rotate(&state.queries, to: state.positions, &state.rotary)
+    compute.rotate(&state.keys, to: state.positions, &state.rotary)
+    let attention = InstructionSet.attention(for: queries.computeType)
+    switch sequences {
+    case .one(let cache):
+      cache.append(
+        keys: state.keys, values: state.values, rows: 0..<state.keys.rows, lastPosition: state.positions.last ?? -1)
+      compute.causalAttention(
+        &state.attentionOutput, queries: state.queries, keys: cache.keys, values: cache.values, heads: heads,
+        with: attention)
+    case .each(let caches, let layer):
+      for (row, cache) in caches.enumerated() {
+        cache.layers[layer].append(
+          keys: state.keys, values: state.values, rows: row..<row + 1, lastPosition: state.positions[row])
+      }
+      compute.cachedAttention(&state.attentionOutput, queries: state.queries, heads: heads, with: attention) {
+        caches[$0].layers[layer]
+      }
+    }
+  }
+
+  /// `state.gate`, the input of the MLP's down projection: `silu(gate(norm(x))) · up(norm(x))`.
+  private func mlp(_ state: inout DecoderState, _ forcesLargeKernels: Bool, on compute: ComputeContext) {
+    compute.rmsNorm(&state.normalized, state.hidden, weight: mlpNorm, epsilon: epsilon)
+    compute.matmul(
+      &state.gate, &state.up, state.normalized, by: gate, up, (.mlpGate, .mlpUp),
+      forcesLargeKernels: forcesLargeKernels)
+    compute.gatedSiLU(&state.gate, state.up)
+  }
+
+  // MARK: - Projections around a drop
+
+  /// The keys of the normalized rows, before RoPE: all that ranking needs of the layer.
   func projectKeys(_ state: inout DecoderState, on compute: ComputeContext) {
     compute.rmsNorm(&state.normalized, state.hidden, weight: attentionNorm, epsilon: epsilon)
     compute.matmul(&state.keys, state.normalized, by: keys, .keys)
   }
 
-  /// Makes the values of all normed rows, for a ranking that weighs them.
+  /// The values of the normalized rows, for a ranking that weights by them.
   func projectValues(_ state: inout DecoderState, on compute: ComputeContext) {
     compute.matmul(&state.values, state.normalized, by: values, .values)
   }
 
-  /// Makes what `projectKeys` and `projectValues` have left.
-  func projectQueries(_ state: inout DecoderState, on compute: ComputeContext) {
-    compute.matmul(&state.queries, state.normalized, by: queries, .queries)
-  }
-
-  /// Makes what `projectKeys` has left, for the rows that are still there.
-  func projectQueriesAndValues(_ state: inout DecoderState, on compute: ComputeContext) {
-    compute.matmul(&state.queries, &state.values, state.normalized, by: queries, values, (.queries, .values))
-  }
-
-  /// Norms `state.hidden` and makes its queries, keys and values, none yet rotated.
-  func project(_ state: inout DecoderState, on compute: ComputeContext) {
-    compute.rmsNorm(&state.normalized, state.hidden, weight: attentionNorm, epsilon: epsilon)
-    compute.matmul(
-      &state.queries, &state.keys, &state.values, state.normalized, by: queries, keys, values,
-      (.queries, .keys, .values))
-  }
-
-  /// Attention and feed-forward for the projected rows of one sequence, which join its cache at `state.positions`.
-  func finish(_ state: inout DecoderState, _ cache: LayerCache, on compute: ComputeContext) {
-    rotate(&state, on: compute)
-    cache.append(
-      keys: state.keys, values: state.values, rows: 0..<state.keys.rows, lastPosition: state.positions.last ?? -1)
-    compute.causalAttention(
-      &state.attentionOutput, queries: state.queries, keys: cache.keys, values: cache.values, heads: heads,
-      with: attention)
-    feedForward(&state, on: compute)
-  }
-
-  /// Attention and feed-forward for one projected row of each of several sequences, which join their caches.
-  func finish(_ state: inout DecoderState, _ caches: [KVCache], layer: Int, on compute: ComputeContext) {
-    rotate(&state, on: compute)
-    for (row, cache) in caches.enumerated() {
-      cache.layers[layer].append(
-        keys: state.keys, values: state.values, rows: row..<row + 1, lastPosition: state.positions[row])
+  /// The projections that the ranking has not computed, for the kept rows.
+  func projectRest(_ state: inout DecoderState, hasValues: Bool, on compute: ComputeContext) {
+    if hasValues {
+      compute.matmul(&state.queries, state.normalized, by: queries, .queries)
+    } else {
+      compute.matmul(&state.queries, &state.values, state.normalized, by: queries, values, (.queries, .values))
     }
-    compute.cachedAttention(&state.attentionOutput, queries: state.queries, heads: heads, with: attention) {
-      caches[$0].layers[layer]
-    }
-    feedForward(&state, on: compute)
-  }
-
-  private var attention: InstructionSet { .attention(for: queries.computeType) }
-
-  private func rotate(_ state: inout DecoderState, on compute: ComputeContext) {
-    compute.rotate(&state.queries, to: state.positions, &state.rotary)
-    compute.rotate(&state.keys, to: state.positions, &state.rotary)
-  }
-
-  /// The layer after attention.
-  private func feedForward(_ state: inout DecoderState, on compute: ComputeContext) {
-    compute.matmulAdd(to: &state.hidden, state.attentionOutput, by: output, .attentionOutput)
-    compute.rmsNorm(&state.normalized, state.hidden, weight: mlpNorm, epsilon: epsilon)
-    compute.matmul(&state.gate, &state.up, state.normalized, by: gate, up, (.mlpGate, .mlpUp))
-    compute.gatedSiLU(&state.gate, state.up)
-    compute.matmulAdd(to: &state.hidden, state.gate, by: down, .mlpDown)
   }
 }
 
-/// The working memory of the decoder: rows on their way through the layers.
+/// The sequences that the rows of the decoder's state belong to.
+enum RowSequences {
+  /// Prefill: all rows follow each other in one sequence.
+  case one(LayerCache)
+  /// Decode: row `i` is the next one of the sequence of cache `i`.
+  case each([KVCache], layer: Int)
+}
+
+/// The working memory of the decoder: the rows in a layer, `T` of them.
 ///
 /// One owner at a time; requests that follow each other share it, so that they touch no new memory.
 package struct DecoderState: ~Copyable {
@@ -116,18 +146,26 @@ package struct DecoderState: ~Copyable {
   package var hidden: Matrix
   /// If set, the last row of `hidden` before the first layer and after each layer is kept in `lastRows`.
   package var recordsLastRows = false
+  /// The recorded rows, `[layers + 1, D]`.
   package var lastRows: [[Float]] = []
 
+  /// Input of the projections, `[T, D]`.
   var normalized: Matrix
-  /// Queries of the layer that ran last, rotated.
+  /// Queries of the layer that ran last, after RoPE, `[T, H · d]`.
   var queries: Matrix
+  /// Keys of the layer, `[T, kvHeads · d]`.
   var keys: Matrix
+  /// Values of the layer, `[T, kvHeads · d]`.
   var values: Matrix
+  /// Before the output projection, `[T, H · d]`.
   var attentionOutput: Matrix
+  /// Gate projection, then the input of the down projection, `[T, F]`.
   var gate: Matrix
+  /// Up projection, `[T, F]`.
   var up: Matrix
+  /// Cosines and sines of RoPE.
   var rotary: RotaryTable
-  /// The position of each row in the layer at work.
+  /// The position of each row in the layer at work, `[T]`.
   private(set) var positions: [Int] = []
 
   package init(_ configuration: TextConfiguration) {
@@ -145,18 +183,19 @@ package struct DecoderState: ~Copyable {
       headDimension: heads.headDimension, theta: configuration.ropeTheta, scaling: configuration.ropeScaling)
   }
 
-  /// Sets `positions` for rows that go on where a layer's cache ends.
+  /// Sets `positions` of rows that follow the end of a layer's cache.
   mutating func place(_ rows: some Sequence<Int>, after cache: LayerCache) {
     positions.removeAll(keepingCapacity: true)
     for row in rows { positions.append(cache.nextPosition + row) }
   }
 
-  /// Sets `positions` for rows that each go on where the cache of its own sequence ends.
+  /// Sets `positions` of rows that each follow the end of the cache of their own sequence.
   mutating func place(after caches: [KVCache], layer: Int) {
     positions.removeAll(keepingCapacity: true)
     for cache in caches { positions.append(cache.layers[layer].nextPosition) }
   }
 
+  /// Keeps the last row of `hidden` if `recordsLastRows` is set.
   mutating func recordLastRow() {
     guard recordsLastRows, hidden.rows > 0 else { return }
     lastRows.append(hidden.rowValues(hidden.rows - 1))

@@ -2,30 +2,23 @@ import Kernels
 package import TokenDropping
 
 extension LanguageModel {
-  /// Drops visual tokens before a layer, and makes that layer's queries, keys and values of the others.
+  /// Drops visual tokens before layer `drop.afterLayer`.
   ///
-  /// Only a ranking by the layer's own keys needs them before the drop; one that weighs values makes these too.
-  func dropAndProject(
+  /// - Returns: The result, and whether the layer's queries, keys and values of the kept rows are in the state already.
+  ///   They are if the drop ranks by this layer's own keys.
+  func drop(
     _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ layout: inout SequenceLayout,
     on compute: ComputeContext
-  ) -> DropResult {
+  ) -> (result: DropResult, isProjected: Bool) {
     let layer = layers[drop.afterLayer]
-    guard drop.scoresWithNextLayer else {
-      let record = rankAndDrop(drop, &state, cache, &layout, on: compute)
-      layer.project(&state, on: compute)
-      return record
-    }
+    guard drop.scoresWithNextLayer else { return (rankAndDrop(drop, &state, cache, &layout, on: compute), false) }
     layer.projectKeys(&state, on: compute)
-    let record = rankAndDrop(drop, &state, cache, &layout, on: compute)
-    if drop.makesNextValues {
-      layer.projectQueries(&state, on: compute)
-    } else {
-      layer.projectQueriesAndValues(&state, on: compute)
-    }
-    return record
+    let result = rankAndDrop(drop, &state, cache, &layout, on: compute)
+    layer.projectRest(&state, hasValues: drop.projectsNextValues, on: compute)
+    return (result, true)
   }
 
-  /// Scores all rows, keeps the best visual ones of each image in their order, and lets the others go.
+  /// Scores the visual tokens, keeps the best of each image in their original order, and drops the others.
   private func rankAndDrop(
     _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ layout: inout SequenceLayout,
     on compute: ComputeContext
@@ -52,7 +45,9 @@ extension LanguageModel {
     }
   }
 
-  /// Keeps some rows of what the layer after the drop has made for all; what it made for the others served the ranking alone.
+  /// Compacts the next layer's normalized rows, keys and values to the kept rows.
+  ///
+  /// The keys and values of the dropped rows are charged to ranking.
   private func keep(
     _ rows: [Int], of rowsBefore: Int, _ drop: DropPlan.Drop, _ state: inout DecoderState, on compute: ComputeContext
   ) {
@@ -61,7 +56,7 @@ extension LanguageModel {
     state.keys.keepRows(rows)
     let dropped = rowsBefore - rows.count
     compute.ledger.move(.keys, dropped * keys.inputSize * keys.outputSize, from: .prefill, to: .rank)
-    if drop.makesNextValues {
+    if drop.projectsNextValues {
       state.values.keepRows(rows)
       compute.ledger.move(.values, rows.count * values.inputSize * values.outputSize, from: .rank, to: .prefill)
     }
@@ -69,20 +64,21 @@ extension LanguageModel {
 }
 
 extension DropPlan.Drop {
-  /// Whether the layer after the drop makes its values of all rows, to rank by them.
-  var makesNextValues: Bool { scoresWithNextLayer && ranking == .valueWeighted }
+  /// Whether the layer after the drop projects its values for all rows, to rank by them.
+  var projectsNextValues: Bool { scoresWithNextLayer && ranking == .valueWeighted }
 
-  /// Which of an image's tokens that are still there leave before the others, 0 the first of them.
+  /// Indices of the tokens that are dropped before the others, among the image's remaining tokens.
   func droppedFirst(of block: SequenceLayout.VisualBlock, _ image: Int) -> [Int] {
     guard !droppedFirst.isEmpty else { return [] }
-    let leaving = Set(droppedFirst[image])
-    return block.tokens.indices.filter { leaving.contains(block.tokens[$0]) }
+    let padding = Set(droppedFirst[image])
+    return block.tokens.indices.filter { padding.contains(block.tokens[$0]) }
   }
 }
 
-/// The drops of a whole sequence: the policy's stages of each of its images, put together.
+/// The drops of a sequence: the policy's stages for each of its images, combined.
 ///
-/// Several images are our extension (the published codes know one): each keeps its own share of its own tokens.
+/// Several images per prompt are our extension; the published codes support one. Each image keeps the same ratio of its
+/// own tokens.
 package struct DropPlan: Sendable, Equatable {
   /// One drop of all images.
   package struct Drop: Sendable, Equatable {
@@ -90,27 +86,26 @@ package struct DropPlan: Sendable, Equatable {
     package var scoringLayer: Int
     package var positions: PositionRule
     package var ranking: Ranking
-    /// How many tokens of each image stay.
+    /// Number of tokens of each image that are kept.
     package var keepCounts: [Int]
-    /// Which of each image's own tokens leave before all others, ascending; no lists where none do.
+    /// Indices of each image's tokens that are dropped before all others, ascending; empty if there are none.
     package var droppedFirst: [[Int]] = []
 
-    /// Whether tokens are scored with the keys of the layer after the drop, which that layer then goes on with.
-    var scoresWithNextLayer: Bool { ranking.readsLayer && scoringLayer == afterLayer }
+    /// Whether tokens are scored with the keys of the layer after the drop, which that layer then reuses.
+    var scoresWithNextLayer: Bool { ranking.needsScoringLayer && scoringLayer == afterLayer }
   }
 
   package let drops: [Drop]
 
-  /// No drops.
   package static let none = DropPlan(drops: [])
 
   private init(drops: [Drop]) { self.drops = drops }
 
   /// - Parameters:
-  ///   - policy: Is asked once per image.
-  ///   - layerCount: Decoder layers.
+  ///   - policy: The policy, evaluated once per image.
+  ///   - layerCount: Number of decoder layers.
   ///   - visualTokenCounts: Tokens of each image; a sequence without images drops nothing.
-  ///   - padding: Which tokens of each image show nothing of it, ascending, for policies that mask them.
+  ///   - padding: Indices of each image's tokens that show only padding, ascending, for policies that drop them first.
   package init(
     _ policy: any TokenDroppingPolicy, layerCount: Int, visualTokenCounts: [Int], padding: [[Int]] = []
   ) throws(DropPolicyError) {
@@ -128,7 +123,11 @@ package struct DropPlan: Sendable, Equatable {
 }
 
 extension DropPlan {
-  /// How many rows each layer sees of a prompt of `rowCount` rows, of which `visualTokenCount` are its images'.
+  /// Number of rows in each layer.
+  ///
+  /// - Parameters:
+  ///   - rowCount: Rows of the prompt before any drop.
+  ///   - visualTokenCount: Rows of the images among them.
   package func rowsPerLayer(rowCount: Int, visualTokenCount: Int, layerCount: Int) -> [Int] {
     (0..<layerCount).map { layer in
       let kept = drops.last { $0.afterLayer <= layer }.map { $0.keepCounts.reduce(0, +) }
@@ -137,17 +136,17 @@ extension DropPlan {
   }
 }
 
-/// What a drop did.
+/// The result of a drop: kept tokens and scores of every image.
 package struct DropResult: Sendable, Equatable {
-  /// An image's part of it.
+  /// The result for one image.
   package struct Image: Sendable, Equatable {
-    /// The row of its first token before the drop.
+    /// Row of the image's first token before the drop.
     package var start: Int
-    /// Its tokens before the drop.
+    /// Number of the image's tokens before the drop.
     package var count: Int
-    /// Which of the image's own tokens stayed, ascending, 0 its first before any drop.
+    /// Indices of the kept tokens, ascending, among the image's tokens before any drop.
     package var kept: [Int]
-    /// The score of each of its tokens before the drop.
+    /// Scores of the image's tokens before the drop, `[count]`.
     package var scores: [Float]
 
     package init(start: Int, count: Int, kept: [Int], scores: [Float]) {
@@ -162,24 +161,24 @@ package struct DropResult: Sendable, Equatable {
   package var images: [Image]
 }
 
-/// Where a sequence's visual tokens stand, and which position each of its rows has, as tokens are dropped.
+/// Rows of the visual tokens and positions of all rows of a sequence, updated by every drop.
 package struct SequenceLayout: Sendable, Equatable {
-  /// The tokens of one image that are still there.
+  /// The remaining tokens of one image.
   package struct VisualBlock: Sendable, Equatable {
-    /// The row of the first one.
+    /// Row of the first remaining token.
     package var start: Int
-    /// Which of the image's own tokens they are, ascending, 0 the image's first.
+    /// Indices of the remaining tokens, ascending, among the image's tokens before any drop.
     package var tokens: [Int]
 
     package var rows: Range<Int> { start..<start + tokens.count }
   }
 
   package private(set) var visualBlocks: [VisualBlock]
-  /// The position of each row, counted from the first row.
+  /// Position of each row for RoPE, relative to the first row of the sequence, `[T]`.
   package private(set) var positions: [Int]
 
   /// - Parameters:
-  ///   - rowCount: Text and visual tokens together.
+  ///   - rowCount: Number of text and visual tokens.
   ///   - visualSpans: The rows of each image, in order.
   package init(rowCount: Int, visualSpans: [Range<Int>] = []) {
     positions = Array(0..<rowCount)
@@ -191,9 +190,9 @@ package struct SequenceLayout: Sendable, Equatable {
   /// Drops visual tokens.
   ///
   /// - Parameters:
-  ///   - kept: For each image which of its present tokens stay, ascending, 0 its first that is still there.
-  ///   - rule: Whether the rows that stay are numbered anew.
-  /// - Returns: The rows that stay, ascending.
+  ///   - kept: Indices of each image's tokens to keep, ascending, among its remaining tokens.
+  ///   - rule: Whether the kept rows are renumbered.
+  /// - Returns: The kept rows, ascending.
   package mutating func keep(_ kept: [[Int]], positions rule: PositionRule) -> [Int] {
     precondition(kept.count == visualBlocks.count, "keep: \(kept.count) lists for \(visualBlocks.count) images")
     var rows: [Int] = []

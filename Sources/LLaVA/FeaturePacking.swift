@@ -2,33 +2,33 @@ import Kernels
 package import ModelFormats
 
 extension LLaVAModel {
-  /// How many visual tokens stand for an image.
+  /// Number of visual tokens of an image.
   ///
-  /// - Parameter tiles: The image's tiles; `nil` for an image seen in one view.
+  /// - Parameter tiles: The image's tiles; `nil` for an image in one view.
   package func visualTokenCount(_ tiles: TileGrid?) -> Int {
     configuration.visualTokenCount(tiles)
   }
 
-  /// Between how many visual tokens and how many can stand for an image.
+  /// Smallest and largest number of visual tokens of an image.
   package var visualTokenCounts: ClosedRange<Int> {
     let one = visualTokenCount(nil)
     guard let rules = configuration.anyResolution else { return one...one }
-    // No tile's features are cut off, of the canvas with the most.
-    let most = rules.canvases.map { canvas in
+    // The largest number: all features of all tiles on the canvas with the most tiles.
+    let largest = rules.canvases.map { canvas in
       let (rows, columns) = (canvas.height / rules.viewSize, canvas.width / rules.viewSize)
       let side = rules.patchesPerSide
       return visualTokenCount(
         TileGrid(rows: rows, columns: columns, keptRows: 0..<rows * side, keptColumns: 0..<columns * side))
     }.max()
-    // Of a flat strip, no feature of a tile may be left.
-    return configuration.visualTokensPerView...max(one, most ?? one)
+    // The smallest number: a narrow strip may keep no feature of its tiles.
+    return configuration.visualTokensPerView...max(one, largest ?? one)
   }
 
-  /// Puts the features of an image's views in the order in which the language model reads them.
+  /// The features of an image's views in the order of the decoder's sequence.
   ///
   /// - Parameters:
-  ///   - features: Of the base view, then of the tiles row by row, `[views · patches, D]`.
-  ///   - tiles: The image's tiles; `nil` for an image seen in one view.
+  ///   - features: The features of the base view, then of the tiles row by row, `[views · tokensPerView, D]`.
+  ///   - tiles: The image's tiles; `nil` for an image in one view.
   /// - Returns: `[visualTokenCount(tiles), D]`, in the order of `visualTokenPlaces`.
   func packed(_ features: consuming Matrix, _ tiles: TileGrid?) -> Matrix {
     let views = 1 + (tiles?.tileCount ?? 0)
@@ -61,33 +61,35 @@ extension LLaVAModel {
 }
 
 extension LLaVAConfiguration {
-  /// How many visual tokens stand for an image, as above.
+  /// Number of visual tokens of an image.
+  ///
+  /// - Parameter tiles: The image's tiles; `nil` for an image in one view.
   package func visualTokenCount(_ tiles: TileGrid?) -> Int {
-    let marksRows = anyResolution?.merge == .spatialUnpad
-    return marksRows
+    let hasNewlines = anyResolution?.merge == .spatialUnpad
+    return hasNewlines
       ? visualTokensPerView + (tiles?.tokenCount ?? 1) : visualTokensPerView * (1 + (tiles?.tileCount ?? 0))
   }
 }
 
-/// What of an image a visual token stands for.
+/// The part of an image that a visual token represents.
 package enum VisualTokenPlace: Sendable, Equatable {
-  /// A patch of a view: 0 the base view or the only one, then the tiles row by row.
+  /// A patch of a view. View 0 is the base view or the only one; the tiles follow row by row.
   case patch(view: Int, row: Int, column: Int)
-  /// All of a view: its class token.
+  /// A whole view, by its class token.
   case wholeView(Int)
-  /// The end of a row of the map that the tiles make; `nil` for the end of an image in one view.
+  /// The end of a row in the grid of all tiles; `nil` for the end of an image in one view.
   case newline(row: Int?)
 
-  /// What each visual token of an image stands for, in the order in which the language model reads them.
+  /// The places of an image's visual tokens, in the order of the decoder's sequence.
   ///
-  /// First the base view, then the tiles as one map without its padding, a newline after each row. An image in one view
-  /// gets one newline. Models without a newline read all views as they are.
+  /// The base view comes first, then the tiles as one grid without its padding, with a newline after each row. An image
+  /// in one view has one newline. Models without a newline use all views unchanged.
   ///
   /// - Parameters:
-  ///   - tiles: The image's tiles; `nil` for an image seen in one view.
+  ///   - tiles: The image's tiles; `nil` for an image in one view.
   ///   - side: Patches along a view's side.
-  ///   - hasClassToken: Whether the vision encoder's class token is read too, before its view's patches.
-  ///   - hasNewline: Whether the model has a newline.
+  ///   - hasClassToken: Whether the vision encoder's class token is used too, before its view's patches.
+  ///   - hasNewline: Whether the model has a newline embedding.
   ///
   /// Source: `prepare_inputs_labels_for_multimodal` in LLaVA's `llava/model/llava_arch.py`, merge type `spatial_unpad`;
   /// `pack_image_features` in transformers.
@@ -110,9 +112,9 @@ package enum VisualTokenPlace: Sendable, Equatable {
 }
 
 extension LLaVAModel {
-  /// What each visual token of an image stands for.
+  /// The places of an image's visual tokens.
   ///
-  /// - Parameter tiles: The image's tiles; `nil` for an image seen in one view.
+  /// - Parameter tiles: The image's tiles; `nil` for an image in one view.
   /// - Returns: `visualTokenCount(tiles)` places.
   package func visualTokenPlaces(_ tiles: TileGrid?) -> [VisualTokenPlace] {
     VisualTokenPlace.all(
@@ -123,14 +125,14 @@ extension LLaVAModel {
 }
 
 extension LLaVAModel {
-  /// Which of an image's visual tokens stand for patches that lie wholly in padding, ascending, 0 the image's first.
+  /// Indices of an image's visual tokens whose patches lie wholly in padding, ascending.
   ///
-  /// Of several views the first is filled by the image. LLaVA-NeXT leaves padded tiles out by itself, so there is something to
-  /// find only in models that read all tiles as they are. Newlines stand for no patch.
+  /// The base view of a tiled image has no padding. LLaVA-NeXT removes the padding of the tiles itself, so a tiled
+  /// image has padding tokens only in models that use all tiles unchanged. Newlines are not padding.
   ///
   /// - Parameters:
-  ///   - tiles: The image's tiles; `nil` for an image seen in one view.
-  ///   - area: Where the image lies; `nil` for one without padding.
+  ///   - tiles: The image's tiles; `nil` for an image in one view.
+  ///   - area: The area that the image fills; `nil` for an image without padding.
   package func paddingTokens(_ tiles: TileGrid?, _ area: ImageArea?) -> [Int] {
     guard let area else { return [] }
     let vision = configuration.vision

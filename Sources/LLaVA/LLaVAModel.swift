@@ -1,25 +1,38 @@
 package import Kernels
 package import ModelFormats
 
-/// LLaVA: a vision encoder, a projector and a language model that reads the image's features between the words.
+/// The weights of LLaVA: vision encoder, projector and language model.
 ///
-/// Holds weights only and never changes, so any number of requests may share it.
+/// The model is immutable, so any number of requests may share it.
+///
+/// Shapes are written rows first, such as `[T, D]`, with these letters everywhere:
+///
+/// | letter | meaning |
+/// | --- | --- |
+/// | `T` | tokens, the rows of a sequence |
+/// | `V` | visual tokens |
+/// | `D` | hidden size |
+/// | `H` | attention heads; `kvHeads` of keys and values |
+/// | `d` | head dimension |
+/// | `F` | intermediate size of the MLP |
+/// | `N` | vocabulary size |
 package struct LLaVAModel: Sendable {
   package let configuration: LLaVAConfiguration
   package let vision: VisionEncoder
   let projector: Projector
-  /// What ends a row of a LLaVA-NeXT image, `[D]`; `nil` for models that mark no rows.
+  /// Newline embedding, which ends each row of a LLaVA-NeXT image, `[D]`; `nil` for models without one.
   let imageNewline: [Float]?
   package let languageModel: LanguageModel
 
-  /// Finds all weights in a checkpoint; they stay where they are on disk.
+  /// Loads all weights of a checkpoint; weights that need no conversion stay mapped from disk.
   ///
   /// - Parameters:
-  ///   - tower: A CLIP directory's weights; `nil` where the checkpoint brings its vision encoder along.
-  ///   - arithmetic: What products are computed in; weights stored otherwise are converted here.
-  ///   - workers: Convert weights in parallel.
-  ///   - cache: Keeps converted weights for later loads.
-  /// - Throws: `CheckpointError` naming the first tensor that is missing or has another shape than `config.json` says.
+  ///   - visionTower: Weights of a CLIP directory; `nil` if the checkpoint includes the vision encoder.
+  ///   - computeType: Data types of matmuls; weights of other types are converted here.
+  ///   - workers: Threads that convert weights.
+  ///   - cache: Cache of converted weights for later loads.
+  /// - Throws: `CheckpointError` naming the first tensor that is missing or has another shape than `config.json`
+  ///   requires.
   package init(
     _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, visionTower: Checkpoint? = nil,
     computeType: ModelComputeTypes = ModelComputeTypes(.f32), workers: Workers = Workers(count: 1),
@@ -48,7 +61,7 @@ package struct LLaVAModel: Sendable {
       + [languageModel.head]
   }
 
-  /// Bytes of the embedding and of all linear layers, as they are kept.
+  /// Bytes of the embedding and of all linear layers, after conversion.
   package var weightBytes: Int {
     let embedding = languageModel.embedding
     let embeddingBytes =
@@ -56,62 +69,62 @@ package struct LLaVAModel: Sendable {
     return linears.reduce(embeddingBytes) { $0 + $1.weightByteCount }
   }
 
-  /// `weightBytes`, with weights that layers share counted once.
+  /// Bytes of the weights, counting weights that layers share once.
   package var distinctWeightBytes: Int {
     var addresses = Set<UInt>()
     let repeated = linears.filter { !addresses.insert($0.weightAddress).inserted }
     return weightBytes - repeated.reduce(0) { $0 + $1.weightByteCount }
   }
 
-  /// Bytes of the weights that every decoding step reads: those of the decoder's layers and of the head.
+  /// Bytes of the weights that every decode step reads: those of the decoder's layers and of the head.
   package var decodeWeightBytes: Int {
     languageModel.layers.flatMap(\.linears).reduce(languageModel.head.weightByteCount) { $0 + $1.weightByteCount }
   }
 
-  /// Tensors of a checkpoint that the model has no use for, but for those it is known not to need.
+  /// Names of tensors of a checkpoint that were not read, except those that LLaVA never needs.
   ///
-  /// LLaVA reads the vision encoder before its last layer, so that layer and the final norm are in the file for nothing.
+  /// LLaVA takes features before the vision encoder's last layer, so that layer and the final norm are not needed.
   package func unusedTensors(of checkpoint: Checkpoint) -> [String] {
     let prefix = "vision_tower.vision_model."
     let unneededLayers =
       configuration
       .visionLayersNeeded..<max(
         configuration.visionLayersNeeded, configuration.vision.layerCount)
-    let known = unneededLayers.map { "\(prefix)encoder.layers.\($0)." } + ["\(prefix)post_layernorm."]
-    return checkpoint.unreadNames.filter { name in !known.contains { name.hasPrefix($0) } }
+    let unneeded = unneededLayers.map { "\(prefix)encoder.layers.\($0)." } + ["\(prefix)post_layernorm."]
+    return checkpoint.unreadNames.filter { name in !unneeded.contains { name.hasPrefix($0) } }
   }
 
-  /// What stands for an image among the prompt's embeddings.
+  /// The features of an image, which replace its placeholder among the prompt's embeddings.
   ///
   /// - Parameters:
-  ///   - pixels: Normalised values of the image's views, `[views, 3, imageSize, imageSize]`: the base view, then the
+  ///   - pixels: Normalized values of the image's views, `[views, 3, imageSize, imageSize]`: the base view, then the
   ///     tiles row by row.
-  ///   - tiles: How the tiles make the image; `nil` for an image seen in one view.
-  /// - Returns: `[visualTokenCount(tiles), D]`.
+  ///   - tiles: The image's tiles; `nil` for an image in one view.
+  /// - Returns: `[V, D]`, with `V` equal to `visualTokenCount(tiles)`.
   package func imageFeatures(_ pixels: [Float], tiles: TileGrid?, on compute: ComputeContext) -> Matrix {
     packed(viewFeatures(pixels, views: 1 + (tiles?.tileCount ?? 0), on: compute), tiles)
   }
 
-  /// The features of views, each for itself, through the vision encoder in one batch.
+  /// The features of separate views, encoded as one batch.
   ///
-  /// - Parameter pixels: Normalised values, `[views, 3, imageSize, imageSize]`.
-  /// - Returns: `[views · patches, D]`.
+  /// - Parameter pixels: Normalized values, `[views, 3, imageSize, imageSize]`.
+  /// - Returns: `[views · tokensPerView, D]`.
   package func viewFeatures(_ pixels: [Float], views: Int, on compute: ComputeContext) -> Matrix {
     let features = compute.during(.encode) { vision(pixels, views: views, on: compute) }
     return compute.during(.project) { projector(features, on: compute) }
   }
 }
 
-/// What the parts of a model multiply in.
+/// Compute types of the parts of a model.
 ///
-/// In int8, vision encoder, projector and head keep more digits unless asked otherwise: they are a small part of the work, and the
-/// vision encoder's features and the head's logits feel rounding most.
+/// With an int8 decoder, vision encoder, projector and head are not quantized unless requested. They are a small part
+/// of the work, and features and logits are the most sensitive to rounding.
 package struct ModelComputeTypes: Sendable, Equatable {
-  /// The layers of the decoder.
+  /// Compute type of the decoder's layers.
   package var decoder: ComputeType
-  /// The vision encoder and the projector.
+  /// Compute type of the vision encoder and the projector.
   package var vision: ComputeType
-  /// From the last hidden state to logits.
+  /// Compute type of the output head, from the last hidden state to logits.
   package var head: ComputeType
 
   package init(decoder: ComputeType, vision: ComputeType, head: ComputeType) {
@@ -120,9 +133,9 @@ package struct ModelComputeTypes: Sendable, Equatable {
     self.head = head
   }
 
-  /// Everything in one arithmetic.
+  /// The same compute type for all parts.
   package init(_ computeType: ComputeType) { self.init(decoder: computeType, vision: computeType, head: computeType) }
 
-  /// Decoder, vision encoder and head in a word, such as `int8-bf16-bf16`.
+  /// Compute types of decoder, vision encoder and head as one word, such as `int8-bf16-bf16`.
   package var label: String { [decoder, vision, head].map(\.rawValue).joined(separator: "-") }
 }

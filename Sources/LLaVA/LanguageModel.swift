@@ -1,11 +1,15 @@
 package import Kernels
 import ModelFormats
+public import Storage
 
-/// The language model: a stack of layers between which visual tokens may be dropped, and the output head.
+/// The decoder: embedding, layers between which visual tokens may be dropped, final norm and output head.
 package struct LanguageModel: Sendable {
+  /// `[N, D]`.
   let embedding: Tensor
   let layers: [DecoderLayer]
+  /// `[D]`.
   let outputNorm: [Float]
+  /// `[N, D]`.
   let head: Linear
   let epsilon: Float
 
@@ -28,31 +32,32 @@ package struct LanguageModel: Sendable {
     epsilon = text.rmsNormEpsilon
   }
 
-  /// Runs generated tokens, one row of `state.hidden` for each of `caches`, through all layers.
+  /// Runs one generated token of each sequence through all layers, from `state.hidden`, `[sequences, D]`.
   ///
-  /// A row's result does not depend on the others. Positions go on from each layer's own cache, so after a compact drop they
-  /// differ from layer to layer.
+  /// Row `i` belongs to cache `i`, and its result does not depend on the other rows. Positions continue from each
+  /// layer's own cache, so after a compact drop they differ from layer to layer.
   package func decode(_ state: inout DecoderState, _ caches: [KVCache], on compute: ComputeContext) {
     precondition(state.hidden.rows == caches.count, "decode: \(state.hidden.rows) rows, \(caches.count) caches")
     compute.during(.decode) {
       compute.ledger.stage = 0
       for index in layers.indices {
         compute.ledger.layer = index
-        layers[index].project(&state, on: compute)
         state.place(after: caches, layer: index)
-        layers[index].finish(&state, caches, layer: index, on: compute)
+        layers[index](&state, .each(caches, layer: index), on: compute)
       }
     }
   }
 
-  /// The logits after the last row of `state.hidden`, one per entry of the vocabulary.
+  /// The logits after the last row of `state.hidden`, `[N]`.
   package func logits(_ state: borrowing DecoderState, on compute: ComputeContext) -> [Float] {
     var lastRow = Matrix(rows: 0, columns: state.hidden.columns)
     lastRow.assign(state.hidden, rows: state.hidden.rows - 1..<state.hidden.rows)
     return logits(lastRow, on: compute).values
   }
 
-  /// The logits of every row of `hidden`, `[T, N]`.
+  /// The logits after every row of `hidden`, `[T, N]`.
+  ///
+  /// - Parameter hidden: The residual stream after the last layer, `[T, D]`.
   package func logits(_ hidden: borrowing Matrix, on compute: ComputeContext) -> Matrix {
     compute.counting(as: .head) {
       var normalized = Matrix(rows: 0, columns: hidden.columns)
@@ -65,16 +70,17 @@ package struct LanguageModel: Sendable {
 }
 
 /// Why a prompt and its images do not make a sequence.
-package enum SequenceError: Error, Equatable, CustomStringConvertible {
+public enum SequenceError: UserFacingError, Equatable {
   case placeholderMismatch(placeholders: Int, images: Int)
   case tokenOutOfRange(token: Int, vocabularySize: Int)
   case tooLong(length: Int, limit: Int)
   case empty
 
-  package var description: String {
+  public var category: ErrorCategory { .input }
+  public var problem: String {
     switch self {
     case .placeholderMismatch(let placeholders, 0):
-      "the prompt has \(placeholders) <image> but no image is given; add --image, or take <image> out"
+      "the prompt has \(placeholders) <image> but no image is given"
     case .placeholderMismatch(0, let images):
       "\(images) image(s) given, but the prompt has no <image>; put <image> where the image belongs"
     case .placeholderMismatch(let placeholders, let images):
@@ -82,23 +88,31 @@ package enum SequenceError: Error, Equatable, CustomStringConvertible {
     case .tokenOutOfRange(let token, let vocabularySize):
       "token \(token) is outside the model's vocabulary of \(vocabularySize); do tokenizer and weights belong together?"
     case .tooLong(let length, let limit):
-      "the prompt has \(length) tokens with its images, the context only \(limit); shorten it or raise --ctx-size"
+      "the prompt has \(length) tokens with its images, the context only \(limit)"
     case .empty:
       "the prompt is empty"
+    }
+  }
+
+  public var remedies: [Remedy] {
+    switch self {
+    case .placeholderMismatch(_, images: 0): [.addImage, .removePlaceholder]
+    case .tooLong: [.shortenPrompt, .raiseContextLength]
+    default: []
     }
   }
 }
 
 extension LanguageModel {
-  /// Puts a prompt's embeddings into `hidden`, each placeholder replaced by its image's features.
+  /// Writes a prompt's embeddings to `hidden`, with each placeholder replaced by the features of its image.
   ///
   /// - Parameters:
-  ///   - hidden: Becomes `[T, D]`.
+  ///   - hidden: The result, resized to `[T, D]`.
   ///   - tokens: Text tokens and one placeholder per image.
-  ///   - placeholder: The token that stands for an image.
-  ///   - features: The features of all images, one after the other, `[V, D]`.
-  ///   - featureCounts: How many rows of `features` belong to each image.
-  ///   - limit: The longest sequence allowed.
+  ///   - placeholder: The image token.
+  ///   - features: The features of all images, in order, `[V, D]`.
+  ///   - featureCounts: Number of rows of `features` for each image.
+  ///   - limit: Maximum length of the sequence.
   package func splice(
     _ hidden: inout Matrix, tokens: [Int], placeholder: Int, features: borrowing Matrix, featureCounts: [Int],
     limit: Int
@@ -134,9 +148,9 @@ extension LanguageModel {
     return SequenceLayout(rowCount: length, visualSpans: spans)
   }
 
-  /// Puts the embeddings of generated tokens into `hidden`, `[tokens, D]`.
+  /// Writes the embeddings of generated tokens to `hidden`, resized to `[tokens, D]`.
   ///
-  /// - Precondition: The tokens are the model's own.
+  /// - Precondition: The tokens are in the vocabulary.
   package func embed(_ tokens: [Int], into hidden: inout Matrix) {
     hidden.resize(rows: tokens.count)
     for (row, token) in tokens.enumerated() { hidden.setRow(row, to: embedding, row: token) }

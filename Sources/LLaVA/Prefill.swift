@@ -1,14 +1,17 @@
 package import Kernels
 
-/// What the first rows of a prompt have become before the first drop, for all prompts that begin with them.
+/// Hidden states and KV of a shared prompt prefix, up to the first drop.
 package final class PrefixCacheEntry {
-  /// The rows after the layers before the first drop, `[P, D]`; none when nothing drops.
+  /// Hidden states of the prefix after the layers before the first drop, `[rowCount, D]`; empty if nothing is dropped.
   let hidden: Matrix
   package let rowCount: Int
-  /// The keys and values of these rows in these layers.
+  /// Keys and values of these rows in these layers.
   package let cache: KVCache
+  /// Multiply-adds of computing the entry.
+  package let multiplyAdds: Int
 
-  init(rowCount: Int, hidden: consuming Matrix, cache: KVCache) {
+  init(rowCount: Int, hidden: consuming Matrix, cache: KVCache, multiplyAdds: Int) {
+    self.multiplyAdds = multiplyAdds
     self.rowCount = rowCount
     self.hidden = hidden
     self.cache = cache
@@ -18,14 +21,14 @@ package final class PrefixCacheEntry {
 }
 
 extension DropPlan {
-  /// How many layers see all rows of a prompt.
+  /// Number of layers before the first drop, which see all rows of a prompt.
   package func depth(layerCount: Int) -> Int { drops.first?.afterLayer ?? layerCount }
 }
 
 extension SequenceLayout {
-  /// The rows up to and including the last image's: what other questions about the same images begin with too.
+  /// Rows up to and including those of the last image: the part that other questions about the same images share.
   ///
-  /// `nil` when these, or those after them, are so few that they alone would be computed in another way than among the others.
+  /// `nil` if this part or the rest has too few rows to be computed by the same kernels as the whole prompt.
   package var prefixRowCount: Int? {
     guard let end = visualBlocks.last?.rows.upperBound, end > ComputeContext.maxSmallRows,
       rowCount - end >= ComputeContext.minBlockedQueries
@@ -38,34 +41,36 @@ extension LanguageModel {
   /// Runs the first rows of a prompt, in `state.hidden`, through the first `depth` layers.
   ///
   /// - Parameters:
-  ///   - cache: Is empty; becomes the prefix's.
-  ///   - depth: Layers before the first drop.
+  ///   - cache: Empty; becomes the prefix's.
+  ///   - depth: Number of layers before the first drop.
   package func prefix(
     _ state: inout DecoderState, _ cache: KVCache, depth: Int, reservedRows: Int, on compute: ComputeContext
   ) -> PrefixCacheEntry {
     compute.during(.prefill) {
       compute.ledger.stage = 0
+      let before = compute.ledger.total(.prefill)
       let recordsLastRows = state.recordsLastRows
       state.recordsLastRows = false
       let rows = state.hidden.rows
       for index in 0..<depth { run(index, &state, cache, 0..<rows, reservedRows: reservedRows, on: compute) }
       state.recordsLastRows = recordsLastRows
       var hidden = Matrix(rows: 0, columns: state.hidden.columns)
-      // After the last layer nobody looks at them.
+      // The rows after the last layer are not needed.
       if depth < layers.count { hidden.assign(state.hidden, rows: 0..<rows) }
-      return PrefixCacheEntry(rowCount: rows, hidden: hidden, cache: cache)
+      return PrefixCacheEntry(
+        rowCount: rows, hidden: hidden, cache: cache, multiplyAdds: compute.ledger.total(.prefill) - before)
     }
   }
 
-  /// Runs a prompt's rows in `state.hidden` through all layers, dropping visual tokens as planned.
+  /// Runs the rows of a prompt, in `state.hidden`, through all layers, dropping visual tokens as planned.
   ///
-  /// With a prefix these are the rows after it, which it joins at the first drop.
+  /// With a prefix these are the rows after it; the prefix joins them at the first drop.
   ///
   /// - Parameters:
   ///   - cache: Empty, or a copy of the prefix's; receives keys and values.
   ///   - layout: Describes all rows, those of the prefix included; shrinks with them.
-  ///   - room: Rows to come later, for which the cache makes room at once.
-  /// - Returns: What each drop did.
+  ///   - reservedRows: KV capacity for rows that will be decoded later.
+  /// - Returns: The result of each drop.
   package func prefill(
     _ state: inout DecoderState, _ cache: KVCache, _ layout: inout SequenceLayout, _ plan: DropPlan,
     after prefix: PrefixCacheEntry? = nil, reservedRows: Int = 0, on compute: ComputeContext
@@ -74,48 +79,56 @@ extension LanguageModel {
       compute.ledger.stage = 0
       state.recordLastRow()
       let (depth, rows) = (plan.depth(layerCount: layers.count), state.hidden.rows)
-      compute.isPartOfMany = prefix != nil
-      for index in 0..<depth { run(index, &state, cache, 0..<rows, reservedRows: reservedRows, on: compute) }
-      compute.isPartOfMany = false
+      for index in 0..<depth {
+        run(
+          index, &state, cache, 0..<rows, forcesLargeKernels: prefix != nil, reservedRows: reservedRows, on: compute)
+      }
       if let prefix, depth < layers.count { state.hidden.prepend(prefix.hidden) }
-      var records: [DropResult] = []
+      var results: [DropResult] = []
       for index in depth..<layers.count {
         compute.ledger.layer = index
-        let drop = plan.drops.first { $0.afterLayer == index }
-        if let drop { records.append(dropAndProject(drop, &state, cache, &layout, on: compute)) }
-        run(index, &state, cache, layout.positions, isProjected: drop != nil, reservedRows: reservedRows, on: compute)
+        var isProjected = false
+        if let planned = plan.drops.first(where: { $0.afterLayer == index }) {
+          let dropped = drop(planned, &state, cache, &layout, on: compute)
+          results.append(dropped.result)
+          isProjected = dropped.isProjected
+        }
+        run(
+          index, &state, cache, layout.positions, isProjected: isProjected, reservedRows: reservedRows, on: compute)
       }
-      return records
+      return results
     }
   }
 
-  /// Runs one layer; the rows in `state.hidden` stand `rows` after the end of its cache.
+  /// Runs one layer over the rows in `state.hidden`.
+  ///
+  /// - Parameter rows: The place of each row after the end of the layer's cache.
   private func run(
     _ index: Int, _ state: inout DecoderState, _ cache: KVCache, _ rows: some Collection<Int>,
-    isProjected: Bool = false, reservedRows: Int, on compute: ComputeContext
+    isProjected: Bool = false, forcesLargeKernels: Bool = false, reservedRows: Int, on compute: ComputeContext
   ) {
     compute.ledger.layer = index
     let cache = cache.layers[index]
-    if !isProjected { layers[index].project(&state, on: compute) }
     cache.reserve(rows: cache.length + rows.count + reservedRows)
     state.place(rows, after: cache)
-    layers[index].finish(&state, cache, on: compute)
+    layers[index](
+      &state, .one(cache), isProjected: isProjected, forcesLargeKernels: forcesLargeKernels, on: compute)
     state.recordLastRow()
   }
 }
 
 extension LanguageModel {
-  /// Whether the rows of a prompt get the same bits in two parts as in one: sums of integers are exact, and rows of brain
-  /// floats were found not to depend on their number; those of OpenBLAS do.
+  /// Whether a prompt can give the same bits in two parts as in one: int8 sums are exact, and in bf16 rows were found
+  /// not to depend on their number. Rows of OpenBLAS in f32 do.
   package var splitsPrompts: Bool { layers.allSatisfy { $0.queries.computeType != .f32 } }
 
-  /// Whether products on this machine give rows the same bits in two parts as in one, found by doing both.
+  /// Whether matmuls on this machine give rows the same bits in two parts as in one, found by computing both.
   ///
-  /// What `splitsPrompts` says of bf16 holds for the libraries that it was found with, and is promised by none.
+  /// For bf16 `splitsPrompts` relies on behaviour that was measured and that no library guarantees.
   ///
   /// - Parameters:
-  ///   - rows: Of the whole.
-  ///   - first: Of the first part.
+  ///   - rows: Row count of the whole input.
+  ///   - first: Row count of the first part.
   package func splitsMatmuls(rows: Int, first: Int, on compute: ComputeContext) -> Bool {
     guard splitsPrompts, let layer = layers.first else { return false }
     return [layer.queries, layer.gate, layer.down].allSatisfy { linear in
@@ -127,16 +140,13 @@ extension LanguageModel {
     var generator = SplitMix64(seed: 1)
     let values = (0..<rows * linear.inputSize).map { _ in Float(generator.next() >> 40) * 0x1p-23 - 1 }
     let input = Matrix(values, columns: linear.inputSize)
-    func product(_ range: Range<Int>, isPart: Bool) -> [UInt32] {
+    func bits(_ range: Range<Int>, isPart: Bool) -> [UInt32] {
       var part = Matrix(rows: 0, columns: linear.inputSize)
       var result = Matrix(rows: 0, columns: linear.outputSize)
       part.assign(input, rows: range)
-      compute.isPartOfMany = isPart
-      compute.matmul(&result, part, by: linear, .queries)
-      compute.isPartOfMany = false
+      compute.matmul(&result, part, by: linear, .queries, forcesLargeKernels: isPart)
       return result.values.map(\.bitPattern)
     }
-    return product(0..<rows, isPart: false)
-      == product(0..<first, isPart: false) + product(first..<rows, isPart: true)
+    return bits(0..<rows, isPart: false) == bits(0..<first, isPart: false) + bits(first..<rows, isPart: true)
   }
 }

@@ -1,7 +1,9 @@
 package import Kernels
 import ModelFormats
 
-/// The vision encoder: CLIP's vision transformer up to the layer whose output LLaVA uses.
+/// CLIP's vision transformer up to the layer whose output LLaVA uses.
+///
+/// In this file `D` and `F` are the hidden and the intermediate size of the vision encoder.
 package struct VisionEncoder: Sendable {
   let configuration: VisionConfiguration
   let dropsClassToken: Bool
@@ -14,7 +16,7 @@ package struct VisionEncoder: Sendable {
     self.configuration = vision
     dropsClassToken = configuration.dropsClassToken
     embedding = try PatchEmbedding(scope.scope("embeddings"), vision)
-    // Spelt this way in the checkpoints.
+    // The checkpoints spell it this way.
     inputNorm = try LayerNorm(scope.scope("pre_layrnorm"), size: vision.hiddenSize)
     var layers: [VisionLayer] = []
     for i in 0..<configuration.visionLayersNeeded {
@@ -26,10 +28,10 @@ package struct VisionEncoder: Sendable {
   /// The linear layers, the patch embedding's first.
   var linears: [Linear] { [embedding.projection] + layers.flatMap(\.linears) }
 
-  /// What the patches of `views` images look like to the vision encoder.
+  /// The features of the patches of separate views.
   ///
-  /// - Parameter pixels: Normalised values, `[views, 3, imageSize, imageSize]`.
-  /// - Returns: `[views · patches, D]` in reading order, without the class row unless the configuration keeps it.
+  /// - Parameter pixels: Normalized values, `[views, 3, imageSize, imageSize]`.
+  /// - Returns: `[views · patches, D]`, patches row by row, without the class row unless the configuration keeps it.
   package func callAsFunction(_ pixels: [Float], views: Int, on compute: ComputeContext) -> Matrix {
     var hidden = self.hidden(pixels, views: views, layers: layers.count, on: compute)
     if dropsClassToken {
@@ -39,7 +41,7 @@ package struct VisionEncoder: Sendable {
     return hidden
   }
 
-  /// The residual stream after some of the layers, class rows included, `[views · (1 + patches), D]`.
+  /// The residual stream after the first `count` layers, class rows included, `[views · (1 + patches), D]`.
   package func hidden(_ pixels: [Float], views: Int, layers count: Int, on compute: ComputeContext) -> Matrix {
     let embedded = embedding(pixels, views: views, on: compute)
     var hidden = Matrix(rows: 0, columns: configuration.hiddenSize, capacity: embedded.rows)
@@ -54,11 +56,11 @@ package struct VisionEncoder: Sendable {
   }
 }
 
-/// Cuts images into square patches and turns each into a row: a convolution whose stride is its width.
+/// Patch embedding: a convolution whose stride equals its width, computed as a matmul over the patches.
 struct PatchEmbedding: Sendable {
   /// `[D, 3 · patch · patch]`.
   let projection: Linear
-  /// `[D]`, the row before each image's patches.
+  /// `[D]`, the row before the patches of each view.
   let classEmbedding: [Float]
   /// `[1 + patches, D]`.
   let positions: [Float]
@@ -75,10 +77,10 @@ struct PatchEmbedding: Sendable {
     patchSize = patch
   }
 
-  /// Embeds `views` images.
+  /// The embeddings of separate views.
   ///
-  /// - Parameter pixels: Normalised values, `[views, 3, imageSize, imageSize]`.
-  /// - Returns: `[views · (1 + patches), D]`: of each image the class row, then its patches in reading order.
+  /// - Parameter pixels: Normalized values, `[views, 3, imageSize, imageSize]`.
+  /// - Returns: `[views · (1 + patches), D]`: for each view the class row, then its patches row by row.
   func callAsFunction(_ pixels: [Float], views: Int, on compute: ComputeContext) -> Matrix {
     let patches = patchRows(pixels, views: views)
     let (size, patchCount) = (classEmbedding.count, patches.rows / views)
@@ -126,7 +128,7 @@ struct PatchEmbedding: Sendable {
   }
 }
 
-/// A norm with weight and bias.
+/// Weight and bias of a LayerNorm, `[D]` each.
 struct LayerNorm: Sendable {
   let weight: [Float]
   let bias: [Float]
@@ -137,15 +139,18 @@ struct LayerNorm: Sendable {
   }
 }
 
-/// One layer of the tower: attention over the image, then an MLP, each on a normed copy and added back.
+/// One layer of the vision encoder, `x += attention(norm(x))`, then `x += mlp(norm(x))`.
 struct VisionLayer: Sendable {
   let attentionNorm: LayerNorm
+  /// `[D, D]`, as are `keys`, `values` and `output`.
   let queries: Linear
   let keys: Linear
   let values: Linear
   let output: Linear
   let mlpNorm: LayerNorm
+  /// `[F, D]`.
   let expand: Linear
+  /// `[D, F]`.
   let contract: Linear
 
   init(_ scope: CheckpointScope, _ configuration: VisionConfiguration) throws(CheckpointError) {
@@ -163,7 +168,11 @@ struct VisionLayer: Sendable {
 
   var linears: [Linear] { [queries, keys, values, output, expand, contract] }
 
-  /// Updates the rows of `views` images in place.
+  /// Updates the rows of separate views in place; attention is within a view.
+  ///
+  /// - Parameters:
+  ///   - hidden: The residual stream, `[views · (1 + patches), D]`.
+  ///   - scratch: Working memory for these rows.
   func callAsFunction(
     _ hidden: inout Matrix, _ scratch: inout VisionScratch, views: Int, _ configuration: VisionConfiguration,
     on compute: ComputeContext
@@ -186,13 +195,19 @@ struct VisionLayer: Sendable {
   }
 }
 
-/// Working memory of the vision encoder.
+/// Working memory of the vision encoder for `T = views · (1 + patches)` rows.
 struct VisionScratch: ~Copyable {
+  /// Input of the projections, `[T, D]`.
   var normalized: Matrix
+  /// `[T, D]`.
   var queries: Matrix
+  /// `[T, D]`.
   var keys: Matrix
+  /// `[T, D]`.
   var values: Matrix
+  /// Before the output projection, `[T, D]`.
   var attentionOutput: Matrix
+  /// Output of the MLP's first projection, `[T, F]`.
   var expanded: Matrix
 
   init(rows: Int, _ configuration: VisionConfiguration) {
@@ -207,9 +222,11 @@ struct VisionScratch: ~Copyable {
   }
 }
 
-/// From the vision encoder's features to rows that the decoder reads like words: two linear layers with an activation between.
+/// The MLP from vision features to decoder embeddings: two linear layers with an activation between them.
 struct Projector: Sendable {
+  /// `[D, visionHiddenSize]`, with the decoder's `D`.
   let expand: Linear
+  /// `[D, D]`, with the decoder's `D`.
   let contract: Linear
   let activation: Activation
 
@@ -221,8 +238,10 @@ struct Projector: Sendable {
     activation = configuration.projectorActivation
   }
 
-  /// - Parameter features: `[V, vision size]`.
-  /// - Returns: `[V, D]`.
+  /// The decoder embeddings of vision features.
+  ///
+  /// - Parameter features: `[V, visionHiddenSize]`.
+  /// - Returns: `[V, D]`, with the decoder's `D`.
   func callAsFunction(_ features: borrowing Matrix, on compute: ComputeContext) -> Matrix {
     var inner = Matrix(rows: 0, columns: expand.outputSize, capacity: features.rows)
     compute.matmul(&inner, features, by: expand, .projector)

@@ -1,22 +1,22 @@
 import Kernels
 import TokenDropping
 
-/// Scores the visual tokens of a sequence; higher scores stay.
+/// Scores of the visual tokens of a sequence; the highest are kept.
 ///
-/// What the rankings are is said at `Ranking`.
+/// `Ranking` defines the scores. `S` is the number of rows that are scored.
 struct VisualTokenRanker {
   let layers: [DecoderLayer]
 
-  /// A score for each visual token of each image that is still there, for a drop before layer `drop.afterLayer`.
+  /// Scores of each image's remaining tokens, for a drop before layer `drop.afterLayer`.
   ///
-  /// That layer has made its keys of all rows, not yet rotated, if the drop scores with it; else the layer before it, which
-  /// ran last, scores.
+  /// If the drop scores with that layer, its keys of all rows are in `state.keys`, before RoPE, `[S, kvHeads · d]`.
+  /// Otherwise the layer before it scores, which ran last.
   func scores(
     for drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ layout: SequenceLayout,
     on compute: ComputeContext
   ) -> [[Float]] {
     precondition(
-      !drop.ranking.readsLayer || drop.scoresWithNextLayer || drop.scoringLayer == drop.afterLayer - 1,
+      !drop.ranking.needsScoringLayer || drop.scoresWithNextLayer || drop.scoringLayer == drop.afterLayer - 1,
       "cannot score in layer \(drop.scoringLayer) before layer \(drop.afterLayer)")
     let blocks = layout.visualBlocks
     func byRow(_ scores: [Float]) -> [[Float]] { blocks.map { Array(scores[$0.rows]) } }
@@ -29,10 +29,10 @@ struct VisualTokenRanker {
     case .attentionWithoutRotation: return byRow(columnMeans(probabilities(rotated: false)))
     case .attentionDebiased:
       return zip(byRow(columnMeans(probabilities(rotated: true))), blocks).map {
-        compute.logExcess($0, over: $1.tokens)
+        compute.logResiduals($0, over: $1.tokens)
       }
     case .valueWeighted:
-      // In this order, as rotated keys stand where the values will.
+      // Before the norms, as the probabilities use `state.values` for the rotated keys.
       let probabilities = probabilities(rotated: true)
       let norms = valueNorms(drop, &state, cache, on: compute)
       return byRow(compute.weightedMean(probabilities, by: norms, heads: heads))
@@ -50,7 +50,7 @@ struct VisualTokenRanker {
     }
   }
 
-  /// What the last row attends to in the scoring layer, `[heads, S]`.
+  /// Attention probabilities of the last row in the scoring layer, `[H, S]`.
   private func probabilities(
     _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ positions: [Int], rotated: Bool,
     on compute: ComputeContext
@@ -60,7 +60,7 @@ struct VisualTokenRanker {
       return probabilitiesOfLastLayer(
         &state, cache.layers[drop.scoringLayer], layer.heads, positions, rotated: rotated, on: compute)
     }
-    // The layer's own keys serve, rotated in a copy; of the queries only the last row is made.
+    // The layer's own keys are used, rotated in a copy; only the last row of the queries is projected.
     let rows = state.normalized.rows
     var lastRow = Matrix(rows: 0, columns: state.normalized.columns)
     lastRow.assign(state.normalized, rows: rows - 1..<rows)
@@ -69,13 +69,15 @@ struct VisualTokenRanker {
       return compute.lastRowProbabilities(queries: state.queries, keys: state.keys, heads: layer.heads)
     }
     compute.rotate(&state.queries, to: [positions[rows - 1]], &state.rotary)
-    // `values` is free until the layer goes on.
+    // `values` is unused until the layer projects its values.
     state.values.assign(state.keys, rows: 0..<rows)
     compute.rotate(&state.values, to: positions, &state.rotary)
     return compute.lastRowProbabilities(queries: state.queries, keys: state.values, heads: layer.heads)
   }
 
-  /// The same in the layer that ran last: its rotated queries are still in the state, its rotated keys in the cache.
+  /// Attention probabilities of the last row in the layer that ran last, `[H, S]`.
+  ///
+  /// Its rotated queries are still in the state, `[S, H · d]`, its rotated keys in the cache, `[S, kvHeads · d]`.
   private func probabilitiesOfLastLayer(
     _ state: inout DecoderState, _ cache: LayerCache, _ heads: HeadLayout, _ positions: [Int], rotated: Bool,
     on compute: ComputeContext
@@ -90,26 +92,27 @@ struct VisualTokenRanker {
     return compute.lastRowProbabilities(queries: query, keys: keys, heads: heads)
   }
 
-  /// The norms of all values in the scoring layer, `[kvHeads, S]`; where that is the layer after the drop, its values are left
-  /// in the state.
+  /// Norms of all values in the scoring layer, `[kvHeads, S]`.
+  ///
+  /// If that is the layer after the drop, its values remain in the state.
   private func valueNorms(
     _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, on compute: ComputeContext
   ) -> Matrix {
     let layer = layers[drop.scoringLayer]
-    guard drop.makesNextValues else {
+    guard drop.projectsNextValues else {
       return compute.headNorms(cache.layers[drop.scoringLayer].values.widened(), heads: layer.heads)
     }
     layer.projectValues(&state, on: compute)
     return compute.headNorms(state.values, heads: layer.heads)
   }
 
-  /// 1 for every token that an even spacing of an image's tokens meets, 0 for the others.
+  /// Scores of an image's tokens: 1 for `keepCount` evenly spaced tokens, 0 for the others.
   ///
-  /// - Parameter leaving: Tokens that the spacing leaves out.
-  private func evenlySpaced(_ keepCount: Int, _ block: SequenceLayout.VisualBlock, _ leaving: [Int]) -> [Float] {
+  /// - Parameter droppedFirst: Indices of tokens that are left out of the spacing.
+  private func evenlySpaced(_ keepCount: Int, _ block: SequenceLayout.VisualBlock, _ droppedFirst: [Int]) -> [Float] {
     var scores = [Float](repeating: 0, count: block.tokens.count)
-    let isLeaving = Set(leaving)
-    let tokens = scores.indices.filter { !isLeaving.contains($0) }
+    let skipped = Set(droppedFirst)
+    let tokens = scores.indices.filter { !skipped.contains($0) }
     let count = min(keepCount, tokens.count)
     for i in 0..<count { scores[tokens[(2 * i + 1) * tokens.count / (2 * count)]] = 1 }
     return scores

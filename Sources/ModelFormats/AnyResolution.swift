@@ -1,36 +1,37 @@
 import Foundation
 import Kernels
 
-/// How a LLaVA-NeXT model spreads images over several views (anyres).
+/// The tiling of images over several views in LLaVA-NeXT (anyres).
 package struct AnyResolution: Sendable, Equatable {
-  /// Whose numbers decide where the two differ: on ties between canvases and where a product just misses an integer.
+  /// The implementation to follow where the two differ: canvas order, and rounding when a product is close to an
+  /// integer.
   package enum SizeRule: Sendable, CaseIterable {
-    /// Canvases are listed as height and width; sizes are rounded to seven decimals before they are cut to integers.
+    /// Canvases are listed as height and width; sizes are rounded to seven decimals before truncation.
     case huggingFace
 
-    /// Canvases are listed as width and height; sizes are cut to integers as they come.
+    /// Canvases are listed as width and height; sizes are truncated directly.
     case original
   }
 
-  /// How the features of an image's views become one run of tokens.
+  /// The way the features of all views are merged into one sequence of tokens.
   package enum Merge: Sendable, Equatable {
-    /// The tiles as one map without its padding, a newline after each of its rows.
+    /// The tiles as one feature map without padding, with a newline token after each row.
     case spatialUnpad
 
-    /// All features of all views, one view after the other.
+    /// All features of all views, concatenated.
     case flat
   }
 
-  /// What an image may be put on, in the order of the file: of two that fit equally well the first is taken.
+  /// The canvas sizes in the order of the file; of two equally good ones the first is used.
   package var canvases: [PixelSize]
-  /// The side `S` of a view; the canvases' sides are multiples of it.
+  /// The side `S` of a view in pixels; the sides of canvases are multiples of it.
   package var viewSize: Int
-  /// How many patches the vision encoder cuts a view's side into.
+  /// The number of patches along the side of a view.
   package var patchesPerSide: Int
   package var sizeRule: SizeRule
   package var merge = Merge.spatialUnpad
 
-  /// - Parameter pinpoints: The canvases as the file lists them.
+  /// - Parameter pinpoints: The canvases in the notation of the file.
   package init(
     pinpoints: [(Int, Int)], viewSize: Int, patchesPerSide: Int, sizeRule: SizeRule, merge: Merge = .spatialUnpad
   ) {
@@ -46,20 +47,20 @@ package struct AnyResolution: Sendable, Equatable {
     self.merge = merge
   }
 
-  /// What the reference library takes when the file is silent: the canvases of the released models.
+  /// The reference library's default: the canvases of the released models.
   static let releasedPinpoints = [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)]
 
-  /// Checks that a file's canvases are few and made of whole views.
+  /// Checks that a file lists 1 to 64 canvases whose sides are multiples of the view size.
   init(
     checking pinpoints: [(Int, Int)], _ vision: VisionConfiguration, sizeRule: SizeRule,
     merge: Merge = .spatialUnpad, _ check: ValueCheck
   ) throws(CheckpointError) {
     guard (1...64).contains(pinpoints.count) else {
-      throw check.fault("image_grid_pinpoints", "1 to 64 pairs", "\(pinpoints.count)")
+      throw check.error("image_grid_pinpoints", "1 to 64 pairs", "\(pinpoints.count)")
     }
     let side = vision.imageSize
     for (first, second) in pinpoints where !first.isMultiple(of: side) || !second.isMultiple(of: side) {
-      throw check.fault("image_grid_pinpoints", "multiples of the vision encoder's \(side)", "[\(first), \(second)]")
+      throw check.error("image_grid_pinpoints", "multiples of the vision encoder's \(side)", "[\(first), \(second)]")
     }
     self.init(
       pinpoints: pinpoints, viewSize: side, patchesPerSide: vision.patchesPerSide, sizeRule: sizeRule, merge: merge)
@@ -67,17 +68,17 @@ package struct AnyResolution: Sendable, Equatable {
 }
 
 extension ConfigurationFile {
-  /// LLaVA-NeXT's way with images, or `nil` for models that look at an image once.
+  /// The tiling of a LLaVA-NeXT model, or `nil` for models with one view per image.
   func checkedAnyResolution(
     _ vision: VisionConfiguration, _ check: ValueCheck
   ) throws(CheckpointError) -> AnyResolution? {
     guard model_type == "llava_next" else { return nil }
     guard use_image_newline_parameter ?? true else {
-      throw check.fault("use_image_newline_parameter", "true", "false, which is not supported")
+      throw check.error("use_image_newline_parameter", "true", "false, which is not supported")
     }
-    // The class row has no place in a grid of features.
+    // The class token has no position in a grid of features.
     guard vision_feature_select_strategy ?? "default" == "default" else {
-      throw check.fault(
+      throw check.error(
         "vision_feature_select_strategy", "'default' for llava_next", "'\(vision_feature_select_strategy ?? "")'")
     }
     let pinpoints = image_grid_pinpoints?.pairs ?? AnyResolution.releasedPinpoints
@@ -85,11 +86,11 @@ extension ConfigurationFile {
   }
 }
 
-/// The pairs that `image_grid_pinpoints` lists, or a string that holds such a list with square or round brackets.
+/// The value of `image_grid_pinpoints`: a list of pairs, or a string of such a list in square or round brackets.
 struct GridPinpoints: Decodable {
   static let key = "image_grid_pinpoints"
 
-  /// As they stand in the file; Hugging Face means height and width, LLaVA width and height.
+  /// The pairs of the file: height and width in Hugging Face files, width and height in original ones.
   var pairs: [(Int, Int)]
 
   init(from decoder: any Decoder) throws {
@@ -115,18 +116,18 @@ struct GridPinpoints: Decodable {
   }
 }
 
-/// The largest side in pixels that a file may ask for.
-private let largestSide = 4096
+/// The maximum side in pixels in a configuration file.
+private let maxSide = 4096
 
-/// A side in pixels that is neither absurd nor nothing.
+/// A side in pixels, after a range check.
 func checkedSide(_ side: Int, key: String) throws(PreprocessorConfigurationError) -> Int {
-  guard (1...largestSide).contains(side) else {
-    throw .invalidValue(key: key, expected: "from 1 to \(largestSide)", found: "\(side)")
+  guard (1...maxSide).contains(side) else {
+    throw .invalidValue(key: key, expected: "from 1 to \(maxSide)", found: "\(side)")
   }
   return side
 }
 
-/// Rows and columns of an image, in the order in which Hugging Face's files give them.
+/// The size of an image in pixels, height first as in Hugging Face files.
 package struct PixelSize: Sendable, Equatable, Hashable {
   package var height: Int
   package var width: Int
@@ -137,21 +138,21 @@ package struct PixelSize: Sendable, Equatable, Hashable {
   }
 }
 
-/// The tiles of an image as a grid, and which of their features show the image and not its padding.
+/// The grid of tiles of an image, and the part of their feature map without padding.
 ///
-/// The features of all tiles make one map in the order of the image: `rows · S` by `columns · S` of them, where `S` is
-/// how many patches the vision encoder cuts a view's side into.
+/// The features of all tiles form one map in image order, `rows · S` by `columns · S`, where `S` is the number of
+/// patches along the side of a view.
 package struct TileGrid: Sendable, Equatable {
   package var rows: Int
   package var columns: Int
-  /// Rows of the map that are kept; none when the image is a flat strip.
+  /// The rows of the map that are kept; empty for a very flat image.
   package var keptRows: Range<Int>
-  /// Columns of the map that are kept; none when the image is an upright strip.
+  /// The columns of the map that are kept; empty for a very tall image.
   package var keptColumns: Range<Int>
 
   package var tileCount: Int { rows * columns }
 
-  /// The visual tokens of the tiles: the kept features and the newline after each row of them.
+  /// The number of visual tokens of the tiles: the kept features and a newline token after each row.
   package var tokenCount: Int { keptRows.count * (keptColumns.count + 1) }
 
   package init(rows: Int, columns: Int, keptRows: Range<Int>, keptColumns: Range<Int>) {
@@ -162,22 +163,22 @@ package struct TileGrid: Sendable, Equatable {
   }
 }
 
-/// How LLaVA-NeXT spreads an image over tiles: on which canvas, at which size, and what of the tiles' features is kept.
+/// The tiling of one image in LLaVA-NeXT: the canvas, the resized image on it, and the kept part of the features.
 ///
-/// The rules are continuous arithmetic cut to integers, so every product and quotient stands here in the order in which
-/// the reference takes it.
+/// The rules truncate real numbers to integers, so every product and quotient is computed in the order of the
+/// reference.
 ///
 /// Source: `select_best_resolution`, `resize_and_pad_image` in LLaVA's `llava/mm_utils.py`, `unpad_image` in its
-/// `llava/model/llava_arch.py`, and the functions of the same tasks in transformers.
+/// `llava/model/llava_arch.py`, and the corresponding functions in transformers.
 package struct AnyResolutionGeometry: Sendable, Equatable {
-  /// What the image is put on, in pixels.
+  /// The size of the canvas in pixels.
   package let canvas: PixelSize
-  /// The image's own size on the canvas, in pixels.
+  /// The size of the resized image on the canvas in pixels.
   package let resized: PixelSize
   package let tiles: TileGrid
 
   /// - Parameters:
-  ///   - image: The image's size, at least one pixel.
+  ///   - image: The size of the image, at least 1 × 1.
   ///   - rules: The model's canvases and views.
   package init(_ image: PixelSize, _ rules: AnyResolution) {
     precondition(
@@ -190,19 +191,19 @@ package struct AnyResolutionGeometry: Sendable, Equatable {
     tiles = TileGrid(rows: rows, columns: columns, keptRows: keptRows, keptColumns: keptColumns)
   }
 
-  /// Canvas rows above the image; an odd row more is below it.
+  /// The canvas rows above the image; with odd padding one more is below it.
   package var top: Int { (canvas.height - resized.height) / 2 }
 
-  /// Canvas columns left of the image; an odd column more is on its right.
+  /// The canvas columns left of the image; with odd padding one more is on its right.
   package var left: Int { (canvas.width - resized.width) / 2 }
 
-  /// Where the image lies on the canvas.
+  /// The area of the image on the canvas.
   package var area: ImageArea {
     ImageArea(
       rows: Double(top)..<Double(top + resized.height), columns: Double(left)..<Double(left + resized.width))
   }
 
-  /// The canvas on which most of the image's pixels survive, and of several the one that it fills best.
+  /// The canvas that keeps the most pixels of the image; of several, the one with the least padding.
   private static func canvas(for image: PixelSize, _ canvases: [PixelSize]) -> PixelSize {
     let (width, height) = (Double(image.width), Double(image.height))
     let (product, overflow) = image.width.multipliedReportingOverflow(by: image.height)
@@ -219,7 +220,7 @@ package struct AnyResolutionGeometry: Sendable, Equatable {
     return best.canvas
   }
 
-  /// The size at which the image just fits the canvas, grown if need be.
+  /// The largest size at which the image fits the canvas.
   private static func resized(_ image: PixelSize, to canvas: PixelSize) -> PixelSize {
     let (width, height) = (Double(image.width), Double(image.height))
     let (across, down) = (Double(canvas.width) / width, Double(canvas.height) / height)
@@ -230,7 +231,7 @@ package struct AnyResolutionGeometry: Sendable, Equatable {
 
   /// The rows and columns of a feature map that show the image.
   ///
-  /// The same margin is cut off both sides, so where the padding is odd one padded row or column stays.
+  /// Both sides lose the same margin, so with odd padding one padded row or column remains.
   private static func unpadded(
     _ map: PixelSize, of image: PixelSize, _ sizeRule: AnyResolution.SizeRule
   ) -> (rows: Range<Int>, columns: Range<Int>) {
@@ -247,34 +248,33 @@ package struct AnyResolutionGeometry: Sendable, Equatable {
 }
 
 extension AnyResolution.SizeRule {
-  /// A length that is not negative, cut to an integer.
+  /// A non-negative length, truncated to an integer.
   fileprivate func integer(_ length: Double) -> Int {
     switch self {
     case .original: return Int(length)
     case .huggingFace:
-      // Rounding to seven decimals reaches the next integer from less than half a unit of the seventh below it, and
-      // the distance to that integer is exact.
+      // Rounding to seven decimals reaches the next integer from less than 5e-8 below it; the difference is exact.
       let next = length.rounded(.up)
       return next - length < 5e-8 ? Int(next) : Int(length)
     }
   }
 }
 
-/// Where an image lies on what the vision encoder looks at, in pixels: on the one view, or on the canvas that tiles make.
+/// The area of an image on its single view, or on the canvas of its tiles, in pixels.
 ///
-/// The rest is padding. Edges need not fall on whole pixels.
+/// The rest is padding. Edges may be fractions of a pixel.
 package struct ImageArea: Sendable, Equatable {
   package var rows: Range<Double>
   package var columns: Range<Double>
 
   package init(rows: Range<Double>, columns: Range<Double>) { (self.rows, self.columns) = (rows, columns) }
 
-  /// Whether a square shows none of the image.
+  /// Whether a patch shows only padding.
   ///
   /// - Parameters:
-  ///   - row: Which square from the top.
-  ///   - column: Which square from the left.
-  ///   - side: The sides of the squares.
+  ///   - row: The row of the patch, from the top.
+  ///   - column: The column of the patch, from the left.
+  ///   - side: The side of a patch in pixels.
   package func misses(row: Int, column: Int, side: Int) -> Bool {
     func range(_ index: Int) -> Range<Double> { Double(index * side)..<Double((index + 1) * side) }
     return !rows.overlaps(range(row)) || !columns.overlaps(range(column))

@@ -1,28 +1,28 @@
 import Foundation
 package import Kernels
 
-/// The weights of a model directory, single file or shards, by one spelling of names; or weights made up as they are asked for.
+/// The weights of a model by canonical name, from a single file, shards or a synthetic source.
 ///
-/// Knows which tensors have been asked for, so that those nobody asked for can be named.
+/// Reads are tracked, so that unused tensors can be reported.
 package final class Checkpoint {
   package let directory: String
   private(set) var tensors: [String: (file: any WeightFile, storedName: String)] = [:]
   private var read: Set<String> = []
   private let synthetic: SyntheticWeights?
-  /// Linear layers that several layers of a synthetic model share, by name.
+  /// The linear layers that the layers of a synthetic model share, by name.
   private var sharedLinears: [String: Linear] = [:]
 
-  /// The kinds of files that weights come in, the preferred one first; shards are listed in a file with `.index.json` added.
+  /// The supported weight files in order of preference; an index of shards has the same name plus `.index.json`.
   private static let kinds: [(name: String, type: any WeightFile.Type)] = [
     ("model.safetensors", SafetensorsFile.self), ("pytorch_model.bin", TorchArchive.self),
   ]
 
-  /// Where weights are looked for, in order.
+  /// The names of weight files, in search order.
   static let fileNames = kinds.flatMap { [$0.name, $0.name + ".index.json"] }
 
-  /// Opens `model.safetensors`, the shards that `model.safetensors.index.json` lists, or PyTorch's files.
+  /// Opens `model.safetensors`, the shards of `model.safetensors.index.json`, or PyTorch's files.
   ///
-  /// - Throws: `CheckpointError` when there are no weights or a file is damaged.
+  /// - Throws: `CheckpointError` if there are no weights or a file is damaged.
   package init(directory: String) throws(CheckpointError) {
     self.directory = directory
     synthetic = nil
@@ -43,21 +43,23 @@ package final class Checkpoint {
       directory: directory, found: others.filter { $0.hasSuffix(".bin") || $0.hasSuffix(".gguf") }.sorted())
   }
 
-  /// Weights that no file has: whatever tensor is asked for, there is one.
+  /// A checkpoint of synthetic weights, which has every tensor in every shape.
   package init(_ synthetic: SyntheticWeights) {
     directory = ""
     self.synthetic = synthetic
   }
 
-  /// Bytes of all stored tensors; tensors that share their bytes count each.
+  /// The size of all stored tensors in bytes; shared bytes count once for each tensor.
   package var byteCount: Int {
     tensors.values.reduce(0) { $0 + ($1.file.records[$1.storedName]?.bytes.count ?? 0) }
   }
 
-  /// Whether there is a tensor of this name.
+  /// Whether a tensor exists.
   package func contains(_ name: String) -> Bool { tensors[name] != nil }
 
-  /// A tensor by name and expected shape.
+  /// The tensor of a name.
+  ///
+  /// - Throws: `CheckpointError` if it is missing or has another shape.
   package func tensor(_ name: String, shape: [Int]) throws(CheckpointError) -> Tensor {
     if let synthetic { return synthetic.tensor(name, shape: shape) }
     guard let entry = tensors[name] else { throw .missingTensor(name: name, directory: directory) }
@@ -69,23 +71,23 @@ package final class Checkpoint {
     return tensor
   }
 
-  /// What `make` makes of the tensors of a linear layer, once for all layers that share them.
+  /// The linear layer that `make` creates, called once for all layers that share its tensors.
   func linear(_ name: String, _ make: () throws(CheckpointError) -> Linear) throws(CheckpointError) -> Linear {
     guard let key = synthetic?.sharedName(name) else { return try make() }
-    if let known = sharedLinears[key] { return known }
+    if let cached = sharedLinears[key] { return cached }
     let linear = try make()
     sharedLinears[key] = linear
     return linear
   }
 
-  /// A view of the tensors whose names begin with `prefix` and a dot.
+  /// The tensors whose names begin with `prefix` and a dot.
   ///
-  /// - Parameter conversion: What becomes of the linear layers in it.
+  /// - Parameter conversion: The conversion of linear layers in the scope.
   package func scope(_ prefix: String, _ conversion: LinearConversion = .none) -> CheckpointScope {
     CheckpointScope(checkpoint: self, prefix: prefix + ".", conversion: conversion)
   }
 
-  /// Tensors that nobody asked for, but for buffers that every model computes for itself.
+  /// The names of tensors that were never read, without buffers that models compute.
   package var unreadNames: [String] {
     tensors.keys.filter { !read.contains($0) && !ParameterNames.isComputedBuffer($0) }.sorted()
   }
@@ -102,14 +104,14 @@ package final class Checkpoint {
     let map = try JSONFile.read(Index.self, at: index).weight_map
     var files: [String: any WeightFile] = [:]
     for (name, fileName) in map.sorted(by: { $0.key < $1.key }) {
-      // Bytes, not characters: a slash with a combining accent is another character, but still a slash to the system.
+      // Checked by bytes: a slash with a combining accent is another character, but still a slash in a path.
       guard !fileName.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == 0 }), fileName != "..", !fileName.isEmpty
       else {
         throw .badValue(file: index, key: "weight_map.\(name)", expected: "a file name", found: "'\(fileName)'")
       }
       let path = directory + "/" + fileName
       let file: any WeightFile
-      if let known = files[path] { file = known } else { file = try type.init(path) }
+      if let open = files[path] { file = open } else { file = try type.init(path) }
       files[path] = file
       guard file.records[name] != nil else { throw .missingTensor(name: name, directory: path) }
       try add(name, of: file)
@@ -117,7 +119,7 @@ package final class Checkpoint {
   }
 }
 
-/// A dotted prefix of parameter names, walked like a directory.
+/// The tensors below a dotted prefix of parameter names.
 package struct CheckpointScope {
   private let checkpoint: Checkpoint
   private let prefix: String
@@ -129,7 +131,7 @@ package struct CheckpointScope {
     self.conversion = conversion
   }
 
-  /// The scope one name further down.
+  /// The scope of a name within this one.
   package func scope(_ name: String) -> CheckpointScope {
     CheckpointScope(checkpoint: checkpoint, prefix: prefix + name + ".", conversion: conversion)
   }
@@ -139,12 +141,12 @@ package struct CheckpointScope {
     try checkpoint.tensor(prefix + name, shape: shape)
   }
 
-  /// A small tensor as floats: a norm's gain, a bias.
+  /// A vector as floats, `[count]`: a norm weight or a bias.
   package func vector(_ name: String, count: Int) throws(CheckpointError) -> [Float] {
     try tensor(name, shape: [count]).floats()
   }
 
-  /// A linear layer, with its bias if it has one, for products in the scope's arithmetic.
+  /// A linear layer with a weight of `[outputs, inputs]`, converted to the compute type of the scope.
   package func linear(_ name: String, inputs: Int, outputs: Int, bias: Bool = false) throws(CheckpointError) -> Linear {
     let layer = scope(name)
     return try checkpoint.linear(prefix + name) { () throws(CheckpointError) -> Linear in
@@ -155,7 +157,7 @@ package struct CheckpointScope {
     }
   }
 
-  /// A convolution whose stride is its width, as a linear layer over a patch's `channels · side · side` numbers.
+  /// A convolution with stride `side`, as a linear layer over the `channels · side · side` values of a patch.
   package func convolution(_ name: String, channels: Int, side: Int, outputs: Int) throws(CheckpointError) -> Linear {
     let layer = scope(name)
     let weight = try layer.tensor("weight", shape: [outputs, channels, side, side])
@@ -163,26 +165,29 @@ package struct CheckpointScope {
   }
 }
 
-/// What becomes of linear layers as they are loaded.
+/// The conversion of linear layers to a compute type at load time, with an optional cache.
 package struct LinearConversion {
   package let computeType: ComputeType
   package let workers: Workers
-  /// Keeps converted weights for later; `nil` to convert them at every load.
+  /// The cache of converted weights; `nil` to convert at every load.
   private let cache: WeightsCache?
 
-  /// Layers stay as stored, for products in f32.
+  /// No conversion: layers stay as stored, for matmuls in f32.
   package static var none: LinearConversion { LinearConversion(to: .f32, workers: Workers(count: 1)) }
 
-  /// - Parameter workers: Convert a layer's rows in parallel.
+  /// - Parameters:
+  ///   - computeType: The compute type of the converted layers.
+  ///   - workers: The threads that convert the rows of a layer.
+  ///   - cache: The cache of converted weights, if any.
   package init(to computeType: ComputeType, workers: Workers, cache: WeightsCache? = nil) {
     self.computeType = computeType
     self.workers = workers
     self.cache = cache
   }
 
-  /// The layer for products in this arithmetic.
+  /// The layer converted to the compute type.
   ///
-  /// - Parameter name: Its weight's, which no other layer has.
+  /// - Parameter name: The unique name of its weight.
   package func callAsFunction(_ stored: Linear, named name: String) -> Linear {
     guard let cache, stored.needsConversion(to: computeType) else {
       return stored.converted(to: computeType, workers: workers)

@@ -1,7 +1,7 @@
 package import Storage
 
-/// What is wrong with a model directory or one of its files.
-package enum CheckpointError: Error, Equatable, CustomStringConvertible {
+/// An error in a model directory or one of its files.
+package enum CheckpointError: UserFacingError, Equatable {
   case file(FileError)
   case notADirectory(path: String)
   case noWeights(directory: String, found: [String])
@@ -16,10 +16,11 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case unneededVisionTower(directory: String, given: String)
   case stridedTensor(name: String, shape: [Int], strides: [Int], file: String)
   case forbiddenGlobal(name: String, file: String)
-  /// A file that PyTorch can read and we do not.
+  /// A file in a format that PyTorch reads but this reader does not.
   case convertible(file: String, reason: String)
 
-  package var description: String {
+  package var category: ErrorCategory { .model }
+  package var problem: String {
     switch self {
     case .file(let error):
       error.description
@@ -44,23 +45,31 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
       "\(file): the tensor '\(name)' occurs twice"
     case .missingVisionTower(let directory, let name, let looked):
       "\(directory): the vision encoder '\(name)' is not in the checkpoint, nor a directory at "
-        + "\(looked.joined(separator: ", ")); give its directory (config.json and weights) with --vision-tower"
+        + "\(looked.joined(separator: ", "))"
     case .missingTrainedVisionTower(let directory):
-      "\(directory): config.json says that the vision encoder was trained along, but the checkpoint has no "
-        + "model.vision_tower.* tensors, and stock CLIP would be a wrong one; is the download complete?"
-    case .unneededVisionTower(let directory, let given):
-      "\(directory): the checkpoint brings its own vision encoder; leave out --vision-tower \(given)"
+      "\(directory): config.json declares a trained vision encoder, but the checkpoint has no model.vision_tower.* "
+        + "tensors, and stock CLIP has other weights; is the download complete?"
+    case .unneededVisionTower(let directory, _):
+      "\(directory): the checkpoint contains its vision encoder"
     case .stridedTensor(let name, let shape, let strides, let file):
-      "\(file): '\(name)' of shape \(shape) has strides \(strides), expected row after row; \(Self.conversion)"
+      "\(file): '\(name)' of shape \(shape) has strides \(strides), expected contiguous rows; \(Self.conversion)"
     case .forbiddenGlobal(let name, let file):
-      "\(file): refused, since it asks for '\(name)', which no tensor needs"
+      "\(file): refused: the pickle refers to '\(name)', which no tensor needs"
         + (name.hasPrefix("torch._utils.") ? "; \(Self.conversion)" : "")
     case .convertible(let file, let reason):
       "\(file): \(reason); \(Self.conversion)"
     }
   }
 
-  /// How to turn a directory's `.bin` files into safetensors; `weights_only` keeps PyTorch from running code in them.
+  package var remedies: [Remedy] {
+    switch self {
+    case .missingVisionTower: [.visionTower]
+    case .unneededVisionTower(_, let given): [.omitVisionTower(given)]
+    default: []
+    }
+  }
+
+  /// The command that converts `.bin` files to safetensors; `weights_only` stops PyTorch from running code in them.
   private static let conversion = """
     with torch 2.6 or later and safetensors, run in its directory: python3 -c "import glob, torch, safetensors.torch as s; \
     d = {}; [d.update(torch.load(f, 'cpu', weights_only=True)) for f in sorted(glob.glob('pytorch_model*.bin'))]; \
@@ -69,8 +78,8 @@ package enum CheckpointError: Error, Equatable, CustomStringConvertible {
     """
 }
 
-extension FilePointer {
-  /// Refuses a pointer.
+extension GitLFSPointer {
+  /// Refuses a Git LFS pointer in place of the file.
   static func refuse(_ bytes: SharedBytes, file: String) throws(CheckpointError) {
     guard !isFound(bytes.copy(0..<min(beginning.count, bytes.count))) else {
       throw .malformed(file: file, reason: reason)

@@ -1,6 +1,6 @@
 import Kernels
 
-/// `config.json` in the Hugging Face layout as written, before defaults and checks.
+/// `config.json` in the Hugging Face layout, before defaults and checks.
 struct ConfigurationFile: Decodable {
   var model_type: String?
   var image_token_index: Int?
@@ -17,11 +17,11 @@ struct ConfigurationFile: Decodable {
   var text_config: TextSection?
   var vision_config: VisionSection?
 
-  /// The configuration, with the reference library's defaults, or what is wrong with it.
+  /// The checked configuration, with the reference library's defaults.
   func checked(_ path: String) throws(CheckpointError) -> LLaVAConfiguration {
     let check = ValueCheck(file: path)
     guard let modelType = model_type, modelType == "llava" || modelType == "llava_next" else {
-      throw check.fault(
+      throw check.error(
         "model_type", "'llava' or 'llava_next' (LLaVA-1.5 or LLaVA-NeXT), or an original LLaVA configuration",
         model_type.map { "'\($0)'" } ?? "nothing")
     }
@@ -30,7 +30,7 @@ struct ConfigurationFile: Decodable {
     let vision = try (vision_config ?? .clipLarge336).checked(check.section("vision_config"))
     let strategy = vision_feature_select_strategy ?? "default"
     guard strategy == "default" || strategy == "full" else {
-      throw check.fault("vision_feature_select_strategy", "'default' or 'full'", strategy)
+      throw check.error("vision_feature_select_strategy", "'default' or 'full'", strategy)
     }
     let imageToken = image_token_index ?? image_token_id ?? 32_000
     return try LLaVAConfiguration(
@@ -47,16 +47,16 @@ struct ConfigurationFile: Decodable {
 }
 
 extension LLaVAConfiguration {
-  /// Itself, if the vision encoder has the feature layer.
+  /// The configuration itself, after a check that the vision encoder has the feature layer.
   func checkingFeatureLayer(_ key: String, _ check: ValueCheck) throws(CheckpointError) -> LLaVAConfiguration {
     guard (0...vision.layerCount).contains(visionLayersNeeded) else {
-      throw check.fault(key, "a layer of \(vision.layerCount)", "\(visionFeatureLayer)")
+      throw check.error(key, "a layer of \(vision.layerCount)", "\(visionFeatureLayer)")
     }
     return self
   }
 }
 
-/// The language model as a configuration file describes it, before defaults and checks.
+/// The language model section of a configuration file, before defaults and checks.
 struct TextSection: Decodable {
   var model_type: String?
   var hidden_size: Int?
@@ -79,11 +79,11 @@ struct TextSection: Decodable {
   var tie_word_embeddings: Bool?
   var eos_token_id: TokenList?
 
-  /// - Parameter kind: The kind of language model, where the section does not say it itself.
+  /// - Parameter kind: The language model family, if it is not defined by the section.
   func checked(_ check: ValueCheck, kind: LanguageModelFamily? = nil) throws(CheckpointError) -> TextConfiguration {
     let name = model_type ?? "llama"
     guard let kind = kind ?? LanguageModelFamily(rawValue: name) else {
-      throw check.fault("model_type", "'llama', 'mistral' or 'qwen2'", "'\(name)'")
+      throw check.error("model_type", "'llama', 'mistral' or 'qwen2'", "'\(name)'")
     }
     let hiddenSize = try check.size("hidden_size", hidden_size ?? 4096)
     let headCount = try check.size("num_attention_heads", num_attention_heads ?? 32)
@@ -91,20 +91,20 @@ struct TextSection: Decodable {
       "num_key_value_heads", num_key_value_heads ?? kind.defaultKeyValueHeadCount ?? headCount)
     let headDimension = try check.size("head_dim", head_dim ?? hiddenSize / headCount)
     guard headCount.isMultiple(of: keyValueHeadCount) else {
-      throw check.fault("num_key_value_heads", "a divisor of \(headCount)", "\(keyValueHeadCount)")
+      throw check.error("num_key_value_heads", "a divisor of \(headCount)", "\(keyValueHeadCount)")
     }
     guard head_dim != nil || hiddenSize.isMultiple(of: headCount), headDimension.isMultiple(of: 2) else {
-      throw check.fault("num_attention_heads", "heads of even, equal size in \(hiddenSize)", "\(headCount)")
+      throw check.error("num_attention_heads", "heads of even, equal size in \(hiddenSize)", "\(headCount)")
     }
-    if mlp_bias == true { throw check.fault("mlp_bias", "false", "true") }
+    if mlp_bias == true { throw check.error("mlp_bias", "false", "true") }
     guard hidden_act ?? "silu" == "silu" else {
-      throw check.fault("hidden_act", "'silu'", "'\(hidden_act ?? "")'")
+      throw check.error("hidden_act", "'silu'", "'\(hidden_act ?? "")'")
     }
     let contextLength = try check.integer(
       "max_position_embeddings", max_position_embeddings ?? kind.defaultContextLength, in: 1...(1 << 24))
-    // Qwen2's files carry a window that is off unless another key switches it on.
+    // Qwen2's files contain a sliding window that is off unless another key enables it.
     if let window = sliding_window, window < contextLength, kind != .qwen2 || use_sliding_window == true {
-      throw check.fault("sliding_window", "null", "\(window)")
+      throw check.error("sliding_window", "null", "\(window)")
     }
     let rope = rope_scaling ?? rope_parameters
     return TextConfiguration(
@@ -122,7 +122,7 @@ struct TextSection: Decodable {
 }
 
 extension LanguageModelFamily {
-  // What the reference library takes where the file is silent.
+  // The reference library's defaults for keys that the file omits.
 
   var defaultIntermediateSize: Int {
     switch self {
@@ -132,7 +132,7 @@ extension LanguageModelFamily {
     }
   }
 
-  /// `nil` for as many as there are query heads.
+  /// `nil` if it equals the number of query heads.
   var defaultKeyValueHeadCount: Int? {
     switch self {
     case .llama: nil
@@ -152,7 +152,7 @@ extension LanguageModelFamily {
   }
 }
 
-/// How rotary frequencies are stretched, under `rope_scaling` or, in newer files, `rope_parameters`.
+/// RoPE scaling, under `rope_scaling` or, in newer files, `rope_parameters`.
 struct RopeSection: Decodable {
   var type: String?
   var rope_type: String?
@@ -171,19 +171,19 @@ struct RopeSection: Decodable {
     case "llama3":
       let low = try check.number("low_freq_factor", low_freq_factor, atLeast: 0.001)
       let high = try check.number("high_freq_factor", high_freq_factor, atLeast: 0.001)
-      guard high > low else { throw check.fault("high_freq_factor", "more than low_freq_factor (\(low))", "\(high)") }
+      guard high > low else { throw check.error("high_freq_factor", "more than low_freq_factor (\(low))", "\(high)") }
       return .llama3(
         factor: try check.number("factor", factor, atLeast: 1), lowFrequencyFactor: low, highFrequencyFactor: high,
         originalContextLength: try check.number(
           "original_max_position_embeddings", original_max_position_embeddings, atLeast: 1))
-    default: throw check.fault("rope_type", "'default', 'linear' or 'llama3'", "'\(kind)', which is not supported")
+    default: throw check.error("rope_type", "'default', 'linear' or 'llama3'", "'\(kind)', which is not supported")
     }
   }
 }
 
-/// The vision encoder as a configuration file describes it, before defaults and checks.
+/// The vision encoder section of a configuration file, before defaults and checks.
 ///
-/// What the file leaves out is CLIP ViT-B/32's, as in the reference library.
+/// Keys that the file omits have the values of CLIP ViT-B/32, as in the reference library.
 struct VisionSection: Decodable {
   var model_type: String?
   var hidden_size: Int?
@@ -200,7 +200,7 @@ struct VisionSection: Decodable {
     model_type: "clip_vision_model", hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24,
     num_attention_heads: 16, image_size: 336, patch_size: 14)
 
-  /// The vision encoders that LLaVA's published checkpoints name, by the last part of the name.
+  /// The vision encoders of LLaVA's published checkpoints, by the last part of the name.
   static func published(_ name: String) -> VisionSection? {
     var visionTower = clipLarge336
     switch name {
@@ -213,8 +213,8 @@ struct VisionSection: Decodable {
 
   func checked(_ check: ValueCheck) throws(CheckpointError) -> VisionConfiguration {
     let kind = model_type ?? "clip_vision_model"
-    guard kind == "clip_vision_model" else { throw check.fault("model_type", "'clip_vision_model'", "'\(kind)'") }
-    guard num_channels ?? 3 == 3 else { throw check.fault("num_channels", "3", "\(num_channels ?? 3)") }
+    guard kind == "clip_vision_model" else { throw check.error("model_type", "'clip_vision_model'", "'\(kind)'") }
+    guard num_channels ?? 3 == 3 else { throw check.error("num_channels", "3", "\(num_channels ?? 3)") }
     let configuration = VisionConfiguration(
       hiddenSize: try check.size("hidden_size", hidden_size ?? 768),
       intermediateSize: try check.size("intermediate_size", intermediate_size ?? 3072),
@@ -225,17 +225,17 @@ struct VisionSection: Decodable {
       layerNormEpsilon: try check.epsilon("layer_norm_eps", layer_norm_eps ?? 1e-5),
       activation: try check.activation("hidden_act", hidden_act ?? "quick_gelu"))
     guard configuration.hiddenSize.isMultiple(of: configuration.headCount) else {
-      throw check.fault(
+      throw check.error(
         "num_attention_heads", "a divisor of \(configuration.hiddenSize)", "\(configuration.headCount)")
     }
     guard configuration.patchSize <= configuration.imageSize else {
-      throw check.fault("patch_size", "at most \(configuration.imageSize)", "\(configuration.patchSize)")
+      throw check.error("patch_size", "at most \(configuration.imageSize)", "\(configuration.patchSize)")
     }
     return configuration
   }
 }
 
-/// One token or several, as `eos_token_id` is written.
+/// The value of `eos_token_id`: one token or a list.
 package struct TokenList: Decodable, Sendable, Equatable {
   package var tokens: Set<Int>
 
@@ -249,50 +249,50 @@ package struct TokenList: Decodable, Sendable, Equatable {
   }
 }
 
-/// Range checks of a configuration file's values.
+/// Range checks for the values of a configuration file.
 struct ValueCheck {
   var file: String
-  /// Names the section of the file that the keys belong to, with its dot; empty for the top.
+  /// The prefix of keys in a section, with a trailing dot; empty at the top level.
   var section = ""
 
-  /// Checks for a section within this one.
+  /// The checks of a section within this one.
   func section(_ name: String) -> ValueCheck { ValueCheck(file: file, section: section + name + ".") }
 
-  func fault(_ key: String, _ expected: String, _ found: String) -> CheckpointError {
+  func error(_ key: String, _ expected: String, _ found: String) -> CheckpointError {
     .badValue(file: file, key: section + key, expected: expected, found: found)
   }
 
   func integer(_ key: String, _ value: Int, in range: ClosedRange<Int>) throws(CheckpointError) -> Int {
     guard range.contains(value) else {
-      throw fault(key, "a number from \(range.lowerBound) to \(range.upperBound)", "\(value)")
+      throw error(key, "a number from \(range.lowerBound) to \(range.upperBound)", "\(value)")
     }
     return value
   }
 
-  /// An axis of a weight.
+  /// The size of a weight dimension.
   func size(_ key: String, _ value: Int) throws(CheckpointError) -> Int { try integer(key, value, in: 1...(1 << 20)) }
 
   func epsilon(_ key: String, _ value: Double) throws(CheckpointError) -> Float {
-    guard value >= 0, value < 1 else { throw fault(key, "a small positive number", "\(value)") }
+    guard value >= 0, value < 1 else { throw error(key, "a small positive number", "\(value)") }
     return Float(value)
   }
 
-  /// A number that is at least `least` and not infinite.
+  /// A finite number that is at least `least`.
   func number(_ key: String, _ value: Double?, atLeast least: Double) throws(CheckpointError) -> Double {
     guard let value, value >= least, value.isFinite else {
-      throw fault(key, "a number of at least \(least)", value.map { "\($0)" } ?? "nothing")
+      throw error(key, "a number of at least \(least)", value.map { "\($0)" } ?? "nothing")
     }
     return value
   }
 
   func theta(_ key: String, _ value: Double) throws(CheckpointError) -> Double {
-    guard value > 1, value.isFinite else { throw fault(key, "a number above 1", "\(value)") }
+    guard value > 1, value.isFinite else { throw error(key, "a number above 1", "\(value)") }
     return value
   }
 
   func activation(_ key: String, _ value: String) throws(CheckpointError) -> Activation {
     guard let activation = Activation(rawValue: value) else {
-      throw fault(key, "'quick_gelu', 'gelu' or 'silu'", "'\(value)'")
+      throw error(key, "'quick_gelu', 'gelu' or 'silu'", "'\(value)'")
     }
     return activation
   }

@@ -1,64 +1,64 @@
 package import Kernels
 
-/// Who wrote a LLaVA directory: its file names, tensor names, keys and arithmetic are theirs.
+/// The layout of a LLaVA model directory: file names, tensor names, configuration keys and rounding rules.
 package enum CheckpointLayout: Sendable {
-  /// The Hugging Face library, as in `llava-hf/*`.
+  /// The layout of the Hugging Face library, as in `llava-hf/*`.
   case huggingFace
-  /// The original LLaVA code, as in `liuhaotian/*`.
+  /// The layout of the original LLaVA code, as in `liuhaotian/*`.
   case original
 }
 
-/// What `config.json` of a LLaVA directory says.
+/// The configuration of a LLaVA model, from its `config.json`.
 ///
-/// The file leaves out what equals the reference library's defaults; those defaults stand here.
+/// Keys that the file omits have the reference library's defaults.
 package struct LLaVAConfiguration: Sendable, Equatable {
-  /// What stands for an image in a prompt where the tokenizer has no token for it.
+  /// The image placeholder in a prompt if the tokenizer has no image token.
   ///
   /// Source: `IMAGE_TOKEN_INDEX` in LLaVA's `llava/constants.py`.
   package static let imageSentinel = -200
 
   package var layout: CheckpointLayout
   package var modelType: String
-  /// The token that stands for an image, or `imageSentinel`.
+  /// The image token, or `imageSentinel`.
   package var imageTokenID: Int
-  /// Which hidden state of the vision encoder is used: 0 is the embedding, negative counts from the last.
+  /// The hidden state of the vision encoder that is used: 0 is the embedding; negative values count from the last.
   package var visionFeatureLayer: Int
-  /// Whether the class token's row is left out of the features.
+  /// Whether the row of the class token is dropped from the features.
   package var dropsClassToken: Bool
   package var projectorActivation: Activation
   package var projectorHasBias: Bool
   package var tiesWordEmbeddings: Bool
-  /// How original LLaVA checkpoints say that images are fitted: `pad`, `anyres` or nothing.
+  /// The `image_aspect_ratio` of original LLaVA checkpoints: `pad`, `anyres` or nil.
   package var imageAspectRatio: String?
-  /// How images are spread over several views; `nil` for models that look at an image once.
+  /// The tiling of images; `nil` for models with one view per image.
   package var anyResolution: AnyResolution?
-  /// The longest prompt with its images that the model was trained on, where that is less than its context.
+  /// The longest prompt, images included, that the model was trained on, if shorter than its context.
   package var promptLimit: Int?
-  /// Tokens that end an answer, unless `generation_config.json` says otherwise.
+  /// EOS tokens, unless `generation_config.json` defines them.
   package var eosTokens: Set<Int>?
   package var text: TextConfiguration
   package var vision: VisionConfiguration
 
-  /// Rows that stand for one view of an image.
+  /// The number of visual tokens of one view.
   package var visualTokensPerView: Int { vision.patchCount + (dropsClassToken ? 0 : 1) }
 
-  /// Vision encoder layers that have to run for the feature layer.
+  /// The number of vision encoder layers up to the feature layer.
   package var visionLayersNeeded: Int {
     visionFeatureLayer >= 0 ? visionFeatureLayer : vision.layerCount + 1 + visionFeatureLayer
   }
 }
 
-/// The families of language models under LLaVA; they differ in defaults and biases only.
+/// The language model families of LLaVA; they differ only in defaults and biases.
 package enum LanguageModelFamily: String, Sendable {
   case llama, mistral, qwen2
 }
 
-/// Which linear layers of the decoder's attention have a bias.
+/// The linear layers of the decoder's attention that have a bias.
 package enum AttentionBias: Sendable {
   case none, queriesKeysValues, all
 }
 
-/// The language model: Llama or one of its relatives.
+/// The configuration of the language model: Llama, Mistral or Qwen2.
 package struct TextConfiguration: Sendable, Equatable {
   package var kind: LanguageModelFamily
   package var hiddenSize: Int
@@ -79,7 +79,7 @@ package struct TextConfiguration: Sendable, Equatable {
   }
 }
 
-/// The vision encoder: a CLIP vision transformer.
+/// The configuration of the vision encoder, a CLIP ViT.
 package struct VisionConfiguration: Sendable, Equatable {
   package var hiddenSize: Int
   package var intermediateSize: Int
@@ -100,7 +100,7 @@ package struct VisionConfiguration: Sendable, Equatable {
 }
 
 extension LLaVAConfiguration {
-  /// Numbers in a checkpoint of this shape, vision encoder included, whether LLaVA needs them or not.
+  /// The number of parameters in a checkpoint, vision encoder included, whether LLaVA uses them or not.
   ///
   /// LLaVA-1.5-7B has 7,063,427,072.
   package var parameterCount: Int {
@@ -126,7 +126,7 @@ extension TextConfiguration {
 }
 
 extension VisionConfiguration {
-  /// CLIP's tower: patches without a bias, and a norm after the last layer.
+  /// The number of parameters of CLIP's ViT: a patch embedding without bias, and a norm after the last layer.
   fileprivate var parameterCount: Int {
     let (d, m) = (hiddenSize, intermediateSize)
     let embeddings = d + d * 3 * patchSize * patchSize + (1 + patchCount) * d

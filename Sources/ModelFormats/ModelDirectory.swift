@@ -1,7 +1,7 @@
 import Foundation
 import Storage
 
-/// A LLaVA directory of either published layout, opened: what its files say, and where its weights lie.
+/// An open LLaVA model directory of either published layout: configuration and weights.
 package struct ModelDirectory {
   package let path: String
   package let configuration: LLaVAConfiguration
@@ -10,15 +10,15 @@ package struct ModelDirectory {
 
   /// - Parameters:
   ///   - path: The model's directory.
-  ///   - visionTower: A CLIP directory for an original checkpoint that does not bring its vision encoder along; `nil` to look for it.
-  /// - Throws: `CheckpointError` naming the file and key, what was expected and what was found.
+  ///   - visionTower: The CLIP directory of an original checkpoint without its vision encoder; `nil` to search for it.
+  /// - Throws: `CheckpointError` with the file and key, the expected and the found value.
   package init(_ path: String, visionTower given: String? = nil) throws(CheckpointError) {
     self.path = path
     let configurationPath = path + "/config.json"
     let original = try JSONFile.read(OriginalConfigurationFile.self, at: configurationPath)
     if original.isOriginal {
       let check = ValueCheck(file: configurationPath)
-      // A kind of model that is not LLaVA's is named before its weights are looked for.
+      // The model type is checked before the weights, so that other models are refused by their type.
       _ = try original.languageModelFamily(check)
       checkpoint = try Checkpoint(directory: path)
       visionTower = try VisionTower(of: original, in: checkpoint, given: given, check)
@@ -32,14 +32,14 @@ package struct ModelDirectory {
     }
   }
 
-  /// How images are prepared, where the model's directory or its vision encoder's says.
+  /// The preprocessor configuration of the model's directory or of its vision encoder's; nil if neither has one.
   package func preprocessor() throws(CheckpointError) -> PreprocessorConfiguration? {
     if let own = try Self.preprocessor(in: path) { return own }
     return try visionTower.directory.map(Self.preprocessor(in:)) ?? nil
   }
 
-  /// What `preprocessor_config.json` says, or else the part of `processor_config.json` in which the reference library
-  /// keeps it since version 5.
+  /// The content of `preprocessor_config.json`, or of the section of `processor_config.json` where version 5 of the
+  /// reference library keeps it.
   private static func preprocessor(in directory: String) throws(CheckpointError) -> PreprocessorConfiguration? {
     struct File: Decodable {
       var image_processor: PreprocessorConfiguration?
@@ -49,7 +49,7 @@ package struct ModelDirectory {
     return try JSONFile.readIfPresent(File.self, at: directory + "/processor_config.json")?.image_processor
   }
 
-  /// The tokens that end an answer, where a file says.
+  /// The EOS tokens of `generation_config.json` or of the configuration; nil if neither defines them.
   package func eosTokens() throws(CheckpointError) -> Set<Int>? {
     struct File: Decodable {
       var eos_token_id: TokenList?
@@ -62,22 +62,22 @@ package struct ModelDirectory {
 extension LLaVAConfiguration {
   /// Reads and checks `config.json` of a directory in the Hugging Face layout.
   ///
-  /// - Throws: `CheckpointError` naming the key, what was expected and what was found.
+  /// - Throws: `CheckpointError` with the key, the expected and the found value.
   package init(directory: String) throws(CheckpointError) {
     let path = directory + "/config.json"
     self = try JSONFile.read(ConfigurationFile.self, at: path).checked(path)
   }
 }
 
-/// Which weights a model's vision encoder has.
+/// The configuration of a model's vision encoder and the location of its weights.
 ///
-/// A converted checkpoint brings its vision encoder along. An original one may name a CLIP directory instead: LLaVA-1.5 runs on stock
-/// CLIP, while LLaVA-1.6 trained the vision encoder, so that stock CLIP would be a wrong one.
+/// A converted checkpoint contains its vision encoder. An original checkpoint may name a CLIP directory instead:
+/// LLaVA-1.5 uses stock CLIP. LLaVA-1.6 trained the vision encoder, so stock CLIP weights would be wrong for it.
 package struct VisionTower {
   package var configuration: VisionConfiguration
-  /// The CLIP directory with the weights; `nil` where the model's own files hold them.
+  /// The weights of a CLIP directory; `nil` if the model's own checkpoint contains them.
   package var checkpoint: Checkpoint?
-  /// Where the vision encoder's files are, weights or not; `nil` where the model's directory has all.
+  /// The directory of the vision encoder's files, with or without weights; `nil` if it is the model's directory.
   package var directory: String?
 
   /// The vision encoder of an original checkpoint.
@@ -85,14 +85,14 @@ package struct VisionTower {
   /// - Parameters:
   ///   - file: The model's `config.json`.
   ///   - model: The model's own weights.
-  ///   - given: A CLIP directory named by the user; the model's own weights go before it only if the configuration says that
-  ///     the vision encoder was trained.
-  /// - Throws: `CheckpointError` when the vision encoder is nowhere, or only a wrong one is.
+  ///   - given: The user's CLIP directory; the model's own weights have precedence only if the configuration declares
+  ///     that the vision encoder was trained.
+  /// - Throws: `CheckpointError` if no vision encoder is found, or only one with other weights.
   init(
     of file: OriginalConfigurationFile, in model: Checkpoint, given: String?, _ check: ValueCheck
   ) throws(CheckpointError) {
     let name = file.mm_vision_tower ?? "openai/clip-vit-large-patch14-336"
-    let candidates = given.map { [$0] } ?? Self.candidates(name, beside: model.directory)
+    let candidates = given.map { [$0] } ?? Self.candidates(name, nearTo: model.directory)
     directory = candidates.first { FileManager.default.fileExists(atPath: $0 + "/config.json") }
     if let given, directory == nil { throw .file(.notFound(path: given + "/config.json")) }
 
@@ -116,8 +116,9 @@ package struct VisionTower {
   /// The vision encoder of a converted checkpoint.
   init(ownWeights configuration: VisionConfiguration) { self.configuration = configuration }
 
-  /// Where a named CLIP directory may be: at the path itself, in the model's directory, beside it, and one folder further up.
-  private static func candidates(_ name: String, beside model: String) -> [String] {
+  /// The candidate paths of a named CLIP directory: the path itself, in the model's directory, next to it, and one
+  /// folder above.
+  private static func candidates(_ name: String, nearTo model: String) -> [String] {
     let short = name.split(separator: "/").last.map(String.init) ?? name
     if name.hasPrefix("/") { return [name, model + "/" + short] }
     return ([name, short, "vision_tower"].map { "\(model)/\($0)" })
@@ -125,7 +126,7 @@ package struct VisionTower {
   }
 }
 
-/// `config.json` of a CLIP directory: the vision encoder alone, or both of CLIP's vision encoders with a section for each.
+/// `config.json` of a CLIP directory: the vision encoder alone, or a section for each of CLIP's two encoders.
 private struct ClipFile: Decodable {
   var model_type: String?
   var vision_config: VisionSection?
@@ -141,17 +142,19 @@ private struct ClipFile: Decodable {
       return try section.checked(check.section("vision_config"))
     default:
       let found = file.model_type.map { "'\($0)'" } ?? "nothing"
-      throw check.fault("model_type", "'clip' or 'clip_vision_model', a CLIP directory", found)
+      throw check.error("model_type", "'clip' or 'clip_vision_model', a CLIP directory", found)
     }
   }
 }
 
-/// A JSON file read into a value, with errors that name the file and the key.
+/// Decodes JSON files, with errors that name the file and the key.
 package enum JSONFile {
-  /// The largest file read, in bytes; tokenizers are a few megabytes.
+  /// The maximum file size in bytes; tokenizers are a few megabytes.
   static let sizeLimit = 256 << 20
 
-  /// - Throws: `CheckpointError` when the file is missing, too large, not JSON or not of the type's form.
+  /// Reads a JSON file.
+  ///
+  /// - Throws: `CheckpointError` if the file is missing, too large, not JSON, or does not match the type.
   package static func read<Value: Decodable>(_ type: Value.Type, at path: String) throws(CheckpointError) -> Value {
     let bytes: SharedBytes
     do { bytes = try SharedBytes(mapping: path) } catch { throw .file(error) }
@@ -161,14 +164,14 @@ package enum JSONFile {
     return try decode(type, from: bytes.copy(0..<bytes.count), file: path)
   }
 
-  /// As `read`, or `nil` when there is no such file.
+  /// Like `read`, or `nil` if there is no such file.
   package static func readIfPresent<Value: Decodable>(
     _ type: Value.Type, at path: String
   ) throws(CheckpointError) -> Value? {
     do { return try read(type, at: path) } catch .file(.notFound) { return nil } catch { throw error }
   }
 
-  /// The value that JSON text describes.
+  /// The value of a JSON text.
   package static func decode<Value: Decodable>(
     _ type: Value.Type, from bytes: [UInt8], file: String
   ) throws(CheckpointError) -> Value {
@@ -178,8 +181,6 @@ package enum JSONFile {
       throw .badValue(file: file, key: key, expected: expected, found: found)
     } catch let error as DecodingError {
       throw .malformed(file: file, reason: error.oneLine)
-    } catch PreprocessorConfigurationError.invalidValue(let key, let expected, let found) {
-      throw .badValue(file: file, key: key, expected: expected, found: found)
     } catch {
       throw .malformed(file: file, reason: "not JSON")
     }
@@ -187,13 +188,13 @@ package enum JSONFile {
 }
 
 extension DecodingError {
-  /// What was wrong, and at which key, in one line.
+  /// The reason and the key, in one line.
   fileprivate var oneLine: String {
     switch self {
     case .keyNotFound(let key, let context):
       "missing key '\((context.codingPath + [key]).dotted)'"
     case .typeMismatch(let type, let context):
-      "'\(context.codingPath.dotted)': expected \(type), found something else"
+      "'\(context.codingPath.dotted)': expected \(type), found another type"
     case .valueNotFound(let type, let context):
       "'\(context.codingPath.dotted)': expected \(type), found null"
     case .dataCorrupted(let context) where context.codingPath.isEmpty:
@@ -201,7 +202,7 @@ extension DecodingError {
     case .dataCorrupted(let context):
       "'\(context.codingPath.dotted)': \(context.debugDescription)"
     @unknown default:
-      "not of the expected form"
+      "does not have the expected structure"
     }
   }
 }

@@ -1,6 +1,6 @@
 package import Kernels
 
-/// The shapes of published checkpoints, to measure their cost without having them.
+/// The shapes of published checkpoints, for cost measurements without their weights.
 package enum ModelPreset: String, CaseIterable, Sendable {
   case llava15With7B = "llava-1.5-7b"
   case llava15With13B = "llava-1.5-13b"
@@ -16,7 +16,8 @@ package enum ModelPreset: String, CaseIterable, Sendable {
 
   private var isNext: Bool { self == .llavaNext7B || self == .llavaNextMistral7B }
 
-  /// Source: the `config.json` files of `llava-hf/llava-1.5-{7b,13b}-hf` and `llava-hf/llava-v1.6-{vicuna,mistral}-7b-hf`.
+  /// Source: the `config.json` files of `llava-hf/llava-1.5-{7b,13b}-hf` and
+  /// `llava-hf/llava-v1.6-{vicuna,mistral}-7b-hf`.
   private var text: TextConfiguration {
     var text = TextConfiguration(
       kind: .llama, hiddenSize: 4096, intermediateSize: 11_008, layerCount: 32, headCount: 32, keyValueHeadCount: 32,
@@ -48,15 +49,15 @@ extension AnyResolution {
     pinpoints: releasedPinpoints, viewSize: 336, patchesPerSide: 24, sizeRule: .huggingFace)
 }
 
-/// Weights that are made up as they are asked for: random, of any shape, the same for a name and a seed.
+/// Random weights, generated on demand for any shape and determined by name and seed.
 ///
-/// Products cost the same whatever the numbers are; so a model of a published shape can be measured without its weights.
-/// Numbers are scaled so that a layer's output is as large as its input and activations stay finite through any number of
-/// layers: a linear layer's weights deviate by 1 / √inputs, norms multiply by about one.
+/// The cost of a matmul does not depend on the values, so a model of a published shape can be measured without its
+/// weights. Values are scaled so that activations keep their size and stay finite through any number of layers: the
+/// weights of a linear layer have a standard deviation of 1 / √inputs, norm weights a mean of 1.
 package struct SyntheticWeights: Sendable {
-  /// How tensors are stored, `f32` or `bf16`.
+  /// The element type of the tensors, `f32` or `bf16`.
   package let element: ElementType
-  /// Whether all layers of a stack have the weights of its first one, which costs the same time and a fraction of the memory.
+  /// Whether all layers of a stack share the weights of the first: the same compute time, a fraction of the memory.
   package let sharesLayers: Bool
   package let seed: UInt64
   package let workers: Workers
@@ -68,20 +69,20 @@ package struct SyntheticWeights: Sendable {
     self.workers = workers
   }
 
-  /// A tensor of the shape that a model expects of this name.
+  /// The tensor of a name, in the shape that the model expects.
   func tensor(_ name: String, shape: [Int]) -> Tensor {
     let name = sharedName(name) ?? name
     let isVector = shape.count == 1
-    let isGain =
+    let isNormWeight =
       isVector && name.hasSuffix(".weight") && name.split(separator: ".").dropLast().last?.contains("norm") == true
     let inputs = shape.dropFirst().reduce(1, *)
     return Tensor(
-      randomShape: shape, mean: isGain ? 1 : 0, deviation: isVector ? 0.02 : 1 / Float(inputs).squareRoot(),
+      randomShape: shape, mean: isNormWeight ? 1 : 0, deviation: isVector ? 0.02 : 1 / Float(inputs).squareRoot(),
       element: element, seed: seed ^ Self.hash(name), workers: workers)
   }
 
-  /// The first layer's name for a name within any layer of a stack, `layers.7.mlp` → `layers.0.mlp`; `nil` where layers do
-  /// not share or the name is not a layer's.
+  /// The corresponding name in the first layer of a stack, `layers.7.mlp` → `layers.0.mlp`; `nil` if layers share no
+  /// weights or the name is outside a stack.
   func sharedName(_ name: String) -> String? {
     guard sharesLayers else { return nil }
     var parts = name.split(separator: ".")
@@ -90,7 +91,9 @@ package struct SyntheticWeights: Sendable {
     return parts.joined(separator: ".")
   }
 
-  /// Source: the FNV-1a hash of Fowler, Noll and Vo, 64 bits; the standard library's differs from run to run.
+  /// A hash that is equal in every run, unlike the standard library's.
+  ///
+  /// Source: the 64-bit FNV-1a hash of Fowler, Noll and Vo.
   private static func hash(_ name: String) -> UInt64 {
     name.utf8.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
   }

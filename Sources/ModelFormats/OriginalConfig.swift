@@ -1,6 +1,6 @@
 import Kernels
 
-/// `config.json` of a checkpoint that the original LLaVA code wrote: a language model's file with LLaVA's keys among its own.
+/// `config.json` of the original LLaVA code: a language model's configuration with additional LLaVA keys.
 ///
 /// Source: `LlavaMetaModel` in LLaVA's `llava/model/llava_arch.py`, `CLIPVisionTower` in its
 /// `llava/model/multimodal_encoder/clip_encoder.py`.
@@ -18,51 +18,51 @@ struct OriginalConfigurationFile: Decodable {
   var image_aspect_ratio: String?
   var image_grid_pinpoints: GridPinpoints?
   var tokenizer_model_max_length: Int?
-  /// Not a key of the original code; directories that were converted carry it.
+  /// Not a key of the original code; some converted directories have it.
   var vision_config: VisionSection?
 
-  /// Whether the file is of this layout: the converted ones have none of the original code's own keys.
+  /// Whether the file has this layout: converted files have none of these keys of the original code.
   var isOriginal: Bool { mm_vision_tower != nil || mm_hidden_size != nil || mm_projector_type != nil }
 
-  /// Whether the vision encoder was trained along, so that its weights in the checkpoint are not stock CLIP's; `nil` where the file
-  /// does not say.
+  /// Whether the vision encoder was trained with the model, so that its weights differ from stock CLIP; `nil` if the
+  /// file does not define it.
   var trainsVisionTower: Bool? {
     if let mm_tunable_parts, mm_tunable_parts.contains("mm_vision_tower") { return true }
     return unfreeze_mm_vision_tower
   }
 
-  /// The kind of language model under LLaVA.
+  /// The family of the language model.
   func languageModelFamily(_ check: ValueCheck) throws(CheckpointError) -> LanguageModelFamily {
     switch model_type ?? "llava" {
     case "llava", "llava_llama": return .llama
     case "llava_mistral": return .mistral
     case "llava_qwen": return .qwen2
     default:
-      throw check.fault(
+      throw check.error(
         "model_type", "'llava', 'llava_llama', 'llava_mistral' or 'llava_qwen'", "'\(model_type ?? "")'")
     }
   }
 
-  /// The configuration, or what is wrong with it.
+  /// The checked configuration.
   ///
   /// - Parameters:
-  ///   - textSection: The language model's keys of the same file.
-  ///   - vision: The vision encoder's configuration, which is in another file.
+  ///   - textSection: The language model's keys in the same file.
+  ///   - vision: The configuration of the vision encoder, from another file.
   func checked(
     _ textSection: TextSection, vision: VisionConfiguration, _ check: ValueCheck
   ) throws(CheckpointError) -> LLaVAConfiguration {
     let text = try textSection.checked(check, kind: try languageModelFamily(check))
     guard mm_projector_type == "mlp2x_gelu" else {
-      throw check.fault(
+      throw check.error(
         "mm_projector_type", "'mlp2x_gelu'", mm_projector_type.map { "'\($0)'" } ?? "nothing ('linear')")
     }
-    if mm_use_im_start_end == true { throw check.fault("mm_use_im_start_end", "false", "true, which is not supported") }
+    if mm_use_im_start_end == true { throw check.error("mm_use_im_start_end", "false", "true, which is not supported") }
     if let size = mm_hidden_size, size != vision.hiddenSize {
-      throw check.fault("mm_hidden_size", "\(vision.hiddenSize), the vision encoder's", "\(size)")
+      throw check.error("mm_hidden_size", "\(vision.hiddenSize), the vision encoder's", "\(size)")
     }
     let feature = mm_vision_select_feature ?? "patch"
     guard feature == "patch" || feature == "cls_patch" else {
-      throw check.fault("mm_vision_select_feature", "'patch' or 'cls_patch'", "'\(feature)'")
+      throw check.error("mm_vision_select_feature", "'patch' or 'cls_patch'", "'\(feature)'")
     }
     return try LLaVAConfiguration(
       layout: .original, modelType: model_type ?? "llava", imageTokenID: LLaVAConfiguration.imageSentinel,
@@ -83,19 +83,19 @@ struct OriginalConfigurationFile: Decodable {
   ) throws(CheckpointError) -> AnyResolution? {
     guard let ratio = image_aspect_ratio, ratio.hasPrefix("anyres") else { return nil }
     guard ratio == "anyres" else {
-      throw check.fault("image_aspect_ratio", "'pad', 'anyres' or 'square'", "'\(ratio)', which is not supported")
+      throw check.error("image_aspect_ratio", "'pad', 'anyres' or 'square'", "'\(ratio)', which is not supported")
     }
     let merge: AnyResolution.Merge
     switch mm_patch_merge_type ?? "flat" {
     case "spatial_unpad": merge = .spatialUnpad
     case "flat": merge = .flat
-    case let other: throw check.fault("mm_patch_merge_type", "'spatial_unpad' or 'flat'", "'\(other)'")
+    case let other: throw check.error("mm_patch_merge_type", "'spatial_unpad' or 'flat'", "'\(other)'")
     }
     guard mm_vision_select_feature ?? "patch" == "patch" else {
-      throw check.fault("mm_vision_select_feature", "'patch' for image_aspect_ratio 'anyres'", "'cls_patch'")
+      throw check.error("mm_vision_select_feature", "'patch' for image_aspect_ratio 'anyres'", "'cls_patch'")
     }
     guard let pinpoints = image_grid_pinpoints?.pairs else {
-      throw check.fault("image_grid_pinpoints", "the canvases of image_aspect_ratio 'anyres'", "nothing")
+      throw check.error("image_grid_pinpoints", "the canvases of image_aspect_ratio 'anyres'", "nothing")
     }
     return try AnyResolution(checking: pinpoints, vision, sizeRule: .original, merge: merge, check)
   }

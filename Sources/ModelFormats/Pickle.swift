@@ -1,8 +1,8 @@
-/// Reads a pickle as torch.save writes it. The pickle's instructions move values about; none runs any code.
+/// A reader of the pickles that torch.save writes. It builds values only; no instruction runs code.
 ///
 /// Source: CPython's `pickle`, protocol 2.
 struct PickleReader {
-  /// Bounds far above what checkpoints need, so that a small file cannot ask for much memory or time.
+  /// Limits far above the needs of checkpoints, so that a small file cannot use much memory or time.
   private static let sizeLimit = 16 << 20
   private static let stackLimit = 1 << 16
   private static let depthLimit = 100
@@ -11,12 +11,12 @@ struct PickleReader {
 
   private var reader: ByteReader
   private var stack: [PickleValue] = []
-  /// The stack's heights at the open marks; nothing below the last one is taken.
+  /// The stack heights at the open marks; nothing below the last mark is popped.
   private var marks: [Int] = []
   private var memo: [UInt64: PickleValue] = [:]
   private var objects = PickleObjects()
 
-  /// The value that the pickle stands for, and the objects that it refers to.
+  /// The value of a pickle, and the objects that it refers to.
   static func read(_ pickle: ByteReader) throws(CheckpointError) -> (value: PickleValue, objects: PickleObjects) {
     var pickle = PickleReader(pickle)
     return (try pickle.run(), pickle.objects)
@@ -29,26 +29,26 @@ struct PickleReader {
       throw .malformed(
         file: reader.file, reason: "a pickle of \(reader.rest.count) bytes, expected at most \(Self.sizeLimit)")
     }
-    guard try reader.integer(byteCount: 2) == 0x0280 else { throw reader.fault("a pickle of protocol 2") }
+    guard try reader.integer(byteCount: 2) == 0x0280 else { throw reader.error("a pickle of protocol 2") }
     while try step() {
       guard stack.count <= Self.stackLimit, marks.count <= Self.depthLimit, memo.count <= Self.memoLimit,
         objects.count <= Self.objectLimit
       else {
-        throw reader.fault(
-          "at most \(Self.stackLimit) values on the stack, \(Self.depthLimit) open marks, \(Self.memoLimit) remembered values "
-            + "and \(Self.objectLimit) objects")
+        throw reader.error(
+          "at most \(Self.stackLimit) values on the stack, \(Self.depthLimit) open marks, "
+            + "\(Self.memoLimit) memoized values and \(Self.objectLimit) objects")
       }
     }
     let value = try pop()
-    guard stack.isEmpty, marks.isEmpty, reader.rest.isEmpty else { throw reader.fault("the end of the pickle") }
+    guard stack.isEmpty, marks.isEmpty, reader.rest.isEmpty else { throw reader.error("the end of the pickle") }
     return value
   }
 
-  /// Does what the next instruction says; false where it says stop.
+  /// Executes the next instruction; false for `STOP`.
   private mutating func step() throws(CheckpointError) -> Bool {
     let start = reader
     guard let opcode = PickleOpcode(rawValue: try reader.byte()) else {
-      throw start.fault("an instruction that torch.save writes")
+      throw start.error("an instruction that torch.save writes")
     }
     switch opcode {
     case .stop: return false
@@ -93,20 +93,20 @@ struct PickleReader {
   // MARK: - Containers and calls
 
   private mutating func makeTuple(_ count: Int) throws(CheckpointError) {
-    guard stack.count - count >= mark else { throw reader.fault("\(count) values before") }
+    guard stack.count - count >= mark else { throw reader.error("\(count) values on the stack") }
     let tuple = objects.tuple(stack.suffix(count))
     stack.removeLast(count)
     stack.append(tuple)
   }
 
-  /// Nobody reads lists, so what is appended has been dropped.
+  /// Checks for a list; its items are dropped, because no tensor is read from lists.
   private func checkList() throws(CheckpointError) {
-    guard case .list = try top() else { throw reader.fault("a list before") }
+    guard case .list = try top() else { throw reader.error("a list on the stack") }
   }
 
   private mutating func setItems(_ items: [PickleValue]) throws(CheckpointError) {
     guard case .dictionary(let dictionary) = try top(), items.count.isMultiple(of: 2) else {
-      throw reader.fault("a dictionary, keys and values before")
+      throw reader.error("a dictionary, keys and values on the stack")
     }
     for i in stride(from: 0, to: items.count, by: 2) { objects.insert(items[i + 1], for: items[i], into: dictionary) }
   }
@@ -114,19 +114,19 @@ struct PickleReader {
   /// Drops the attributes of a dictionary, such as the `_metadata` of a state dictionary.
   private mutating func setAttributes() throws(CheckpointError) {
     _ = try pop()
-    guard case .dictionary = try top() else { throw reader.fault("a dictionary and attributes before") }
+    guard case .dictionary = try top() else { throw reader.error("a dictionary and attributes on the stack") }
   }
 
   private mutating func call() throws(CheckpointError) {
     let arguments = try pop()
     guard case .global(let function) = try pop(), let result = objects.call(function, arguments) else {
-      throw reader.fault("a function and its arguments before")
+      throw reader.error("a function and its arguments on the stack")
     }
     stack.append(result)
   }
 
   private mutating func makeStorage() throws(CheckpointError) {
-    guard let storage = objects.storage(try pop()) else { throw reader.fault("the parts of a storage before") }
+    guard let storage = objects.storage(try pop()) else { throw reader.error("the parts of a storage on the stack") }
     stack.append(storage)
   }
 
@@ -135,7 +135,7 @@ struct PickleReader {
   private var mark: Int { marks.last ?? 0 }
 
   private func top() throws(CheckpointError) -> PickleValue {
-    guard stack.count > mark, let value = stack.last else { throw reader.fault("a value before") }
+    guard stack.count > mark, let value = stack.last else { throw reader.error("a value on the stack") }
     return value
   }
 
@@ -146,19 +146,19 @@ struct PickleReader {
   }
 
   private mutating func popToMark() throws(CheckpointError) -> [PickleValue] {
-    guard let mark = marks.popLast() else { throw reader.fault("a mark before") }
+    guard let mark = marks.popLast() else { throw reader.error("a mark on the stack") }
     defer { stack.removeLast(stack.count - mark) }
     return Array(stack[mark...])
   }
 
   private func recall(_ index: UInt64) throws(CheckpointError) -> PickleValue {
-    guard let value = memo[index] else { throw reader.fault("a remembered value before") }
+    guard let value = memo[index] else { throw reader.error("a memoized value") }
     return value
   }
 
   // MARK: - Values
 
-  /// A whole number in two's complement, lowest byte first; one that needs more than eight bytes is of no use here.
+  /// Reads an integer in two's complement, little-endian; `.other` if it has more than eight bytes.
   private mutating func integer(byteCount: Int) throws(CheckpointError) -> PickleValue {
     let bytes = try reader.bytes(byteCount)
     guard bytes.count <= 8 else { return .other }
@@ -167,11 +167,11 @@ struct PickleReader {
   }
 
   private func text(_ bytes: [UInt8]) throws(CheckpointError) -> String {
-    guard let text = String(validating: bytes, as: UTF8.self) else { throw reader.fault("text in UTF-8 before") }
+    guard let text = String(validating: bytes, as: UTF8.self) else { throw reader.error("UTF-8 text that ends") }
     return text
   }
 
-  /// The allowed name that two lines spell, of a module and of something in it.
+  /// Reads an allowed global name: a line with the module, and a line with the name in it.
   private mutating func global() throws(CheckpointError) -> TorchGlobal {
     let (module, name) = (try line(), try line())
     guard let global = TorchGlobal(module: module, name: name) else {
@@ -190,7 +190,7 @@ struct PickleReader {
   }
 }
 
-/// A value of a pickle. Compound values refer to their parts by number, so that however deep they nest, nothing recurses.
+/// A value of a pickle. Compound values refer to their parts by index, so that deep nesting needs no recursion.
 enum PickleValue {
   case integer(Int)
   case string(String)
@@ -200,21 +200,21 @@ enum PickleValue {
   case global(TorchGlobal)
   case storage(Int)
   case tensor(Int)
-  /// A value that no tensor is made of: None, a truth value, a number that is no `Int`.
+  /// A value that tensors do not use: None, a boolean, a number that is not an `Int`.
   case other
 }
 
-/// What a pickle has made so far.
+/// The objects that a pickle has created so far.
 struct PickleObjects {
   /// The parts of all tuples.
   private var parts: [PickleValue] = []
   private(set) var dictionaries: [[(key: PickleValue, value: PickleValue)]] = []
   private var storages: [TorchStorage] = []
   private(set) var tensors: [TorchTensor] = []
-  /// Everything that is kept, counted in values.
+  /// The number of stored values, over all objects.
   private(set) var count = 0
 
-  /// As many dimensions as PyTorch allows.
+  /// The maximum number of dimensions in PyTorch.
   private static let dimensionLimit = 64
 
   mutating func tuple(_ values: some Collection<PickleValue>) -> PickleValue {
@@ -234,7 +234,7 @@ struct PickleObjects {
     dictionaries[dictionary].append((key, value))
   }
 
-  /// The storage that a persistent id names: a tuple of a word, a class, a key, a device and an element count.
+  /// The storage of a persistent id: a tuple of the word "storage", a class, a key, a device and an element count.
   mutating func storage(_ id: PickleValue) -> PickleValue? {
     guard case .tuple(let range) = id, range.count == 5 else { return nil }
     let id = parts[range]
@@ -248,10 +248,10 @@ struct PickleObjects {
     return .storage(storages.count - 1)
   }
 
-  /// What an allowed function returns for its arguments, or nil where it takes no such arguments.
+  /// The result of an allowed function; nil if the arguments are invalid.
   mutating func call(_ function: TorchGlobal, _ arguments: PickleValue) -> PickleValue? {
     guard case .tuple(let range) = arguments else { return nil }
-    // One more than any function takes: a tuple that is called over and over may have any size.
+    // One more than the largest arity, because a tuple of any size may be passed many times.
     let arguments = Array(parts[range].prefix(8))
     switch function {
     case .orderedDict where arguments.isEmpty:
@@ -269,7 +269,7 @@ struct PickleObjects {
     }
   }
 
-  /// A tensor of storage, offset, shape and strides; whether it has a gradient and hooks is of no interest.
+  /// A tensor of storage, offset, shape and strides; the arguments for gradient and hooks are ignored.
   private mutating func tensor(_ arguments: [PickleValue], element: TorchElement?) -> PickleValue? {
     guard case .storage(let index) = arguments[0], case .integer(let offset) = arguments[1],
       let shape = integers(arguments[2]), let strides = integers(arguments[3])
@@ -295,7 +295,7 @@ struct PickleObjects {
 
 /// The instructions of pickle protocol 2 that torch.save writes for dictionaries of tensors and plain values.
 ///
-/// Source: CPython's `pickletools`, whose names these are.
+/// Source: CPython's `pickletools`, with its names.
 enum PickleOpcode: UInt8 {
   case stop = 0x2E
   case mark = 0x28

@@ -1,19 +1,20 @@
 package import Foundation
+package import Storage
 
-/// How images are prepared: the checkpoint's `preprocessor_config.json`.
+/// The configuration of image preprocessing, from a checkpoint's `preprocessor_config.json`.
 ///
-/// What the file leaves out is LLaVA-1.5's: CLIP ViT-L/14 at 336 pixels.
+/// Keys that the file omits have the values of LLaVA-1.5: CLIP ViT-L/14 at 336 pixels.
 ///
 /// Source: `CLIPImageProcessor`, `LlavaImageProcessor` and `LlavaNextImageProcessor` in transformers.
 package struct PreprocessorConfiguration: Sendable, Equatable {
   package typealias Size = PixelSize
 
-  /// What an image is resized to.
+  /// The target size of a resize.
   package enum ResizeTarget: Sendable, Equatable {
-    /// The shorter side gets this length, the longer side keeps the proportion.
+    /// The length of the shorter side; the aspect ratio is kept.
     case shortestEdge(Int)
 
-    /// Both sides are given; the proportion is not kept.
+    /// The lengths of both sides; the aspect ratio is not kept.
     case exact(Size)
   }
 
@@ -28,14 +29,14 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
   package var normalizes = true
   package var convertsToRGB = true
 
-  /// Whether the file asks for squares. `LlavaNextImageProcessor` uses the same key for the batch, which is not meant.
+  /// Whether images are padded to squares. In `LlavaNextImageProcessor` the same key is about batches and is ignored.
   package var padsToSquare = false
   package var imageProcessorType: String?
 
-  /// The canvases that LLaVA-NeXT may choose from; empty for other models.
+  /// The canvas sizes of LLaVA-NeXT; empty for other models.
   package var gridPinpoints: [Size] = []
 
-  /// LLaVA-1.5's values, for a vision encoder that looks at squares of `side` pixels.
+  /// The values of LLaVA-1.5, for a vision encoder with views of `side` pixels.
   package init(side: Int = 336) {
     resizesTo = .shortestEdge(side)
     cropSize = Size(height: side, width: side)
@@ -45,7 +46,7 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
   ///
   /// - Parameters:
   ///   - json: The whole file.
-  ///   - file: What to call it in an error.
+  ///   - file: The name of the file in errors.
   /// - Throws: ``PreprocessorConfigurationError``.
   package init(json: Data, file: String = "preprocessor_config.json") throws(PreprocessorConfigurationError) {
     do {
@@ -110,7 +111,7 @@ extension PreprocessorConfiguration: Decodable {
     let resample = try file.decodeIfPresent(Int.self, forKey: .resample) ?? 3
     guard resample == 3 else {
       throw PreprocessorConfigurationError.invalidValue(
-        key: "resample", expected: "3 (bicubic, which LLaVA's vision encoder was trained with)", found: "\(resample)")
+        key: "resample", expected: "3 (bicubic, as in the training of LLaVA's vision encoder)", found: "\(resample)")
     }
   }
 
@@ -128,7 +129,7 @@ extension PreprocessorConfiguration: Decodable {
   }
 }
 
-// MARK: - Fields with several spellings
+// MARK: - Fields with several notations
 
 /// A number, or an object with `shortest_edge`, or one with `height`, `width` or both.
 private struct SizeField: Decodable {
@@ -167,14 +168,16 @@ private struct SizeField: Decodable {
   }
 }
 
-/// Why a `preprocessor_config.json` was refused.
-package enum PreprocessorConfigurationError: Error, Equatable {
+/// An error in a `preprocessor_config.json`.
+package enum PreprocessorConfigurationError: UserFacingError, Equatable {
   case malformed(file: String, reason: String)
   case invalidValue(key: String, expected: String, found: String)
 }
 
-extension PreprocessorConfigurationError: CustomStringConvertible {
-  package var description: String {
+extension PreprocessorConfigurationError {
+  package var category: ErrorCategory { .model }
+
+  package var problem: String {
     switch self {
     case .malformed(let file, let reason):
       "\(file): not a preprocessor configuration (\(reason)); download the file again"

@@ -2,47 +2,50 @@ package import Foundation
 import Kernels
 package import Storage
 
-/// The tensors of a safetensors file.
+/// A memory-mapped safetensors file.
 ///
-/// Source: the safetensors format: eight bytes of header size, a JSON header, then the tensors' bytes without gaps.
+/// Source: the safetensors format: eight bytes of header size, a JSON header, then the bytes of the tensors without
+/// gaps.
 package struct SafetensorsFile: WeightFile {
   package let path: String
   package let records: [String: TensorInfo]
-  /// Texts by name, which the format leaves to whoever writes a file.
+  /// The metadata strings of the header, by name.
   package let metadata: [String: String]
   package let storage: SharedBytes
-  /// Where the tensors lie; before it is the header with its size.
+  /// The byte range of the tensors, after the header.
   package let payload: Range<Int>
 
-  /// The largest header the format allows.
-  private static let headerLimit = 100_000_000
+  /// The maximum header size of the format.
+  private static let maxHeaderSize = 100_000_000
 
   /// Maps a file.
   ///
-  /// - Throws: `CheckpointError` naming the file and what is wrong with it.
+  /// - Throws: `CheckpointError` with the file and the reason.
   package init(_ path: String) throws(CheckpointError) {
     let storage: SharedBytes
     do { storage = try SharedBytes(mapping: path) } catch { throw .file(error) }
     try self.init(storage, path: path)
   }
 
+  /// Reads a file from memory.
+  ///
   /// - Parameters:
-  ///   - storage: The whole file.
-  ///   - path: What to call it in an error.
+  ///   - storage: The bytes of the file.
+  ///   - path: The path for errors.
   package init(_ storage: SharedBytes, path: String) throws(CheckpointError) {
     self.storage = storage
     self.path = path
-    try FilePointer.refuse(storage, file: path)
+    try GitLFSPointer.refuse(storage, file: path)
     guard storage.count >= 8 else {
-      throw .malformed(file: path, reason: "\(storage.count) bytes are too few for a safetensors file")
+      throw .malformed(file: path, reason: "\(storage.count) bytes, too few for a safetensors file")
     }
     let headerSize = storage.copy(0..<8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-    let largest = min(Self.headerLimit, storage.count - 8)
+    let largest = min(Self.maxHeaderSize, storage.count - 8)
     guard headerSize <= UInt64(largest) else {
       throw .malformed(
         file: path,
-        reason: "header of \(headerSize) bytes announced, at most \(largest) possible; "
-          + "truncated, or no safetensors file")
+        reason: "the header size is \(headerSize) bytes, expected at most \(largest); "
+          + "the file is truncated or not safetensors")
     }
     payload = 8 + Int(headerSize)..<storage.count
     let header = try Header(storage.copy(8..<payload.lowerBound), file: path)
@@ -50,13 +53,13 @@ package struct SafetensorsFile: WeightFile {
     records = try Self.records(header.entries, payload: payload, file: path)
   }
 
-  /// A tensor's bytes as they are stored, whatever its type.
+  /// The stored bytes of a tensor of any type.
   package func bytes(_ name: String) throws(CheckpointError) -> [UInt8] {
-    guard let record = records[name] else { throw .missingTensor(name: name, directory: path) }
-    return storage.copy(record.bytes)
+    guard let info = records[name] else { throw .missingTensor(name: name, directory: path) }
+    return storage.copy(info.bytes)
   }
 
-  /// The records of all entries, which must fill the payload without gaps or overlaps.
+  /// The tensor infos of all entries, which must fill the payload without gaps or overlaps.
   private static func records(
     _ entries: [String: Header.Entry], payload: Range<Int>, file: String
   ) throws(CheckpointError) -> [String: TensorInfo] {
@@ -71,7 +74,7 @@ package struct SafetensorsFile: WeightFile {
       let offsets = entry.offsets
       guard offsets[0] >= 0, offsets[0] <= offsets[1], offsets[1] <= payload.count else {
         throw .malformed(
-          file: file, reason: "'\(name)' lies at \(offsets) of \(payload.count) bytes; the file is truncated or damaged"
+          file: file, reason: "'\(name)' is at \(offsets) of \(payload.count) bytes; the file is truncated or damaged"
         )
       }
       guard bits.isMultiple(of: 8), bits / 8 == offsets[1] - offsets[0] else {
@@ -85,30 +88,30 @@ package struct SafetensorsFile: WeightFile {
         bytes: payload.lowerBound + offsets[0]..<payload.lowerBound + offsets[1])
     }
     var end = payload.lowerBound
-    let byPlace = records.sorted {
+    let byOffset = records.sorted {
       ($0.value.bytes.lowerBound, $0.value.bytes.upperBound) < ($1.value.bytes.lowerBound, $1.value.bytes.upperBound)
     }
-    for (name, record) in byPlace {
-      guard record.bytes.lowerBound == end else {
-        let fault = record.bytes.lowerBound < end ? "overlaps another tensor" : "leaves a gap before it"
-        throw .malformed(file: file, reason: "'\(name)' \(fault)")
+    for (name, info) in byOffset {
+      guard info.bytes.lowerBound == end else {
+        let problem = info.bytes.lowerBound < end ? "overlaps another tensor" : "has a gap before it"
+        throw .malformed(file: file, reason: "'\(name)' \(problem)")
       }
-      end = record.bytes.upperBound
+      end = info.bytes.upperBound
     }
     guard end == payload.upperBound else {
-      throw .malformed(file: file, reason: "\(payload.upperBound - end) bytes after the last tensor belong to none")
+      throw .malformed(file: file, reason: "\(payload.upperBound - end) unused bytes after the last tensor")
     }
     return records
   }
 
-  /// The types of the format, in bits.
+  /// The element types of the format, with their sizes in bits.
   private static let bitWidths = [
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32,
     "U32": 32, "F32": 32, "F64": 64, "I64": 64, "U64": 64,
   ]
 }
 
-/// The JSON header: an entry per tensor, and metadata.
+/// The JSON header: one entry per tensor, and metadata.
 private struct Header {
   struct Entry {
     var dtype: String
@@ -117,7 +120,7 @@ private struct Header {
   }
 
   var entries: [String: Entry] = [:]
-  /// Members that are not texts are left out, as nobody needs metadata to read the tensors.
+  /// The metadata; members that are not strings are ignored.
   var metadata: [String: String] = [:]
 
   init(_ bytes: [UInt8], file: String) throws(CheckpointError) {
@@ -154,7 +157,7 @@ private struct Header {
   }
 }
 
-/// The header of a safetensors file that is being put together.
+/// A builder of the header of a safetensors file.
 package struct SafetensorsHeader {
   private enum Member: Encodable {
     case tensor(Tensor)
@@ -174,28 +177,28 @@ package struct SafetensorsHeader {
     }
   }
 
-  /// The member of a header that is no tensor, but texts by name.
+  /// The name of the metadata member of a header.
   package static let metadataName = "__metadata__"
 
   private var members: [String: Member] = [:]
-  /// Bytes of all tensors so far.
+  /// The total size of the tensors in bytes.
   package private(set) var payloadCount = 0
 
-  /// - Parameter metadata: Texts for whoever reads the file.
+  /// - Parameter metadata: The metadata strings by name.
   package init(metadata: [String: String] = [:]) {
     if !metadata.isEmpty { members[Self.metadataName] = .metadata(metadata) }
   }
 
-  /// Puts a tensor after those before it.
+  /// Appends a tensor.
   package mutating func add(_ name: String, _ dtype: String, _ shape: [Int], byteCount: Int) {
     let offsets = [payloadCount, payloadCount + byteCount]
     members[name] = .tensor(Member.Tensor(dtype: dtype, shape: shape, data_offsets: offsets))
     payloadCount += byteCount
   }
 
-  /// The file up to its tensors: the header's size, and the header, filled up with spaces.
+  /// The file up to the tensors: the header size, then the header, padded with spaces.
   ///
-  /// - Parameter alignment: The tensors begin at a multiple of so many bytes.
+  /// - Parameter alignment: The alignment of the first tensor in bytes.
   package func encoded(alignment: Int = 8) throws -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -206,7 +209,7 @@ package struct SafetensorsHeader {
   }
 }
 
-/// Writes tensors in the safetensors format.
+/// A writer of safetensors files.
 package struct SafetensorsWriter {
   private var header = SafetensorsHeader()
   private var payload = Data()

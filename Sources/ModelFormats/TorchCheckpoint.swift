@@ -1,51 +1,52 @@
 package import Storage
 
-/// The tensors of a file that torch.save wrote: a ZIP archive with a pickle and a record for every storage.
+/// A memory-mapped file of torch.save: a ZIP archive with a pickle and an entry for every storage.
 ///
-/// The pickle is read, not run: it may name a handful of functions, which are known here, and nothing else. Tensors that
-/// cannot be used are refused when somebody asks for them: a buffer of integers does no harm, nor do the projections
-/// of a converted CLIP, which are stored transposed and which LLaVA leaves alone.
+/// The pickle is read without running code: it may refer only to the few functions in `TorchGlobal`. Unsupported
+/// tensors are refused when they are read, not when the file is opened. Integer buffers and the transposed projections
+/// of a converted CLIP, which LLaVA does not use, are therefore accepted.
 ///
-/// Source: PyTorch's `torch/serialization.py` and `caffe2/serialize/inline_container.h`, format since PyTorch 1.6.
+/// Source: PyTorch's `torch/serialization.py` and `caffe2/serialize/inline_container.h`, format of PyTorch 1.6 and
+/// later.
 package struct TorchArchive: WeightFile {
   package let path: String
   package let records: [String: TensorInfo]
   package let storage: SharedBytes
 
-  /// - Throws: `CheckpointError` naming the file, what is wrong with it and, where there is one, the command that converts it.
+  /// - Throws: `CheckpointError` with the file, the reason and, if there is one, the conversion command.
   package init(_ path: String) throws(CheckpointError) {
     do { storage = try SharedBytes(mapping: path) } catch { throw .file(error) }
     self.path = path
-    try FilePointer.refuse(storage, file: path)
+    try GitLFSPointer.refuse(storage, file: path)
     try Self.refuseOlderFormats(storage, file: path)
     let archive = try ZipArchive(storage, file: path)
     if let range = archive["byteorder"], storage.copy(range.prefix(16)) != Array("little".utf8) {
-      throw .convertible(file: path, reason: "numbers have their high byte first, expected their low byte")
+      throw .convertible(file: path, reason: "numbers are big-endian, expected little-endian")
     }
     guard let range = archive["data.pkl"] else {
       throw .malformed(
-        file: path, reason: "an archive without '\(archive.folder)/data.pkl', expected one of torch.save")
+        file: path, reason: "an archive without '\(archive.folder)/data.pkl', expected a file of torch.save")
     }
     let (value, objects) = try PickleReader.read(ByteReader(storage, range, file: path))
     records = try StateDictionary(value, objects, file: path).records(archive)
   }
 
-  /// Refuses what PyTorch wrote before it wrote ZIP archives.
+  /// Refuses the formats that PyTorch wrote before ZIP archives.
   private static func refuseOlderFormats(_ bytes: SharedBytes, file: String) throws(CheckpointError) {
-    // A pickle of protocol 2 that holds PyTorch's magic number, 0x1950A86A20F9469CFC6C.
+    // A pickle of protocol 2 with PyTorch's magic number, 0x1950A86A20F9469CFC6C.
     let magic: [UInt8] = [0x80, 2, 0x8A, 10, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A, 0xA8, 0x50, 0x19]
     if bytes.copy(0..<min(magic.count, bytes.count)) == magic {
       throw .convertible(
-        file: file, reason: "written in the format of PyTorch before 1.6, expected the ZIP archive since")
+        file: file, reason: "the format of PyTorch before 1.6, expected a ZIP archive")
     }
     if bytes.count >= 512, bytes.copy(257..<262) == Array("ustar".utf8) {
       throw .malformed(
-        file: file, reason: "written in the format of PyTorch before 0.2, expected the ZIP archive since 1.6")
+        file: file, reason: "the format of PyTorch before 0.2, expected a ZIP archive of PyTorch 1.6 or later")
     }
   }
 }
 
-/// The dictionary of tensors that a pickle holds, checked against the storages that lie in the archive.
+/// The dictionary of tensors in a pickle, checked against the storages in the archive.
 struct StateDictionary {
   private let file: String
   private var tensors: [String: TorchTensor] = [:]
@@ -53,12 +54,12 @@ struct StateDictionary {
   init(_ value: PickleValue, _ objects: PickleObjects, file: String) throws(CheckpointError) {
     self.file = file
     guard case .dictionary(let index) = value else {
-      throw .malformed(file: file, reason: "the pickle holds no dictionary, expected one of tensors by name")
+      throw .malformed(file: file, reason: "the pickle has no dictionary, expected one of tensors by name")
     }
     for (key, value) in objects.dictionaries[index] {
       guard case .tensor(let tensor) = value else { continue }
       guard case .string(let name) = key else {
-        throw .malformed(file: file, reason: "a tensor's key is no text, expected its name")
+        throw .malformed(file: file, reason: "the key of a tensor is not text, expected its name")
       }
       guard tensors.updateValue(objects.tensors[tensor], forKey: name) == nil else {
         throw .duplicateTensor(name: name, file: file)
@@ -67,23 +68,23 @@ struct StateDictionary {
     if tensors.isEmpty, let key = Self.keyOfTensors(in: objects.dictionaries[index], objects) {
       throw .malformed(
         file: file,
-        reason: "its tensors lie under the key '\(key)', expected them at the top; save that dictionary alone")
+        reason: "the tensors are under the key '\(key)', expected at the top level; save that dictionary alone")
     }
   }
 
-  /// Where the tensors lie in the file.
+  /// The tensor infos by name.
   func records(_ archive: ZipArchive) throws(CheckpointError) -> [String: TensorInfo] {
     var records: [String: TensorInfo] = [:]
-    for (name, tensor) in tensors { records[name] = try record(name, tensor, archive) }
+    for (name, tensor) in tensors { records[name] = try info(name, tensor, archive) }
     return records
   }
 
-  private func record(_ name: String, _ tensor: TorchTensor, _ archive: ZipArchive) throws(CheckpointError)
+  private func info(_ name: String, _ tensor: TorchTensor, _ archive: ZipArchive) throws(CheckpointError)
     -> TensorInfo
   {
     let storage = tensor.storage
     guard let bytes = archive["data/\(storage.key)"] else {
-      throw .malformed(file: file, reason: "the data of '\(name)' are missing, expected an entry 'data/\(storage.key)'")
+      throw .malformed(file: file, reason: "the data of '\(name)' is missing, expected an entry 'data/\(storage.key)'")
     }
     guard storage.count.multipliedReportingOverflow(by: storage.element.byteCount) == (bytes.count, false) else {
       throw .malformed(
@@ -105,13 +106,13 @@ struct StateDictionary {
       throw .malformed(
         file: file,
         reason:
-          "'\(name)' of shape \(tensor.shape) lies at element \(tensor.offset) of a storage of \(bytes.count) bytes")
+          "'\(name)' of shape \(tensor.shape) is at element \(tensor.offset) of a storage of \(bytes.count) bytes")
     }
     let first = bytes.lowerBound + start
     return TensorInfo(elementName: tensor.element.name, shape: tensor.shape, bytes: first..<first + bits / 8)
   }
 
-  /// The key of a dictionary inside this one that holds tensors, as training scripts save them.
+  /// The key of a nested dictionary with tensors, as in the files of training scripts.
   private static func keyOfTensors(
     in dictionary: [(key: PickleValue, value: PickleValue)], _ objects: PickleObjects
   ) -> String? {
@@ -122,7 +123,7 @@ struct StateDictionary {
 }
 
 extension TorchTensor {
-  /// Whether the elements lie row after row; an axis of one element and an empty tensor may have any strides.
+  /// Whether the tensor is contiguous; axes of one element and empty tensors may have any strides.
   ///
   /// - Precondition: The product of the shape fits in an `Int`.
   fileprivate var isContiguous: Bool {
@@ -136,18 +137,18 @@ extension TorchTensor {
   }
 }
 
-/// The names that a pickle of tensors may refer to; none of them is ever looked up in any program.
+/// The global names that a pickle of tensors may refer to; none of them is ever resolved to code.
 enum TorchGlobal: Equatable {
   case orderedDict
-  /// `_rebuild_tensor_v2`: a tensor of its storage's type.
+  /// `_rebuild_tensor_v2`: a tensor with the element type of its storage.
   case tensor
-  /// `_rebuild_tensor_v3`: a tensor that names its type, over a storage of bytes.
+  /// `_rebuild_tensor_v3`: a tensor with its own element type, over a storage of bytes.
   case typedTensor
   case parameter
   case storage(TorchElement)
   case elementType(TorchElement)
 
-  /// - Returns: nil for a name that is not allowed.
+  /// Nil for a name that is not allowed.
   init?(module: String, name: String) {
     guard let global = Self.allowed[module + "." + name] else { return nil }
     self = global
@@ -173,14 +174,14 @@ enum TorchGlobal: Equatable {
     "ComplexDouble": .init("C128", 16),
   ]
 
-  /// Types that came after the storage classes.
+  /// Element types without a storage class, added later.
   private static let laterTypes: [String: TorchElement] = [
     "uint16": .init("U16", 2), "uint32": .init("U32", 4), "uint64": .init("U64", 8),
     "float8_e4m3fn": .init("F8_E4M3", 1), "float8_e5m2": .init("F8_E5M2", 1),
   ]
 }
 
-/// A type of number: its name in safetensors, and its size in bytes.
+/// An element type: its name in safetensors, and its size in bytes.
 struct TorchElement: Equatable {
   let name: String
   let byteCount: Int
@@ -191,18 +192,18 @@ struct TorchElement: Equatable {
   }
 }
 
-/// A reference to a storage: a record of the archive, and how many elements of a type it holds.
+/// A reference to a storage: its key in the archive, its element type and its element count.
 struct TorchStorage {
   let element: TorchElement
   let key: String
   let count: Int
 }
 
-/// A tensor as it was pickled: nothing in it has been checked against its storage.
+/// A tensor of a pickle, not yet checked against its storage.
 struct TorchTensor {
   let storage: TorchStorage
   let element: TorchElement
-  /// The first element, counted from the beginning of the storage.
+  /// The index of the first element in the storage.
   let offset: Int
   let shape: [Int]
   let strides: [Int]

@@ -1,31 +1,31 @@
 package import Kernels
 package import Storage
 
-/// A mapped file of named tensors, whose every offset, shape and type has been checked.
+/// A memory-mapped file of named tensors with checked offsets, shapes and types.
 package protocol WeightFile: Sendable {
   var path: String { get }
   var records: [String: TensorInfo] { get }
-  /// The file's bytes, which the records' ranges count in.
+  /// The bytes of the file; the ranges of `records` are offsets into them.
   var storage: SharedBytes { get }
 
-  /// - Throws: `CheckpointError` naming the file and what is wrong with it.
+  /// - Throws: `CheckpointError` with the file and the reason.
   init(_ path: String) throws(CheckpointError)
 }
 
-/// Where a tensor lies: its type's name, shape and byte range in the file.
+/// The element type, shape and byte range of a stored tensor.
 package struct TensorInfo: Sendable, Equatable {
-  /// The type as safetensors names it, such as `BF16`.
+  /// The element type in safetensors notation, such as `BF16`.
   package let elementName: String
   package let shape: [Int]
   package let bytes: Range<Int>
-  /// Steps between elements, in elements, of a tensor that does not lie row after row; `bytes` is then all it may touch.
+  /// The strides in elements of a tensor that is not contiguous; `bytes` is then the whole storage.
   package var strides: [Int]?
 
-  /// Bits of a tensor, or nil where there is no such shape.
+  /// The size of a tensor in bits; nil if a dimension is negative or the size overflows.
   static func bitCount(shape: [Int], width: Int) -> Int? {
     var bits = width
     for size in shape {
-      // An empty axis does not excuse the others: whoever multiplies some of them must not overflow.
+      // An empty axis counts as 1, so that products of the other axes cannot overflow either.
       let (product, overflow) = bits.multipliedReportingOverflow(by: max(size, 1))
       guard size >= 0, !overflow else { return nil }
       bits = product
@@ -35,24 +35,24 @@ package struct TensorInfo: Sendable, Equatable {
 }
 
 extension WeightFile {
-  /// A tensor of floats by its stored name.
+  /// The tensor of floats with a stored name.
   package func tensor(_ name: String) throws(CheckpointError) -> Tensor {
-    guard let record = records[name] else { throw .missingTensor(name: name, directory: path) }
-    guard let element = ElementType(rawValue: record.elementName) else {
-      throw .unsupportedElement(name: name, found: record.elementName, file: path)
+    guard let info = records[name] else { throw .missingTensor(name: name, directory: path) }
+    guard let element = ElementType(rawValue: info.elementName) else {
+      throw .unsupportedElement(name: name, found: info.elementName, file: path)
     }
-    if let strides = record.strides {
-      throw .stridedTensor(name: name, shape: record.shape, strides: strides, file: path)
+    if let strides = info.strides {
+      throw .stridedTensor(name: name, shape: info.shape, strides: strides, file: path)
     }
-    return Tensor(storage, offset: record.bytes.lowerBound, shape: record.shape, element: element)
+    return Tensor(storage, offset: info.bytes.lowerBound, shape: info.shape, element: element)
   }
 }
 
-/// The published spellings of LLaVA's parameter names, brought to one.
+/// The mapping of published parameter names of LLaVA to canonical names.
 ///
-/// The one spelling is that of the `llava-hf` checkpoints as first published (`language_model.model.layers.0…`). Newer
-/// versions of the reference library write `model.language_model.layers.0…`, the original LLaVA code `model.layers.0…`. No
-/// name of one spelling means another thing in another, so there is one table for all.
+/// Canonical names are those of the first `llava-hf` checkpoints (`language_model.model.layers.0…`). Newer versions of
+/// the reference library write `model.language_model.layers.0…`, the original LLaVA code `model.layers.0…`. No name has
+/// two meanings, so one table covers all layouts.
 enum ParameterNames {
   private static let prefixes = [
     // Newer versions of the reference library.
@@ -60,7 +60,7 @@ enum ParameterNames {
     ("model.multi_modal_projector.", "multi_modal_projector."),
     ("model.image_newline", "image_newline"),
     ("lm_head.", "language_model.lm_head."),
-    // The original code. Its vision encoder is a module in a module, so the longer prefix goes before the newer library's.
+    // The original code, whose vision encoder is a nested module: the longer prefix comes before the newer library's.
     ("model.vision_tower.vision_tower.", "vision_tower."),
     ("model.vision_tower.", "vision_tower."),
     ("model.embed_tokens.", "language_model.model.embed_tokens."),
@@ -70,7 +70,7 @@ enum ParameterNames {
     ("model.mm_projector.2.", "multi_modal_projector.linear_2."),
   ]
 
-  /// The one name of a stored parameter.
+  /// The canonical name of a stored parameter.
   static func canonical(_ stored: String) -> String {
     for (prefix, replacement) in prefixes where stored.hasPrefix(prefix) {
       return replacement + stored.dropFirst(prefix.count)
@@ -78,25 +78,26 @@ enum ParameterNames {
     return stored
   }
 
-  /// Whether a stored tensor is a constant that models compute for themselves.
+  /// Whether a stored tensor is a buffer that models compute.
   static func isComputedBuffer(_ name: String) -> Bool {
     name.hasSuffix(".rotary_emb.inv_freq") || name.hasSuffix(".embeddings.position_ids")
   }
 }
 
-/// The checksums at the end of a safetensors file of ours, its last tensor: `xxh64` in `U64`, which has that of the header with
-/// its size, then that of each tensor before it.
+/// The checksums in the safetensors files that this engine writes.
+///
+/// They are the last tensor, `xxh64` in `U64`: first that of the header with its size, then that of each tensor before.
 package enum TensorChecksums {
   package static let name = "xxh64"
 
-  /// A part of a file, and its checksum as the file says.
+  /// A part of a file and its stored checksum.
   package struct Piece {
     package var name: String
     package var bytes: Range<Int>
     package var checksum: UInt64
   }
 
-  /// The header and the tensors in the order of the file; `nil` where there is not a checksum for each.
+  /// The header and the tensors in the order of the file; `nil` unless there is a checksum for each.
   package static func pieces(of file: SafetensorsFile) -> [Piece]? {
     let tensors = file.records.sorted { $0.value.bytes.lowerBound < $1.value.bytes.lowerBound }
     guard let last = tensors.last, last.key == name, last.value.elementName == "U64",
@@ -107,12 +108,14 @@ package enum TensorChecksums {
     return zip(pieces, file.storage.words(last.value.bytes)).map { Piece(name: $0.0, bytes: $0.1, checksum: $1) }
   }
 
-  /// The bytes of a whole file.
+  /// The bytes of a whole file with checksums.
   ///
   /// - Parameters:
-  ///   - header: Of the tensors; that of the checksums is added here.
-  ///   - alignment: The tensors begin at a multiple of so many bytes.
-  ///   - path: The file, for errors.
+  ///   - header: The header of `tensors`; the entry of the checksums is added.
+  ///   - tensors: The bytes of the tensors.
+  ///   - alignment: The alignment of the first tensor, in bytes.
+  ///   - path: The path for errors.
+  ///   - workers: The threads that compute the checksums.
   package static func file(
     _ header: SafetensorsHeader, _ tensors: [SharedBytes], alignment: Int, path: String, _ workers: Workers
   ) throws(FileError) -> [SharedBytes] {
@@ -130,7 +133,7 @@ package enum TensorChecksums {
 }
 
 extension SharedBytes {
-  /// 64-bit numbers, low byte first.
+  /// The little-endian 64-bit numbers in a range.
   fileprivate func words(_ range: Range<Int>) -> [UInt64] {
     let bytes = copy(range)
     return stride(from: 0, to: bytes.count - 7, by: 8).map { start in

@@ -2,15 +2,15 @@ import Foundation
 package import Kernels
 package import Storage
 
-/// Converted weights of a model, kept in a file from one start of the program to the next.
+/// The weights cache: a file of converted weights that is reused by later runs of the program.
 ///
-/// A folder has one file for each model directory and choice of arithmetic, named after both. Where the file is there and fits,
-/// weights are mapped from it; where not, they are converted as without a cache, and the file is made anew. Answers do not
-/// depend on which. Nothing that is wrong with the file or its folder is an error: the outcome tells.
+/// A folder has one file for each model directory and compute type, named after both. If the file is valid, weights are
+/// mapped from it. Otherwise they are converted as without a cache, and the file is rebuilt. Answers are the same in
+/// both cases. An invalid file or folder is not an error; the outcome describes it.
 package final class WeightsCache {
-  /// What became of the cache while a model was loaded.
+  /// The result of using the cache while a model was loaded.
   package enum Outcome: Equatable, Sendable {
-    /// All weights are used as they are stored.
+    /// All weights are used as stored.
     case notNeeded
     case used(file: String, byteCount: Int)
     case written(file: String, byteCount: Int, because: WeightsCacheError)
@@ -28,29 +28,29 @@ package final class WeightsCache {
     try WeightsCacheFile(path, key: key, workers: workers)
   }
   private var weights: [(name: String, weight: Linear.Weight)] = []
-  /// Why weights had to be converted; `nil` as long as none had to.
-  private var fault: WeightsCacheError?
+  /// The reason for the last conversion of a weight; `nil` without conversions.
+  private var rebuildReason: WeightsCacheError?
 
   /// - Parameters:
-  ///   - directory: Where the files are kept; made when there is something to keep.
-  ///   - sources: The checkpoints that the weights come from, the model's own first.
-  ///   - arithmetic: What the file is for, as a part of its name.
-  ///   - workers: Compute checksums in parallel.
+  ///   - directory: The folder of the files; created when a file is written.
+  ///   - sources: The checkpoints of the weights, the model's own first.
+  ///   - computeType: The compute type, as a part of the file name.
+  ///   - workers: The threads that compute checksums.
   package init(directory: String, sources: [Checkpoint], computeType: String, workers: Workers) {
-    let places = sources.map { URL(filePath: $0.directory).standardizedFileURL.resolvingSymlinksInPath().path }
-    let model = URL(filePath: places.first ?? "").lastPathComponent.unicodeScalars.prefix(40)
-    let name = "\(String(model))-\(computeType)-\(SharedBytes.checksum(of: places.joined(separator: "\n"))).safetensors"
+    let paths = sources.map { URL(filePath: $0.directory).standardizedFileURL.resolvingSymlinksInPath().path }
+    let model = URL(filePath: paths.first ?? "").lastPathComponent.unicodeScalars.prefix(40)
+    let name = "\(String(model))-\(computeType)-\(SharedBytes.checksum(of: paths.joined(separator: "\n"))).safetensors"
     self.directory = directory
     self.path = directory + "/" + name
     self.sources = sources
     self.workers = workers
   }
 
-  /// A layer over its weight from the file, or converted for it.
+  /// A layer with its weight from the file, or a converted layer.
   func converted(_ stored: Linear, named name: String, to computeType: ComputeType) -> Linear {
     let converted: Linear
-    if let kept = kept(name, for: computeType, like: stored) {
-      converted = stored.with(kept)
+    if let cached = cachedWeight(name, for: computeType, like: stored) {
+      converted = stored.with(cached)
     } else {
       converted = stored.converted(to: computeType, workers: workers)
     }
@@ -58,31 +58,31 @@ package final class WeightsCache {
     return converted
   }
 
-  private func kept(_ name: String, for computeType: ComputeType, like stored: Linear) -> Linear.Weight? {
+  private func cachedWeight(_ name: String, for computeType: ComputeType, like stored: Linear) -> Linear.Weight? {
     do throws(WeightsCacheError) {
       let file = try file.get()
       if let weight = file.weight(name, for: computeType, outputs: stored.outputSize, inputs: stored.inputSize) {
         return weight
       }
-      fault = .damaged("it has no '\(name)' in \(computeType.rawValue)")
+      rebuildReason = .damaged("it has no '\(name)' in \(computeType.rawValue)")
     } catch {
-      fault = error
+      rebuildReason = error
     }
     return nil
   }
 
-  /// Writes the file if weights had to be converted; to be called when all are loaded.
+  /// Writes the file if weights were converted; called when all weights are loaded.
   package func finish() -> Outcome {
     guard !weights.isEmpty else { return .notNeeded }
-    guard let fault else { return .used(file: path, byteCount: (try? file.get().byteCount) ?? 0) }
+    guard let rebuildReason else { return .used(file: path, byteCount: (try? file.get().byteCount) ?? 0) }
     do throws(FileError) {
       do { try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true) } catch {
-        throw .unwritable(path: directory, reason: "no folder, and none can be made there")
+        throw .unwritable(path: directory, reason: "the folder does not exist and cannot be created")
       }
       guard let count = try WeightsCacheFile.write(weights, key: key, to: path, workers: workers) else {
         return .leftToAnother(file: path)
       }
-      return .written(file: path, byteCount: count, because: fault)
+      return .written(file: path, byteCount: count, because: rebuildReason)
     } catch {
       return .failed(error)
     }
@@ -92,58 +92,60 @@ package final class WeightsCache {
 extension WeightsCache.Outcome: CustomStringConvertible {
   package var description: String {
     switch self {
-    case .notNeeded: "not needed, all weights are used as they are stored"
+    case .notNeeded: "not needed, all weights are used as stored"
     case .used(let file, let bytes): "used \(file), \(bytes / 1_000_000) MB"
-    case .written(let file, let bytes, let fault): "wrote \(file), \(bytes / 1_000_000) MB, as \(fault)"
+    case .written(let file, let bytes, let reason): "wrote \(file), \(bytes / 1_000_000) MB, because \(reason)"
     case .leftToAnother(let file): "another process is writing \(file)"
-    case .failed(let error): "\(error); going on without"
+    case .failed(let error): "\(error); continuing without the cache"
     }
   }
 }
 
-/// Why a file of converted weights is not what a model needs.
-package enum WeightsCacheError: Error, Equatable, CustomStringConvertible {
+/// The reason why a file of converted weights cannot be used.
+package enum WeightsCacheError: UserFacingError, Equatable {
   case missing
   case otherVersion
   case otherWeights
   case damaged(String)
 
-  package var description: String {
+  package var category: ErrorCategory { .model }
+  package var problem: String {
     switch self {
-    case .missing: "there was none"
-    case .otherVersion: "it was of another version"
+    case .missing: "there was no file"
+    case .otherVersion: "the file had another version"
     case .otherWeights: "the model's weights have changed"
-    case .damaged(let what): "it was damaged: \(what)"
+    case .damaged(let reason): "the file was damaged: \(reason)"
     }
   }
 }
 
-/// A mapped file of a model's converted weights.
+/// A memory-mapped safetensors file of a model's converted weights.
 ///
-/// A safetensors file. A weight in int8 is three tensors: its name `[outputs, inputs]` in `I8`, the name with `.scales` added
-/// `[outputs]` in `F32`, and with `.sums` `[outputs]` in `I32`; a weight in bf16 is one `[outputs, inputs]`. They begin at
-/// multiples of 64 bytes, with tensors named `padding.…` in `U8` between them where that takes some. After them are their
-/// `TensorChecksums`.
+/// An int8 weight is three tensors: its name, `[outputs, inputs]` in `I8`; the name plus `.scales`, `[outputs]` in
+/// `F32`; and the name plus `.sums`, `[outputs]` in `I32`. A bf16 weight is one tensor, `[outputs, inputs]`. Tensors
+/// begin at multiples of 64 bytes, with `U8` tensors named `padding.…` between them where needed. `TensorChecksums`
+/// follow.
 ///
-/// What is checked, before any of it is used:
-/// - Always: sizes and offsets, as of every safetensors file; the version; the key of the model's content; the checksum of
-///   the header, and of every tensor of less than a mebibyte. A weight's types and shapes as it is asked for.
-/// - When somebody has written to the file since, or it is a copy: the checksums of all tensors. Whether so is told by its
-///   modification time, which the writer sets to what the header says. To read all of it at every start would take longer
-///   than everything else; so a bit that a disk turns over in a large weight goes unnoticed, as it does in a checkpoint.
+/// Checks before use:
+/// - Always: sizes and offsets, as in every safetensors file; the version; the key of the model's content; the checksum
+///   of the header and of every tensor smaller than 1 MiB. The type and shape of a weight when it is read.
+/// - If the file was modified or copied since it was written: the checksums of all tensors. A modification is detected
+///   by the modification time, which the writer sets to the time in the header. Reading the whole file at every start
+///   would take longer than the rest of the start, so a flipped bit in a large weight is not detected, as in a
+///   checkpoint.
 package struct WeightsCacheFile {
-  /// To be raised whenever the same weights would be laid out otherwise; how they are quantised has a version of its own.
+  /// The version of the layout; increment it with every change. The quantization scheme has its own version.
   static let version = "pdrop-weights 1; " + Int8Weights.scheme
   static let alignment = 64
   static let paddingElement = "U8"
-  /// Smaller tensors are always checked.
-  private static let smallByteCount = 1 << 20
+  /// The size in bytes below which tensors are always checked.
+  private static let alwaysCheckedSize = 1 << 20
 
-  /// The metadata of the file.
+  /// The metadata fields of the file.
   enum Field {
     static let version = "version"
     static let key = "key"
-    /// The modification time that the writer gives the file, in seconds since 1970.
+    /// The modification time that the writer sets, in seconds since 1970.
     static let written = "written"
   }
 
@@ -152,8 +154,9 @@ package struct WeightsCacheFile {
   /// Opens and checks a file.
   ///
   /// - Parameters:
-  ///   - key: Of the content of the model's files.
-  ///   - workers: Compute checksums in parallel.
+  ///   - path: The file.
+  ///   - key: The content key of the model's files.
+  ///   - workers: The threads that compute checksums.
   package init(_ path: String, key: String, workers: Workers) throws(WeightsCacheError) {
     do { file = try SafetensorsFile(path) } catch .file(.notFound) { throw .missing } catch {
       throw .damaged("\(error)")
@@ -165,9 +168,9 @@ package struct WeightsCacheFile {
 
   package var byteCount: Int { file.storage.count }
 
-  /// A weight in the form for an arithmetic; `nil` where the file has none of this form and these sizes.
+  /// A weight for a compute type; `nil` unless the file has it in the matching type and shape.
   ///
-  /// - Parameter inputs: At most `Int8Weights.largestInputCount` for int8.
+  /// - Parameter inputs: At most `Int8Weights.maxInputCount` for int8.
   package func weight(_ name: String, for computeType: ComputeType, outputs: Int, inputs: Int) -> Linear.Weight? {
     switch computeType {
     case .f32: return nil
@@ -183,22 +186,22 @@ package struct WeightsCacheFile {
   }
 
   private func bytes(_ name: String, _ element: String, _ shape: [Int]) -> SharedBytes? {
-    guard let record = file.records[name], record.elementName == element, record.shape == shape else { return nil }
-    return file.storage.part(record.bytes)
+    guard let info = file.records[name], info.elementName == element, info.shape == shape else { return nil }
+    return file.storage.part(info.bytes)
   }
 
-  /// Compares checksums: of everything, or of what is small if the file is as its writer left it.
+  /// Compares checksums: all of them, or only those of small tensors if the file is unmodified.
   private func check(_ workers: Workers) throws(WeightsCacheError) {
     let weights = file.records.values.filter { $0.elementName != Self.paddingElement }
     guard weights.allSatisfy({ $0.bytes.lowerBound.isMultiple(of: Self.alignment) }) else {
       throw .damaged("its tensors are not aligned")
     }
     guard let pieces = TensorChecksums.pieces(of: file) else { throw .damaged("it has no checksums") }
-    let isUntouched = file.storage.modificationTime.map { time in
+    let isUnmodified = file.storage.modificationTime.map { time in
       file.metadata[Field.written] == String(time / 1_000_000_000) && time.isMultiple(of: 1_000_000_000)
     }
     let checked = pieces.indices.filter {
-      $0 == 0 || isUntouched != true || pieces[$0].bytes.count < Self.smallByteCount
+      $0 == 0 || isUnmodified != true || pieces[$0].bytes.count < Self.alwaysCheckedSize
     }
     let found = workers.map(tasks: checked.count) { file.storage.checksum(pieces[checked[$0]].bytes) }
     for (index, checksum) in zip(checked, found) where checksum != pieces[index].checksum {
@@ -208,19 +211,20 @@ package struct WeightsCacheFile {
 }
 
 extension WeightsCacheFile {
-  /// Writes weights to a file, which takes its place when it is whole.
+  /// Writes weights to a file, which appears at `path` when it is complete.
   ///
   /// - Parameters:
-  ///   - weights: Converted ones, by name.
-  ///   - key: Of the content of the model's files.
-  ///   - workers: Compute checksums in parallel.
-  /// - Returns: Bytes written; `nil` where another process is writing the file.
-  /// - Throws: `FileError` when it cannot be written.
+  ///   - weights: The converted weights by name.
+  ///   - key: The content key of the model's files.
+  ///   - path: The file.
+  ///   - workers: The threads that compute checksums.
+  /// - Returns: The number of bytes written; `nil` if another process is writing the file.
+  /// - Throws: `FileError` if the file cannot be written.
   static func write(
     _ weights: [(name: String, weight: Linear.Weight)], key: String, to path: String, workers: Workers
   ) throws(FileError) -> Int? {
-    guard var file = try FileReplacement(path) else { return nil }
-    // A whole second that has passed: a file system that counts in seconds will not give it to a later change.
+    guard var file = try AtomicFile(path) else { return nil }
+    // A full second in the past, so that a later change has another time even if the file system stores whole seconds.
     let written = Int(Date().timeIntervalSince1970) - 1
     var layout = Layout(metadata: [Field.version: version, Field.key: key, Field.written: "\(written)"])
     for (name, weight) in weights { layout.add(name, weight) }
@@ -230,7 +234,7 @@ extension WeightsCacheFile {
     return parts.reduce(0) { $0 + $1.count }
   }
 
-  /// The tensors of a file, in order.
+  /// The tensors of a file in order.
   private struct Layout {
     private var header: SafetensorsHeader
     private var tensors: [SharedBytes] = []
@@ -248,7 +252,7 @@ extension WeightsCacheFile {
       }
     }
 
-    /// A tensor, and what fills up to the place of the next.
+    /// Adds a tensor and the padding up to the next one.
     private mutating func add(_ name: String, _ element: String, _ shape: [Int], _ bytes: SharedBytes) {
       header.add(name, element, shape, byteCount: bytes.count)
       tensors.append(bytes)
@@ -267,21 +271,21 @@ extension WeightsCacheFile {
 }
 
 extension Checkpoint {
-  /// A checksum that tells whether weights converted from these files are still theirs.
+  /// A checksum of the content of the weight files, the key of weights converted from them.
   ///
-  /// It covers every tensor's name, type, shape and place, and of its bytes the first, the middle and the last 4 KiB; and
-  /// every file's size and modification time. So it changes whenever a file is written to, replaced or downloaded anew, and
-  /// for another fine-tuning of the same model even where sizes and times agree. It does not read all bytes, which for 14 GB
-  /// would take longer than the rest of the start: a file edited in between the samples whose time has been set back goes
-  /// unnoticed.
+  /// It covers the name, type, shape and offset of every tensor, the first, middle and last 4 KiB of its bytes, and the
+  /// size and modification time of every file. It therefore changes when a file is modified, replaced or downloaded
+  /// again, and for another fine-tuned model even if sizes and times are equal. It does not read all bytes, which for
+  /// 14 GB would take longer than the rest of the start: an edit between the samples with a restored modification time
+  /// is not detected.
   var contentKey: String {
     var lines: [String] = []
     for (name, entry) in tensors.sorted(by: { $0.key < $1.key }) {
-      guard let record = entry.file.records[entry.storedName] else { continue }
-      let samples = Self.samples(of: record.bytes).map { entry.file.storage.checksum($0) }
+      guard let info = entry.file.records[entry.storedName] else { continue }
+      let samples = Self.samples(of: info.bytes).map { entry.file.storage.checksum($0) }
       let storage = entry.file.storage
       lines.append(
-        "\(name) \(record.elementName) \(record.shape) \(record.strides ?? []) \(record.bytes) \(samples) "
+        "\(name) \(info.elementName) \(info.shape) \(info.strides ?? []) \(info.bytes) \(samples) "
           + "\(storage.count) \(storage.modificationTime ?? 0)")
     }
     return SharedBytes.checksum(of: lines.joined(separator: "\n"))
@@ -295,8 +299,10 @@ extension Checkpoint {
 }
 
 extension ModelDirectory {
-  /// A checksum that tells whether an image's features still are what this model sees: of the weights as above, its vision encoder's
-  /// included, and of the files that say how images are prepared and how the vision encoder computes.
+  /// A checksum of everything that image features depend on, the key of cached features.
+  ///
+  /// It covers the content keys of the weights, vision encoder included, and the configuration files of preprocessing
+  /// and vision encoder.
   package var contentKey: String {
     let directories = [path] + (visionTower.directory.map { [$0] } ?? [])
     let settings = directories.flatMap { directory in
@@ -310,7 +316,7 @@ extension ModelDirectory {
 }
 
 extension SharedBytes {
-  /// The checksum of a text in UTF-8, as 16 hexadecimal digits.
+  /// The checksum of the UTF-8 bytes of a text, as 16 hexadecimal digits.
   package static func checksum(of text: String) -> String {
     let digits = String(SharedBytes(copying: Array(text.utf8)).checksum, radix: 16)
     return String(repeating: "0", count: 16 - digits.count) + digits

@@ -1,15 +1,15 @@
 import Storage
 
-/// The entries of a ZIP archive that only stores: where the bytes of each lie in the file.
+/// The entries of an uncompressed ZIP archive, with the byte range of each in the file.
 ///
-/// Nothing is unpacked. Whatever torch.save does not write is refused: compression, encryption, names that leave the folder,
-/// entries that overlap, a directory and headers that disagree. The checksums are not looked at, since that would read all
-/// weights, and PyTorch can be told to leave them out.
+/// Anything that torch.save does not write is refused: compression, encryption, paths outside the folder, overlapping
+/// entries, and headers that disagree with the directory. Checksums are not verified: that would read all weights, and
+/// PyTorch can omit them.
 ///
 /// Source: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12 and 4.5.3.
 struct ZipArchive {
   private var entries: [String: Range<Int>] = [:]
-  /// The folder of the first entry, in which PyTorch looks for everything.
+  /// The folder of the first entry, where PyTorch expects all others.
   let folder: String
 
   init(_ bytes: SharedBytes, file: String) throws(CheckpointError) {
@@ -24,7 +24,7 @@ struct ZipArchive {
       }
       extents.append((entry.name, extent))
     }
-    guard reader.rest.isEmpty else { throw reader.fault("the end of the directory") }
+    guard reader.rest.isEmpty else { throw reader.error("the end of the directory") }
     folder = extents.first.map { String($0.name.prefix { $0 != "/" }) } ?? ""
     var end = 0
     for extent in extents.sorted(by: { $0.bytes.lowerBound < $1.bytes.lowerBound }) {
@@ -35,13 +35,14 @@ struct ZipArchive {
     }
   }
 
-  /// Where an entry's data lie, by its name in the folder.
+  /// The byte range of an entry's data, by its name in the folder.
   subscript(name: String) -> Range<Int>? { entries[folder + "/" + name] }
 }
 
-/// Where the central directory of a ZIP archive lies, as the records at the end of the file say.
+/// The byte range of the central directory of a ZIP archive, from the records at the end of the file.
 ///
-/// Archives that pass 4 GiB have these records twice: narrow ones, whose numbers may be saturated, and ZIP64's wide ones.
+/// Archives of more than 4 GiB have a second record: ZIP64's, whose numbers replace the saturated ones of the first.
+///
 /// Source: PKWARE's APPNOTE.TXT 6.3.10, sections 4.3.14 to 4.3.16.
 struct ZipDirectory {
   let range: Range<Int>
@@ -53,33 +54,34 @@ struct ZipDirectory {
   private static let locatorSize = 20
   private static let commentLimit = 0xFFFF
 
-  /// Bytes of the numbers of an end record: disk, first disk, entries on the disk, entries, directory size, offset.
-  private static let narrow = [2, 2, 2, 2, 4, 4]
-  private static let wide = [4, 4, 8, 8, 8, 8]
+  /// Byte counts of the fields of an end record: disk, first disk, entries on the disk, entries, directory size,
+  /// offset.
+  private static let fieldSizes = [2, 2, 2, 2, 4, 4]
+  private static let zip64FieldSizes = [4, 4, 8, 8, 8, 8]
 
   init(_ bytes: SharedBytes, file: String) throws(CheckpointError) {
     var end = try Self.findEnd(bytes, file: file)
     var record = ByteReader(bytes, end + 4..<bytes.count, file: file)
-    var numbers = try Self.numbers(&record, Self.narrow)
-    if let wide = try Self.wideRecord(bytes, before: end, file: file) {
-      for i in numbers.indices where numbers[i] != wide.numbers[i] {
-        guard numbers[i] == 1 << (8 * UInt64(Self.narrow[i])) - 1 else {
+    var numbers = try Self.numbers(&record, Self.fieldSizes)
+    if let zip64 = try Self.zip64Record(bytes, before: end, file: file) {
+      for i in numbers.indices where numbers[i] != zip64.numbers[i] {
+        guard numbers[i] == 1 << (8 * UInt64(Self.fieldSizes[i])) - 1 else {
           throw .malformed(
-            file: file, reason: "the ZIP64 record says \(wide.numbers[i]) where the end record says \(numbers[i])")
+            file: file, reason: "the ZIP64 record has \(zip64.numbers[i]), the end record has \(numbers[i])")
         }
       }
-      (end, numbers) = wide
+      (end, numbers) = zip64
     }
     let (entries, size, offset) = (numbers[3], numbers[4], numbers[5])
     guard numbers[0] == 0, numbers[1] == 0, numbers[2] == entries else {
-      throw .malformed(file: file, reason: "an archive in several parts, expected one file")
+      throw .malformed(file: file, reason: "a multi-part archive, expected a single file")
     }
     guard entries <= UInt64(Self.entryLimit) else {
       throw .malformed(file: file, reason: "an archive of \(entries) entries, expected at most \(Self.entryLimit)")
     }
     guard size <= UInt64(end), offset == UInt64(end) - size else {
       throw .malformed(
-        file: file, reason: "a directory of \(size) bytes at byte \(offset), expected it to end at byte \(end)")
+        file: file, reason: "a directory of \(size) bytes at byte \(offset), expected its end at byte \(end)")
     }
     range = Int(offset)..<end
     entryCount = Int(entries)
@@ -91,7 +93,7 @@ struct ZipDirectory {
     return numbers
   }
 
-  /// Where the end record lies: the last place whose comment fills the rest of the file.
+  /// The offset of the end record: the last one whose comment fills the rest of the file.
   private static func findEnd(_ bytes: SharedBytes, file: String) throws(CheckpointError) -> Int {
     let tail = bytes.copy(max(0, bytes.count - endSize - commentLimit)..<bytes.count)
     for i in stride(from: tail.count - endSize, through: 0, by: -1)
@@ -101,11 +103,12 @@ struct ZipDirectory {
     }
     throw .malformed(
       file: file,
-      reason: "no ZIP directory at the end; truncated, or no file that torch.save of PyTorch 1.6 or later wrote")
+      reason: "no ZIP directory at the end; the file is truncated, or not written by torch.save of PyTorch 1.6 or later"
+    )
   }
 
-  /// Where the ZIP64 record lies and its numbers, if there is a locator right before the end record.
-  private static func wideRecord(
+  /// The offset and the numbers of the ZIP64 record; nil without a locator directly before the end record.
+  private static func zip64Record(
     _ bytes: SharedBytes, before end: Int, file: String
   ) throws(CheckpointError) -> (start: Int, numbers: [UInt64])? {
     guard end >= locatorSize else { return nil }
@@ -115,20 +118,20 @@ struct ZipDirectory {
     _ = try locator.skip(4)
     let start = try locator.integer(byteCount: 8)
     guard start < UInt64(locatorStart) else {
-      throw .malformed(file: file, reason: "a ZIP64 record at byte \(start), expected it before byte \(locatorStart)")
+      throw .malformed(file: file, reason: "a ZIP64 record at byte \(start), expected before byte \(locatorStart)")
     }
     var record = ByteReader(bytes, Int(start)..<locatorStart, file: file)
     try record.signature(0x0606_4B50, of: "a ZIP64 record")
     guard try record.integer(byteCount: 8) == UInt64(record.rest.count) else {
-      throw record.fault("a ZIP64 record up to its locator")
+      throw record.error("a ZIP64 record up to its locator")
     }
-    // The versions of the writer and of the reader it needs.
+    // The version of the writer and the minimum version of readers.
     _ = try record.skip(4)
-    return (Int(start), try numbers(&record, wide))
+    return (Int(start), try numbers(&record, zip64FieldSizes))
   }
 }
 
-/// An entry as a ZIP archive's directory lists it.
+/// An entry of the central directory of a ZIP archive.
 struct ZipEntry {
   let name: String
   private let nameBytes: [UInt8]
@@ -143,19 +146,19 @@ struct ZipEntry {
     let commentSize = try directory.integer(byteCount: 2)
     let disk = try directory.integer(byteCount: 2)
     _ = try directory.skip(6)
-    let narrowOffset = try directory.integer(byteCount: 4)
+    let offset32 = try directory.integer(byteCount: 4)
     nameBytes = try directory.bytes(header.nameSize)
     guard let name = Self.name(nameBytes) else {
       throw .malformed(
         file: directory.file,
-        reason: "an entry is called '\(String(decoding: nameBytes, as: UTF8.self))', expected a path inside the archive"
+        reason: "an entry is named '\(String(decoding: nameBytes, as: UTF8.self))', expected a path inside the archive"
       )
     }
     try header.checkPlain(name, file: directory.file)
-    var wide = try Zip64Numbers(directory.part(header.extraSize))
-    size = try wide.widen(header.size)
-    let storedSize = try wide.widen(header.storedSize)
-    offset = try wide.widen(narrowOffset)
+    var zip64 = try Zip64Field(directory.part(header.extraSize))
+    size = try zip64.value(header.size)
+    let storedSize = try zip64.value(header.storedSize)
+    offset = try zip64.value(offset32)
     _ = try directory.skip(commentSize)
     guard storedSize == size, disk == 0 else {
       throw .malformed(file: directory.file, reason: "the entry '\(name)' stores \(storedSize) bytes for \(size)")
@@ -163,52 +166,52 @@ struct ZipEntry {
     self.name = name
   }
 
-  /// Checks the entry's own header against the directory.
+  /// Checks the local header of the entry against the directory.
   ///
-  /// - Parameter end: Where all entries end.
-  /// - Returns: The bytes of header and data, and those of the data alone.
+  /// - Parameter end: The end of all entries.
+  /// - Returns: The byte range of header and data, and that of the data alone.
   func locate(
     in archive: SharedBytes, before end: Int, file: String
   ) throws(CheckpointError) -> (extent: Range<Int>, data: Range<Int>) {
     guard offset < UInt64(end) else {
-      throw .malformed(file: file, reason: "the entry '\(name)' lies at byte \(offset), expected it before byte \(end)")
+      throw .malformed(file: file, reason: "the entry '\(name)' is at byte \(offset), expected before byte \(end)")
     }
     var reader = ByteReader(archive, Int(offset)..<end, file: file)
     try reader.signature(0x0403_4B50, of: "the header of '\(name)'")
     let header = try ZipHeader(&reader)
     try header.checkPlain(name, file: file)
     guard try reader.bytes(header.nameSize) == nameBytes else {
-      throw .malformed(file: file, reason: "the entry '\(name)' has another name in its own header")
+      throw .malformed(file: file, reason: "the entry '\(name)' has another name in its local header")
     }
-    var wide = try Zip64Numbers(reader.part(header.extraSize))
-    for narrow in [header.size, header.storedSize] {
-      let found = try wide.widen(narrow)
+    var zip64 = try Zip64Field(reader.part(header.extraSize))
+    for size32 in [header.size, header.storedSize] {
+      let found = try zip64.value(size32)
       guard found == size || header.isStreamed && found == 0 else {
-        throw .malformed(file: file, reason: "the entry '\(name)' has \(size) bytes, but \(found) by its own header")
+        throw .malformed(file: file, reason: "the entry '\(name)' has \(size) bytes, but \(found) in its local header")
       }
     }
     guard size <= UInt64(reader.rest.count) else {
       throw .malformed(
         file: file,
         reason:
-          "the entry '\(name)' has \(size) bytes at byte \(reader.rest.lowerBound), expected it to end before byte \(end)"
+          "the entry '\(name)' has \(size) bytes at byte \(reader.rest.lowerBound), expected its end before byte \(end)"
       )
     }
     let data = try reader.skip(size)
     return (Int(offset)..<data.upperBound, data)
   }
 
-  /// The name, if it is that of a file inside the archive's folder.
+  /// The name of a file inside the archive; nil for a path that could leave it.
   private static func name(_ bytes: [UInt8]) -> String? {
     guard let name = String(validating: bytes, as: UTF8.self), !bytes.contains(UInt8(ascii: "\\")), !bytes.contains(0)
     else { return nil }
-    // Bytes, not characters: a slash with a combining accent is another character.
+    // Split bytes, not characters: a slash with a combining accent is a different character.
     let parts = bytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false)
     return parts.contains { $0.isEmpty || $0.elementsEqual(".".utf8) || $0.elementsEqual("..".utf8) } ? nil : name
   }
 }
 
-/// What an entry's line in the directory and its own header have in common.
+/// The fields that the directory entry and the local header have in common.
 struct ZipHeader {
   let size: UInt64
   let storedSize: UInt64
@@ -231,10 +234,10 @@ struct ZipHeader {
     extraSize = try reader.integer(byteCount: 2)
   }
 
-  /// Whether the sizes follow after the data, so that the header before them may have zeros instead.
+  /// Whether the sizes follow the data; the local header may then contain zeros.
   var isStreamed: Bool { flags & 1 << 3 != 0 }
 
-  /// Refuses all but bytes stored as they are.
+  /// Refuses entries that are not stored as plain bytes.
   func checkPlain(_ name: String, file: String) throws(CheckpointError) {
     guard flags & Self.refusedFlags == 0 else {
       throw .malformed(file: file, reason: "the entry '\(name)' is encrypted or patched, expected plain bytes")
@@ -247,11 +250,11 @@ struct ZipHeader {
   }
 }
 
-/// The numbers of an entry that do not fit in 32 bits; they stand one after another in the extra field with id 1.
-struct Zip64Numbers {
+/// The 64-bit values of an entry, in sequence in the extra field with id 1.
+struct Zip64Field {
   private var field: ByteReader
 
-  /// Looks for the field among the extra fields.
+  /// Finds the field among the extra fields; empty if there is none.
   init(_ extra: ByteReader) throws(CheckpointError) {
     var extra = extra
     field = try extra.part(0)
@@ -265,20 +268,20 @@ struct Zip64Numbers {
     }
   }
 
-  /// The number itself, or the next wide one in its place where it is saturated.
-  mutating func widen(_ narrow: UInt64) throws(CheckpointError) -> UInt64 {
-    narrow == 0xFFFF_FFFF ? try field.integer(byteCount: 8) : narrow
+  /// The 32-bit value, or the next 64-bit value if it is saturated.
+  mutating func value(_ value32: UInt64) throws(CheckpointError) -> UInt64 {
+    value32 == 0xFFFF_FFFF ? try field.integer(byteCount: 8) : value32
   }
 }
 
-/// Walks a range of a file's bytes, checking every length; numbers have their low byte first.
+/// A sequential reader of a range of a file that checks every length; numbers are little-endian.
 struct ByteReader {
   let file: String
   private let bytes: SharedBytes
   /// The bytes not yet read.
   private(set) var rest: Range<Int>
 
-  /// - Precondition: `range` lies within the bytes.
+  /// - Precondition: `range` is within the bytes.
   init(_ bytes: SharedBytes, _ range: Range<Int>, file: String) {
     precondition(range.lowerBound >= 0 && range.upperBound <= bytes.count, "ByteReader: \(range) of \(bytes.count)")
     self.bytes = bytes
@@ -286,22 +289,22 @@ struct ByteReader {
     rest = range
   }
 
-  /// The error of a file that holds something else than `expected` where the reader stands.
-  func fault(_ expected: String) -> CheckpointError {
+  /// The error for a file without `expected` at the current position.
+  func error(_ expected: String) -> CheckpointError {
     .malformed(file: file, reason: "expected \(expected) at byte \(rest.lowerBound)")
   }
 
-  /// Moves past `count` bytes and returns where they lie.
+  /// Skips `count` bytes and returns their range.
   mutating func skip(_ count: some FixedWidthInteger) throws(CheckpointError) -> Range<Int> {
     guard let count = Int(exactly: count), count >= 0, count <= rest.count else {
-      throw fault("\(count) bytes, found \(rest.count),")
+      throw error("\(count) bytes, found \(rest.count),")
     }
-    let taken = rest.prefix(count)
+    let skipped = rest.prefix(count)
     rest = rest.dropFirst(count)
-    return taken
+    return skipped
   }
 
-  /// Moves past `count` bytes and returns a reader of them.
+  /// Skips `count` bytes and returns a reader of them.
   mutating func part(_ count: some FixedWidthInteger) throws(CheckpointError) -> ByteReader {
     ByteReader(bytes, try skip(count), file: file)
   }
@@ -312,15 +315,15 @@ struct ByteReader {
 
   mutating func byte() throws(CheckpointError) -> UInt8 { bytes[try skip(1).lowerBound] }
 
-  /// An unsigned number of up to eight bytes.
+  /// Reads an unsigned number of up to eight bytes.
   mutating func integer(byteCount: Int) throws(CheckpointError) -> UInt64 {
     try skip(byteCount).reversed().reduce(0) { $0 << 8 | UInt64(bytes[$1]) }
   }
 
-  /// Moves past four bytes that mark the kind of a record.
+  /// Skips the four bytes of a record signature.
   mutating func signature(_ value: UInt64, of name: String) throws(CheckpointError) {
     var ahead = self
-    guard ahead.rest.count >= 4, try ahead.integer(byteCount: 4) == value else { throw fault(name) }
+    guard ahead.rest.count >= 4, try ahead.integer(byteCount: 4) == value else { throw error(name) }
     self = ahead
   }
 }

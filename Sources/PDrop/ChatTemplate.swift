@@ -1,16 +1,23 @@
-/// How a checkpoint wants a conversation written down.
+import LLaVA
+import ModelFormats
+import Tokenizers
+
+/// The format in which a model expects a conversation.
 ///
-/// A prompt is the system prompt, then the messages, then the words with which the assistant begins to answer. Within a
-/// message the images come first, wherever they stand among its parts, as in all published templates.
+/// A prompt is the system prompt, then the messages, then the generation prompt. Images come first within a message,
+/// whatever their place among its parts, as in all published templates.
+///
+///     let question = ChatMessage(question: "What is on the sign?", imageCount: 1)
+///     print(ChatTemplate.llava15HF.render([question]))  // USER: <image>\nWhat is on the sign? ASSISTANT:
 ///
 /// Source: LLaVA's `conversation.py`; the chat templates of the llava-hf checkpoints.
 public struct ChatTemplate: Equatable, Sendable {
-  /// What stands around the content of one role's messages.
+  /// The text around the messages of one role.
   public struct Turn: Equatable, Sendable {
     public var prefix: String
     public var suffix: String
 
-    /// Stands after each text of the message rather than once after them all.
+    /// Text after each text part of the message, in addition to `suffix` at its end.
     public var textSuffix: String
 
     public init(prefix: String, suffix: String, textSuffix: String = "") {
@@ -20,72 +27,73 @@ public struct ChatTemplate: Equatable, Sendable {
     }
   }
 
-  /// What becomes of messages with the role `system`.
+  /// The treatment of messages with the role `system`.
   public enum SystemMessages: Equatable, Sendable {
-    /// The first message, if it is one, takes the place of the template's system prompt.
+    /// A system message at the beginning replaces the template's system prompt.
     case replaceSystemPrompt
 
-    /// Each is written where it stands.
+    /// Every system message is rendered at its place.
     case writeInPlace
 
+    /// System messages are omitted.
     case leaveOut
   }
 
   public var name: String
 
-  /// Written at the beginning as a system turn; empty for none.
+  /// The default system prompt, rendered at the beginning; empty for none.
   public var systemPrompt: String
   public var systemMessages: SystemMessages
   public var system: Turn
 
-  /// What stands around the template's own system prompt, where that is not what stands around system messages.
+  /// The text around the template's own system prompt; `nil` to use that of system messages.
   public var preamble: Turn?
 
-  /// Whether the system turn goes inside the first user turn.
+  /// Whether the system turn is rendered inside the first user turn.
   public var nestsSystemPrompt = false
   public var user: Turn
   public var assistant: Turn
 
-  /// Stands before every user turn that follows another turn.
+  /// Text before every user turn that follows another turn.
   public var userSeparator = ""
 
-  /// Stands for one image.
+  /// Text that represents one image.
   public var image = "<image>\n"
 
-  /// Stands before each text.
+  /// Text before each text part.
   public var textPrefix = ""
 
-  /// Stands at the end where an answer is asked for.
+  /// Text at the end of a prompt, after which the model generates the answer.
   public var generationPrompt: String
 
-  /// Whether a system prompt is written at all.
+  /// Whether the template renders a system prompt.
   public var supportsSystemPrompt: Bool { systemMessages != .leaveOut || !systemPrompt.isEmpty }
 
-  /// Writes a conversation.
+  /// Renders a conversation.
   ///
   /// - Parameters:
   ///   - messages: The turns, in order.
-  ///   - addGenerationPrompt: Whether the prompt asks for an answer.
-  ///   - systemPrompt: Takes the place of the template's own system prompt and of a system message that the conversation
-  ///     begins with; empty for none. A template without a place for one leaves it out, see `supportsSystemPrompt`.
+  ///   - addGenerationPrompt: Whether the generation prompt is appended.
+  ///   - systemPrompt: A replacement for the template's own system prompt and for system messages at the beginning;
+  ///     empty for none. A template without a system prompt omits it, see `supportsSystemPrompt`.
   public func render(
     _ messages: [ChatMessage], addGenerationPrompt: Bool = true, systemPrompt: String? = nil
   ) -> String {
     var messages = messages[...]
-    var ownText = self.systemPrompt
+    var ownSystemPrompt = self.systemPrompt
     if let systemPrompt {
       messages = messages.drop { $0.role == .system }
-      if !ownText.isEmpty || systemMessages == .replaceSystemPrompt {
-        ownText = systemPrompt
+      if !ownSystemPrompt.isEmpty || systemMessages == .replaceSystemPrompt {
+        ownSystemPrompt = systemPrompt
       } else if !systemPrompt.isEmpty {
         messages = [ChatMessage(role: .system, parts: [.text(systemPrompt)])] + messages
       }
     } else if systemMessages == .replaceSystemPrompt, let first = messages.first, first.role == .system {
-      ownText = content(of: first, textSuffix: "")
+      ownSystemPrompt = content(of: first, textSuffix: "")
       messages = messages.dropFirst()
     }
-    let around = preamble ?? system
-    var pending = ownText.isEmpty ? "" : around.prefix + ownText + around.suffix
+    let systemTurn = preamble ?? system
+    var pending = ownSystemPrompt.isEmpty ? "" : systemTurn.prefix + ownSystemPrompt + systemTurn.suffix
     var prompt = ""
     if !nestsSystemPrompt { prompt = take(&pending) }
     for message in messages {
@@ -129,7 +137,7 @@ public struct ChatTemplate: Equatable, Sendable {
 }
 
 extension ChatTemplate {
-  /// The templates that can be asked for by name.
+  /// The templates that can be selected by name.
   public static let named: [ChatTemplate] = [
     .vicunaV1, .llavaV1, .mistralInstruct, .chatMLDirect, .llavaLlama2, .llavaLlama3, .qwen15, .plain, .llava15HF,
   ]
@@ -138,11 +146,11 @@ extension ChatTemplate {
     "v1": "vicuna_v1", "mistral_direct": "chatml_direct", "llama3": "llava_llama_3", "qwen2": "qwen_1_5",
   ]
 
-  /// The template of this name; `-` and `_`, `.` and `_`, capitals and small letters are the same.
+  /// The template of this name; case is ignored, and `-` and `.` are the same as `_`.
   public init?(named name: String) {
     let key = Self.key(name)
-    let wanted = Self.aliases[key] ?? key
-    guard let template = Self.named.first(where: { Self.key($0.name) == wanted }) else { return nil }
+    let canonicalKey = Self.aliases[key] ?? key
+    guard let template = Self.named.first(where: { Self.key($0.name) == canonicalKey }) else { return nil }
     self = template
   }
 
@@ -160,7 +168,7 @@ extension ChatTemplate {
       The assistant gives helpful, detailed, and polite answers to the user's questions.
       """)
 
-  /// The template that LLaVA's interactive scripts choose for names with `v1`.
+  /// The template that LLaVA's interactive scripts choose for model names with `v1`.
   public static let llavaV1 = vicuna(
     name: "llava_v1",
     systemPrompt: """
@@ -201,7 +209,7 @@ extension ChatTemplate {
     assistant: Turn(prefix: "<|im_start|>assistant\n", suffix: "<|im_end|>\n"),
     generationPrompt: "<|im_start|>assistant\n")
 
-  /// An image and its caption, as in pretraining.
+  /// The pretraining format: an image, then its caption.
   public static let plain = ChatTemplate(
     name: "plain", systemPrompt: "", systemMessages: .leaveOut, system: Turn(prefix: "", suffix: ""),
     user: Turn(prefix: "", suffix: "", textSuffix: "\n"), assistant: Turn(prefix: "", suffix: "", textSuffix: "\n"),
@@ -215,7 +223,7 @@ extension ChatTemplate {
     system: Turn(prefix: "", suffix: "", textSuffix: " "), user: Turn(prefix: "USER: ", suffix: "", textSuffix: " "),
     assistant: Turn(prefix: "ASSISTANT: ", suffix: "", textSuffix: " "), generationPrompt: "ASSISTANT:")
 
-  /// The system prompt over Llama-2 and Llama-3.
+  /// The system prompt of LLaVA over Llama-2 and Llama-3.
   private static let visionAssistant = """
     You are a helpful language and vision assistant. You are able to understand the visual content that the user \
     provides, and assist the user with a variety of tasks using natural language.
@@ -234,5 +242,47 @@ extension ChatTemplate {
       system: Turn(prefix: "", suffix: " "),
       user: Turn(prefix: "USER: ", suffix: " "), assistant: Turn(prefix: "ASSISTANT: ", suffix: "</s>"),
       generationPrompt: "ASSISTANT:")
+  }
+}
+
+extension VisionLanguageModel {
+  /// The text of a prompt in the model's chat template.
+  ///
+  /// - Parameter systemPrompt: The system prompt of a request, for messages.
+  /// - Throws: `PromptError` for a system prompt that the template or the prompt does not support.
+  public func rendered(_ prompt: Request.Prompt, systemPrompt: String? = nil) throws(PromptError) -> String {
+    switch (prompt, systemPrompt) {
+    case (.messages(let messages), _):
+      guard (systemPrompt ?? "").isEmpty || template.supportsSystemPrompt else {
+        throw .systemPromptUnsupported(template: template.name)
+      }
+      return template.render(messages, systemPrompt: systemPrompt)
+    case (_, .some): throw .systemPromptForRenderedPrompt
+    case (.rendered(let text), nil): return text
+    case (.tokens(let tokens), nil):
+      return tokenizer.decode(tokens.map(Int32.init(truncatingIfNeeded:)), skipSpecialTokens: false)
+    }
+  }
+
+  /// The tokens of a prompt, BOS token included, one image token per image.
+  ///
+  /// - Throws: `PromptError` as `rendered` does.
+  public func tokens(of prompt: Request.Prompt, systemPrompt: String? = nil) throws(PromptError) -> [Int] {
+    if case .tokens(let tokens) = prompt, systemPrompt == nil { return tokens }
+    return tokenizer.encodePrompt(try rendered(prompt, systemPrompt: systemPrompt)).map(Int.init)
+  }
+
+  /// The tokens of a request's prompt.
+  ///
+  /// - Throws: `RequestError.prompt` as `rendered`, `.sequence` if the numbers of image tokens and images differ.
+  func promptTokens(of request: Request) throws(RequestError) -> [Int] {
+    let tokens = try RequestError.wrapping(RequestError.prompt) { () throws(PromptError) in
+      try self.tokens(of: request.prompt, systemPrompt: request.systemPrompt)
+    }
+    let placeholders = tokens.count { $0 == llava.configuration.imageTokenID }
+    guard placeholders == request.images.count else {
+      throw .sequence(.placeholderMismatch(placeholders: placeholders, images: request.images.count))
+    }
+    return tokens
   }
 }

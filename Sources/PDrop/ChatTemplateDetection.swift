@@ -1,12 +1,12 @@
 public import Foundation
-import Storage
+public import Storage
 import Tokenizers
 
 extension ChatTemplate {
-  /// Recognises a checkpoint's Jinja chat template as one of the LLaVA families, or returns nil.
+  /// The chat template for a checkpoint's Jinja source, or `nil` if the source is of no LLaVA family.
   ///
-  /// Nothing is interpreted: the markers tell the family, and the spellings that differ within one are looked up in the
-  /// source.
+  /// The source is not executed. Markers determine the family, and spellings that differ within a family are searched
+  /// for.
   ///
   /// - Parameter chatTemplate: The Jinja source.
   public static func recognise(chatTemplate: String) -> ChatTemplate? {
@@ -27,7 +27,7 @@ extension ChatTemplate {
       return nil
     }
     template.image = source.contains("<image>\n") ? "<image>\n" : "<image>"
-    // Some templates put the line break with the text: `'\n' + content['text']`.
+    // Some templates put the line break before the text: `'\n' + content['text']`.
     template.textPrefix = source.text.contains(/'\n'\s*\+\s*[a-z]+(\['text'\]|\.text)/) ? "\n" : ""
     if !preamble.isEmpty {
       let end = preamble.lastIndex { !$0.isWhitespace } ?? preamble.startIndex
@@ -39,7 +39,7 @@ extension ChatTemplate {
 
   private static func mistral(_ source: ChatTemplateSource) -> ChatTemplate {
     let hasSystem = source.contains("<<SYS>>")
-    // The assistant's branch begins with a space, in plain text or as an expression.
+    // The assistant's branch begins with a space, as plain text or as an expression.
     let startsWithSpace = source.text.contains(/'assistant'\s*-?%}( |\s*{{-?\s*' )/)
     let endsWithSpace = source.contains(" </s>") || source.text.contains(/' '\s*\+\s*eos_token/)
     return ChatTemplate(
@@ -82,7 +82,7 @@ extension ChatTemplate {
   }
 }
 
-/// A Jinja source in one spelling: no comments, single quotes, line breaks for `\n`.
+/// A normalized Jinja source: no comments, single quotes, line breaks for `\n`.
 private struct ChatTemplateSource {
   let text: String
 
@@ -92,9 +92,9 @@ private struct ChatTemplateSource {
 
   func contains(_ marker: String) -> Bool { text.contains(marker) }
 
-  /// What ends a completed answer, where the template writes it, with the space that may follow.
+  /// The EOS token after a completed answer, with the space that may follow; `nil` if the template has none.
   ///
-  /// An early llava-v1.6-mistral-7b-hf has a backslash in its EOS token, and so has what the reference makes of it.
+  /// An early llava-v1.6-mistral-7b-hf has a backslash in its EOS token, which the reference renders too.
   var ending: String? {
     let isMisspelled = text.contains(/<\\+s>/)
     guard isMisspelled || contains("</s>") || contains("eos_token") else { return nil }
@@ -102,9 +102,9 @@ private struct ChatTemplateSource {
     return (isMisspelled ? #"<\s>"# : "</s>") + space
   }
 
-  /// The literal text before the first statement, or nil where an expression makes part of it.
+  /// The literal text before the first statement, or `nil` if it contains an expression.
   ///
-  /// An expression for the BOS token is passed over: the tokenizer adds that token.
+  /// An expression for the BOS token is ignored, as the tokenizer adds that token.
   var preamble: String? {
     guard let statement = text.firstRange(of: "{%") else { return nil }
     var preamble = String(text[..<statement.lowerBound]).replacing(/{{-?\s*bos_token\s*-?}}/, with: "")
@@ -116,7 +116,7 @@ private struct ChatTemplateSource {
 }
 
 /// Why a prompt cannot be written.
-public enum PromptError: Error, Equatable, CustomStringConvertible {
+public enum PromptError: UserFacingError, Equatable {
   /// The chat template is none of the kinds that `ChatTemplate.recognise` knows.
   case unrecognisedTemplate(file: String)
   case noTemplate(file: String, found: String)
@@ -124,24 +124,34 @@ public enum PromptError: Error, Equatable, CustomStringConvertible {
   /// A system prompt was given for a prompt that is written out already.
   case systemPromptForRenderedPrompt
 
-  public var description: String {
+  public var category: ErrorCategory { .usage }
+  public var problem: String {
     switch self {
     case .unrecognisedTemplate(let file):
-      "\(file): the chat template is not of a known LLaVA kind; name one by --chat-template"
+      "\(file): the chat template is not of a known LLaVA kind"
     case .noTemplate(let file, let found): "\(file): expected a chat template, found \(found)"
     case .systemPromptUnsupported(let template):
-      "the chat template \(template) has no place for a system prompt; leave out --system, or name another by --chat-template"
+      "the chat template \(template) has no place for a system prompt"
     case .systemPromptForRenderedPrompt:
-      "a prompt in the model's own format has its system prompt already; leave out --system, or --raw"
+      "a prompt in the model's own format has its system prompt already"
+    }
+  }
+
+  public var remedies: [Remedy] {
+    switch self {
+    case .unrecognisedTemplate: [.chatTemplate]
+    case .noTemplate: []
+    case .systemPromptUnsupported: [.omitSystemPrompt, .chatTemplate]
+    case .systemPromptForRenderedPrompt: [.omitSystemPrompt, .omitRendered]
     }
   }
 }
 
 extension ChatTemplate {
-  /// Reads and recognises the chat template of a checkpoint's folder, or returns nil where it has none.
+  /// The chat template of a checkpoint's folder, or `nil` if it has none.
   ///
-  /// Looked for are `chat_template.json`, `chat_template.jinja` and `chat_template` in `tokenizer_config.json`, in this
-  /// order; the last counts only if it has a place for images.
+  /// The files are `chat_template.json`, `chat_template.jinja` and `tokenizer_config.json` with its key
+  /// `chat_template`, in this order. The last is used only if its template supports images.
   ///
   /// - Throws: `PromptError` for a template that is not recognised; other errors for files that cannot be read.
   public static func load(directory: URL) throws -> ChatTemplate? {
@@ -150,7 +160,7 @@ extension ChatTemplate {
 }
 
 extension ChatTemplateDetection {
-  /// The chat template of a checkpoint's folder, read as `ChatTemplate.load` does.
+  /// The chat template of a checkpoint's folder and its file, as in `ChatTemplate.load`.
   init?(directory: URL) throws {
     guard let (file, source) = try Self.chatTemplate(directory: directory) else { return nil }
     guard let template = ChatTemplate.recognise(chatTemplate: source) else {
@@ -176,11 +186,11 @@ extension ChatTemplateDetection {
     guard let root = try TokenizerFile.json(file, in: directory), let source = try source(root, file) else {
       return nil
     }
-    // Without images it is the language model's own, which original checkpoints carry along.
+    // A template without images is the language model's own, which original checkpoints include.
     return source.contains("<image>") ? (file, source) : nil
   }
 
-  /// The template in a JSON file: one text, or a list of named ones of which the default counts.
+  /// The template in a JSON file: a string, or the entry `default` of a list of named templates.
   private static func source(_ root: JSONValue, _ file: String) throws -> String? {
     let value = root["chat_template"]
     if value.isNull { return nil }
@@ -192,16 +202,16 @@ extension ChatTemplateDetection {
   }
 }
 
-/// The chat template of a model, and what it was chosen by.
+/// The chat template of a model and the reason for the choice.
 public struct ChatTemplateDetection: Equatable, Sendable {
   public enum Reason: Equatable, Sendable {
-    /// Whoever loaded the model named it.
+    /// `VisionLanguageModel.Options.template` names it.
     case given
     /// The directory's own chat template, in this file.
     case file(String)
-    /// The directory has no chat template, but its configuration or its name tells the family: the words say how.
+    /// The model family, by the configuration or the directory's name; the text is the evidence.
     case family(String)
-    /// Nothing told the family, so it is the format of most LLaVA models.
+    /// No evidence; the template is that of most LLaVA models.
     case nothing
   }
 
@@ -213,7 +223,7 @@ public struct ChatTemplateDetection: Equatable, Sendable {
     self.reason = reason
   }
 
-  /// Whether the model may well have been trained with another format, which spoils its answers.
+  /// Whether the choice is a guess: the model may have been trained with another template, which degrades its answers.
   public var isGuess: Bool { reason == .nothing }
 }
 
@@ -221,39 +231,39 @@ extension ChatTemplateDetection: CustomStringConvertible {
   /// The name and the reason, such as `vicuna, from chat_template.json`.
   public var description: String {
     switch reason {
-    case .given: "\(template.name), as asked for"
+    case .given: "\(template.name), as requested"
     case .file(let file): "\(template.name), from \(file)"
     case .family(let evidence): "\(template.name), since \(evidence)"
-    case .nothing: "\(template.name), since nothing says otherwise"
+    case .nothing: "\(template.name), the default"
     }
   }
 }
 
 extension ChatTemplateDetection {
-  /// Chooses by the model's family, for a directory without a chat template, as those of the original code are.
+  /// The template of the model's family, for a directory without a chat template, as the original code writes them.
   ///
-  /// What `config.json` says goes before the name, and the names before what is usual.
+  /// `config.json` takes precedence over the directory's name, and the name over the default.
   ///
   /// - Parameters:
   ///   - modelType: The model type of `config.json`, such as `llava_mistral`.
   ///   - textModelType: The language model's type, such as `llama`.
-  ///   - vocabularySize: The language model's vocabulary.
-  ///   - name: The directory's name, in which capitals count for nothing.
+  ///   - vocabularySize: The vocabulary size of the language model, `N`.
+  ///   - name: The directory's name; case is ignored.
   ///
-  /// Source: the names that LLaVA's `run_llava.py` and `builder.py` look for, in their order.
+  /// Source: the names that LLaVA's `run_llava.py` and `builder.py` search for, in their order.
   package init(modelType: String, textModelType: String, vocabularySize: Int, name: String) {
     let types = [modelType, textModelType].map { $0.lowercased() }
     let name = name.lowercased()
     func type(_ word: String) -> ChatTemplateDetection.Reason? {
-      types.first { $0.contains(word) }.map { .family("config.json says \($0)") }
+      types.first { $0.contains(word) }.map { .family("the model type of config.json is \($0)") }
     }
     func vocabulary(_ sizes: Range<Int>, of owner: String) -> ChatTemplateDetection.Reason? {
       sizes.contains(vocabularySize) ? .family("the vocabulary of \(vocabularySize) is \(owner)'s") : nil
     }
     func named(_ words: String...) -> ChatTemplateDetection.Reason? {
-      words.first { name.contains($0) }.map { .family("the directory's name has '\($0)'") }
+      words.first { name.contains($0) }.map { .family("the directory's name contains '\($0)'") }
     }
-    // Sizes begin at the family's own vocabulary and leave room for added tokens and padding.
+    // Size ranges begin at the family's own vocabulary and include added tokens and padding.
     let rules: [(ChatTemplate, ChatTemplateDetection.Reason?)] = [
       (.mistralInstruct, type("mistral")),
       (.qwen15, type("qwen")),

@@ -1,7 +1,7 @@
 public import Foundation
-package import Storage
+public import Storage
 
-/// A conversation and its images, in the order in which the messages name them.
+/// A conversation and its images, in the order of their image parts.
 public struct Conversation: Sendable {
   public var messages: [ChatMessage]
   public var images: [Request.Image]
@@ -11,12 +11,12 @@ public struct Conversation: Sendable {
     self.images = images
   }
 
-  /// Reads OpenAI's form: a list of messages, or an object that has one as `messages`.
+  /// A conversation in OpenAI's format: a list of messages, or an object with such a list as `messages`.
   ///
-  /// A message has a `role` and a `content`, which is a text or a list of parts: `{"type": "text", "text"}`,
+  /// A message has a `role` and a `content`: a string or a list of parts. A part is `{"type": "text", "text"}`,
   /// `{"type": "image_url", "image_url": {"url"}}` with the URL also as a bare string, or `{"type": "image", "image"}`.
   ///
-  /// - Parameter folder: Where relative paths of images begin.
+  /// - Parameter folder: The folder of relative image paths.
   /// - Throws: `ConversationError`, or `ImageReferenceError` for an image that is not on this machine.
   public init(json: Data, folder: String? = nil) throws {
     let value: JSONValue
@@ -26,7 +26,7 @@ public struct Conversation: Sendable {
     try self.init(value.array == nil ? value["messages"] : value, folder: folder)
   }
 
-  /// As `init(json:folder:)`, of the list of messages.
+  /// A conversation from a parsed list of messages, as in `init(json:folder:)`.
   package init(_ messages: JSONValue, folder: String?) throws {
     guard let messages = messages.array else {
       throw ConversationError.malformed(place: "the top", expected: "a list of messages")
@@ -50,7 +50,7 @@ public struct Conversation: Sendable {
       throw ConversationError.malformed(place: place, expected: "a content that is a text or a list of parts")
     }
     return try parts.map { part in
-      // The type decides, lest an image with a caption in the same part be taken for the caption alone.
+      // The type decides, so that a part with an image and a caption is not read as the caption alone.
       let type = part["type"].string ?? ""
       if let text = part["text"].string, !type.contains("image") { return .text(text) }
       let url = part["image_url"]
@@ -64,10 +64,11 @@ public struct Conversation: Sendable {
 }
 
 /// A conversation that is not in the expected form.
-public enum ConversationError: Error, Equatable, CustomStringConvertible {
+public enum ConversationError: UserFacingError, Equatable {
   case malformed(place: String, expected: String)
 
-  public var description: String {
+  public var category: ErrorCategory { .input }
+  public var problem: String {
     switch self {
     case .malformed(let place, let expected):
       "the conversation is not in OpenAI's form: expected \(expected) at \(place)"

@@ -6,24 +6,24 @@ import ModelFormats
 import Storage
 import Synchronization
 
-/// The features of images, kept in files from one run to the next; see `FeatureCacheOptions`.
+/// A folder of encoded images that later runs reuse; see `FeatureCacheOptions`.
 ///
-/// Nothing that is wrong with a file or the folder is an error: there is a warning, and the image is encoded.
+/// Damaged files and an unusable folder are not errors: a warning is issued and the image is encoded.
 package final class FeatureCache: Sendable {
-  /// What files belong to beside the image.
+  /// The model that the features belong to.
   struct Model: Sendable {
-    /// Tells apart whatever changes features, other images aside.
+    /// Checksum of everything but the image that features depend on.
     var key: String
-    /// `D`.
+    /// Columns of the features, `D`.
     var columns: Int
-    /// How many tokens an image can have.
+    /// Smallest and largest number of tokens of an image.
     var tokenCounts: ClosedRange<Int>
   }
 
   private struct State {
     var folder: CappedFolder
-    var report = FeatureCacheStatistics()
-    /// Whether files can be kept, as far as is known.
+    var statistics = FeatureCacheStatistics()
+    /// Whether no write has failed yet.
     var isWritable = true
   }
 
@@ -41,9 +41,9 @@ package final class FeatureCache: Sendable {
         folder: CappedFolder(options.directory, byteLimit: options.byteLimit) { FeatureFileName($0) != nil }))
   }
 
-  package var report: FeatureCacheStatistics { state.withLock { $0.report } }
+  package var report: FeatureCacheStatistics { state.withLock { $0.statistics } }
 
-  /// What the vision encoder has seen of an image, and which of its tokens show only padding; `nil` where that is not kept.
+  /// The features of an image and the indices of its padding tokens; `nil` if they are not in the cache.
   func encoding(of content: ImageDigest) -> (ImageInput.Encoding, paddingTokens: [Int])? {
     let path = path(content)
     do throws(FeatureFile.ReadError) {
@@ -52,22 +52,22 @@ package final class FeatureCache: Sendable {
       FolderEntry.touch(path)
       let flops = RunReport.Flops(encode: file.encodeFlops, project: file.projectFlops)
       state.withLock { state in
-        state.report.hits += 1
-        state.report.bytes_read += file.features.count * ElementType.f32.byteCount
-        state.report.flops_saved += flops.total
+        state.statistics.hits += 1
+        state.statistics.bytes_read += file.features.count * ElementType.f32.byteCount
+        state.statistics.flops_saved += flops.total
       }
       return (ImageInput.Encoding(features: file.features, flops: flops), file.paddingTokens)
     } catch {
       state.withLock { state in
-        state.report.misses += 1
-        if error != .missing { state.report.damaged += 1 }
+        state.statistics.misses += 1
+        if error != .missing { state.statistics.damaged += 1 }
       }
-      if error != .missing { warn("\(error); encoding the image anew") }
+      if error != .missing { warn("\(error); encoding the image again") }
       return nil
     }
   }
 
-  /// Keeps what the vision encoder has seen of an image, if that is possible.
+  /// Stores the features of an image, if the folder is writable.
   func keep(_ encoding: ImageInput.Encoding, paddingTokens: [Int], of content: ImageDigest) {
     let file = FeatureFile(
       encoding.features, columns: model.columns, paddingTokens: paddingTokens, encodeFlops: encoding.flops.encode,
@@ -76,24 +76,24 @@ package final class FeatureCache: Sendable {
       guard try ensureCapacity(for: FeatureFile.byteCount(features: encoding.features.count)) else { return }
       guard let count = try file.write(to: path(content), key: key(content)) else { return }
       state.withLock { state in
-        state.report.written += 1
-        state.report.bytes_written += count
+        state.statistics.written += 1
+        state.statistics.bytes_written += count
       }
     } catch {
       let isFirst = state.withLock { state in
         defer { state.isWritable = false }
         return state.isWritable
       }
-      if isFirst { warn("\(error); going on without keeping more") }
+      if isFirst { warn("\(error); continuing without storing more features") }
     }
   }
 
-  /// Whether files can be kept.
+  /// Removes old files until a new one fits; `false` if the folder is not writable.
   private func ensureCapacity(for byteCount: Int) throws(FileError) -> Bool {
     try state.withLock { state throws(FileError) in
       guard state.isWritable else { return false }
       try state.folder.make()
-      state.report.removed += try state.folder.ensureCapacity(for: byteCount)
+      state.statistics.removed += try state.folder.ensureCapacity(for: byteCount)
       return true
     }
   }
@@ -102,11 +102,11 @@ package final class FeatureCache: Sendable {
     directory + "/" + FeatureFileName(image: content, modelKey: model.key).text
   }
 
-  /// What the file says that it is of; its name says less.
+  /// The key in the file's metadata, which is more specific than its name.
   private func key(_ content: ImageDigest) -> String { "\(content.byteCount) \(content.name) \(model.key)" }
 }
 
-/// `pdrop-features-`, what tells the image from others, what tells the model from others, `.safetensors`.
+/// A file name: `pdrop-features-`, the image's digest, `-`, the model's key, `.safetensors`.
 struct FeatureFileName {
   private static let (start, end) = ("pdrop-features-", ".safetensors")
 
@@ -114,13 +114,13 @@ struct FeatureFileName {
 
   init(image: ImageDigest, modelKey: String) { text = Self.start + image.name + "-" + modelKey + Self.end }
 
-  /// `nil` for a name that no such file has.
+  /// `nil` for any other name.
   init?(_ text: String) {
     guard text.hasPrefix(Self.start), text.hasSuffix(Self.end) else { return nil }
     let parts = text.dropFirst(Self.start.count).dropLast(Self.end.count)
       .split(separator: "-", omittingEmptySubsequences: false)
-    let isWhole = parts.count == 2 || parts.count == 3 && parts[1] == ImageDigest.uprightMark
-    guard isWhole, Self.isKey(parts[0], count: 32), Self.isKey(parts[parts.count - 1], count: 16) else { return nil }
+    let isValid = parts.count == 2 || parts.count == 3 && parts[1] == ImageDigest.uprightMark
+    guard isValid, Self.isKey(parts[0], count: 32), Self.isKey(parts[parts.count - 1], count: 16) else { return nil }
     self.text = text
   }
 
@@ -129,25 +129,32 @@ struct FeatureFileName {
   }
 }
 
-/// A folder that keeps what a model has seen of images, so that an image asked about again, in another run as well, is
-/// neither decoded nor encoded.
+/// Settings of the feature cache: a folder of encoded images, so that later requests and runs neither decode nor encode
+/// them.
 ///
-/// Answers are the same byte for byte. A file belongs to the bytes of an image, the model's weights and settings, how images
-/// are fitted and turned, what the vision encoder multiplies in and with which library, and to the program: with another of these it is
-/// not looked at. A file takes four bytes for each number of its features, 9.4 MB for an image in LLaVA-1.5-7B and up to 48 MB
-/// in LLaVA-NeXT-7B. All of it is checked when it is read; what does not hold is made anew. The checks guard against damage,
-/// not against somebody who may write to the folder and means harm.
+///     var options = VisionLanguageModel.Options()
+///     options.featureCache = FeatureCacheOptions(directory: "features", byteLimit: 1 << 30)
+///     let model = try VisionLanguageModel(directory: "Models/tiny-textvqa", options: options)
+///     _ = try model.encode(.file("Models/samples/bike.png"), threads: 4)
+///     print(model.featureCacheStatistics?.written ?? 0)  // 1 in the first run, 0 in later ones
 ///
-/// Several processes, on several machines as well, may share a folder.
+/// Answers are the same byte for byte. A file is used only with the same image bytes, weights, settings, image
+/// preprocessing and orientation, compute type, matmul library and program. It takes four bytes per feature value: 9.4
+/// MB for an image in LLaVA-1.5-7B and up to 48 MB in LLaVA-NeXT-7B.
+///
+/// Files are checked in full when they are read, and a damaged file is replaced. The checks detect damage, not
+/// deliberate manipulation by a user with write access to the folder.
+///
+/// Several processes may share a folder, also from several machines.
 public struct FeatureCacheOptions: Sendable {
   public static let defaultByteLimit = 10 << 30
 
-  /// Made when there is something to keep.
+  /// Path of the folder, which is created when the first file is stored.
   public var directory: String
-  /// The files that were not used for the longest time are removed so that all take no more bytes; nothing else in the folder
-  /// is touched. Processes that write at the same time may together be above it by a twentieth each.
+  /// Maximum size of all files. The least recently used ones are removed; other files in the folder are not touched.
+  /// Every process that writes at the same time may exceed it by a twentieth.
   public var byteLimit: Int
-  /// Told in one line, from any thread, of a file that is damaged, and once when no more can be kept.
+  /// Callback for warnings of one line, from any thread: for each damaged file, and once when storing fails.
   public var warn: @Sendable (String) -> Void
 
   public init(
@@ -159,21 +166,21 @@ public struct FeatureCacheOptions: Sendable {
   }
 }
 
-/// What a feature cache has done since its model was loaded.
+/// Counts of a feature cache since its model was loaded.
 public struct FeatureCacheStatistics: Codable, Sendable, Equatable {
-  /// Images whose features were there.
+  /// Images whose features were in the cache.
   public var hits = 0
-  /// Images whose features were not, and files that turned out to be no images.
+  /// Images whose features were not, files that are not images included.
   public var misses = 0
-  /// Misses among these because a file was damaged or not what its name says.
+  /// Misses because a file was damaged or did not match its name.
   public var damaged = 0
-  /// Files written; fewer than misses where a record fails, where another process was faster, or where none can be kept.
+  /// Files written; fewer than misses if a record fails, another process was faster, or the folder is not writable.
   public var written = 0
-  /// Files removed to make room.
+  /// Files removed to free space.
   public var removed = 0
   public var bytes_read = 0
   public var bytes_written = 0
-  /// Operations of vision encoder and projector that hits have saved.
+  /// Operations of vision encoder and projector that hits saved.
   public var flops_saved = 0
 
   public init() {}
@@ -182,9 +189,9 @@ public struct FeatureCacheStatistics: Codable, Sendable, Equatable {
 extension FeatureCache.Model {
   /// - Parameters:
   ///   - files: The model's directory.
-  ///   - llava: The model from it.
-  ///   - preprocessor: What prepares its images.
-  ///   - precision: What its vision encoder multiplies in.
+  ///   - llava: The model that was loaded from it.
+  ///   - preprocessor: Its image preprocessor.
+  ///   - precision: Its compute types.
   init(
     _ files: ModelDirectory, _ llava: LLaVAModel, _ preprocessor: any ImagePreprocessor, _ precision: ModelPrecision
   ) {
@@ -194,7 +201,7 @@ extension FeatureCache.Model {
       "program \(Self.program)",
       "images \(preprocessor.mode.rawValue)",
       "arithmetic \(precision.computeType.vision.rawValue)",
-      // What multiplies decides the last bits.
+      // The matmul library decides the last bits.
       "OpenBLAS \(OpenBLAS.version) \(OpenBLAS.coreName)",
       "oneDNN \(processor.oneDNN?.version ?? "none")",
       "instructions \(processor.instructions)",
@@ -204,17 +211,18 @@ extension FeatureCache.Model {
     tokenCounts = llava.visualTokenCounts
   }
 
-  /// The checksum of the program, which is what decodes, prepares and encodes: one that was built from other sources, or for
-  /// another processor, may come to other bits. It takes some milliseconds.
+  /// The checksum of the program, which takes some milliseconds.
+  ///
+  /// A program that was built from other sources or for another processor may give other bits.
   private static let program: String = {
     guard let path = Bundle.main.executablePath, let program = try? SharedBytes(mapping: path) else { return "unknown" }
     return String(program.checksum, radix: 16)
   }()
 }
 
-/// What tells the contents of images apart: their bytes, and how they are to be looked at.
+/// The identity of an image: checksums of its bytes, and whether its orientation is applied.
 ///
-/// Two checksums of 64 bits each, which guard against chance, not against somebody who makes two files of the same checksums.
+/// Two checksums of 64 bits each make accidental collisions unlikely; they do not prevent deliberate ones.
 package struct ImageDigest: Hashable, Sendable {
   package let byteCount: Int
   package let checksums: [UInt64]
@@ -223,15 +231,15 @@ package struct ImageDigest: Hashable, Sendable {
   package init(_ bytes: [UInt8], appliesOrientation: Bool) {
     let shared = SharedBytes(copying: bytes)
     byteCount = bytes.count
-    // The second sees all bytes but the first at other places, so that no collision of one is one of the other.
+    // The second covers all bytes but the first, at shifted offsets, so that a collision of one is none of the other.
     checksums = [shared.checksum, shared.checksum(min(1, bytes.count)..<bytes.count)]
     self.appliesOrientation = appliesOrientation
   }
 
-  /// What the names of images have at their end that are put upright, after a `-`.
+  /// The end of the names of images whose orientation is applied, after a `-`.
   package static let uprightMark = "upright"
 
-  /// A part of a file's name: 32 hexadecimal digits, and the mark.
+  /// The image's part of a file name: 32 hexadecimal digits, then the mark.
   package var name: String {
     let digits = checksums.map { String($0, radix: 16).leftPadded(to: 16) }.joined()
     return appliesOrientation ? digits + "-" + Self.uprightMark : digits
@@ -239,7 +247,7 @@ package struct ImageDigest: Hashable, Sendable {
 }
 
 extension String {
-  /// With zeros in front.
+  /// The string with leading zeros.
   fileprivate func leftPadded(to count: Int) -> String {
     String(repeating: "0", count: max(0, count - self.count)) + self
   }

@@ -3,19 +3,19 @@ import Kernels
 import ModelFormats
 package import Storage
 
-/// What a model has seen of an image, kept in a file.
+/// The features of an image in a file of the feature cache.
 ///
-/// A safetensors file: `features` `[tokens, D]` in `F32`, as the projector's sums are, so that they come back bit for bit; then
-/// the file's `TensorChecksums`. The metadata have the version, the key of image and model, which tokens show only padding, and
-/// what encoding has cost.
+/// The format is safetensors: `features` `[V, D]` in `F32`, as the projector computes them, so that they are restored
+/// bit for bit; then the file's `TensorChecksums`. The metadata are the version, the key of image and model, the
+/// padding tokens and the cost of encoding.
 package struct FeatureFile: Sendable, Equatable {
-  /// To be raised whenever the same features would be laid out otherwise.
+  /// Version of the layout; increased with every change to it.
   static let version = "pdrop-features 2"
   private static let featuresName = "features"
   private static let alignment = 64
-  /// More operations than any vision encoder does for an image; sums of them stay far from overflow.
-  private static let largestCost = 1 << 46
-  /// Bytes beside the features, at most.
+  /// More operations than any vision encoder needs for an image; sums of such numbers do not overflow.
+  private static let maxFlops = 1 << 46
+  /// Maximum number of bytes in addition to the features.
   private static let overhead = 1 << 14
 
   private enum Field {
@@ -26,17 +26,18 @@ package struct FeatureFile: Sendable, Equatable {
     static let projectFlops = "flops_project"
   }
 
-  /// `[tokenCount, columns]`.
+  /// `[V, D]`.
   package let features: [Float]
-  /// `D`.
+  /// Columns of the features, `D`.
   package let columns: Int
-  /// Which of the tokens show only padding, ascending.
+  /// Indices of the tokens that show only padding, ascending.
   package let paddingTokens: [Int]
-  /// What the vision encoder's and the projector's work was, in operations.
+  /// Operations of the vision encoder.
   package let encodeFlops: Int
+  /// Operations of the projector.
   package let projectFlops: Int
 
-  /// - Precondition: The features are rows of so many columns.
+  /// - Precondition: The number of features is a multiple of `columns`.
   package init(_ features: [Float], columns: Int, paddingTokens: [Int], encodeFlops: Int, projectFlops: Int) {
     precondition(
       features.count.isMultiple(of: columns), "FeatureFile: \(features.count) features of \(columns) columns")
@@ -47,7 +48,7 @@ package struct FeatureFile: Sendable, Equatable {
     self.projectFlops = projectFlops
   }
 
-  /// Bytes of a file of so many features, at most.
+  /// Maximum number of bytes of a file with the given number of feature values.
   package static func byteCount(features: Int) -> Int {
     features * ElementType.f32.byteCount + overhead
   }
@@ -55,11 +56,12 @@ package struct FeatureFile: Sendable, Equatable {
   // MARK: - Reading
 
   /// Why a file is not what it should be.
-  package enum ReadError: Error, Equatable, CustomStringConvertible {
+  package enum ReadError: UserFacingError, Equatable {
     case missing
     case unusable(String)
 
-    package var description: String {
+    package var category: ErrorCategory { .resource }
+    package var problem: String {
       switch self {
       case .missing: "there is none"
       case .unusable(let reason): reason
@@ -70,27 +72,27 @@ package struct FeatureFile: Sendable, Equatable {
   /// Reads a file and checks all of it.
   ///
   /// - Parameters:
-  ///   - key: Of the image and of the model.
+  ///   - key: The key of image and model.
   ///   - columns: `D` of the model.
-  ///   - tokenCounts: How many tokens an image of the model can have.
+  ///   - tokenCounts: Smallest and largest number of tokens of an image.
   package init(_ path: String, key: String, columns: Int, tokenCounts: ClosedRange<Int>) throws(ReadError) {
     let file = try Self.opened(path, limit: Self.byteCount(features: tokenCounts.upperBound * columns))
-    guard file.metadata[Field.version] == Self.version else { throw .unusable("\(path): it is of another version") }
-    guard file.metadata[Field.key] == key else { throw .unusable("\(path): it is of another image or model") }
-    guard let pieces = TensorChecksums.pieces(of: file) else { throw .unusable("\(path): it has no checksums") }
-    if let wrong = pieces.first(where: { file.storage.checksum($0.bytes) != $0.checksum }) {
+    guard file.metadata[Field.version] == Self.version else { throw .unusable("\(path): it has another version") }
+    guard file.metadata[Field.key] == key else { throw .unusable("\(path): it is the file of another image or model") }
+    guard let parts = TensorChecksums.pieces(of: file) else { throw .unusable("\(path): it has no checksums") }
+    if let wrong = parts.first(where: { file.storage.checksum($0.bytes) != $0.checksum }) {
       throw .unusable("\(path): the checksum of \(wrong.name) is wrong")
     }
-    guard let record = file.records[Self.featuresName], record.elementName == ElementType.f32.rawValue,
-      record.shape.count == 2, tokenCounts.contains(record.shape[0]), record.shape[1] == columns,
+    guard let info = file.records[Self.featuresName], info.elementName == ElementType.f32.rawValue,
+      info.shape.count == 2, tokenCounts.contains(info.shape[0]), info.shape[1] == columns,
       let features = try? file.tensor(Self.featuresName).floats()
     else { throw .unusable("\(path): its features are not \(tokenCounts) rows of \(columns) floats") }
-    guard let padding = file.metadata[Field.padding].flatMap({ TokenRuns($0, of: record.shape[0]) }) else {
-      throw .unusable("\(path): it does not say which tokens are padding")
+    guard let padding = file.metadata[Field.padding].flatMap({ TokenRuns($0, of: info.shape[0]) }) else {
+      throw .unusable("\(path): its list of padding tokens is missing or damaged")
     }
-    guard let encode = Self.cost(file.metadata[Field.encodeFlops]),
-      let project = Self.cost(file.metadata[Field.projectFlops])
-    else { throw .unusable("\(path): it does not say what it cost") }
+    guard let encode = Self.flops(file.metadata[Field.encodeFlops]),
+      let project = Self.flops(file.metadata[Field.projectFlops])
+    else { throw .unusable("\(path): its cost of encoding is missing or damaged") }
     self.init(
       features, columns: columns, paddingTokens: padding.tokens, encodeFlops: encode, projectFlops: project)
   }
@@ -103,19 +105,19 @@ package struct FeatureFile: Sendable, Equatable {
     do { return try SafetensorsFile(bytes, path: path) } catch { throw .unusable("\(error)") }
   }
 
-  private static func cost(_ text: String?) -> Int? {
-    guard let text, let cost = Int(text), (0...largestCost).contains(cost) else { return nil }
-    return cost
+  private static func flops(_ text: String?) -> Int? {
+    guard let text, let flops = Int(text), (0...maxFlops).contains(flops) else { return nil }
+    return flops
   }
 
   // MARK: - Writing
 
-  /// Writes the file, which takes its place when it is whole.
+  /// Writes the file atomically.
   ///
-  /// - Returns: Bytes written; `nil` where another process is writing the file.
+  /// - Returns: Bytes written; `nil` if another process is writing the file.
   /// - Throws: `FileError` when it cannot be written.
   package func write(to path: String, key: String) throws(FileError) -> Int? {
-    guard var file = try FileReplacement(path) else { return nil }
+    guard var file = try AtomicFile(path) else { return nil }
     var header = SafetensorsHeader(metadata: [
       Field.version: Self.version, Field.key: key, Field.padding: TokenRuns(paddingTokens).text,
       Field.encodeFlops: "\(encodeFlops)", Field.projectFlops: "\(projectFlops)",
@@ -131,49 +133,49 @@ package struct FeatureFile: Sendable, Equatable {
   }
 }
 
-/// A folder of files that can be made again, kept below a size: those that were used last stay.
+/// A cache folder with a maximum size, from which the least recently used files are removed.
 ///
-/// Several processes may share it. None knows what the others have written since it looked last, so together they may be above
-/// the limit by a twentieth for each. Only files of this folder's own names are counted or removed.
+/// Several processes may share it. Each scans the folder only from time to time, so every process may exceed the limit
+/// by a twentieth. Only files with the cache's own names are counted or removed.
 package struct CappedFolder: Sendable {
   package let path: String
   private let byteLimit: Int
   private let isOurs: @Sendable (String) -> Bool
-  /// Bytes of our files: what was there at the last look, and what was written since; `nil` before the first.
+  /// Bytes of our files: those of the last scan and those written since; `nil` before the first scan.
   private var byteCount: Int?
-  private var byteCountSinceLook = 0
+  private var byteCountSinceScan = 0
 
-  /// How long a file may take to be written before it is taken for what a killed process has left, in nanoseconds.
-  private static let longestWriting = 3600 * 1_000_000_000
+  /// Age in nanoseconds after which a partial file counts as left by a killed process.
+  private static let maxWriteDuration = 3600 * 1_000_000_000
 
-  /// - Parameter isOurs: Whether a name is one that only this folder's own files have.
+  /// - Parameter isOurs: Whether a file name belongs to the cache.
   package init(_ path: String, byteLimit: Int, isOurs: @escaping @Sendable (String) -> Bool) {
     self.path = path
     self.byteLimit = byteLimit
     self.isOurs = isOurs
   }
 
-  /// Makes the folder if need be.
+  /// Creates the folder if it does not exist.
   package func make() throws(FileError) {
     do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
-      throw .unwritable(path: path, reason: "no folder, and none can be made there")
+      throw .unwritable(path: path, reason: "the folder does not exist and cannot be created")
     }
   }
 
-  /// Removes what was not used for the longest time until so many bytes more fit, and books them.
+  /// Reserves bytes for a file, and removes the least recently used files until it fits.
   ///
-  /// - Returns: How many files were removed.
-  /// - Throws: `FileError` when there is no room for so many, whatever is removed.
+  /// - Returns: Number of files removed.
+  /// - Throws: `FileError` if the file does not fit even after removing others.
   package mutating func ensureCapacity(for bytes: Int) throws(FileError) -> Int {
     guard bytes <= byteLimit else {
-      throw .unwritable(path: path, reason: "\(bytes) bytes for a file, all may take \(byteLimit)")
+      throw .unwritable(path: path, reason: "a file of \(bytes) bytes exceeds the limit of \(byteLimit)")
     }
     var removed = 0
-    if byteCount.map({ $0 + bytes > byteLimit }) ?? true || byteCountSinceLook > byteLimit / 20 {
+    if byteCount.map({ $0 + bytes > byteLimit }) ?? true || byteCountSinceScan > byteLimit / 20 {
       let files = files()
       var present = files.reduce(0) { $0 + $1.byteCount }
       if present + bytes > byteLimit {
-        // Somewhat more than is needed, so that the next need not look again.
+        // A tenth more than necessary, so that the next file needs no scan.
         let goal = max(0, byteLimit - byteLimit / 10 - bytes)
         for file in files {
           guard present > goal else { break }
@@ -182,37 +184,37 @@ package struct CappedFolder: Sendable {
           present -= file.byteCount
         }
         guard present + bytes <= byteLimit else {
-          throw .unwritable(path: path, reason: "its files cannot be removed to make room")
+          throw .unwritable(path: path, reason: "its files cannot be removed to free space")
         }
       }
-      (byteCount, byteCountSinceLook) = (present, 0)
+      (byteCount, byteCountSinceScan) = (present, 0)
     }
     byteCount = (byteCount ?? 0) + bytes
-    byteCountSinceLook += bytes
+    byteCountSinceScan += bytes
     return removed
   }
 
-  /// Our files, those that were used last at the end; without those that are just being written.
+  /// Our files, the most recently used ones last, without those that are being written.
   private func files() -> [FolderEntry] {
     let now = Int(Date().timeIntervalSince1970 * 1e9)
     let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
     let files = names.compactMap { name -> FolderEntry? in
-      let partial = FileReplacement.finalName(ofPartial: name)
+      let partial = AtomicFile.finalName(ofPartial: name)
       guard isOurs(partial ?? name), let file = FolderEntry(path + "/" + name) else { return nil }
-      return partial != nil && now - file.modificationTime < Self.longestWriting ? nil : file
+      return partial != nil && now - file.modificationTime < Self.maxWriteDuration ? nil : file
     }
     return files.sorted { ($0.modificationTime, $0.path) < ($1.modificationTime, $1.path) }
   }
 }
 
-/// Ascending numbers of tokens as a text of runs, `0+24,552+24`: first token and how many.
+/// Ascending token indices as a text of runs such as `0+24,552+24`, each a first index and a count.
 struct TokenRuns: Equatable {
   let tokens: [Int]
 
   init(_ tokens: [Int]) { self.tokens = tokens }
 
-  /// - Parameter count: Of all tokens, each of which is named at most once.
-  /// - Returns: `nil` for another text.
+  /// - Parameter count: Number of all tokens; each index occurs at most once.
+  /// - Returns: `nil` for any other text.
   init?(_ text: String, of count: Int) {
     var tokens: [Int] = []
     for run in text.split(separator: ",", omittingEmptySubsequences: false) where !text.isEmpty {

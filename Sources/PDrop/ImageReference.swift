@@ -1,10 +1,12 @@
 import Foundation
+public import Storage
 
 extension Request.Image {
-  /// The image that a reference names: a path, a `file:` URL, a `data:` URL in base64, or bare base64 that begins as a
-  /// JPEG, PNG or WebP file does and is no existing path.
+  /// The image of a reference: a path, a `file:` URL, a base64 `data:` URL, or bare base64.
   ///
-  /// - Parameter folder: Where relative paths begin.
+  /// Bare base64 must begin like a JPEG, PNG or WebP file and must not be an existing path.
+  ///
+  /// - Parameter folder: The folder of relative paths.
   /// - Throws: `ImageReferenceError` for other URLs, which are never fetched, and for data that are not base64.
   public init(reference: String, folder: String? = nil) throws(ImageReferenceError) {
     let path = Self.path(reference, in: folder)
@@ -15,7 +17,7 @@ extension Request.Image {
     case nil:
       if let bytes = Self.bareData(reference), !FileManager.default.fileExists(atPath: path) {
         self = .encoded(bytes, name: "base64 data")
-      } else if reference.utf8.count > Self.longestPath {
+      } else if reference.utf8.count > Self.maxPathLength {
         throw .malformedData(start: String(reference.prefix(40)))
       } else {
         self = .file(path)
@@ -23,10 +25,10 @@ extension Request.Image {
     }
   }
 
-  /// In bytes; what is longer names no file on any system.
-  private static let longestPath = 4096
+  /// Maximum length of a path in bytes; no system has longer ones.
+  private static let maxPathLength = 4096
 
-  /// What stands before the colon of a URL, in small letters.
+  /// The scheme of a URL, in lower case.
   private static func scheme(of reference: String) -> String? {
     guard let colon = reference.utf8.prefix(16).firstIndex(of: UInt8(ascii: ":")) else { return nil }
     let scheme = reference[..<colon].lowercased()
@@ -53,7 +55,7 @@ extension Request.Image {
     return rest.removingPercentEncoding ?? String(rest)
   }
 
-  /// `data:[type][;parameter…];base64,…`, in capitals or small letters.
+  /// The image of a URL `data:[type][;parameter…];base64,…`; case is ignored.
   private static func data(_ reference: String) throws(ImageReferenceError) -> Self {
     let rest = reference.dropFirst("data:".count)
     let header = rest.prefix(200).prefix { $0 != "," }
@@ -66,45 +68,47 @@ extension Request.Image {
     return .encoded(bytes, name: (parts[0].isEmpty ? "" : parts[0].prefix(40) + " ") + "data")
   }
 
-  /// The bytes of bare base64 of an image; `nil` for what cannot be that.
+  /// The bytes of an image in bare base64; `nil` for any other text.
   private static func bareData(_ reference: String) -> [UInt8]? {
-    // How the three formats' signatures come out in base64; no image is as short as a path may well be.
+    // The signatures of the three formats in base64. A text below 64 bytes is a path, as no image is so short.
     let starts = ["/9j/", "iVBORw0KGgo", "UklGR"]
     guard reference.utf8.count >= 64, starts.contains(where: reference.hasPrefix) else { return nil }
     return Base64.bytes(of: reference[...])
   }
 }
 
-/// Base64 as clients send it.
+/// Lenient base64, as clients send it.
 private enum Base64 {
-  /// The bytes that a text spells; `nil` unless it is base64.
+  /// The decoded bytes; `nil` if the text is not base64.
   ///
-  /// White space may stand anywhere, `-` and `_` for `+` and `/`, percent escapes for any sign; padding may be missing.
+  /// White space is ignored, `-` and `_` are accepted for `+` and `/`, percent escapes are decoded, and padding may be
+  /// missing.
   static func bytes(of text: Substring) -> [UInt8]? {
-    var signs: [UInt8] = []
-    signs.reserveCapacity(text.utf8.count + 3)
+    var characters: [UInt8] = []
+    characters.reserveCapacity(text.utf8.count + 3)
     let unescaped = text.utf8.contains(UInt8(ascii: "%")) ? text.removingPercentEncoding : String(text)
     guard let unescaped else { return nil }
-    for sign in unescaped.utf8 {
-      switch sign {
+    for character in unescaped.utf8 {
+      switch character {
       case UInt8(ascii: " "), 0x09...0x0D: continue
-      case UInt8(ascii: "-"): signs.append(UInt8(ascii: "+"))
-      case UInt8(ascii: "_"): signs.append(UInt8(ascii: "/"))
-      default: signs.append(sign)
+      case UInt8(ascii: "-"): characters.append(UInt8(ascii: "+"))
+      case UInt8(ascii: "_"): characters.append(UInt8(ascii: "/"))
+      default: characters.append(character)
       }
     }
-    while signs.last == UInt8(ascii: "=") { signs.removeLast() }
-    signs += Array(repeating: UInt8(ascii: "="), count: (4 - signs.count % 4) % 4)
-    return Data(base64Encoded: Data(signs)).map { [UInt8]($0) }
+    while characters.last == UInt8(ascii: "=") { characters.removeLast() }
+    characters += Array(repeating: UInt8(ascii: "="), count: (4 - characters.count % 4) % 4)
+    return Data(base64Encoded: Data(characters)).map { [UInt8]($0) }
   }
 }
 
 /// A reference to an image that leads nowhere.
-public enum ImageReferenceError: Error, Equatable, CustomStringConvertible {
+public enum ImageReferenceError: UserFacingError, Equatable {
   case remote(reference: String)
   case malformedData(start: String)
 
-  public var description: String {
+  public var category: ErrorCategory { .resource }
+  public var problem: String {
     switch self {
     case .remote(let reference):
       "\(reference.prefix(80)): images are not fetched from a network; download it and give its path"

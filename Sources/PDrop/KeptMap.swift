@@ -2,63 +2,74 @@ public import ImageProcessing
 package import LLaVA
 import ModelFormats
 
-/// Which visual tokens of an image stayed in each stage, laid out over what the model saw of the image.
+/// The kept-token map of an image: the visual tokens that each drop kept, and their places in the image.
 ///
-/// The paper's Figure 5 draws it.
+/// `painted()` in the module `Reports` draws it like Figure 5 of the paper.
+///
+///     var request = Request(question: "What is on the sign?", images: [.file("Models/samples/bike.png")])
+///     request.recordsTensors = true
+///     let session = try Session(model, request, threads: 4)
+///     for stage in try session.keptMaps[0].stages {
+///       print("layer \(stage.layer): \(stage.keptCount) of \(stage.tokens.count) tokens kept")
+///     }
 public struct KeptMap: Sendable, Equatable {
-  /// A part of what the model saw, cut into patches.
+  /// A part of the image as the model sees it, divided into patches.
   public struct Region: Sendable, Equatable {
     /// `image` for one view; `whole image` and `tiles` for several.
     public let name: String
     /// `rows · patchSize` by `columns · patchSize` pixels.
     public let image: Image
+    /// Number of patches from top to bottom.
     public let rows: Int
+    /// Number of patches from left to right.
     public let columns: Int
-    /// The side of a patch in pixels.
+    /// Side of a patch in pixels.
     public let patchSize: Int
-    /// Whether rows end in a newline token, which shows nothing of the image.
+    /// Whether rows end in a newline token, which shows no patch.
     public let hasNewlines: Bool
   }
 
-  /// Where a token stands; a newline token has the column after the last.
+  /// The patch of a token; a newline token has the column after the last patch.
   public struct Place: Sendable, Equatable {
+    /// Index of the region.
     public let region: Int
     public let row: Int
     public let column: Int
   }
 
-  /// What a stage made of a token.
+  /// The result of a drop for one token.
   public struct Token: Sendable, Equatable {
     public var isKept = false
-    /// What it was ranked by; `nil` for a token that an earlier stage had dropped.
+    /// Score of the token; `nil` if an earlier drop removed it.
     public var score: Float?
-    /// 1 for the highest score of the image's tokens.
+    /// Rank of the token among those of the image, 1 for the highest score; `nil` if an earlier drop removed it.
     public var rank: Int?
   }
 
-  /// A drop.
+  /// The result of a drop.
   public struct Stage: Sendable, Equatable {
-    /// Layers before it.
+    /// Number of layers before the drop.
     public let layer: Int
-    /// By the image's own tokens, dropped ones included.
+    /// Results for all tokens of the image, dropped ones included.
     public let tokens: [Token]
 
     public var keptCount: Int { tokens.count(where: \.isKept) }
   }
 
   public let regions: [Region]
-  /// By the image's own tokens; `nil` for those that show no one place.
+  /// Places of the image's tokens; `nil` for a token that belongs to no single patch.
   public let places: [Place?]
   public let stages: [Stage]
 
+  /// Number of the image's tokens before any drop.
   public var tokenCount: Int { places.count }
 
-  /// The numbers of the newline tokens.
+  /// Indices of the newline tokens.
   public var newlines: [Int] {
     places.indices.filter { index in places[index].map { $0.column == regions[$0.region].columns } ?? false }
   }
 
-  /// How many tokens of a region's rows, or columns, stay in a stage, newlines not counted.
+  /// Numbers of kept tokens in each row and in each column of a region, without newlines.
   public func keptCounts(_ stage: Stage, inRegion region: Int) -> (rows: [Int], columns: [Int]) {
     var rows = [Int](repeating: 0, count: regions[region].rows)
     var columns = [Int](repeating: 0, count: regions[region].columns)
@@ -73,9 +84,10 @@ public struct KeptMap: Sendable, Equatable {
 
 extension KeptMap {
   /// - Parameters:
-  ///   - drops: What each drop did to the image.
-  ///   - places: What its tokens stand for.
-  ///   - patchSize: In pixels of a view.
+  ///   - views: The views of the image.
+  ///   - places: The places of its visual tokens.
+  ///   - patchSize: Side of a patch in pixels of a view.
+  ///   - drops: The result of each drop for the image.
   package init(
     _ views: ImageViews, _ places: [VisualTokenPlace], patchSize: Int, drops: [(layer: Int, DropResult.Image)]
   ) {
@@ -86,11 +98,11 @@ extension KeptMap {
         name: views.tiles == nil ? "image" : "whole image", image: views.map(ofTiles: nil, patchSize: patchSize),
         rows: side, columns: side, patchSize: patchSize, hasNewlines: hasNewlines && views.tiles == nil)
     ]
-    var kept: TileGrid?
+    var keptTiles: TileGrid?
     if var tiles = views.tiles {
       if !hasNewlines { (tiles.keptRows, tiles.keptColumns) = (0..<tiles.rows * side, 0..<tiles.columns * side) }
       if !tiles.keptRows.isEmpty, !tiles.keptColumns.isEmpty {
-        kept = tiles
+        keptTiles = tiles
         regions.append(
           Region(
             name: "tiles", image: views.map(ofTiles: tiles, patchSize: patchSize), rows: tiles.keptRows.count,
@@ -103,20 +115,20 @@ extension KeptMap {
       case .wholeView: nil
       case .patch(view: 0, let row, let column): Place(region: 0, row: row, column: column)
       case .patch(let view, let row, let column):
-        kept.map { tiles in
+        keptTiles.map { tiles in
           Place(
             region: 1, row: (view - 1) / tiles.columns * side + row - tiles.keptRows.lowerBound,
             column: (view - 1) % tiles.columns * side + column - tiles.keptColumns.lowerBound)
         }
       case .newline(row: nil): Place(region: 0, row: side - 1, column: side)
       case .newline(let row?):
-        kept.map { Place(region: 1, row: row - $0.keptRows.lowerBound, column: $0.keptColumns.count) }
+        keptTiles.map { Place(region: 1, row: row - $0.keptRows.lowerBound, column: $0.keptColumns.count) }
       }
     }
     stages = Self.stages(drops, tokenCount: places.count)
   }
 
-  /// The drops by the image's own tokens: each scored those that the one before it had left.
+  /// The result of each drop for all tokens of the image; a drop scores the tokens that the one before it kept.
   private static func stages(_ drops: [(layer: Int, DropResult.Image)], tokenCount: Int) -> [Stage] {
     var present = Array(0..<tokenCount)
     return drops.map { layer, drop in
@@ -136,7 +148,7 @@ extension KeptMap {
 }
 
 extension ImageViews {
-  /// What the kept patches of the tiles show, as one image; `nil` for those of the first view.
+  /// The pixels of the kept patches of the tiles, or of the first view for `nil`.
   fileprivate func map(ofTiles tiles: TileGrid?, patchSize: Int) -> Image {
     let side = size / patchSize
     let rows = tiles?.keptRows ?? 0..<side
@@ -154,21 +166,24 @@ extension ImageViews {
     guard
       let image = try? Image(
         width: columns.count * patchSize, height: rows.count * patchSize, pixels: samples)
-    else { preconditionFailure("a map of \(rows) by \(columns) patches is no image") }
+    else { preconditionFailure("no image of \(rows) by \(columns) patches") }
     return image
   }
 }
 
 extension Session {
-  /// For each image, which of its tokens stayed in each stage.
+  /// The kept-token map of each image.
   ///
-  /// - Precondition: The request asked for tensors.
+  /// - Throws: `GenerationError.tensorsNotRecorded` unless the request records tensors.
   public var keptMaps: [KeptMap] {
-    guard let tensors else { preconditionFailure("the request did not ask for tensors") }
-    return tensors.views.enumerated().map { index, views in
-      KeptMap(
-        views, model.llava.visualTokenPlaces(views.tiles), patchSize: model.llava.configuration.vision.patchSize,
-        drops: tensors.drops.map { (layer: $0.layer, $0.images[index]) })
+    get throws(GenerationError) {
+      guard let tensors else { throw .tensorsNotRecorded }
+      let llava = generator.model.llava
+      return tensors.views.enumerated().map { index, views in
+        KeptMap(
+          views, llava.visualTokenPlaces(views.tiles), patchSize: llava.configuration.vision.patchSize,
+          drops: tensors.drops.map { (layer: $0.layer, $0.images[index]) })
+      }
     }
   }
 }

@@ -1,24 +1,35 @@
 public import ImageProcessing
+public import Storage
 public import TokenDropping
 
-/// One question: what is asked about which images, and how it is to be answered.
+/// A question with its images, token-dropping policy and generation options.
+///
+///     var request = Request(
+///       question: "What number is at the top right?", images: [.file("Models/samples/bike.png")],
+///       policy: PyramidDrop(.listed(layers: [4, 8], ratios: [0.5, 0.25])))
+///     request.options.maxTokens = 16
+///     var session = try Session(model, request, threads: 4)
+///     while let text = try session.next() { print(text, terminator: "") }
 public struct Request: Sendable {
-  /// What is asked.
+  /// The prompt of a request.
   public enum Prompt: Sendable {
-    /// Messages, put into the model's chat template.
+    /// Messages, to be rendered with the model's chat template.
     case messages([ChatMessage])
-    /// Text in the model's chat template already; `<image>` marks each image.
+    /// Text that is rendered already, with `<image>` for each image.
     case rendered(String)
     /// Tokens, BOS token included, with the model's image token for each image.
     case tokens([Int])
   }
 
-  /// Where an image comes from.
+  /// The source of an image.
   public enum Image: Sendable {
+    /// Path of an image file.
     case file(String)
+    /// Bytes of an image file, and a name for error messages.
     case encoded([UInt8], name: String)
+    /// Decoded pixels.
     case decoded(ImageProcessing.Image)
-    /// One that the model has encoded before, by `VisionLanguageModel.encode`.
+    /// The result of `VisionLanguageModel.encode`.
     case features(EncodedImage)
   }
 
@@ -26,11 +37,11 @@ public struct Request: Sendable {
   public var images: [Image]
   public var policy: any TokenDroppingPolicy
   public var options: GenerationOptions
-  /// Takes the place of the template's system prompt and of a system message that the messages begin with; empty for none.
+  /// A replacement for the template's system prompt and for system messages at the beginning; empty for none.
   public var systemPrompt: String?
-  /// Whether photos are put upright by their Exif orientation; the reference leaves them as stored.
+  /// Whether photos are rotated upright by their Exif orientation; the reference uses them as stored.
   public var appliesOrientation = false
-  /// Whether the response keeps the tensors that a trace holds; images are then encoded whatever a feature cache knows.
+  /// Whether the session records the tensors of a trace; images are then encoded without the feature cache.
   public var recordsTensors = false
 
   public init(
@@ -43,7 +54,7 @@ public struct Request: Sendable {
     self.options = options
   }
 
-  /// A question about images, which stand before it unless the question itself says where with `<image>`.
+  /// A question about images, which come first unless the question contains `<image>` at their places.
   public init(
     question: String, images: [Image] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
     options: GenerationOptions = GenerationOptions()
@@ -54,44 +65,55 @@ public struct Request: Sendable {
   }
 }
 
-/// How an answer is generated.
+/// Length limits and sampling parameters of an answer; greedy decoding by default.
+///
+///     var options = GenerationOptions()
+///     options.maxTokens = 64
+///     options.temperature = 0.7  // sampling; 0 is greedy decoding
+///     options.seed = 1
+///     let request = Request(question: "Describe the image.", images: [.file("photo.jpg")], options: options)
 public struct GenerationOptions: Sendable, Hashable {
-  /// The most tokens to generate.
+  /// Maximum number of new tokens.
   public var maxTokens = 128
-  /// 0 takes the likeliest token each time; above, tokens are drawn.
+  /// Sampling temperature; 0 for greedy decoding.
   public var temperature = 0.0
-  /// Draw from this many of the likeliest tokens only; 0 for all.
+  /// Number of most likely tokens to sample from; 0 for all.
   public var topK = 50
-  /// Draw from the likeliest tokens that together have this probability.
+  /// Total probability of the most likely tokens to sample from.
   public var topP = 1.0
+  /// Random seed for sampling.
   public var seed: UInt64 = 0
-  /// Go on after the EOS token.
+  /// Whether generation continues after the EOS token.
   public var ignoresEOS = false
-  /// The longest sequence of prompt, images and answer; `nil` for what the model was made for.
+  /// Context length of prompt, images and answer in tokens; `nil` for the model's own.
   public var contextLength: Int?
 
   public init() {}
 }
 
 /// Why a question could not be answered, although model and files are sound.
-public enum GenerationError: Error, Equatable, CustomStringConvertible {
+public enum GenerationError: UserFacingError, Equatable {
   case imageTokenMismatch(tokenizer: Int, configuration: Int)
   case notANumber(tokenCount: Int)
   case foreignImage
+  case tensorsNotRecorded
 
-  public var description: String {
+  public var category: ErrorCategory { .internal }
+  public var problem: String {
     switch self {
     case .imageTokenMismatch(let tokenizer, let configuration):
       "<image> is token \(tokenizer) of the tokenizer, but config.json says \(configuration); the files do not belong together"
     case .notANumber(let tokenCount):
       "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
     case .foreignImage:
-      "the image was encoded by another model; encode it with the one that is asked"
+      "the image was encoded by another model; encode it with the model of this session"
+    case .tensorsNotRecorded:
+      "the session has no tensors; set Request.recordsTensors"
     }
   }
 }
 
-/// One turn of a conversation.
+/// A turn of a conversation: a role, texts and images.
 public struct ChatMessage: Equatable, Sendable {
   public enum Role: String, Sendable, CaseIterable {
     case system, user, assistant
@@ -100,7 +122,7 @@ public struct ChatMessage: Equatable, Sendable {
   public enum Part: Equatable, Sendable {
     case text(String)
 
-    /// The next of the images that go with the conversation.
+    /// The next image of the conversation's list of images.
     case image
   }
 
@@ -112,7 +134,7 @@ public struct ChatMessage: Equatable, Sendable {
     self.parts = parts
   }
 
-  /// A question about images, which stand before it unless the question itself says where with `<image>`.
+  /// A question about images, which come first unless the question contains `<image>` at their places.
   public init(question: String, imageCount: Int) {
     let images = question.contains("<image>") ? [] : Array(repeating: Part.image, count: imageCount)
     self.init(role: .user, parts: images + [.text(question)])
@@ -121,14 +143,22 @@ public struct ChatMessage: Equatable, Sendable {
 
 /// A conversation about images that grows turn by turn; each image is encoded once.
 ///
-/// A turn asks with the whole conversation as its prompt, so that every question ranks all visual tokens anew by its own
-/// last token: what was dropped for one question is there again for the next. A turn that fails leaves no trace.
+///     var chat = Chat()
+///     chat.add(try model.encode(.file("Models/samples/bike.png"), threads: 4))
+///     for question in ["What number is at the top right?", "What colour is the bike?"] {
+///       var session = try Session(model, chat.request(question, like: Request(question: "")), threads: 4)
+///       while try session.next() != nil {}
+///       chat.complete(question, answer: session.report.text)
+///     }
+///
+/// The prompt of a turn is the whole conversation. Every question ranks all visual tokens again by its own last token,
+/// so a drop for one question does not affect the next. A turn that fails leaves the chat unchanged.
 public struct Chat: Sendable {
-  /// The turns that are complete.
+  /// The messages of the completed turns.
   public private(set) var messages: [ChatMessage] = []
-  /// Their images, in order.
+  /// The images of the completed turns, in order.
   public private(set) var images: [EncodedImage] = []
-  /// The images that the next question will be about.
+  /// The images of the next question.
   public private(set) var newImages: [EncodedImage] = []
 
   public init() {}
@@ -136,11 +166,11 @@ public struct Chat: Sendable {
   /// Adds an image to the next question.
   public mutating func add(_ image: EncodedImage) { newImages.append(image) }
 
-  /// What asks the next question.
+  /// The request of the next question.
   ///
   /// - Parameters:
-  ///   - question: `<image>` in it says where a new image belongs, else they stand in front.
-  ///   - base: How it is asked; its prompt and images are not looked at.
+  ///   - question: The question, with `<image>` at the places of new images, which otherwise come first.
+  ///   - base: Policy and options of the request; its prompt and images are not used.
   public func request(_ question: String, like base: Request) -> Request {
     var request = base
     request.prompt = .messages(messages + [message(question)])
@@ -148,7 +178,7 @@ public struct Chat: Sendable {
     return request
   }
 
-  /// Ends a turn: question, new images and answer become part of the conversation.
+  /// Completes a turn: adds question, new images and answer to the conversation.
   public mutating func complete(_ question: String, answer: String) {
     messages += [message(question), ChatMessage(role: .assistant, parts: [.text(answer)])]
     images += newImages

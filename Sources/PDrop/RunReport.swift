@@ -2,49 +2,49 @@ package import Kernels
 package import LLaVA
 package import TokenDropping
 
-/// What a run did and what it cost: the record that `--format json` prints and a trace keeps.
+/// Results and costs of a run: the JSON of `--format json` and of a trace.
 ///
-/// Field names in JSON are those of the reference goldens, so the two can be compared field by field.
+/// The JSON keys are those of the reference goldens, so that both can be compared field by field.
 public struct RunReport: Codable, Sendable {
   public var model: String
   public var policy: Policy
-  /// What the decoder's weights were multiplied in.
+  /// Compute type of the decoder.
   public var precision: String
   public var threads: Int
-  /// Beginning token included, one image token per image.
+  /// Tokens of the prompt, BOS token included, with one image token per image.
   public var promptTokens: [Int] = []
   /// Start and length of each image in the sequence.
   public var imageSpans: [[Int]] = []
   public var sequenceLength = 0
   public var stages: [Stage] = []
-  /// Cached positions per layer after the prompt.
+  /// Rows of the KV cache in each layer after prefill.
   public var cacheLengthsAfterPrompt: [Int] = []
-  /// Cached positions per layer after the last decoding step.
+  /// Rows of the KV cache in each layer after the last decode step.
   public var cacheLengthsAtEnd: [Int] = []
   /// Generated tokens, without the EOS token.
   public var tokens: [Int] = []
-  /// The answer, special tokens skipped.
+  /// The answer, without special tokens.
   public var text = ""
   /// `nil` while the answer is being generated.
   public var finishReason: FinishReason?
-  public var milliseconds = Timings()
+  public var timings = Timings()
   public var flops = Flops()
-  /// The paper's count for the visual tokens of the prompt, a multiply-add as one.
+  /// Cost of the visual tokens of the prompt by the paper's formula, which counts a multiply-add as one.
   public var paperFlops = 0.0
-  /// What the layers would have cost over the prompt without dropping, by the closed formula.
+  /// Operations of the decoder's layers over the prompt without dropping, by the closed formula.
   public var baselineFlops = 0
   public var cacheBytes = 0
   public var peakResidentBytes = 0
 
-  /// Why generation ended.
+  /// The reason for the end of generation.
   public enum FinishReason: String, Codable, Sendable {
-    /// The model said the EOS token.
+    /// The model generated an EOS token.
     case stop
-    /// The token limit or the end of the context was reached.
+    /// The maximum number of new tokens or the context length was reached.
     case length
   }
 
-  /// The policy as it was run.
+  /// The policy with its resolved schedule.
   public struct Policy: Codable, Sendable, Equatable {
     public var method: String
     public var layers: [Int]?
@@ -55,9 +55,9 @@ public struct RunReport: Codable, Sendable {
     /// The name of a `Ranking`.
     public var ranking: String?
     public var positions: String?
-    /// Whether padding left first; `nil` where it had no other part than its scores gave it.
+    /// Whether padding was dropped before all other tokens; `nil` if it was ranked by its scores.
     public var dropsPaddingFirst: Bool?
-    /// What the strength was found for, such as `flops 0.45`.
+    /// The cost target that the strength was solved for, such as `flops 0.45`.
     public var target: String?
 
     enum CodingKeys: String, CodingKey {
@@ -67,12 +67,12 @@ public struct RunReport: Codable, Sendable {
     }
   }
 
-  /// A drop.
+  /// The result of a drop.
   public struct Stage: Codable, Sendable, Equatable {
     public struct Image: Codable, Sendable, Equatable {
       public var start: Int
       public var count: Int
-      /// Which of the image's own tokens stayed, ascending.
+      /// Indices of the kept tokens, ascending, among the image's tokens before any drop.
       public var kept: [Int]
     }
 
@@ -90,7 +90,7 @@ public struct RunReport: Codable, Sendable {
     }
   }
 
-  /// Wall time by phase, in milliseconds; ranking is not part of prefill, loading is part of the total.
+  /// Wall time by phase in milliseconds. Prefill excludes ranking; the total includes loading.
   public struct Timings: Codable, Sendable, Equatable {
     public var load = 0.0
     public var decodeImage = 0.0
@@ -110,7 +110,7 @@ public struct RunReport: Codable, Sendable {
     }
   }
 
-  /// Floating-point operations counted at the kernels: twice the multiply-adds.
+  /// Operations counted in the kernels: twice the multiply-adds.
   public struct Flops: Codable, Sendable, Equatable {
     public var encode = 0
     public var project = 0
@@ -127,18 +127,18 @@ public struct RunReport: Codable, Sendable {
     public var total: Int { encode + project + prefill + rank + decode + head }
   }
 
-  /// Visual tokens of all images in each stage, from the whole prompt to what the last layers see.
+  /// Visual tokens of all images in each stage: those of the prompt first, those of the last layers last.
   public var visualTokensPerStage: [Int] {
     [imageSpans.reduce(0) { $0 + $1[1] }] + stages.map { $0.images.reduce(0) { $0 + $1.kept.count } }
   }
 
-  /// Visual tokens after the prompt, mean over layers.
+  /// Average retained tokens: visual tokens per layer after prefill, as a mean over layers.
   public var averageVisualTokens: Double {
     let text = sequenceLength - (visualTokensPerStage.first ?? 0)
     return Double(cacheLengthsAfterPrompt.reduce(0) { $0 + $1 - text }) / Double(max(1, cacheLengthsAfterPrompt.count))
   }
 
-  /// Visual tokens, mean over stages, however long these are.
+  /// Visual tokens per stage, as a mean over stages of any length.
   public var stageAverageVisualTokens: Double {
     Double(visualTokensPerStage.reduce(0, +)) / Double(visualTokensPerStage.count)
   }
@@ -151,7 +151,7 @@ public struct RunReport: Codable, Sendable {
     case cacheLengthsAfterPrompt = "kv_len_prefill"
     case cacheLengthsAtEnd = "kv_len_end"
     case finishReason = "finish_reason"
-    case milliseconds = "timings_ms"
+    case timings = "timings_ms"
     case paperFlops = "flops_paper"
     case baselineFlops = "flops_prefill_without_dropping"
     case cacheBytes = "kv_bytes"
@@ -160,12 +160,12 @@ public struct RunReport: Codable, Sendable {
 }
 
 extension RunReport.Policy {
-  /// Describes a policy with its schedule resolved for a model.
+  /// The description of a policy, with its schedule resolved for a model.
   package init(_ policy: any TokenDroppingPolicy, layerCount: Int) throws(DropPolicyError) {
     self.init(method: policy.name)
     switch policy {
     case let policy as TargetedDrop:
-      // Its strength differs from prompt to prompt; where it drops does not.
+      // The strength depends on the prompt; the layers do not.
       self = try Self(policy.policy.keeping(1), layerCount: layerCount)
       (keep, r, target) = (nil, nil, policy.target.label)
       return
@@ -175,7 +175,7 @@ extension RunReport.Policy {
     case let policy as FastV: (k, r) = (policy.k, policy.r)
     default: break
     }
-    // How it ranks and numbers is the same at every drop, and said by any.
+    // Ranking and position rule are the same at every drop.
     guard let stage = try policy.stages(layerCount: layerCount, visualTokenCount: 1).first else { return }
     (ranking, positions) = (stage.ranking.name, stage.positions.rawValue)
     if stage.dropsPaddingFirst { dropsPaddingFirst = true }
@@ -188,7 +188,7 @@ extension RunReport.Policy {
 }
 
 extension CostTarget {
-  /// As reports have it.
+  /// The text in reports, such as `flops 0.45`.
   var label: String {
     switch self {
     case .averageTokens(let tokens): "tokens \(tokens)"
@@ -200,7 +200,7 @@ extension CostTarget {
 }
 
 extension RunReport.Policy: CustomStringConvertible {
-  /// The method and, where it is not all that matters, how it was run.
+  /// The method and its non-default settings.
   public var description: String {
     var parts = [method]
     if let target { parts.append("for \(target)") }
@@ -213,7 +213,7 @@ extension RunReport.Policy: CustomStringConvertible {
 }
 
 extension RunReport.Timings {
-  /// All phases of an answer, without loading the model.
+  /// Time of all phases, without loading the model.
   package var sumOfPhases: Double { decodeImage + preprocess + encode + project + prefill + rank + decode }
 
   package static func += (sum: inout Self, time: Self) {
@@ -255,7 +255,7 @@ extension RunReport.Stage {
 }
 
 extension RunReport.Flops {
-  /// Operations are twice the multiply-adds of the ledger.
+  /// The operations of a ledger: twice its multiply-adds.
   package init(_ ledger: CostLedger) {
     func count(_ phase: Phase) -> Int { 2 * ledger.total(phase) }
     self.init(
@@ -265,6 +265,7 @@ extension RunReport.Flops {
 }
 
 extension RunReport.Timings {
+  /// Sets the phases of the compute context to their total durations so far.
   package mutating func add(_ durations: [Phase: Duration]) {
     func milliseconds(_ phase: Phase) -> Double { durations[phase, default: .zero].milliseconds }
     encode = milliseconds(.encode)

@@ -1,7 +1,7 @@
 import Foundation
 import Kernels
 
-/// Chooses the next token from logits: the likeliest, or one drawn by temperature, top-k and top-p in that order.
+/// A sampler of the next token: greedy, or by temperature, top-k and top-p in that order.
 struct Sampler {
   private let options: GenerationOptions
   private var generator: SplitMix64
@@ -11,7 +11,9 @@ struct Sampler {
     generator = SplitMix64(seed: options.seed)
   }
 
-  /// The chosen token; `nil` when no logit is a number.
+  /// The next token; `nil` if no logit is a number.
+  ///
+  /// - Parameter logits: `[N]`.
   mutating func callAsFunction(_ logits: [Float]) -> Int? {
     guard let best = indexOfMaximum(logits) else { return nil }
     guard options.temperature > 0, logits[best].isFinite else { return best }
@@ -24,7 +26,7 @@ struct Sampler {
     return candidates.last?.token ?? best
   }
 
-  /// The tokens that may be drawn, likeliest first, and their weights.
+  /// The tokens to sample from, most likely first, and their weights.
   private func weightedCandidates(_ logits: [Float], best: Double) -> [(token: Int, weight: Double)] {
     var order = logits.indices.filter { !logits[$0].isNaN }
     order.sort { logits[$0] > logits[$1] || (logits[$0] == logits[$1] && $0 < $1) }

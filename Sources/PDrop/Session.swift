@@ -1,169 +1,75 @@
 import Kernels
 import LLaVA
-import ModelFormats
 import Storage
-import Tokenizers
 
-/// One question on its way to its answer: the model has read the prompt and its images and generates token by token.
+/// Generation for one request: a batch of one.
 ///
-/// The working memory of a request, with one owner; the model is only read.
+/// Creating a session encodes the images and prefills the prompt; `next` generates token by token. A session owns the
+/// working memory of its request, and the model is only read, so sessions of one model may run in parallel.
+///
+///     let model = try VisionLanguageModel(directory: "Models/tiny-textvqa")
+///     let request = Request(
+///       question: "What number is at the top right?", images: [.file("Models/samples/bike.png")])
+///     var session = try Session(model, request, threads: 4)
+///     while let text = try session.next() { print(text, terminator: "") }
+///     print(session.report.visualTokensPerStage)
 public struct Session: ~Copyable {
-  let model: VisionLanguageModel
-  private let compute: ComputeContext
+  private(set) var generator: Generator
   private let start: ContinuousClock.Instant
-  private var state: DecoderState
-  private let cache: KVCache
-  /// What the next token is chosen by, one per entry of the vocabulary.
+  /// The logits that the next token is chosen by, `[N]`.
   public private(set) var logits: [Float]
-  private var answer: GenerationState
-  /// What encoding the images had cost that a feature cache knew, which the report books as if it were done here.
-  private let knownFlops: RunReport.Flops
-  /// What a request that asked for tensors has left of them.
+  private var generation: GenerationState
+  /// The tensors of a request that records them.
   package private(set) var tensors: TraceTensors?
 
-  /// Decodes and encodes the images and runs the prompt through the model.
+  /// Decodes and encodes the images and prefills the prompt.
   ///
-  /// - Parameter threads: How many threads compute; the answer does not depend on it.
-  /// - Throws: `ImageError` for an image, `DropPolicyError` for a schedule that does not fit the model, `SequenceError` for
-  ///   a prompt that is too long or does not name its images.
-  public init(_ model: VisionLanguageModel, _ request: Request, threads: Int) throws {
-    let start = ContinuousClock.now
-    let (llava, text) = (model.llava, model.llava.configuration.text)
-    let compute = ComputeContext(workers: Workers(count: threads))
-    let prepared = try PreparedRequest(request, for: model, threads: threads) { image, timings in
-      // A trace shows what was computed, from the pixels on.
-      try model.prepared(
-        image, appliesOrientation: request.appliesOrientation, usesFeatureCache: !request.recordsTensors, &timings)
+  /// - Parameter threads: Number of threads; the answer does not depend on it.
+  /// - Throws: `RequestError` for an image, a prompt or a policy that the model cannot use.
+  public init(_ model: VisionLanguageModel, _ request: Request, threads: Int) throws(RequestError) {
+    start = ContinuousClock.now
+    let prepared = try PreparedRequest(request, for: model, threads: threads, images: model)
+    var generator = Generator(model, threads: threads)
+    let prompt = try RequestError.wrapping(RequestError.sequence) { () throws(SequenceError) in
+      try generator.embed(prepared)
     }
-    let knownFlops = prepared.images.reduce(into: RunReport.Flops()) { $0 += $1.knownFlops ?? RunReport.Flops() }
-    let features = model.features(of: prepared.images, on: compute)
-
-    var state = DecoderState(text)
-    let cache = KVCache(text, element: model.precision.cacheElement)
-    state.recordsLastRows = request.recordsTensors
-    var layout = try llava.languageModel.splice(
-      &state.hidden, tokens: prepared.record.promptTokens, placeholder: llava.configuration.imageTokenID,
-      features: features, featureCounts: prepared.images.map(\.tokenCount), limit: prepared.record.sequenceLength)
-    var record = prepared.record
-    record.imageSpans = layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }
-
-    // Longer answers are seldom; the caches grow for them.
-    let drops = llava.languageModel.prefill(
-      &state, cache, &layout, prepared.plan, reservedRows: min(prepared.maxNewTokens, 1024), on: compute)
-    logits = llava.languageModel.logits(state, on: compute)
-    record.stages = drops.map(RunReport.Stage.init)
-    record.cacheLengthsAfterPrompt = cache.lengths
-    record.milliseconds.load = model.loadTime.milliseconds
-    if request.recordsTensors {
-      tensors = TraceTensors(
-        views: prepared.images.compactMap(\.views), features: features.values, lastLogits: logits,
-        finalLogits: logits, lastRows: state.lastRows, drops: drops)
-      state.recordsLastRows = false
-    }
-    self.model = model
-    self.compute = compute
-    self.start = start
-    self.state = state
-    self.cache = cache
-    self.knownFlops = knownFlops
-    answer = GenerationState(model, request.options, record, maxNewTokens: prepared.maxNewTokens)
+    // Longer answers are rare; the cache grows for them.
+    let prefilled = generator.prefill(prompt, reservedRows: min(prepared.maxNewTokens, 1024))
+    self.generator = generator
+    (generation, logits, tensors) = (prefilled.generation, prefilled.logits, prefilled.trace)
+    generation.report.timings.load = model.loadTime.milliseconds
   }
 
   /// Generates the next token.
   ///
-  /// - Returns: The text that is certain from now on, which may be empty; `nil` when the answer is complete.
+  /// - Returns: The text that no later token can change, possibly empty; `nil` when the answer is complete.
   /// - Throws: `GenerationError.notANumber` when the model's output is unusable.
-  public mutating func next() throws -> String? {
-    guard !answer.isComplete else { return nil }
-    if let last = answer.lastToken { advance(past: last) }
-    let count = answer.record.tokens.count
-    let piece = try answer.grow(by: logits)
-    if answer.record.tokens.count > count { tensors?.finalLogits = logits }
-    return piece
+  public mutating func next() throws(GenerationError) -> String? {
+    guard !generation.isComplete else { return nil }
+    if let last = generation.lastToken { logits = generator.decode([last], [generation.cache]).values }
+    let count = generation.report.tokens.count
+    let text = try generation.accept(logits)
+    if generation.report.tokens.count > count { tensors?.finalLogits = logits }
+    return text
   }
 
-  /// What has been done so far, and what it cost.
+  /// Results and costs so far.
   public var report: RunReport {
-    var report = answer.record
-    report.cacheLengthsAtEnd = cache.lengths
-    report.cacheBytes = cache.byteCount
+    var report = generation.report
+    report.cacheLengthsAtEnd = generation.cache.lengths
+    report.cacheBytes = generation.cache.byteCount
     report.peakResidentBytes = Storage.peakResidentBytes()
-    report.flops = RunReport.Flops(compute.ledger)
-    report.flops += knownFlops
-    report.milliseconds.add(compute.durations)
-    report.milliseconds.total = report.milliseconds.load + (ContinuousClock.now - start).milliseconds
+    report.flops += RunReport.Flops(generator.compute.ledger)
+    report.timings.add(generator.compute.durations)
+    report.timings.total = report.timings.load + (ContinuousClock.now - start).milliseconds
     return report
   }
 
-  /// Writes `trace.json` and `trace.safetensors` into a directory, which is made if need be.
+  /// Writes `trace.json` and `trace.safetensors` into a directory, which is created if it does not exist.
   ///
-  /// - Precondition: The request asked for tensors.
-  public func writeTrace(to directory: String) throws {
-    guard let tensors else { preconditionFailure("the request did not ask for tensors") }
+  /// - Throws: `TraceError` when the files cannot be written, or when the request does not record tensors.
+  public func writeTrace(to directory: String) throws(TraceError) {
+    guard let tensors else { throw TraceError(directory: directory, reason: .notRecorded) }
     try tensors.write(to: directory, report)
-  }
-
-  /// Runs a generated token through the decoder, which leaves the logits of the next one.
-  private mutating func advance(past token: Int) {
-    let languageModel = model.llava.languageModel
-    languageModel.embed([token], into: &state.hidden)
-    languageModel.decode(&state, [cache], on: compute)
-    logits = languageModel.logits(state, on: compute)
-  }
-}
-
-/// An answer on its way: which token comes next, when it is over, and the record of both.
-///
-/// One request alone and many together are answered by it; whoever has it computes the logits.
-package struct GenerationState {
-  private let options: GenerationOptions
-  private let eosTokens: Set<Int>
-  private let maxNewTokens: Int
-  private var sampler: Sampler
-  private var text: Detokenizer
-  package private(set) var record: RunReport
-
-  /// - Parameters:
-  ///   - record: What the request has come to so far.
-  ///   - maxNewTokens: The most tokens that may be generated.
-  package init(_ model: VisionLanguageModel, _ options: GenerationOptions, _ record: RunReport, maxNewTokens: Int) {
-    self.options = options
-    self.maxNewTokens = maxNewTokens
-    self.record = record
-    eosTokens = model.eosTokens
-    sampler = Sampler(options)
-    text = Detokenizer(model.tokenizer)
-    if maxNewTokens == 0 { self.record.finishReason = .length }
-  }
-
-  /// Whether no more tokens are to come.
-  package var isComplete: Bool { record.finishReason != nil }
-
-  /// What the model is to read before it says more; `nil` when it has read all.
-  package var lastToken: Int? { record.tokens.last }
-
-  /// Chooses the next token.
-  ///
-  /// - Parameter logits: Those after everything so far, one per entry of the vocabulary.
-  /// - Returns: The text that is certain from now on, which may be empty.
-  /// - Throws: `GenerationError.notANumber` when the logits are unusable.
-  /// - Precondition: The answer is not complete.
-  package mutating func grow(by logits: [Float]) throws -> String {
-    precondition(!isComplete, "the answer is complete")
-    guard let token = sampler(logits) else { throw GenerationError.notANumber(tokenCount: record.tokens.count) }
-    if eosTokens.contains(token), !options.ignoresEOS { return finish(.stop) }
-    record.tokens.append(token)
-    let piece = append(text.push(Int32(token)))
-    return record.tokens.count < maxNewTokens ? piece : piece + finish(.length)
-  }
-
-  private mutating func append(_ piece: String) -> String {
-    record.text += piece
-    return piece
-  }
-
-  private mutating func finish(_ reason: RunReport.FinishReason) -> String {
-    record.finishReason = reason
-    return append(text.finish())
   }
 }

@@ -6,14 +6,15 @@ package import ModelFormats
 import Tokenizers
 
 extension VisionLanguageModel {
-  /// A model of a given shape with random weights: its answers are noise, its cost is the real one's.
+  /// A model of a given shape with random weights, which costs as much as a real one; its answers are noise.
   ///
-  /// Weights are in f32 for products in f32 and else in bf16, from which int8 is quantised as for real ones.
+  /// Weights are f32 for the compute type f32 and otherwise bf16, from which int8 is quantized as usual.
   ///
   /// - Parameters:
-  ///   - name: What reports call it.
-  ///   - distinctLayers: Whether each layer has weights of its own; else the first one's serve all, in a fraction of the memory.
-  ///   - options: Precision and threads; the rest is for directories.
+  ///   - name: The model's name in reports.
+  ///   - distinctLayers: Whether each layer has weights of its own; otherwise all share those of the first, in a
+  ///     fraction of the memory.
+  ///   - options: Precision and threads; other options are not used.
   package init(
     synthetic configuration: LLaVAConfiguration, name: String, distinctLayers: Bool = false,
     options: Options = Options()
@@ -31,11 +32,11 @@ extension VisionLanguageModel {
         Checkpoint(weights), configuration, computeType: precision.computeType, workers: workers)
       preprocessor = try configuration.preprocessor(nil, mode: .auto)
     } catch {
-      throw ModelError(error)
+      throw ModelError(loading: error)
     }
     self.name = name
-    tokenizer = Tokenizer(.wordless(imageToken: Int32(configuration.imageTokenID)))
-    // Every character is a token to it: the shortest format makes prompts about as long as words would.
+    tokenizer = Tokenizer(.specialTokensOnly(imageToken: Int32(configuration.imageTokenID)))
+    // Every character is a token, so the shortest template gives prompts of a realistic length.
     templateDetection = ChatTemplateDetection(.mistralInstruct, .nothing)
     eosTokens = []
     unusedTensors = []
@@ -48,11 +49,11 @@ extension VisionLanguageModel {
 }
 
 extension Vocabulary {
-  /// No words at all, only the tokens that mean something to the program.
-  fileprivate static func wordless(imageToken: Int32) -> Vocabulary {
+  /// A vocabulary of special tokens and byte tokens only.
+  fileprivate static func specialTokensOnly(imageToken: Int32) -> Vocabulary {
     Vocabulary(
-      pieces: [], merges: [:], addedTokens: [AddedToken(id: imageToken, content: "<image>", isSpecial: true)],
-      bytePieces: [], preparation: Normalizer(prefix: .never),
+      tokens: [], merges: [:], addedTokens: [AddedToken(id: imageToken, content: "<image>", isSpecial: true)],
+      byteTokens: [], normalizer: Normalizer(prependScheme: .never),
       specialTokens: SpecialTokens(bos: 1, eos: 2, unk: 0, pad: nil, image: imageToken), fusesUNK: false)
   }
 }

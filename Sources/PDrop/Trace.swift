@@ -2,26 +2,30 @@ import Foundation
 package import ImageProcessing
 package import LLaVA
 import ModelFormats
+public import Storage
 
-/// The tensors of one run, for comparison with the reference's.
+/// The tensors of a run, for comparison with those of the reference.
 package struct TraceTensors {
   package var views: [ImageViews]
+  /// Features of all images, `[V, D]`.
   package var features: [Float]
+  /// Logits after prefill, `[N]`.
   package var lastLogits: [Float]
+  /// Logits of the last generated token, `[N]`.
   package var finalLogits: [Float]
-  /// The last prompt row before the first layer and after each layer.
+  /// Last row of the prompt before the first layer and after each layer, `[layers + 1, D]`.
   package var lastRows: [[Float]]
   package var drops: [DropResult]
 
-  /// Writes `trace.json` and `trace.safetensors`, with the names of the reference goldens.
-  package func write(to directory: String, _ report: RunReport) throws {
+  /// Writes `trace.json` and `trace.safetensors`, with the keys of the reference goldens.
+  package func write(to directory: String, _ report: RunReport) throws(TraceError) {
     let folder = URL(filePath: directory, directoryHint: .isDirectory)
     do {
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
       try encodedJSON(report).write(to: folder.appending(path: "trace.json"), options: .atomic)
       try encoded().write(to: folder.appending(path: "trace.safetensors"), options: .atomic)
     } catch {
-      throw TraceError(directory: directory, reason: "\(error.localizedDescription)")
+      throw TraceError(directory: directory, reason: .unwritable(error.localizedDescription))
     }
   }
 
@@ -53,10 +57,23 @@ package struct TraceTensors {
   }
 }
 
-/// A trace that could not be written.
-public struct TraceError: Error, CustomStringConvertible {
-  public let directory: String
-  public let reason: String
+/// A trace that was not written.
+public struct TraceError: UserFacingError, Equatable {
+  public enum Reason: Equatable, Sendable {
+    /// The request does not record tensors.
+    case notRecorded
+    case unwritable(String)
+  }
 
-  public var description: String { "\(directory): the trace cannot be written (\(reason))" }
+  public let directory: String
+  public let reason: Reason
+
+  public var category: ErrorCategory { .resource }
+  public var problem: String {
+    switch reason {
+    case .notRecorded:
+      "\(directory): the trace is not written, as the request does not record tensors; set Request.recordsTensors"
+    case .unwritable(let reason): "\(directory): the trace cannot be written (\(reason))"
+    }
+  }
 }

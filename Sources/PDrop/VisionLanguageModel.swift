@@ -3,28 +3,41 @@ public import ImageProcessing
 import Kernels
 package import LLaVA
 import ModelFormats
+import Storage
 public import Tokenizers
 
-/// A model directory, loaded: weights, tokenizer, chat template and image preparation.
+/// A loaded LLaVA model: weights, tokenizer, chat template and image preprocessor.
 ///
-/// Never changes, so any number of sessions may share it. Weights stay on disk and are mapped.
+///     var options = VisionLanguageModel.Options()
+///     options.precision = .int8
+///     let model = try VisionLanguageModel(directory: "Models/tiny-textvqa", options: options)
+///     print(model.template.name, model.contextLength, model.precision.reason)
+///     var session = try Session(model, Request(question: "Hello"), threads: 4)
+///     while let text = try session.next() { print(text, terminator: "") }
+///
+/// The model is immutable, so any number of sessions may share it. Weights that need no conversion stay mapped from
+/// disk.
 public struct VisionLanguageModel: Sendable {
-  /// How a directory is to be read.
+  /// Options for loading a model.
   public struct Options: Sendable {
+    /// Image preprocessing; `auto` for that of the directory.
     public var imageMode = ImageMode.auto
     /// The chat template; `nil` for the directory's own.
     public var template: ChatTemplate?
-    /// The CLIP directory of an original LLaVA checkpoint without a vision encoder of its own; `nil` to look for it beside the model.
+    /// The CLIP directory for an original LLaVA checkpoint without a vision encoder; `nil` to search next to the model.
     public var visionTower: String?
+    /// Compute type of the decoder.
     public var precision = Precision.auto
-    /// For the vision encoder and the projector; `auto` follows `precision`, but does not quantise.
+    /// Compute type of the vision encoder and the projector; `auto` follows `precision`, but does not quantize.
     public var visionPrecision = Precision.auto
+    /// Data type of the KV cache.
     public var cachePrecision = CachePrecision.auto
-    /// A folder that keeps converted weights for the next load, made if it is not there; `nil` to convert them each time.
+    /// Folder of converted weights for later loads, created if it does not exist; `nil` to convert weights at every
+    /// load.
     public var weightsCache: String?
-    /// A folder that keeps encoded images from one run to the next; `nil` to encode them each time.
+    /// Folder of encoded images for later runs; `nil` to encode images in every run.
     public var featureCache: FeatureCacheOptions?
-    /// How many threads convert weights.
+    /// Number of threads that convert weights.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
 
     public init() {}
@@ -33,27 +46,27 @@ public struct VisionLanguageModel: Sendable {
   /// The directory's name.
   public let name: String
   public let tokenizer: Tokenizer
-  /// The chat template and what it was chosen by.
+  /// The chat template and the reason for the choice.
   public let templateDetection: ChatTemplateDetection
   public let preprocessor: any ImagePreprocessor
-  /// Tokens that end an answer.
+  /// The EOS tokens, which end an answer.
   public let eosTokens: Set<Int>
-  /// Stored tensors that the model has no use for, which may mean that the directory is not what it seems.
+  /// Names of stored tensors that are not used, which may indicate a model of another kind.
   public let unusedTensors: [String]
-  /// Bytes of all weights as they are kept for computing.
+  /// Bytes of all weights after conversion.
   public let weightBytes: Int
-  /// What the weights are multiplied in.
+  /// Compute types of the model.
   public let precision: ModelPrecision
-  /// What became of `Options.weightsCache`; `nil` where none was asked for.
+  /// Result of `Options.weightsCache`; `nil` if it is not set.
   public let weightsCache: WeightsCacheStatistics?
-  /// The CLIP directory whose weights the vision encoder has; `nil` where the model brings its own.
+  /// The CLIP directory of the vision encoder's weights; `nil` if the model includes them.
   public let visionTower: String?
   public let loadTime: Duration
   package let llava: LLaVAModel
   let identity = ModelIdentity()
   package let featureCache: FeatureCache?
 
-  /// Loads a LLaVA directory, in the Hugging Face layout or as the original LLaVA code writes it.
+  /// Loads a LLaVA directory in the layout of Hugging Face or of the original LLaVA code.
   ///
   /// - Throws: `ModelError` naming the file, what was expected, what was found and the remedy.
   public init(directory: String, options: Options = Options()) throws(ModelError) {
@@ -99,7 +112,7 @@ public struct VisionLanguageModel: Sendable {
       weightBytes = llava.weightBytes
       visionTower = files.visionTower.checkpoint == nil ? nil : files.visionTower.directory
     } catch {
-      throw ModelError(error)
+      throw ModelError(loading: error)
     }
     if let token = tokenizer.imageToken, Int(token) != llava.configuration.imageTokenID {
       throw ModelError(
@@ -108,32 +121,24 @@ public struct VisionLanguageModel: Sendable {
     loadTime = ContinuousClock.now - start
   }
 
-  /// What `Options.featureCache` has done so far; `nil` where there is none.
-  public var featureCacheReport: FeatureCacheStatistics? { featureCache?.report }
+  /// Counts of the feature cache so far; `nil` without `Options.featureCache`.
+  public var featureCacheStatistics: FeatureCacheStatistics? { featureCache?.report }
   public var template: ChatTemplate { templateDetection.template }
+  /// Number of decoder layers.
   public var layerCount: Int { llava.configuration.text.layerCount }
-  /// The token that stands for an image in a prompt.
+  /// The token that represents an image in a prompt.
   public var imageToken: Int { llava.configuration.imageTokenID }
-  /// The longest sequence that the model was made for.
+  /// Context length of the model in tokens, images included.
   public var contextLength: Int { llava.configuration.text.contextLength }
 }
 
-/// A model directory that cannot be used: one line that names the file, what was expected and what was found.
-public struct ModelError: Error, CustomStringConvertible {
-  public let underlying: any Error
-
-  init(_ underlying: any Error) { self.underlying = underlying }
-
-  public var description: String { "\(underlying)" }
-}
-
-/// What became of the cache of converted weights while a model was loaded.
+/// Result of the weights cache while a model was loaded.
 public struct WeightsCacheStatistics: Sendable, Equatable, CustomStringConvertible {
   /// Whether all converted weights came from the cache.
   public let wasUsed: Bool
-  /// Whether the cache could not be kept, so that the next load is no faster.
+  /// Whether the cache could not be written, so that the next load will convert again.
   public let hasFailed: Bool
-  /// One line: which file was used, or written and why, or what is in the way.
+  /// Description in one line: the file that was used or written and why, or the error.
   public let description: String
 
   init(_ outcome: WeightsCache.Outcome) {

@@ -4,29 +4,29 @@
   import Darwin
 #endif
 
-/// A file being written that others see whole or not at all.
+/// A file that is written to a temporary path and renamed to its final path when it is complete.
 ///
-/// It grows beside its place under the same name with `.partial` added, locked so that of several processes one writes, and
-/// takes its place when it is finished. One that is given up is removed; what a killed process leaves is overwritten by the
-/// next that writes.
-package struct FileReplacement: ~Copyable {
-  /// What a file's name has at its end until the file is whole.
-  private static let partialEnding = ".partial"
+/// The temporary path is the final path with `.partial` appended. The partial file is locked, so only one process
+/// writes it at a time. It is removed if the value is destroyed before `finish`. The next writer overwrites a partial
+/// file left by a killed process.
+package struct AtomicFile: ~Copyable {
+  /// The suffix of the path until the file is complete.
+  private static let partialSuffix = ".partial"
 
   private let path: String
   private let partialPath: String
   private let descriptor: Int32
   private var isFinished = false
 
-  /// Begins a file; `nil` where another process, or another thread, is writing it.
+  /// Creates the partial file; `nil` if another process or thread is writing it.
   ///
-  /// - Throws: `FileError` when the folder takes no file.
+  /// - Throws: `FileError` if the file cannot be created.
   package init?(_ path: String) throws(FileError) {
-    let partialPath = path + Self.partialEnding
+    let partialPath = path + Self.partialSuffix
     let descriptor = unsafe open(partialPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o666)
     guard descriptor >= 0 else { throw .unwritable(path: partialPath, reason: lastSystemError()) }
     do throws(FileError) {
-      guard try Self.take(descriptor, at: partialPath) else {
+      guard try Self.acquire(descriptor, at: partialPath) else {
         close(descriptor)
         return nil
       }
@@ -39,13 +39,13 @@ package struct FileReplacement: ~Copyable {
     self.descriptor = descriptor
   }
 
-  /// Locks and empties an opened file; false where it is, or has just been, somebody else's.
-  private static func take(_ descriptor: Int32, at path: String) throws(FileError) -> Bool {
+  /// Locks and truncates an open file; false if another writer holds it or has just finished it.
+  private static func acquire(_ descriptor: Int32, at path: String) throws(FileError) -> Bool {
     if flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
       if errno == EWOULDBLOCK { return false }
       throw .unwritable(path: path, reason: lastSystemError())
     }
-    // Whoever held the lock until now may have moved the file to its place, where it must not be touched.
+    // The previous holder of the lock may have renamed the file to its final path, where it must not be truncated.
     var (opened, named) = (stat(), stat())
     guard unsafe fstat(descriptor, &opened) == 0, unsafe lstat(path, &named) == 0, opened.st_ino == named.st_ino,
       opened.st_dev == named.st_dev
@@ -61,18 +61,18 @@ package struct FileReplacement: ~Copyable {
     close(descriptor)
   }
 
-  /// The name that a file with this one will have when it is whole; `nil` for a name that says nothing of that.
+  /// The final name of a partial file; `nil` if `name` is not the name of a partial file.
   package static func finalName(ofPartial name: String) -> String? {
-    name.hasSuffix(partialEnding) ? String(name.dropLast(partialEnding.count)) : nil
+    name.hasSuffix(partialSuffix) ? String(name.dropLast(partialSuffix.count)) : nil
   }
 
-  /// Adds bytes to the end.
+  /// Appends bytes.
   ///
-  /// - Throws: `FileError`, as on a full disk.
+  /// - Throws: `FileError`, for example on a full disk.
   package mutating func write(_ bytes: SharedBytes) throws(FileError) {
     var offset = 0
     while offset < bytes.count {
-      // Systems write no more than 2 GiB at a time.
+      // Linux and macOS write at most 2 GiB per call.
       let written = unsafe Self.write(descriptor, bytes.address(of: offset), min(bytes.count - offset, 1 << 30))
       if written > 0 {
         offset += written
@@ -82,12 +82,12 @@ package struct FileReplacement: ~Copyable {
     }
   }
 
-  /// Puts the file in its place, where it replaces what is there.
+  /// Renames the file to its final path and replaces any existing file.
   ///
   /// - Parameters:
-  ///   - seconds: When the file is to say that it was last modified, in seconds since 1970; `nil` for when it was.
-  ///   - isDurable: Whether its bytes are on the disk before its name is, so that a loss of power cannot leave a name without
-  ///     bytes; not needed where whoever reads the file checks all of it and can do without.
+  ///   - seconds: The modification time to set, in seconds since 1970; `nil` to keep the actual time.
+  ///   - isDurable: Whether to sync the bytes to disk before the rename, so that a power failure cannot leave an empty
+  ///     file at the final path. Not needed if readers verify the whole file and can recompute it.
   package mutating func finish(modified seconds: Int?, isDurable: Bool = true) throws(FileError) {
     guard !isDurable || fsync(descriptor) == 0, setTime(seconds), unsafe rename(partialPath, path) == 0
     else { throw .unwritable(path: path, reason: lastSystemError()) }
@@ -112,14 +112,14 @@ package struct FileReplacement: ~Copyable {
   }
 }
 
-/// A regular file in a folder that several processes keep files in; links are not followed.
+/// A regular file in a folder shared by several processes; symbolic links are not followed.
 package struct FolderEntry: Sendable {
   package let path: String
   package let byteCount: Int
-  /// In nanoseconds since 1970.
+  /// Nanoseconds since 1970.
   package let modificationTime: Int
 
-  /// `nil` where there is no regular file.
+  /// The entry at `path`; `nil` if it is not a regular file.
   package init?(_ path: String) {
     var status = stat()
     guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
@@ -128,11 +128,11 @@ package struct FolderEntry: Sendable {
     modificationTime = status.modificationTime
   }
 
-  /// Removes the file; never a folder that has taken its place.
+  /// Removes the file, but never a folder that has replaced it.
   ///
-  /// - Returns: Whether it is gone, also when somebody else was faster.
+  /// - Returns: Whether the file no longer exists, including after removal by another process.
   package func remove() -> Bool { unsafe unlink(path) == 0 || errno == ENOENT }
 
-  /// Makes a file one that was modified just now by the clock of its disk, where the user may do that.
+  /// Sets the modification time to the current time of the file system, if permissions allow it.
   package static func touch(_ path: String) { unsafe _ = utimensat(AT_FDCWD, path, nil, 0) }
 }

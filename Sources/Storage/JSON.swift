@@ -1,7 +1,7 @@
-/// A JSON text as a tree whose objects keep every member, in order.
+/// A JSON document as a tree whose objects keep every member, in order.
 ///
-/// Foundation's decoders put members into a dictionary of `String`, where canonically equivalent keys fall together: of
-/// a vocabulary with U+00C5 and U+212B, both "Å", they return one.
+/// Foundation's decoders store members in a dictionary of `String`, which merges canonically equivalent keys. Of a
+/// vocabulary with U+00C5 and U+212B, both "Å", they return only one.
 package enum JSONValue: Sendable {
   case null
   case bool(Bool)
@@ -18,7 +18,7 @@ package enum JSONValue: Sendable {
     package var value: JSONValue
   }
 
-  /// The first member with these bytes as its key; null for other kinds of value and where there is none.
+  /// The first member whose key has these bytes; null if there is none or the value is not an object.
   package subscript(key: String) -> JSONValue {
     guard case .object(let members) = self else { return .null }
     return members.first { $0.key.utf8.elementsEqual(key.utf8) }?.value ?? .null
@@ -31,7 +31,7 @@ package enum JSONValue: Sendable {
   package var members: [Member]? { if case .object(let value) = self { value } else { nil } }
   package var isNull: Bool { if case .null = self { true } else { false } }
 
-  /// What the value is, for messages.
+  /// A short description of the value, for error messages.
   package var kind: String {
     switch self {
     case .null: "null"
@@ -45,7 +45,7 @@ package enum JSONValue: Sendable {
   }
 }
 
-/// Reads JSON strictly, without recursing deeper than `depthLimit`.
+/// A strict JSON parser with a limit on recursion, `depthLimit`.
 ///
 /// Source: RFC 8259.
 package struct JSONParser {
@@ -59,19 +59,19 @@ package struct JSONParser {
     }
   }
 
-  /// How many lists and objects may be inside one another.
+  /// The maximum nesting depth of arrays and objects.
   package static let depthLimit = 100
 
   private let bytes: [UInt8]
   private var position = 0
 
-  /// The value that the bytes spell in UTF-8.
+  /// Parses a UTF-8 document, with or without a byte order mark.
   package static func parse(_ bytes: [UInt8]) throws(ParseError) -> JSONValue {
     var parser = JSONParser(bytes: bytes)
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { parser.position = 3 }
     let value = try parser.value(depth: 0)
     parser.skipSpace()
-    guard parser.position == bytes.count else { throw parser.failure("the end of the text") }
+    guard parser.position == bytes.count else { throw parser.expected("the end of the text") }
     return value
   }
 
@@ -79,13 +79,14 @@ package struct JSONParser {
 
   private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
 
-  private func failure(_ expected: String) -> ParseError { ParseError(offset: position, expected: expected) }
+  /// The error that `token` was expected at the current position.
+  private func expected(_ token: String) -> ParseError { ParseError(offset: position, expected: token) }
 
   private mutating func skipSpace() {
     while let byte = next, byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09 { position += 1 }
   }
 
-  /// Moves past the character if it is next.
+  /// Consumes the next character if it is `character`.
   private mutating func take(_ character: Unicode.Scalar) -> Bool {
     guard next == UInt8(ascii: character) else { return false }
     position += 1
@@ -93,7 +94,7 @@ package struct JSONParser {
   }
 
   private mutating func value(depth: Int) throws(ParseError) -> JSONValue {
-    guard depth <= Self.depthLimit else { throw failure("at most \(Self.depthLimit) levels") }
+    guard depth <= Self.depthLimit else { throw expected("at most \(Self.depthLimit) levels") }
     skipSpace()
     switch next {
     case UInt8(ascii: "{"): return try object(depth: depth)
@@ -107,7 +108,7 @@ package struct JSONParser {
   }
 
   private mutating func word(_ word: String, _ value: JSONValue) throws(ParseError) -> JSONValue {
-    guard bytes[position...].starts(with: word.utf8) else { throw failure(word) }
+    guard bytes[position...].starts(with: word.utf8) else { throw expected(word) }
     position += word.utf8.count
     return value
   }
@@ -121,7 +122,7 @@ package struct JSONParser {
       elements.append(try value(depth: depth + 1))
       skipSpace()
     } while take(",")
-    guard take("]") else { throw failure("',' or ']'") }
+    guard take("]") else { throw expected("',' or ']'") }
     return .array(elements)
   }
 
@@ -134,11 +135,11 @@ package struct JSONParser {
       skipSpace()
       let key = try string()
       skipSpace()
-      guard take(":") else { throw failure("':'") }
+      guard take(":") else { throw expected("':'") }
       members.append(.init(key: key, value: try value(depth: depth + 1)))
       skipSpace()
     } while take(",")
-    guard take("}") else { throw failure("',' or '}'") }
+    guard take("}") else { throw expected("',' or '}'") }
     return .object(members)
   }
 
@@ -158,23 +159,23 @@ package struct JSONParser {
     }
     let text = String(decoding: bytes[start..<position], as: UTF8.self)
     if isInteger, let value = Int(text) { return .integer(value) }
-    guard let value = Double(text), value.isFinite else { throw failure("a number within range") }
+    guard let value = Double(text), value.isFinite else { throw expected("a number within range") }
     return .number(value)
   }
 
   private mutating func digits() throws(ParseError) {
     let start = position
     while let byte = next, byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") { position += 1 }
-    guard position > start else { throw failure("a value") }
+    guard position > start else { throw expected("a value") }
   }
 
   private mutating func string() throws(ParseError) -> String {
-    guard take("\"") else { throw failure("a string") }
+    guard take("\"") else { throw expected("a string") }
     let start = position
     var unescaped: [UInt8] = []
     var copied = position
     while let byte = next, byte != UInt8(ascii: "\"") {
-      guard byte >= 0x20 else { throw failure("an escaped control character") }
+      guard byte >= 0x20 else { throw expected("an escaped control character") }
       if byte == UInt8(ascii: "\\") {
         unescaped += bytes[copied..<position]
         position += 1
@@ -185,7 +186,7 @@ package struct JSONParser {
       }
     }
     let end = position
-    guard take("\"") else { throw failure("'\"'") }
+    guard take("\"") else { throw expected("'\"'") }
     let text =
       if copied == start {
         String(validating: bytes[start..<end], as: UTF8.self)
@@ -196,9 +197,9 @@ package struct JSONParser {
     return text
   }
 
-  /// The character that the rest of an escape sequence stands for.
+  /// Parses the rest of an escape sequence after the backslash.
   private mutating func escape() throws(ParseError) -> Unicode.Scalar {
-    guard let byte = next else { throw failure("an escape sequence") }
+    guard let byte = next else { throw expected("an escape sequence") }
     position += 1
     switch byte {
     case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return Unicode.Scalar(byte)
@@ -208,16 +209,16 @@ package struct JSONParser {
     case UInt8(ascii: "r"): return "\r"
     case UInt8(ascii: "t"): return "\t"
     case UInt8(ascii: "u"): break
-    default: throw failure("an escape sequence")
+    default: throw expected("an escape sequence")
     }
     var code = try fourDigits()
     if (0xD800..<0xDC00).contains(code) {
-      guard take("\\"), take("u") else { throw failure("the second half of a surrogate pair") }
+      guard take("\\"), take("u") else { throw expected("the second half of a surrogate pair") }
       let low = try fourDigits()
-      guard (0xDC00..<0xE000).contains(low) else { throw failure("the second half of a surrogate pair") }
+      guard (0xDC00..<0xE000).contains(low) else { throw expected("the second half of a surrogate pair") }
       code = 0x10000 + (code - 0xD800) << 10 + (low - 0xDC00)
     }
-    guard let scalar = Unicode.Scalar(code) else { throw failure("a surrogate pair") }
+    guard let scalar = Unicode.Scalar(code) else { throw expected("a surrogate pair") }
     return scalar
   }
 
@@ -225,7 +226,7 @@ package struct JSONParser {
     var code: UInt32 = 0
     for _ in 0..<4 {
       guard let digit = next.flatMap({ Character(Unicode.Scalar($0)).hexDigitValue }) else {
-        throw failure("four hexadecimal digits")
+        throw expected("four hexadecimal digits")
       }
       code = code << 4 | UInt32(digit)
       position += 1

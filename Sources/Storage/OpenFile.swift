@@ -4,23 +4,24 @@
   import Darwin
 #endif
 
-/// What the system answered to a request about an open file.
-package struct SystemError: Error, Equatable, CustomStringConvertible {
+/// An `errno` of a system call on an open file.
+package struct SystemError: UserFacingError, Equatable {
   package let code: Int32
 
-  /// Whether there is no room: on the disk, in the user's quota, or below the longest file allowed.
+  /// Whether the disk is full, the user's quota is used up, or the file would exceed the maximum size.
   package var isOutOfSpace: Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
-  package var description: String { unsafe String(cString: strerror(code)) }
+  package var category: ErrorCategory { .resource }
+  package var problem: String { unsafe String(cString: strerror(code)) }
 
   fileprivate static var last: SystemError { SystemError(code: errno) }
 }
 
-/// An open file, pipe or device, read and written without a buffer in between; closed with its last owner.
+/// An open file, pipe or device with unbuffered reads and writes; closed when the last reference is released.
 package final class OpenFile: Sendable {
-  /// Which file it is, whatever the path it was opened by.
+  /// Device and inode of a file; equal for all paths of the same file.
   package struct Identity: Equatable, Sendable {
     fileprivate let device: UInt64
-    fileprivate let number: UInt64
+    fileprivate let inode: UInt64
   }
 
   package static let standardInput = OpenFile(descriptor: STDIN_FILENO)
@@ -36,7 +37,7 @@ package final class OpenFile: Sendable {
     guard descriptor >= 0 else { throw .last }
   }
 
-  /// Opens a file for writing at its end; makes it if need be.
+  /// Opens a file for appending; creates it if it does not exist.
   package init(appendingTo path: String) throws(SystemError) {
     descriptor = unsafe open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw .last }
@@ -46,15 +47,15 @@ package final class OpenFile: Sendable {
 
   // MARK: Reading
 
-  /// Whether a read would return at once, with bytes or at the end; waits for that as long as is said.
+  /// Whether a read would return without blocking, with bytes or at the end of the file; waits up to `milliseconds`.
   package func isReadable(withinMilliseconds milliseconds: Int32) -> Bool {
     var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     return unsafe poll(&request, 1, milliseconds) > 0
   }
 
-  /// Reads what is there, at most as much as the buffer holds, into its first bytes.
+  /// Reads the available bytes, at most `buffer.count`, into the start of the buffer.
   ///
-  /// - Returns: How many bytes were read, 0 at the end.
+  /// - Returns: The number of bytes read; 0 at the end of the file.
   package func read(into buffer: inout [UInt8]) throws(SystemError) -> Int {
     while true {
       let count = unsafe buffer.withUnsafeMutableBytes { bytes in
@@ -71,7 +72,7 @@ package final class OpenFile: Sendable {
 
   // MARK: Writing
 
-  /// Writes all of the bytes, or, to a regular file, none of them.
+  /// Writes all bytes; if that fails on a regular file, removes the partial write.
   package func append(_ bytes: [UInt8]) throws(SystemError) {
     var written = 0
     while written < bytes.count {
@@ -88,7 +89,7 @@ package final class OpenFile: Sendable {
     }
   }
 
-  /// Returns when what was written is on the disk; at once where there is none.
+  /// Flushes all writes to disk; no effect for pipes and devices that cannot be synced.
   package func sync() throws(SystemError) {
     guard fsync(descriptor) != 0 else { return }
     guard [EINVAL, ENOTSUP, EROFS].contains(errno) else { throw .last }
@@ -98,13 +99,13 @@ package final class OpenFile: Sendable {
     guard ftruncate(descriptor, off_t(size)) == 0 else { throw .last }
   }
 
-  /// Keeps others that ask from having the file at the same time; `false` when somebody has it.
+  /// Takes an exclusive advisory lock; `false` if another process holds it.
   package func lock() -> Bool {
-    // A file system that knows no locks grants all.
+    // On a file system without locks, every lock succeeds.
     flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK
   }
 
-  /// Gives a file another path, in the place of what is there, at once.
+  /// Renames a file atomically and replaces any file at the new path.
   package static func rename(_ path: String, to other: String) throws(SystemError) {
     #if canImport(Glibc)
       let result = unsafe Glibc.rename(path, other)
@@ -114,7 +115,7 @@ package final class OpenFile: Sendable {
     guard result == 0 else { throw .last }
   }
 
-  // MARK: What it is
+  // MARK: Attributes
 
   private var status: stat {
     var status = stat()
@@ -123,10 +124,10 @@ package final class OpenFile: Sendable {
   }
 
   package var isRegular: Bool { status.st_mode & S_IFMT == S_IFREG }
-  /// In bytes.
+  /// Size in bytes.
   package var size: Int { Int(status.st_size) }
   package var identity: Identity {
     let status = status
-    return Identity(device: UInt64(truncatingIfNeeded: status.st_dev), number: UInt64(status.st_ino))
+    return Identity(device: UInt64(truncatingIfNeeded: status.st_dev), inode: UInt64(status.st_ino))
   }
 }

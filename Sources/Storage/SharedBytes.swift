@@ -4,25 +4,25 @@
   import Darwin
 #endif
 
-/// Bytes that never change and are shared by all who read them: a mapped file, a copy on the heap, or a part of either.
+/// Immutable shared bytes: a mapped file, a copy on the heap, or a slice of either.
 ///
 /// `@unchecked Sendable`: the bytes are written once, in `init`, and only read afterwards.
 @safe package final class SharedBytes: @unchecked Sendable {
   private enum Owner {
     case mapping, heap
-    /// These bytes are some of those.
+    /// A slice of another buffer, which it keeps alive.
     case whole(SharedBytes)
   }
 
   private let base: UnsafeRawPointer
   package let count: Int
   private let owner: Owner
-  /// When the mapped file was last modified, in nanoseconds since 1970; `nil` where the bytes are no whole file.
+  /// Modification time of the file, in nanoseconds since 1970; `nil` if the bytes are not a whole file.
   package let modificationTime: Int?
 
-  /// Maps a file for reading; its pages are loaded when they are first touched.
+  /// Maps a file for reading; pages are loaded on first access.
   ///
-  /// - Throws: `FileError` when there is no such file, or it is empty or not readable.
+  /// - Throws: `FileError` if the file does not exist, is empty or cannot be read.
   package init(mapping path: String) throws(FileError) {
     let (descriptor, status) = try Self.opened(path)
     defer { close(descriptor) }
@@ -36,10 +36,10 @@
     modificationTime = status.modificationTime
   }
 
-  /// Reads a file whole. Unlike a mapping it stays as it is when another machine removes or cuts the file.
+  /// Reads a whole file. Unlike a mapping, the copy stays valid if another machine removes or truncates the file.
   ///
-  /// - Parameter limit: The longest file that is read, in bytes.
-  /// - Throws: `FileError` when there is no such file, or it is empty, too long or not readable.
+  /// - Parameter limit: The maximum size of the file, in bytes.
+  /// - Throws: `FileError` if the file does not exist, is empty, too large or cannot be read.
   package init(reading path: String, limit: Int) throws(FileError) {
     let (descriptor, status) = try Self.opened(path)
     defer { close(descriptor) }
@@ -64,9 +64,9 @@
     modificationTime = status.modificationTime
   }
 
-  /// Opens a regular file that is not empty.
+  /// Opens a nonempty regular file.
   private static func opened(_ path: String) throws(FileError) -> (descriptor: Int32, status: stat) {
-    // Opening a pipe would otherwise wait for somebody to write to it.
+    // Without O_NONBLOCK, opening a pipe would block until it has a writer.
     let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else {
       throw errno == ENOENT || errno == ENOTDIR
@@ -107,9 +107,9 @@
     modificationTime = nil
   }
 
-  /// Bytes that `fill` writes, aligned to 64 bytes.
+  /// Allocates `count` bytes, aligned to 64 bytes, and initializes them with `fill`.
   ///
-  /// - Parameter fill: Receives the first of `count` bytes and must write all of them.
+  /// - Parameter fill: Receives the address of the first byte and must write all `count` bytes.
   package init(count: Int, filledBy fill: (UnsafeMutableRawPointer) -> Void) {
     precondition(count >= 0, "SharedBytes: \(count) bytes")
     self.count = count
@@ -135,7 +135,7 @@
     }
   }
 
-  /// A range of the bytes, where they are.
+  /// A slice of the bytes, without a copy.
   ///
   /// - Precondition: `range` lies within `0..<count`.
   package func part(_ range: Range<Int>) -> SharedBytes {
@@ -143,7 +143,7 @@
     return SharedBytes(range, of: self)
   }
 
-  /// One of the bytes.
+  /// The byte at an offset.
   ///
   /// - Precondition: `offset` lies within `0..<count`.
   package subscript(offset: Int) -> UInt8 {
@@ -159,35 +159,35 @@
     return unsafe [UInt8](UnsafeRawBufferPointer(start: base + range.lowerBound, count: range.count))
   }
 
-  /// The address of a byte; valid while `self` lives.
+  /// The address of a byte; valid while `self` is alive.
   package func address(of offset: Int) -> UnsafeRawPointer { unsafe base + offset }
 }
 
 extension stat {
-  /// In nanoseconds since 1970.
+  /// Modification time in nanoseconds since 1970.
   var modificationTime: Int {
     #if canImport(Glibc)
       let time = st_mtim
     #else
       let time = st_mtimespec
     #endif
-    // Wraps only for times that no file has, centuries away.
+    // Overflows only for times centuries away.
     return time.tv_sec &* 1_000_000_000 &+ time.tv_nsec
   }
 }
 
-/// From this size on, memory is taken in large pages where the system has them.
+/// Size of a large page; allocations of at least two of them request large pages.
 private let largePageBytes = 2 << 20
 
-/// Room for bytes on a 64-byte boundary, not initialised; freed with `deallocate()`.
+/// Uninitialized bytes, aligned to 64 bytes; freed with `deallocate()`.
 ///
-/// Memory of several megabytes asks for large pages: a request then touches new memory some hundred times instead of some ten
-/// thousand times, each of which stops the program, and products look up fewer addresses.
+/// Allocations of 4 MiB and more request large pages. A request then causes some hundred page faults instead of some
+/// ten thousand, and matmuls cause fewer TLB misses.
 package func allocateBytes(_ count: Int) -> UnsafeMutableRawPointer {
   #if canImport(Glibc)
     if count >= 2 * largePageBytes {
       let bytes = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: largePageBytes)
-      // A wish: where it is not granted, pages are small. Bytes after the last whole page stay in small ones.
+      // Only a hint: the system may still use small pages. Bytes after the last whole large page use small pages.
       unsafe _ = madvise(bytes, count / largePageBytes * largePageBytes, MADV_HUGEPAGE)
       return unsafe bytes
     }
@@ -195,43 +195,8 @@ package func allocateBytes(_ count: Int) -> UnsafeMutableRawPointer {
   return .allocate(byteCount: max(count, 1), alignment: 64)
 }
 
-/// Room for floats on a 64-byte boundary, not initialised; freed with `deallocate()`.
+/// Uninitialized floats, aligned to 64 bytes; freed with `deallocate()`.
 package func allocateFloats(_ count: Int) -> UnsafeMutablePointer<Float> {
   let bytes = unsafe allocateBytes(max(count, 1) * MemoryLayout<Float>.stride)
   return unsafe bytes.bindMemory(to: Float.self, capacity: max(count, 1))
-}
-
-/// Why a file could not be mapped, or not be written.
-package enum FileError: Error, Equatable, CustomStringConvertible {
-  case notFound(path: String)
-  case notAFile(path: String)
-  case empty(path: String)
-  case unreadable(path: String, reason: String)
-  case unwritable(path: String, reason: String)
-
-  package var description: String {
-    switch self {
-    case .notFound(let path): "\(path): no such file"
-    case .notAFile(let path): "\(path): expected a file, found a directory or device"
-    case .empty(let path): "\(path): the file is empty"
-    case .unreadable(let path, let reason): "\(path): cannot be read (\(reason))"
-    case .unwritable(let path, let reason): "\(path): cannot be written (\(reason))"
-    }
-  }
-}
-
-/// What the system says about its last refusal.
-func lastSystemError() -> String { unsafe String(cString: strerror(errno)) }
-
-/// The few lines that Git LFS leaves in place of a large file until it is fetched.
-///
-/// Source: Git LFS's specification of pointer files, version 1.
-package enum FilePointer {
-  package static let beginning = Array("version https://git-lfs.github.com/spec/".utf8)
-
-  /// What such a file is and how to get the one that it stands for.
-  package static let reason = "a pointer of Git LFS in place of the file; fetch the file itself with 'git lfs pull'"
-
-  /// Whether a file begins as such pointers do.
-  package static func isFound(_ bytes: some Collection<UInt8>) -> Bool { bytes.starts(with: beginning) }
 }

@@ -1,5 +1,5 @@
 extension SharedBytes {
-  /// The checksum of a range of the bytes: XXH64 with seed 0, which guards against damage, not against forgers.
+  /// XXH64 checksum of a range of the bytes, with seed 0. It detects corruption, not tampering.
   ///
   /// - Precondition: `range` lies within `0..<count`.
   ///
@@ -9,11 +9,11 @@ extension SharedBytes {
     return unsafe xxh64(address(of: range.lowerBound), count: range.count)
   }
 
-  /// The checksum of all bytes.
+  /// XXH64 checksum of all bytes.
   package var checksum: UInt64 { checksum(0..<count) }
 }
 
-// The five odd numbers of the algorithm, named as in its text.
+// The five primes of the specification, under its names.
 private let prime1: UInt64 = 0x9E37_79B1_85EB_CA87
 private let prime2: UInt64 = 0xC2B2_AE3D_27D4_EB4F
 private let prime3: UInt64 = 0x1656_67B1_9E37_79F9

@@ -1,22 +1,22 @@
-/// The most that a prompt may cost, by one of several measures.
+/// The maximum cost of a prefill, in one of several units.
 public enum CostTarget: Sendable, Hashable {
-  /// Visual tokens of the prompt, mean over the decoder's layers.
+  /// Average retained tokens: visual tokens per decoder layer, as a mean over layers.
   case averageTokens(Double)
-  /// Operations of the decoder's layers over the prompt, ranking included, as a share of those without dropping.
+  /// Prefill FLOPs of the decoder layers, ranking included, as a fraction of the baseline without dropping.
   case flops(share: Double)
-  /// Keys and values after the prompt.
+  /// Size of the KV cache after the prefill.
   case cacheBytes(Int)
-  /// From the decoded image to the first token, by what was measured on this machine.
+  /// Time to first token, from the decoded image, as estimated from a `PrefillTiming`.
   case firstToken(seconds: Double)
 }
 
-/// What a machine takes for the parts of a prompt.
+/// Measured latency of the parts of a prefill on this machine.
 public struct PrefillTiming: Sendable, Hashable {
-  /// Of vision encoder and projector, for a view of an image.
+  /// Seconds of vision encoder and projector per view of an image.
   public var secondsPerView: Double
-  /// Of a decoder layer over `n` rows: `layer[0] + layer[1] n + layer[2] n²`.
+  /// Coefficients of the seconds of a decoder layer over `n` rows: `layer[0] + layer[1]·n + layer[2]·n²`.
   public var layer: [Double]
-  /// Of the output head.
+  /// Seconds of the output head.
   public var headSeconds: Double
 
   public init(secondsPerView: Double, layer: [Double], headSeconds: Double) {
@@ -24,29 +24,29 @@ public struct PrefillTiming: Sendable, Hashable {
     (self.secondsPerView, self.layer, self.headSeconds) = (secondsPerView, layer, headSeconds)
   }
 
-  /// Seconds of a decoder layer over so many rows.
+  /// The estimated seconds of a decoder layer over a number of rows.
   public func layerSeconds(_ rows: Int) -> Double { layer[0] + Double(rows) * (layer[1] + Double(rows) * layer[2]) }
 }
 
-/// A policy whose strength is one number.
+/// A policy with an adjustable keep ratio.
 public protocol AdjustablePolicy: TokenDroppingPolicy {
-  /// The policy that keeps this share of the visual tokens: at each drop, of those that were there before it.
-  func keeping(_ share: Double) -> Self
+  /// The policy with this keep ratio: the fraction that each drop keeps of the visual tokens before it.
+  func keeping(_ ratio: Double) -> Self
 
-  /// The policy whose first drop is before another layer, the others evenly spaced after it.
+  /// The policy with its first drop after `first` layers, and the others evenly spaced after it.
   func starting(afterLayer first: Int, layerCount: Int) throws(DropPolicyError) -> Self
 
-  /// The options of the command line that say where it drops.
-  func layerOptions(layerCount: Int) throws(DropPolicyError) -> String
+  /// The number of layers before each drop, ascending.
+  func dropLayers(layerCount: Int) throws(DropPolicyError) -> [Int]
 }
 
-/// A policy whose strength is found for each prompt: the weakest that costs no more than the target.
+/// A policy whose keep ratio is solved per prompt: the largest ratio within the cost target.
 ///
-/// The prompts of several images are of several lengths, so each is given a schedule of its own.
+/// The number of visual tokens differs between images, so every prompt gets its own schedule.
 public struct TargetedDrop: TokenDroppingPolicy {
   public var policy: any AdjustablePolicy
   public var target: CostTarget
-  /// What the machine takes; a target in seconds needs it.
+  /// The timing of this machine; required for a target in seconds.
   public var timing: PrefillTiming?
 
   public init(_ policy: any AdjustablePolicy, _ target: CostTarget, timing: PrefillTiming? = nil) {
@@ -55,44 +55,42 @@ public struct TargetedDrop: TokenDroppingPolicy {
 
   public var name: String { policy.name }
 
-  /// Where drops would be; all tokens are kept until a prompt is known.
+  /// The layers of the drops; all tokens are kept, because the ratio is solved later, per prompt.
   public func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage] {
     try policy.keeping(1).stages(layerCount: layerCount, visualTokenCount: visualTokenCount)
   }
 }
 
-// MARK: - The policies that can be adjusted
+// MARK: - Adjustable policies
 
 extension StageSchedule {
-  /// Drops at the same layers, each keeping this share of what was there before it.
-  func keeping(_ share: Double) -> StageSchedule {
+  /// The same layers, where each drop keeps this fraction of the tokens before it.
+  func keeping(_ ratio: Double) -> StageSchedule {
     switch self {
-    case .listed(let layers, _): .listed(layers: layers, ratios: Self.powers(of: share, count: layers.count))
-    case .geometric(_, let stages): .geometric(lambda: share, stages: stages)
+    case .listed(let layers, _): .listed(layers: layers, ratios: Self.powers(of: ratio, count: layers.count))
+    case .geometric(_, let stages): .geometric(lambda: ratio, stages: stages)
     }
   }
 
-  /// As many drops, the first before layer `first`, the others evenly spaced after it.
+  /// The same number of drops, the first after `first` layers, the others evenly spaced after it.
   func starting(afterLayer first: Int, layerCount: Int) throws(DropPolicyError) -> StageSchedule {
     let (layers, ratios) = try resolved(layerCount: layerCount)
     let count = layers.count
     return .listed(layers: (0..<count).map { first + $0 * (layerCount - first) / count }, ratios: ratios)
   }
 
-  func layerOptions(layerCount: Int) throws(DropPolicyError) -> String {
-    "--layer-list " + (try resolved(layerCount: layerCount)).layers.map(String.init).joined(separator: ",")
-  }
+  func dropLayers(layerCount: Int) throws(DropPolicyError) -> [Int] { try resolved(layerCount: layerCount).layers }
 }
 
-/// A policy with stages.
+/// A policy with a stage schedule.
 public protocol StagedPolicy: AdjustablePolicy {
   var schedule: StageSchedule { get set }
 }
 
 extension StagedPolicy {
-  public func keeping(_ share: Double) -> Self {
+  public func keeping(_ ratio: Double) -> Self {
     var policy = self
-    policy.schedule = schedule.keeping(share)
+    policy.schedule = schedule.keeping(ratio)
     return policy
   }
 
@@ -102,8 +100,8 @@ extension StagedPolicy {
     return policy
   }
 
-  public func layerOptions(layerCount: Int) throws(DropPolicyError) -> String {
-    try schedule.layerOptions(layerCount: layerCount)
+  public func dropLayers(layerCount: Int) throws(DropPolicyError) -> [Int] {
+    try schedule.dropLayers(layerCount: layerCount)
   }
 }
 
@@ -112,9 +110,9 @@ extension RandomDrop: StagedPolicy {}
 extension UniformDrop: StagedPolicy {}
 
 extension FastV: AdjustablePolicy {
-  public func keeping(_ share: Double) -> FastV {
+  public func keeping(_ ratio: Double) -> FastV {
     var policy = self
-    policy.r = 1 - share
+    policy.r = 1 - ratio
     return policy
   }
 
@@ -124,5 +122,5 @@ extension FastV: AdjustablePolicy {
     return policy
   }
 
-  public func layerOptions(layerCount: Int) -> String { "--fastv-k \(k)" }
+  public func dropLayers(layerCount: Int) -> [Int] { [k] }
 }

@@ -1,4 +1,4 @@
-/// Keeps every visual token through all layers: plain LLaVA.
+/// Keeps every visual token in all layers: the baseline, plain LLaVA.
 public struct NoDropping: TokenDroppingPolicy {
   public let name = "none"
 
@@ -7,11 +7,12 @@ public struct NoDropping: TokenDroppingPolicy {
   public func stages(layerCount: Int, visualTokenCount: Int) -> [DropStage] { [] }
 }
 
-/// Drops at the end of each stage, ranked in the next stage's first layer, by the attention of the last prompt token unless
-/// another ranking is asked for.
+/// Drops at the end of each stage, by scores of the next stage's first layer.
 ///
-/// Source: Xing et al. 2024, PyramidDrop (arXiv 2410.17247), and the authors' code, which scores with the layer after the
-/// drop and numbers positions anew.
+/// The default ranking is the attention of the last prompt token.
+///
+/// Source: Xing et al. 2024, PyramidDrop (arXiv 2410.17247), and the authors' code, which scores with the layer after
+/// the drop and renumbers positions.
 public struct PyramidDrop: TokenDroppingPolicy {
   public let name = "pyramiddrop"
   public var schedule: StageSchedule
@@ -34,16 +35,17 @@ public struct PyramidDrop: TokenDroppingPolicy {
   }
 }
 
-/// Drops once, after layer `k`, ranked in that layer, by the attention that the last prompt token really paid unless another
-/// ranking is asked for.
+/// Drops once, after `k` layers, by scores of the last of them.
 ///
-/// Source: Chen et al. 2024, FastV (arXiv 2403.06764), and the authors' code for cached decoding: `round(n · (1 - r))` tokens
-/// stay, ties to even, and positions stay as they were.
+/// The default ranking is the attention of the last prompt token, which this layer has already computed.
+///
+/// Source: Chen et al. 2024, FastV (arXiv 2403.06764), and the authors' code for cached decoding. It keeps
+/// `round(n · (1 - r))` tokens, with ties to even, and their original positions.
 public struct FastV: TokenDroppingPolicy {
   public let name = "fastv"
-  /// How many layers see all tokens.
+  /// The number of layers before the drop, which see all tokens.
   public var k: Int
-  /// The share of tokens that is dropped.
+  /// The fraction of visual tokens to drop.
   public var r: Double
   public var ranking: Ranking
   public var positions: PositionRule
@@ -72,7 +74,7 @@ public struct FastV: TokenDroppingPolicy {
   }
 }
 
-/// Drops by PyramidDrop's schedule, but chooses at random: the control that a ranking has to beat.
+/// PyramidDrop's schedule with a random choice of tokens: the control that a ranking has to beat.
 public struct RandomDrop: TokenDroppingPolicy {
   public let name = "random"
   public var schedule: StageSchedule
@@ -96,7 +98,7 @@ public struct RandomDrop: TokenDroppingPolicy {
   }
 }
 
-/// Drops by PyramidDrop's schedule, but keeps tokens that are evenly spaced.
+/// PyramidDrop's schedule with evenly spaced tokens.
 public struct UniformDrop: TokenDroppingPolicy {
   public let name = "uniform"
   public var schedule: StageSchedule
@@ -116,23 +118,26 @@ public struct UniformDrop: TokenDroppingPolicy {
   }
 }
 
-/// After which layers to drop, and the share of the original tokens to keep from there on.
+/// The layers of the drops and their keep ratios, relative to the original number of visual tokens.
 public enum StageSchedule: Sendable, Hashable {
-  /// Layers and ratios as listed, as in the paper's scripts: `[8, 16, 24]` and `[0.5, 0.25, 0.125]`.
+  /// Explicit layers and ratios, as in the paper's scripts: `[8, 16, 24]` and `[0.5, 0.25, 0.125]`.
   case listed(layers: [Int], ratios: [Double])
   /// Equal stages, each keeping `lambda` of the stage before it.
   case geometric(lambda: Double = 0.5, stages: Int = 4)
 
-  /// The powers of a share from the first on, as written out in decimals, so that 0.6³ is 0.216 and not the number just below it
-  /// that three products give.
-  static func powers(of share: Double, count: Int) -> [Double] {
+  /// The powers `ratio¹` to `ratioⁿ`, rounded to 15 decimals.
+  ///
+  /// The rounding makes 0.6³ exactly 0.216; repeated multiplication gives the next smaller number.
+  static func powers(of ratio: Double, count: Int) -> [Double] {
     (0..<count).map { last in
-      let power = (0...last).reduce(1.0) { power, _ in power * share }
+      let power = (0...last).reduce(1.0) { power, _ in power * ratio }
       return (power * 1e15).rounded() / 1e15
     }
   }
 
-  /// The layers and ratios for a model, checked.
+  /// The validated layers and ratios for a model.
+  ///
+  /// - Throws: `DropPolicyError` when the schedule does not fit the model.
   public func resolved(layerCount: Int) throws(DropPolicyError) -> (layers: [Int], ratios: [Double]) {
     let layers: [Int]
     let ratios: [Double]
@@ -156,7 +161,7 @@ public enum StageSchedule: Sendable, Hashable {
     return (layers, ratios)
   }
 
-  /// The drops of one image; counts are truncated products with the original number, as in the authors' code.
+  /// The drops of one image; keep counts are `ratio · visualTokenCount`, truncated as in the authors' code.
   func stages(
     _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking, dropsPaddingFirst: Bool
   ) throws(DropPolicyError) -> [DropStage] {

@@ -1,34 +1,36 @@
-/// How the visual tokens of an image are put in order before the best are kept.
+/// The order in which the visual tokens of an image are kept.
 ///
-/// Below, `q` is the last prompt token's query and `k` and `v` a token's key and value in a head of the scoring layer, `d` the
-/// head dimension; heads that share keys and values see the same ones.
+/// In the formulas, `q` is the query of the last prompt token, `k` and `v` are the key and value of a visual token in a
+/// head of the scoring layer, and `d` is the head dimension. With grouped-query attention, heads share keys and values.
 public enum Ranking: Sendable, Hashable {
   /// Mean over heads of `softmax(q · k / √d)` over the whole sequence.
   ///
-  /// Source: the codes of PyramidDrop (arXiv 2410.17247) and FastV (arXiv 2403.06764).
+  /// Source: the code of PyramidDrop (arXiv 2410.17247) and FastV (arXiv 2403.06764).
   case attention
-  /// The same with `q` and `k` before rotary embedding, so that it does not matter how far apart they stand.
+  /// The same with `q` and `k` before RoPE, so that the score does not depend on their distance.
   ///
   /// Source of the idea: FEATHER (Endo et al. 2024, arXiv 2412.13180).
   case attentionWithoutRotation
-  /// By how much the logarithm of `attention` lies above a straight line over the token's place among its image's tokens: the
-  /// line nearest, in least squares, to the logarithms of all tokens of the image that are still there. That is attention
-  /// divided by an exponential trend.
+  /// The residual of `log attention` from its least-squares line over the token index in the image.
   ///
-  /// Source of the idea: Zhao et al. 2025, Attention Debiasing for Token Pruning in Vision Language Models (arXiv 2508.17807).
+  /// The line is fitted to all remaining tokens of the image. The residual is the logarithm of the attention divided by
+  /// an exponential trend.
+  ///
+  /// Source of the idea: Zhao et al. 2025, Attention Debiasing for Token Pruning in Vision Language Models (arXiv
+  /// 2508.17807).
   case attentionDebiased
-  /// Mean over heads of `softmax(q · k / √d) · ‖v‖`: what a token can add to the output, not only how much is looked at it.
+  /// Mean over heads of `softmax(q · k / √d) · ‖v‖`: the possible contribution of a token to the attention output.
   ///
   /// Source of the idea: CAPA (arXiv 2602.00247).
   case valueWeighted
-  /// The smaller the mean over heads of `‖k‖`, the better; no query is asked. Tokens that are much attended to have small keys.
+  /// Mean over heads of `‖k‖`, smallest first, without a query: tokens that get much attention have small keys.
   ///
   /// Source: ViTCoP (arXiv 2601.17818); Devoto et al. 2024, A Simple and Effective L2 Norm-Based Strategy for KV Cache
   /// Compression (arXiv 2406.11430).
   case keyNorm
-  /// At random, reproducibly.
+  /// A random order, reproducible by its seed.
   case random(seed: UInt64)
-  /// Evenly spaced.
+  /// Evenly spaced tokens.
   case uniform
 
   /// The name on the command line and in reports.
@@ -44,7 +46,7 @@ public enum Ranking: Sendable, Hashable {
     }
   }
 
-  /// All of them, with a seed for those that draw lots.
+  /// All rankings, with a seed for the random one.
   public static func all(seed: UInt64) -> [Ranking] {
     [
       .attention, .attentionWithoutRotation, .attentionDebiased, .valueWeighted, .keyNorm, .random(seed: seed),
@@ -52,8 +54,8 @@ public enum Ranking: Sendable, Hashable {
     ]
   }
 
-  /// Whether it looks at the scoring layer at all.
-  public var readsLayer: Bool {
+  /// Whether the ranking needs the scoring layer.
+  public var needsScoringLayer: Bool {
     switch self {
     case .random, .uniform: false
     default: true

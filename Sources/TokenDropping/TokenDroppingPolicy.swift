@@ -1,22 +1,22 @@
-/// Which positions the tokens that survive a drop have from then on.
+/// The positions of the remaining tokens after a drop.
 public enum PositionRule: String, Sendable, Hashable, Codable, CaseIterable {
-  /// Counted anew from 0 without gaps, as PyramidDrop does.
+  /// Renumbered from 0 without gaps, as in PyramidDrop.
   case compact
-  /// Those they had in the whole sequence, as FastV does.
+  /// The positions in the original sequence, as in FastV.
   case original
 }
 
-/// One drop: after some layers have run, the best visual tokens of an image stay and the others leave the sequence.
+/// One drop: between two layers, the best visual tokens of an image are kept and the others removed.
 public struct DropStage: Sendable, Hashable {
-  /// How many layers have run when the drop happens: it stands before this 0-based layer.
+  /// The number of layers before the drop, which is also the 0-based index of the next layer.
   public var afterLayer: Int
-  /// The 0-based layer whose norm, queries and keys score the tokens.
+  /// The 0-based layer whose input norm, queries and keys score the tokens.
   public var scoringLayer: Int
-  /// How many of the image's tokens stay.
+  /// The number of tokens of the image to keep.
   public var keepCount: Int
   public var positions: PositionRule
   public var ranking: Ranking
-  /// Whether patches that lie wholly in an image's padding leave before all others.
+  /// Whether patches entirely in the padding of an image are dropped before all others.
   public var dropsPaddingFirst: Bool
 
   public init(
@@ -32,21 +32,21 @@ public struct DropStage: Sendable, Hashable {
   }
 }
 
-/// A schedule of drops as a pure function of sizes; what a drop does is the decoder's business.
+/// A rule that gives a schedule of drops as a pure function of sizes; the decoder performs the drops.
 public protocol TokenDroppingPolicy: Sendable {
   /// The name on the command line and in reports.
   var name: String { get }
 
-  /// The drops that one image goes through, in the order of layers.
+  /// The drops of one image, in layer order.
   ///
   /// - Parameters:
-  ///   - layerCount: Decoder layers of the model.
-  ///   - visualTokenCount: The image's tokens before any drop.
+  ///   - layerCount: The number of decoder layers.
+  ///   - visualTokenCount: The number of tokens of the image before any drop.
   /// - Throws: `DropPolicyError` when the schedule does not fit the model.
   func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage]
 }
 
-/// Why a schedule cannot be run.
+/// An error in a schedule, or between a schedule and a model.
 public enum DropPolicyError: Error, Hashable, CustomStringConvertible {
   case differentLengths(layers: Int, ratios: Int)
   case layersNotIncreasing(layers: [Int])
@@ -60,13 +60,13 @@ public enum DropPolicyError: Error, Hashable, CustomStringConvertible {
     case .differentLengths(let layers, let ratios):
       "the layer list has \(layers) entries and the ratio list \(ratios); give one ratio per layer"
     case .layersNotIncreasing(let layers):
-      "the layer list \(layers) must rise strictly; sort it and remove repeats"
+      "the layer list \(layers) must be strictly increasing; sort it and remove duplicates"
     case .layerOutOfRange(let layer, let layerCount):
-      "layer \(layer) cannot be dropped at: the model has \(layerCount) layers, so use 1 to \(layerCount - 1)"
+      "cannot drop after layer \(layer): the model has \(layerCount) layers; use 1 to \(layerCount - 1)"
     case .ratioOutOfRange(let ratio):
-      "the ratio \(ratio) is not a share; use a number from 0 to 1"
+      "the ratio \(ratio) is out of range; use a number from 0 to 1"
     case .ratiosIncreasing(let ratios):
-      "the ratio list \(ratios) must not rise: each ratio is a share of the original tokens, and dropped ones are gone"
+      "the ratio list \(ratios) must not rise: each ratio is relative to the original tokens"
     case .stageCountOutOfRange(let stages, let layerCount):
       "\(stages) stages do not fit the model's \(layerCount) layers; use 1 to \(layerCount)"
     }

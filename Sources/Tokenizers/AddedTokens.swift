@@ -1,21 +1,21 @@
-/// A token that stands for itself wherever its text occurs.
+/// A token that is matched in the text before BPE, such as `<image>`.
 package struct AddedToken: Equatable, Sendable {
   package var id: Int32
   package var content: String
 
-  /// Left out of decoded text on request.
+  /// Whether decoding can skip the token.
   package var isSpecial: Bool
 
-  /// Also takes the white space before it.
+  /// Whether a match includes the white space before it.
   package var stripsLeft: Bool
 
-  /// Also takes the white space after it.
+  /// Whether a match includes the white space after it.
   package var stripsRight: Bool
 
-  /// Matches only where no letter, digit or underscore touches it.
+  /// Whether the token matches only without an adjacent letter, digit or underscore.
   package var isSingleWord: Bool
 
-  /// Looked for after the text was prepared rather than before.
+  /// Whether the token is matched in the normalized text rather than in the raw text.
   package var isNormalized: Bool
 
   package init(
@@ -32,7 +32,7 @@ package struct AddedToken: Equatable, Sendable {
   }
 }
 
-/// Finds added tokens in text: the leftmost first, the longest of those that start together.
+/// A search for added tokens in text: the leftmost match first, the longest of those with the same start.
 ///
 /// Source: the tokenizers library, `added_vocabulary.rs`, `find_matches`.
 struct AddedTokenMatcher: Sendable {
@@ -46,7 +46,7 @@ struct AddedTokenMatcher: Sendable {
     var token: AddedToken?
   }
 
-  /// A trie over the bytes of the tokens' texts; the root comes first.
+  /// A trie over the bytes of the token texts; the root comes first.
   private var nodes = [Node()]
 
   init(_ tokens: [AddedToken]) {
@@ -65,10 +65,10 @@ struct AddedTokenMatcher: Sendable {
     }
   }
 
-  /// Cuts text at the tokens in it; no stretch of text is empty.
+  /// Splits text at the added tokens in it; no text segment is empty.
   func segments(of text: ArraySlice<UInt8>) -> [Segment] {
     var segments: [Segment] = []
-    var stretchStart = text.startIndex
+    var segmentStart = text.startIndex
     var position = text.startIndex
     while position < text.endIndex {
       guard let (token, matchEnd) = longestMatch(in: text, at: position) else {
@@ -79,24 +79,24 @@ struct AddedTokenMatcher: Sendable {
       var end = matchEnd
       position = matchEnd
       if token.isSingleWord {
-        let touches = text.scalar(before: start)?.isWord ?? false || text.scalar(at: end)?.isWord ?? false
-        if touches { continue }
+        let hasNeighbour = text.scalar(before: start)?.isWord ?? false || text.scalar(at: end)?.isWord ?? false
+        if hasNeighbour { continue }
       }
       if token.stripsLeft {
-        while start > stretchStart, let scalar = text.scalar(before: start), scalar.properties.isWhitespace {
+        while start > segmentStart, let scalar = text.scalar(before: start), scalar.properties.isWhitespace {
           start -= UTF8.width(scalar)
         }
       }
-      start = max(start, stretchStart)
+      start = max(start, segmentStart)
       if token.stripsRight {
         while let scalar = text.scalar(at: end), scalar.properties.isWhitespace { end += UTF8.width(scalar) }
       }
-      if stretchStart < start { segments.append(.text(text[stretchStart..<start])) }
+      if segmentStart < start { segments.append(.text(text[segmentStart..<start])) }
       segments.append(.token(token.id))
-      stretchStart = end
+      segmentStart = end
       position = max(position, end)
     }
-    if stretchStart < text.endIndex { segments.append(.text(text[stretchStart...])) }
+    if segmentStart < text.endIndex { segments.append(.text(text[segmentStart...])) }
     return segments
   }
 
@@ -113,20 +113,20 @@ struct AddedTokenMatcher: Sendable {
   }
 }
 
-// MARK: - Characters beside a match
+// MARK: - Characters next to a match
 
 extension UTF8 {
   fileprivate static func width(_ scalar: Unicode.Scalar) -> Int { UTF8.encode(scalar)?.count ?? 1 }
 }
 
 extension ArraySlice<UInt8> {
-  /// The character that starts here, or nil at the end.
+  /// The character that starts at a position, or nil at the end.
   fileprivate func scalar(at position: Int) -> Unicode.Scalar? {
     guard position < endIndex else { return nil }
     return String(decoding: self[position..<Swift.min(position + 4, endIndex)], as: UTF8.self).unicodeScalars.first
   }
 
-  /// The character that ends here, or nil at the start.
+  /// The character that ends at a position, or nil at the start.
   fileprivate func scalar(before position: Int) -> Unicode.Scalar? {
     guard position > startIndex else { return nil }
     var start = position - 1

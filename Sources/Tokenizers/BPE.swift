@@ -1,45 +1,47 @@
-/// Spells prepared text in pieces of one character and merges neighbours, the best pair first.
+import HeapModule
+
+/// A BPE encoder: splits normalized text into single-character tokens and merges neighbours, lowest rank first.
 ///
 /// Source: Sennrich et al. 2016, Neural Machine Translation of Rare Words with Subword Units; the order of merges is
 /// that of the tokenizers library, `models/bpe/word.rs`.
 struct BPEEncoder: Sendable {
   private let merges: [Vocabulary.Pair: Vocabulary.Merge]
 
-  /// The pieces of one character.
+  /// The tokens of one character.
   private let characters: [Unicode.Scalar: Int32]
-  private let bytePieces: [Int32]
-  private let unknown: Int32?
+  private let byteTokens: [Int32]
+  private let unkToken: Int32?
   private let fusesUNK: Bool
-  private let words: Normalizer.PreTokenizer
+  private let preTokenizer: Normalizer.PreTokenizer
 
-  /// The pieces that are taken whole where they are words, by the characters that spell them.
+  /// The tokens by their characters, for words that are tokens themselves; empty unless merges are ignored for them.
   private let wholeWords: [[Unicode.Scalar]: Int32]
 
   init(_ vocabulary: Vocabulary) {
     merges = vocabulary.merges
-    bytePieces = vocabulary.bytePieces
-    unknown = vocabulary.specialTokens.unk
+    byteTokens = vocabulary.byteTokens
+    unkToken = vocabulary.specialTokens.unk
     fusesUNK = vocabulary.fusesUNK
-    words = vocabulary.preparation.words
+    preTokenizer = vocabulary.normalizer.preTokenizer
     var characters: [Unicode.Scalar: Int32] = [:]
-    for (id, piece) in vocabulary.pieces.enumerated() {
-      let scalars = piece.unicodeScalars
+    for (id, token) in vocabulary.tokens.enumerated() {
+      let scalars = token.unicodeScalars
       if let scalar = scalars.first, scalars.dropFirst().isEmpty { characters[scalar] = Int32(id) }
     }
     self.characters = characters
     var wholeWords: [[Unicode.Scalar]: Int32] = [:]
     if vocabulary.ignoresMerges {
-      for (id, piece) in vocabulary.pieces.enumerated() { wholeWords[Array(piece.unicodeScalars)] = Int32(id) }
+      for (id, token) in vocabulary.tokens.enumerated() { wholeWords[Array(token.unicodeScalars)] = Int32(id) }
     }
     self.wholeWords = wholeWords
   }
 
   /// Appends the ids of a text.
   ///
-  /// Cost: O(n log n) in its length.
+  /// Cost: O(n log n) in the length of the text.
   func append(_ text: ArraySlice<UInt8>, to ids: inout [Int32]) {
     let text = String(decoding: text, as: UTF8.self)
-    switch words {
+    switch preTokenizer {
     case .none: appendWord(text.unicodeScalars, to: &ids)
     case .metaspace:
       var rest = text.unicodeScalars[...]
@@ -63,11 +65,11 @@ struct BPEEncoder: Sendable {
       if let id = self.characters[scalar] {
         word.append(id)
         endsInUNK = false
-      } else if !bytePieces.isEmpty {
-        for byte in UTF8.encode(scalar) ?? .init() { word.append(bytePieces[Int(byte)]) }
+      } else if !byteTokens.isEmpty {
+        for byte in UTF8.encode(scalar) ?? .init() { word.append(byteTokens[Int(byte)]) }
         endsInUNK = false
-      } else if let unknown {
-        if !(fusesUNK && endsInUNK) { word.append(unknown) }
+      } else if let unkToken {
+        if !(fusesUNK && endsInUNK) { word.append(unkToken) }
         endsInUNK = true
       }
     }
@@ -75,28 +77,28 @@ struct BPEEncoder: Sendable {
   }
 
   private func appendMerged(_ word: [Int32], to ids: inout [Int32]) {
-    /// A merged-away symbol holds this id.
-    let gone: Int32 = -1
+    /// The id of a symbol that was merged into its left neighbour.
+    let removed: Int32 = -1
     var symbols = word
     var next = Array(1..<word.count + 1)
     var previous = Array(-1..<word.count - 1)
-    var queue = MergeQueue()
+    var candidates = Heap<MergeCandidate>()
 
     func push(_ left: Int, _ right: Int) {
       guard let merge = merges[.init(symbols[left], symbols[right])] else { return }
-      queue.push(.init(rank: merge.rank, position: left, piece: merge.piece))
+      candidates.insert(MergeCandidate(rank: merge.rank, position: left, token: merge.token))
     }
 
     for right in symbols.indices.dropFirst() { push(right - 1, right) }
-    while let candidate = queue.pop() {
+    while let candidate = candidates.popMin() {
       let left = candidate.position
       let right = next[left]
-      // Either side may have been merged with another since the pair was queued.
-      guard symbols[left] != gone, right < symbols.count,
-        merges[.init(symbols[left], symbols[right])]?.piece == candidate.piece
+      // Stale candidates are skipped: either side may have been merged with another symbol since.
+      guard symbols[left] != removed, right < symbols.count,
+        merges[.init(symbols[left], symbols[right])]?.token == candidate.token
       else { continue }
-      symbols[left] = candidate.piece
-      symbols[right] = gone
+      symbols[left] = candidate.token
+      symbols[right] = removed
       next[left] = next[right]
       if next[left] < symbols.count {
         previous[next[left]] = left
@@ -104,45 +106,19 @@ struct BPEEncoder: Sendable {
       }
       if previous[left] >= 0 { push(previous[left], left) }
     }
-    ids += symbols.lazy.filter { $0 != gone }
+    ids += symbols.lazy.filter { $0 != removed }
   }
 }
 
-/// Candidate merges, the lowest rank first and the leftmost of equals: a binary heap.
-struct MergeQueue {
-  struct Candidate: Equatable {
-    var rank: Int32
-    var position: Int
-    var piece: Int32
+/// A possible merge of two neighbouring symbols; the lowest rank comes first, then the leftmost position.
+private struct MergeCandidate: Comparable {
+  var rank: Int32
+  /// The index of the left symbol.
+  var position: Int
+  /// The merged token.
+  var token: Int32
 
-    fileprivate func precedes(_ other: Candidate) -> Bool {
-      rank != other.rank ? rank < other.rank : position < other.position
-    }
-  }
-
-  private var heap: [Candidate] = []
-
-  mutating func push(_ candidate: Candidate) {
-    heap.append(candidate)
-    var child = heap.count - 1
-    while child > 0, candidate.precedes(heap[(child - 1) / 2]) {
-      heap.swapAt(child, (child - 1) / 2)
-      child = (child - 1) / 2
-    }
-  }
-
-  mutating func pop() -> Candidate? {
-    guard let last = heap.popLast() else { return nil }
-    guard let best = heap.first else { return last }
-    heap[0] = last
-    var parent = 0
-    while 2 * parent + 1 < heap.count {
-      var child = 2 * parent + 1
-      if child + 1 < heap.count, heap[child + 1].precedes(heap[child]) { child += 1 }
-      guard heap[child].precedes(last) else { break }
-      heap.swapAt(parent, child)
-      parent = child
-    }
-    return best
+  static func < (left: MergeCandidate, right: MergeCandidate) -> Bool {
+    (left.rank, left.position, left.token) < (right.rank, right.position, right.token)
   }
 }

@@ -1,8 +1,8 @@
-/// Turns token ids into text as they come, giving out only what later ids cannot change.
+/// A streaming detokenizer: token ids to text, one token at a time, returning only text that later ids cannot change.
 ///
-/// The parts together are the text that `Tokenizer.decode` gives for all ids at once. Held back is a run of byte
-/// tokens: its bytes are a text only if they are valid UTF-8 to the end of the run, else each of them becomes U+FFFD.
-/// Where all pieces spell bytes, a character is held back until its last byte has come.
+/// The returned parts together equal the text of `Tokenizer.decode` for all ids at once. A run of byte tokens is
+/// buffered until it ends: its bytes become text if the whole run is valid UTF-8, otherwise one U+FFFD each. A
+/// byte-level tokenizer buffers an incomplete character until its last byte arrives.
 public struct Detokenizer: Sendable {
   private let tokenizer: Tokenizer
   private let skipSpecialTokens: Bool
@@ -14,32 +14,32 @@ public struct Detokenizer: Sendable {
     self.skipSpecialTokens = skipSpecialTokens
   }
 
-  /// Takes the next id and returns the text that is now certain, often empty.
+  /// Adds the next id and returns the text that is now final, often empty.
   public mutating func push(_ id: Int32) -> String {
-    guard let piece = tokenizer.piece(id), !(skipSpecialTokens && tokenizer.isSpecial(id)) else { return "" }
-    if tokenizer.vocabulary.preparation.isByteLevel {
-      bytes += ByteAlphabet.bytes(of: piece)
+    guard let token = tokenizer.token(id), !(skipSpecialTokens && tokenizer.isSpecial(id)) else { return "" }
+    if tokenizer.vocabulary.normalizer.isByteLevel {
+      bytes += ByteAlphabet.bytes(of: token)
       return takeWholeCharacters()
     }
-    if let byte = Self.byte(of: piece) {
+    if let byte = Self.byte(of: token) {
       bytes.append(byte)
       return ""
     }
-    return strip(takeBytes() + Self.text(of: piece))
+    return strip(takeBytes() + Self.text(of: token))
   }
 
-  /// The text still held back.
+  /// The text that is still buffered.
   public mutating func finish() -> String {
-    guard tokenizer.vocabulary.preparation.isByteLevel else { return strip(takeBytes()) }
+    guard tokenizer.vocabulary.normalizer.isByteLevel else { return strip(takeBytes()) }
     defer { bytes.removeAll() }
     return String(decoding: bytes, as: UTF8.self)
   }
 
-  /// All bytes but those of a character that has begun and may still be completed.
+  /// Removes and decodes all bytes except those of an incomplete character at the end.
   private mutating func takeWholeCharacters() -> String {
-    let held = bytes.unfinishedCharacterCount
-    defer { bytes.removeFirst(bytes.count - held) }
-    return String(decoding: bytes.dropLast(held), as: UTF8.self)
+    let pending = bytes.incompleteByteCount
+    defer { bytes.removeFirst(bytes.count - pending) }
+    return String(decoding: bytes.dropLast(pending), as: UTF8.self)
   }
 
   private mutating func takeBytes() -> String {
@@ -47,28 +47,28 @@ public struct Detokenizer: Sendable {
     return String(validating: bytes, as: UTF8.self) ?? String(repeating: "\u{FFFD}", count: bytes.count)
   }
 
-  /// Takes off the space that the tokenizer put before the text.
+  /// Removes the space that the tokenizer added before the text.
   private mutating func strip(_ text: String) -> String {
     guard isAtStart, !text.isEmpty else { return text }
     isAtStart = false
-    guard tokenizer.vocabulary.preparation.stripsLeadingSpace, text.utf8.first == 0x20 else { return text }
+    guard tokenizer.vocabulary.normalizer.stripsLeadingSpace, text.utf8.first == 0x20 else { return text }
     return String(text.unicodeScalars.dropFirst())
   }
 
-  /// The byte that a piece such as `<0x0A>` stands for.
-  private static func byte(of piece: String) -> UInt8? {
-    guard piece.utf8.count == 6, piece.hasPrefix("<0x"), piece.hasSuffix(">") else { return nil }
-    return UInt8(piece.dropFirst(3).dropLast(), radix: 16)
+  /// The byte of a byte token such as `<0x0A>`.
+  private static func byte(of token: String) -> UInt8? {
+    guard token.utf8.count == 6, token.hasPrefix("<0x"), token.hasSuffix(">") else { return nil }
+    return UInt8(token.dropFirst(3).dropLast(), radix: 16)
   }
 
-  private static func text(of piece: String) -> String {
-    String(String.UnicodeScalarView(piece.unicodeScalars.map { $0 == "▁" ? " " : $0 }))
+  private static func text(of token: String) -> String {
+    String(String.UnicodeScalarView(token.unicodeScalars.map { $0 == "▁" ? " " : $0 }))
   }
 }
 
 extension [UInt8] {
-  /// How many bytes at the end are the beginning of a UTF-8 character that later bytes can complete.
-  fileprivate var unfinishedCharacterCount: Int {
+  /// The number of bytes at the end that begin a UTF-8 character which later bytes can complete.
+  fileprivate var incompleteByteCount: Int {
     for count in 1...3 where count <= self.count {
       let start = self.count - count
       let length =
@@ -81,7 +81,7 @@ extension [UInt8] {
         }
       if length == 0 { continue }
       guard count < length else { return 0 }
-      // The second byte excludes long spellings, surrogates and what lies beyond Unicode.
+      // The range of the second byte excludes overlong encodings, surrogates and values beyond Unicode.
       let second: ClosedRange<UInt8> =
         switch self[start] {
         case 0xE0: 0xA0...0xBF

@@ -1,92 +1,92 @@
 import Foundation
 
-/// What is done to text before it is cut into pieces.
+/// The normalizer and pre-tokenizer of a tokenizer: the steps before BPE.
 package struct Normalizer: Equatable, Sendable {
-  /// Where a `▁`, or a space where pieces spell bytes, is put before the text.
+  /// The prepend scheme: where a `▁`, or a space in a byte-level tokenizer, is added before the text.
   package enum PrependScheme: Equatable, Sendable {
-    /// Before every stretch of text between added tokens.
+    /// Before every segment of text between added tokens.
     case always
 
-    /// As `always`, except where the stretch starts with `▁` or a space already.
+    /// Like `always`, except for segments that already start with `▁` or a space.
     case unlessPresent
 
-    /// As `unlessPresent`, only at the very beginning of the whole text.
+    /// Like `unlessPresent`, but only at the beginning of the whole text.
     case first
 
     case never
   }
 
-  /// Where merges stop, and what the pieces are spelled in.
+  /// The word boundaries that merges never cross, and the alphabet of the tokens.
   package enum PreTokenizer: Equatable, Sendable {
-    /// Nowhere; pieces are text with `▁` for spaces.
+    /// No boundaries; tokens are text with `▁` for spaces.
     case none
 
-    /// Before every `▁`, which stands for a space.
+    /// A boundary before every `▁`, which stands for a space.
     case metaspace
 
-    /// Where the pattern cuts; pieces spell the bytes of a word in the characters of `ByteAlphabet`.
+    /// Boundaries by a regular expression; tokens are bytes, written in the characters of `ByteAlphabet`.
     case byteLevel(PreTokenizerPattern)
   }
 
-  package var prefix: PrependScheme
+  package var prependScheme: PrependScheme
 
-  /// Whether this happens before normalized added tokens are looked for rather than after.
+  /// Whether the steps run before the search for normalized added tokens rather than after it.
   package var isNormalizer: Bool
 
-  package var words: PreTokenizer
+  package var preTokenizer: PreTokenizer
 
-  /// Whether characters are put together with their accents (Unicode's form C).
+  /// Whether characters are composed with their accents (Unicode normalization form C).
   package var composes = false
 
-  /// Whether spaces at both ends go and runs of spaces become one.
+  /// Whether spaces at both ends are removed and runs of spaces become one space.
   package var collapsesSpaces: Bool
 
-  /// Whether decoding takes one space off the beginning.
+  /// Whether decoding removes one space from the beginning.
   package var stripsLeadingSpace: Bool
 
   package init(
-    prefix: PrependScheme, isNormalizer: Bool = true, words: PreTokenizer = .none, collapsesSpaces: Bool = false,
-    stripsLeadingSpace: Bool = true
+    prependScheme: PrependScheme, isNormalizer: Bool = true, preTokenizer: PreTokenizer = .none,
+    collapsesSpaces: Bool = false, stripsLeadingSpace: Bool = true
   ) {
-    self.prefix = prefix
+    self.prependScheme = prependScheme
     self.isNormalizer = isNormalizer
-    self.words = words
+    self.preTokenizer = preTokenizer
     self.collapsesSpaces = collapsesSpaces
     self.stripsLeadingSpace = stripsLeadingSpace
   }
 
-  package var isByteLevel: Bool { if case .byteLevel = words { true } else { false } }
+  package var isByteLevel: Bool { if case .byteLevel = preTokenizer { true } else { false } }
 }
 
 extension Normalizer {
-  /// The bytes of `▁`, which stands for a space in pieces.
+  /// The bytes of `▁`, which stands for a space in tokens.
   static let space: [UInt8] = [0xE2, 0x96, 0x81]
 
-  /// A stretch of text as the pieces spell it.
+  /// A segment of text in the form that BPE encodes.
   ///
-  /// - Parameter isBeginning: Whether the stretch starts the whole text.
-  func prepare(_ text: ArraySlice<UInt8>, isBeginning: Bool) -> [UInt8] {
+  /// - Parameter isBeginning: Whether the segment starts the whole text.
+  func normalized(_ text: ArraySlice<UInt8>, isBeginning: Bool) -> [UInt8] {
     var text = collapsesSpaces ? Self.collapse(text) : text
     if composes { text = Array(String(decoding: text, as: UTF8.self).precomposedStringWithCanonicalMapping.utf8)[...] }
     guard let first = text.first else { return [] }
     let space = isByteLevel ? [0x20] : Self.space
     let startsWithSpace = first == 0x20 || text.starts(with: space)
-    let hasPrefix =
-      switch prefix {
+    let addsSpace =
+      switch prependScheme {
       case .always: true
       case .unlessPresent: !startsWithSpace
       case .first: isBeginning && !startsWithSpace
       case .never: false
       }
-    var prepared = hasPrefix ? space : []
-    prepared.reserveCapacity(text.count + text.count / 2)
+    var normalized = addsSpace ? space : []
+    normalized.reserveCapacity(text.count + text.count / 2)
     for byte in text {
-      if byte == 0x20 { prepared += space } else { prepared.append(byte) }
+      if byte == 0x20 { normalized += space } else { normalized.append(byte) }
     }
-    return prepared
+    return normalized
   }
 
-  /// As SentencePiece does it: at the end a `▁` of the text itself goes with the spaces.
+  /// Collapses spaces like SentencePiece, which also removes a trailing `▁` of the text itself.
   private static func collapse(_ text: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
     var text = Array(text.split(separator: 0x20).joined(separator: [0x20]))[...]
     while true {
@@ -101,39 +101,39 @@ extension Normalizer {
   }
 }
 
-/// The published regular expressions that cut text into words before it is merged.
+/// A published pre-tokenizer regex, which splits text into words before BPE.
 ///
-/// They are recognised by their text and told apart by what they do; no other expression can be run.
+/// The regex is recognised by its text and described by its differences from the others. No other regex is supported.
 package struct PreTokenizerPattern: Equatable, Sendable {
-  /// What may stand before the letters of a word.
+  /// The character that the letters of a word may take along from before them.
   package enum Lead: Equatable, Sendable {
     case space
 
-    /// Any one character that is no letter, number or line break.
+    /// Any one character except a letter, number or line break.
     case nonLetter
   }
 
-  /// Whether `'S` is an ending as `'s` is.
-  package var ignoresCaseOfEndings: Bool
-  package var wordLead: Lead
+  /// Whether contractions match in either case, so that `'S` is one like `'s`.
+  package var ignoresCaseOfContractions: Bool
+  package var lead: Lead
 
-  /// Whether a number takes the space before it.
+  /// Whether a number includes the space before it.
   package var numbersTakeSpace: Bool
 
-  /// How many digits a number has at most.
-  package var digitLimit: Int
+  /// The maximum number of digits in a number.
+  package var maxDigits: Int
 
-  /// Whether line breaks go with the symbols before them, and end a word of white space.
+  /// Whether line breaks join the symbols before them and end a run of white space.
   package var endsAtLineBreaks: Bool
 
   package static let gpt2 = PreTokenizerPattern(
-    ignoresCaseOfEndings: false, wordLead: .space, numbersTakeSpace: true, digitLimit: .max, endsAtLineBreaks: false)
+    ignoresCaseOfContractions: false, lead: .space, numbersTakeSpace: true, maxDigits: .max, endsAtLineBreaks: false)
   package static let llama3 = PreTokenizerPattern(
-    ignoresCaseOfEndings: true, wordLead: .nonLetter, numbersTakeSpace: false, digitLimit: 3, endsAtLineBreaks: true)
+    ignoresCaseOfContractions: true, lead: .nonLetter, numbersTakeSpace: false, maxDigits: 3, endsAtLineBreaks: true)
   package static let qwen2 = PreTokenizerPattern(
-    ignoresCaseOfEndings: true, wordLead: .nonLetter, numbersTakeSpace: false, digitLimit: 1, endsAtLineBreaks: true)
+    ignoresCaseOfContractions: true, lead: .nonLetter, numbersTakeSpace: false, maxDigits: 1, endsAtLineBreaks: true)
 
-  /// The pattern that a regular expression is, if it is a published one.
+  /// The pattern of a published regex; nil for any other expression.
   init?(expression: String) {
     switch expression {
     case #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#: self = .gpt2
@@ -144,12 +144,12 @@ package struct PreTokenizerPattern: Equatable, Sendable {
   }
 
   private init(
-    ignoresCaseOfEndings: Bool, wordLead: Lead, numbersTakeSpace: Bool, digitLimit: Int, endsAtLineBreaks: Bool
+    ignoresCaseOfContractions: Bool, lead: Lead, numbersTakeSpace: Bool, maxDigits: Int, endsAtLineBreaks: Bool
   ) {
-    self.ignoresCaseOfEndings = ignoresCaseOfEndings
-    self.wordLead = wordLead
+    self.ignoresCaseOfContractions = ignoresCaseOfContractions
+    self.lead = lead
     self.numbersTakeSpace = numbersTakeSpace
-    self.digitLimit = digitLimit
+    self.maxDigits = maxDigits
     self.endsAtLineBreaks = endsAtLineBreaks
   }
 
@@ -159,9 +159,9 @@ package struct PreTokenizerPattern: Equatable, Sendable {
   }
 }
 
-/// Cuts text into words as one of the published patterns does.
+/// Splits text into words by a published pre-tokenizer regex.
 ///
-/// The alternatives of the expression are tried in its order at each position; together they match every character.
+/// The alternatives of the regex are tried in its order at each position; together they match every character.
 ///
 /// Source: the `Split` and `ByteLevel` pre-tokenizers of the tokenizers library.
 struct PreTokenizerSplitter {
@@ -190,7 +190,7 @@ struct PreTokenizerSplitter {
     kinds = scalars.map(Kind.init)
   }
 
-  /// The words in order; none is empty, and together they are the text.
+  /// The words in order, none of them empty; their concatenation is the text.
   var words: [ArraySlice<Unicode.Scalar>] {
     var words: [ArraySlice<Unicode.Scalar>] = []
     var start = 0
@@ -203,13 +203,13 @@ struct PreTokenizerSplitter {
   }
 
   private func wordEnd(from start: Int) -> Int {
-    if let end = endingEnd(from: start) { return end }
+    if let end = contractionEnd(from: start) { return end }
     let afterSpace = scalars[start] == " " ? start + 1 : start
     let letters =
-      pattern.wordLead == .space ? afterSpace : kinds[start] == .space || kinds[start] == .symbol ? start + 1 : start
+      pattern.lead == .space ? afterSpace : kinds[start] == .space || kinds[start] == .symbol ? start + 1 : start
     if kind(at: letters) == .letter { return end(of: letters) { $0 == .letter } }
     let digits = pattern.numbersTakeSpace ? afterSpace : start
-    if kind(at: digits) == .number { return end(of: digits, limit: pattern.digitLimit) { $0 == .number } }
+    if kind(at: digits) == .number { return end(of: digits, limit: pattern.maxDigits) { $0 == .number } }
     if kind(at: afterSpace) == .symbol {
       let symbolsEnd = end(of: afterSpace) { $0 == .symbol }
       return pattern.endsAtLineBreaks ? end(of: symbolsEnd) { $0 == .lineBreak } : symbolsEnd
@@ -217,16 +217,18 @@ struct PreTokenizerSplitter {
     return spaceEnd(from: start)
   }
 
-  /// White space up to its last line break; else all of it at the end of the text; else all but the last, which goes with
-  /// what follows.
+  /// The end of a run of white space.
+  ///
+  /// It is after the last line break of the run, if line breaks end it. Otherwise it is the end of the text, or one
+  /// character before the next word, which takes that character along.
   private func spaceEnd(from start: Int) -> Int {
     let end = end(of: start, while: \.isSpace)
     if pattern.endsAtLineBreaks, let last = kinds[start..<end].lastIndex(of: .lineBreak) { return last + 1 }
     return end == scalars.count || end == start + 1 ? end : end - 1
   }
 
-  /// The end of `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll` or `'d`.
-  private func endingEnd(from start: Int) -> Int? {
+  /// The end of the contraction `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll` or `'d`.
+  private func contractionEnd(from start: Int) -> Int? {
     guard scalars[start] == "'", start + 1 < scalars.count else { return nil }
     let rest = scalars[(start + 1)...].prefix(2).map(folded)
     if "stmd".unicodeScalars.contains(rest[0]) { return start + 2 }
@@ -235,10 +237,10 @@ struct PreTokenizerSplitter {
   }
 
   private func folded(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
-    guard pattern.ignoresCaseOfEndings else { return scalar }
+    guard pattern.ignoresCaseOfContractions else { return scalar }
     switch scalar {
     case "A"..."Z": return Unicode.Scalar(UInt8(scalar.value) | 0x20)
-    // The long s folds to s too.
+    // The long s (ſ) also folds to s.
     case "\u{17F}": return "s"
     default: return scalar
     }
@@ -253,11 +255,11 @@ struct PreTokenizerSplitter {
   }
 }
 
-/// The 256 visible characters that byte-level tokenizers spell bytes in.
+/// The 256 visible characters that stand for bytes in byte-level tokenizers.
 ///
 /// Source: GPT-2's `bytes_to_unicode`.
 package enum ByteAlphabet {
-  /// The character for each byte.
+  /// The characters, indexed by byte.
   package static let characters: [Unicode.Scalar] = {
     var next: UInt32 = 0x100
     return (UInt8.min...UInt8.max).map { byte in
@@ -273,13 +275,13 @@ package enum ByteAlphabet {
   private static let bytes = Dictionary(
     uniqueKeysWithValues: characters.enumerated().map { ($1, UInt8($0)) })
 
-  /// The bytes that a piece spells; those of its own text if a character of it is none of the alphabet.
-  package static func bytes(of piece: String) -> [UInt8] {
-    var spelled: [UInt8] = []
-    for scalar in piece.unicodeScalars {
-      guard let byte = bytes[scalar] else { return Array(piece.utf8) }
-      spelled.append(byte)
+  /// The bytes of a token; the UTF-8 of its text if any character is outside the alphabet.
+  package static func bytes(of token: String) -> [UInt8] {
+    var decoded: [UInt8] = []
+    for scalar in token.unicodeScalars {
+      guard let byte = bytes[scalar] else { return Array(token.utf8) }
+      decoded.append(byte)
     }
-    return spelled
+    return decoded
   }
 }

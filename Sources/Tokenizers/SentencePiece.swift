@@ -1,4 +1,4 @@
-/// The fields of a SentencePiece model that tokenizing needs, with the defaults of its schema.
+/// A SentencePiece model: the fields that a tokenizer needs, with the defaults of the schema.
 ///
 /// Source: sentencepiece's `sentencepiece_model.proto`.
 struct SentencePieceModel {
@@ -8,7 +8,7 @@ struct SentencePieceModel {
     var kind: Int32 = 1
   }
 
-  /// The numbers that the schema gives the kinds of pieces.
+  /// The values of the schema's enum of piece types.
   enum Kind {
     static let normal: Int32 = 1
     static let unknown: Int32 = 2
@@ -21,7 +21,7 @@ struct SentencePieceModel {
   var modelType: Int32 = 1
   var treatsSpaceAsSuffix = false
   var hasByteFallback = false
-  var unknown: Int32 = 0
+  var unkID: Int32 = 0
   var normalizerName = ""
   var hasCharacterMap = false
   var addsDummyPrefix = true
@@ -65,7 +65,7 @@ struct SentencePieceModel {
       case 3: modelType = try value.int32(at: offset)
       case 24: treatsSpaceAsSuffix = try value.int32(at: offset) != 0
       case 35: hasByteFallback = try value.int32(at: offset) != 0
-      case 40: unknown = try value.int32(at: offset)
+      case 40: unkID = try value.int32(at: offset)
       default: break
       }
     }
@@ -97,19 +97,19 @@ struct SentencePieceModel {
 extension Vocabulary {
   private static let file = "tokenizer.model"
 
-  /// The longest piece, in bytes; trainers stop at 16 characters unless told otherwise.
-  private static let pieceLimit = 512
+  /// The maximum length of a piece in bytes; the default of trainers is 16 characters.
+  private static let maxPieceLength = 512
 
-  /// Reads the `tokenizer.model` of a SentencePiece byte-pair tokenizer.
+  /// Reads the `tokenizer.model` of a SentencePiece BPE tokenizer.
   ///
-  /// A pair merges where the two texts together are a piece, the piece with the best score first. Every stretch of text
-  /// between added tokens gets the dummy prefix, as the published LLaVA code calls the tokenizer once for each.
+  /// Two pieces merge if their concatenation is a piece; the piece with the best score merges first. Every segment of
+  /// text between added tokens gets the dummy prefix, because the published LLaVA code tokenizes each separately.
   ///
-  /// - Throws: `VocabularyError`; models of other kinds and normalizers that change characters are refused by name.
+  /// - Throws: `VocabularyError`; the error names the model type or normalizer that is not supported.
   ///
   /// Source: sentencepiece's `bpe_model.cc` and `normalizer.cc`.
   package static func read(
-    sentencePieceModel bytes: [UInt8], sides: TokenizerSideFiles = .init()
+    sentencePieceModel bytes: [UInt8], configuration: TokenizerConfigurationFiles = .init()
   ) throws(VocabularyError) -> Vocabulary {
     let model: SentencePieceModel
     do throws(WireReader.WireError) {
@@ -118,12 +118,12 @@ extension Vocabulary {
       throw .malformed(file: file, offset: error.offset, expected: error.expected)
     }
     try check(model)
-    let table = try PieceTable(file: file, entries: model.pieces.enumerated().map { ($1.text, $0) })
-    guard table.pieces.indices.contains(Int(model.unknown)), model.pieces[Int(model.unknown)].kind == 2 else {
-      throw .idOutOfRange(file: file, piece: "unknown", id: "\(model.unknown)", limit: table.pieces.count)
+    let table = try TokenTable(file: file, entries: model.pieces.enumerated().map { ($1.text, $0) })
+    guard table.tokens.indices.contains(Int(model.unkID)), model.pieces[Int(model.unkID)].kind == 2 else {
+      throw .idOutOfRange(file: file, token: "unk_id", id: "\(model.unkID)", limit: table.tokens.count)
     }
-    var added = AddedTokenTable(pieces: table)
-    try sides.addTokens(to: &added)
+    var added = AddedTokenTable(table)
+    try configuration.addTokens(to: &added)
     for (id, piece) in model.pieces.enumerated() where isAdded(piece.kind) {
       let token = AddedToken(
         id: Int32(id), content: piece.text, isSpecial: piece.kind != SentencePieceModel.Kind.userDefined)
@@ -132,12 +132,12 @@ extension Vocabulary {
     var addedTokens = added.sorted
     for i in addedTokens.indices { addedTokens[i].isNormalized = false }
     return Vocabulary(
-      pieces: table.pieces, merges: merges(model, table), addedTokens: addedTokens,
-      bytePieces: model.hasByteFallback ? try table.bytePieces() : [],
-      preparation: Normalizer(
-        prefix: model.addsDummyPrefix ? .always : .never, collapsesSpaces: model.removesExtraSpaces,
+      tokens: table.tokens, merges: merges(model, table), addedTokens: addedTokens,
+      byteTokens: model.hasByteFallback ? try table.byteTokens() : [],
+      normalizer: Normalizer(
+        prependScheme: model.addsDummyPrefix ? .always : .never, collapsesSpaces: model.removesExtraSpaces,
         stripsLeadingSpace: model.addsDummyPrefix),
-      specialTokens: try sides.specialTokens(in: added, unknown: model.unknown, addsBOS: true), fusesUNK: true)
+      specialTokens: try configuration.specialTokens(in: added, unk: model.unkID, addsBOS: true), fusesUNK: true)
   }
 
   private static func isAdded(_ kind: Int32) -> Bool {
@@ -156,14 +156,14 @@ extension Vocabulary {
     for piece in model.pieces {
       guard isAdded(piece.kind) || [SentencePieceModel.Kind.normal, SentencePieceModel.Kind.byte].contains(piece.kind)
       else { throw .unsupported(file: file, part: "piece type \(piece.kind) of", found: piece.text) }
-      guard piece.text.utf8.count <= pieceLimit else {
+      guard piece.text.utf8.count <= maxPieceLength else {
         throw .unsupported(file: file, part: "length of piece", found: piece.text)
       }
     }
   }
 
-  /// Every way to make a piece out of two others, ranked by the score of the whole.
-  private static func merges(_ model: SentencePieceModel, _ table: PieceTable) -> [Pair: Merge] {
+  /// All pairs of pieces whose concatenation is a piece, ranked by the score of that piece; equal scores share a rank.
+  private static func merges(_ model: SentencePieceModel, _ table: TokenTable) -> [Pair: Merge] {
     let normal = model.pieces.indices.filter { model.pieces[$0].kind == SentencePieceModel.Kind.normal }
     let order = normal.sorted { model.pieces[$0].score > model.pieces[$1].score }
     var merges: [Pair: Merge] = [:]
@@ -175,20 +175,20 @@ extension Vocabulary {
         rank += 1
       }
       let bytes = Array(model.pieces[id].text.utf8)
-      // A piece starts at a character: never at a continuation byte.
+      // Pieces start at character boundaries, never at a continuation byte.
       for cut in bytes.indices.dropFirst() where bytes[cut] & 0xC0 != 0x80 {
         guard let left = table[bytes[..<cut]], let right = table[bytes[cut...]],
           model.pieces[Int(left)].kind == SentencePieceModel.Kind.normal,
           model.pieces[Int(right)].kind == SentencePieceModel.Kind.normal
         else { continue }
-        merges[Pair(left, right)] = Merge(rank: rank, piece: Int32(id))
+        merges[Pair(left, right)] = Merge(rank: rank, token: Int32(id))
       }
     }
     return merges
   }
 }
 
-/// Walks the fields of one protobuf message, checking every length.
+/// A reader of the fields of one protobuf message that checks every length.
 ///
 /// Source: the protobuf encoding guide, "Message Structure".
 struct WireReader {
@@ -208,7 +208,7 @@ struct WireReader {
 
   init(_ message: ArraySlice<UInt8>) { rest = message }
 
-  /// The next field's number and value, or nil at the end of the message.
+  /// The number and value of the next field; nil at the end of the message.
   mutating func next() throws(WireError) -> (number: UInt64, value: Value)? {
     guard !rest.isEmpty else { return nil }
     let offset = rest.startIndex
@@ -220,7 +220,7 @@ struct WireReader {
     case 1: value = .fixed64(try fixed(8))
     case 2:
       let count = try integer()
-      guard count <= UInt64(rest.count) else { throw failure("\(count) bytes") }
+      guard count <= UInt64(rest.count) else { throw error("\(count) bytes") }
       value = .bytes(take(Int(count)))
     case 5: value = .fixed32(UInt32(try fixed(4)))
     default: throw WireError(offset: offset, expected: "wire type 0, 1, 2 or 5")
@@ -228,7 +228,7 @@ struct WireReader {
     return (key >> 3, value)
   }
 
-  private func failure(_ expected: String) -> WireError { WireError(offset: rest.startIndex, expected: expected) }
+  private func error(_ expected: String) -> WireError { WireError(offset: rest.startIndex, expected: expected) }
 
   private mutating func take(_ count: Int) -> ArraySlice<UInt8> {
     defer { rest = rest.dropFirst(count) }
@@ -236,24 +236,24 @@ struct WireReader {
   }
 
   private mutating func fixed(_ count: Int) throws(WireError) -> UInt64 {
-    guard rest.count >= count else { throw failure("\(count) bytes") }
+    guard rest.count >= count else { throw error("\(count) bytes") }
     return take(count).reversed().reduce(0) { $0 << 8 | UInt64($1) }
   }
 
   private mutating func integer() throws(WireError) -> UInt64 {
     var value: UInt64 = 0
     for shift in stride(from: 0, to: 70, by: 7) {
-      guard let byte = rest.popFirst() else { throw failure("the rest of an integer") }
+      guard let byte = rest.popFirst() else { throw error("the rest of an integer") }
       guard shift < 63 || byte <= 1 else { break }
       value |= UInt64(byte & 0x7F) << UInt64(shift)
       if byte < 0x80 { return value }
     }
-    throw failure("an integer of 64 bits")
+    throw error("an integer of 64 bits")
   }
 }
 
 extension WireReader.Value {
-  /// The value as the `int32`, `enum` or `bool` that the schema says it is.
+  /// The value of an `int32`, `enum` or `bool` field.
   func int32(at offset: Int) throws(WireReader.WireError) -> Int32 {
     guard case .integer(let bits) = self else { throw .init(offset: offset, expected: "an integer") }
     return Int32(truncatingIfNeeded: bits)

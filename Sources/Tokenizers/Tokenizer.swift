@@ -1,20 +1,20 @@
 public import Foundation
 
-/// Turns text into token ids and back, as the checkpoint's own tokenizer does.
+/// The tokenizer of a checkpoint: text to token ids, and back.
 ///
-/// Added tokens such as `<image>` are found in the text first; the stretches between them are prepared, spelled in
-/// characters or bytes, and merged pair by pair. Where the checkpoint puts a space before every stretch, text
-/// around an image comes out as in the original LLaVA code, which tokenizes the pieces around `<image>` one by one.
+/// Added tokens such as `<image>` are matched first. The segments between them are normalized, split into words and
+/// encoded by BPE. If the checkpoint adds a space before every segment, text around an image is tokenized as in the
+/// original LLaVA code, which tokenizes the parts around `<image>` separately.
 ///
-/// Source: the Hugging Face tokenizers library, whose ids and texts these equal.
+/// Source: the Hugging Face tokenizers library; ids and texts are equal to its own.
 public struct Tokenizer: Sendable {
   let vocabulary: Vocabulary
   private let rawMatcher: AddedTokenMatcher
   private let normalizedMatcher: AddedTokenMatcher
-  private let merger: BPEEncoder
+  private let encoder: BPEEncoder
   private let added: [Int32: AddedToken]
 
-  /// Reads `tokenizer.json`, or else `tokenizer.model`, and the files beside it.
+  /// Reads `tokenizer.json`, or `tokenizer.model` without it, and the configuration files next to it.
   ///
   /// - Throws: An error whose description names the file, what was expected and what was found.
   public init(directory: URL) throws { self.init(try Vocabulary.load(directory: directory)) }
@@ -23,28 +23,28 @@ public struct Tokenizer: Sendable {
     self.vocabulary = vocabulary
     let normalized = vocabulary.addedTokens.filter(\.isNormalized).map { token in
       var token = token
-      if vocabulary.preparation.isNormalizer {
+      if vocabulary.normalizer.isNormalizer {
         token.content = String(
-          decoding: vocabulary.preparation.prepare(Array(token.content.utf8)[...], isBeginning: true), as: UTF8.self)
+          decoding: vocabulary.normalizer.normalized(Array(token.content.utf8)[...], isBeginning: true), as: UTF8.self)
       }
       return token
     }
     rawMatcher = AddedTokenMatcher(vocabulary.addedTokens.filter { !$0.isNormalized })
     normalizedMatcher = AddedTokenMatcher(normalized)
-    merger = BPEEncoder(vocabulary)
+    encoder = BPEEncoder(vocabulary)
     added = Dictionary(vocabulary.addedTokens.map { ($0.id, $0) }) { first, _ in first }
   }
 
   // MARK: - Properties
 
-  /// The token before a prompt, often `<s>`.
+  /// The token at the beginning of a prompt, often `<s>`.
   public var bosToken: Int32? { vocabulary.specialTokens.bos }
 
   /// The token that ends an answer, often `</s>`.
   public var eosToken: Int32? { vocabulary.specialTokens.eos }
 
   public var unkToken: Int32? { vocabulary.specialTokens.unk }
-  public var paddingToken: Int32? { vocabulary.specialTokens.pad }
+  public var padToken: Int32? { vocabulary.specialTokens.pad }
 
   /// The token that stands for an image, often `<image>`.
   public var imageToken: Int32? { vocabulary.specialTokens.image }
@@ -63,16 +63,16 @@ public struct Tokenizer: Sendable {
   public func encode(_ text: String) -> [Int32] {
     var ids: [Int32] = []
     let bytes = Array(text.utf8)
-    let preparation = vocabulary.preparation
+    let normalizer = vocabulary.normalizer
     for segment in rawMatcher.segments(of: bytes[...]) {
       switch segment {
       case .token(let id): ids.append(id)
-      case .text(let raw) where preparation.isNormalizer:
-        let prepared = preparation.prepare(raw, isBeginning: raw.startIndex == 0)
-        for segment in normalizedMatcher.segments(of: prepared[...]) {
+      case .text(let raw) where normalizer.isNormalizer:
+        let normalized = normalizer.normalized(raw, isBeginning: raw.startIndex == 0)
+        for segment in normalizedMatcher.segments(of: normalized[...]) {
           switch segment {
           case .token(let id): ids.append(id)
-          case .text(let text): merger.append(text, to: &ids)
+          case .text(let text): encoder.append(text, to: &ids)
           }
         }
       case .text(let raw):
@@ -80,7 +80,7 @@ public struct Tokenizer: Sendable {
           switch segment {
           case .token(let id): ids.append(id)
           case .text(let text):
-            merger.append(preparation.prepare(text, isBeginning: text.startIndex == 0)[...], to: &ids)
+            encoder.append(normalizer.normalized(text, isBeginning: text.startIndex == 0)[...], to: &ids)
           }
         }
       }
@@ -88,30 +88,30 @@ public struct Tokenizer: Sendable {
     return ids
   }
 
-  /// The ids of a rendered prompt: the BOS token where the checkpoint wants it, then those of the text.
+  /// The ids of a rendered prompt: the BOS token if the checkpoint adds one, then the ids of the text.
   public func encodePrompt(_ rendered: String) -> [Int32] {
     (addsBOSToken ? bosToken.map { [$0] } ?? [] : []) + encode(rendered)
   }
 
   // MARK: - Ids to text
 
-  /// The text that ids spell.
+  /// The text of token ids.
   ///
-  /// Ids outside the vocabulary are passed over. Bytes that are not UTF-8 become U+FFFD, one for each byte of their
-  /// run.
+  /// Ids outside the vocabulary are skipped. Byte tokens that are not valid UTF-8 become U+FFFD, one for each byte of
+  /// their run.
   public func decode(_ ids: some Sequence<Int32>, skipSpecialTokens: Bool = true) -> String {
-    var decoder = Detokenizer(self, skipSpecialTokens: skipSpecialTokens)
+    var detokenizer = Detokenizer(self, skipSpecialTokens: skipSpecialTokens)
     var text = ""
-    for id in ids { text += decoder.push(id) }
-    return text + decoder.finish()
+    for id in ids { text += detokenizer.push(id) }
+    return text + detokenizer.finish()
   }
 
-  /// The pieces as the vocabulary spells them, with `▁` for spaces; nil for ids outside it.
-  public func pieces(of ids: some Sequence<Int32>) -> [String?] { ids.map(piece) }
+  /// The tokens as the vocabulary writes them, with `▁` for spaces; nil for ids outside the vocabulary.
+  public func pieces(of ids: some Sequence<Int32>) -> [String?] { ids.map(token) }
 
-  func piece(_ id: Int32) -> String? {
+  func token(_ id: Int32) -> String? {
     if let token = added[id] { return token.content }
-    return vocabulary.pieces.indices.contains(Int(id)) ? vocabulary.pieces[Int(id)] : nil
+    return vocabulary.tokens.indices.contains(Int(id)) ? vocabulary.tokens[Int(id)] : nil
   }
 
   func isSpecial(_ id: Int32) -> Bool { added[id]?.isSpecial ?? false }

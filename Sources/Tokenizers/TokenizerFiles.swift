@@ -2,30 +2,29 @@ package import Foundation
 package import Storage
 
 extension Vocabulary {
-  /// Reads the tokenizer of a checkpoint's folder.
+  /// Reads the tokenizer of a model directory.
   ///
-  /// `tokenizer.json` wins over `tokenizer.model` where both exist, as the published libraries prefer it. The side
-  /// files `tokenizer_config.json`, `added_tokens.json` and `special_tokens_map.json` are read where they exist: they
-  /// add tokens and name those with a part to play.
+  /// `tokenizer.json` has precedence over `tokenizer.model`, as in the published libraries. The optional files
+  /// `tokenizer_config.json`, `added_tokens.json` and `special_tokens_map.json` add tokens and name the special ones.
   ///
   /// - Throws: `VocabularyError`.
   package static func load(directory: URL) throws(VocabularyError) -> Vocabulary {
-    let sides = try TokenizerSideFiles(directory: directory)
+    let configuration = try TokenizerConfigurationFiles(directory: directory)
     if let bytes = try TokenizerFile.bytes("tokenizer.json", in: directory) {
-      return try read(tokenizerJSON: bytes, sides: sides)
+      return try read(tokenizerJSON: bytes, configuration: configuration)
     }
     if let bytes = try TokenizerFile.bytes("tokenizer.model", in: directory) {
-      return try read(sentencePieceModel: bytes, sides: sides)
+      return try read(sentencePieceModel: bytes, configuration: configuration)
     }
     throw .missing(directory: directory.path)
   }
 }
 
-/// Access to the files of a tokenizer, none of which has a reason to be large.
+/// Reads the files of a tokenizer, with a size limit.
 package enum TokenizerFile {
   package static let byteLimit = 128 << 20
 
-  /// The file's content, or nil where there is no such file.
+  /// The bytes of a file; nil if there is no such file.
   package static func bytes(_ name: String, in directory: URL) throws(VocabularyError) -> [UInt8]? {
     let file: SharedBytes
     do { file = try SharedBytes(mapping: directory.appending(path: name).path) } catch {
@@ -40,11 +39,11 @@ package enum TokenizerFile {
       throw .tooLarge(file: name, byteCount: file.count, limit: byteLimit)
     }
     let bytes = file.copy(0..<file.count)
-    guard !FilePointer.isFound(bytes) else { throw .notFetched(file: name) }
+    guard !GitLFSPointer.isFound(bytes) else { throw .notFetched(file: name) }
     return bytes
   }
 
-  /// The file's content as JSON, or nil where there is no such file.
+  /// A JSON file; nil if there is no such file.
   package static func json(_ name: String, in directory: URL) throws(VocabularyError) -> JSONValue? {
     guard let bytes = try bytes(name, in: directory) else { return nil }
     return try json(name, bytes)
@@ -59,8 +58,8 @@ package enum TokenizerFile {
   }
 }
 
-/// What the JSON files beside a tokenizer say about added and special tokens.
-package struct TokenizerSideFiles {
+/// The added and special tokens of `tokenizer_config.json`, `added_tokens.json` and `special_tokens_map.json`.
+package struct TokenizerConfigurationFiles {
   private static let configurationName = "tokenizer_config.json"
   private static let addedName = "added_tokens.json"
   private static let mapName = "special_tokens_map.json"
@@ -82,13 +81,13 @@ package struct TokenizerSideFiles {
       map: try TokenizerFile.json(Self.mapName, in: directory) ?? .null)
   }
 
-  /// Whether a prompt starts with the BOS token, where that is said.
+  /// Whether prompts start with the BOS token; nil if the files do not define it.
   var addsBOS: Bool? { configuration["add_bos_token"].bool }
 
-  /// The text of a token by the part it plays, such as `bos_token`.
-  func name(_ part: String) -> String? { Self.text(configuration[part]) ?? Self.text(map[part]) }
+  /// The text of a special token by its key, such as `bos_token`.
+  func name(_ key: String) -> String? { Self.text(configuration[key]) ?? Self.text(map[key]) }
 
-  /// Adds the tokens that the files list with an id.
+  /// Adds the tokens that the files list with ids.
   func addTokens(to table: inout AddedTokenTable) throws(VocabularyError) {
     for member in configuration["added_tokens_decoder"].members ?? [] {
       let token = try AddedToken(
@@ -98,25 +97,28 @@ package struct TokenizerSideFiles {
     let special = specialNames.map { Array($0.utf8) }
     for member in added.members ?? [] {
       let token = AddedToken(
-        id: try .init(member.value, piece: member.key, file: Self.addedName), content: member.key,
+        id: try .init(member.value, token: member.key, file: Self.addedName), content: member.key,
         isSpecial: special.contains(Array(member.key.utf8)))
       try table.add(token, file: Self.addedName)
     }
   }
 
-  /// Says which tokens play which part; those without a name take the usual one.
+  /// The special tokens; a token that the files do not name has its usual name.
   ///
-  /// - Parameter beginning: The BOS token as the tokenizer itself names it, where it does.
+  /// - Parameters:
+  ///   - unk: The UNK token of the tokenizer.
+  ///   - bosName: The BOS token of the tokenizer's own post-processor, if any.
+  ///   - addsBOS: The value of `addsBOS` if the files do not define it.
   func specialTokens(
-    in table: AddedTokenTable, unknown: Int32?, beginning: String? = nil, addsBOS: Bool
+    in table: AddedTokenTable, unk: Int32?, bosName: String? = nil, addsBOS: Bool
   ) throws(VocabularyError) -> SpecialTokens {
-    let bosName = name("bos_token") ?? beginning ?? "<s>"
+    let bosName = name("bos_token") ?? bosName ?? "<s>"
     let specialTokens = SpecialTokens(
-      bos: table[bosName], eos: table[name("eos_token") ?? "</s>"], unk: unknown,
+      bos: table[bosName], eos: table[name("eos_token") ?? "</s>"], unk: unk,
       pad: name("pad_token").flatMap { table[$0] }, image: table[name("image_token") ?? "<image>"],
       addsBOS: self.addsBOS ?? addsBOS)
     if specialTokens.addsBOS, specialTokens.bos == nil {
-      throw .unknownPiece(file: Self.configurationName, piece: bosName, neededFor: "the start of a prompt")
+      throw .unknownToken(file: Self.configurationName, token: bosName, neededFor: "the start of a prompt")
     }
     return specialTokens
   }
@@ -128,41 +130,41 @@ package struct TokenizerSideFiles {
     }
   }
 
-  /// A token's text, written plainly or as an object with flags.
+  /// The text of a token, which is a string or an object with flags.
   private static func text(_ value: JSONValue) -> String? { value.string ?? value["content"].string }
 }
 
 extension AddedToken {
-  /// Reads `content` and the flags of an added token's record.
-  init(_ record: JSONValue, id: Int32, file: String) throws(VocabularyError) {
-    guard let content = record["content"].string else {
+  /// Reads the `content` and flags of an added token.
+  init(_ entry: JSONValue, id: Int32, file: String) throws(VocabularyError) {
+    guard let content = entry["content"].string else {
       throw .missingField(file: file, field: "content", expected: "the text of token \(id)")
     }
-    let isSpecial = record["special"].bool ?? false
+    let isSpecial = entry["special"].bool ?? false
     self.init(
-      id: id, content: content, isSpecial: isSpecial, stripsLeft: record["lstrip"].bool ?? false,
-      stripsRight: record["rstrip"].bool ?? false, isSingleWord: record["single_word"].bool ?? false,
-      isNormalized: record["normalized"].bool ?? !isSpecial)
+      id: id, content: content, isSpecial: isSpecial, stripsLeft: entry["lstrip"].bool ?? false,
+      stripsRight: entry["rstrip"].bool ?? false, isSingleWord: entry["single_word"].bool ?? false,
+      isNormalized: entry["normalized"].bool ?? !isSpecial)
   }
 }
 
 extension Int32 {
-  /// A token's id as a JSON value.
-  init(_ value: JSONValue, piece: String, file: String) throws(VocabularyError) {
-    guard let id = value.integer, (0..<PieceTable.idLimit).contains(id) else {
-      throw .idOutOfRange(file: file, piece: piece, id: value.kind, limit: PieceTable.idLimit)
+  /// Reads a token id from a JSON value.
+  init(_ value: JSONValue, token: String, file: String) throws(VocabularyError) {
+    guard let id = value.integer, (0..<TokenTable.idLimit).contains(id) else {
+      throw .idOutOfRange(file: file, token: token, id: value.kind, limit: TokenTable.idLimit)
     }
     self = Int32(id)
   }
 
-  /// A token's id as a key.
+  /// Reads a token id from a key.
   fileprivate init(_ key: String, file: String) throws(VocabularyError) {
-    try self.init(Int(key).map(JSONValue.integer) ?? .string(key), piece: key, file: file)
+    try self.init(Int(key).map(JSONValue.integer) ?? .string(key), token: key, file: file)
   }
 }
 
-/// Why the tokenizer files of a checkpoint cannot be used.
-package enum VocabularyError: Error, Equatable {
+/// An error in the tokenizer files of a checkpoint.
+package enum VocabularyError: UserFacingError, Equatable {
   /// Neither `tokenizer.json` nor `tokenizer.model` is there.
   case missing(directory: String)
   case unreadable(file: String, reason: String)
@@ -171,23 +173,25 @@ package enum VocabularyError: Error, Equatable {
   case malformed(file: String, offset: Int, expected: String)
   case missingField(file: String, field: String, expected: String)
 
-  /// A kind of tokenizer that this engine does not have.
+  /// A kind of tokenizer that is not supported.
   case unsupported(file: String, part: String, found: String)
-  case idOutOfRange(file: String, piece: String, id: String, limit: Int)
-  case duplicateID(file: String, id: Int, pieces: [String])
-  case duplicatePiece(file: String, piece: String)
-  case unknownPiece(file: String, piece: String, neededFor: String)
+  case idOutOfRange(file: String, token: String, id: String, limit: Int)
+  case duplicateID(file: String, id: Int, tokens: [String])
+  case duplicateToken(file: String, token: String)
+  case unknownToken(file: String, token: String, neededFor: String)
 }
 
-extension VocabularyError: CustomStringConvertible {
-  package var description: String {
+extension VocabularyError {
+  package var category: ErrorCategory { .model }
+
+  package var problem: String {
     switch self {
     case .missing(let directory):
       "\(directory): expected tokenizer.json or tokenizer.model, found neither"
     case .unreadable(let file, let reason):
       "\(file): cannot be read: \(quoted(reason))"
     case .notFetched(let file):
-      "\(file): \(FilePointer.reason)"
+      "\(file): \(GitLFSPointer.reason)"
     case .tooLarge(let file, let byteCount, let limit):
       "\(file): expected at most \(limit) bytes, found \(byteCount)"
     case .malformed(let file, let offset, let expected):
@@ -196,18 +200,18 @@ extension VocabularyError: CustomStringConvertible {
       "\(file): expected \(expected) in \(quoted(field))"
     case .unsupported(let file, let part, let found):
       "\(file): \(part) \(quoted(found)) is not supported"
-    case .idOutOfRange(let file, let piece, let id, let limit):
-      "\(file): expected the id of \(quoted(piece)) in 0..<\(limit), found \(id.prefix(60))"
-    case .duplicateID(let file, let id, let pieces):
-      "\(file): id \(id) is given to \(pieces.map(quoted).joined(separator: " and "))"
-    case .duplicatePiece(let file, let piece):
-      "\(file): piece \(quoted(piece)) is listed twice"
-    case .unknownPiece(let file, let piece, let use):
-      "\(file): \(use) needs piece \(quoted(piece)), which is not in the vocabulary"
+    case .idOutOfRange(let file, let token, let id, let limit):
+      "\(file): expected the id of \(quoted(token)) in 0..<\(limit), found \(id.prefix(60))"
+    case .duplicateID(let file, let id, let tokens):
+      "\(file): id \(id) is used by \(tokens.map(quoted).joined(separator: " and "))"
+    case .duplicateToken(let file, let token):
+      "\(file): token \(quoted(token)) is listed twice"
+    case .unknownToken(let file, let token, let use):
+      "\(file): \(use) needs token \(quoted(token)), which is not in the vocabulary"
     }
   }
 
-  /// The text in quotation marks, on one line, and cut where it is too long to be read.
+  /// The text in quotation marks, on one line, cut after 60 characters.
   private func quoted(_ text: String) -> String {
     (text.count > 60 ? text.prefix(60) + "…" : text).debugDescription
   }

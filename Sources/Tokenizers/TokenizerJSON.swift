@@ -5,39 +5,39 @@ extension Vocabulary {
 
   /// Reads `tokenizer.json` of the Hugging Face tokenizers library.
   ///
-  /// Understood are byte-pair models over characters with byte fallback, as Llama-2 and Mistral have them, in both
-  /// spellings: the older with `Prepend` and `Replace` normalizers, the newer with a `Metaspace` pre-tokenizer; and
-  /// those over bytes, as Llama-3 and Qwen2 have them.
+  /// Two kinds of BPE models are supported: over characters with byte fallback, as in Llama-2 and Mistral, and over
+  /// bytes, as in Llama-3 and Qwen2. The first kind may be written with `Prepend` and `Replace` normalizers (older
+  /// files) or with a `Metaspace` pre-tokenizer (newer files).
   ///
-  /// - Throws: `VocabularyError`; kinds that would need other rules are refused by name.
+  /// - Throws: `VocabularyError`; the error names the step of any other kind of tokenizer.
   ///
   /// Source: the library's `models/bpe`, `normalizers`, `pre_tokenizers/metaspace.rs`, `added_vocabulary.rs`.
   package static func read(
-    tokenizerJSON bytes: [UInt8], sides: TokenizerSideFiles = .init()
+    tokenizerJSON bytes: [UInt8], configuration: TokenizerConfigurationFiles = .init()
   ) throws(VocabularyError) -> Vocabulary {
     let root = try TokenizerFile.json(file, bytes)
     let model = root["model"]
     try checkModel(model)
-    let table = try pieceTable(model)
-    var added = AddedTokenTable(pieces: table)
-    for record in root["added_tokens"].array ?? [] {
-      let id = try Int32(record["id"], piece: record["content"].kind, file: file)
-      try added.add(AddedToken(record, id: id, file: file), file: file)
+    let table = try tokenTable(model)
+    var added = AddedTokenTable(table)
+    for entry in root["added_tokens"].array ?? [] {
+      let id = try Int32(entry["id"], token: entry["content"].kind, file: file)
+      try added.add(AddedToken(entry, id: id, file: file), file: file)
     }
-    try sides.addTokens(to: &added)
-    var unknown: Int32? = nil
-    if let name = model["unk_token"].string { unknown = try table.id(of: name, neededFor: "unk_token") }
-    let bytePieces = model["byte_fallback"].bool == true ? try table.bytePieces() : []
-    let preparation =
-      if let byteLevel = try Normalizer(byteLevel: root, file: file) { byteLevel } else { try preparation(root) }
+    try configuration.addTokens(to: &added)
+    var unkToken: Int32? = nil
+    if let name = model["unk_token"].string { unkToken = try table.id(of: name, neededFor: "unk_token") }
+    let byteTokens = model["byte_fallback"].bool == true ? try table.byteTokens() : []
+    let normalizer =
+      if let byteLevel = try Normalizer(byteLevel: root, file: file) { byteLevel } else { try normalizer(root) }
     let ignoresMerges = model["ignore_merges"].bool ?? false
-    if ignoresMerges, !preparation.isByteLevel { throw unsupported("ignore_merges", "true") }
-    let beginning = templateBOS(root["post_processor"])
+    if ignoresMerges, !normalizer.isByteLevel { throw unsupported("ignore_merges", "true") }
+    let bosName = templateBOS(root["post_processor"])
     return Vocabulary(
-      pieces: table.pieces, merges: try merges(model["merges"], table), addedTokens: added.sorted,
-      bytePieces: bytePieces, preparation: preparation,
-      specialTokens: try sides.specialTokens(
-        in: added, unknown: unknown, beginning: beginning, addsBOS: beginning != nil),
+      tokens: table.tokens, merges: try merges(model["merges"], table), addedTokens: added.sorted,
+      byteTokens: byteTokens, normalizer: normalizer,
+      specialTokens: try configuration.specialTokens(
+        in: added, unk: unkToken, bosName: bosName, addsBOS: bosName != nil),
       fusesUNK: model["fuse_unk"].bool ?? false, ignoresMerges: ignoresMerges)
   }
 
@@ -45,7 +45,7 @@ extension Vocabulary {
     .unsupported(file: file, part: part, found: found)
   }
 
-  /// Older files leave the model's type out.
+  /// Checks that the model is BPE without unsupported options; older files omit its type.
   private static func checkModel(_ model: JSONValue) throws(VocabularyError) {
     guard model.members != nil else { throw .missingField(file: file, field: "model", expected: "an object") }
     if let type = model["type"].string, type != "BPE" { throw unsupported("model", type) }
@@ -58,31 +58,31 @@ extension Vocabulary {
     }
   }
 
-  private static func pieceTable(_ model: JSONValue) throws(VocabularyError) -> PieceTable {
+  private static func tokenTable(_ model: JSONValue) throws(VocabularyError) -> TokenTable {
     guard let members = model["vocab"].members else {
       throw .missingField(file: file, field: "model.vocab", expected: "an object of ids")
     }
-    var entries: [(piece: String, id: Int)] = []
+    var entries: [(token: String, id: Int)] = []
     entries.reserveCapacity(members.count)
     for member in members {
-      entries.append((member.key, Int(try Int32(member.value, piece: member.key, file: file))))
+      entries.append((member.key, Int(try Int32(member.value, token: member.key, file: file))))
     }
-    return try PieceTable(file: file, entries: entries)
+    return try TokenTable(file: file, entries: entries)
   }
 
-  /// Reads merges written as `"left right"` or as `["left", "right"]`; the line is the rank.
-  private static func merges(_ value: JSONValue, _ table: PieceTable) throws(VocabularyError) -> [Pair: Merge] {
+  /// Reads merges written as `"left right"` or as `["left", "right"]`; the index of a merge is its rank.
+  private static func merges(_ value: JSONValue, _ table: TokenTable) throws(VocabularyError) -> [Pair: Merge] {
     guard let lines = value.array else { throw .missingField(file: file, field: "model.merges", expected: "a list") }
     var merges: [Pair: Merge] = [:]
     merges.reserveCapacity(lines.count)
     for (rank, line) in lines.enumerated() {
       let (left, right) = try mergeParts(line, rank)
-      guard let leftID = table[left], let rightID = table[right], let whole = table[left + right] else {
+      guard let leftID = table[left], let rightID = table[right], let merged = table[left + right] else {
         let missing = [left, right, left + right].first { table[$0] == nil } ?? []
-        throw .unknownPiece(
-          file: file, piece: String(decoding: missing, as: UTF8.self), neededFor: "merge \(rank)")
+        throw .unknownToken(
+          file: file, token: String(decoding: missing, as: UTF8.self), neededFor: "merge \(rank)")
       }
-      merges[Pair(leftID, rightID)] = Merge(rank: Int32(clamping: rank), piece: whole)
+      merges[Pair(leftID, rightID)] = Merge(rank: Int32(clamping: rank), token: merged)
     }
     return merges
   }
@@ -98,10 +98,10 @@ extension Vocabulary {
     } else if let pair = line.array, pair.count == 2, let left = pair[0].string, let right = pair[1].string {
       return (Array(left.utf8)[...], Array(right.utf8)[...])
     }
-    throw .missingField(file: file, field: "model.merges", expected: "two pieces in merge \(rank)")
+    throw .missingField(file: file, field: "model.merges", expected: "two tokens in merge \(rank)")
   }
 
-  /// The token that the template for one text puts before it.
+  /// The BOS token that the post-processor adds before a single text; nil if it adds none.
   private static func templateBOS(_ postProcessor: JSONValue) -> String? {
     let steps = postProcessor["processors"].array ?? [postProcessor]
     return steps.lazy.compactMap { $0["single"].array?.first?["SpecialToken"] }.first { !$0.isNull }.map {
@@ -115,33 +115,33 @@ extension Vocabulary {
 extension Vocabulary {
   private static let space = "▁"
 
-  private static func preparation(_ root: JSONValue) throws(VocabularyError) -> Normalizer {
-    var preparation = Normalizer(prefix: .never, stripsLeadingSpace: false)
+  private static func normalizer(_ root: JSONValue) throws(VocabularyError) -> Normalizer {
+    var normalizer = Normalizer(prependScheme: .never, stripsLeadingSpace: false)
     var replacesSpaces = false
     for step in root["normalizer"].steps("normalizers") {
       switch (step["type"].string, step["prepend"].string, step["pattern"]["String"].string, step["content"].string) {
-      case ("Prepend", space, _, _) where !replacesSpaces && preparation.prefix == .never:
-        preparation.prefix = .always
+      case ("Prepend", space, _, _) where !replacesSpaces && normalizer.prependScheme == .never:
+        normalizer.prependScheme = .always
       case ("Replace", _, " ", space): replacesSpaces = true
       default: throw unsupported("normalizer", step["type"].kind)
       }
     }
     for step in root["pre_tokenizer"].steps("pretokenizers") {
       guard step["type"].string == "Metaspace", step["replacement"].string ?? space == space,
-        preparation.prefix == .never
+        normalizer.prependScheme == .never
       else { throw unsupported("pre_tokenizer", step["type"].kind) }
-      preparation.isNormalizer = replacesSpaces
+      normalizer.isNormalizer = replacesSpaces
       replacesSpaces = true
-      preparation.prefix = try metaspacePrefix(step)
-      preparation.words = step["split"].bool ?? true ? .metaspace : .none
+      normalizer.prependScheme = try prependScheme(step)
+      normalizer.preTokenizer = step["split"].bool ?? true ? .metaspace : .none
     }
-    guard replacesSpaces else { throw unsupported("treatment of spaces", "none") }
-    try checkDecoder(root["decoder"], &preparation)
-    return preparation
+    guard replacesSpaces else { throw unsupported("replacement of spaces", "none") }
+    try checkDecoder(root["decoder"], &normalizer)
+    return normalizer
   }
 
-  /// Older files say `add_prefix_space` only.
-  private static func metaspacePrefix(_ step: JSONValue) throws(VocabularyError) -> Normalizer.PrependScheme {
+  /// The prepend scheme of a `Metaspace` step; older files have only `add_prefix_space`.
+  private static func prependScheme(_ step: JSONValue) throws(VocabularyError) -> Normalizer.PrependScheme {
     switch step["prepend_scheme"].string ?? (step["add_prefix_space"].bool == false ? "never" : "always") {
     case "first": return .first
     case "always": return .unlessPresent
@@ -151,7 +151,7 @@ extension Vocabulary {
   }
 
   private static func checkDecoder(
-    _ decoder: JSONValue, _ preparation: inout Normalizer
+    _ decoder: JSONValue, _ normalizer: inout Normalizer
   ) throws(VocabularyError) {
     var kinds: [String] = []
     for step in decoder.steps("decoders") {
@@ -159,7 +159,7 @@ extension Vocabulary {
       switch (kind, step["pattern"]["String"].string, step["content"].string) {
       case ("Replace", space, " "), ("ByteFallback", _, _), ("Fuse", _, _): break
       case ("Strip", _, " ") where step["start"].integer == 1 && step["stop"].integer == 0:
-        preparation.stripsLeadingSpace = true
+        normalizer.stripsLeadingSpace = true
       default: throw unsupported("decoder", kind)
       }
       kinds.append(kind)
@@ -170,12 +170,12 @@ extension Vocabulary {
   }
 }
 
-// How `tokenizer.json` describes tokenizers whose pieces spell bytes, as Llama-3's and Qwen2's do.
+// MARK: - Byte-level tokenizers, such as those of Llama-3 and Qwen2
 
 extension Normalizer {
-  /// What a `tokenizer.json` says about a byte-level tokenizer, or nil where it is none.
+  /// The normalizer of a byte-level `tokenizer.json`; nil for other tokenizers.
   ///
-  /// - Throws: `VocabularyError.unsupported` naming the step that is not one of the published.
+  /// - Throws: `VocabularyError.unsupported` with the name of the unsupported step.
   init?(byteLevel root: JSONValue, file: String) throws(VocabularyError) {
     func unsupported(_ part: String, _ found: String) -> VocabularyError {
       .unsupported(file: file, part: part, found: found)
@@ -188,7 +188,7 @@ extension Normalizer {
       guard pattern == nil, split["type"].string == "Split" else {
         throw unsupported("pre_tokenizer", split["type"].kind)
       }
-      // The patterns match every character, so keeping the matches is as good as cutting around them.
+      // The patterns match every character, so isolating the matches equals removing everything between them.
       switch (split["behavior"].string, split["invert"].bool ?? false) {
       case ("Isolated", false), ("Removed", true): break
       default: throw unsupported("Split behavior", split["behavior"].kind)
@@ -198,7 +198,7 @@ extension Normalizer {
       if pattern == nil { throw unsupported("pre_tokenizer pattern", expression) }
     }
     guard let pattern else { throw unsupported("pre_tokenizer", "ByteLevel without a pattern") }
-    // Older files leave the field out and mean that there is a space.
+    // Without the field, as in older files, a space is added.
     let addsSpace = last["add_prefix_space"].bool ?? true
     if addsSpace, !splits.isEmpty { throw unsupported("add_prefix_space", "true after a Split") }
     let normalizers = root["normalizer"].steps("normalizers")
@@ -208,14 +208,14 @@ extension Normalizer {
     let decoders = root["decoder"].steps("decoders").map { $0["type"].kind }
     guard decoders == ["ByteLevel"] else { throw unsupported("decoder", decoders.joined(separator: ", ")) }
     self.init(
-      prefix: addsSpace ? .unlessPresent : .never, isNormalizer: !normalizers.isEmpty, words: .byteLevel(pattern),
-      stripsLeadingSpace: false)
+      prependScheme: addsSpace ? .unlessPresent : .never, isNormalizer: !normalizers.isEmpty,
+      preTokenizer: .byteLevel(pattern), stripsLeadingSpace: false)
     composes = !normalizers.isEmpty
   }
 }
 
 extension JSONValue {
-  /// The steps of a normalizer, pre-tokenizer or decoder: itself, or those of a sequence.
+  /// The steps of a normalizer, pre-tokenizer or decoder: the members of a `Sequence`, or the value itself.
   func steps(_ field: String) -> [JSONValue] {
     isNull ? [] : self["type"].string == "Sequence" ? self[field].array ?? [] : [self]
   }

@@ -1,9 +1,9 @@
-/// The pieces of a byte-pair tokenizer, how they merge, and how text is prepared for them.
+/// The vocabulary of a BPE tokenizer: tokens, merges, added tokens and normalizer.
 ///
-/// Pieces are told apart by their bytes: `String` holds canonically equivalent texts equal, and published vocabularies
-/// contain such pairs.
+/// Tokens are compared by their bytes: `String` treats canonically equivalent texts as equal, and published
+/// vocabularies contain such pairs.
 package struct Vocabulary: Sendable {
-  /// Two neighbouring pieces.
+  /// Two neighbouring tokens.
   package struct Pair: Hashable, Sendable {
     package var left: Int32
     package var right: Int32
@@ -14,55 +14,54 @@ package struct Vocabulary: Sendable {
     }
   }
 
-  /// What a pair becomes, and when: the lowest rank goes first, and the leftmost of equals.
+  /// The token that a pair merges into, and its rank: the lowest rank merges first, then the leftmost pair.
   package struct Merge: Equatable, Sendable {
     package var rank: Int32
-    package var piece: Int32
+    package var token: Int32
 
-    package init(rank: Int32, piece: Int32) {
+    package init(rank: Int32, token: Int32) {
       self.rank = rank
-      self.piece = piece
+      self.token = token
     }
   }
 
-  /// The text of each piece; the index is the id.
-  package var pieces: [String]
+  /// The text of each token; the index is the id.
+  package var tokens: [String]
 
   package var merges: [Pair: Merge]
 
-  /// Tokens matched in the text before it is cut into pieces, in order of id; those with an id below `pieces.count` are
-  /// pieces too.
+  /// Tokens matched in the text before BPE, in order of id. Those with an id below `tokens.count` are in `tokens` too.
   package var addedTokens: [AddedToken]
 
-  /// The pieces `<0x00>` to `<0xFF>` that spell characters without a piece, or empty.
-  package var bytePieces: [Int32]
+  /// The tokens `<0x00>` to `<0xFF>` for byte fallback; empty without byte fallback.
+  package var byteTokens: [Int32]
 
-  package var preparation: Normalizer
+  package var normalizer: Normalizer
   package var specialTokens: SpecialTokens
 
   /// Whether a run of unknown characters becomes one UNK token.
   package var fusesUNK: Bool
 
-  /// Whether a word that is a piece is taken as it is, whatever its merges are.
+  /// Whether a word that is a token is encoded as that token, whatever its merges are.
   package var ignoresMerges: Bool
 
   package init(
-    pieces: [String], merges: [Pair: Merge], addedTokens: [AddedToken], bytePieces: [Int32],
-    preparation: Normalizer, specialTokens: SpecialTokens, fusesUNK: Bool, ignoresMerges: Bool = false
+    tokens: [String], merges: [Pair: Merge], addedTokens: [AddedToken], byteTokens: [Int32],
+    normalizer: Normalizer, specialTokens: SpecialTokens, fusesUNK: Bool, ignoresMerges: Bool = false
   ) {
-    self.pieces = pieces
+    self.tokens = tokens
     self.merges = merges
     self.addedTokens = addedTokens
-    self.bytePieces = bytePieces
-    self.preparation = preparation
+    self.byteTokens = byteTokens
+    self.normalizer = normalizer
     self.specialTokens = specialTokens
     self.fusesUNK = fusesUNK
     self.ignoresMerges = ignoresMerges
   }
 
-  /// The token that stands for an image; where the tokenizer has none, `sentinel` becomes it, found in text as `<image>`.
+  /// The image token; a tokenizer without one gets `sentinel`, which matches `<image>` in text.
   ///
-  /// Text around it then is cut into pieces stretch by stretch, as in the original LLaVA code.
+  /// The text on each side of it is then tokenized separately, as in the original LLaVA code.
   ///
   /// Source: `tokenizer_image_token` in LLaVA's `llava/mm_utils.py`.
   package mutating func imageToken(orElse sentinel: Int32) -> Int32 {
@@ -73,10 +72,10 @@ package struct Vocabulary: Sendable {
   }
 
   /// One more than the largest id.
-  package var size: Int { max(pieces.count, addedTokens.last.map { Int($0.id) + 1 } ?? 0) }
+  package var size: Int { max(tokens.count, addedTokens.last.map { Int($0.id) + 1 } ?? 0) }
 }
 
-/// The tokens that have a part to play; nil where the checkpoint has none.
+/// The special tokens; nil if the checkpoint does not define one.
 package struct SpecialTokens: Equatable, Sendable {
   package var bos: Int32?
   package var eos: Int32?
@@ -84,7 +83,7 @@ package struct SpecialTokens: Equatable, Sendable {
   package var pad: Int32?
   package var image: Int32?
 
-  /// Whether a prompt starts with the BOS token.
+  /// Whether prompts start with the BOS token.
   package var addsBOS: Bool
 
   package init(
@@ -99,52 +98,52 @@ package struct SpecialTokens: Equatable, Sendable {
   }
 }
 
-/// The pieces of a vocabulary by id and by their bytes, checked to be one each.
-struct PieceTable {
-  /// No id may reach this, so that no file can ask for more memory than it deserves.
+/// The tokens of a vocabulary by id and by their bytes, both unique.
+struct TokenTable {
+  /// The upper bound of ids, so that a small file cannot cause a large allocation.
   static let idLimit = 10_000_000
 
   let file: String
-  let pieces: [String]
+  let tokens: [String]
   private let ids: [[UInt8]: Int32]
 
-  /// Puts the entries in order of id.
+  /// Sorts the entries by id.
   ///
-  /// - Throws: `VocabularyError` unless the ids are 0 to `entries.count` - 1 and no piece occurs twice.
-  init(file: String, entries: [(piece: String, id: Int)]) throws(VocabularyError) {
+  /// - Throws: `VocabularyError` unless the ids are 0 to `entries.count` - 1 and no token occurs twice.
+  init(file: String, entries: [(token: String, id: Int)]) throws(VocabularyError) {
     guard entries.count <= Self.idLimit else {
       throw .unsupported(file: file, part: "vocabulary size", found: "\(entries.count)")
     }
-    var pieces = [String?](repeating: nil, count: entries.count)
+    var tokens = [String?](repeating: nil, count: entries.count)
     var ids: [[UInt8]: Int32] = [:]
     ids.reserveCapacity(entries.count)
-    for (piece, id) in entries {
-      guard pieces.indices.contains(id) else {
-        throw .idOutOfRange(file: file, piece: piece, id: "\(id)", limit: entries.count)
+    for (token, id) in entries {
+      guard tokens.indices.contains(id) else {
+        throw .idOutOfRange(file: file, token: token, id: "\(id)", limit: entries.count)
       }
-      if let other = pieces[id] { throw .duplicateID(file: file, id: id, pieces: [other, piece]) }
-      guard ids.updateValue(Int32(id), forKey: Array(piece.utf8)) == nil else {
-        throw .duplicatePiece(file: file, piece: piece)
+      if let other = tokens[id] { throw .duplicateID(file: file, id: id, tokens: [other, token]) }
+      guard ids.updateValue(Int32(id), forKey: Array(token.utf8)) == nil else {
+        throw .duplicateToken(file: file, token: token)
       }
-      pieces[id] = piece
+      tokens[id] = token
     }
     self.file = file
-    self.pieces = pieces.compactMap(\.self)
+    self.tokens = tokens.compactMap(\.self)
     self.ids = ids
   }
 
-  subscript(piece: String) -> Int32? { ids[Array(piece.utf8)] }
+  subscript(token: String) -> Int32? { ids[Array(token.utf8)] }
 
   subscript(bytes: some Sequence<UInt8>) -> Int32? { ids[Array(bytes)] }
 
-  /// The id of a piece that something else relies on.
-  func id(of piece: String, neededFor use: String) throws(VocabularyError) -> Int32 {
-    guard let id = self[piece] else { throw .unknownPiece(file: file, piece: piece, neededFor: use) }
+  /// The id of a token that another part of the file refers to.
+  func id(of token: String, neededFor use: String) throws(VocabularyError) -> Int32 {
+    guard let id = self[token] else { throw .unknownToken(file: file, token: token, neededFor: use) }
     return id
   }
 
   /// The ids of `<0x00>` to `<0xFF>`.
-  func bytePieces() throws(VocabularyError) -> [Int32] {
+  func byteTokens() throws(VocabularyError) -> [Int32] {
     var ids: [Int32] = []
     for byte in 0...255 {
       let digits = String(byte, radix: 16, uppercase: true)
@@ -154,35 +153,35 @@ struct PieceTable {
   }
 }
 
-/// The added tokens gathered from several files, one for each id and text.
+/// The added tokens of several files, unique by id and by text.
 struct AddedTokenTable {
-  private(set) var tokens: [Int32: AddedToken] = [:]
+  private(set) var added: [Int32: AddedToken] = [:]
   private var ids: [[UInt8]: Int32] = [:]
-  private let pieces: PieceTable
+  private let table: TokenTable
 
-  init(pieces: PieceTable) { self.pieces = pieces }
+  init(_ table: TokenTable) { self.table = table }
 
-  /// The tokens in order of id.
-  var sorted: [AddedToken] { tokens.values.sorted { $0.id < $1.id } }
+  /// The added tokens in order of id.
+  var sorted: [AddedToken] { added.values.sorted { $0.id < $1.id } }
 
-  /// The id of a token or piece with this text.
-  subscript(text: String) -> Int32? { ids[Array(text.utf8)] ?? pieces[text] }
+  /// The id of the token with this text, added or not.
+  subscript(text: String) -> Int32? { ids[Array(text.utf8)] ?? table[text] }
 
-  /// Adds a token unless it is there already; the first file to name a token says how it behaves.
+  /// Adds a token unless it is present; the flags of the first file that lists a token are used.
   ///
-  /// - Throws: `VocabularyError` if its id or its text belongs to another token or piece.
+  /// - Throws: `VocabularyError` if its id or its text belongs to another token.
   mutating func add(_ token: AddedToken, file: String) throws(VocabularyError) {
     let id = Int(token.id)
     guard !token.content.isEmpty else {
       throw .missingField(file: file, field: "content", expected: "text for id \(id)")
     }
-    let owner = tokens[token.id]?.content ?? (pieces.pieces.indices.contains(id) ? pieces.pieces[id] : nil)
+    let owner = added[token.id]?.content ?? (table.tokens.indices.contains(id) ? table.tokens[id] : nil)
     if let owner, !owner.utf8.elementsEqual(token.content.utf8) {
-      throw .duplicateID(file: file, id: id, pieces: [owner, token.content])
+      throw .duplicateID(file: file, id: id, tokens: [owner, token.content])
     }
-    if let other = self[token.content], other != token.id { throw .duplicatePiece(file: file, piece: token.content) }
-    guard tokens[token.id] == nil else { return }
-    tokens[token.id] = token
+    if let other = self[token.content], other != token.id { throw .duplicateToken(file: file, token: token.content) }
+    guard added[token.id] == nil else { return }
+    added[token.id] = token
     ids[Array(token.content.utf8)] = token.id
   }
 }

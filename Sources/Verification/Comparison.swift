@@ -1,6 +1,6 @@
-/// The difference between what was found and what was expected, and where.
+/// The difference between found and expected values, and its location.
 struct Comparison {
-  /// The axes of a tensor, outermost first, and the sizes of all but the first.
+  /// The names of a tensor's axes, outermost first, and the sizes of all but the outermost.
   struct Axes {
     var names: [String]
     var innerSizes: [Int]
@@ -11,7 +11,7 @@ struct Comparison {
       Axes(names: ["view", "channel", "row", "column"], innerSizes: [3, size, size])
     }
 
-    /// Where the value at an index of the flat list lies.
+    /// The coordinates of a flat index.
     func coordinates(_ index: Int) -> [StageResult.Place.Coordinate] {
       var (rest, indices) = (index, [Int]())
       for size in innerSizes.reversed() {
@@ -22,32 +22,32 @@ struct Comparison {
     }
   }
 
-  /// As an `Allowance` measures it.
+  /// The difference in the unit of the `Tolerance`.
   var difference = 0.0
   var place: StageResult.Place?
 
-  /// Compares numbers; the place is that of the largest difference.
+  /// Compares numbers; the location is that of the largest difference.
   static func numbers(
-    _ found: [Float], _ expected: [Float], _ allowance: Allowance, _ axes: Axes
+    _ found: [Float], _ expected: [Float], _ tolerance: Tolerance, _ axes: Axes
   ) -> Comparison {
     guard found.count == expected.count else { return sizes(found.count, expected.count, axes) }
     var (largest, worst, sum) = (0.0, 0, 0.0)
     for i in found.indices {
       var difference = abs(Double(found[i]) - Double(expected[i]))
-      if case .relative = allowance { difference /= max(abs(Double(expected[i])), .leastNormalMagnitude) }
+      if case .relative = tolerance { difference /= max(abs(Double(expected[i])), .leastNormalMagnitude) }
       sum += difference
-      // Written so that NaN counts as a difference.
+      // The negated condition makes NaN count as a difference.
       if !(difference <= largest) { (largest, worst) = (difference.isNaN ? .infinity : difference, i) }
     }
     guard largest > 0 else { return Comparison() }
-    if case .mean = allowance, largest < .infinity { largest = sum / Double(found.count) }
+    if case .mean = tolerance, largest < .infinity { largest = sum / Double(found.count) }
     return Comparison(
       difference: largest,
       place: StageResult.Place(
         coordinates: axes.coordinates(worst), expected: "\(expected[worst])", found: "\(found[worst])"))
   }
 
-  /// Compares entries that must be equal; the place is the first that is not.
+  /// Compares entries that must be equal; the location is the first mismatch.
   static func entries<Entry: Equatable>(_ found: [Entry], _ expected: [Entry], _ axes: Axes) -> Comparison {
     let unequal = zip(found, expected).enumerated().filter { $1.0 != $1.1 }.map(\.offset)
     guard let first = unequal.first else { return sizes(found.count, expected.count, axes) }
@@ -57,7 +57,7 @@ struct Comparison {
         coordinates: axes.coordinates(first), expected: "\(expected[first])", found: "\(found[first])"))
   }
 
-  /// Compares texts; the place shows both from the first character that differs.
+  /// Compares texts; the location shows both from the first different character.
   static func texts(_ found: String, _ expected: String) -> Comparison {
     let axes = Axes.list("character")
     let (foundScalars, expectedScalars) = (Array(found.unicodeScalars), Array(expected.unicodeScalars))
@@ -72,7 +72,7 @@ struct Comparison {
     return comparison
   }
 
-  /// Compares the sizes of what has no difference so far.
+  /// Compares sizes, after the common elements were equal.
   private static func sizes(_ found: Int, _ expected: Int, _ axes: Axes) -> Comparison {
     guard found != expected else { return Comparison() }
     let inner = axes.innerSizes.reduce(1, *)
@@ -83,9 +83,9 @@ struct Comparison {
   }
 }
 
-/// A stage of the way from a prompt and its images to an answer, in the order of that way.
+/// A stage of the pipeline from prompt and images to the answer.
 package struct CheckStage: Sendable, Hashable {
-  /// What is compared; the raw values are the names of the reference's files.
+  /// The compared quantity; raw values are the names in the reference's files. The order is that of the pipeline.
   package enum Kind: String, Sendable, Codable, CaseIterable {
     case prompt
     case promptTokens = "prompt_ids"
@@ -96,11 +96,11 @@ package struct CheckStage: Sendable, Hashable {
     case features
     case imageSpans = "image_spans"
     case sequenceLength = "sequence_length"
-    /// The last prompt row before the first layer.
+    /// The last prompt row before the first decoder layer.
     case embedding
-    /// The last prompt row after each of some layers.
+    /// The last prompt row after each layer of a range.
     case layers = "hidden_last"
-    /// Where a drop happens and what it is given.
+    /// The layer and the token counts of a drop.
     case drop = "stages"
     case scores
     case kept
@@ -113,25 +113,25 @@ package struct CheckStage: Sendable, Hashable {
   }
 
   package var kind: Kind
-  /// The run, for the stages that every policy goes through for itself.
+  /// The run, for stages that depend on the policy.
   package var run: String?
-  /// The image's file.
+  /// The file of the image.
   package var image: String?
-  /// Of `layers`: which.
+  /// The compared layers, for `layers`.
   package var layers: ClosedRange<Int>?
-  /// Of the stages of a drop: the layer before which it happens.
+  /// The layer after the drop, for the stages of a drop.
   package var layer: Int?
 }
 
-/// How much a stage may differ from the reference.
-package enum Allowance: Sendable, Hashable {
-  /// Not at all; the difference is how many entries are not equal.
+/// The tolerance for a stage's difference from the reference.
+package enum Tolerance: Sendable, Hashable {
+  /// No difference; the difference is the number of unequal entries.
   case none
-  /// By this much.
+  /// A maximum absolute difference.
   case absolute(Double)
-  /// By this share of the expected value.
+  /// A maximum difference relative to the expected value.
   case relative(Double)
-  /// By this much on average.
+  /// A maximum mean absolute difference.
   case mean(Double)
 
   package var limit: Double {
@@ -142,9 +142,9 @@ package enum Allowance: Sendable, Hashable {
   }
 }
 
-/// What became of a stage's comparison.
+/// The result of comparing one stage.
 package struct StageResult: Sendable {
-  /// Where two values differ most, or first if they must be equal.
+  /// The location of the largest difference, or of the first mismatch of entries that must be equal.
   package struct Place: Sendable, Hashable {
     /// An index along an axis.
     package struct Coordinate: Sendable, Hashable {
@@ -152,27 +152,27 @@ package struct StageResult: Sendable {
       package var index: Int
     }
 
-    /// Empty when the two have different sizes.
+    /// Empty for tensors of different sizes.
     package var coordinates: [Coordinate]
     package var expected: String
     package var found: String
   }
 
   package var stage: CheckStage
-  package var allowance: Allowance
-  /// As the allowance measures it; infinite where sizes differ or something is not a number.
+  package var tolerance: Tolerance
+  /// The difference in the unit of `tolerance`; infinite for different sizes and NaN.
   package var difference: Double
-  /// `nil` where nothing differs.
+  /// `nil` if there is no difference.
   package var place: Place?
 
-  package var agrees: Bool { difference <= allowance.limit }
+  package var agrees: Bool { difference <= tolerance.limit }
 }
 
-extension Allowance {
-  // The tolerances that the goldens' README gives, for a plain float32 engine on any CPU.
+extension Tolerance {
+  // The tolerances of the goldens' README, for a plain f32 engine on any CPU.
 
-  /// Levels of a pixel: one, where a resize rounds differently; of a JPEG on average, since decoders differ.
-  static func pixels(isJPEG: Bool) -> Allowance { isJPEG ? .mean(1) : .absolute(1) }
+  /// One level per pixel, as resizing may round differently; for a JPEG one level on average, as decoders differ.
+  static func pixels(isJPEG: Bool) -> Tolerance { isJPEG ? .mean(1) : .absolute(1) }
   static let pixelValues = absolute(1e-6)
   static let features = absolute(2e-4)
   static let scores = relative(2e-3)

@@ -5,53 +5,59 @@ import PDrop
 import Storage
 import TokenDropping
 
-/// A prompt with its images, and what the reference library made of it, stage by stage.
+/// A prompt with its images, and the reference library's values of every stage.
 ///
-/// What the reference does not store is `nil` and is not compared.
+/// Values that the reference does not store are `nil` and are not compared.
 struct ReferenceCase {
-  /// An image and what becomes of it before the decoder.
+  /// An image and its values before the decoder.
   struct Image {
-    /// The file's name without its folders.
+    /// The file name without folders.
     var name: String
     var path: String
-    /// Whether decoders may differ a little over its pixels.
+    /// Whether the file is a JPEG, whose pixels differ slightly between decoders.
     var isJPEG: Bool
-    /// `[views, 3, S, S]`.
+    /// The resized pixels, `[views, 3, S, S]`.
     var pixels: [UInt8]?
-    /// `[views, 3, S, S]`, normalised.
+    /// The normalized pixels, `[views, 3, S, S]`.
     var pixelValues: [Float]?
-    /// What enters the vision encoder's first layer, of the first view, `[1 + patches, vision size]`.
+    /// The input of the vision encoder's first layer for the first view, `[1 + patches, vision hidden size]`.
     var visionEncoderInput: [Float]?
-    /// What leaves the vision encoder's feature layer, of the first view, `[1 + patches, vision size]`.
+    /// The output of the vision encoder's feature layer for the first view, `[1 + patches, vision hidden size]`.
     var visionEncoderOutput: [Float]?
-    /// What stands for the image among the embeddings, `[tokens, D]`.
+    /// The projected features that are spliced into the sequence, `[V, D]`.
     var features: [Float]?
   }
 
   /// A drop of visual tokens.
   struct Drop {
-    /// An image's part of it.
+    /// The tokens of one image in the drop.
     struct Image {
+      /// The first row of the image in the sequence.
       var start: Int
       var count: Int
+      /// The score of each token, `[count]`.
       var scores: [Float]?
+      /// The indices of the kept tokens.
       var kept: [Int]?
     }
 
+    /// The layer after the drop.
     var layer: Int
     var tokensBefore: Int
     var tokensAfter: Int
     var images: [Image]
   }
 
-  /// The prompt's way through the decoder under one policy.
+  /// A run of the decoder under one policy.
   struct Run {
     var name: String
     var policy: any TokenDroppingPolicy
-    /// The last prompt row before the first layer and after each, `[layers + 1, D]`.
+    /// The last prompt row before the first layer and after each layer, `[layers + 1, D]`.
     var lastRows: [Float]?
     var drops: [Drop]
+    /// The logits after the prefill, `[N]`.
     var lastLogits: [Float]?
+    /// The logits of the last generated token, `[N]`.
     var finalLogits: [Float]?
     var tokens: [Int]
     var text: String
@@ -61,7 +67,7 @@ struct ReferenceCase {
 
   /// The file that describes the case.
   var file: String
-  /// What was asked, when the prompt was made from that by the model's own chat template.
+  /// The question, if the prompt was rendered from it by the model's chat template.
   var question: String?
   var prompt: String
   var promptTokens: [Int]
@@ -81,7 +87,7 @@ struct ReferenceCaseFile: Decodable {
     var k: Int?
     var r: Double?
 
-    /// The policy that is named; `nil` when it is none of the three, or not described.
+    /// The policy; `nil` for an unknown method or missing parameters.
     var policy: (any TokenDroppingPolicy)? {
       switch (method, layers, keep, k, r) {
       case ("none", _, _, _, _): NoDropping()
@@ -100,9 +106,13 @@ struct ReferenceCaseFile: Decodable {
     }
 
     var layer: Int
-    var tokens_before: Int
-    var tokens_after: Int
+    var tokensBefore: Int
+    var tokensAfter: Int
     var images: [Image]
+
+    private enum CodingKeys: String, CodingKey {
+      case layer, tokensBefore = "tokens_before", tokensAfter = "tokens_after", images
+    }
   }
 
   struct Run: Decodable {
@@ -110,41 +120,52 @@ struct ReferenceCaseFile: Decodable {
     var policy: Policy
     var tokens: [Int]
     var text: String
-    var kv_len_prefill: [Int]
-    var kv_len_end: [Int]
+    var cacheLengthsAfterPrompt: [Int]
+    var cacheLengthsAtEnd: [Int]
     var stages: [Stage]
+
+    private enum CodingKeys: String, CodingKey {
+      case name, policy, tokens, text, stages
+      case cacheLengthsAfterPrompt = "kv_len_prefill", cacheLengthsAtEnd = "kv_len_end"
+    }
   }
 
   var images: [String]
   var question: String?
   var prompt: String
-  var prompt_ids: [Int]
-  var image_spans: [[Int]]
-  var sequence_length: Int
-  var new_tokens: Int
+  var promptTokens: [Int]
+  var imageSpans: [[Int]]
+  var sequenceLength: Int
+  var newTokens: Int
   var runs: [Run]
+
+  private enum CodingKeys: String, CodingKey {
+    case images, question, prompt, runs
+    case promptTokens = "prompt_ids", imageSpans = "image_spans", sequenceLength = "sequence_length"
+    case newTokens = "new_tokens"
+  }
 }
 
 extension ReferenceCase {
-  /// Reads a case and everything that is stored for it, and checks that its tensors are of the model's sizes.
+  /// Reads a case with its tensors, and checks them against the sizes of the model.
   ///
-  /// - Throws: `ReferenceError` naming the file and what is wrong with it.
+  /// - Throws: `ReferenceError` with the file and the reason.
   init(_ name: String, of folder: ReferenceFolder, for model: VisionLanguageModel) throws(ReferenceError) {
     let path = "\(folder.path)/cases/\(folder.model)/\(name)"
     file = path + ".json"
     let stored: ReferenceCaseFile
     do { stored = try JSONFile.read(ReferenceCaseFile.self, at: file) } catch { throw .file(error) }
     let tensors = try ReferenceTensors(path + ".safetensors")
-    (question, prompt, promptTokens) = (stored.question, stored.prompt, stored.prompt_ids)
-    (imageSpans, sequenceLength) = (stored.image_spans, stored.sequence_length)
+    (question, prompt, promptTokens) = (stored.question, stored.prompt, stored.promptTokens)
+    (imageSpans, sequenceLength) = (stored.imageSpans, stored.sequenceLength)
     guard !stored.runs.isEmpty else { throw .badValue(file: file, key: "runs", expected: "one or more", found: "none") }
     images = []
     for image in stored.images { images.append(try Image(image, of: folder, for: model, file)) }
     runs = []
     for run in stored.runs {
-      guard run.tokens.count == stored.new_tokens, !run.tokens.isEmpty else {
+      guard run.tokens.count == stored.newTokens, !run.tokens.isEmpty else {
         throw .badValue(
-          file: file, key: "\(run.name): tokens", expected: "new_tokens, \(stored.new_tokens), and at least one",
+          file: file, key: "\(run.name): tokens", expected: "new_tokens (\(stored.newTokens)), and at least one",
           found: "\(run.tokens.count)")
       }
       runs.append(try Run(run, tensors, model, file))
@@ -172,7 +193,7 @@ extension ReferenceCase.Image {
     let (configuration, size) = (model.llava.configuration, model.preprocessor.size)
     let kind = model.preprocessor.mode == .anyres ? "llava_next" : "llava15"
     if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/preprocess/\(kind)/\(name).safetensors") {
-      // An image in one view may be stored without the axis of views.
+      // An image with one view may be stored without the axis of views.
       func views(_ name: String) -> [Int] { (tensors.rank(name) == 3 ? [] : [0]) + [3, size, size] }
       pixels = try tensors.bytes("pixels_u8", views("pixels_u8"))
       pixelValues = try tensors.floats("pixel_values", views("pixel_values"))
@@ -194,14 +215,14 @@ extension ReferenceCase.Run {
       throw .badValue(
         file: file, key: "\(run.name): policy",
         expected: "none, pyramiddrop with layers and keep, or fastv with k and r",
-        found: "'\(run.policy.method)' with others")
+        found: "'\(run.policy.method)' with other parameters")
     }
     let text = model.llava.configuration.text
     do { _ = try policy.stages(layerCount: text.layerCount, visualTokenCount: 1) } catch {
       throw .doesNotFit(file: file, reason: "\(run.name): \(error)")
     }
     (name, self.policy, tokens, self.text) = (run.name, policy, run.tokens, run.text)
-    (cacheLengthsAfterPrompt, cacheLengthsAtEnd) = (run.kv_len_prefill, run.kv_len_end)
+    (cacheLengthsAfterPrompt, cacheLengthsAtEnd) = (run.cacheLengthsAfterPrompt, run.cacheLengthsAtEnd)
     lastRows = try tensors.floats("\(name)/hidden_last", [text.layerCount + 1, text.hiddenSize])
     lastLogits = try tensors.floats("\(name)/last_logits", [text.vocabularySize])
     finalLogits = try tensors.floats("\(name)/final_logits", [text.vocabularySize])
@@ -218,7 +239,7 @@ extension ReferenceCase.Run {
       }
       drops.append(
         ReferenceCase.Drop(
-          layer: stage.layer, tokensBefore: stage.tokens_before, tokensAfter: stage.tokens_after, images: images))
+          layer: stage.layer, tokensBefore: stage.tokensBefore, tokensAfter: stage.tokensAfter, images: images))
     }
   }
 }

@@ -1,18 +1,20 @@
 import Foundation
 import Kernels
 package import ModelFormats
+package import Storage
 
-/// A folder of what the reference library computed, in the form of `Tests/Goldens`: `cases`, `features`, `preprocess`, and
-/// the images.
+/// A folder of reference vectors in the layout of `Tests/Goldens`: `cases`, `features`, `preprocess` and images.
 package struct ReferenceFolder: Sendable {
   package let path: String
-  /// The model's name among the cases.
+  /// The name of the model's folder in `cases`.
   package let model: String
-  /// The model's cases, in order.
+  /// The cases of the model, sorted.
   package let caseNames: [String]
 
-  /// - Parameter model: The model directory's name. A folder with cases of one model only serves under any name.
-  /// - Throws: `ReferenceError.noCases` when the folder has none of the model.
+  /// Opens a folder.
+  ///
+  /// - Parameter model: The name of the model directory. A folder with the cases of a single model accepts any name.
+  /// - Throws: `ReferenceError.noCases` if the folder has no cases of the model.
   package init(_ path: String, model: String) throws(ReferenceError) {
     if let folder = ReferenceFolder(path, exactly: model) {
       self = folder
@@ -23,8 +25,9 @@ package struct ReferenceFolder: Sendable {
     }
   }
 
-  /// The reference of a model directory: in its folder `reference`, or in the nearest folder above it that has cases of the
-  /// directory's name.
+  /// Finds the reference of a model directory: its folder `reference`, or the nearest folder above with its cases.
+  ///
+  /// - Throws: `ReferenceError.notFound`.
   package init(besideModel directory: String) throws(ReferenceError) {
     let model = URL(filePath: directory, directoryHint: .isDirectory).standardizedFileURL
     let name = model.lastPathComponent
@@ -61,11 +64,11 @@ package struct ReferenceFolder: Sendable {
 }
 
 extension Array {
-  /// The element of a list of one.
+  /// The only element; `nil` if the count is not 1.
   fileprivate var only: Element? { count == 1 ? self[0] : nil }
 }
 
-/// The tensors of a reference's file, each in the type and of the shape that the format gives it.
+/// The tensors of a reference file, checked against the element types and shapes of the format.
 struct ReferenceTensors {
   private let file: SafetensorsFile
 
@@ -73,7 +76,7 @@ struct ReferenceTensors {
     do { file = try SafetensorsFile(path) } catch { throw .file(error) }
   }
 
-  /// The tensors of a file that need not exist.
+  /// Opens a file; `nil` if it does not exist.
   init?(ifPresent path: String) throws(ReferenceError) {
     guard FileManager.default.fileExists(atPath: path) else { return nil }
     try self.init(path)
@@ -81,7 +84,7 @@ struct ReferenceTensors {
 
   /// The values of an `F32` tensor; `nil` when the reference does not store it.
   ///
-  /// - Parameter shape: The size of each axis, 0 where any will do.
+  /// - Parameter shape: The size of each axis, 0 for any size.
   func floats(_ name: String, _ shape: [Int]) throws(ReferenceError) -> [Float]? {
     guard try has(name, "F32", shape) else { return nil }
     do { return try file.tensor(name).floats() } catch { throw .file(error) }
@@ -102,7 +105,7 @@ struct ReferenceTensors {
     try has(name, "U8", shape) ? stored(name) : nil
   }
 
-  /// How many axes a tensor has; 0 when the reference does not store it.
+  /// The number of axes of a tensor; 0 when the reference does not store it.
   func rank(_ name: String) -> Int { file.records[name]?.shape.count ?? 0 }
 
   private func stored(_ name: String) throws(ReferenceError) -> [UInt8] {
@@ -110,19 +113,19 @@ struct ReferenceTensors {
   }
 
   private func has(_ name: String, _ element: String, _ shape: [Int]) throws(ReferenceError) -> Bool {
-    guard let record = file.records[name] else { return false }
-    let fits = record.shape.count == shape.count && zip(record.shape, shape).allSatisfy { $1 == 0 || $0 == $1 }
-    guard fits, record.elementName == element else {
+    guard let info = file.records[name] else { return false }
+    let fits = info.shape.count == shape.count && zip(info.shape, shape).allSatisfy { $1 == 0 || $0 == $1 }
+    guard fits, info.elementName == element else {
       let sizes = shape.map { $0 == 0 ? "any" : "\($0)" }.joined(separator: ", ")
       throw .badTensor(
-        file: file.path, name: name, expected: "\(element) [\(sizes)]", found: "\(record.elementName) \(record.shape)")
+        file: file.path, name: name, expected: "\(element) [\(sizes)]", found: "\(info.elementName) \(info.shape)")
     }
     return true
   }
 }
 
-/// Why a reference cannot be used: one line that names the file, what was expected and what was found.
-package enum ReferenceError: Error, Equatable, CustomStringConvertible {
+/// An error in a reference, with a one-line description: the file, the expected and the found value.
+package enum ReferenceError: UserFacingError, Equatable {
   case notFound(model: String, searched: [String])
   case noCases(folder: String, model: String)
   case file(CheckpointError)
@@ -130,14 +133,13 @@ package enum ReferenceError: Error, Equatable, CustomStringConvertible {
   case badTensor(file: String, name: String, expected: String, found: String)
   case doesNotFit(file: String, reason: String)
 
-  private static let remedy = "make some with Models/make_reference.py, or name their folder with --reference"
-
-  package var description: String {
+  package var category: ErrorCategory { .resource }
+  package var problem: String {
     switch self {
     case .notFound(let model, let searched):
-      "no reference vectors for \(model), neither in \(searched.joined(separator: " nor in ")); \(Self.remedy)"
+      "no reference vectors for \(model), neither in \(searched.joined(separator: " nor in "))"
     case .noCases(let folder, let model):
-      "\(folder): expected reference vectors, such as cases/\(model)/NAME.json, found none; \(Self.remedy)"
+      "\(folder): expected reference vectors, such as cases/\(model)/NAME.json, found none"
     case .file(let error):
       error.description
     case .badValue(let file, let key, let expected, let found):
@@ -146,6 +148,13 @@ package enum ReferenceError: Error, Equatable, CustomStringConvertible {
       "\(file): '\(name)': expected \(expected), found \(found); does the reference belong to this model?"
     case .doesNotFit(let file, let reason):
       "\(file): the reference does not fit the model: \(reason)"
+    }
+  }
+
+  package var remedies: [Remedy] {
+    switch self {
+    case .notFound, .noCases: [.makeReference, .referenceFolder]
+    default: []
     }
   }
 }

@@ -4,13 +4,13 @@ import LLaVA
 import ModelFormats
 import PDrop
 
-extension CheckSheet {
-  /// The prompt as text and as tokens.
+extension CaseChecker {
+  /// Compares the prompt as text and as tokens.
   ///
-  /// - Parameter tokens: Those found; negative ones stand for images where the vocabulary has no token for them, as that of
-  ///   an original LLaVA checkpoint, and are not compared.
+  /// - Parameter tokens: The found tokens. Negative ones are image placeholders of a vocabulary without an image token,
+  ///   as in an original LLaVA checkpoint, and are not compared.
   mutating func comparePrompt(_ expected: ReferenceCase, text: String, tokens: [Int]) {
-    // Without a question the prompt is the reference's own.
+    // Without a question the prompt is taken from the reference.
     if expected.question != nil { add(CheckStage(kind: .prompt), text: text, expected.prompt) }
     let comparable = tokens.enumerated().map { index, token in
       token < 0 && index < expected.promptTokens.count ? expected.promptTokens[index] : token
@@ -18,7 +18,7 @@ extension CheckSheet {
     add(CheckStage(kind: .promptTokens), comparable, expected.promptTokens, "token")
   }
 
-  /// Every image from its pixels to its features, and the sequence that they and the prompt make.
+  /// Compares every image from its pixels to its features, and the layout of the sequence.
   mutating func compareImages(
     _ expected: ReferenceCase, _ tensors: TraceTensors, _ report: RunReport, _ llava: LLaVAModel,
     on compute: ComputeContext
@@ -50,7 +50,9 @@ extension CheckSheet {
     }
   }
 
-  /// The vision encoder's first and last hidden states, of the first view and with its class row; a run does not keep them.
+  /// Compares the vision encoder's first and last hidden states of the first view, class row included.
+  ///
+  /// A run does not store them, so they are recomputed.
   private mutating func compareVisionEncoder(
     _ image: ReferenceCase.Image, _ views: ImageViews, _ visionEncoder: VisionEncoder, on compute: ComputeContext
   ) {
@@ -67,8 +69,8 @@ extension CheckSheet {
   }
 }
 
-extension CheckSheet {
-  /// The last prompt row from layer to layer, each drop where it happens, and the answer.
+extension CaseChecker {
+  /// Compares the last prompt row after each layer, the drops between layers, and the answer.
   mutating func compareRun(
     _ expected: ReferenceCase.Run, _ tensors: TraceTensors, _ report: RunReport, images: [ReferenceCase.Image]
   ) {
@@ -96,24 +98,26 @@ extension CheckSheet {
     add(stage(.cacheLengthsAtEnd), report.cacheLengthsAtEnd, expected.cacheLengthsAtEnd, "layer")
   }
 
-  /// The last row after each of some layers: the first layer that departs, or else the one that differs most.
+  /// Compares the last prompt row after each layer of a range.
+  ///
+  /// The result is that of the first layer above the tolerance, or else that of the largest difference.
   private mutating func compareLayers(_ layers: Range<Int>, _ expected: ReferenceCase.Run, _ tensors: TraceTensors) {
     guard let rows = expected.lastRows, let last = layers.last else { return }
     let stage = CheckStage(kind: .layers, run: expected.name, layers: layers.lowerBound...last)
     let axes = Comparison.Axes(names: ["layer", "column"], innerSizes: [tensors.lastRows[0].count])
-    var shown: Comparison?
+    var reported: Comparison?
     for layer in layers {
       let found = tensors.lastRows[layer + 1]
       let row = Array(rows[(layer + 1) * found.count..<(layer + 2) * found.count])
       var comparison = Comparison.numbers(found, row, .hiddenStates, axes)
       comparison.place?.coordinates[0].index = layer
-      if comparison.difference >= shown?.difference ?? 0 { shown = comparison }
-      guard comparison.difference <= Allowance.hiddenStates.limit else { break }
+      if comparison.difference >= reported?.difference ?? 0 { reported = comparison }
+      guard comparison.difference <= Tolerance.hiddenStates.limit else { break }
     }
-    if let shown { add(stage, .hiddenStates, shown) }
+    if let reported { add(stage, .hiddenStates, reported) }
   }
 
-  /// A drop: its sizes, the scores it goes by, and what it keeps.
+  /// Compares a drop: its sizes, scores and kept tokens.
   private mutating func compareDrop(
     _ found: DropResult?, _ expected: ReferenceCase.Drop?, run: String, _ images: [ReferenceCase.Image]
   ) {

@@ -9,76 +9,79 @@ import Reports
 
 extension TableFormat: ExpressibleByArgument {}
 
-/// How results are printed.
+/// Options for printing results.
 struct ResultOptions: ParsableArguments {
-  @Option(name: [.customShort("o"), .customLong("format")], help: "Form of the table.")
+  @Option(name: [.customShort("o"), .customLong("format")], help: "Table format.")
   var format = TableFormat.md
 
-  @Flag(name: [.short, .long], help: "Every measure: families, categories, precision and recall.")
+  @Flag(name: [.short, .long], help: "Print all metrics, such as those of categories, precision and recall.")
   var verbose = false
 
-  @Option(help: "File for all measures, as JSON.")
+  @Option(help: "JSON file for all metrics.")
   var report: String?
 }
 
-/// What came of benchmarks, and how the program ends.
+/// The results of a run: table rows, notes and whether there were errors.
 struct Results {
-  private var records: [TableRow] = []
-  private var main: [TableRow] = []
+  private var rows: [TableRow] = []
+  private var mainRows: [TableRow] = []
   private var notes: [String] = []
   private(set) var scoredCount = 0
-  /// Whether something that was asked for could not be done.
-  var hasProblems = false
+  /// Whether a requested benchmark, answer file or question failed.
+  var hasErrors = false
 
-  /// Scores an answer file and adds what comes of it.
+  /// Scores an answer file and adds its metrics.
   ///
-  /// - Parameter uploads: The folder of all files for official scorers; `nil` for none.
+  /// - Parameters:
+  ///   - file: The name and the path of the answer file.
+  ///   - uploads: The folder for submissions; `nil` to write none.
+  ///   - countsMissing: Whether a question without an answer counts as wrong.
   mutating func score(
-    _ benchmark: any Benchmark, in data: DataFolder, _ answers: (name: String, path: String), uploads: String?,
+    _ benchmark: any Benchmark, in data: DataFolder, _ file: (name: String, path: String), uploads: String?,
     countsMissing: Bool
   ) throws {
-    let record = RunManifest(of: answers.path)
-    let sheet = try AnswerSheet(reading: answers.path, countsMissing: countsMissing && record?.limit == nil)
-    let submissions = try uploads == nil ? [] : benchmark.submissions(sheet, in: data)
+    let manifest = RunManifest(of: file.path)
+    let answers = try AnswerSet(reading: file.path, countsMissing: countsMissing && manifest?.limit == nil)
+    let submissions = try uploads == nil ? [] : benchmark.submissions(answers, in: data)
     for submission in submissions {
-      let path = [uploads ?? "", benchmark.uploadFolder, answers.name + submission.suffix].joined(separator: "/")
+      let path = [uploads ?? "", benchmark.uploadFolder, file.name + submission.suffix].joined(separator: "/")
       try OutputFile.write(Data(submission.text.utf8), to: path)
     }
-    let score = benchmark.canScore(in: data) ? try benchmark.score(sheet, in: data) : nil
-    if sheet.failedCount > 0 { hasProblems = true }
+    let score = benchmark.canScore(in: data) ? try benchmark.score(answers, in: data) : nil
+    if answers.failedCount > 0 { hasErrors = true }
     scoredCount += 1
     notes += (score?.notes ?? []).filter { !notes.contains($0) }
-    for measure in score?.measures ?? [] {
-      add(row(benchmark, answers.name, record, sheet, measure), isMain: measure.isMain)
+    for metric in score?.metrics ?? [] {
+      add(row(benchmark, file.name, manifest, answers, metric), isMain: metric.isMain)
     }
-    if score == nil { add(row(benchmark, answers.name, record, sheet, nil), isMain: true) }
+    if score == nil { add(row(benchmark, file.name, manifest, answers, nil), isMain: true) }
   }
 
-  private mutating func add(_ record: TableRow, isMain: Bool) {
-    records.append(record)
-    if isMain { main.append(record) }
+  private mutating func add(_ row: TableRow, isMain: Bool) {
+    rows.append(row)
+    if isMain { mainRows.append(row) }
   }
 
   private func row(
-    _ benchmark: any Benchmark, _ name: String, _ run: RunManifest?, _ sheet: AnswerSheet, _ measure: Measure?
+    _ benchmark: any Benchmark, _ name: String, _ run: RunManifest?, _ answers: AnswerSet, _ metric: Metric?
   ) -> TableRow {
-    let interval = measure?.interval
-    let text = measure.map {
+    let interval = metric?.interval
+    let text = metric.map {
       $0.value.formatted(2) + (interval.map { " (\($0.low.formatted(2)) to \($0.high.formatted(2)))" } ?? "")
     }
     return TableRow([
       Field("benchmark", .text(benchmark.name), heading: "benchmark"),
       Field("answers", .text(name), heading: "answers"),
-      Field("measure", .text(measure?.name ?? "nothing says what is right"), heading: "measure"),
-      Field("score", measure.map { .number($0.value) } ?? .none, heading: "score (95% interval)", text: text ?? ""),
-      Field("low", interval.map { .number($0.low) } ?? .none),
-      Field("high", interval.map { .number($0.high) } ?? .none),
-      Field("count", .integer(measure?.count ?? sheet.answers.count), heading: "of"),
-      Field("answered", .integer(sheet.answers.count - sheet.failedCount), heading: "answered"),
-      Field("failed", .integer(sheet.failedCount), heading: "failed"),
+      Field("metric", .text(metric?.name ?? "no ground truth"), heading: "metric"),
+      Field("score", metric.map { .number($0.value) } ?? .none, heading: "score (95% CI)", text: text ?? ""),
+      Field("ci_low", interval.map { .number($0.low) } ?? .none),
+      Field("ci_high", interval.map { .number($0.high) } ?? .none),
+      Field("count", .integer(metric?.count ?? answers.items.count), heading: "questions"),
+      Field("answered", .integer(answers.items.count - answers.failedCount), heading: "answered"),
+      Field("failed", .integer(answers.failedCount), heading: "failed"),
       Field(
-        "flops_prefill_saved", sheet.savedShare.map { .number($0) } ?? .none, heading: "FLOPs of prompts saved",
-        text: sheet.savedShare.map { (100 * $0).formatted(1) + "%" } ?? ""),
+        "flops_prefill_saved", answers.savedFlops.map { .number($0) } ?? .none, heading: "prefill FLOPs saved",
+        text: answers.savedFlops.map { (100 * $0).formatted(1) + "%" } ?? ""),
       Field("model", .optional(run?.model)),
       Field("policy", .optional(run?.policy.method)),
       Field("layers", .optional(run?.policy.layers)),
@@ -86,25 +89,26 @@ struct Results {
       Field("fastv_k", .optional(run?.policy.k)),
       Field("fastv_r", .optional(run?.policy.r)),
       Field("precision", .optional(run?.precision)),
-      Field("image_mode", .optional(run?.image_mode)),
-      Field("template", .optional(run?.template), .note(heading: "chat template")),
-      Field("limit", .optional(run?.limit), .note(heading: "questions asked of each benchmark, about")),
-      Field("metric", .text(benchmark.metric)),
+      Field("image_mode", .optional(run?.imageMode)),
+      Field("chat_template", .optional(run?.template), .note(heading: "chat template")),
+      Field("limit", .optional(run?.limit), .note(heading: "questions per benchmark, about")),
+      Field("metric_description", .text(benchmark.metricDescription)),
     ])
   }
 
-  /// Prints the table, writes the report, and ends the program with what the results are worth.
+  /// Prints the table and writes the report.
   ///
-  /// - Throws: `ExitCode` 1 when something could not be done, `FileArgumentError` when nothing was there to score.
-  func finish(_ options: ResultOptions, nothing: String) throws {
+  /// - Parameter emptyMessage: The error message if no answer file was scored.
+  /// - Throws: `ExitCode` 1 if there were errors, `FileArgumentError` if no answer file was scored.
+  func finish(_ options: ResultOptions, emptyMessage: String) throws {
     if let report = options.report {
-      try OutputFile.write(Data(TableFormat.json.rendered(records, name: "pdrop_eval").utf8), to: report)
+      try OutputFile.write(Data(TableFormat.json.rendered(rows, name: "pdrop_eval").utf8), to: report)
     }
-    guard scoredCount > 0 else { throw FileArgumentError(nothing) }
-    let rows = options.format == .md && !options.verbose ? main : records
-    try Output().write(options.format.rendered(rows, name: "pdrop_eval"))
+    guard scoredCount > 0 else { throw FileArgumentError(emptyMessage) }
+    let shown = options.format == .md && !options.verbose ? mainRows : rows
+    try Output().write(options.format.rendered(shown, name: "pdrop_eval"))
     for note in notes { Log.write("note: " + note) }
-    if hasProblems { throw ExitCode(ExitStatus.someFailed.rawValue) }
+    if hasErrors { throw ExitCode(ExitStatus.someFailed.rawValue) }
   }
 }
 
@@ -116,59 +120,65 @@ extension Value {
   fileprivate static func optional(_ numbers: [Double]?) -> Value { numbers.map { .numbers($0) } ?? .none }
 }
 
-/// What gave a file of answers, kept beside it: answers to be gone on with must be of the same kind, and a table says whose
-/// they are.
+/// The run manifest, stored next to an answer file as `.run.json`.
+///
+/// A resumed run must have the same manifest; result tables show its fields.
 struct RunManifest: Codable, Equatable {
   var model: String
   var policy: RunReport.Policy
   var precision: String
-  var image_mode: String
+  var imageMode: String
   var template: String
-  var max_tokens: Int
-  /// Where only some of the questions are asked.
+  var maxTokens: Int
+  /// The value of `--limit`, if only some of the questions are answered.
   var limit: Int?
+
+  private enum CodingKeys: String, CodingKey {
+    case model, policy, precision, imageMode = "image_mode", template, maxTokens = "max_tokens", limit
+  }
 
   init(_ model: VisionLanguageModel, _ base: Request, limit: Int?) throws {
     self.model = model.name
     policy = try BatchRunDescription(model, base, threads: 1).policy
     precision = model.precision.name
-    image_mode = model.preprocessor.mode.rawValue
+    imageMode = model.preprocessor.mode.rawValue
     template = model.template.name
-    max_tokens = base.options.maxTokens
+    maxTokens = base.options.maxTokens
     self.limit = limit
   }
 
-  /// The record of an answer file; `nil` where it has none, as those that other programs wrote.
+  /// Reads the manifest of an answer file; `nil` if there is none, as for files of other programs.
   init?(of answers: String) {
     guard let data = FileManager.default.contents(atPath: Self.path(answers)),
-      let record = try? JSONDecoder().decode(Self.self, from: data)
+      let manifest = try? JSONDecoder().decode(Self.self, from: data)
     else { return nil }
-    self = record
+    self = manifest
   }
 
   private static func path(_ answers: String) -> String {
     URL(filePath: answers).deletingPathExtension().path(percentEncoded: false) + ".run.json"
   }
 
-  /// Notes the record beside answers.
+  /// Writes the manifest next to an answer file.
   ///
-  /// - Throws: `FileArgumentError` where there are answers of another kind already, unless they are to be removed.
-  func write(beside answers: String, overwrites: Bool) throws {
+  /// - Throws: `FileArgumentError` if the file has answers with another manifest and `overwrites` is false.
+  func write(nextTo answers: String, overwrites: Bool) throws {
     let exists = FileManager.default.fileExists(atPath: answers)
-    if exists, !overwrites, let earlier = RunManifest(of: answers), earlier != self {
+    if exists, !overwrites, let existing = RunManifest(of: answers), existing != self {
       throw FileArgumentError(
-        "\(answers): has answers of other options (\(earlier.line)); remove them with --overwrite, or give another --output "
-          + "or --name")
+        "\(answers): has answers from a run with other options (\(existing.line)); use --overwrite to remove them, or "
+          + "another --output or --name")
     }
     try OutputFile.write(try JSONLine.encode(self), to: Self.path(answers))
   }
 
+  /// The manifest as one line of JSON.
   private var line: String {
     (try? JSONLine.encode(self)).map { String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .newlines) } ?? model
   }
 }
 
-/// Files that are written as a whole, in folders that need not be there.
+/// Output files, written atomically; missing folders are created.
 enum OutputFile {
   static func write(_ data: Data, to path: String) throws(FileArgumentError) {
     try makeFolder(of: path)
@@ -180,7 +190,7 @@ enum OutputFile {
   static func makeFolder(of path: String) throws(FileArgumentError) {
     let folder = URL(filePath: path).deletingLastPathComponent()
     do { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) } catch {
-      throw FileArgumentError("\(folder.path): the folder cannot be made (\(error.localizedDescription))")
+      throw FileArgumentError("\(folder.path): the folder cannot be created (\(error.localizedDescription))")
     }
   }
 }

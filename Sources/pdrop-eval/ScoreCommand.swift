@@ -3,61 +3,62 @@ import CommandLineSupport
 import Evaluation
 import Foundation
 
-/// `pdrop-eval score`: scores answers that are there, ours or those of LLaVA's scripts.
+/// `pdrop-eval score`: scores existing answer files.
 struct ScoreCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "score", abstract: "Scores answer files, ours and those that LLaVA's scripts wrote.")
+    commandName: "score", abstract: "Scores answer files of pdrop-eval run and of LLaVA's scripts.")
 
   @OptionGroup(title: "Data") var options: DataOptions
 
-  @Option(help: "Folder with the answers, laid out as that of the benchmarks. (default: that of the benchmarks)")
+  @Option(help: "Folder of the answers, laid out like the folder of the benchmarks. (default: --data)")
   var answers: String?
 
-  @Option(help: "Folder for the files that official scorers take. (default: none are written)")
+  @Option(help: "Folder for submissions to official scorers. (default: none are written)")
   var output: String?
 
   @Flag(
-    name: .customLong("answered-only"), help: "Leave questions without an answer out; else they are answered wrongly.")
+    name: .customLong("answered-only"), help: "Leave out questions without an answer instead of counting them as wrong."
+  )
   var answeredOnly = false
 
   @OptionGroup(title: "Results") var results: ResultOptions
 
   func run() throws {
     let data = try options.folder()
-    var found = Results()
+    var collected = Results()
     for benchmark in options.benchmarks {
       let files = AnswerFiles.find(in: (answers ?? options.data) + "/" + benchmark.answerFolder)
       if files.isEmpty, options.benchmark != nil {
         Log.error("\(benchmark.name): no answers in \(answers ?? options.data)/\(benchmark.answerFolder)")
-        found.hasProblems = true
+        collected.hasErrors = true
       }
       guard !files.isEmpty else { continue }
-      let missing = benchmark.missing([.truth], in: data)
+      let missing = benchmark.missing([.groundTruth], in: data)
       if !missing.isEmpty {
-        Log.error("\(benchmark.name): there are answers, but not \(missing.joined(separator: ", "))")
-        found.hasProblems = true
+        Log.error("\(benchmark.name): has answers, but is missing \(missing.joined(separator: ", "))")
+        collected.hasErrors = true
         continue
       }
       for file in files {
         do {
-          try found.score(benchmark, in: data, file, uploads: output, countsMissing: !answeredOnly)
-        } catch let problem as DataError {
-          Log.error("\(benchmark.name): \(problem)")
-          found.hasProblems = true
+          try collected.score(benchmark, in: data, file, uploads: output, countsMissing: !answeredOnly)
+        } catch let error as DataError {
+          Log.error("\(benchmark.name): \(error)")
+          collected.hasErrors = true
         }
       }
     }
-    try found.finish(
-      results, nothing: "\(answers ?? options.data): nothing to score; pdrop-eval list says what is looked for")
+    try collected.finish(
+      results, emptyMessage: "\(answers ?? options.data): nothing to score; pdrop-eval list shows the expected files")
   }
 }
 
-/// The answer files in a folder, of our runs and of LLaVA's scripts.
+/// The answer files of pdrop-eval and of LLaVA's scripts.
 enum AnswerFiles {
-  /// Files by what they are called, in the order of their names.
+  /// The answer files in a folder with their names, sorted by path.
   ///
-  /// LLaVA's scripts put the parts of an answer file and the whole, `merge.jsonl`, into a folder of the model's name; and what
-  /// ScienceQA's scorer writes beside its answers is none.
+  /// LLaVA's scripts write the parts of an answer file and the merged `merge.jsonl` into a folder named after the
+  /// model. Only the merged file counts. The `_output.jsonl` files of ScienceQA's scorer are not answer files.
   static func find(in folder: String) -> [(name: String, path: String)] {
     let paths = (FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? [])
       .filter { $0.hasSuffix(".jsonl") && !$0.hasSuffix("_output.jsonl") }

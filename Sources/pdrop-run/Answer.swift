@@ -1,17 +1,16 @@
 import ArgumentParser
 import BatchInference
 import CommandLineSupport
-import Evaluation
 import Foundation
 import ImageProcessing
 import PDrop
 import TokenDropping
 
-/// `pdrop-run`: answers one question, those of a chat, or a file of them.
+/// `pdrop-run answer`: one question, a chat, or a file of questions.
 struct Answer: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "answer",
-    abstract: "Answers a question about images, the turns of a chat, or every question of a file.")
+    abstract: "Answers a question about images, a chat, or every question in a file.")
 
   enum Format: String, CaseIterable, ExpressibleByArgument { case text, json }
 
@@ -19,25 +18,25 @@ struct Answer: ParsableCommand {
   @OptionGroup(title: "Question") var question: QuestionOptions
   @OptionGroup(title: "Generation") var generation: GenerationArguments
 
-  @Option(help: ArgumentHelp("How to drop visual tokens: none, pyramiddrop, fastv, random or uniform."))
+  @Option(help: "Token-dropping policy: none, pyramiddrop, fastv, random or uniform.")
   var policy = PolicyName.pyramiddrop
 
   @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
   @OptionGroup(title: "Batch") var batch: BatchOptions
-  @OptionGroup(title: "Known images") var featureCache: FeatureCacheArguments
+  @OptionGroup(title: "Feature cache") var featureCache: FeatureCacheArguments
 
-  @Option(help: "Print the answer as text, or the run's whole record as JSON.")
+  @Option(help: "Output: the answer as text, or the report of the run as JSON.")
   var format = Format.text
 
-  @Option(help: "Directory for trace.json and trace.safetensors: what the run did, with tensors.")
+  @Option(help: "Folder for trace.json and trace.safetensors, the trace of the run with its tensors.")
   var trace: String?
 
-  @OptionGroup(title: "Kept map") var keptMap: KeptMapOptions
+  @OptionGroup(title: "Kept-token map") var keptMap: KeptMapOptions
 
   @Flag(name: .customLong("verbose-prompt"), help: "Print the prompt and its tokens on stderr.")
   var verbosePrompt = false
 
-  @Flag(name: [.short, .long], help: "Print tokens kept, time and FLOPs on stderr.")
+  @Flag(name: [.short, .long], help: "Print the model, kept tokens, FLOPs, timings and memory on stderr.")
   var verbose = false
 
   func validate() throws {
@@ -45,31 +44,31 @@ struct Answer: ParsableCommand {
     try batch.validate(with: question, trace: trace)
     try keptMap.validate(with: question, batch)
     guard trace == nil || !question.interactive else {
-      throw ValidationError("--trace keeps one answer, --interactive gives many; leave out one of them")
+      throw ValidationError("--trace records one answer, --interactive produces many; leave out one of them")
     }
   }
 
   func run() throws {
-    // Not in validate(), where it would speak before the parser names an option that it does not know.
+    // Not in validate(), which runs before the parser reports unknown options.
     guard question.isGiven || question.interactive || batch.input != nil else {
       throw ValidationError(
         batch.imageFolder == nil
-          ? "nothing is asked; give a question by --prompt, --file or --chat, or many by --interactive or --input"
-          : "nothing is asked; give the question about all images by --prompt, or a file of questions by --input")
+          ? "no question given; use --prompt, --file or --chat for one, --interactive or --input for several"
+          : "no question given; use --prompt for one about all images, or --input for a file of questions")
     }
     let policy = try policyOptions.policy(policy, seed: generation.seed)
     var base = question.base(policy, generation.options)
-    // What is wrong with its files is found before the model is loaded.
+    // Files are checked before the model is loaded.
     let batchRun = try batch.run(asking: question)
     try keptMap.check()
-    // A dry run neither reads nor leaves files, and measures what an image takes that is not known.
+    // A dry run uses no cache: it writes no files, and it measures images that are not cached.
     let model = try modelOptions.load(featureCache: batch.dryRun ? nil : featureCache.options)
-    // A schedule or a system prompt that does not fit the model is found before any work.
+    // Checks that the schedule and the system prompt fit the model, before any work.
     _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
     _ = try model.rendered(base.prompt, systemPrompt: base.systemPrompt)
     base.policy = model.timed(policy, threads: modelOptions.threadCount)
     if verbose { VerboseLog.model(model, modelOptions) }
-    if !question.raw { VerboseLog.guess(model) }
+    if !question.raw { VerboseLog.warnOfGuessedTemplate(model) }
     if let batchRun {
       try batchRun.answer(with: model, like: base, threads: modelOptions.threadCount)
     } else if question.interactive {
@@ -82,15 +81,15 @@ struct Answer: ParsableCommand {
     }
   }
 
-  /// Answers one question, its words printed as they become certain.
+  /// Answers one question and streams the text.
   private func answer(_ request: Request, with model: VisionLanguageModel) throws {
     var request = request
     request.recordsTensors = trace != nil || keptMap.path != nil
     if verbosePrompt { try VerboseLog.prompt(request, model) }
     var session = try Session(model, request, threads: modelOptions.threadCount)
     let output = Output()
-    while let piece = try session.next() {
-      if format == .text { try output.write(piece) }
+    while let text = try session.next() {
+      if format == .text { try output.write(text) }
     }
     let report = session.report
     switch format {
@@ -103,35 +102,35 @@ struct Answer: ParsableCommand {
   }
 }
 
-/// What `-v` and `--verbose-prompt` print on stderr.
+/// The log lines of `-v` and `--verbose-prompt`.
 enum VerboseLog {
-  /// The model, in a line, and its unused tensors.
+  /// The model, its compute precision and its unused tensors.
   static func model(_ model: VisionLanguageModel, _ options: ModelOptions) {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
-      "model \(model.name), \(megabytes) MB of weights, \(model.layerCount) layers, \(model.precision.reason), "
-        + "\(options.threadCount) threads, images: \(model.preprocessor.mode.rawValue), prompt: \(model.templateDetection)"
-    )
-    if let visionTower = model.visionTower { Log.write("vision encoder: the weights in \(visionTower)") }
+      "model: \(model.name), \(megabytes) MB weights, \(model.layerCount) layers, \(options.threadCount) threads, "
+        + "image mode \(model.preprocessor.mode.rawValue), chat template \(model.templateDetection)")
+    Log.write("compute: \(model.precision.reason)")
+    if let visionTower = model.visionTower { Log.write("vision encoder: weights from \(visionTower)") }
     if let report = model.weightsCache, !report.hasFailed { Log.write("weights cache: \(report)") }
     unusedTensors(of: model)
   }
 
-  /// Stored tensors that the model has no use for, the first few by name.
+  /// Stored tensors that the model does not use, up to 8 by name.
   static func unusedTensors(of model: VisionLanguageModel) {
     for name in model.unusedTensors.prefix(8) { Log.write("note: the tensor '\(name)' is not used") }
-    if model.unusedTensors.count > 8 { Log.write("note: nor are \(model.unusedTensors.count - 8) more") }
+    if model.unusedTensors.count > 8 { Log.write("note: \(model.unusedTensors.count - 8) more tensors are not used") }
   }
 
-  /// A warning where the chat template is a guess, which may spoil every answer.
-  static func guess(_ model: VisionLanguageModel) {
+  /// Warns if the chat template is a guess, which may degrade every answer.
+  static func warnOfGuessedTemplate(_ model: VisionLanguageModel) {
     guard model.templateDetection.isGuess else { return }
     Log.write(
-      "warning: \(model.name) has no chat template and nothing names its family; taking \(model.template.name), "
-        + "name another by --chat-template if answers are strange")
+      "warning: \(model.name) has no chat template and no known model family; using \(model.template.name), "
+        + "set another with --chat-template if answers look wrong")
   }
 
-  /// The prompt as the model reads it, and its tokens, runs of image tokens as `<image>`.
+  /// The prompt after the chat template, and its token ids, one per image.
   static func prompt(_ request: Request, _ model: VisionLanguageModel) throws {
     let tokens = try model.tokens(of: request.prompt, systemPrompt: request.systemPrompt)
     let text = try model.rendered(request.prompt, systemPrompt: request.systemPrompt)
@@ -139,31 +138,25 @@ enum VerboseLog {
     Log.write("tokens: \(tokens.map(String.init).joined(separator: " "))")
   }
 
-  /// Tokens kept, FLOPs and time of a run, and what the model's feature cache has done so far.
+  /// Kept tokens, FLOPs, timings and memory of a run, and the statistics of the feature cache.
   static func run(_ report: RunReport, of model: VisionLanguageModel) {
     let kept = report.visualTokensPerStage.map(String.init).joined(separator: " -> ")
     let averages = String(
-      format: " (%.1f mean of layers, %.1f of stages)", report.averageVisualTokens, report.stageAverageVisualTokens)
+      format: " (average %.1f over layers, %.1f over stages)", report.averageVisualTokens,
+      report.stageAverageVisualTokens)
     Log.write("policy \(report.policy.description): visual tokens \(kept)\(report.stages.isEmpty ? "" : averages)")
-    let spent = report.flops.prefill + report.flops.rank
-    let saved = 100 * (1 - Double(spent) / Double(max(1, report.baselineFlops)))
+    Log.write(BatchSummary.line(report.flops, baseline: report.baselineFlops))
+    let time = report.timings
     Log.write(
       String(
-        format:
-          "FLOPs counted: prompt %.3f G (%.1f%% less than without dropping), vision encoder %.3f G, decoding %.3f G",
-        Double(spent) / 1e9, saved, Double(report.flops.encode + report.flops.project) / 1e9,
-        Double(report.flops.decode + report.flops.head) / 1e9))
-    let time = report.milliseconds
-    Log.write(
-      String(
-        format:
-          "time: load %.0f ms, image %.0f, vision encoder %.0f, prompt %.0f, ranking %.1f, decoding %.0f (%d tokens), all %.0f",
+        format: "timings (ms): load %.0f, image preprocessing %.0f, vision encoder %.0f, prefill %.0f, ranking %.1f, "
+          + "decode %.0f (%d tokens), total %.0f",
         time.load, time.decodeImage + time.preprocess, time.encode + time.project, time.prefill, time.rank, time.decode,
         report.tokens.count, time.total))
     Log.write(
       String(
-        format: "memory: cache %.1f MB, process at its peak %.0f MB", Double(report.cacheBytes) / 1e6,
+        format: "memory: KV cache %.1f MB, peak RSS %.0f MB", Double(report.cacheBytes) / 1e6,
         Double(report.peakResidentBytes) / 1e6))
-    if let cache = model.featureCacheReport { Log.write(BatchSummary.line(cache)) }
+    if let cache = model.featureCacheStatistics { Log.write(BatchSummary.line(cache)) }
   }
 }

@@ -4,19 +4,19 @@ import CommandLineSupport
 import Foundation
 import PDrop
 
-/// Many questions from a file, or one about a folder of images.
+/// Options of a batch: a file of questions, or one question about every image in a folder.
 struct BatchOptions: ParsableArguments {
   @Option(
     name: [.long, .customLong("question-file")],
     help: """
-      Questions, a JSON object a line: LLaVA's question_id, image, text, or OpenAI's custom_id, body; - for standard \
-      input, answered line by line as they come.
+      File of questions, one JSON object per line: LLaVA's question_id, image, text, or OpenAI's custom_id, body. \
+      With - for standard input, lines are answered as they arrive.
       """)
   var input: String?
 
   @Option(
     name: .customLong("image-folder"),
-    help: "Folder of the images that --input names; without --input, --prompt is asked about each image in it.")
+    help: "Folder of the images in --input; without --input, --prompt is answered for every image in it.")
   var imageFolder: String?
 
   @Option(
@@ -24,45 +24,44 @@ struct BatchOptions: ParsableArguments {
     help: "File for the answers, in the order of the questions. (default: standard output)")
   var output: String?
 
-  @Flag(help: "Go on after the answers that --output holds; error records count as answers.")
+  @Flag(help: "Continue after the answers in --output; error records count as answers.")
   var resume = false
 
-  @Flag(name: .customLong("retry-failed"), help: "As --resume, but records that failed are answered again, at the end.")
+  @Flag(name: .customLong("retry-failed"), help: "Like --resume, but failed records are answered again, at the end.")
   var retriesFailures = false
 
-  @Flag(help: "Remove the answers that --output holds.")
+  @Flag(help: "Remove existing answers in --output.")
   var overwrite = false
 
   @Option(
-    help: ArgumentHelp("Answer every n-th record only: 1/n to n/n; 0/n is n/n.", valueName: "i/n"),
+    help: ArgumentHelp("Answer only shard i of n, every n-th record: 1/n to n/n; 0/n is n/n.", valueName: "i/n"),
     transform: Self.shard)
   var shard = BatchShard.all
 
   @Option(
     name: .customLong("first-line"),
     help: ArgumentHelp(
-      "Number of the first line of --input, when it is a piece of a longer file: answers name their lines by it. "
-        + "(default: 1)",
+      "Line number of the first line of --input, if part of a longer file; answers use these numbers. (default: 1)",
       valueName: "N"))
   var firstLine: Int?
 
   @Option(
     name: .customLong("num-chunks"),
-    help: "As LLaVA's scripts split a file: so many runs of lines, of which --chunk-idx names the one to answer.")
+    help: "Number of contiguous chunks of --input, as in LLaVA's scripts; --chunk-idx selects one.")
   var chunkCount: Int?
 
-  @Option(name: .customLong("chunk-idx"), help: "Which of --num-chunks to answer, counted from 0.")
+  @Option(name: .customLong("chunk-idx"), help: "Chunk to answer, from 0 to --num-chunks - 1.")
   var chunkIndex: Int?
 
-  @Option(help: "File for what the batch did and cost, as JSON.")
+  @Option(help: "File for the report of the batch, as JSON: counts, timings, FLOPs.")
   var report: String?
 
   @OptionGroup var engineArguments: EngineArguments
 
-  @Flag(name: .customLong("dry-run"), help: "Answer nothing: print what memory and time the batch would take.")
+  @Flag(name: .customLong("dry-run"), help: "Print the memory and time that the batch needs, without answering.")
   var dryRun = false
 
-  @Flag(name: .customLong("no-timings"), help: "Leave times out of answers, so that equal runs give equal bytes.")
+  @Flag(name: .customLong("no-timings"), help: "Omit timings from answers, so that equal runs produce equal bytes.")
   var omitsTimings = false
 
   private static func shard(_ text: String) throws -> BatchShard {
@@ -72,7 +71,7 @@ struct BatchOptions: ParsableArguments {
     return shard
   }
 
-  /// The records of this run, by either way to name them; `nil` where there are no such records.
+  /// The records of this run, by shard or chunk; `nil` for a chunk that does not exist.
   private var records: BatchShard? {
     guard let chunkCount, let chunkIndex else { return shard }
     return BatchShard(chunk: chunkIndex, of: chunkCount)
@@ -87,53 +86,53 @@ struct BatchOptions: ParsableArguments {
     }
     guard records != nil else {
       throw ValidationError(
-        "--chunk-idx must be 0 to --num-chunks less 1, found \(chunkIndex ?? 0) of \(chunkCount ?? 0)")
+        "--chunk-idx must be 0 to --num-chunks - 1, found \(chunkIndex ?? 0) of \(chunkCount ?? 0)")
     }
     guard chunkCount == nil || input != "-" else {
       throw ValidationError(
-        "--num-chunks counts the lines of a file first; give one by --input in place of standard input")
+        "--num-chunks requires the number of lines; give --input a file instead of standard input")
     }
-    guard firstLine ?? 1 > 0 else { throw ValidationError("--first-line counts from 1, found \(firstLine ?? 0)") }
+    guard firstLine ?? 1 > 0 else { throw ValidationError("--first-line must be at least 1, found \(firstLine ?? 0)") }
   }
 
-  /// Whether answers that are there already are kept.
+  /// Whether existing answers are kept.
   private var keepsAnswers: Bool { resume || retriesFailures }
 
-  /// Checks what goes with what.
+  /// Checks the combination with other options.
   func validate(with question: QuestionOptions, trace: String?) throws {
     if input != nil {
       guard question.isEmpty, trace == nil else {
         throw ValidationError(
-          "--input brings its own questions and images; leave out --prompt, --file, --image, --interactive and --trace"
+          "--input supplies questions and images; leave out --prompt, --file, --image, --interactive and --trace"
         )
       }
     } else if imageFolder != nil {
       guard question.image.isEmpty, question.chat == nil, !question.interactive, trace == nil else {
         throw ValidationError(
-          "--image-folder brings the images of --prompt; leave out --image, --chat, --interactive and --trace")
+          "--image-folder supplies the images of --prompt; leave out --image, --chat, --interactive and --trace")
       }
     } else {
       guard output == nil, !keepsAnswers, !overwrite, records == .all, report == nil, !dryRun else {
         throw ValidationError(
-          "--output, --resume, --retry-failed, --overwrite, --shard, --num-chunks, --report and --dry-run go with --input "
-            + "or --image-folder")
+          "--output, --resume, --retry-failed, --overwrite, --shard, --num-chunks, --report and --dry-run require "
+            + "--input or --image-folder")
       }
     }
     guard input != nil || firstLine == nil else {
-      throw ValidationError("--first-line counts the lines of --input; give it as well")
+      throw ValidationError("--first-line numbers the lines of --input; give --input as well")
     }
     guard !dryRun || input != "-" else {
-      throw ValidationError("--dry-run counts the records of a file; give one by --input in place of standard input")
+      throw ValidationError("--dry-run requires the number of records; give --input a file instead of standard input")
     }
     guard !keepsAnswers || !overwrite else {
-      throw ValidationError("--resume keeps the answers that are there, --overwrite removes them; give one of them")
+      throw ValidationError("--resume keeps existing answers, --overwrite removes them; give one of them")
     }
     guard !keepsAnswers || (output ?? "-") != "-" else {
-      throw ValidationError("--resume needs the file of the answers; give it by --output")
+      throw ValidationError("--resume requires the file of the answers; give it with --output")
     }
   }
 
-  /// The batch that the options ask for, its files open; `nil` when they ask for none.
+  /// The batch with its files open; `nil` without `--input` and `--image-folder`.
   func run(asking question: QuestionOptions) throws -> BatchRun? {
     var prompt: Request.Prompt?
     let source: Batch.Input
@@ -146,12 +145,13 @@ struct BatchOptions: ParsableArguments {
     } else {
       return nil
     }
-    // Hours of work are not to end in a report that cannot be written.
+    // Before hours of work, so that they do not end with an unwritable report.
     if let report { try Output.checkFolder(of: report) }
     var options = Batch.Options(input: source)
-    // A dry run leaves the file of the answers alone.
+    options.spelling = { $0.option }
+    // A dry run does not touch the answer file.
     options.output = dryRun ? "-" : output ?? "-"
-    options.earlier =
+    options.existingOutput =
       dryRun ? .refuse : keepsAnswers ? .resume(retriesFailures: retriesFailures) : overwrite ? .overwrite : .refuse
     options.shard = records ?? .all
     if let firstLine { options.firstLine = firstLine }

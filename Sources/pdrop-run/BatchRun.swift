@@ -4,17 +4,18 @@ import CommandLineSupport
 import Foundation
 import PDrop
 
-/// A batch from its open files to its summary; a record that fails gets an error record and the rest goes on.
+/// A batch run, from open files to the summary; a record that fails results in an error record.
 struct BatchRun {
   var batch: Batch
-  /// What is asked about every image of a folder; `nil` where records bring their questions.
+  /// The prompt for every image of a folder; `nil` if records contain their questions.
   var prompt: Request.Prompt?
   var options: BatchOptions
 
   /// Answers all records.
   ///
-  /// - Throws: `ExitCode` 1 when some could not be answered, `BatchError` for files. Does not return from a run that was
-  ///   stopped by a signal.
+  /// Does not return after a stop signal.
+  ///
+  /// - Throws: `ExitCode` 1 if some records failed, `BatchError` for files.
   func answer(with model: VisionLanguageModel, like base: Request, threads: Int) throws {
     var base = base
     if let prompt { base.prompt = prompt }
@@ -22,13 +23,13 @@ struct BatchRun {
     if options.dryRun { return try plan(model, like: base, engine) }
     let display = ProgressDisplay(
       options.engineArguments.progress, recordName: options.input == nil ? "image" : "line")
-    // An answer too long for the longest file allowed is an error like a full disk.
+    // Makes an answer file above the file size limit an error, like a full disk.
     _ = signal(SIGXFSZ, SIG_IGN)
     StopSignal.install()
     let report: BatchReport
     do {
       report = try batch.run(
-        like: base, by: BatchRunDescription(model, base, threads: threads), isStopped: { StopSignal.isWanted },
+        like: base, by: BatchRunDescription(model, base, threads: threads), isStopped: { StopSignal.isRequested },
         observer: display, engine: model.batchEngine(engine))
       display.end()
     } catch {
@@ -39,29 +40,29 @@ struct BatchRun {
     if let path = options.report { try write(report, to: path) }
     if report.stopped {
       Log.write(remedy)
-      StopSignal.endProgram()
+      StopSignal.endProcess()
     }
     if report.answered < report.records || report.failed_before > 0 { throw ExitCode(ExitStatus.someFailed.rawValue) }
   }
 
-  /// Prints what the batch would take.
+  /// Prints the estimated memory and time of the batch.
   private func plan(_ model: VisionLanguageModel, like base: Request, _ engine: EngineOptions) throws {
     let (requests, count) = try batch.preview(like: base)
     let output = Output()
     guard let estimate = try model.estimate(requests, recordCount: count, engine) else {
-      try output.write("\(BatchSummary.count(count, "record")), of which none of the first can be answered\n")
+      try output.write("\(BatchSummary.count(count, "record")); none of the first can be answered\n")
       return
     }
     for line in EstimateText.lines(estimate, recordCount: count) { try output.write(line + "\n") }
   }
 
-  /// How to go on after a stop.
+  /// The hint for resuming after a stop.
   private var remedy: String {
     guard let output = options.output, output != "-" else {
-      return "stopped; a run with --output FILE can be stopped and gone on with by --resume"
+      return "stopped; only a run with --output FILE can be resumed, with --resume"
     }
-    let change = options.overwrite ? "with --resume in place of --overwrite" : "with --resume"
-    return "stopped; to go on after the answers in \(output), run the same command \(change)"
+    let change = options.overwrite ? "with --resume instead of --overwrite" : "with --resume"
+    return "stopped; to resume after the answers in \(output), run the same command \(change)"
   }
 
   private func write(_ report: BatchReport, to path: String) throws {
@@ -73,35 +74,38 @@ struct BatchRun {
   }
 }
 
-/// What a batch would take, for people.
+/// The output of `--dry-run`.
 enum EstimateText {
   static func lines(_ estimate: BatchEstimate, recordCount: Int) -> [String] {
     var lines = [
-      "memory, of \(gibibytes(estimate.limitBytes)) allowed, for records like the first:",
-      "  weights            \(gibibytes(estimate.weightBytes))",
-      "  program            \(gibibytes(estimate.programBytes))",
-      "  known images     \(gibibytes(estimate.imageBytes))",
-      "  to compute         \(gibibytes(estimate.workingBytes))",
-      "  keys and values    \(gibibytes(estimate.cacheBytes)) a record of \(estimate.promptTokens) tokens and "
-        + "\(estimate.maxNewTokens) more",
+      "memory for records like the first, with a limit of \(gibibytes(estimate.limitBytes)):",
+      "  weights         \(padded(estimate.weightBytes))",
+      "  program         \(padded(estimate.programBytes))",
+      "  image cache     \(padded(estimate.imageBytes))",
+      "  working memory  \(padded(estimate.workingBytes))",
+      "  KV cache        \(padded(estimate.cacheBytes)) per record, \(estimate.promptTokens) prompt tokens and up to "
+        + "\(estimate.maxNewTokens) new tokens",
     ]
     for stage in estimate.stages {
       lines.append(
         "    layers \(stage.layers.lowerBound) to \(stage.layers.upperBound): \(gibibytes(stage.bytes)), "
-          + "\(stage.positions) positions after the prompt")
+          + "\(stage.positions) tokens after prefill")
     }
-    lines.append("  at its peak        \(gibibytes(estimate.peakBytes)), \(estimate.recordsAtATime) records at a time")
+    lines.append("  peak            \(padded(estimate.peakBytes)) at batch size \(estimate.recordsAtATime)")
     lines.append(
       String(
-        format: "time, measured: images %.2f s, prompt %.2f s, a token of %d records %.3f s",
+        format: "measured time: images %.2f s, prefill %.2f s, decode step of %d records %.3f s",
         estimate.imageSeconds, estimate.prefillSeconds, estimate.recordsAtATime, estimate.stepSeconds))
     lines.append(
       String(
-        format: "  at most %.1f s a record, %.0f s for %@; less where answers are short or images come again",
+        format: "  at most %.1f s per record, %.0f s for %@; less with short answers or repeated images",
         estimate.secondsPerRecord, Double(recordCount) * estimate.secondsPerRecord,
         BatchSummary.count(recordCount, "record")))
     return lines
   }
 
-  private static func gibibytes(_ bytes: Int) -> String { String(format: "%7.3f GiB", Double(bytes) / 0x1p30) }
+  private static func gibibytes(_ bytes: Int) -> String { String(format: "%.3f GiB", Double(bytes) / 0x1p30) }
+
+  /// Aligned in a column of up to 999 GiB.
+  private static func padded(_ bytes: Int) -> String { String(format: "%7.3f GiB", Double(bytes) / 0x1p30) }
 }

@@ -4,28 +4,28 @@ import Foundation
 import PDrop
 import Verification
 
-/// `pdrop-run check`: a model directory against reference vectors, stage by stage.
+/// `pdrop-run check`: a model directory compared with reference vectors, stage by stage.
 struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Compares a model, stage by stage, with what the reference library computed.",
+    abstract: "Compares a model with the results of the reference library, stage by stage.",
     discussion: """
-      Prints the largest difference of every stage that the reference stores, and the first stage that departs with its \
-      likely cause. Ends with status 0 when all agree, 1 when a stage departs. Models/make_reference.py makes a reference.
+      Prints the largest difference of every stage in the reference, and a likely cause for the first stage that \
+      departs. Exit status: 0 if all stages agree, 1 if one departs. Models/make_reference.py writes a reference.
       """)
 
   @OptionGroup(title: "Model") var modelOptions: ModelOptions
 
   @Option(
     help: """
-      Folder of the reference. (default: the model directory's folder reference, or the nearest folder above it with cases \
-      of the directory's name)
+      Folder of the reference. (default: the folder reference in the model directory, or the nearest folder above it \
+      with cases named after the model directory)
       """)
   var reference: String?
 
   @Option(name: .customLong("case"), parsing: .upToNextOption, help: "Cases to run. (default: all)")
   var cases: [String] = []
 
-  @Option(help: "Print lines for people, or a JSON object for each case: text or json.")
+  @Option(help: "Output: text, or one JSON object per case.")
   var format = Answer.Format.text
 
   func run() throws {
@@ -34,12 +34,13 @@ struct Check: ParsableCommand {
     let folder =
       try reference.map { try ReferenceFolder($0, model: model.name) } ?? ReferenceFolder(besideModel: directory)
     if let unknown = cases.first(where: { !folder.caseNames.contains($0) }) {
-      throw ValidationError("--case '\(unknown)' is not there; use one of \(folder.caseNames.joined(separator: ", "))")
+      throw ValidationError(
+        "--case '\(unknown)' does not exist; use one of \(folder.caseNames.joined(separator: ", "))")
     }
     VerboseLog.unusedTensors(of: model)
     let check = ModelCheck(model, folder, threads: modelOptions.threadCount)
     let names = cases.isEmpty ? folder.caseNames : cases
-    // What cannot be read is said before the work.
+    // Reports unreadable files before the work.
     for name in names { try check.validate(name) }
 
     let output = Output()
@@ -59,9 +60,9 @@ struct Check: ParsableCommand {
   }
 }
 
-/// What `pdrop-run check` prints about a case for people.
+/// The text output of `pdrop-run check` for one case.
 enum CheckText {
-  /// A heading, a line for each stage, and what is to be said about the first that departs.
+  /// A heading, a line per stage, and the first departure with its likely cause.
   static func lines(_ report: CaseResult) -> String {
     var lines = ["\(report.model), case \(report.name)"]
     let width = report.stages.map { name(of: $0.stage).count }.max() ?? 0
@@ -79,18 +80,18 @@ enum CheckText {
     } else {
       lines.append("  all \(report.stages.count) stages agree")
     }
-    if let end = report.end { lines.append("  not run to the end: \(end)") }
-    // Names and texts come from the reference's files.
+    if let end = report.end { lines.append("  stopped early: \(end)") }
+    // Names and texts in reference files are untrusted input.
     return lines.map { Log.oneLine($0) + "\n" }.joined()
   }
 
-  /// The largest difference and what is allowed.
+  /// The largest difference and the tolerance.
   private static func difference(_ result: StageResult) -> String {
     guard result.difference.isFinite else {
-      return result.place?.coordinates.isEmpty == true ? "of another size" : "not a number"
+      return result.place?.coordinates.isEmpty == true ? "different size" : "not a number"
     }
     let found = String(format: "%.3g", result.difference)
-    return switch result.allowance {
+    return switch result.tolerance {
     case .none: result.agrees ? "equal" : String(format: "%.0f differ", result.difference)
     case .absolute(let limit): "\(found), \(number(limit)) allowed"
     case .relative(let limit): "\(found) relative, \(number(limit)) allowed"
@@ -98,7 +99,7 @@ enum CheckText {
     }
   }
 
-  /// Which run and stage, by how much, where, and what was expected and found there.
+  /// Run, stage, difference, place, and the expected and found values of a departure.
   private static func sentence(_ result: StageResult) -> String {
     var text = result.stage.run.map { "run \($0), " } ?? ""
     text += "\(name(of: result.stage)), \(difference(result))"
@@ -118,40 +119,40 @@ enum CheckText {
     case .promptTokens: "prompt tokens"
     case .pixels: "pixels of \(image)"
     case .pixelValues: "normalised pixels of \(image)"
-    case .visionEncoderInput: "vision encoder's embedding of \(image)"
-    case .visionEncoderOutput: "vision encoder's feature layer of \(image)"
+    case .visionEncoderInput: "vision encoder embedding of \(image)"
+    case .visionEncoderOutput: "vision encoder feature layer of \(image)"
     case .features: "features of \(image)"
-    case .imageSpans: "places of images"
+    case .imageSpans: "image spans"
     case .sequenceLength: "sequence length"
     case .embedding: "embedding of the last token"
     case .layers: stage.layers.map { "layers \($0.lowerBound) to \($0.upperBound)" } ?? "layers"
     case .drop: "drop before layer \(layer)"
     case .scores: "scores of \(image) before layer \(layer)"
     case .kept: "tokens of \(image) kept from layer \(layer)"
-    case .cacheLengthsAfterPrompt: "cache lengths after the prompt"
-    case .lastLogits: "logits after the prompt"
+    case .cacheLengthsAfterPrompt: "KV cache lengths after prefill"
+    case .lastLogits: "logits after prefill"
     case .tokens: "generated tokens"
     case .finalLogits: "logits of the last token"
     case .text: "answer"
-    case .cacheLengthsAtEnd: "cache lengths at the end"
+    case .cacheLengthsAtEnd: "KV cache lengths at the end"
     }
   }
 }
 
-/// What `pdrop-run check --format json` prints about a case; names of stages are those of the reference's files.
+/// The JSON output of `pdrop-run check` for one case; stage names are those of the reference files.
 struct CheckOutput: Encodable {
   struct Stage: Encodable {
     var stage: CheckStage.Kind
     var run: String?
     var image: String?
-    /// The first and the last layer that were compared.
+    /// The first and the last compared layer.
     var layers: [Int]?
     /// The layer before which the drop happens.
     var layer: Int?
     /// `equal`, `absolute`, `relative` or `mean`.
     var measure: String
     var tolerance: Double
-    /// `null` where sizes differ or something is not a number.
+    /// `null` for different sizes or NaN.
     var difference: Double?
     var agrees: Bool
     /// Indices by axis.
@@ -164,13 +165,13 @@ struct CheckOutput: Encodable {
       (self.stage, run, image, layer) = (stage.kind, stage.run, stage.image, stage.layer)
       layers = stage.layers.map { [$0.lowerBound, $0.upperBound] }
       measure =
-        switch result.allowance {
+        switch result.tolerance {
         case .none: "equal"
         case .absolute: "absolute"
         case .relative: "relative"
         case .mean: "mean"
         }
-      tolerance = result.allowance.limit
+      tolerance = result.tolerance.limit
       difference = result.difference.isFinite ? result.difference : nil
       agrees = result.agrees
       at = result.place.map { place in
@@ -186,7 +187,7 @@ struct CheckOutput: Encodable {
   var stages: [Stage]
   var first_departure: Stage?
   var likely_cause: String?
-  /// Why the case was not run to its end.
+  /// The reason why the case was not run to its end.
   var end: String?
 
   init(_ report: CaseResult) {

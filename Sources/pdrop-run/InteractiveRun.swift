@@ -2,13 +2,12 @@ import CommandLineSupport
 import Foundation
 import PDrop
 
-/// A chat about images: every line of input is a turn, its answer goes to stdout.
+/// An interactive chat about images: every line of input is a turn, and its answer is written to stdout.
 ///
-/// An error in a turn takes the turn back, but for its images, and the chat goes on: they wait for the next question,
-/// so that none is answered blind.
+/// A turn that fails is discarded and the chat continues. Its images stay for the next question, which may need them.
 struct InteractiveRun {
   let model: VisionLanguageModel
-  /// How every question is asked.
+  /// The request without question and images: policy, system prompt and generation options.
   let base: Request
   let threads: Int
   let format: Answer.Format
@@ -31,14 +30,14 @@ struct InteractiveRun {
     self.verbosePrompt = verbosePrompt
   }
 
-  /// Chats until the input ends.
+  /// Runs the chat until the input ends or `/exit`.
   ///
   /// - Parameters:
-  ///   - images: What the first question is about.
-  ///   - first: A question that is asked before any input is read.
-  /// - Throws: For an image among the first ones that cannot be used, and for output that cannot be written.
+  ///   - images: The images of the first question.
+  ///   - first: The first question, answered before any input is read.
+  /// - Throws: For an unusable image in `images`, and for output that cannot be written.
   mutating func run(_ images: [Request.Image], first: String?) throws {
-    Interruption.install()
+    StopSignal.installInterrupt()
     for image in images { try add(image) }
     terminal.note("chat with \(model.name); /help lists commands, /exit ends")
     if let first { try ask(first) }
@@ -49,10 +48,10 @@ struct InteractiveRun {
       case .image(let path): reporting { chat in try chat.add(Request.Image(reference: path)) }
       case .clear:
         chat = Chat()
-        terminal.note("the conversation and its images are forgotten")
+        terminal.note("conversation and images cleared")
       case .help: for line in ChatLine.helpText { Log.write(line) }
       case .exit: return
-      case .wrong(let reason): Log.error(reason)
+      case .invalid(let reason): Log.error(reason)
       }
     }
   }
@@ -61,24 +60,24 @@ struct InteractiveRun {
   private mutating func add(_ image: Request.Image) throws {
     let encoded = try model.encode(image, appliesOrientation: base.appliesOrientation, threads: threads)
     chat.add(encoded)
-    terminal.note("image of \(encoded.tokenCount) tokens for the next question")
+    terminal.note("added an image of \(encoded.tokenCount) tokens to the next question")
   }
 
-  /// Does something that may fail without ending the chat.
+  /// Runs an action; an error is reported and does not end the chat.
   private mutating func reporting(_ action: (inout InteractiveRun) throws -> Void) {
-    do { try action(&self) } catch { Log.error("\(error)") }
+    do { try action(&self) } catch { Log.error(errorText(error)) }
   }
 
-  /// A turn.
+  /// Runs a turn.
   ///
   /// - Throws: `FileArgumentError` for output that cannot be written; other errors are reported.
   private mutating func ask(_ question: String) throws {
     var answer = TrimmedText()
     do {
-      let report = try Interruption.watching { try generate(question, &answer) }
+      let report = try StopSignal.interruptible { try generate(question, &answer) }
       let isStopped = report.finishReason == nil
       guard !isStopped || !answer.text.isEmpty else {
-        terminal.note("stopped before the answer; the question is taken back")
+        terminal.note("stopped before the answer; the question is discarded")
         return
       }
       chat.complete(question, answer: answer.text)
@@ -86,12 +85,12 @@ struct InteractiveRun {
       if format == .json { try JSONLine.print(report) } else { try output.write("\n") }
       if isStopped { terminal.note("stopped") }
       if verbose { VerboseLog.run(report, of: model) }
-    } catch let problem as FileArgumentError {
-      throw problem
+    } catch let error as FileArgumentError {
+      throw error
     } catch {
       if format == .text, !answer.text.isEmpty { try output.write("\n") }
-      Log.error("\(error)")
-      terminal.note("the question is taken back; /clear forgets all of the conversation")
+      Log.error(errorText(error))
+      terminal.note("the question is discarded; /clear removes the whole conversation")
     }
   }
 
@@ -100,35 +99,35 @@ struct InteractiveRun {
     let request = chat.request(question, like: base)
     if verbosePrompt { try VerboseLog.prompt(request, model) }
     var session = try Session(model, request, threads: threads)
-    while !Interruption.isWanted, let piece = try session.next() {
-      let text = answer.push(piece)
+    while !StopSignal.isRequested, let next = try session.next() {
+      let text = answer.append(next)
       if format == .text { try output.write(text) }
     }
     var report = session.report
     for image in chat.newImages { report.include(image) }
     if !isFirstTurn {
-      report.milliseconds.total -= report.milliseconds.load
-      report.milliseconds.load = 0
+      report.timings.total -= report.timings.load
+      report.timings.load = 0
     }
     return report
   }
 }
 
-/// A line that somebody types in a chat: a question, or a command that begins with `/`.
+/// A line of chat input: a question, or a command that begins with `/`.
 enum ChatLine: Equatable {
   case empty
   case question(String)
   case image(path: String)
   case clear, help, exit
-  /// A command that cannot be carried out, and why.
-  case wrong(String)
+  /// An invalid command, with the error message.
+  case invalid(String)
 
   static let helpText = [
     "/image PATH  add an image to the next question",
-    "/clear       forget the conversation and its images",
-    "/exit        end the chat, as the end of input does",
-    "Ctrl-C stops an answer; any other line is a question. Every question ranks all visual tokens anew, so those dropped",
-    "for one question are there again for the next.",
+    "/clear       remove the conversation and its images",
+    "/exit        end the chat; so does the end of input",
+    "Ctrl-C stops an answer; any other line is a question. Every question ranks all visual tokens again, so tokens",
+    "dropped for one question are available for the next.",
   ]
 
   init(_ line: String) {
@@ -140,29 +139,29 @@ enum ChatLine: Equatable {
     let words = text.split(maxSplits: 1, whereSeparator: \.isWhitespace).map(String.init)
     switch (words[0], words.dropFirst().first) {
     case ("/image", let path?): self = .image(path: (path as NSString).expandingTildeInPath)
-    case ("/image", nil): self = .wrong("/image needs the path of an image")
+    case ("/image", nil): self = .invalid("/image needs the path of an image")
     case ("/clear", nil): self = .clear
     case ("/help", nil): self = .help
     case ("/exit", nil), ("/quit", nil): self = .exit
-    default: self = .wrong("\(text): no such command; /help lists them")
+    default: self = .invalid("\(text): no such command; /help lists them")
     }
   }
 }
 
-/// The terminal of a chat, if it has one: prompts and notes are for people only.
+/// The terminal of a chat; prompts and notes are written only if there is one.
 struct Terminal {
   private let isPresent = isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0
 
-  /// The next line of standard input, without its end; `nil` at the end of input.
+  /// The next line of standard input without its newline; `nil` at the end of input.
   func readLine() -> String? {
     if isPresent { write("> ") }
     let line = Swift.readLine()
-    // Whatever comes next begins a line of its own.
+    // Output after the prompt starts on a new line.
     if isPresent, line == nil { write("\n") }
     return line
   }
 
-  /// Says something about the chat.
+  /// Writes a note about the chat.
   func note(_ text: String) {
     if isPresent { Log.write("(\(text))") }
   }
@@ -170,25 +169,25 @@ struct Terminal {
   private func write(_ text: String) { try? FileHandle.standardError.write(contentsOf: Data(text.utf8)) }
 }
 
-/// A text that comes in pieces, without the white space at its ends.
+/// A streamed text without white space at its ends.
 struct TrimmedText {
-  /// What has come so far.
+  /// The text so far.
   private(set) var text = ""
-  /// White space that belongs to the text only if more follows.
-  private var held = ""
+  /// Trailing white space, part of the text only if more text follows.
+  private var pending = ""
 
-  /// Takes the next piece and returns what it adds.
-  mutating func push(_ piece: String) -> String {
-    held += piece
-    let scalars = held.unicodeScalars
+  /// Appends streamed text and returns the part to print now.
+  mutating func append(_ streamed: String) -> String {
+    pending += streamed
+    let scalars = pending.unicodeScalars
     guard let last = scalars.lastIndex(where: { !$0.properties.isWhitespace }) else {
-      if text.isEmpty { held = "" }
+      if text.isEmpty { pending = "" }
       return ""
     }
     let end = scalars.index(after: last)
     let begin = text.isEmpty ? scalars.firstIndex { !$0.properties.isWhitespace } ?? end : scalars.startIndex
     let added = String(scalars[begin..<end])
-    held = String(scalars[end...])
+    pending = String(scalars[end...])
     text += added
     return added
   }

@@ -5,50 +5,50 @@ import ImageProcessing
 import PDrop
 import Reports
 
-/// Whether to draw which visual tokens stayed, and how.
+/// Options of the kept-token map.
 struct KeptMapOptions: ParsableArguments {
-  /// What a file is written as, by its name's ending.
+  /// The file format, from the file name extension.
   enum Form: String, CaseIterable { case png, svg, html }
 
   @Option(
     name: .customLong("kept-map"),
     help: ArgumentHelp(
-      "File for the image with dropped patches dimmed, a panel for each stage: .png, .svg or .html.",
+      "File for the image with dropped patches dimmed, one panel per stage: .png, .svg or .html.",
       valueName: "file"))
   var path: String?
 
-  @Flag(name: .customLong("kept-map-scores"), help: "With --kept-map: give patches the colours of their scores.")
+  @Flag(name: .customLong("kept-map-scores"), help: "With --kept-map: colour patches by score.")
   var showsScores = false
 
   private var form: Form? { path.flatMap { Form(rawValue: URL(filePath: $0).pathExtension.lowercased()) } }
 
   func validate() throws {
     guard path != nil || !showsScores else {
-      throw ValidationError("--kept-map-scores colours the file of --kept-map; give that too")
+      throw ValidationError("--kept-map-scores requires --kept-map")
     }
     guard path == nil || form != nil else {
       throw ValidationError("--kept-map writes .png, .svg or .html; found '\(path ?? "")'")
     }
   }
 
-  /// Checks what goes with what.
+  /// Checks the combination with other options.
   func validate(with question: QuestionOptions, _ batch: BatchOptions) throws {
     guard path == nil || !(question.interactive || batch.input != nil || batch.imageFolder != nil) else {
       throw ValidationError(
-        "--kept-map draws one answer, --interactive, --input and --image-folder give many; leave out one of them")
+        "--kept-map draws one answer, --interactive, --input and --image-folder produce many; leave out one of them")
     }
   }
 
-  /// Checks the file before the model is loaded.
+  /// Checks that the file is writable; call before the model is loaded.
   func check() throws {
     if let path { try Output.checkFolder(of: path) }
   }
 
-  /// Draws the images of a question.
+  /// Draws the maps of all images of a question.
   func write(_ session: borrowing Session, _ request: Request, prompt: String) throws {
     guard let path, let form else { return }
-    let (maps, report) = (session.keptMaps, session.report)
-    guard !maps.isEmpty else { throw FileArgumentError("\(path): there is nothing to draw; the question has no image") }
+    let (maps, report) = (try session.keptMaps, session.report)
+    guard !maps.isEmpty else { throw FileArgumentError("\(path): nothing to draw; the question has no image") }
     let policy = report.policy.summary
     let figures = zip(request.images, maps).enumerated().map { index, part in
       KeptMapFigure("\(part.0.name ?? "image \(index + 1)"), \(policy)", part.1, showsScores: showsScores)
@@ -66,7 +66,7 @@ struct KeptMapOptions: ParsableArguments {
 }
 
 extension Request.Image {
-  /// What people call it.
+  /// The file name or given name; `nil` for none.
   fileprivate var name: String? {
     switch self {
     case .file(let path): URL(filePath: path).lastPathComponent
@@ -76,12 +76,13 @@ extension Request.Image {
   }
 }
 
-/// One answer's kept maps as a page: the answer, the panels, and where in the image tokens stay.
+/// The HTML report of one answer: the text, the kept-token maps, and plots of kept tokens by row and column.
 enum KeptMapReport {
   static func report(_ figures: [KeptMapFigure], _ report: RunReport, prompt: String) -> Report {
     let kept = report.visualTokensPerStage.map(String.init).joined(separator: ", then ")
     return Report(
-      "What \(report.policy.method) kept", summary: "Visual tokens: \(kept). Policy: \(report.policy.summary).",
+      "Visual tokens kept by \(report.policy.method)",
+      summary: "Visual tokens: \(kept). Policy: \(report.policy.summary).",
       sections: [
         Report.Section("Prompt and answer", [.text("Prompt: \(prompt)"), .text("Answer: \(report.text)")])
       ]
@@ -97,10 +98,10 @@ enum KeptMapReport {
   }
 
   private static let howToRead =
-    "Dropped patches are dimmed, or, where scores are shown, have no white edge. The bars right of and below an image count "
-    + "what stays of each row and column. A patch that is pointed at says its row, column, score and rank."
+    "Dropped patches are dimmed; with scores, they have no white edge. The bars right of and below an image count the "
+    + "kept patches of each row and column. Hover over a patch for its row, column, score and rank."
 
-  /// For each region, the shares of its rows and columns that stay: where no question plays a part, a slope is position bias.
+  /// The kept percentage by row and by column of each region; a slope that no question explains is position bias.
   private static func plots(_ map: KeptMap) -> [Report.Block] {
     guard !map.stages.isEmpty else { return [] }
     return map.regions.indices.flatMap { index in
@@ -111,7 +112,7 @@ enum KeptMapReport {
           Plot(
             "Kept by \(name), \(region.name)",
             x: Axis("\(name) of patches, from the \(name == "row" ? "top" : "left")"),
-            y: Axis("share kept", unit: .percent, reaches: [0]),
+            y: Axis("kept", unit: .percent, reaches: [0]),
             series: zip(map.stages, lists).map { stage, list in
               Plot.Series(
                 "layer \(stage.layer)",

@@ -4,60 +4,60 @@ import Foundation
 import PDrop
 import TokenDropping
 
-/// The question and its images.
+/// Options of the question and its images.
 struct QuestionOptions: ParsableArguments {
-  /// What to do with the Exif orientation of photos.
+  /// The treatment of the Exif orientation of photos.
   enum ExifRule: String, CaseIterable, ExpressibleByArgument { case ignore, apply }
 
-  @Option(help: "Image: a JPEG, PNG or WebP file, or a data URL; repeat it, or list several files with commas.")
+  @Option(help: "Image: a JPEG, PNG or WebP file, or a data URL; repeat, or separate several files with commas.")
   var image: [String] = []
 
-  @Option(help: "Photos by their Exif orientation: ignore it as the reference does, or apply it.")
+  @Option(help: "Exif orientation of photos: ignore, as the reference does, or apply.")
   var exif = ExifRule.ignore
 
-  @Option(name: [.short, .long], help: "The question; <image> in it says where the image belongs, else in front.")
+  @Option(name: [.short, .long], help: "Question; <image> marks the position of the image. (default: before the text)")
   var prompt: String?
 
-  @Option(name: [.short, .long], help: "File to read the question from; - for standard input.")
+  @Option(name: [.short, .long], help: "File with the question; - for standard input.")
   var file: String?
 
-  @Flag(help: "The question is in the model's chat template already; <image> marks each image.")
+  @Flag(help: "The question already has the chat template applied; <image> marks each image.")
   var raw = false
 
-  @Option(help: "A conversation to answer: JSON with OpenAI's messages, images as image_url parts.")
+  @Option(help: "File with a conversation: JSON with OpenAI messages, images as image_url parts.")
   var chat: String?
 
-  @Option(help: "System prompt in place of the model's own; an empty one for none.")
+  @Option(help: "System prompt instead of the default of the model; an empty string for none.")
   var system: String?
 
   @Flag(
     name: [.customShort("i"), .long],
-    help: "Chat: every line of input is a turn, --image and --prompt begin the first; /help lists commands.")
+    help: "Chat: each line of input is a turn; --image and --prompt start the first; /help lists commands.")
   var interactive = false
 
   func validate() throws {
     guard [prompt, file, chat].count(where: { $0 != nil }) <= 1 else {
-      throw ValidationError("--prompt, --file and --chat all ask; give one of them")
+      throw ValidationError("--prompt, --file and --chat exclude each other; give one of them")
     }
     guard chat == nil || (image.isEmpty && !raw) else {
-      throw ValidationError("--chat brings its own images and its own form; leave out --image and --raw")
+      throw ValidationError("--chat contains its images and uses the chat template; leave out --image and --raw")
     }
     guard image.allSatisfy({ !references($0).isEmpty }) else {
-      throw ValidationError("--image names no image; give a path, or leave it out")
+      throw ValidationError("--image is empty; give a path, or leave it out")
     }
     guard system == nil || !raw else {
-      throw ValidationError("--raw has its system prompt in the prompt; leave out --system")
+      throw ValidationError("--raw prompts contain their system prompt; leave out --system")
     }
     guard !interactive || (chat == nil && !raw && file != "-") else {
-      throw ValidationError("--interactive takes its turns from standard input; leave out --chat, --raw and --file -")
+      throw ValidationError("--interactive reads turns from standard input; leave out --chat, --raw and --file -")
     }
   }
 
-  /// Whether something is asked at once.
+  /// Whether a question or conversation is given.
   var isGiven: Bool { prompt != nil || file != nil || chat != nil }
   var isEmpty: Bool { image.isEmpty && !isGiven && !raw && !interactive }
 
-  /// How every question is asked: a request that asks nothing yet.
+  /// The request without question and images: policy, system prompt and generation options.
   func base(_ policy: any TokenDroppingPolicy, _ options: GenerationOptions) -> Request {
     var request = Request(prompt: .messages([]), policy: policy, options: options)
     request.systemPrompt = system
@@ -65,7 +65,7 @@ struct QuestionOptions: ParsableArguments {
     return request
   }
 
-  /// The request that the options describe.
+  /// The request with question and images from these options.
   func request(like base: Request) throws -> Request {
     var request = base
     if let chat {
@@ -81,20 +81,20 @@ struct QuestionOptions: ParsableArguments {
     return request
   }
 
-  /// The question, if one is given.
+  /// The question; `nil` for none.
   func text() throws -> String? { try prompt ?? file.map(TextFile.read) }
 
   func images() throws -> [Request.Image] {
     try image.flatMap(references).map { try Request.Image(reference: $0) }
   }
 
-  /// One image, or several with commas.
+  /// The image references of one `--image`, separated by commas.
   private func references(_ text: String) -> [String] {
     let isOne = text.lowercased().hasPrefix("data:") || FileManager.default.fileExists(atPath: text)
     return isOne ? [text] : text.split(separator: ",").map(String.init)
   }
 
-  /// A file's conversation; its relative paths begin in the file's folder.
+  /// The conversation in a file; image paths are relative to the folder of the file.
   private func conversation(_ path: String) throws -> Conversation {
     let text = try TextFile.read(path)
     let folder = path == "-" ? nil : URL(filePath: path).deletingLastPathComponent().path(percentEncoded: false)
@@ -106,31 +106,32 @@ struct QuestionOptions: ParsableArguments {
   }
 }
 
-/// How the answer is generated.
+/// Options of generation and sampling.
 struct GenerationArguments: ParsableArguments {
-  @Option(name: [.customShort("n"), .customLong("n-predict")], help: "Most tokens to generate.")
+  @Option(name: [.customShort("n"), .customLong("n-predict")], help: "Maximum number of new tokens.")
   var maxNewTokens = 128
 
-  @Flag(name: .customLong("ignore-eos"), help: "Go on after the EOS token.")
+  @Flag(name: .customLong("ignore-eos"), help: "Continue generating after the EOS token.")
   var ignoresEOS = false
 
   @Option(
     name: [.customShort("c"), .customLong("ctx-size")],
-    help: "Longest sequence of prompt, images and answer. (default: the model's)")
+    help: "Context length in tokens, images included. (default: the maximum of the model)")
   var contextLength: Int?
 
   @Option(
     name: [.customLong("temp"), .customLong("temperature")],
-    help: "0 takes the likeliest token; above, tokens are drawn.")
+    help: "Sampling temperature; 0 for greedy decoding.")
   var temperature = 0.0
 
-  @Option(name: .customLong("top-k"), help: "Draw from this many likeliest tokens; 0 for all.")
+  @Option(name: .customLong("top-k"), help: "Sample from the k most likely tokens; 0 disables.")
   var topK = 50
 
-  @Option(name: .customLong("top-p"), help: "Draw from the likeliest tokens of this probability together.")
+  @Option(
+    name: .customLong("top-p"), help: "Sample from the most likely tokens up to this total probability; 1 disables.")
   var topP = 1.0
 
-  @Option(name: [.short, .long], help: "Seed of what is drawn.")
+  @Option(name: [.short, .long], help: "Random seed for sampling.")
   var seed: UInt64 = 0
 
   func validate() throws {
@@ -156,26 +157,28 @@ struct GenerationArguments: ParsableArguments {
   }
 }
 
-/// Where encoded images are kept for later runs.
+/// Options of the feature cache, which stores encoded images.
 struct FeatureCacheArguments: ParsableArguments {
   @Option(
     name: .customLong("feature-cache"),
-    help: "Folder that keeps encoded images, so that one asked about again is not encoded again; runs may share it.")
+    help: "Folder that caches encoded images between runs; concurrent runs may share it.")
   var directory: String?
 
   @Option(
     name: .customLong("feature-cache-size"),
-    help: "Most that --feature-cache may take; what was not used for the longest time goes. (default: 10GiB)")
+    help: "Maximum size of --feature-cache; least recently used images are removed. (default: 10GiB)")
   var size: ByteCount?
 
   func validate() throws {
-    guard directory.map({ !$0.isEmpty }) ?? true else { throw ValidationError("--feature-cache names no folder") }
+    guard directory.map({ !$0.isEmpty }) ?? true else {
+      throw ValidationError("--feature-cache is empty; give a folder")
+    }
     guard size == nil || directory != nil else {
-      throw ValidationError("--feature-cache-size goes with --feature-cache; give its folder")
+      throw ValidationError("--feature-cache-size requires --feature-cache")
     }
   }
 
-  /// `nil` where no folder is given.
+  /// The options of the cache; `nil` without a folder.
   var options: FeatureCacheOptions? {
     directory.map {
       FeatureCacheOptions(

@@ -1,10 +1,10 @@
-"""Kills a batch run at random points, resumes it, and compares the answers with those of an undisturbed run.
+"""Kills a batch run at random points, resumes it, and compares the answers with an undisturbed run.
 
     python3 Tests/Batch/kill_and_resume.py [--program .build/release/pdrop-run] [--records 2000] [--kills 20]
 
-Needs only the Python standard library. Questions and images come from `--eval DIR`, in the layout that
-`Models/recipe/make_eval.py` writes; the default is the bundled evaluation set. Images repeat with different questions,
-and 3% of the records are damaged, in every way listed in `DAMAGES`. Each kill waits for a number of answered lines.
+Requires only the Python standard library. Questions and images are read from `--eval DIR`, in the layout of
+`Models/recipe/make_eval.py`; the default is the bundled evaluation set. Images repeat with different questions, and 3%
+of the records are damaged in the ways listed in `DAMAGES`. Each kill waits for a random number of answered lines.
 """
 import argparse
 import json
@@ -18,7 +18,7 @@ import tempfile
 import time
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# The last kill comes before this many final records: more than twice the 16 records of a full batch.
+# The number of records after the last kill: more than two full batches of 16.
 TAIL = 40
 
 
@@ -35,14 +35,14 @@ def flipped(path):
 
 
 def put(record, folder, data):
-    """The record with its image replaced by a file of these bytes."""
+    """The record with its image replaced by a file with the given bytes."""
     name = "damaged-%s.png" % record["question_id"]
     with open(os.path.join(folder, name), "wb") as file:
         file.write(data)
     return {**record, "image": name}
 
 
-# Each returns the damaged record, as a dictionary or as a line; some write a damaged image file to the folder.
+# Each function returns the damaged record as a dictionary or a line; some write a damaged image file to the folder.
 DAMAGES = {
     "missing": lambda record, folder: {**record, "image": "none.png"},
     "empty": lambda record, folder: put(record, folder, b""),
@@ -129,12 +129,12 @@ def main():
     print("undisturbed: %d records in %.0f s, failed %s" % (report["records"], seconds, report["failed"]), flush=True)
 
     union, kills = folder + "/union.jsonl", 0
-    # The number of answered lines before each kill. Where it is reached already, the program is killed as it starts.
+    # The number of answered lines before each kill. If a run starts with more, it is killed at once.
     for count in sorted(rng.randrange(options.records - TAIL) for _ in range(options.kills)):
         process = subprocess.Popen(command(union, "--resume"), stderr=subprocess.DEVNULL)
         while process.poll() is None and line_count(union) < count:
             time.sleep(0.005)
-        # Lines are appended several at a time; the time of up to 10 answers puts kills between two appends as well.
+        # Lines are appended in groups; a delay of up to 10 answers also places kills between two appends.
         time.sleep(rng.uniform(0, 10 * seconds / options.records))
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "status %d before kill %d, expected after %d of %d lines" % (

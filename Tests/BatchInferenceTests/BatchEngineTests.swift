@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 import TokenDropping
 
-/// Many records at a time against one at a time, each by a session of its own.
+/// Continuous batching against one session per record.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BatchEngineTests {
   let fixture: BatchFixture
 
@@ -18,10 +18,10 @@ import TokenDropping
     return try VisionLanguageModel(directory: Goldens.path("models/\(name)"), options: options)
   }
 
-  /// What each record is answered alone.
+  /// An engine with a session for each record.
   private static func sessions(_ model: VisionLanguageModel) -> Batch.Engine {
     { job in
-      while case .value(let question) = try job.take() {
+      while case .ready(let question) = try job.take() {
         let outcome = Result {
           var session = try Session(model, question.request, threads: 1)
           while try session.next() != nil {}
@@ -38,7 +38,7 @@ import TokenDropping
     return model.batchEngine(options)
   }
 
-  /// Questions that end at different times, two to three of them about the same image, and some that fail.
+  /// Questions that end at different steps, two to three about the same image, and some that fail.
   private static let lines: [String] = (0..<14).map { i in
     let image = Goldens.path("images/\(i / 3 % 2 == 0 ? "shapes_640x480" : "rgba_360x360").png")
     switch i {
@@ -55,22 +55,22 @@ import TokenDropping
   }
 
   @Test(arguments: [Precision.f32, .bf16, .int8])
-  func `answers and costs are the same in any company`(precision: Precision) throws {
+  func `answers and costs are batch-invariant`(precision: Precision) throws {
     let model = try Self.load(precision)
     var generator = SeededGenerator(3)
     let orders = [Self.lines, Self.lines.shuffled(using: &generator)]
     for lines in orders {
-      let report = try fixture.run(lines, earlier: .overwrite, engine: Self.sessions(model))
+      let report = try fixture.run(lines, existingOutput: .overwrite, engine: Self.sessions(model))
       #expect(report.answered == 11 && report.records == 14)
       let expected = try fixture.lines()
       for (batch, threads) in [(1, 1), (4, 2), (16, 3)] {
-        try fixture.run(lines, earlier: .overwrite, engine: Self.engine(model, batch: batch, threads: threads))
-        #expect(try fixture.lines() == expected, "\(batch) at a time, \(threads) threads")
+        try fixture.run(lines, existingOutput: .overwrite, engine: Self.engine(model, batch: batch, threads: threads))
+        #expect(try fixture.lines() == expected, "batch size \(batch), \(threads) threads")
       }
     }
   }
 
-  /// Questions about one image after another, the same prompt before each question.
+  /// Questions about one image after another, with a shared prompt prefix.
   private static func questions(_ count: Int, perImage: Int) -> [String] {
     let images = ["shapes_640x480", "rgba_360x360", "palette_512x256"].map { Goldens.path("images/\($0).png") }
     return (0..<count).map { i in
@@ -79,7 +79,9 @@ import TokenDropping
   }
 
   @Test(arguments: [Precision.f32, .bf16, .int8], ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
-  func `questions about one image share it, and answers and costs stay`(precision: Precision, name: String) throws {
+  func `questions about one image share its features and prefix without a change of answers and costs`(
+    precision: Precision, name: String
+  ) throws {
     let model = try Self.load(precision, name)
     var base = Request(prompt: .messages([]))
     base.options.maxTokens = 3
@@ -90,15 +92,17 @@ import TokenDropping
     for policy in policies {
       base.policy = policy
       let questions = Self.questions(9, perImage: 3)
-      try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.sessions(model))
+      try fixture.run(questions, like: base, existingOutput: .overwrite, engine: Self.sessions(model))
       let expected = try fixture.lines()
-      let report = try fixture.run(questions, like: base, earlier: .overwrite, engine: Self.engine(model, batch: 4))
+      let report = try fixture.run(
+        questions, like: base, existingOutput: .overwrite, engine: Self.engine(model, batch: 4))
       #expect(try fixture.lines() == expected)
       #expect(report.images.asked == 9 && report.images.encoded == 3)
       if model.precision.name == "f32" {
         #expect(report.prompts_continued == 0)
       } else {
-        // Fewer where a question comes before the next is known; in bf16 none where the library's rows depend on their number.
+        // Fewer if the next question is not prepared in time; none in bf16 if the library's rows depend on their
+        // number.
         #expect(report.prompts_continued <= 6)
         #expect(report.prompts_continued > 0 || model.precision.name == "bf16")
       }
@@ -106,7 +110,7 @@ import TokenDropping
     }
   }
 
-  @Test func `a record that can never fit gets an error that says what would help`() throws {
+  @Test func `a record that never fits gets an error with remedies`() throws {
     let model = try Self.load(.f32)
     var base = Request(prompt: .messages([]), policy: NoDropping())
     let text = #"{"question_id": "text", "text": "What is it?"}"#
@@ -114,13 +118,13 @@ import TokenDropping
     func run(_ limit: Int) throws -> BatchReport {
       var options = EngineOptions(threads: 1)
       options.memoryLimit = limit
-      return try fixture.run(lines, like: base, earlier: .overwrite, engine: model.batchEngine(options))
+      return try fixture.run(lines, like: base, existingOutput: .overwrite, engine: model.batchEngine(options))
     }
     let whole = try run(1 << 40)
     #expect(whole.answered == 4)
     let expected = try fixture.lines()
 
-    // In steps, until images no longer fit: then texts still do.
+    // The limit is lowered in steps until records with images no longer fit; those without images still do.
     var limit = 170 << 20
     var report = whole
     while report.answered == 4, limit > 0 {
@@ -134,7 +138,7 @@ import TokenDropping
       #expect(error.contains(remedy), "\(error)")
     }
     #expect(try fixture.lines()[0] == expected[0])
-    // What it says is true.
+    // The last remedy works.
     base.policy = PyramidDrop()
     #expect(try run(limit).answered == 4)
   }

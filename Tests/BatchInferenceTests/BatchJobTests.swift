@@ -4,20 +4,20 @@ import ModelTestSupport
 import TestSupport
 import Testing
 
-/// The ends of a batch, with an engine that answers at once.
+/// Input and output of a batch, with an engine that answers immediately.
 @Suite struct BatchJobTests {
   let fixture: BatchFixture
 
   init() throws { fixture = try BatchFixture() }
 
-  /// Twelve records: some that fail, some that cannot be understood, two with the same name, two families.
+  /// Twelve records: some that fail, some that are invalid, two with the same identifier, two formats.
   static let mixed =
     [BatchFixture.question(1), BatchFixture.question(2, "fail"), #"{"question_id": 3"#, "", BatchFixture.question(1)]
     + [#"{"custom_id": "c", "body": {"messages": [{"role": "user", "content": "hello"}]}}"#, "{}", "\t"]
     + [#"{"custom_id": "d", "url": "/v1/embeddings", "body": {}}"#, #"{"question_id": "1", "text": "text"}"#]
     + (5...8).map { BatchFixture.question($0) }
 
-  @Test func `answers every record in its family, in order`() throws {
+  @Test func `answers every record in its own format, in order`() throws {
     let report = try fixture.run(Self.mixed)
     let lines = try fixture.lines()
     #expect(report.records == 12 && lines.count == 12)
@@ -39,25 +39,25 @@ import Testing
     #expect(lines[6].contains(#""body":null"#) && lines[6].contains(#""status_code":400"#))
   }
 
-  @Test func `keeps the order of answers that come in any order`() throws {
+  @Test func `writes answers in input order when they finish in any order`() throws {
     let questions = (0..<3000).map { BatchFixture.question($0) }
     try fixture.run(questions)
     let expected = try fixture.bytes()
     var generator = SeededGenerator(7)
-    var most = 0
-    try fixture.run(questions, earlier: .overwrite) { job in
+    var maxActive = 0
+    try fixture.run(questions, existingOutput: .overwrite) { job in
       var active: [BatchJob.Question] = []
       while true {
-        let taken = try job.take(waits: active.isEmpty)
-        if case .value(let question) = taken {
+        let poll = try job.take(waits: active.isEmpty)
+        if case .ready(let question) = poll {
           active.append(question)
-          most = max(most, active.count)
+          maxActive = max(maxActive, active.count)
           if Bool.random(using: &generator) || Bool.random(using: &generator) { continue }
         } else if active.isEmpty {
           break
         }
-        // The first one only when nothing else may be begun.
-        if case .pending = taken, let first = active.first {
+        // The first one is finished only when no other record may be started.
+        if case .pending = poll, let first = active.first {
           active.removeFirst()
           try job.finish([(first, fixture.answer(first))])
           continue
@@ -69,15 +69,15 @@ import Testing
       }
     }
     #expect(try fixture.bytes() == expected)
-    #expect(most > 3 && most <= 1024, "\(most)")
+    #expect(maxActive > 3 && maxActive <= 1024, "\(maxActive)")
   }
 
-  @Test func `gives no record that is too far ahead of one that is not finished`() throws {
+  @Test func `gives out no record that is too far ahead of the first unfinished one`() throws {
     let questions = (0..<1500).map { BatchFixture.question($0) }
     try fixture.run(questions) { job in
-      guard case .value(let first) = try job.take() else { return }
+      guard case .ready(let first) = try job.take() else { return }
       var count = 1
-      while case .value(let question) = try job.take() {
+      while case .ready(let question) = try job.take() {
         try job.finish([(question, fixture.answer(question))])
         count += 1
       }
@@ -85,42 +85,42 @@ import Testing
       #expect(try fixture.bytes().isEmpty)
       try job.finish([(first, fixture.answer(first))])
       #expect(try fixture.lines().count == 1024)
-      while case .value(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
+      while case .ready(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
     }
     #expect(try fixture.lines().count == 1500)
   }
 
-  @Test func `goes on from every byte at which a run may have ended`() throws {
+  @Test func `resumes from an output that is cut off at any byte`() throws {
     try fixture.run(Self.mixed)
     let whole = try fixture.bytes()
     for count in 0...whole.count {
       try Data(whole.prefix(count)).write(to: URL(filePath: fixture.output))
-      try fixture.run(Self.mixed, earlier: .resume(retriesFailures: false))
+      try fixture.run(Self.mixed, existingOutput: .resume(retriesFailures: false))
       let bytes = try fixture.bytes()
       #expect(bytes == whole, "cut at \(count)")
       if bytes != whole { break }
     }
   }
 
-  @Test func `goes on after a tail of zeros, as a crash of the system may leave`() throws {
+  @Test func `resumes from an output with zeros at its end, as after a system crash`() throws {
     try fixture.run(Self.mixed)
     let whole = try fixture.bytes()
     let end = try #require(whole.prefix(whole.count / 2).lastIndex(of: 0x0A))
     try Data(whole[...end] + [0, 0, 0, 0]).write(to: URL(filePath: fixture.output))
-    try fixture.run(Self.mixed, earlier: .resume(retriesFailures: false))
+    try fixture.run(Self.mixed, existingOutput: .resume(retriesFailures: false))
     #expect(try fixture.bytes() == whole)
   }
 
-  @Test func `answers what failed again when asked to, once`() throws {
+  @Test func `retries failed records once, if requested`() throws {
     let questions = [BatchFixture.question(1), BatchFixture.question(2, "fail"), BatchFixture.question(3)]
     try fixture.run(questions)
     let before = try fixture.lines()
-    let kept = try fixture.run(questions, earlier: .resume(retriesFailures: false))
+    let kept = try fixture.run(questions, existingOutput: .resume(retriesFailures: false))
     #expect(kept.records == 0 && kept.answered_before == 3 && kept.failed_before == 1)
     #expect(try fixture.lines() == before)
 
     let mended = [questions[0], BatchFixture.question(2, "mended"), questions[2]]
-    let report = try fixture.run(mended, earlier: .resume(retriesFailures: true))
+    let report = try fixture.run(mended, existingOutput: .resume(retriesFailures: true))
     #expect(report.records == 1 && report.answered == 1 && report.answered_before == 2 && report.failed_before == 0)
     let after = try fixture.lines()
     #expect(after.prefix(2) == [before[0], before[2]] && after.count == 3)
@@ -129,7 +129,7 @@ import Testing
   }
 
   @Test(arguments: [1, 2, 3, 5, 20])
-  func `shards together are the whole, counted from 1 or from 0`(count: Int) throws {
+  func `shards numbered from 1 or from 0 partition the batch`(count: Int) throws {
     try fixture.run(Self.mixed)
     let whole = try fixture.lines().sorted()
     for first in [0, 1] {
@@ -143,12 +143,12 @@ import Testing
     }
   }
 
-  /// By LLaVA's rule, of 7 records: runs of ceil(7/n) until there are none left.
+  /// LLaVA's rule for 7 records: runs of ceil(7/n) records, the last ones shorter or empty.
   @Test(arguments: [
     (1, [7]), (2, [4, 3]), (3, [3, 3, 1]), (4, [2, 2, 2, 1]), (5, [2, 2, 2, 1, 0]), (7, [1, 1, 1, 1, 1, 1, 1]),
     (9, [1, 1, 1, 1, 1, 1, 1, 0, 0]), (Int.max, [1]),
   ])
-  func `chunks are runs of lines, one after the other the whole`(count: Int, sizes: [Int]) throws {
+  func `chunks are consecutive runs of lines that partition the batch`(count: Int, sizes: [Int]) throws {
     let questions = (1...7).flatMap { [BatchFixture.question($0), "  "] }
     try fixture.run(questions)
     let whole = try fixture.lines()
@@ -165,12 +165,12 @@ import Testing
   }
 
   @Test(arguments: [(0, 0), (1, 1), (-1, 2), (2, 2), (0, -1)])
-  func `knows what is no chunk`(index: Int, count: Int) { #expect(BatchShard(chunk: index, of: count) == nil) }
+  func `refuses an invalid chunk`(index: Int, count: Int) { #expect(BatchShard(chunk: index, of: count) == nil) }
 
   @Test(arguments: ["", "1", "/", "1/", "/2", "3/2", "-1/2", "1/0", "0/0", "a/b", "1/2/3", "1.0/2"])
-  func `knows what is no shard`(text: String) { #expect(BatchShard(text) == nil) }
+  func `refuses an invalid shard`(text: String) { #expect(BatchShard(text) == nil) }
 
-  @Test func `leaves alone what it should not write to`() throws {
+  @Test func `refuses to write to the input, to existing answers and to other files`() throws {
     let questions = [BatchFixture.question(1)]
     try fixture.run(questions)
     let before = try fixture.bytes()
@@ -182,7 +182,7 @@ import Testing
     let input = fixture.folder.path("questions.jsonl")
     for earlier in [Batch.ExistingOutput.overwrite, .refuse, .resume(retriesFailures: true)] {
       #expect(throws: BatchError.outputIsInput(path: input)) {
-        try fixture.run(questions, earlier: earlier, output: input)
+        try fixture.run(questions, existingOutput: earlier, output: input)
       }
     }
     #expect(try fixture.lines(input) == questions)
@@ -191,35 +191,35 @@ import Testing
       let notes = try fixture.folder.write("notes", text)
       for retries in [false, true] {
         #expect(throws: BatchError.notAnAnswer(path: notes, line: 1)) {
-          try fixture.run(questions, earlier: .resume(retriesFailures: retries), output: notes)
+          try fixture.run(questions, existingOutput: .resume(retriesFailures: retries), output: notes)
         }
       }
       #expect(try fixture.bytes(notes) == Array(text.utf8))
     }
   }
 
-  @Test func `lets one run at a time write to a file`() throws {
+  @Test func `refuses an output that another run is writing to`() throws {
     let questions = [BatchFixture.question(1)]
     try fixture.run(questions) { job in
       #expect(throws: BatchError.outputInUse(path: fixture.output)) {
-        try fixture.run(questions, earlier: .resume(retriesFailures: false))
+        try fixture.run(questions, existingOutput: .resume(retriesFailures: false))
       }
-      while case .value(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
+      while case .ready(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
     }
     #expect(try fixture.lines().count == 1)
   }
 
-  @Test func `finishes what is begun when it is stopped, and says so`() throws {
+  @Test func `finishes active records when it is stopped, and reports that it was`() throws {
     let questions = (1...5).map { BatchFixture.question($0) }
     var count = 0
     let report = try fixture.run(questions, isStopped: count == 2) { job in
-      while case .value(let question) = try job.take() {
+      while case .ready(let question) = try job.take() {
         count += 1
         try job.finish([(question, fixture.answer(question))])
       }
     }
     #expect(report.stopped && report.records == 2)
-    let rest = try fixture.run(questions, earlier: .resume(retriesFailures: false))
+    let rest = try fixture.run(questions, existingOutput: .resume(retriesFailures: false))
     #expect(!rest.stopped && rest.records == 3 && rest.answered_before == 2)
     #expect(try fixture.lines().count == 5)
   }

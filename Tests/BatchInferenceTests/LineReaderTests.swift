@@ -9,12 +9,12 @@ import Testing
     let folder = try TemporaryFolder()
     var reader = LineReader(try OpenFile(reading: folder.write("lines", bytes)), lengthLimit: limit)
     var lines: [Line] = []
-    while case .value(let line) = try reader.next() { lines.append(line) }
+    while case .ready(let line) = try reader.next() { lines.append(line) }
     return lines
   }
 
   @Test(arguments: [0, 1, 65535, 65536, 65537, 200_000])
-  func `finds lines wherever a read ends`(length: Int) throws {
+  func `finds lines across the boundaries of reads`(length: Int) throws {
     let long = (0..<length).map { UInt8(ascii: "a") + UInt8($0 % 26) }
     let lines = try lines(of: long + [0x0A] + long + [0x0A, 0x0A] + Array("end".utf8))
     #expect(lines.map(\.bytes) == [long, long, [], Array("end".utf8)])
@@ -23,7 +23,7 @@ import Testing
     #expect(lines.map(\.isComplete) == [true, true, true, false])
   }
 
-  @Test func `keeps nothing of a line that is too long, and goes on after it`() throws {
+  @Test func `discards a line that is too long and continues with the next one`() throws {
     let long = [UInt8](repeating: 0x20, count: 150_000)
     let lines = try lines(of: Array("abcd\n".utf8) + long + Array("\nabcde\n\t \r\n".utf8), limit: 4)
     #expect(lines.map(\.bytes) == [Array("abcd".utf8), [], [], Array("\t \r".utf8)])
@@ -32,33 +32,33 @@ import Testing
     #expect(lines.map(\.isBlank) == [false, false, false, true])
   }
 
-  @Test func `waits for a line, and need not`() throws {
+  @Test func `returns pending instead of waiting for an incomplete line`() throws {
     let pipe = Pipe()
     let path = "/dev/fd/\(pipe.fileHandleForReading.fileDescriptor)"
     var reader = LineReader(try OpenFile(reading: path))
-    func isNotYet(_ taken: Poll<Line>) -> Bool { if case .pending = taken { true } else { false } }
-    #expect(isNotYet(try reader.next(waits: false)))
+    func isPending(_ poll: Poll<Line>) -> Bool { if case .pending = poll { true } else { false } }
+    #expect(isPending(try reader.next(waits: false)))
     try pipe.fileHandleForWriting.write(contentsOf: Data("one\ntwo".utf8))
-    guard case .value(let line) = try reader.next(waits: false) else {
+    guard case .ready(let line) = try reader.next(waits: false) else {
       Issue.record("no line")
       return
     }
     #expect(line.bytes == Array("one".utf8))
-    #expect(isNotYet(try reader.next(waits: false)))
+    #expect(isPending(try reader.next(waits: false)))
     try pipe.fileHandleForWriting.close()
-    guard case .value(let last) = try reader.next() else {
+    guard case .ready(let last) = try reader.next() else {
       Issue.record("no last line")
       return
     }
     #expect(last.bytes == Array("two".utf8) && !last.isComplete)
   }
 
-  @Test func `waits no longer once it is stopped`() throws {
+  @Test func `stops waiting when it is stopped`() throws {
     let pipe = Pipe()
     let path = "/dev/fd/\(pipe.fileHandleForReading.fileDescriptor)"
     var reader = LineReader(try OpenFile(reading: path)) { true }
     guard case .pending = try reader.next() else {
-      Issue.record("a line out of nothing")
+      Issue.record("a line from an empty pipe")
       return
     }
   }

@@ -2,9 +2,9 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Many records at a time, from the command line.
+/// Continuous batching, from the command line.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BatchEngineTests {
-  @Test func `answers do not depend on how many records are answered at a time`() throws {
+  @Test func `answers do not depend on batch size, threads or memory limit`() throws {
     let batch = try BatchFolder(count: 14)
     let alone = try ProgramRun(batch.arguments(["-b", "1"]))
     #expect(alone.status == 1)
@@ -16,11 +16,11 @@ import Testing
     }
   }
 
-  @Test func `a dry run prints the plan and touches no file`() throws {
+  @Test func `a dry run prints an estimate and touches no file`() throws {
     let batch = try BatchFolder(count: 14)
     let run = try ProgramRun(batch.arguments(["--dry-run", "--ram", "2 GiB"]))
     #expect(run.status == 0, "\(run.errors)")
-    for words in ["2.000 GiB allowed", "layers 1 to 8", "16 records at a time", "for 14 records"] {
+    for words in ["a limit of 2.000 GiB", "layers 1 to 8", "at batch size 16", "for 14 records"] {
       #expect(run.output.contains(words), "\(run.output)")
     }
     #expect(!FileManager.default.fileExists(atPath: batch.output))
@@ -28,7 +28,7 @@ import Testing
     #expect(none.status == 1 && none.output.isEmpty && none.errors.contains("--ram 0."), "\(none.errors)")
   }
 
-  @Test func `a batch that cannot fit answers nothing and says what it needs`() throws {
+  @Test func `a batch that does not fit in memory answers nothing and prints the required limit`() throws {
     let batch = try BatchFolder(count: 2)
     let run = try ProgramRun(batch.arguments(["--ram", "50MiB"]))
     #expect(run.status == 1)

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Questions about the bundled images, and the runs that answer them.
+/// A folder with questions about the bundled images, and the arguments of runs that answer them.
 struct BatchFolder: ~Copyable {
   static let samples = Goldens.folder.deletingLastPathComponent().deletingLastPathComponent()
     .appending(path: "Models/samples").path
@@ -12,7 +12,7 @@ struct BatchFolder: ~Copyable {
   let input: String
   let output: String
 
-  /// - Parameter count: How many questions; about one in six cannot be answered, each for another reason.
+  /// - Parameter count: The number of questions; 4, 9, 11 and 12 are invalid, each for a different reason.
   init(count: Int) throws {
     let folder = try TemporaryFolder()
     let text = try folder.write("text.png", "no image")
@@ -31,7 +31,7 @@ struct BatchFolder: ~Copyable {
     self.folder = folder
   }
 
-  /// What the program is to be told.
+  /// The arguments of the program.
   func arguments(_ more: [String] = [], output: String? = nil) -> [String] {
     ["-t", "1", "-n", "4", "--input", input, "--image-folder", Self.samples, "--output", output ?? self.output]
       + ["--no-timings", "--progress", "none"] + more

@@ -2,9 +2,9 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The forms in which batches come.
+/// Batch input: both record formats, image folders, pipes, parts of files and hostile lines.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BatchInputTests {
-  /// What is asked here of a line of answers, in either family.
+  /// The tested fields of an answer line, in either format.
   private struct Answer: Decodable {
     struct Failure: Decodable {
       var code: String
@@ -40,11 +40,11 @@ import Testing
     try run.outputLines.map { try JSONDecoder().decode(Answer.self, from: Data($0.utf8)) }
   }
 
-  @Test func `both families ask the same and answer the same`() throws {
+  @Test func `both record formats give the same answers`() throws {
     let data = try Data(contentsOf: URL(filePath: BatchFolder.samples + "/bike.png")).base64EncodedString()
     func chat(_ id: String, _ image: String, _ more: String = "") -> String {
-      #"{"custom_id": "\#(id)", "method": "POST", "url": "/v1/chat/completions", "body": {\#(more)"messages": [{"role": "#
-        + #""user", "content": [{"type": "image_url", "image_url": \#(image)}, {"type": "text", "text": "#
+      #"{"custom_id": "\#(id)", "method": "POST", "url": "/v1/chat/completions", "body": {\#(more)"messages": [{"#
+        + #""role": "user", "content": [{"type": "image_url", "image_url": \#(image)}, {"type": "text", "text": "#
         + #""\#(BatchFolder.question)"}]}]}}"#
     }
     let lines = [
@@ -78,7 +78,7 @@ import Testing
     #expect(answers[4...].allSatisfy { $0.response?.status_code == 400 && $0.response?.body == nil })
   }
 
-  @Test func `asks one question about the images of a folder and those in it, by name`() throws {
+  @Test func `answers one question about every image in a folder and its subfolders, by name`() throws {
     let folder = try TemporaryFolder()
     let manager = FileManager.default
     for name in ["b", "b/c", ".hidden"] {
@@ -102,7 +102,7 @@ import Testing
     try ProgramRun(["--image-folder", folder.path]).expectFailure(2, "about all images")
   }
 
-  @Test func `a worker in a pipe answers a question before the next is asked`() throws {
+  @Test func `a program in a pipe answers each question before it reads the next`() throws {
     let (input, output, errors) = (Pipe(), Pipe(), Pipe())
     let process = try ProgramRun.start(
       ["-t", "1", "-n", "1", "--input", "-", "--output", "-"], input: input.fileHandleForReading,
@@ -125,7 +125,7 @@ import Testing
     #expect(output.fileHandleForReading.readDataToEndOfFile().isEmpty)
   }
 
-  @Test func `pieces that know their first line are answered like the whole`() throws {
+  @Test func `parts of a file with --first-line give the answers of the whole file`() throws {
     let lines = [
       #"{"question_id": "a", "text": "a"}"#, #"{"question_id": "b", "text": "b"}"#, "", #"{"question_id": "c", "text"#,
       #"{"question_id": "d", "text": "d"}"#,
@@ -142,7 +142,7 @@ import Testing
     }
   }
 
-  /// Lines that are no record, the class of what is wrong, and the name that can be told all the same.
+  /// Lines without a valid record, with the error code and the id that can still be read.
   static let hostile: [(line: [UInt8], code: String, name: String?)] = [
     (Array(#"{"question_id": "a", "text": ""#.utf8) + [0xFF, 0xFE] + Array(#""}"#.utf8), "bad_record", nil),
     ([0, 1, 2, 3], "bad_record", nil),
@@ -173,7 +173,7 @@ import Testing
     (Array("null".utf8), "bad_record", nil), (Array("\"text\"".utf8), "bad_record", nil),
   ]
 
-  @Test func `hostile lines get an error record each, and the rest is answered`() throws {
+  @Test func `hostile lines result in one error record each, and the rest is answered`() throws {
     let folder = try TemporaryFolder()
     let good = Array(#"{"question_id": "good", "text": "a"}"#.utf8)
     let lines = Self.hostile.flatMap { [$0.line, good] }
@@ -191,7 +191,7 @@ import Testing
     }
   }
 
-  @Test func `a line of no known family is answered in that of the file`() throws {
+  @Test func `a line of unknown format is answered in the format of the file`() throws {
     let good = #"{"custom_id": "a", "body": {"messages": [{"role": "user", "content": "a"}]}}"#
     let folder = try TemporaryFolder()
     let input = try folder.write("questions.jsonl", "{\n\(good)\n[]\n")

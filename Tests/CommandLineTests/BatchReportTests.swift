@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// What a batch says about itself, none of it on stdout.
+/// The report and the summary of a batch; neither is written to stdout.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BatchReportTests {
   private struct Record: Decodable {
     var records: Int
@@ -16,7 +16,7 @@ import Testing
     var stopped: Bool
   }
 
-  @Test func `sums up what was answered, what failed by class, and what it cost`() throws {
+  @Test func `reports answers, failures by class, and cost`() throws {
     let batch = try BatchFolder(count: 12)
     let path = batch.folder.path("report.json")
     let run = try ProgramRun(batch.arguments(["--report", path]))
@@ -31,7 +31,7 @@ import Testing
     let tokens = try #require(report.tokens["generated"])
     #expect(tokens > 0 && report.tokens_per_second > 0)
     #expect(abs(report.tokens_per_second * report.seconds["wall"]! - Double(tokens)) < 1e-6 * Double(tokens))
-    // The sum of what the answers say.
+    // The report is the sum of the answer metadata.
     struct Line: Decodable {
       struct Metadata: Decodable {
         var flops: [String: Int]
@@ -45,7 +45,7 @@ import Testing
     for (phase, count) in report.flops { #expect(lines.reduce(0) { $0 + $1.flops[phase]! } == count, "\(phase)") }
   }
 
-  @Test func `refuses a report that could not be written before any work`() throws {
+  @Test func `refuses an unwritable report before any work`() throws {
     let batch = try BatchFolder(count: 1)
     let path = batch.folder.path("none/report.json")
     try ProgramRun(batch.arguments(["--report", path])).expectFailure(3, path)
@@ -53,25 +53,25 @@ import Testing
   }
 
   @Test(arguments: [
-    (["--resume"], "go with --input"), (["--shard", "1/2"], "go with --input"), (["--report", "a"], "go with --input"),
+    (["--resume"], "require --input"), (["--shard", "1/2"], "require --input"), (["--report", "a"], "require --input"),
     (["--input", "a", "--resume"], "--output"), (["--input", "a", "--output", "-", "--resume"], "--output"),
     (["--input", "a", "--output", "b", "--resume", "--overwrite"], "one of them"),
     (["--first-line", "2", "--image-folder", "a", "-p", "b"], "lines of --input"),
-    (["--input", "a", "--first-line", "0"], "counts from 1"), (["--input", "a", "--shard", "3/2"], "1/n to n/n"),
+    (["--input", "a", "--first-line", "0"], "must be at least 1"), (["--input", "a", "--shard", "3/2"], "1/n to n/n"),
     (["--input", "a", "--progress", "loud"], "plain"),
     (["--input", "a", "-b", "0"], "1 to 16"), (["--input", "a", "-b", "17"], "1 to 16"),
-    (["--dry-run"], "go with --input"), (["--num-chunks", "2", "--chunk-idx", "0"], "go with --input"),
+    (["--dry-run"], "require --input"), (["--num-chunks", "2", "--chunk-idx", "0"], "require --input"),
     (["--input", "a", "--num-chunks", "2"], "belong together"),
     (["--input", "a", "--chunk-idx", "0"], "belong together"),
     (["--input", "a", "--num-chunks", "2", "--chunk-idx", "2"], "found 2 of 2"),
     (["--input", "a", "--num-chunks", "0", "--chunk-idx", "0"], "found 0 of 0"),
     (["--input", "a", "--num-chunks", "2", "--chunk-idx", "0", "--shard", "1/2"], "one of them"),
-    (["--input", "-", "--num-chunks", "2", "--chunk-idx", "0"], "counts the lines of a file first"),
-    (["--input", "-", "--dry-run"], "counts the records"), (["--input", "a", "--ram", "much"], "--ram"),
+    (["--input", "-", "--num-chunks", "2", "--chunk-idx", "0"], "requires the number of lines"),
+    (["--input", "-", "--dry-run"], "requires the number of records"), (["--input", "a", "--ram", "much"], "--ram"),
 
-    (["--image-folder", "a", "--image", "b"], "--image-folder brings"),
+    (["--image-folder", "a", "--image", "b"], "--image-folder supplies"),
   ])
-  func `refuses options that do not go together`(arguments: [String], words: String) throws {
+  func `refuses conflicting options`(arguments: [String], words: String) throws {
     try ProgramRun(arguments).expectFailure(2, words)
   }
 }

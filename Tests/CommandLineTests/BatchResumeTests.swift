@@ -2,9 +2,9 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Nothing is lost, whatever ends a run.
+/// Resuming a batch after any end of a run, without lost answers.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct BatchResumeTests {
-  @Test func `runs that are killed at any moment and gone on with give the bytes of one run`() throws {
+  @Test func `killed and resumed runs write the same bytes as one run`() throws {
     let batch = try BatchFolder(count: 30)
     let whole = batch.folder.path("whole.jsonl")
     #expect(try ProgramRun(batch.arguments(output: whole)).status == 1)
@@ -13,7 +13,7 @@ import Testing
     for _ in 0..<8 {
       let process = try ProgramRun.start(
         batch.arguments(["--resume"]), input: .nullDevice, output: .nullDevice, errors: .nullDevice)
-      // How far it comes depends on the machine; the result must not.
+      // Progress depends on the machine; the result must not.
       Thread.sleep(forTimeInterval: .random(in: 0.02...0.5, using: &generator))
       kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
@@ -25,7 +25,7 @@ import Testing
     #expect(try batch.lines().count == 30)
   }
 
-  @Test func `a disk that fills up keeps whole answers, and the run goes on when there is room`() throws {
+  @Test func `a full disk keeps whole answers, and the run resumes when there is space`() throws {
     let batch = try BatchFolder(count: 12)
     let whole = batch.folder.path("whole.jsonl")
     #expect(try ProgramRun(batch.arguments(output: whole)).status == 1)
@@ -42,20 +42,20 @@ import Testing
     #expect(try batch.bytes() == batch.bytes(whole))
   }
 
-  @Test func `does not write over answers unless told to`() throws {
+  @Test func `overwrites answers only with --overwrite`() throws {
     let batch = try BatchFolder(count: 1)
     let first = try ProgramRun(batch.arguments())
     #expect(first.status == 0 && first.output.isEmpty)
     let bytes = try batch.bytes()
     try ProgramRun(batch.arguments()).expectFailure(3, "--overwrite")
     #expect(try batch.bytes() == bytes)
-    // A model that cannot be loaded costs no answers.
+    // A model that cannot be loaded does not remove answers.
     try ProgramRun(batch.arguments(["--overwrite", "-m", "none"])).expectFailure(3, "none")
     #expect(try batch.bytes() == bytes)
     try Data(bytes + bytes).write(to: URL(filePath: batch.output))
     #expect(try ProgramRun(batch.arguments(["--overwrite"])).status == 0)
     #expect(try batch.bytes() == bytes)
-    // Earlier answers with an error count for the status.
+    // Error records of earlier runs count for the exit status.
     let failing = try BatchFolder(count: 4)
     #expect(try ProgramRun(failing.arguments()).status == 1)
     let kept = try ProgramRun(failing.arguments(["--resume"]))
@@ -70,7 +70,7 @@ import Testing
     #expect(try failing.lines().count == 4 && failing.lines().last?.contains(#""question_id":"q4""#) == true)
   }
 
-  @Test func `an interrupt lets the answer on its way finish, and says how to go on`() throws {
+  @Test func `an interrupt lets running records finish, and prints how to resume`() throws {
     let batch = try BatchFolder(count: 30)
     let errors = Pipe()
     let process = try ProgramRun.start(
@@ -88,7 +88,7 @@ import Testing
     #expect(try batch.lines().count == 30)
   }
 
-  @Test func `an interrupt ends a worker that waits for a question`() throws {
+  @Test func `an interrupt ends a program that waits for a question`() throws {
     let (input, output, errors) = (Pipe(), Pipe(), Pipe())
     let process = try ProgramRun.start(
       ["-t", "1", "-n", "1", "--input", "-"], input: input.fileHandleForReading, output: output.fileHandleForWriting,

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 @Suite struct BatchTests {
-  /// What is asked here of a line of answers.
+  /// The tested fields of an answer line.
   private struct Answer: Decodable {
     struct Failure: Decodable { var message: String }
 
@@ -20,7 +20,7 @@ import Testing
     "{\"question_id\": 10, \"text\": \"a\u{2028}b\u{85}c\"}\r",
   ]
 
-  @Test func `answers every question that can be answered, in order`() throws {
+  @Test func `answers every valid question, in order`() throws {
     let folder = try TemporaryFolder()
     try folder.write("text.jpg", "hello there")
     let input = try folder.write("questions.jsonl", questions.joined(separator: "\n") + "\n")
@@ -41,20 +41,25 @@ import Testing
     #expect(run.errors.contains("6 failed: 4 bad_record, 1 image_missing, 1 image_unsupported\n"), "\(run.errors)")
   }
 
-  @Test func `answers nothing when nothing is asked`() throws {
+  @Test func `answers nothing for an empty file`() throws {
     let folder = try TemporaryFolder()
     let run = try ProgramRun(["--input", folder.write("questions.jsonl", "")])
     #expect(run.status == 0 && run.output.isEmpty && run.errors == "0 of 0 records answered\n")
   }
 
-  @Test func `names files that cannot be read or written`() throws {
+  @Test func `names unreadable and unwritable files`() throws {
     let folder = try TemporaryFolder()
     let missing = folder.path("none/file")
     try ProgramRun(["--input", missing]).expectFailure(3, missing)
     let input = try folder.write("questions.jsonl", questions[0])
     try ProgramRun(["--input", input, "--output", missing]).expectFailure(3, missing)
     try ProgramRun(["--input", input, "--output", folder.path]).expectFailure(3, folder.path)
-    guard FileManager.default.fileExists(atPath: "/dev/full") else { return }
-    try ProgramRun(["-t", "1", "-n", "0", "--input", input, "--output", "/dev/full"]).expectFailure(3, "/dev/full")
+  }
+
+  @Test(.enabled(if: FullDevice.exists, "no /dev/full")) func `names a full device`() throws {
+    let folder = try TemporaryFolder()
+    let input = try folder.write("questions.jsonl", questions[0])
+    try ProgramRun(["-t", "1", "-n", "0", "--input", input, "--output", FullDevice.path])
+      .expectFailure(3, FullDevice.path)
   }
 }

@@ -3,8 +3,8 @@ import TestSupport
 import Testing
 
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct CheckTests {
-  /// What is asked here of a case's JSON object.
-  private struct Record: Decodable {
+  /// The tested fields of a case's JSON object.
+  private struct CaseOutput: Decodable {
     struct Stage: Decodable {
       var stage: String
       var run: String?
@@ -28,7 +28,7 @@ import Testing
   private static let bundled = Goldens.folder.deletingLastPathComponent().deletingLastPathComponent()
     .appending(path: "Models/tiny-textvqa")
 
-  /// Unoptimised, the case with an image takes long.
+  /// Without optimization, the case with an image takes too long.
   private static var cases: [String] {
     #if DEBUG
       ["text_only"]
@@ -39,7 +39,7 @@ import Testing
 
   private func check(_ arguments: [String]) throws -> ProgramRun { try ProgramRun(["check", "-t", "2"] + arguments) }
 
-  /// A reference like the bundled model's text case, its JSON changed.
+  /// A reference with the bundled model's text case, its JSON changed.
   private func reference(
     in folder: borrowing TemporaryFolder, _ change: (inout [String: Any]) -> Void = { _ in }
   ) throws -> String {
@@ -55,7 +55,7 @@ import Testing
     return folder.path
   }
 
-  @Test func `passes the bundled model without being told anything`() throws {
+  @Test func `the bundled model passes with default options`() throws {
     let run = try check(["--case"] + Self.cases)
     #expect(run.status == 0 && run.errors.isEmpty, "\(run)")
     for name in Self.cases { #expect(run.outputLines.contains("tiny-textvqa, case \(name)")) }
@@ -66,16 +66,16 @@ import Testing
   @Test func `prints an object for each case`() throws {
     let run = try check(["--format", "json", "--case", "text_only"])
     #expect(run.status == 0 && run.errors.isEmpty && run.outputLines.count == 1, "\(run)")
-    let record = try JSONDecoder().decode(Record.self, from: Data(run.output.utf8))
-    #expect(record.model == "tiny-textvqa" && record.case == "text_only" && record.agrees)
-    #expect(record.first_departure == nil && record.likely_cause == nil)
-    #expect(record.stages.first?.stage == "prompt" && record.stages.last?.stage == "kv_len_end")
-    let logits = try #require(record.stages.first { $0.stage == "last_logits" })
+    let output = try JSONDecoder().decode(CaseOutput.self, from: Data(run.output.utf8))
+    #expect(output.model == "tiny-textvqa" && output.case == "text_only" && output.agrees)
+    #expect(output.first_departure == nil && output.likely_cause == nil)
+    #expect(output.stages.first?.stage == "prompt" && output.stages.last?.stage == "kv_len_end")
+    let logits = try #require(output.stages.first { $0.stage == "last_logits" })
     #expect(logits.run == "vanilla" && logits.measure == "absolute" && logits.tolerance == 3e-3 && logits.agrees)
     #expect(logits.difference.map { $0 > 0 && $0 < 3e-3 } == true)
   }
 
-  @Test func `ends with status 1 and the first departure's place and cause`() throws {
+  @Test func `exits with 1 and reports the first departure with its cause`() throws {
     let folder = try TemporaryFolder()
     let path = try reference(in: folder) { file in
       var tokens = file["prompt_ids"] as? [Int] ?? []
@@ -91,14 +91,14 @@ import Testing
 
     let json = try check(["--reference", path, "--format", "json"])
     #expect(json.status == 1 && json.outputLines.count == 1)
-    let record = try JSONDecoder().decode(Record.self, from: Data(json.output.utf8))
-    #expect(!record.agrees && record.likely_cause?.hasPrefix("the tokenizer") == true)
-    let departure = try #require(record.first_departure)
+    let output = try JSONDecoder().decode(CaseOutput.self, from: Data(json.output.utf8))
+    #expect(!output.agrees && output.likely_cause?.hasPrefix("the tokenizer") == true)
+    let departure = try #require(output.first_departure)
     #expect(departure.stage == "prompt_ids" && departure.at == ["token": 2] && departure.expected == "7")
     #expect(departure.difference == 1 && !departure.agrees)
   }
 
-  @Test func `keeps what a reference calls itself on its line`() throws {
+  @Test func `escapes line feeds and control characters of a reference`() throws {
     let folder = try TemporaryFolder()
     let path = try reference(in: folder) { file in
       var runs = file["runs"] as? [[String: Any]] ?? []
@@ -111,7 +111,7 @@ import Testing
     #expect(run.outputLines.contains { $0.contains(#": expected "c\nd", found ""#) }, "\(run.output)")
   }
 
-  @Test func `refuses references that cannot be used`() throws {
+  @Test func `refuses invalid references`() throws {
     let folder = try TemporaryFolder()
     try check(["--reference", folder.path]).expectFailure(3, "make_reference.py")
     try check(["-m", folder.path]).expectFailure(3, "config.json")
@@ -119,7 +119,7 @@ import Testing
     try check(["--reference", path]).expectFailure(3, "new_tokens")
     try folder.write("cases/mine/text_only.json", "{")
     try check(["--reference", path]).expectFailure(3, "text_only.json: not valid JSON")
-    // Another model's reference, and a model without one.
+    // The reference of another model, and a model without one.
     let model = Goldens.path("models/tiny-llava-1.5")
     try check(["-m", model, "--reference", Self.bundled.path + "/reference"]).expectFailure(
       3, "does the reference belong")

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A very small POPE and TextVQA over the bundled images, and the runs that answer them.
+/// A data folder with a tiny POPE and TextVQA over the bundled images, and runs of `pdrop-eval` on it.
 struct EvaluationFolder: ~Copyable {
   let folder: TemporaryFolder
   var data: String { folder.path("data") }
@@ -13,29 +13,30 @@ struct EvaluationFolder: ~Copyable {
     let short = #"\nAnswer the question using a single word or phrase."#
     var questions: [String] = []
     for (index, category) in ["adversarial", "popular", "random", "random"].enumerated() {
+      let image = ["bike", "river"][index % 2]
       questions.append(
-        #"{"question_id": \#(index), "image": "\#(["bike", "river"][index % 2]).png", "text": "Is there a bike?\#(short)", "category": "\#(category)"}"#
-      )
+        #"{"question_id": \#(index), "image": "\#(image).png", "text": "Is there a bike?\#(short)", "#
+          + #""category": "\#(category)"}"#)
       let label = #"{"question_id": 1, "label": "\#(index % 2 == 0 ? "yes" : "no")"}"#
-      let known = category == "random" ? [#"{"label": "yes"}"#] : []
-      try folder.write("data/pope/coco/coco_pope_\(category).json", (known + [label]).joined(separator: "\n"))
+      let others = category == "random" ? [#"{"label": "yes"}"#] : []
+      try folder.write("data/pope/coco/coco_pope_\(category).json", (others + [label]).joined(separator: "\n"))
     }
     try folder.write("data/pope/llava_pope_test.jsonl", questions.joined(separator: "\n") + "\n")
     try folder.write(
       "data/textvqa/llava_textvqa_val_v051_ocr.jsonl",
-      #"{"question_id": "b", "image": "bike.png", "text": "What number is at the top right?\nReference OCR token: 635.99\#(short)"}"#
-        + "\n")
-    for (place, names) in [("pope/val2014", ["bike", "river"]), ("textvqa/train_images", ["bike"])] {
+      #"{"question_id": "b", "image": "bike.png", "#
+        + #""text": "What number is at the top right?\nReference OCR token: 635.99\#(short)"}"# + "\n")
+    for (folderName, names) in [("pope/val2014", ["bike", "river"]), ("textvqa/train_images", ["bike"])] {
       for name in names {
         let image = try Data(contentsOf: URL(filePath: "\(BatchFolder.samples)/\(name).png"))
-        try folder.write("data/\(place)/\(name).png", Array(image))
+        try folder.write("data/\(folderName)/\(name).png", Array(image))
       }
     }
     try Self.writeTextVQA(answer: "635.99", in: folder)
     self.folder = folder
   }
 
-  /// Writes what ten annotators answered to TextVQA's one question.
+  /// Writes the answers of ten annotators to the only question of TextVQA.
   static func writeTextVQA(answer: String, in folder: borrowing TemporaryFolder) throws {
     let answers = Array(repeating: "\"\(answer)\"", count: 10).joined(separator: ", ")
     try folder.write(
@@ -43,7 +44,7 @@ struct EvaluationFolder: ~Copyable {
       #"{"data": [{"image_id": "b", "question": "What number is at the top right?", "answers": [\#(answers)]}]}"#)
   }
 
-  /// A run with all its answers the same, byte for byte, whenever it is done.
+  /// A run with deterministic answers, byte for byte.
   func run(_ more: [String] = []) throws -> ProgramRun {
     try ProgramRun(
       ["run", "--data", data, "--output", output, "-t", "1", "-n", "4", "--no-timings", "--progress", "none"] + more,
@@ -56,7 +57,7 @@ struct EvaluationFolder: ~Copyable {
 
   func bytes(_ name: String) throws -> [UInt8] { [UInt8](try Data(contentsOf: folder.url.appending(path: name))) }
 
-  /// The objects of a JSON table, or of a file with one on each line.
+  /// The objects of a JSONL table or file.
   static func rows(_ text: String) throws -> [[String: Any]] {
     try text.split(separator: "\n").map { line in
       try #require(JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])

@@ -6,14 +6,14 @@ import Testing
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct EvaluationTests {
   private static let answers = "output/pope/answers/tiny-textvqa-none-f32.jsonl"
 
-  @Test func `answers and scores what is there, under every policy`() throws {
+  @Test func `answers and scores the available benchmarks under every policy`() throws {
     let folder = try EvaluationFolder()
     let report = folder.folder.path("report.json")
     let run = try folder.run(["--policy", "none,pyramiddrop", "-o", "jsonl", "--report", report])
     #expect(run.status == 0, "\(run.errors)")
-    #expect(run.errors.contains("gqa: skipped, there is no gqa/llava_gqa_testdev_balanced.jsonl"), "\(run.errors)")
+    #expect(run.errors.contains("gqa: skipped, missing gqa/llava_gqa_testdev_balanced.jsonl"), "\(run.errors)")
     let rows = try EvaluationFolder.rows(run.output)
-    let main = rows.filter { ["F1", "accuracy"].contains($0["measure"] as? String) }
+    let main = rows.filter { ["F1", "accuracy"].contains($0["metric"] as? String) }
     #expect(
       main.map { $0["benchmark"] as? String } == [
         "textvqa", "textvqa", "textvqa-no-ocr", "textvqa-no-ocr", "pope", "pope",
@@ -22,7 +22,7 @@ import Testing
       main.map { $0["policy"] as? String } == ["none", "pyramiddrop", "none", "pyramiddrop", "none", "pyramiddrop"])
     let saved = main.map { $0["flops_prefill_saved"] as? Double ?? -1 }
     #expect(saved[0] == 0 && saved[1] > 0.4)
-    // An answer that all ten annotators gave is worth everything.
+    // An answer of all ten annotators has a soft accuracy of 100%.
     let answer = try EvaluationFolder.rows(
       String(decoding: folder.bytes("output/textvqa-no-ocr/answers/tiny-textvqa-none-f32.jsonl"), as: UTF8.self))
     let text: String = try #require(answer.first?["text"] as? String)
@@ -35,31 +35,31 @@ import Testing
     #expect(lines.map { $0["question_id"] as? Int } == [0, 1, 2, 3])
     for key in ["prompt", "text", "answer_id", "model_id"] { #expect(lines.allSatisfy { $0[key] is String }, "\(key)") }
     #expect(lines[0]["prompt"] as? String == "Is there a bike?\nAnswer the question using a single word or phrase.")
-    // The table for people has a row for each benchmark and policy.
+    // The Markdown table has a row for each benchmark and policy.
     let again = try folder.run(["--policy", "none,pyramiddrop"])
     #expect(
       again.status == 0 && again.output.split(separator: "\n").count { $0.hasPrefix("| ") } == 2 + 6, "\(again.output)")
   }
 
-  @Test func `goes on after answers, and mixes none of other options`() throws {
+  @Test func `resumes answers, and refuses those of other options`() throws {
     let folder = try EvaluationFolder()
     let options = ["--benchmark", "pope", "--policy", "none"]
     #expect(try folder.run(options).status == 0)
     let whole = try folder.bytes(Self.answers)
-    // One line is whole, the next torn off.
+    // One complete line, and a truncated one.
     let kept = whole.prefix(whole.firstIndex(of: 0x0A).map { $0 + 1 } ?? 0)
     try folder.folder.write(Self.answers, kept + Array("{\"question_id\": 1, \"te".utf8))
     let resumed = try folder.run(options)
-    #expect(resumed.status == 0 && resumed.errors.contains("going on after 1 answer"), "\(resumed.errors)")
+    #expect(resumed.status == 0 && resumed.errors.contains("resuming after 1 answer"), "\(resumed.errors)")
     #expect(try folder.bytes(Self.answers) == whole)
-    try #expect(folder.run(options + ["-n", "1"]).errors.contains("answers of other options"))
+    try #expect(folder.run(options + ["-n", "1"]).errors.contains("from a run with other options"))
     #expect(try folder.run(options + ["-n", "1", "--overwrite"]).status == 0)
     #expect(try folder.bytes(Self.answers) != whole)
     #expect(try folder.run(options + ["--name", "mine"]).status == 0)
     #expect(try !folder.bytes("output/pope/answers/mine-none-f32.jsonl").isEmpty)
   }
 
-  @Test func `asks a part of the questions, and scores that part`() throws {
+  @Test func `answers and scores a part of the questions with --limit`() throws {
     let folder = try EvaluationFolder()
     let run = try folder.run(["--benchmark", "pope", "--limit", "2", "-o", "jsonl"])
     #expect(run.status == 0 && run.errors.contains("pope: 2 questions"), "\(run.errors)")
@@ -68,7 +68,7 @@ import Testing
     #expect(try EvaluationFolder.rows(score.output)[0]["count"] as? Int == 2)
   }
 
-  @Test func `an image that is missing is an error of its question, which a later run answers`() throws {
+  @Test func `a missing image fails its question, which a later run answers`() throws {
     let folder = try EvaluationFolder()
     let image = folder.folder.path("data/pope/val2014/river.png")
     try FileManager.default.moveItem(atPath: image, toPath: image + ".away")
@@ -83,14 +83,14 @@ import Testing
 
   private static func llavaLines(_ texts: [String]) -> String {
     texts.enumerated().map { index, text in
-      #"{"question_id": \#(index), "prompt": "Is there a bike?", "text": "\#(text)", "answer_id": "k", "model_id": "llava", "metadata": {}}"#
-        + "\n"
+      #"{"question_id": \#(index), "prompt": "Is there a bike?", "text": "\#(text)", "answer_id": "k", "#
+        + #""model_id": "llava", "metadata": {}}"# + "\n"
     }.joined()
   }
 
-  /// adversarial and popular have one question each, with the labels yes and no: F1 1, and 0 where nothing is yes; random has
-  /// yes and no, both answered yes: 2 / (2 + 1).
-  @Test func `scores what LLaVA's scripts wrote`() throws {
+  /// Adversarial and popular have one question each, with the labels yes and no: F1 1 and, without a yes, 0.
+  /// Random has yes and no, both answered yes: 2 / (2 + 1).
+  @Test func `scores answer files of LLaVA's scripts`() throws {
     let folder = try EvaluationFolder()
     let lines = Self.llavaLines(["Yes", "No", "Yes", "Yes"])
     try folder.folder.write("data/pope/answers/llava-v1.5-13b/merge.jsonl", lines)
@@ -98,14 +98,14 @@ import Testing
     try folder.folder.write("data/pope/answers/other.jsonl", lines)
     let run = try folder.score(["-o", "jsonl"])
     #expect(run.status == 0, "\(run.errors)")
-    let rows = try EvaluationFolder.rows(run.output).filter { $0["measure"] as? String == "F1" }
+    let rows = try EvaluationFolder.rows(run.output).filter { $0["metric"] as? String == "F1" }
     #expect(rows.map { $0["answers"] as? String } == ["llava-v1.5-13b", "other"])
     #expect(rows.allSatisfy { $0["policy"] is NSNull && $0["answered"] as? Int == 4 })
     let f1 = try #require(rows[0]["score"] as? Double)
     #expect(abs(f1 - 100 * (1 + 0 + 2.0 / 3) / 3) < 1e-9)
   }
 
-  @Test func `says which line of which file is wrong, and scores the rest`() throws {
+  @Test func `reports the file and line of an error, and scores the rest`() throws {
     let folder = try EvaluationFolder()
     try folder.folder.write("data/pope/answers/bad.jsonl", Self.llavaLines(["Yes"]) + "{\n")
     let alone = try folder.score()
@@ -119,7 +119,7 @@ import Testing
     #expect(run.status == 3 && run.errors.contains("llava_pope_test.jsonl, line 1: question_id"), "\(run.errors)")
   }
 
-  @Test func `lists what is there and what is missing`() throws {
+  @Test func `lists states and missing files`() throws {
     let folder = try EvaluationFolder()
     let run = try ProgramRun(["list", "--data", folder.data, "-o", "jsonl"], program: "pdrop-eval")
     #expect(run.status == 0 && run.errors.isEmpty)
@@ -127,13 +127,13 @@ import Testing
       uniqueKeysWithValues: try EvaluationFolder.rows(run.output).map { row in
         (row["benchmark"] as? String ?? "", (row["state"] as? String ?? "", row["missing"] as? String ?? ""))
       })
-    #expect(states["pope"]?.0 == "ready" && states["textvqa-no-ocr"]?.0 == "ready" && states["gqa"]?.0 == "not there")
+    #expect(states["pope"]?.0 == "ready" && states["textvqa-no-ocr"]?.0 == "ready" && states["gqa"]?.0 == "not found")
     #expect(
       states["gqa"]?.1
         == "gqa/llava_gqa_testdev_balanced.jsonl, gqa/data/testdev_balanced_questions.json, gqa/data/images")
   }
 
-  @Test func `refuses what it does not know, and says when nothing is there`() throws {
+  @Test func `refuses invalid arguments and empty folders`() throws {
     let folder = try TemporaryFolder()
     let data = ["--data", folder.path]
     for (arguments, status, words) in [

@@ -2,7 +2,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The cache of encoded images, from the command line.
+/// The feature cache, from the command line.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) final class FeatureCacheTests {
   private struct Report: Decodable {
     struct Cache: Decodable {
@@ -26,7 +26,7 @@ import Testing
   private var cache: String { batch.folder.path("cache") }
   private func files() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: cache) }
 
-  /// Runs the batch and expects the bytes of one without a cache.
+  /// Runs the batch and expects the bytes of a run without a cache.
   private func expectSame(
     _ more: [String], before preparation: String? = nil, sourceLocation: SourceLocation = #_sourceLocation
   ) throws -> (run: ProgramRun, report: Report) {
@@ -41,28 +41,28 @@ import Testing
   }
 
   @Test(arguments: ["f32", "bf16"])
-  func `answers the same bytes, and encodes nothing twice`(precision: String) throws {
+  func `writes the same answers, and encodes no image twice`(precision: String) throws {
     _ = try ProgramRun(batch.arguments(["--precision", precision]))
     let without = try expectSame(["--precision", precision]).report
     #expect(without.feature_cache == nil && without.images.encoded == 3)
     let options = ["--precision", precision, "--feature-cache", cache, "--feature-cache-size", "1GiB"]
     let cold = try expectSame(options).report
-    // Three images, and a file that turns out to be none.
+    // Three images, and a file that is not an image.
     #expect(cold.feature_cache?.misses == 4 && cold.feature_cache?.written == 3 && cold.images.encoded == 3)
     let (run, warm) = try expectSame(options + ["-b", "2"])
     #expect(warm.feature_cache?.hits == 3 && warm.feature_cache?.misses == 1 && warm.images.encoded == 0)
     #expect(warm.flops == without.flops && (warm.feature_cache?.flops_saved ?? 0) > 0)
-    #expect(run.errors.contains("feature cache: 3 images known, 1 not"), "\(run.errors)")
+    #expect(run.errors.contains("feature cache: 3 hits, 1 misses"), "\(run.errors)")
     #expect(try files().count == 3)
   }
 
-  @Test func `a dry run leaves it alone`() throws {
+  @Test func `a dry run does not create it`() throws {
     let run = try ProgramRun(batch.arguments(["--dry-run", "--feature-cache", cache]))
     #expect(run.status == 0)
     #expect(!FileManager.default.fileExists(atPath: cache))
   }
 
-  @Test func `warns in one line where it cannot be kept, and answers`() throws {
+  @Test func `warns once if it is not writable, and answers`() throws {
     let file = try batch.folder.write("file", "x")
     let (run, report) = try expectSame(["--feature-cache", file])
     #expect(run.errorLines.count { $0.hasPrefix("warning: feature cache: \(file)") } == 1, "\(run.errors)")
@@ -70,15 +70,15 @@ import Testing
     #expect(report.feature_cache?.written == 0)
   }
 
-  /// A limit on the size of files stands for the end of a disk.
-  @Test func `warns when the disk is full, leaves nothing after, and answers`() throws {
+  /// A file size limit stands in for a full disk.
+  @Test func `warns if the disk is full, leaves no file, and answers`() throws {
     let (run, report) = try expectSame(["--feature-cache", cache], before: "ulimit -f 100")
     #expect(run.errorLines.count { $0.hasPrefix("warning: feature cache: ") } == 1, "\(run.errors)")
     #expect(report.feature_cache?.written == 0 && report.feature_cache?.misses == 4)
     #expect(try files().isEmpty)
   }
 
-  @Test func `serves several processes at once, below its limit`() async throws {
+  @Test func `serves concurrent processes within its size limit`() async throws {
     let expected = try ProgramRun(batch.arguments())
     #expect(expected.status == 1)
     // Two of the three images fit.
@@ -100,13 +100,13 @@ import Testing
     let image = BatchFolder.samples + "/bike.png"
     let question = ["-t", "1", "-n", "4", "--image", image]
     let plain = try ProgramRun(question + ["-p", BatchFolder.question])
-    for words in ["0 images known, 1 not, 1 kept", "1 images known, 0 not, 0 kept"] {
+    for words in ["0 hits, 1 misses, 1 written", "1 hits, 0 misses, 0 written"] {
       let run = try ProgramRun(question + ["-p", BatchFolder.question, "--feature-cache", cache, "-v"])
       #expect(run.status == 0 && run.output == plain.output)
       #expect(run.errors.contains("feature cache: \(words)"), "\(run.errors)")
     }
     let chat = try ProgramRun(question + ["-i", "-v", "--feature-cache", cache], input: BatchFolder.question + "\n")
     #expect(chat.status == 0 && chat.output == plain.output)
-    #expect(chat.errors.contains("feature cache: 1 images known"), "\(chat.errors)")
+    #expect(chat.errors.contains("feature cache: 1 hits"), "\(chat.errors)")
   }
 }

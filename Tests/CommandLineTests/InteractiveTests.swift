@@ -10,17 +10,17 @@ import Testing
     try ProgramRun(["-t", "1", "-n", "6", "--interactive"] + arguments, input: input)
   }
 
-  /// What `--verbose-prompt` prints on stderr.
+  /// The lines of `--verbose-prompt` on stderr.
   private func prompts(_ run: ProgramRun) -> [Substring] {
     run.errorLines.filter { $0.hasPrefix("prompt ") || $0.hasPrefix("tokens: ") }
   }
 
-  /// The answers, which may be empty, each with a line end.
+  /// The answers, one per line; may be empty.
   private func answers(_ run: ProgramRun) -> [Substring] {
     run.output.split(separator: "\n", omittingEmptySubsequences: false).dropLast()
   }
 
-  @Test func `a turn asks what a file of the same messages asks, and answers the same`() throws {
+  @Test func `a turn has the prompt and answer of a conversation file with the same messages`() throws {
     let (first, second) = ("What number is at the top right?", "And what shape?")
     let run = try chat("--image", image, "--verbose-prompt", input: "\(first)\n\n  \n\(second)\n")
     #expect(run.status == 0 && run.outputLines.count == 2, "\(run)")
@@ -42,7 +42,7 @@ import Testing
     #expect(self.prompts(whole).map(String.init) == prompts[2...].map(String.init))
   }
 
-  @Test func `encodes an image once, and books that on the first turn`() throws {
+  @Test func `encodes an image once, and charges the first turn`() throws {
     let run = try chat("--image", image, "--format", "json", input: "a\nb\n")
     struct Record: Decodable {
       struct Flops: Decodable {
@@ -59,15 +59,15 @@ import Testing
     #expect(records.count == 2 && run.errors.isEmpty, "\(run)")
     let single = try ProgramRun(
       ["-t", "1", "-n", "6", "--image", image, "-p", "a", "--format", "json"])
-    let anew = try JSONDecoder().decode(Record.self, from: Data(single.output.utf8))
-    #expect(records[0].flops.encode == anew.flops.encode && records[0].flops.project == anew.flops.project)
+    let alone = try JSONDecoder().decode(Record.self, from: Data(single.output.utf8))
+    #expect(records[0].flops.encode == alone.flops.encode && records[0].flops.project == alone.flops.project)
     #expect(records[1].flops.encode == 0 && records[1].flops.project == 0)
-    // All visual tokens are there again for the second question.
+    // All visual tokens are available again for the second question.
     #expect(records.map { $0.image_spans[0][1] } == [576, 576])
     #expect(records[1].stages[0].tokens_before > records[0].stages[0].tokens_before)
   }
 
-  @Test func `takes back a turn that fails and goes on`() throws {
+  @Test func `discards a turn that fails and continues`() throws {
     let long = String(repeating: "one two three ", count: 40)
     let run = try chat(
       "-c", "64", "--verbose-prompt", input: "\(long)\n/image none.png\n/image\n/nonsense\nA <image>\nB\n")
@@ -79,7 +79,7 @@ import Testing
     #expect(prompts(run).last { $0.hasPrefix("prompt ") }?.hasSuffix("\"USER: B ASSISTANT:\"") == true, "\(run)")
   }
 
-  @Test func `takes images and forgets them on command`() throws {
+  @Test func `adds and clears images by command`() throws {
     let run = try chat(
       "-p", "A", "--verbose-prompt", "--system", "S", input: "/image \(image)\nB\n/clear\nC\n/exit\nD\n")
     #expect(run.status == 0 && answers(run).count == 3, "\(run)")
@@ -91,20 +91,20 @@ import Testing
     #expect(prompts[2].hasSuffix("\"SYSTEM: S USER: C ASSISTANT:\""))
   }
 
-  @Test func `says what can be typed, and nothing else without a terminal`() throws {
+  @Test func `prints help, and no notes without a terminal`() throws {
     let run = try chat(input: "/help\n/quit\n")
     #expect(run.status == 0 && run.output.isEmpty)
-    #expect(run.errors.contains("/image PATH") && run.errors.contains("ranks all visual tokens anew"))
+    #expect(run.errors.contains("/image PATH") && run.errors.contains("ranks all visual tokens again"))
     #expect(try chat(input: "").errors.isEmpty)
   }
 
-  @Test func `refuses a first image that is none`() throws {
+  @Test func `refuses an invalid first image`() throws {
     try chat("--image", "none.png", input: "A\n").expectFailure(3, "none.png")
   }
 
-  @Test func `an interrupt stops the answer and keeps the chat, and ends a program that waits`() throws {
+  @Test func `an interrupt stops an answer and keeps the chat, or ends a waiting program`() throws {
     let (input, output, errors) = (Pipe(), Pipe(), Pipe())
-    // Drawn from all tokens without an end, the answer goes on until it is stopped, and has words.
+    // Sampled at high temperature without EOS, the answer continues until it is stopped, and has words.
     let process = try ProgramRun.start(
       ["-t", "1", "-n", "\(Int.max)", "-c", "\(Int.max)", "--ignore-eos", "--temp", "5", "--top-k", "0", "-i", "-v"]
         + ["--verbose-prompt"], input: input.fileHandleForReading, output: output.fileHandleForWriting,
@@ -112,12 +112,12 @@ import Testing
     try output.fileHandleForWriting.close()
     try errors.fileHandleForWriting.close()
     var log = ""
-    /// Waits until the program has written these words so many times.
+    /// Waits until stderr contains the words `count` times.
     func wait(for words: String, count: Int) {
       while log.components(separatedBy: words).count <= count {
         let data = errors.fileHandleForReading.availableData
         guard !data.isEmpty else {
-          Issue.record("\(words) did not come: \(log)")
+          Issue.record("\(words) not found: \(log)")
           return
         }
         log += String(decoding: data, as: UTF8.self)

@@ -7,7 +7,7 @@ import Testing
 
   private func ask(_ arguments: String...) throws -> ProgramRun { try ProgramRun(["-t", "1", "-n", "1"] + arguments) }
 
-  /// A JPEG whose header says 30000 x 30000.
+  /// A JPEG with a size of 30000 x 30000 in its header.
   private func hugeImage() throws -> [UInt8] {
     var bytes = [UInt8](try Data(contentsOf: URL(filePath: image)))
     let frame = try #require(bytes.indices.first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xC0 })
@@ -15,7 +15,7 @@ import Testing
     return bytes
   }
 
-  @Test func `refuses an image that is none`() throws {
+  @Test func `refuses an invalid image`() throws {
     let folder = try TemporaryFolder()
     let whole = try Data(contentsOf: URL(filePath: image))
     let images = [
@@ -29,7 +29,7 @@ import Testing
     try ask("-p", "a", "--image", "\(image),\(folder.path("none.jpg"))").expectFailure(3, "none.jpg")
   }
 
-  @Test func `takes an image by path, URL or data, in an option and in a conversation`() throws {
+  @Test func `accepts an image as path, URL or data, in an option and in a conversation`() throws {
     let data = try Data(contentsOf: URL(filePath: image)).base64EncodedString()
     let folder = try TemporaryFolder()
     let copy = try folder.write("a, b.jpg", Data(contentsOf: URL(filePath: image)))
@@ -50,7 +50,7 @@ import Testing
     }
   }
 
-  /// Which visual tokens a run kept in each stage, which shows what image it saw.
+  /// The visual tokens kept in each stage, which identify the image.
   private func kept(_ run: ProgramRun) throws -> [[Int]] {
     struct Record: Decodable {
       struct Stage: Decodable {
@@ -63,14 +63,14 @@ import Testing
     return try JSONDecoder().decode(Record.self, from: Data(run.output.utf8)).stages.map { $0.images[0].kept }
   }
 
-  @Test func `puts photos upright when asked to`() throws {
+  @Test func `applies Exif orientation only on request`() throws {
     let photo = Fixtures.url("images/exif_6.jpg").path
     let stored = try kept(ask("-p", "a", "--image", photo, "--format", "json"))
     #expect(try kept(ask("-p", "a", "--image", photo, "--format", "json", "--exif", "ignore")) == stored)
     #expect(try kept(ask("-p", "a", "--image", photo, "--format", "json", "--exif", "apply")) != stored)
   }
 
-  @Test func `refuses other formats and the network by name`() throws {
+  @Test func `refuses other formats and remote images by name`() throws {
     let folder = try TemporaryFolder()
     let tiff = try folder.write("scan.jpg", "II*\0........")
     try ask("-p", "a", "--image", tiff).expectFailure(3, "scan.jpg: TIFF is not supported; convert it to one of JPEG")
@@ -79,7 +79,7 @@ import Testing
     try ask("-p", "a", "--image", gif).expectFailure(3, "image/gif data: GIF is not supported")
   }
 
-  @Test func `refuses a prompt whose images are not those given`() throws {
+  @Test func `refuses a prompt with a different number of images than given`() throws {
     try ask("--raw", "-p", "a", "--image", image).expectFailure(1, "no <image>")
     try ask("-p", "<image> a").expectFailure(1, "no image is given")
     try ask("-p", "<image> <image> a", "--image", image).expectFailure(1, "one for each")
@@ -89,14 +89,14 @@ import Testing
     try ask("-c", "8", "-p", "one two three four five six seven").expectFailure(1, "only 8")
   }
 
-  @Test func `answers within any limit`() throws {
+  @Test func `accepts any token limit`() throws {
     let limit = "\(Int.max)"
     let run = try ProgramRun(["-t", "1", "-p", "a", "-n", limit, "-c", limit, "--format", "json"])
     #expect(run.status == 0 && run.errors.isEmpty, "\(run)")
     #expect(try ask("-p", "a", "-n", "0").output == "\n")
   }
 
-  @Test func `says where a trace cannot be written`() throws {
+  @Test func `names the folder of an unwritable trace`() throws {
     let folder = try TemporaryFolder()
     let file = try folder.write("file", "x")
     let run = try ask("-p", "a", "--trace", file + "/trace")
@@ -104,7 +104,7 @@ import Testing
     #expect(run.errors.hasPrefix("error: \(file)/trace: the trace cannot be written"), "\(run.errors)")
   }
 
-  @Test func `draws what was kept as PNG, SVG and HTML`() throws {
+  @Test func `draws the kept-token map as PNG, SVG and HTML`() throws {
     let folder = try TemporaryFolder()
     let map = folder.path("map.")
     for form in ["png", "svg", "HTML"] {
@@ -112,7 +112,7 @@ import Testing
       #expect(run.status == 0 && run.errors.isEmpty, "\(run)")
     }
     let png = [UInt8](try Data(contentsOf: URL(filePath: map + "png")))
-    // Two images with four panels of 336 pixels each: sizes stand after the signature and the first chunk's name.
+    // Two images with four panels of 336 pixels each. The sizes follow the signature and the name of the first chunk.
     #expect(png.prefix(8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A])
     func number(_ start: Int) -> Int { png[start..<start + 4].reduce(0) { $0 << 8 | Int($1) } }
     #expect(number(16) == 4 * 336 + 3 * 16 && number(20) == 2 * 336 + 24)
@@ -122,7 +122,7 @@ import Testing
     #expect(html.contains("layers 8, 16, 24 keep 0.5, 0.25, 0.125") && html.contains("Kept by row, image"))
   }
 
-  @Test func `draws no map where there is no image or no folder`() throws {
+  @Test func `refuses to draw a map without an image or a folder`() throws {
     let folder = try TemporaryFolder()
     let run = try ask("-p", "a", "--kept-map", folder.path("map.png"))
     #expect(run.status == 3 && run.errors.contains("nothing to draw"), "\(run)")

@@ -10,7 +10,7 @@ import Testing
     var metadata: Metadata
   }
 
-  /// The tokens of the sequence that answers the one question of a file.
+  /// The sequence length of the only question in a file.
   private func length(of input: String, _ arguments: String...) throws -> Int {
     let run = try ProgramRun(["-t", "1", "-n", "1", "--input", input] + arguments)
     return try JSONDecoder().decode(Answer.self, from: Data(run.output.utf8)).metadata.sequence_length
@@ -22,14 +22,14 @@ import Testing
     return try #require(run.errorLines.first { $0.hasPrefix("prompt ") })
   }
 
-  @Test func `takes the place of the model's own system prompt`() throws {
+  @Test func `replaces the system prompt of the model`() throws {
     #expect(try prompt("-p", "A", "--system", "S").hasSuffix("\"SYSTEM: S USER: A ASSISTANT:\""))
     #expect(
       try prompt("-p", "A", "--system", "S", "--chat-template", "vicuna_v1").hasSuffix("\"S USER: A ASSISTANT:\""))
     #expect(try prompt("-p", "A", "--system", "", "--chat-template", "v1").hasSuffix("\"USER: A ASSISTANT:\""))
   }
 
-  @Test func `takes the place of a conversation's system message`() throws {
+  @Test func `replaces the system message of a conversation`() throws {
     let folder = try TemporaryFolder()
     let chat = try folder.write(
       "chat.json", #"[{"role": "system", "content": "Old"}, {"role": "user", "content": "A"}]"#)
@@ -38,7 +38,7 @@ import Testing
     #expect(try prompt("--chat", chat, "--system", "").hasSuffix("\"USER: A ASSISTANT:\""))
   }
 
-  @Test func `goes with every question of a file`() throws {
+  @Test func `applies to every question of a file`() throws {
     let folder = try TemporaryFolder()
     let input = try folder.write("questions.jsonl", #"{"question_id": 1, "text": "A"}"#)
     let tokens = try ProgramRun(["tokenize", "-p", "SYSTEM: S USER: A ASSISTANT:"])
@@ -47,7 +47,7 @@ import Testing
     #expect(try length(of: input) < ids.count)
   }
 
-  @Test func `is refused where the template has no place for one`() throws {
+  @Test func `is refused by a chat template without a place for it`() throws {
     for question in [["-p", "a"], ["-i"], ["--input", "-"]] {
       try ProgramRun(question + ["--system", "S", "--chat-template", "plain"]).expectUsageLine("plain has no place")
     }
@@ -55,9 +55,9 @@ import Testing
     try ProgramRun(["-m", model, "-p", "a", "--system", "S"]).expectUsageLine("mistral has no place")
   }
 
-  @Test func `says where the chat template comes from, and warns of a guess`() throws {
+  @Test func `prints the origin of the chat template, and warns of a guess`() throws {
     #expect(try prompt("-p", "A").hasPrefix("prompt (vicuna, from chat_template.json): "))
-    #expect(try prompt("-p", "A", "--chat-template", "v1").hasPrefix("prompt (vicuna_v1, as asked for): "))
+    #expect(try prompt("-p", "A", "--chat-template", "v1").hasPrefix("prompt (vicuna_v1, as requested): "))
 
     let folder = try TemporaryFolder()
     let model = Goldens.url("../../Models/tiny-textvqa")
@@ -66,7 +66,7 @@ import Testing
     }
     let guess = try ProgramRun(["-m", folder.path, "-t", "1", "-n", "1", "-i"], input: "A\nB\n")
     #expect(guess.status == 0 && guess.errorLines.count == 1, "\(guess)")
-    #expect(guess.errors.hasPrefix("warning: ") && guess.errors.contains("taking vicuna_v1"), "\(guess)")
+    #expect(guess.errors.hasPrefix("warning: ") && guess.errors.contains("using vicuna_v1"), "\(guess)")
     for settled in [["-p", "a", "--chat-template", "v1"], ["--raw", "-p", "a"]] {
       #expect(try ProgramRun(["-m", folder.path, "-t", "1", "-n", "1"] + settled).errors.isEmpty)
     }
@@ -74,7 +74,7 @@ import Testing
 }
 
 extension ProgramRun {
-  /// Expects the status of wrong usage with one line that says what does not fit the model.
+  /// Expects the usage status with one error line and no usage text, for options that do not fit the model.
   fileprivate func expectUsageLine(_ words: String, sourceLocation: SourceLocation = #_sourceLocation) {
     expectFailure(2, words, sourceLocation: sourceLocation)
     #expect(errorLines.count == 1, "\(errors)", sourceLocation: sourceLocation)

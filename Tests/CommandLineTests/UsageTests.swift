@@ -4,10 +4,10 @@ import Testing
 
 @Suite struct UsageTests {
   @Test(arguments: [
-    ([], "give a question"), (["--nonsense"], "nonsense"), (["-p"], "Missing value"), (["answer", "x"], "'x'"),
-    (["-p", "a", "-f", "b"], "give one"), (["--image", "a.jpg"], "nothing is asked"),
-    (["-p", "a", "--image", ""], "names no image"), (["-p", "a", "--image", ","], "names no image"),
-    (["tokenize"], "--file or by --prompt"),
+    ([], "no question given"), (["--nonsense"], "nonsense"), (["-p"], "Missing value"), (["answer", "x"], "'x'"),
+    (["-p", "a", "-f", "b"], "give one"), (["--image", "a.jpg"], "no question given"),
+    (["-p", "a", "--image", ""], "--image is empty"), (["-p", "a", "--image", ","], "--image is empty"),
+    (["tokenize"], "--file or --prompt"),
     (["-p", "a", "-t", "0"], "--threads"), (["-p", "a", "-t", "1025"], "--threads"),
     (["-p", "a", "-t", "many"], "many"),
     (["-p", "a", "-n", "-1"], "-n"), (["-p", "a", "--n-predict=-1"], "--n-predict"),
@@ -20,19 +20,19 @@ import Testing
     (["-p", "a", "--policy", "best"], "pyramiddrop"),
     (["-p", "a", "--format", "xml"], "json"), (["-p", "a", "--chat-template", "none_such"], "vicuna_v1"),
     (["-p", "a", "--precision", "f8"], "f8"), (["-p", "a", "--positions", "new"], "compact"),
-    (["-p", "a", "--input", "b"], "--input brings"), (["-p", "a", "--output", "b"], "go with --input"),
-    (["--raw", "-p", "a", "--system", "b"], "--system"), (["-i", "--raw"], "--interactive takes its turns"),
-    (["-i", "--chat", "a"], "--interactive takes its turns"), (["-i", "-f", "-"], "--interactive takes its turns"),
-    (["-i", "--trace", "a"], "--trace keeps one"), (["-i", "--input", "a"], "--input brings"),
-    (["-p", "a", "--feature-cache-size", "1GiB"], "goes with --feature-cache"),
+    (["-p", "a", "--input", "b"], "--input supplies"), (["-p", "a", "--output", "b"], "require --input"),
+    (["--raw", "-p", "a", "--system", "b"], "--system"), (["-i", "--raw"], "--interactive reads turns"),
+    (["-i", "--chat", "a"], "--interactive reads turns"), (["-i", "-f", "-"], "--interactive reads turns"),
+    (["-i", "--trace", "a"], "--trace records one"), (["-i", "--input", "a"], "--input supplies"),
+    (["-p", "a", "--feature-cache-size", "1GiB"], "requires --feature-cache"),
     (["-p", "a", "--feature-cache", "b", "--feature-cache-size", "much"], "--feature-cache-size"),
-    (["-p", "a", "--feature-cache", ""], "names no folder"),
+    (["-p", "a", "--feature-cache", ""], "--feature-cache is empty"),
     (["-p", "a", "--kept-map", "a.gif"], "--kept-map writes .png"), (["-p", "a", "--kept-map-scores"], "--kept-map"),
     (["-i", "--kept-map", "a.png"], "--kept-map draws one"), (["--input", "a", "--kept-map", "a.png"], "draws one"),
     (["-p", "a", "--image-folder", "a", "--kept-map", "a.png"], "draws one"),
     (["-p", "a", "--no\u{1B}[31m\nerror: such"], #"\u{1B}"#),
   ])
-  func `refuses a wrong command line`(arguments: [String], words: String) throws {
+  func `refuses an invalid command line`(arguments: [String], words: String) throws {
     try ProgramRun(arguments).expectFailure(2, words)
   }
 
@@ -52,8 +52,8 @@ import Testing
     (["--policy", "fastv", "--fastv-k", "0"], "layer 0"), (["--policy", "fastv", "--fastv-k", "32"], "layer 32"),
     (["--policy", "fastv", "--fastv-r", "2"], "2.0"), (["--policy", "fastv", "--lambda", "0.5"], "no stages"),
     (["--policy", "none", "--stages", "2"], "no stages"), (["--fastv-k", "2"], "--policy fastv"),
-    (["--rank", "best"], "value-weighted"), (["--policy", "none", "--rank", "attention"], "--rank goes with"),
-    (["--policy", "uniform", "--rank", "key-norm"], "--rank goes with"),
+    (["--rank", "best"], "value-weighted"), (["--policy", "none", "--rank", "attention"], "--rank requires"),
+    (["--policy", "uniform", "--rank", "key-norm"], "--rank requires"),
     (["--policy", "none", "--mask-padding"], "--mask-padding"),
     (["--target-tokens", "9", "--target-flops", "45%"], "give one"), (["--target-flops", "145%"], "145%"),
     (["--target-kv", "no"], "no"), (["--target-ttft=-1s"], "--target-ttft"),
@@ -61,11 +61,11 @@ import Testing
     (["--policy", "fastv", "--target-tokens", "192", "--fastv-r", "0.5"], "--fastv-r"),
     (["--policy", "none", "--target-tokens", "192"], "leave out the target"),
   ])
-  func `refuses a schedule that does not fit`(arguments: [String], words: String) throws {
+  func `refuses an invalid schedule`(arguments: [String], words: String) throws {
     try ProgramRun(["-p", "a"] + arguments).expectFailure(2, words)
   }
 
-  @Test func `says which layers meet a target that those given cannot`() throws {
+  @Test func `suggests layers for a target that the given layers cannot meet`() throws {
     let image = Goldens.path("../../Models/samples/bike.png")
     for words in ["144", "--layer-list 8,16,24", "can do it"] {
       try ProgramRun(["-p", "a", "--image", image, "--target-tokens", "128"]).expectFailure(2, words)
@@ -73,23 +73,38 @@ import Testing
   }
 
   @Test(arguments: [["--version"], ["--help"], ["tokenize", "--help"], ["check", "--help"]])
-  func `prints what is asked for about itself`(arguments: [String]) throws {
+  func `prints version and help`(arguments: [String]) throws {
     let run = try ProgramRun(arguments)
     #expect(run.status == 0 && !run.output.isEmpty && run.errors.isEmpty)
   }
 
-  @Test func `says that a full disk takes no output`() throws {
-    let arguments = [
-      ["--version"], ["tokenize", "-p", "a"], ["-p", "a", "-n", "1"], ["-p", "a", "-n", "1", "--format", "json"],
-    ]
-    for arguments in arguments {
-      // Not every system has a disk that is always full.
-      guard let full = FileHandle(forWritingAtPath: "/dev/full") else { return }
-      try ProgramRun(arguments, output: full).expectFailure(3, "standard output")
+  @Test(arguments: [("pdrop-run", "answer"), ("pdrop-bench", "pipeline")])
+  func `lists common options of the default subcommand in the help of the program`(
+    program: String, subcommand: String
+  ) throws {
+    /// The words of a text that begin with a dash.
+    func options(_ text: some StringProtocol) -> Set<Substring> {
+      Set(Substring(text).split { " ,\n".contains($0) }.filter { $0.hasPrefix("-") })
     }
+    let help = try ProgramRun(["--help"], program: program).output
+    let overview = try #require(help.firstRange(of: "USAGE:").map { help[..<$0.lowerBound] })
+    let listed = options(overview)
+    #expect(listed.isSuperset(of: ["-m", "--model", "-p", "--policy", "--threads"]), "\(help)")
+    let known = options(try ProgramRun([subcommand, "--help"], program: program).output)
+    #expect(listed.subtracting(known).isEmpty)
   }
 
-  @Test func `ends quietly when nobody reads its output`() throws {
+  @Test(
+    .enabled(if: FullDevice.exists, "no /dev/full"),
+    arguments: [
+      ["--version"], ["tokenize", "-p", "a"], ["-p", "a", "-n", "1"], ["-p", "a", "-n", "1", "--format", "json"],
+    ])
+  func `reports a full disk as unwritable output`(arguments: [String]) throws {
+    let full: FileHandle = try #require(FileHandle(forWritingAtPath: FullDevice.path))
+    try ProgramRun(arguments, output: full).expectFailure(3, "standard output")
+  }
+
+  @Test func `ends silently if its output pipe is closed`() throws {
     let pipe = Pipe()
     try pipe.fileHandleForReading.close()
     let run = try ProgramRun(["tokenize", "-p", "a"], output: pipe.fileHandleForWriting)

@@ -9,7 +9,7 @@ import Testing
     try ProgramRun(Self.question + ["--weights-cache", cache] + arguments)
   }
 
-  @Test func `is written once, then used, and says so`() throws {
+  @Test func `is written once, then used, and reported by -v`() throws {
     let folder = try TemporaryFolder()
     let plain = try ProgramRun(Self.question)
     for words in [
@@ -23,7 +23,7 @@ import Testing
     #expect(quiet.errors == plain.errors && quiet.output == plain.output)
   }
 
-  @Test func `warns in one line where it cannot be kept, and answers`() throws {
+  @Test func `warns once if it is not writable, and answers`() throws {
     let folder = try TemporaryFolder()
     let plain = try ProgramRun(Self.question)
     let run = try ask(folder.write("file", "x"))
@@ -31,8 +31,8 @@ import Testing
     #expect(run.errorLines.count == 1 && run.errors.hasPrefix("warning: weights cache: \(folder.path)/file"))
   }
 
-  /// A limit on the size of files stands for the end of a disk.
-  @Test func `warns when the disk is full, leaves nothing after, and answers`() throws {
+  /// A file size limit stands in for a full disk.
+  @Test func `warns if the disk is full, leaves no file, and answers`() throws {
     let folder = try TemporaryFolder()
     let plain = try ProgramRun(Self.question)
     let run = try ProgramRun(
@@ -42,7 +42,7 @@ import Testing
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path("cache")).isEmpty)
   }
 
-  @Test func `serves several processes at once`() async throws {
+  @Test func `serves concurrent processes`() async throws {
     let folder = try TemporaryFolder()
     let cache = folder.path("cache")
     let plain = try ProgramRun(Self.question)

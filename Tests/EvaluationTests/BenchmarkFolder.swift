@@ -3,7 +3,7 @@ import Foundation
 import TestSupport
 import Testing
 
-/// A folder with the files of a benchmark.
+/// A data folder with the files of one benchmark.
 struct BenchmarkFolder: ~Copyable {
   let folder: TemporaryFolder
   let data: DataFolder
@@ -24,41 +24,42 @@ struct BenchmarkFolder: ~Copyable {
     return questions
   }
 
-  /// The score of answers that are read from a file, as they were written.
+  /// The score of an answer file with these lines.
   func score(_ lines: [String], countsMissing: Bool = true) throws -> Score {
-    try benchmark.score(sheet(lines, countsMissing: countsMissing), in: data)
+    try benchmark.score(answers(lines, countsMissing: countsMissing), in: data)
   }
 
   func submissions(_ lines: [String]) throws -> [Submission] {
-    try benchmark.submissions(sheet(lines), in: data)
+    try benchmark.submissions(answers(lines), in: data)
   }
 
-  private func sheet(_ lines: [String], countsMissing: Bool = true) throws -> AnswerSheet {
+  private func answers(_ lines: [String], countsMissing: Bool = true) throws -> AnswerSet {
     let path = try folder.write("answers.jsonl", lines.joined(separator: "\n") + "\n")
-    return try AnswerSheet(reading: path, countsMissing: countsMissing)
+    return try AnswerSet(reading: path, countsMissing: countsMissing)
   }
 
-  /// Expects the reading of questions, or the scoring of answers, to end with words about a place.
+  /// Expects reading the questions, or scoring the answers, to fail with a one-line message that contains `words`.
   func expectError(
     _ words: String, scoring lines: [String]? = nil, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
-    var message = "no problem"
-    do { if let lines { _ = try score(lines) } else { _ = try questions() } } catch let problem as DataError {
-      message = "\(problem)"
+    var message = "no error"
+    do { if let lines { _ = try score(lines) } else { _ = try questions() } } catch let error as DataError {
+      message = "\(error)"
     }
     #expect(message.contains(words), "\(message)", sourceLocation: sourceLocation)
     #expect(!message.contains("\n"), sourceLocation: sourceLocation)
   }
 }
 
-/// A line as LLaVA's scripts write it.
+/// An answer line in the format of LLaVA's scripts.
 func llavaLine(_ id: String, _ text: String, prompt: String = "") -> String {
   let prompt = prompt.replacing("\n", with: "\\n")
   return
-    #"{"question_id": \#(id), "prompt": "\#(prompt)", "text": "\#(text)", "answer_id": "Xy3", "model_id": "llava", "metadata": {}}"#
+    #"{"question_id": \#(id), "prompt": "\#(prompt)", "text": "\#(text)", "answer_id": "Xy3", "#
+    + #""model_id": "llava", "metadata": {}}"#
 }
 
 extension Score {
-  /// A measure's value, or -1.
+  /// The value of a metric, or -1.
   func value(_ name: String) -> Double { self[name]?.value ?? -1 }
 }

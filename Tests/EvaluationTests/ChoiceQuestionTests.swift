@@ -1,7 +1,7 @@
 import Evaluation
 import Testing
 
-/// Benchmarks whose answers are yes, no or an option's letter.
+/// Benchmarks with yes-or-no and multiple-choice questions.
 @Suite struct ChoiceQuestionTests {
   private static func popeFiles(labels: Int = 2) -> [String: String] {
     var questions: [String] = []
@@ -12,36 +12,37 @@ import Testing
           #"{"question_id": \#(2 * index + k), "image": "a.jpg", "text": "?", "category": "\#(category)"}"#)
       }
       files["pope/coco/coco_pope_\(category).json"] = ["yes", "no"].prefix(labels)
-        // The labels' own ids are of no use: every file counts anew.
+        // The ids of the labels are not used: every file counts from the start.
         .map { #"{"question_id": 1, "label": "\#($0)"}"# }.joined(separator: "\n")
     }
     files["pope/llava_pope_test.jsonl"] = questions.joined(separator: "\n")
     return files
   }
 
-  /// adversarial: yes, yes against yes, no: TP 1, FP 1, F1 2/3; popular: yes, no: F1 1; random: no, no: TP 0, FN 1, F1 0.
+  /// The labels are yes, no. Adversarial: yes, yes, so TP 1, FP 1, F1 2/3; popular: yes, no, so F1 1; random: no, no,
+  /// so TP 0, FN 1, F1 0.
   @Test func `POPE pairs labels by order and averages F1`() throws {
     let folder = try BenchmarkFolder("pope", Self.popeFiles())
     let texts = ["Yes", "Yes.", "Yes", "No", "No", "There is not"]
     let lines = texts.enumerated().map { llavaLine("\($0)", $1) }
-    // In whatever order the answers come.
+    // The order of the answers does not matter.
     for lines in [lines, lines.reversed()] {
       let score = try folder.score(lines)
       #expect(abs(score.value("F1") - 100 * (2.0 / 3 + 1 + 0) / 3) < 1e-9)
       #expect(score.value("adversarial precision") == 50 && score.value("random accuracy") == 50)
       #expect(score.value("popular yes ratio") == 50 && score.value("adversarial recall") == 100)
     }
-    // A missing answer is wrong: of popular's yes, no is left with FN 1.
+    // A missing answer counts as wrong: the popular category has FN 1, TN 1.
     #expect(try folder.score(lines.filter { !$0.contains(": 2,") }).value("popular F1") == 0)
   }
 
-  @Test func `POPE says what does not fit`() throws {
+  @Test func `POPE reports missing labels and repeated ids`() throws {
     try BenchmarkFolder("pope", Self.popeFiles(labels: 1))
       .expectError("llava_pope_test.jsonl, line 2: question 2 of adversarial", scoring: [llavaLine("0", "Yes")])
     var files = Self.popeFiles()
     files["pope/llava_pope_test.jsonl"]?.replace("\"question_id\": 3", with: "\"question_id\": 2")
     try BenchmarkFolder("pope", files).expectError(
-      "line 4: question_id: 2 stands twice", scoring: [llavaLine("0", "Yes")])
+      "line 4: question_id: 2 occurs twice", scoring: [llavaLine("0", "Yes")])
   }
 
   private static let mmeFiles = [
@@ -62,37 +63,38 @@ import Testing
   ]
 
   private static func mmeLines(_ texts: [String]) -> [String] {
-    let asked = [
+    let questions = [
       ("color/1.png", "Is it red?"), ("color/1.png", "Is it blue?"), ("color/2.png", "Is it red?"),
       ("color/2.png", "Is it blue?"), ("code_reasoning/7.png", "Is it C? Please answer yes or no."),
       ("code_reasoning/7.png", "Is it Lisp?"),
     ]
-    return zip(asked, texts).map {
+    return zip(questions, texts).map {
       llavaLine("\"\($0.0)\"", $1, prompt: "\($0.1)\nAnswer the question using a single word or phrase.")
     }
   }
 
-  /// color: 3 of 4 questions and 1 of 2 images right, 75 + 50; code reasoning: 1 of 2 and none, 50.
-  @Test func `MME adds accuracy and that of pairs, by category`() throws {
+  /// color: 3 of 4 questions and 1 of 2 images correct, 75 + 50; code reasoning: 1 of 2 questions and no image, 50.
+  @Test func `MME adds accuracy and accuracy of pairs, by category`() throws {
     let folder = try BenchmarkFolder("mme", Self.mmeFiles)
     let score = try folder.score(Self.mmeLines(["Yes", "No.", "Yes", "Yes", "yes", "perhaps"]))
     #expect(score.value("color") == 125 && score.value("perception") == 125)
     #expect(score.value("cognition") == 50 && score.value("total") == 175)
     #expect(score.notes.first?.contains("existence") == true)
-    // Of color, points of the images are 200 and 50, so the error is that of their mean, 75, times 1.96.
+    // The images of color have 200 and 50 points: the standard error of their mean is 75, and 1.96 times that is 147.
     #expect(score["color"]?.interval == Interval(0, 200))
     let half = try folder.score(Array(Self.mmeLines(["Yes", "No"])), countsMissing: false)
     #expect(half.value("perception") == 200 && half.value("cognition") == 0)
     #expect(try folder.score(Self.mmeLines(["Yes", "No"])).value("perception") == 100)
   }
 
-  @Test func `MME's files for its scorer name the text file and what is right`() throws {
+  @Test func `MME's submission has the text file and the correct answer`() throws {
     let folder = try BenchmarkFolder("mme", Self.mmeFiles)
     let files = try folder.submissions(Self.mmeLines(["Yes", "No\\tor\\nyes", "a", "b", "c", "d"]))
     #expect(files.map(\.suffix) == ["/color.txt", "/code_reasoning.txt"])
     #expect(
       files[0].text.hasPrefix(
-        "1.txt\tIs it red? Please answer yes or no.\tYes\tYes\n1.txt\tIs it blue?  Please answer yes or no.\tNo\tNo or yes\n"
+        "1.txt\tIs it red? Please answer yes or no.\tYes\tYes\n"
+          + "1.txt\tIs it blue?  Please answer yes or no.\tNo\tNo or yes\n"
       ))
     try folder.expectError("is not in 9.txt", scoring: [llavaLine("\"color/9.png\"", "Yes", prompt: "Is it red?")])
     try folder.expectError("expected category/file", scoring: [llavaLine("\"9.png\"", "Yes", prompt: "Is it red?")])
@@ -101,8 +103,8 @@ import Testing
     try damaged.expectError("OCR/1.txt, line 2: expected a question, a tab", scoring: Self.mmeLines(["Yes"]))
   }
 
-  /// Of three, the first (with an image) is right, the second names an option that there is not, the third is missing.
-  @Test func `ScienceQA counts all questions, and those with an image`() throws {
+  /// Of three answers, the first (with an image) is correct, the second names no existing option, the third is missing.
+  @Test func `ScienceQA scores all questions, and those with an image`() throws {
     let folder = try BenchmarkFolder(
       "scienceqa",
       [
@@ -132,8 +134,8 @@ import Testing
     #expect(score["accuracy"]?.count == 3 && score["IMG accuracy"]?.count == 1)
   }
 
-  /// Ids are texts in one file and numbers in the other; `A.` is not `A`.
-  @Test func `SEED-Bench wants the letter exactly`() throws {
+  /// Ids are strings in one file and numbers in the other; `A.` is not `A`.
+  @Test func `SEED-Bench requires the exact letter`() throws {
     let questions = [("1", "A", "image", 1), ("2", "A", "image", 2), ("v3", "C", "video", 2)].map {
       #"{"question_id": "\#($0.0)", "answer": "\#($0.1)", "data_type": "\#($0.2)", "question_type_id": \#($0.3)}"#
     }
@@ -153,9 +155,9 @@ import Testing
 
   private static let base64 = String(repeating: "QUJD", count: 20)
 
-  /// Questions 1 and 2, each in two orders. The first order: 1 right, 2 right; the second: 1 wrong, 2 right. So 100% by
-  /// letter and 50% circular.
-  @Test func `MMBench is scored by letter and over all orders of the options`() throws {
+  /// Questions 1 and 2, each in two orders. In the first order both are correct, in the second only question 2.
+  /// So the accuracy is 100% by letter and 50% circular.
+  @Test func `MMBench scores by letter and over all orders of the options`() throws {
     let rows = [
       "1\tWhich?\tLook.\tcat\tdog\t\tnan\tA\tx\t\(Self.base64)", "1000001\tWhich?\tLook.\tdog\tcat\t\tnan\tB\tx\t1",
       "2\t\"Or\n\"\"this\"\"?\"\tnan\tcat\tdog\tcow\tpig\tD\ty\t\(Self.base64)",
@@ -177,7 +179,7 @@ import Testing
     #expect(try chinese.questions()[0].text.hasSuffix("\n请直接回答选项字母。"))
   }
 
-  /// Category x: 1 of 2; y: 1 of 1. The mean of categories is 75, of questions 66.7.
+  /// Category x: 1 of 2; y: 1 of 1. The mean over categories is 75, over questions 66.7.
   @Test func `MMStar averages its categories`() throws {
     let rows = [("1", "A", "x"), ("2", "B", "x"), ("3", "C", "y")].map {
       "\($0.0)\tq\t\(Self.base64)\t1\t2\t3\t\($0.1)\t\($0.2)"

@@ -1,15 +1,16 @@
 import Evaluation
 import Testing
 
-/// Files that are not what they should be: one line that says where.
+/// Malformed files: a one-line error with the location.
 @Suite struct HostileDataTests {
   @Test(arguments: [
     ("{\"question_id\": 1, \"image\": \"a\", \"text\": \"q\"}\n{\"question_id\"\n", "line 2: not JSON"),
     ("[1]\n", "line 1: expected a JSON object"),
     ("\n\n{\"image\": \"a\", \"text\": \"q\"}", "line 3: question_id: expected"),
     ("{\"question_id\": 1.5, \"image\": \"a\", \"text\": \"q\"}", "found 1.5"),
-    ("{\"question_id\": 1, \"image\": 2, \"text\": \"q\"}", "image: expected a text"),
-    ("{\"question_id\": 1, \"image\": \"a\"}", "text: expected a text, found none"), ("\u{0}\u{1}", "line 1: not JSON"),
+    ("{\"question_id\": 1, \"image\": 2, \"text\": \"q\"}", "image: expected a string"),
+    ("{\"question_id\": 1, \"image\": \"a\"}", "text: expected a string, found none"),
+    ("\u{0}\u{1}", "line 1: not JSON"),
     (String(repeating: "[", count: 5000), "line 1: not JSON"), ("", "empty"),
   ])
   func `question files`(text: String, words: String) throws {
@@ -23,13 +24,13 @@ import Testing
     ("{\"1\": {\"answer\": 3}}", "'1': answer: expected"),
     ("{\"1\": null}", "'1': answer: expected"),
   ])
-  func `files of truth`(text: String, words: String) throws {
+  func `ground-truth files`(text: String, words: String) throws {
     let folder = try BenchmarkFolder("gqa", ["gqa/data/testdev_balanced_questions.json": text])
     try folder.expectError(words, scoring: [llavaLine("1", "a")])
   }
 
   @Test(arguments: [
-    ("{\"question_id\": 1, \"text\": 3}", "line 1: text: expected a text, found 3"),
+    ("{\"question_id\": 1, \"text\": 3}", "line 1: text: expected a string, found 3"),
     ("{\"text\": \"a\"}", "question_id"),
     ("{}", "question_id: expected"), ("{\"question_id\": 1, \"text\": \"a\"", "line 1: not JSON"),
   ])
@@ -40,7 +41,7 @@ import Testing
     try folder.expectError(words, scoring: [line])
   }
 
-  @Test func `nested lists are told by their path`() throws {
+  @Test func `errors in nested lists have their path`() throws {
     let folder = try BenchmarkFolder(
       "vqav2-val",
       [
@@ -48,14 +49,14 @@ import Testing
           #"{"annotations": [{"question_id": 1, "answers": [{"answer": 1}]}]}"#
       ])
     try folder.expectError(
-      "annotations[0].answers[0]: answer: expected a text, found 1", scoring: [llavaLine("1", "a")])
+      "annotations[0].answers[0]: answer: expected a string, found 1", scoring: [llavaLine("1", "a")])
     let empty = try BenchmarkFolder(
       "textvqa",
       ["textvqa/TextVQA_0.5.1_val.json": #"{"data": [{"image_id": "p", "question": "q", "answers": ["a"]}]}"#])
     try empty.expectError("data[0]: answers: expected 10, found 1", scoring: [llavaLine("1", "a")])
   }
 
-  @Test func `files that are not there are told by name`() throws {
+  @Test func `missing files are named`() throws {
     let folder = try BenchmarkFolder("pope")
     #expect(
       folder.benchmark.missing([.questions, .images], in: folder.data) == [
@@ -64,7 +65,7 @@ import Testing
     try folder.expectError("llava_pope_test.jsonl: no such file")
   }
 
-  @Test func `every benchmark has a name and files of its own`() {
+  @Test func `every benchmark has its own name and files`() {
     #expect(Set(Benchmarks.all.map(\.name)).count == Benchmarks.all.count)
     #expect(Set(Benchmarks.all.map(\.answerFolder)).count == Benchmarks.all.count)
     #expect(Benchmarks.all.allSatisfy { !$0.files.isEmpty && $0.uploadFolder != $0.answerFolder })

@@ -1,12 +1,12 @@
 import Evaluation
 import Testing
 
-/// Benchmarks whose answers are words of one's own.
+/// Benchmarks with free-form answers.
 @Suite struct OpenQuestionTests {
   private static let short = "Answer the question using a single word or phrase."
 
-  /// Of two annotated questions, the first is answered as 3 of 10 annotators did: (3 * 2/3 + 7) / 10 = 0.9.
-  @Test func `TextVQA joins answers by image and question`() throws {
+  /// Of two annotated questions, the first has the answer of 3 of 10 annotators: (3 * 2/3 + 7) / 10 = 0.9.
+  @Test func `TextVQA matches answers by image and question`() throws {
     let answers = #"["red", "red", "red", "a", "b", "c", "d", "e", "f", "g"]"#
     let question =
       #"{"question_id": "p", "image": "p.jpg", "text": "What Colour?\nReference OCR token: A, B\n\#(Self.short)"}"#
@@ -32,13 +32,13 @@ import Testing
       #expect(try abs(withOCR.score([line]).value("accuracy") - 45) < 1e-9)
       #expect(try abs(withOCR.score([line], countsMissing: false).value("accuracy") - 90) < 1e-9)
     }
-    try withOCR.expectError("not the form", scoring: [llavaLine("\"p\"", "red", prompt: "one line")])
+    try withOCR.expectError("TextVQA format", scoring: [llavaLine("\"p\"", "red", prompt: "one line")])
     try withOCR.expectError(
       "not in textvqa/", scoring: [llavaLine("\"q\"", "red", prompt: "What colour?\n\(Self.short)")])
   }
 
   /// Three questions: `Cat..` is `cat`, `a dog` is not `dog`, one is missing.
-  @Test func `GQA compares in small letters without trailing periods`() throws {
+  @Test func `GQA compares in lower case without trailing periods`() throws {
     let folder = try BenchmarkFolder(
       "gqa",
       [
@@ -51,27 +51,27 @@ import Testing
     let lines = [llavaLine("\"1\"", "Cat.."), llavaLine("\"2\"", "d-og")]
     #expect(try abs(folder.score(lines).value("accuracy") - 100.0 / 3) < 1e-9)
     #expect(try folder.score(lines, countsMissing: false).value("accuracy") == 50)
-    #expect(try folder.score(lines, countsMissing: false).value("accuracy but for punctuation") == 100)
+    #expect(try folder.score(lines, countsMissing: false).value("accuracy without punctuation") == 100)
     #expect(
       try folder.submissions(lines).map(\.text)
         == [#"[{"prediction":"cat","questionId":"1"},{"prediction":"d-og","questionId":"2"}]"#])
   }
 
-  @Test func `VQAv2's upload has every question and normalised answers`() throws {
+  @Test func `VQAv2's submission has every question and normalized answers`() throws {
     let folder = try BenchmarkFolder(
       "vqav2",
       [
         "vqav2/llava_vqav2_mscoco_test-dev2015.jsonl": #"{"question_id": 1, "image": "a.jpg", "text": "?"}"# + "\n",
         "vqav2/llava_vqav2_mscoco_test2015.jsonl": #"{"question_id": 1}"# + "\n" + #"{"question_id": 2}"# + "\n",
       ])
-    #expect(!folder.benchmark.hasTruth)
+    #expect(!folder.benchmark.hasGroundTruth)
     #expect(
       try folder.submissions([llavaLine("1", "Two dogs.")])
         == [Submission(suffix: ".json", text: #"[{"answer":"2 dogs","question_id":1},{"answer":"","question_id":2}]"#)])
   }
 
-  /// Ten times yes is worth 1, nine times no and once yes (9 * 0 + ...): yes is given by one, (9 * 1/3) / 10 = 0.3.
-  @Test func `validation questions of VQAv2 and VizWiz are scored softly`() throws {
+  /// Yes from all ten annotators scores 1; yes from one of ten scores (9 * 1/3) / 10 = 0.3.
+  @Test func `validation questions of VQAv2 and VizWiz have soft accuracy`() throws {
     func answers(_ yes: Int) -> String {
       "[" + (0..<10).map { #"{"answer": "\#($0 < yes ? "yes" : "no")"}"# }.joined(separator: ", ") + "]"
     }
@@ -103,7 +103,7 @@ import Testing
 
   private static let base64 = String(repeating: "QUJD", count: 20)
 
-  /// A half-right answer (0.5), one that is too far, and a row whose image is that of another.
+  /// An answer with similarity 0.5, one below the threshold, and a row that references the image of another.
   @Test func `DocVQA reads a table with lists of answers`() throws {
     let table = """
       index\tquestion\timage\tanswer
@@ -122,7 +122,7 @@ import Testing
     try broken.expectError("DocVQA_VAL.tsv, line 3: image: expected base64 or the index of a row above")
   }
 
-  @Test func `ChartQA and OCRVQA are scored by their rules`() throws {
+  @Test func `ChartQA uses relaxed match, OCRVQA exact match`() throws {
     let rows = ["1\tq\t\(Self.base64)\t10\ttest_human", "2\tq\t\(Self.base64)\tRed\ttest_augmented"]
     let table = (["index\tquestion\timage\tanswer\tsplit"] + rows).joined(separator: "\n")
     let chart = try BenchmarkFolder("chartqa", ["chartqa/ChartQA_TEST.tsv": table])
@@ -134,10 +134,11 @@ import Testing
   }
 
   @Test func `tiny-textvqa is scored by question family`() throws {
-    let truth = (0..<3).map {
+    let labels = (0..<3).map {
       #"{"question_id": \#($0), "category": "\#($0 < 2 ? "count" : "exist")", "answer": "\#($0)"}"#
     }
-    let folder = try BenchmarkFolder("tiny-textvqa", ["tiny-textvqa-eval/answers.jsonl": truth.joined(separator: "\n")])
+    let folder = try BenchmarkFolder(
+      "tiny-textvqa", ["tiny-textvqa-eval/answers.jsonl": labels.joined(separator: "\n")])
     let score = try folder.score([
       llavaLine("0", "0"), llavaLine("1", "7"), #"{"question_id": 2, "error": {"code": "x"}}"#,
     ])

@@ -35,7 +35,7 @@ import Testing
   private func expect(_ views: ImageViews, equal reference: Reference, in folder: String) throws {
     #expect(views.count == 1 && views.size == 336)
     #expect(sha256(views.pixels) == reference.u8_sha256)
-    // The sums are kept for every image, the tensors for some.
+    // The goldens have a digest of every image, and tensors of some.
     let file = "preprocess/\(folder)/\(reference.image).safetensors"
     guard FileManager.default.fileExists(atPath: Goldens.url(file).path) else { return }
     let tensors = try Goldens.tensors(file)
@@ -47,21 +47,21 @@ import Testing
     #expect(worst <= 1e-6)
   }
 
-  @Test func `has its references`() {
+  @Test func `finds all references`() {
     #expect(Self.references("llava15").count == 10 && Self.references("llava15_pad").count == 3)
   }
 
   @Test(arguments: references("llava15"))
-  func `crops as Hugging Face's processor does`(reference: Reference) throws {
+  func `crops like Hugging Face's processor`(reference: Reference) throws {
     try expect(views(reference.image, mode: .crop), equal: reference, in: "llava15")
   }
 
   @Test(arguments: references("llava15_pad"))
-  func `pads as LLaVA does`(reference: Reference) throws {
+  func `pads like LLaVA`(reference: Reference) throws {
     try expect(views(reference.image, mode: .pad), equal: reference, in: "llava15_pad")
   }
 
-  @Test func `resizes the shortest edge as Hugging Face's processor does`() throws {
+  @Test func `resizes the shortest edge like Hugging Face's processor`() throws {
     let preprocessor = try CLIPPreprocessor(PreprocessorConfiguration(), mode: .crop)
     for row in try Goldens.json("ops/geometry.json", as: Geometry.self).rows {
       let size = preprocessor.resizedSize(width: row.hw[1], height: row.hw[0])
@@ -70,7 +70,7 @@ import Testing
   }
 
   @Test(arguments: [(1, 1), (1, 300), (1, 30000), (30000, 1)])
-  func `takes any strip in either mode`(width: Int, height: Int) throws {
+  func `accepts very narrow images in both modes`(width: Int, height: Int) throws {
     let image = try Image(width: width, height: height, pixels: [UInt8](repeating: 200, count: width * height * 3))
     let cropped = try CLIPPreprocessor(PreprocessorConfiguration(), mode: .crop)(image)
     #expect(cropped.pixels.allSatisfy { $0 == 200 })
@@ -78,8 +78,8 @@ import Testing
     #expect(padded.pixels[0] == (width == height ? 200 : 122))
   }
 
-  /// A 3x2 image in a 6x5 crop, as `center_crop` in transformers: rows 2..<4 and columns 2..<5, by its rounding up.
-  @Test func `puts an image smaller than the crop on black`() throws {
+  /// A 3x2 image in a 6x6 crop: rows 2..<4 and columns 2..<5, by the rounding up of `center_crop` in transformers.
+  @Test func `pads an image smaller than the crop with black`() throws {
     var configuration = PreprocessorConfiguration()
     configuration.resizes = false
     configuration.cropSize = .init(height: 6, width: 6)
@@ -90,7 +90,7 @@ import Testing
     #expect(Array(views.pixels[..<36]) == red)
   }
 
-  @Test func `leaves out the steps that the file switches off`() throws {
+  @Test func `skips the steps that the file disables`() throws {
     var configuration = PreprocessorConfiguration()
     configuration.rescales = false
     configuration.normalizes = false

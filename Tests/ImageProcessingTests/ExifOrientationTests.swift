@@ -17,7 +17,7 @@ import Testing
   @Test func `has images of all orientations`() { #expect(Self.images.count == 12) }
 
   @Test(arguments: images)
-  func `puts images upright as Pillow does`(expected: Upright) throws {
+  func `rotates images like Pillow`(expected: Upright) throws {
     var decoder = ImageDecoder()
     decoder.appliesOrientation = true
     let image = try decoder.decode(contentsOfFile: Fixtures.url("images/\(expected.image)").path(percentEncoded: false))
@@ -25,16 +25,16 @@ import Testing
     #expect(sha256(image.pixels) == expected.sha256)
   }
 
-  @Test func `leaves images as they are stored unless told otherwise`() throws {
+  @Test func `keeps the stored orientation by default`() throws {
     let path = Fixtures.url("images/exif_6.jpg").path(percentEncoded: false)
     #expect(try ImageDecoder().decode(contentsOfFile: path).width == 13)
   }
 
-  @Test func `survives orientations that lie about everything`() throws {
+  @Test func `survives the change of any byte of the Exif block`() throws {
     var decoder = ImageDecoder()
     decoder.appliesOrientation = true
     let whole = [UInt8](try Data(contentsOf: Fixtures.url("images/exif_6.jpg")))
-    // The Exif block stands in the first hundred bytes.
+    // The Exif block is within the first hundred bytes.
     for index in 2..<min(100, whole.count) {
       for value in [0, 1, 0x7F, 0xFF] as [UInt8] {
         var bytes = whole
@@ -44,7 +44,7 @@ import Testing
     }
   }
 
-  /// Blocks whose stated size is less than the name that their bytes begin with.
+  /// Blocks with a size smaller than the name at their start.
   @Test(arguments: 0..<9)
   func `survives blocks shorter than their name`(size: UInt8) throws {
     var decoder = ImageDecoder()

@@ -1,5 +1,6 @@
 import Foundation
 import ImageProcessing
+import Storage
 import TestSupport
 import Testing
 
@@ -14,23 +15,23 @@ import Testing
     try [UInt8](Data(contentsOf: Fixtures.url("images/\(name)")))
   }
 
-  private func refusal(_ bytes: [UInt8]) -> ImageError? {
+  private func error(_ bytes: [UInt8]) -> ImageError? {
     do {
       _ = try ImageDecoder().decode(bytes, name: "test")
       return nil
     } catch { return error }
   }
 
-  @Test(arguments: samples) func `refuses a file cut at any length`(name: String) throws {
+  @Test(arguments: samples) func `refuses a file truncated at any length`(name: String) throws {
     let bytes = try fixture(name)
-    for count in 0..<bytes.count where refusal(Array(bytes[..<count])) == nil {
-      Issue.record("\(name) cut to \(count) of \(bytes.count) bytes was read")
+    for count in 0..<bytes.count where error(Array(bytes[..<count])) == nil {
+      Issue.record("\(name) truncated to \(count) of \(bytes.count) bytes was read")
     }
   }
 
   @Test(arguments: samples) func `survives flipped bits and overwritten bytes`(name: String) throws {
     let bytes = try fixture(name)
-    // Small images only: a header bit may ask for a large one, which is well-formed and merely slow.
+    // Small images only: a changed header may describe a large image, which is valid and slow.
     var decoder = ImageDecoder()
     decoder.pixelLimit = 1 << 18
     var random = SeededGenerator(7)
@@ -46,7 +47,7 @@ import Testing
     }
   }
 
-  @Test(arguments: samples) func `survives a file whose end is noise`(name: String) throws {
+  @Test(arguments: samples) func `survives a file with noise at the end`(name: String) throws {
     let bytes = try fixture(name)
     var decoder = ImageDecoder()
     decoder.pixelLimit = 1 << 18
@@ -59,15 +60,15 @@ import Testing
   }
 
   @Test func `refuses an empty file`() {
-    #expect(refusal([]) == .emptyFile(name: "test"))
+    #expect(error([]) == .emptyFile(name: "test"))
   }
 
-  @Test func `refuses text with its first bytes`() {
-    #expect(refusal(Array("hello world".utf8)) == .unknownFormat(name: "test", firstBytes: Array("hello wo".utf8)))
+  @Test func `refuses text and lists its first bytes`() {
+    #expect(error(Array("hello world".utf8)) == .unknownFormat(name: "test", firstBytes: Array("hello wo".utf8)))
   }
 
   @Test func `refuses an animation by name`() throws {
-    #expect(try refusal(fixture("animated.webp")) == .animated(name: "test", format: .webP))
+    #expect(try error(fixture("animated.webp")) == .animated(name: "test", format: .webP))
   }
 
   @Test(arguments: [
@@ -81,24 +82,24 @@ import Testing
     ("  <!-- a <b> -->\n<!DOCTYPE svg PUBLIC \"-//W3C//DTD SVG 1.1//EN\">\n<svg:svg>", "SVG"),
   ])
   func `refuses other image formats by name`(start: String, name: String) throws {
-    let error = try #require(refusal(Array(start.utf8)))
-    #expect(error == .unsupportedFormat(name: "test", found: name))
-    #expect(error.description == "test: \(name) is not supported; convert it to one of JPEG, PNG, WebP")
+    let found = try #require(error(Array(start.utf8)))
+    #expect(found == .unsupportedFormat(name: "test", found: name))
+    #expect(found.description == "test: \(name) is not supported; convert it to one of JPEG, PNG, WebP")
   }
 
-  @Test func `names a bare JPEG 2000 codestream, but no other text with tags`() throws {
-    #expect(refusal([0xFF, 0x4F, 0xFF, 0x51, 0, 0x2F]) == .unsupportedFormat(name: "test", found: "JPEG 2000"))
+  @Test func `recognises a bare JPEG 2000 codestream, and no other text with tags as SVG`() throws {
+    #expect(error([0xFF, 0x4F, 0xFF, 0x51, 0, 0x2F]) == .unsupportedFormat(name: "test", found: "JPEG 2000"))
     for text in ["<html><svg></svg></html>", "<?xml version='1.0'?><note>svg</note>", "svg", "    ftyp"] {
-      guard case .unknownFormat = refusal(Array(text.utf8)) else {
+      guard case .unknownFormat = error(Array(text.utf8)) else {
         Issue.record("\(text)")
         continue
       }
     }
   }
 
-  /// The image's own size fields, overwritten with 30000 by 30000.
+  /// The size fields of the image are overwritten with 30000 by 30000.
   @Test(arguments: ["rgb.png", "baseline_420.jpg"])
-  func `refuses too many pixels before it allocates them`(name: String) throws {
+  func `refuses too many pixels before allocation`(name: String) throws {
     let side: [UInt8] = [0x75, 0x30]
     var bytes = try fixture(name)
     if name.hasSuffix(".png") {
@@ -110,10 +111,10 @@ import Testing
       bytes.replaceSubrange(frame + 5..<frame + 9, with: side + side)
     }
     #expect(
-      refusal(bytes) == .tooManyPixels(name: "test", width: 30000, height: 30000, limit: ImageDecoder().pixelLimit))
+      error(bytes) == .tooManyPixels(name: "test", width: 30000, height: 30000, limit: ImageDecoder().pixelLimit))
   }
 
-  @Test func `holds to the limits that it is given`() throws {
+  @Test func `respects its limits`() throws {
     let bytes = try fixture("rgb.png")
     var decoder = ImageDecoder()
     decoder.pixelLimit = 53 * 41
@@ -146,7 +147,7 @@ import Testing
     }
   }
 
-  /// The checksum of PNG, bit by bit.
+  /// The CRC-32 of PNG, computed bit by bit.
   private func crc32(_ bytes: ArraySlice<UInt8>) -> UInt32 {
     ~bytes.reduce(~0) { sum, byte in
       (0..<8).reduce(sum ^ UInt32(byte)) { value, _ in value & 1 == 1 ? value >> 1 ^ 0xEDB8_8320 : value >> 1 }

@@ -3,7 +3,7 @@ import ImageProcessing
 import TestSupport
 import Testing
 
-/// What Pillow reads from an image file.
+/// The size and pixels of an image file as read by Pillow.
 struct ReferenceImage: Decodable, CustomTestStringConvertible {
   var file: String
   var width: Int
@@ -23,25 +23,25 @@ struct ReferenceImage: Decodable, CustomTestStringConvertible {
     #expect(sha256(image.pixels) == reference.rgb_sha256)
   }
 
-  @Test func `has its references`() {
+  @Test func `finds all references`() {
     #expect(Self.goldens.count == 11 && Self.fixtures.count == 35)
   }
 
-  /// Pillow clips 16-bit grey to white; the high byte shows the image.
+  /// Without the 16-bit grey image, which Pillow clips to white.
   @Test(arguments: goldens.filter { !$0.file.hasPrefix("gray16") })
-  func `reads the goldens as Pillow does`(reference: ReferenceImage) throws {
+  func `reads the goldens like Pillow`(reference: ReferenceImage) throws {
     let path = Goldens.url("images/\(reference.file)").path
     expectPixels(try ImageDecoder().decode(contentsOfFile: path), reference)
   }
 
   @Test(arguments: fixtures.filter { !$0.file.hasPrefix("animated") })
-  func `reads every form of JPEG, PNG and WebP as Pillow does`(reference: ReferenceImage) throws {
+  func `reads all variants of JPEG, PNG and WebP like Pillow`(reference: ReferenceImage) throws {
     let data = try Data(contentsOf: Fixtures.url("images/\(reference.file)"))
     expectPixels(try ImageDecoder().decode(data), reference)
   }
 
   /// The profile exchanges red and blue.
-  @Test func `leaves colour profiles alone as Pillow does`() throws {
+  @Test func `ignores colour profiles like Pillow`() throws {
     let references = try JSONDecoder().decode(
       [ReferenceImage].self, from: Data(contentsOf: Fixtures.url("images/icc.json")))
     #expect(references.count == 3)
@@ -70,7 +70,7 @@ struct ReferenceImage: Decodable, CustomTestStringConvertible {
     #expect(try linked == ImageDecoder().decode(contentsOfFile: target.path))
   }
 
-  @Test func `holds exactly the samples of its size`() throws {
+  @Test func `requires exactly the samples of its size`() throws {
     #expect(try Image(width: 2, height: 1, pixels: [1, 2, 3, 4, 5, 6]).pixels == [1, 2, 3, 4, 5, 6])
     for (width, height, count) in [(2, 1, 5), (0, 1, 0), (-1, -1, 3), (.max, 2, 6), (1, .max, 3)] {
       #expect(throws: ImageError.self) {

@@ -17,7 +17,7 @@ import Testing
     #expect(resized(image, width: to[1], height: to[0]) == (try tensors.bytes("\(index)/out")))
   }
 
-  @Test func `takes rows and columns in Pillow's order`() throws {
+  @Test func `resizes rows and columns in Pillow's order`() throws {
     struct Resize: Decodable {
       var image: String
       var width: Int
@@ -34,14 +34,14 @@ import Testing
     }
   }
 
-  @Test func `keeps an image whose size does not change`() throws {
+  @Test func `keeps an image of unchanged size`() throws {
     var random = SeededGenerator(1)
     let image = try random.image(width: 13, height: 7)
     #expect(resized(image, width: 13, height: 7) == image.pixels)
   }
 
   @Test(arguments: 0..<60)
-  func `resizes a window as the whole, then cut`(seed: Int) throws {
+  func `resizes a window like the cropped whole`(seed: Int) throws {
     var random = SeededGenerator(UInt64(seed))
     let image = try random.image(width: random.next(1...40), height: random.next(1...40))
     let width = random.next(1...50)
@@ -51,13 +51,14 @@ import Testing
     let columns = left..<random.next(left + 1...width)
     let rows = top..<random.next(top + 1...height)
     let whole = resized(image, width: width, height: height)
-    let cut = rows.flatMap { y in whole[3 * (y * width + columns.lowerBound)..<3 * (y * width + columns.upperBound)] }
+    let cropped = rows.flatMap { y in whole[3 * (y * width + columns.lowerBound)..<3 * (y * width + columns.upperBound)]
+    }
     let window = resizedBicubic(Canvas(image), width: width, height: height, columns: columns, rows: rows)
-    #expect(window == cut, "\(image.width)x\(image.height) to \(width)x\(height), \(columns), \(rows)")
+    #expect(window == cropped, "\(image.width)x\(image.height) to \(width)x\(height), \(columns), \(rows)")
   }
 
   @Test(arguments: 0..<40)
-  func `resizes a padded image as if the padding were there`(seed: Int) throws {
+  func `resizes a padded canvas like a padded image`(seed: Int) throws {
     var random = SeededGenerator(UInt64(1000 + seed))
     let image = try random.image(width: random.next(1...40), height: random.next(1...40))
     let canvas = Canvas(squaring: image, fill: [122, 0, 255])

@@ -8,33 +8,33 @@ import Testing
     (1, 1), (1, 2), (1, 70), (1, 260), (2, 129), (3, 7), (5, 5), (17, 127), (63, 63), (64, 64), (65, 65), (66, 130),
     (70, 300),
   ])
-  func `agrees with the plain loops, causal and grouped`(queryRows: Int, keyRows: Int) {
+  func `agrees with plain loops, causal and grouped-query`(queryRows: Int, keyRows: Int) {
     for (keyValueHeads, dimension) in [(1, 6), (2, 6), (4, 6), (4, 16), (1, 33)] {
       let heads = HeadLayout(headCount: 4, keyValueHeadCount: keyValueHeads, headDimension: dimension)
       var numbers = SeededGenerator(UInt64(queryRows * keyRows))
       let (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
       let expected = plainAttention(q, k, v, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
-      // Rounding keys and values to bfloat16 first leaves the same bound for a cache of these.
+      // With keys and values rounded to bf16 in the reference too, the same bound holds for a bf16 cache.
       let (k16, v16) = (k.map(rounded), v.map(rounded))
       let expected16 = plainAttention(q, k16, v16, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
       for variant in InstructionSet.allCases where variant.isAvailable && variant != .avx512BF16 {
         let difference = Difference.absolute(causal(q, k, v, heads, .f32, variant), expected)
         #expect(difference.largest <= 1e-5, "\(variant) \(difference)")
         let stored = Difference.absolute(causal(q, k, v, heads, .bf16, variant), expected16)
-        #expect(stored.largest <= 1e-5, "\(variant), cache in bf16, \(stored)")
+        #expect(stored.largest <= 1e-5, "\(variant), bf16 cache, \(stored)")
       }
     }
   }
 
   @Test(
-    .enabled(if: InstructionSet.avx512BF16.isAvailable),
+    .enabled(if: InstructionSet.avx512BF16.isAvailable, "needs AVX512_BF16"),
     arguments: [(1, 1), (1, 260), (2, 3), (3, 3), (17, 127), (64, 64), (65, 65), (70, 301)])
-  func `rounds factors, and nothing else, in bfloat16`(queryRows: Int, keyRows: Int) {
+  func `rounds only the operands of matmuls to bf16`(queryRows: Int, keyRows: Int) {
     for (keyValueHeads, dimension) in [(4, 6), (1, 16), (2, 33), (4, 64)] {
       let heads = HeadLayout(headCount: 4, keyValueHeadCount: keyValueHeads, headDimension: dimension)
       var numbers = SeededGenerator(UInt64(queryRows * keyRows))
       let (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
-      // One or two queries by themselves are multiplied as they are.
+      // Blocks of one or two queries are computed in f32.
       let isPanel = queryRows > 2 || (queryRows == 1 && heads.headCount / keyValueHeads > 2)
       for element in [ElementType.f32, .bf16] {
         let isRounded = isPanel || element == .bf16
@@ -43,14 +43,14 @@ import Testing
         )
         let expected = plainAttention(queries, keys, values, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
         let difference = Difference.absolute(causal(q, k, v, heads, element, .avx512BF16), expected)
-        // Left is the rounding of each power by 2^-9 of itself; values are at most 1.
+        // The remaining error is the rounding of probabilities, 2^-9 relative; values are at most 1.
         let bound: Double = isPanel ? 0x1p-9 + 1e-5 : 1e-5
         #expect(difference.largest <= bound, "\(queryRows) of \(keyRows) \(difference)")
       }
     }
   }
 
-  @Test func `counts the pairs that see each other`() {
+  @Test func `counts visible query-key pairs`() {
     let heads = HeadLayout(headCount: 4, keyValueHeadCount: 2, headDimension: 6)
     for (rows, keyRows) in [(1, 1), (1, 70), (66, 130)] {
       let compute = ComputeContext(workers: Workers(count: 2))
@@ -76,7 +76,7 @@ import Testing
   }
 
   @Test(arguments: [1, 20])
-  func `passes on what is not a number`(rows: Int) {
+  func `propagates NaN`(rows: Int) {
     let heads = HeadLayout(headCount: 2, keyValueHeadCount: 2, headDimension: 8)
     for variant in InstructionSet.allCases where variant.isAvailable {
       var numbers = SeededGenerator(9)
@@ -89,23 +89,24 @@ import Testing
     }
   }
 
-  @Test func `finds the one key that matters among scores far apart`() {
+  @Test func `selects the key with the dominant score`() {
     let heads = HeadLayout(headCount: 1, keyValueHeadCount: 1, headDimension: 4)
     for variant in InstructionSet.allCases where variant.isAvailable && variant != .avx512BF16 {
       for rows in [1, 9] {
-        // Scores rise by 64 from key to key: each query's last key takes all.
+        // Scores rise by 64 from key to key, so the last visible key of a query has all the probability.
         let keyRows = 270
         let q = [Float](repeating: 1, count: rows * 4)
         let k = (0..<keyRows).flatMap { [Float](repeating: Float($0) * 32, count: 4) }
         let v = (0..<keyRows).flatMap { [Float](repeating: Float($0 % 100), count: 4) }
         let expected = (0..<rows).flatMap { [Float](repeating: Float((keyRows - rows + $0) % 100), count: 4) }
         let difference = Difference.absolute(causal(q, k, v, heads, .f32, variant), expected)
-        // Values of less than 100, rounded twice.
+        // Values below 100, rounded twice.
         #expect(difference.largest <= 200 * 0x1p-24, "\(variant) \(difference)")
       }
     }
   }
 
+  /// Causal attention by a kernel, with a cache of an element type, `[queryRows, heads · d]`.
   private func causal(
     _ q: [Float], _ k: [Float], _ v: [Float], _ heads: HeadLayout, _ element: ElementType,
     _ variant: InstructionSet, threads: Int = 2
@@ -120,12 +121,12 @@ import Testing
     return result.values
   }
 
-  /// The nearest bfloat16, of two equally near ones the even one.
+  /// Rounds to bf16, to nearest, ties to even.
   private func rounded(_ x: Float) -> Float {
     Float(bitPattern: (x.bitPattern + 0x7FFF + (x.bitPattern >> 16) & 1) & 0xFFFF_0000)
   }
 
-  @Test func `looks at nothing outside its own sequence`() {
+  @Test func `full attention is limited to its own sequence`() {
     let heads = HeadLayout(headCount: 2, keyValueHeadCount: 2, headDimension: 8)
     var numbers = SeededGenerator(3)
     let (q, k, v) = inputs(&numbers, heads, 3 * 70, 3 * 70)
@@ -144,14 +145,14 @@ import Testing
     #expect(difference.largest <= 1e-5, "\(difference)")
   }
 
-  @Test func `the last row's attention is the mean over heads of what the row attends to`() {
+  @Test func `last-row probabilities agree with plain attention in the mean over heads`() {
     let heads = HeadLayout(headCount: 4, keyValueHeadCount: 2, headDimension: 4)
     var numbers = SeededGenerator(5)
     let (q, k, _) = inputs(&numbers, heads, 2, 37)
     let found = columnMeans(
       ComputeContext(workers: Workers(count: 2)).lastRowProbabilities(
         queries: Matrix(q, columns: heads.queryColumns), keys: Matrix(k, columns: heads.keyValueColumns), heads: heads))
-    // Values that are one for one key and zero for the others read its probability off the plain attention.
+    // With values of 1 for one key and 0 for all others, plain attention returns the probability of that key.
     let lastQuery = Array(q.suffix(heads.queryColumns))
     let expected = (0..<37).map { key in
       let v = (0..<37).flatMap { row in [Float](repeating: row == key ? 1 : 0, count: heads.keyValueColumns) }
@@ -162,6 +163,7 @@ import Testing
     #expect(difference.largest <= 1e-6, "\(difference)")
   }
 
+  /// Random queries, keys and values.
   private func inputs(
     _ numbers: inout SeededGenerator, _ heads: HeadLayout, _ queryRows: Int, _ keyRows: Int
   ) -> ([Float], [Float], [Float]) {
@@ -172,7 +174,7 @@ import Testing
     )
   }
 
-  /// Attention as the definition has it, in double precision.
+  /// Attention by its definition, in double precision, `[queryRows, heads · d]`.
   private func plainAttention(
     _ q: [Float], _ k: [Float], _ v: [Float], _ heads: HeadLayout, _ queryRows: Int, _ keyRows: Int,
     visible: (Int) -> Int

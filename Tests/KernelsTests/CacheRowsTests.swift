@@ -3,7 +3,7 @@ import Testing
 
 @Suite struct CacheRowsTests {
   @Test(arguments: [ElementType.f32, .bf16])
-  func `grow without losing rows and count their bytes`(element: ElementType) {
+  func `keeps rows when it grows and counts bytes`(element: ElementType) {
     var cache = CacheRows(columns: 2, element: element)
     #expect(cache.byteCount == 0)
     for i in 0..<100 { cache.append(Matrix([Float(i), 0.5, Float(-i), 2], columns: 2)) }
@@ -14,7 +14,7 @@ import Testing
     #expect(cache.widened().values == expected)
   }
 
-  @Test func `round to the nearest bf16, of equals to the even one`() {
+  @Test func `rounds to bf16, to nearest, ties to even`() {
     let one: Float = 1
     let step: Float = 0x1p-7
     var cache = CacheRows(columns: 1, element: .bf16)

@@ -3,7 +3,7 @@ import Storage
 import Testing
 
 @Suite struct ChecksumTests {
-  /// What the reference library (xxhash 3 for Python) gives for the bytes 3, 10, 17, … of these counts.
+  /// Checksums by the reference library (xxhash 3 for Python) of byte counts; the bytes are 3, 10, 17, …
   @Test(
     arguments: [
       (0, 0xEF46_DB37_51D8_E999), (1, 0x1F25_C8D0_BC1F_4BB6), (4, 0x9BB6_4B7D_66EE_9FDA), (7, 0x9A7B_1499_59CE_60D8),
@@ -11,7 +11,7 @@ import Testing
       (63, 0x5E3E_54B4_31C7_493C), (64, 0xEB64_B3EF_6EEB_01F), (100, 0xA61F_8D4C_170F_E531),
       (1000, 0x5F23_5FA0_33F1_A3FB),
     ] as [(Int, UInt64)])
-  func `is XXH64, on any address`(count: Int, expected: UInt64) {
+  func `is XXH64 at any address`(count: Int, expected: UInt64) {
     let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 * 7 + 3) }
     #expect(SharedBytes(copying: bytes).checksum == expected)
     let shifted = SharedBytes(copying: [9, 9, 9] + bytes + [9])
@@ -19,7 +19,7 @@ import Testing
     #expect(shifted.part(3..<3 + count).checksum == expected)
   }
 
-  @Test func `of pieces in parallel is that of each`() {
+  @Test func `is the same when slices are computed in parallel`() {
     let pieces = (0..<100).map { SharedBytes(copying: [UInt8](repeating: 7, count: 3 * $0)) }
     let workers = Workers(count: 3)
     #expect(workers.map(tasks: pieces.count) { pieces[$0].checksum } == pieces.map(\.checksum))

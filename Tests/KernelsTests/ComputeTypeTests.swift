@@ -3,21 +3,23 @@ import Storage
 import TestSupport
 import Testing
 
-/// Products in every arithmetic, by every set of kernels that this machine can run.
+/// Matmuls in every compute type, with all kernels available on this machine.
 @Suite struct ComputeTypeTests {
-  /// All there is, and less and less of it without the library.
+  /// This processor with all libraries, then every available ISA level without oneDNN.
+  ///
+  /// `InstructionSetTests` records the levels that are missing.
   static let processors =
     [Processor.current]
     + InstructionSet.allCases.filter { $0 <= Processor.current.instructions }.map {
       Processor.current.limited(to: $0, withoutOneDNN: true)
     }
 
-  /// Inputs around the chunks of 16, 32 and 64 numbers and beyond the blocks of 512, 1024 and 2048; outputs around the tile
-  /// of 4 and the panel of 64.
+  /// Inputs around the chunks of 16, 32 and 64 elements and beyond the blocks of 512, 1024 and 2048; outputs around the
+  /// tile of 4 and the panel of 64.
   static let shapes = [(1, 1), (15, 3), (33, 5), (64, 66), (130, 7), (2101, 9)]
 
   @Test(arguments: processors, shapes)
-  func `agrees with the plain loop`(processor: Processor, shape: (inputs: Int, outputs: Int)) {
+  func `agrees with a plain loop`(processor: Processor, shape: (inputs: Int, outputs: Int)) {
     var numbers = SeededGenerator(UInt64(shape.inputs))
     let layer = StoredLayer(&numbers, shape.inputs, shape.outputs)
     for (element, computeType) in [
@@ -40,8 +42,8 @@ import Testing
               Double(used[row * shape.inputs + $0]) * Double(weights[output * shape.inputs + $0])
             }
             let expected = products.reduce(Double(layer.bias[output]), +)
-            // Each of inputs + 2 roundings errs by 2^-24 of a partial sum, which is at most the sum of magnitudes; twice
-            // that covers what the errors themselves add to the partial sums.
+            // Each of inputs + 2 roundings has an error of 2^-24 of a partial sum, which is at most the sum of
+            // magnitudes. The factor 2 covers the effect of errors on later partial sums.
             let magnitude = products.reduce(abs(Double(layer.bias[output]))) { $0 + abs($1) }
             let bound = Double(shape.inputs + 2) * magnitude * 0x1p-23
             let index = row * shape.outputs + output
@@ -55,9 +57,9 @@ import Testing
     }
   }
 
-  /// Sums of integers are exact, so every way of computing them gives the very same floats.
+  /// Integer sums are exact, so all kernels give the same bits.
   @Test(arguments: processors, shapes)
-  func `int8 is exact by any kernel`(processor: Processor, shape: (inputs: Int, outputs: Int)) {
+  func `int8 is exact with any kernel`(processor: Processor, shape: (inputs: Int, outputs: Int)) {
     var numbers = SeededGenerator(UInt64(shape.inputs + 1))
     let layer = StoredLayer(&numbers, shape.inputs, shape.outputs)
     let (linear, weights) = layer.linear(.f32, .int8, biased: false)
@@ -69,7 +71,7 @@ import Testing
       compute.matmul(&y, Matrix(x, columns: shape.inputs), by: linear, .output)
       let expected = x.chunks(of: shape.inputs).map(quantizedRow).flatMap { row in
         quantized.map { weight in
-          let sum = zip(row.numbers, weight.numbers).reduce(0) { $0 + $1.0 * $1.1 }
+          let sum = zip(row.values, weight.values).reduce(0) { $0 + $1.0 * $1.1 }
           return Float(sum) * (row.scale * weight.scale)
         }
       }
@@ -80,7 +82,7 @@ import Testing
   }
 
   @Test(arguments: processors, ComputeType.allCases)
-  func `a row has the same bits alone and among sixteen`(processor: Processor, computeType: ComputeType) {
+  func `up to 16 rows are batch-invariant`(processor: Processor, computeType: ComputeType) {
     var numbers = SeededGenerator(5)
     let (inputs, outputs) = (1111, 70)
     let (linear, _) = StoredLayer(&numbers, inputs, outputs).linear(.f32, computeType)
@@ -98,7 +100,7 @@ import Testing
   }
 
   @Test(arguments: processors)
-  func `in int8 a row has the same bits in any company`(processor: Processor) {
+  func `int8 is batch-invariant for any number of rows`(processor: Processor) {
     var numbers = SeededGenerator(6)
     let (inputs, outputs) = (96, 70)
     let (linear, _) = StoredLayer(&numbers, inputs, outputs).linear(.bf16, .int8)
@@ -113,7 +115,7 @@ import Testing
   }
 
   @Test(arguments: processors, ComputeType.allCases)
-  func `few rows: an output has the same bits in any slice`(processor: Processor, computeType: ComputeType) {
+  func `small-M outputs do not depend on the slice of the weight`(processor: Processor, computeType: ComputeType) {
     var numbers = SeededGenerator(8)
     let inputs = 77
     let weights = numbers.floats(150 * inputs)
@@ -149,7 +151,7 @@ import Testing
   }
 }
 
-/// A random layer in all forms that a checkpoint may store it in.
+/// A random layer in every element type of a checkpoint.
 private struct StoredLayer {
   let inputs: Int
   let outputs: Int
@@ -162,7 +164,7 @@ private struct StoredLayer {
     bias = numbers.floats(outputs)
   }
 
-  /// The layer over weights on an odd address, and the values that its products use.
+  /// The layer with its weight at an odd address, and the weight values that its matmuls use, `[outputs, inputs]`.
   func linear(_ element: ElementType, _ computeType: ComputeType, biased: Bool = true) -> (Linear, [Float]) {
     var bytes = [UInt8(0)]
     for value in values {
@@ -181,14 +183,15 @@ private struct StoredLayer {
   }
 }
 
-/// To the nearest number of 8 significant bits, ties to even.
+/// Rounds to 8 significant bits, to nearest, ties to even.
 private func roundedToBF16(_ x: Float) -> Float {
   guard x.isNormal else { return x }
   let unit = Float(sign: .plus, exponent: x.exponent - 7, significand: 1)
   return (x / unit).rounded(.toNearestOrEven) * unit
 }
 
-private func quantizedRow(_ x: [Float]) -> (numbers: [Int], scale: Float) {
+/// Symmetric int8 quantization of one row.
+private func quantizedRow(_ x: [Float]) -> (values: [Int], scale: Float) {
   let largest = x.map(abs).max() ?? 0
   let inverse = 127 / largest
   return (x.map { Int(($0 * inverse).rounded(.toNearestOrEven)) }, largest / 127)

@@ -19,14 +19,14 @@ import Testing
     }
   }
 
-  @Test func `NaN stays NaN in bf16, whatever its bits`() {
+  @Test func `every NaN stays NaN in bf16`() {
     let bits: [UInt32] = [0x7F80_0001, 0x7FFF_FFFF, 0xFF80_0001, 0xFFFF_FFFF, 0x7FC0_0000]
     let rounded = Tensor(bits.map(Float.init(bitPattern:)), shape: [bits.count]).rounded(workers: Workers(count: 1))
     for value in rounded.floats() { #expect(value.isNaN) }
   }
 
-  /// 11 bits to 8: half a unit in the last place is 2^-8 of the value, or 2^-9 of its power of two rounded down.
-  @Test func `rounds every finite half to within half a unit`() {
+  /// From 11 to 8 significant bits: half a unit in the last place is 2^-8 of the power of two below the value.
+  @Test func `rounds every finite f16 within half a unit`() {
     let all = (0...UInt16.max).filter { Float16(bitPattern: $0).isFinite }
     let halves = Tensor(SharedBytes(copying: all), shape: [8, all.count / 8], element: .f16)
     let found = halves.rounded(workers: Workers(count: 2)).floats()
@@ -39,7 +39,7 @@ import Testing
   }
 
   @Test(arguments: [ElementType.f32, .f16, .bf16])
-  func `int8 is off by half a step at most`(element: ElementType) {
+  func `int8 error is at most half a step`(element: ElementType) {
     var numbers = SeededGenerator(3)
     let (rows, columns) = (9, 131)
     let values = numbers.floats(rows * columns, in: -4...4)
@@ -56,22 +56,22 @@ import Testing
     for row in 0..<rows {
       let part = row * columns..<(row + 1) * columns
       let largest = stored[part].map(abs).max() ?? 0
-      // Half a step of the scale; the scale, its inverse and the two products are rounded, each by 2^-24 of 127 steps.
+      // Half a step, plus the roundings of the scale, its inverse and two multiplications, each 2^-24 of 127 steps.
       let bound = Double(largest) / 127 * (0.5 + 4 * 127 * 0x1p-24)
       for i in part { #expect(abs(Double(found[i]) - Double(stored[i])) <= bound) }
-      #expect(part.contains { abs(found[$0]) >= largest * (1 - 0x1p-20) }, "the largest value keeps its size")
+      #expect(part.contains { abs(found[$0]) >= largest * (1 - 0x1p-20) }, "the largest value keeps its magnitude")
     }
     #expect(weights.byteCount == rows * (columns + 8))
   }
 
-  @Test func `rows of zeros and of next to nothing become zeros`() {
+  @Test func `rows of zeros and of tiny values become zeros`() {
     let values: [Float] = [0, 0, 0, 0x1p-130, -0x1p-140, 0x1p-149]
     let weights = Int8Weights(quantizing: Tensor(values, shape: [2, 3]), workers: Workers(count: 1))
     #expect(weights.floats() == [0, 0, 0, 0, 0, 0])
   }
 
   @Test(arguments: [Float.nan, .infinity, -.infinity], ComputeType.allCases)
-  func `what is not a number shows in its row and nowhere else`(bad: Float, computeType: ComputeType) {
+  func `NaN and infinities stay in their row`(bad: Float, computeType: ComputeType) {
     let linear = Linear(weight: Tensor([1, 2, 3, 4, -5, 6], shape: [2, 3]))
       .converted(to: computeType, workers: Workers(count: 1))
     var y = Matrix(rows: 0, columns: 2)
@@ -81,15 +81,15 @@ import Testing
     #expect(y.rowValues(1).allSatisfy { !$0.isFinite })
   }
 
-  @Test func `rows too long for sums of 32 bits stay in floats`() {
-    let count = Int8Weights.largestInputCount + 1
+  @Test func `rows too long for 32-bit sums stay f32`() {
+    let count = Int8Weights.maxInputCount + 1
     let linear = Linear(weight: Tensor([Float](repeating: 1, count: count), shape: [1, count]))
     #expect(linear.converted(to: .int8, workers: Workers(count: 1)).computeType == .f32)
   }
 
-  /// The sums at their very largest: 127 · 127 · 66,000, stored as 255 · 127 · 66,000 < 2^31.
-  @Test func `the longest rows do not overflow`() {
-    let count = Int8Weights.largestInputCount
+  /// The largest possible sums: 127 · 127 · 65,536, computed as 255 · 127 · 65,536 < 2^31.
+  @Test func `rows of the maximum length do not overflow`() {
+    let count = Int8Weights.maxInputCount
     let ones = [Float](repeating: 127, count: count)
     let linear = Linear(weight: Tensor(ones, shape: [1, count])).converted(to: .int8, workers: Workers(count: 1))
     for processor in ComputeTypeTests.processors {

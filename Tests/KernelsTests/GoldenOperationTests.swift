@@ -3,24 +3,24 @@ import Storage
 import TestSupport
 import Testing
 
-/// Single operations against the reference libraries' own.
+/// Single operations compared with those of the reference libraries.
 @Suite struct GoldenOperationTests {
   @Test func `rmsNorm`() throws {
     let golden = try Goldens.tensors("ops/rmsnorm.safetensors")
-    let gain = try golden.floats("weight")
-    let x = Matrix(try golden.floats("x"), columns: gain.count)
-    var y = Matrix(rows: 0, columns: gain.count)
-    ComputeContext(workers: Workers(count: 1)).rmsNorm(&y, x, weight: gain, epsilon: 1e-5)
+    let weight = try golden.floats("weight")
+    let x = Matrix(try golden.floats("x"), columns: weight.count)
+    var y = Matrix(rows: 0, columns: weight.count)
+    ComputeContext(workers: Workers(count: 1)).rmsNorm(&y, x, weight: weight, epsilon: 1e-5)
     try expectClose(y.values, golden.floats("y"))
   }
 
   @Test func `layerNorm`() throws {
     let golden = try Goldens.tensors("ops/layernorm.safetensors")
-    let gain = try golden.floats("weight")
-    let x = Matrix(try golden.floats("x"), columns: gain.count)
-    var y = Matrix(rows: 0, columns: gain.count)
+    let weight = try golden.floats("weight")
+    let x = Matrix(try golden.floats("x"), columns: weight.count)
+    var y = Matrix(rows: 0, columns: weight.count)
     ComputeContext(workers: Workers(count: 1)).layerNorm(
-      &y, x, weight: gain, bias: try golden.floats("bias"), epsilon: 1e-5)
+      &y, x, weight: weight, bias: try golden.floats("bias"), epsilon: 1e-5)
     try expectClose(y.values, golden.floats("y"))
   }
 
@@ -44,11 +44,11 @@ import Testing
   }
 
   @Test(arguments: [(16, 10_000), (16, 1_000_000), (128, 10_000), (128, 1_000_000)])
-  func `rotation of queries and keys`(dimension: Int, theta: Int) throws {
+  func `RoPE of queries and keys`(dimension: Int, theta: Int) throws {
     let golden = try Goldens.tensors("ops/rope_hd\(dimension)_theta\(theta).safetensors")
     let positions = try golden.integers("positions")
     for name in ["q", "k"] {
-      // Stored head by head: each head is a matrix of one row per position.
+      // Stored as [heads, positions, d].
       let heads = try golden.floats(name)
       let rotated = try golden.floats("\(name)_rotated")
       let size = positions.count * dimension
@@ -61,7 +61,7 @@ import Testing
     }
   }
 
-  @Test func `gated feed-forward`() throws {
+  @Test func `gated MLP`() throws {
     let golden = try Goldens.tensors("ops/swiglu.safetensors")
     let compute = ComputeContext(workers: Workers(count: 2))
     func linear(_ name: String) throws -> Linear {
@@ -79,7 +79,7 @@ import Testing
     try expectClose(y.values, golden.floats("y"))
   }
 
-  @Test func `halves and bf16 widen bit by bit`() throws {
+  @Test func `f16 and bf16 widen bit for bit`() throws {
     let golden = try Goldens.tensors("ops/half_to_float.safetensors")
     let bits = SharedBytes(copying: try golden.bytes("bits_i16"))
     for (element, name) in [(ElementType.f16, "f16"), (.bf16, "bf16")] {
@@ -93,7 +93,7 @@ import Testing
     }
   }
 
-  @Test func `every half equals the language's own widening`() {
+  @Test func `every f16 widens as in Swift`() {
     let all = (0...UInt16.max).map { $0 }
     let found = Tensor(SharedBytes(copying: all), shape: [all.count], element: .f16).floats()
     for bits in all {
@@ -102,7 +102,7 @@ import Testing
     }
   }
 
-  /// Within 1e-5 of the largest expected value, as the goldens' README suggests.
+  /// Expects differences of at most 1e-5 of the largest expected value, as the README of the goldens recommends.
   private func expectClose(
     _ found: [Float], _ expected: [Float], sourceLocation: SourceLocation = #_sourceLocation
   ) {

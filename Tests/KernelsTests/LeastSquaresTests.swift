@@ -7,18 +7,18 @@ import Testing
     #expect(abs(x[0] - 4) < 1e-14)
   }
 
-  @Test func `leaves a difference that stands upright on every column`() throws {
+  @Test func `residual is orthogonal to every column`() throws {
     let matrix: [Double] = [1, 2, 1, 3, 1, 5, 1, 8]
     let y: [Double] = [1, 5, 2, 7]
     let x = try #require(leastSquares(matrix, columns: 2, y))
-    let rest = (0..<4).map { y[$0] - matrix[2 * $0] * x[0] - matrix[2 * $0 + 1] * x[1] }
+    let residual = (0..<4).map { y[$0] - matrix[2 * $0] * x[0] - matrix[2 * $0 + 1] * x[1] }
     for column in 0..<2 {
-      // Sums of four products below a hundred, in double.
-      #expect(abs((0..<4).reduce(0) { $0 + rest[$1] * matrix[2 * $1 + column] }) < 1e-12)
+      // Sums of four products below 100, in double precision.
+      #expect(abs((0..<4).reduce(0) { $0 + residual[$1] * matrix[2 * $1 + column] }) < 1e-12)
     }
   }
 
-  @Test func `refuses columns that say the same`() {
+  @Test func `refuses linearly dependent columns`() {
     #expect(leastSquares([1, 0, 2, 0, 3, 0], columns: 2, [1, 2, 3]) == nil)
   }
 }

@@ -10,7 +10,7 @@ import Testing
     #expect(matrix.rows == 0)
   }
 
-  @Test func `grows without losing rows`() {
+  @Test func `keeps rows when it grows`() {
     var matrix = Matrix([1, 2], columns: 2)
     for i in 0..<100 { matrix.append(Matrix([Float(i), 0], columns: 2)) }
     #expect(matrix.rows == 101)
@@ -27,7 +27,7 @@ import Testing
     #expect(part.values == [5])
   }
 
-  @Test func `refuses rows that are not there`() async {
+  @Test func `refuses rows out of range`() async {
     await #expect(processExitsWith: .failure) {
       var matrix = Matrix(rows: 2, columns: 2)
       matrix.keepRows([0, 2])

@@ -7,7 +7,7 @@ import Testing
   private let compute = ComputeContext(workers: Workers(count: 2))
 
   @Test(arguments: [1, 31, 32, 33, 100])
-  func `norms are those of each head's columns`(dimension: Int) {
+  func `norms are per head and row`(dimension: Int) {
     let heads = HeadLayout(headCount: 6, keyValueHeadCount: 3, headDimension: dimension)
     var numbers = SeededGenerator(7)
     let x = numbers.floats(5 * 3 * dimension)
@@ -20,25 +20,25 @@ import Testing
     expectClose(found, expected, 1e-5, "norms")
   }
 
-  @Test func `what lies on an exponential has no excess, and nothing is minus infinity`() {
+  @Test func `an exponential has no excess; zeros and NaN give -infinity`() {
     let places = [3, 5, 6, 11, 40]
     let line = places.map { Float(0.25 * exp(-0.1 * Double($0))) }
-    expectClose(compute.logExcess(line, over: places), [0, 0, 0, 0, 0], 1e-6, "excess")
-    let holed = compute.logExcess([0, line[1], line[2], .nan, line[4]], over: places)
-    #expect(holed[0] == -.infinity && holed[3] == -.infinity)
-    expectClose([holed[1], holed[2], holed[4]], [0, 0, 0], 1e-6, "excess")
-    #expect(compute.logExcess([1], over: [7]) == [0] && compute.logExcess([], over: []).isEmpty)
+    expectClose(compute.logResiduals(line, over: places), [0, 0, 0, 0, 0], 1e-6, "excess")
+    let excess = compute.logResiduals([0, line[1], line[2], .nan, line[4]], over: places)
+    #expect(excess[0] == -.infinity && excess[3] == -.infinity)
+    expectClose([excess[1], excess[2], excess[4]], [0, 0, 0], 1e-6, "excess")
+    #expect(compute.logResiduals([1], over: [7]) == [0] && compute.logResiduals([], over: []).isEmpty)
   }
 
-  @Test func `a reversed table turns back`() {
+  @Test func `a reversed table inverts RoPE`() {
     var table = RotaryTable(headDimension: 8, theta: 10_000)
-    var back = table.reversed
+    var inverse = table.reversed
     var numbers = SeededGenerator(2)
     let x = numbers.floats(3 * 16)
-    var turned = Matrix(x, columns: 16)
-    compute.rotate(&turned, to: [0, 7, 900], &table)
-    #expect(Difference.absolute(turned.values, x).largest > 0.1)
-    compute.rotate(&turned, to: [0, 7, 900], &back)
-    expectClose(turned.values, x, 1e-6, "turned back")
+    var rotated = Matrix(x, columns: 16)
+    compute.rotate(&rotated, to: [0, 7, 900], &table)
+    #expect(Difference.absolute(rotated.values, x).largest > 0.1)
+    compute.rotate(&rotated, to: [0, 7, 900], &inverse)
+    expectClose(rotated.values, x, 1e-6, "inverse rotation")
   }
 }

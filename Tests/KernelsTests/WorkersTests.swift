@@ -1,3 +1,4 @@
+import Dispatch
 import Foundation
 import Kernels
 import Synchronization
@@ -5,7 +6,7 @@ import Testing
 
 @Suite struct WorkersTests {
   @Test(arguments: [1, 2, 3, 8], [0, 1, 2, 3, 7, 100])
-  func `every task is done once, by one of the workers`(count: Int, tasks: Int) {
+  func `runs every task once, on one of the workers`(count: Int, tasks: Int) {
     let calls = Mutex([Int](repeating: 0, count: tasks))
     let workers = Mutex(Set<Int>())
     Workers(count: count).run(tasks: tasks) { task, worker in
@@ -16,7 +17,7 @@ import Testing
     #expect(workers.withLock { $0 }.isSubset(of: Set(0..<count)))
   }
 
-  @Test func `no worker does two tasks at a time`() {
+  @Test func `a worker runs one task at a time`() {
     let busy = Mutex([Bool](repeating: false, count: 4))
     let clashes = Atomic(0)
     for _ in 0..<200 {
@@ -32,52 +33,52 @@ import Testing
     #expect(clashes.load(ordering: .relaxed) == 0)
   }
 
-  @Test func `helpers take part, sleeping or awake`() {
-    // Other tests may have the helpers, so that one call may well run on one thread: some must not.
-    var meetings = 0
-    for attempt in 0..<1000 where meetings < 20 {
-      let arrived = Atomic(0)
-      let met = Atomic(0)
-      Workers(count: 2).run(tasks: 2) { _, _ in
-        arrived.add(1, ordering: .relaxed)
-        for _ in 0..<1000 where arrived.load(ordering: .relaxed) < 2 { usleep(10) }
-        if arrived.load(ordering: .relaxed) == 2 { met.add(1, ordering: .relaxed) }
+  @Test func `worker threads take part, spinning or asleep`() async {
+    // The pool runs one job at a time, so other tests of this process could leave a call with a single thread.
+    await #expect(processExitsWith: .success) {
+      for round in 0..<100 {
+        // Each task waits for the other one, so that both must run at the same time.
+        let started = [DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)]
+        let meetings = Atomic(0)
+        Workers(count: 2).run(tasks: 2) { task, _ in
+          started[1 - task].signal()
+          if started[task].wait(timeout: .now() + 60) == .success { meetings.add(1, ordering: .relaxed) }
+        }
+        guard meetings.load(ordering: .relaxed) == 2 else { exit(EXIT_FAILURE) }
+        // In every second round the worker thread has time to fall asleep; the result must not depend on it.
+        if round.isMultiple(of: 2) { for _ in 0..<10_000 { sched_yield() } }
       }
-      // One thread leaves its first task before it comes to the second.
-      if met.load(ordering: .relaxed) == 2 { meetings += 1 }
-      if attempt.isMultiple(of: 2) { usleep(500) }
     }
-    #expect(meetings == 20)
   }
 
-  @Test func `many callers at once each get all of their tasks`() async {
+  @Test func `concurrent calls run all of their tasks`() async {
     await withTaskGroup(of: Int.self) { group in
       for caller in 0..<8 {
         group.addTask {
-          var right = 0
+          var correct = 0
           for round in 0..<300 {
             let sum = Atomic(0)
             let tasks = 1 + (round + caller) % 9
             Workers(count: 1 + caller % 4).run(tasks: tasks) { task, _ in sum.add(task + 1, ordering: .relaxed) }
-            if sum.load(ordering: .relaxed) == tasks * (tasks + 1) / 2 { right += 1 }
+            if sum.load(ordering: .relaxed) == tasks * (tasks + 1) / 2 { correct += 1 }
           }
-          return right
+          return correct
         }
       }
-      for await right in group { #expect(right == 300) }
+      for await correct in group { #expect(correct == 300) }
     }
   }
 
-  @Test func `a task may run tasks of its own, as the worker that it is`() {
+  @Test func `nested tasks run on the worker of the outer task`() {
     let calls = Mutex([Int](repeating: 0, count: 40))
-    let strangers = Atomic(0)
+    let otherWorkers = Atomic(0)
     Workers(count: 3).run(tasks: 10) { outer, worker in
       Workers(count: 3).run(tasks: 4) { inner, innerWorker in
         calls.withLock { $0[4 * outer + inner] += 1 }
-        if innerWorker != worker { strangers.add(1, ordering: .relaxed) }
+        if innerWorker != worker { otherWorkers.add(1, ordering: .relaxed) }
       }
     }
     #expect(calls.withLock { $0 } == [Int](repeating: 1, count: 40))
-    #expect(strangers.load(ordering: .relaxed) == 0)
+    #expect(otherWorkers.load(ordering: .relaxed) == 0)
   }
 }

@@ -20,7 +20,7 @@ extension AnyResolution {
     AnyResolutionGeometry(PixelSize(height: height, width: width), rules)
   }
 
-  // MARK: - The reference's sizes
+  // MARK: - Sizes of the reference
 
   private struct Golden: Decodable {
     struct Fit: Decodable {
@@ -43,7 +43,7 @@ extension AnyResolution {
     var rows: [Row]
   }
 
-  @Test func `fits 300 images as Hugging Face does`() throws {
+  @Test func `gives the sizes of Hugging Face for 300 images`() throws {
     let golden = try Goldens.json("ops/geometry.json", as: Golden.self)
     #expect(golden.rows.count == 300)
     for (pinpoints, fit) in [(golden.pinpoints5, \Golden.Row.pinpoints5), (golden.pinpoints8, \.pinpoints8)] {
@@ -56,14 +56,14 @@ extension AnyResolution {
         #expect([found.resized.height, found.resized.width] == expected.resized_hw, "\(row.hw)")
         #expect([24 * tiles.rows, 24 * tiles.columns] == expected.grid_hw, "\(row.hw)")
         #expect(576 + tiles.tokenCount == expected.tokens, "\(row.hw)")
-        // The file divides features by rows, which leaves no columns where there are no rows.
+        // The golden columns are features divided by rows, so there are none without rows.
         #expect(tiles.keptRows.count == expected.rows, "\(row.hw)")
         #expect(tiles.keptRows.isEmpty || tiles.keptColumns.count == expected.cols, "\(row.hw)")
       }
     }
   }
 
-  // MARK: - The worked examples of the notes, in LLaVA's own arithmetic
+  // MARK: - Worked examples, with LLaVA's own size rule
 
   struct Example: CustomTestStringConvertible {
     var image: (Int, Int)
@@ -77,7 +77,7 @@ extension AnyResolution {
     var testDescription: String { "\(image.0)x\(image.1)" }
   }
 
-  /// Sizes are width and height, tiles and kept features rows and columns, as in the notes.
+  /// Sizes are width and height; tiles and kept features are rows and columns.
   static let examples = [
     Example(
       image: (640, 480), canvas: (672, 672), tiles: (2, 2), resized: (672, 504), paste: (0, 84), kept: (36, 48),
@@ -121,7 +121,7 @@ extension AnyResolution {
   ]
 
   @Test(arguments: examples)
-  func `follows the worked examples`(example: Example) throws {
+  func `gives the sizes of the worked examples`(example: Example) throws {
     let found = geometry(example.image.0, example.image.1, .released(.original))
     #expect((found.canvas.width, found.canvas.height) == example.canvas)
     #expect((found.tiles.rows, found.tiles.columns) == example.tiles)
@@ -133,16 +133,16 @@ extension AnyResolution {
     #expect(plan.drops.map(\.keepCounts) == example.halves.map { [$0] })
   }
 
-  // MARK: - The two computeTypes
+  // MARK: - The two size rules
 
-  @Test func `takes the transposed canvas on a tie when the file lists heights first`() {
+  @Test func `chooses the transposed canvas on a tie when the file lists heights first`() {
     #expect(geometry(20, 30, .released(.original)).canvas == PixelSize(height: 672, width: 336))
     #expect(geometry(20, 30, .released(.huggingFace)).canvas == PixelSize(height: 336, width: 672))
   }
 
-  /// 792 · (48 / 1408) is 26.999…96 in double: cut it is 26 and leaves margins of 11, rounded it is 27 and leaves 10.
+  /// 792 · (48 / 1408) is 26.999…96 in double: truncated to 26 it leaves margins of 11, rounded to 27 it leaves 10.
   @Test(arguments: [(792, 1408), (1408, 792)])
-  func `rounds a product that just misses an integer as Hugging Face does only`(width: Int, height: Int) {
+  func `rounds a size just below an integer only with the rule of Hugging Face`(width: Int, height: Int) {
     func kept(_ sizeRule: AnyResolution.SizeRule) -> [Int] {
       let tiles = geometry(width, height, .released(sizeRule)).tiles
       return [tiles.keptRows.count, tiles.keptColumns.count].sorted()
@@ -154,13 +154,13 @@ extension AnyResolution {
   // MARK: - Any size
 
   @Test(arguments: AnyResolution.SizeRule.allCases)
-  func `counts tokens as a plain implementation does`(sizeRule: AnyResolution.SizeRule) {
+  func `counts tokens like a plain implementation`(sizeRule: AnyResolution.SizeRule) {
     var numbers = SeededGenerator(7)
     let lists = [
       [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)],
       [(672, 672), (336, 1344), (1344, 336), (1008, 672), (336, 336), (2016, 2016)],
     ]
-    var (nothing, differing) = (0, 0)
+    var (empty, differing) = (0, 0)
     for index in 0..<10_000 {
       // Every fourth image is a strip.
       let limits = index.isMultiple(of: 4) ? (60, 9000) : (3000, 3000)
@@ -175,14 +175,14 @@ extension AnyResolution {
         differing += 1
         if differing < 10 { Issue.record("\(width)x\(height): \(found), \(expected)") }
       }
-      if expected.features == 0 { nothing += 1 }
+      if expected.features == 0 { empty += 1 }
     }
     #expect(differing == 0)
-    #expect(nothing > 100, "strips of which nothing is left must be among the images")
+    #expect(empty > 100, "the images must include strips without features")
   }
 
   @Test(arguments: AnyResolution.SizeRule.allCases)
-  func `takes any size`(sizeRule: AnyResolution.SizeRule) {
+  func `accepts any size`(sizeRule: AnyResolution.SizeRule) {
     let sides = [1, 2, 335, 336, 337, 1_000_000, 1 << 31, 1 << 53, .max]
     for (width, height) in sides.flatMap({ width in sides.map { (width, $0) } }) {
       let found = geometry(width, height, .released(sizeRule))
@@ -191,7 +191,7 @@ extension AnyResolution {
     }
   }
 
-  @Test func `takes the patches from the tower`() {
+  @Test func `uses the vision encoder's number of patches`() {
     let rules = AnyResolution(pinpoints: [(84, 42)], viewSize: 42, patchesPerSide: 3, sizeRule: .huggingFace)
     let tiles = geometry(10, 10, rules).tiles
     #expect((tiles.rows, tiles.columns) == (2, 1))
@@ -199,8 +199,8 @@ extension AnyResolution {
   }
 }
 
-/// The rules once more, written from the notes with nothing of the engine's: a list of candidates that is sorted, decimal
-/// text for the rounding, features counted one by one.
+/// An independent implementation of the rules: a sorted list of candidates, rounding by decimal text, features counted
+/// one by one.
 private struct PlainAnyResolution {
   private let canvases: [(width: Int, height: Int)]
   private let rounds: Bool

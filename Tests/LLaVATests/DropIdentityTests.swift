@@ -6,11 +6,11 @@ import TestSupport
 import Testing
 import TokenDropping
 
-/// What a drop must amount to, whatever the weights are.
+/// Identities of a drop that hold for any weights.
 @Suite struct DropIdentityTests {
   private static let dropLayer = 8
 
-  @Test func `keeping nothing is running the other layers on the text alone`() throws {
+  @Test func `keeping nothing equals running the remaining layers on the text alone`() throws {
     let (golden, _) = try GoldenCase.load("tiny-llava-1.5", "shapes_640x480")
     let whole = try TestModel("tiny-llava-1.5")
     let compute = ComputeContext(workers: Workers(count: 2))
@@ -20,11 +20,11 @@ import TokenDropping
     var layout = try whole.splice(&state.hidden, golden)
     let policy = PyramidDrop(.listed(layers: [Self.dropLayer], ratios: [0]))
     let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.num_image_tokens)
-    let records = whole.model.languageModel.prefill(&state, KVCache(text), &layout, plan, on: compute)
+    let results = whole.model.languageModel.prefill(&state, KVCache(text), &layout, plan, on: compute)
     let dropped = whole.model.languageModel.logits(state, on: compute)
-    #expect(records.map { $0.images[0].kept } == [[]])
+    #expect(results.map { $0.images[0].kept } == [[]])
 
-    // The first layers on everything, then a model of the other layers on the rows of the text.
+    // The first layers run on all rows, then a model of the remaining layers on the text rows.
     let first = try Self.model(layers: 0..<Self.dropLayer)
     var firstState = DecoderState(first.configuration.text)
     layout = try whole.splice(&firstState.hidden, golden)
@@ -41,7 +41,7 @@ import TokenDropping
     expectClose(dropped, rest.languageModel.logits(restState, on: compute), 1e-4, "logits")
   }
 
-  @Test func `dropping everything from an image leaves its place to the text`() {
+  @Test func `text rows move up when all tokens of an image are dropped`() {
     var layout = SequenceLayout(rowCount: 7, visualSpans: [1..<3, 4..<6])
     #expect(layout.keep([[], [1]], positions: .original) == [0, 3, 5, 6])
     #expect(layout.positions == [0, 3, 5, 6])
@@ -50,7 +50,7 @@ import TokenDropping
     #expect(layout.positions == [0, 1, 2])
   }
 
-  /// The golden checkpoint with some of its decoder layers only, numbered from 0.
+  /// The golden checkpoint with some of its decoder layers, renumbered from 0.
   private static func model(layers: Range<Int>) throws -> LLaVAModel {
     let source = try Goldens.tensors("models/tiny-llava-1.5/model.safetensors")
     let prefix = "language_model.model.layers."
@@ -70,7 +70,7 @@ import TokenDropping
     try writer.encoded().write(to: folder.appending(path: "model.safetensors"))
     var configuration = try LLaVAConfiguration(directory: Goldens.path("models/tiny-llava-1.5"))
     configuration.text.layerCount = layers.count
-    // The weights stay mapped when the file is removed.
+    // The weights remain mapped when the file is removed.
     return try LLaVAModel(Checkpoint(directory: folder.path(percentEncoded: false)), configuration)
   }
 }

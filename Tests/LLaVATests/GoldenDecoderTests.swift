@@ -4,10 +4,10 @@ import ModelFormats
 import TestSupport
 import Testing
 
-/// The decoder against the reference's runs, from the reference's own image features on.
+/// The decoder against the runs of the reference, starting from the reference's image features.
 @Suite struct GoldenDecoderTests {
   @Test(arguments: GoldenCase.all)
-  func `follows the reference through every run`(model: String, name: String) throws {
+  func `agrees with every run of the reference`(model: String, name: String) throws {
     let (golden, tensors) = try GoldenCase.load(model, name)
     let llava = try TestModel(model)
     for run in golden.runs {
@@ -30,13 +30,13 @@ import Testing
     let plan = try DropPlan(
       run.policy.policy, layerCount: llava.model.configuration.text.layerCount,
       visualTokenCounts: golden.num_image_tokens)
-    let records = decoder.prefill(&state, cache, &layout, plan, on: compute)
+    let results = decoder.prefill(&state, cache, &layout, plan, on: compute)
     var logits = decoder.logits(state, on: compute)
     #expect(cache.lengths == run.kv_len_prefill, "\(label)")
     try expectClose(logits, tensors.floats("\(run.name)/last_logits"), 3e-3, "\(label) last_logits")
     try expectClose(
       state.lastRows.flatMap { $0 }, tensors.floats("\(run.name)/hidden_last"), 3e-3, "\(label) hidden_last")
-    try check(records, run, tensors, label)
+    try check(results, run, tensors, label)
 
     state.recordsLastRows = false
     var tokens: [Int] = []
@@ -53,17 +53,17 @@ import Testing
     try expectClose(logits, tensors.floats("\(run.name)/final_logits"), 3e-3, "\(label) final_logits")
   }
 
-  private func check(_ records: [DropResult], _ run: GoldenCase.Run, _ tensors: GoldenTensors, _ label: String) throws {
+  private func check(_ results: [DropResult], _ run: GoldenCase.Run, _ tensors: GoldenTensors, _ label: String) throws {
     guard !run.stages.isEmpty, !run.stages[0].images.isEmpty else {
-      #expect(records.isEmpty, "\(label)")
+      #expect(results.isEmpty, "\(label)")
       return
     }
-    #expect(records.count == run.stages.count, "\(label)")
-    for (s, (record, stage)) in zip(records, run.stages).enumerated() {
-      #expect(record.layer == stage.layer, "\(label) stage \(s)")
+    #expect(results.count == run.stages.count, "\(label)")
+    for (s, (result, stage)) in zip(results, run.stages).enumerated() {
+      #expect(result.layer == stage.layer, "\(label) stage \(s)")
       #expect(
-        record.tokensBefore == stage.tokens_before && record.tokensAfter == stage.tokens_after, "\(label) stage \(s)")
-      for (j, image) in record.images.enumerated() {
+        result.tokensBefore == stage.tokens_before && result.tokensAfter == stage.tokens_after, "\(label) stage \(s)")
+      for (j, image) in result.images.enumerated() {
         let prefix = "\(run.name)/stage\(s)/image\(j)"
         #expect(image.start == stage.images[j].start && image.count == stage.images[j].count, "\(label) \(prefix)")
         #expect(try image.kept == tensors.integers("\(prefix)/kept"), "\(label) \(prefix)")

@@ -4,14 +4,14 @@ import ModelFormats
 import TestSupport
 import Testing
 
-/// The vision encoder and the projector against the reference's features, from the reference's own pixels on.
+/// The vision encoder and the projector against the features of the reference, starting from the reference's pixels.
 @Suite struct GoldenVisionTests {
   @Test(arguments: [
     ("tiny-llava-1.5", "shapes_640x480.png"), ("tiny-llava-1.5", "grace_hopper.jpg"),
     ("tiny-llava-1.5", "rgba_360x360.png"), ("tiny-llava-1.5", "wide_1000x200.png"),
     ("tiny-llava-1.5-bf16", "palette_512x256.png"),
   ])
-  func `sees what the reference sees`(model: String, image: String) throws {
+  func `gives the features of the reference`(model: String, image: String) throws {
     let llava = try TestModel(model).model
     let pixels = try Self.pixelValues(image)
     let compute = ComputeContext(workers: Workers(count: 2))
@@ -26,7 +26,7 @@ import Testing
     try expectClose(selected.values, golden.floats("vision_hidden_select"), 2e-4, "vision_hidden_select")
   }
 
-  @Test func `encodes several views as it encodes each alone`() throws {
+  @Test func `gives the same features for several views as for each alone`() throws {
     let llava = try TestModel("tiny-llava-1.5").model
     let compute = ComputeContext(workers: Workers(count: 2))
     let images = try ["shapes_640x480.png", "wide_1000x200.png"].map { try Self.pixelValues($0) }
@@ -40,7 +40,7 @@ import Testing
     ("tiny-llava-next-vicuna", "gray_300x400.png", 1376), ("tiny-llava-next-vicuna", "tiny_20x30.png", 984),
     ("tiny-llava-next-mistral", "shapes_640x480.png", 2340), ("tiny-llava-next-mistral", "palette_512x256.png", 1752),
   ])
-  func `packs several views as the reference does`(model: String, image: String, tokenCount: Int) throws {
+  func `packs the features of several views like the reference`(model: String, image: String, tokenCount: Int) throws {
     let llava = try TestModel(model).model
     let tiles = try Self.tiles(image, llava)
     let pixels = try Self.pixelValues(image, of: "llava_next")
@@ -61,7 +61,7 @@ import Testing
     #expect(features.values == llava.viewFeatures(pixels, views: 1, on: compute).values + newline)
   }
 
-  @Test func `reads newer names to the same features and logits, bit for bit`() throws {
+  @Test func `gives the same features and logits for newer tensor names, bit for bit`() throws {
     let pixels = try Self.pixelValues("tiny_20x30.png", of: "llava_next")
     let results = try ["tiny-llava-next-vicuna", "tiny-llava-next-vicuna-newnames"].map { name in
       let llava = try TestModel(name).model
@@ -92,7 +92,7 @@ import Testing
     return AnyResolutionGeometry(PixelSize(height: image.height, width: image.width), rules).tiles
   }
 
-  /// The reference's 8-bit pixels of an image, normalised as CLIP does it.
+  /// The reference's 8-bit pixels of an image, normalized like CLIP's.
   private static func pixelValues(_ image: String, of model: String = "llava15") throws -> [Float] {
     let bytes = try Goldens.tensors("preprocess/\(model)/\(image).safetensors").bytes("pixels_u8")
     let mean: [Float] = [0.48145466, 0.4578275, 0.40821073]

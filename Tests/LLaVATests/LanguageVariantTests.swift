@@ -5,7 +5,7 @@ import ModelFormats
 import TestSupport
 import Testing
 
-/// Language models that the goldens do not have, against the reference library's logits.
+/// Language models that the goldens do not include, against the logits of the reference library.
 @Suite struct LanguageVariantTests {
   private static func file(_ path: String) -> String { Fixtures.url("languages/\(path)").path(percentEncoded: false) }
 
@@ -27,20 +27,20 @@ import Testing
     try expectClose(logits.values, reference.floats("logits"), 1e-4 * Self.scale(reference), language)
   }
 
-  /// The largest logit's size: a bound for sums of a few dozen products, relative to it.
+  /// The largest absolute logit, to which the bound is relative: a logit is a sum of a few dozen products.
   private static func scale(_ reference: GoldenTensors) throws -> Double {
     try reference.floats("logits").map { Double(abs($0)) }.max() ?? 1
   }
 
   @Test(arguments: ["llama3", "linear", "qwen2"])
-  func `stretches frequencies as the reference does, bit for bit`(language: String) throws {
+  func `scales RoPE frequencies like the reference, bit for bit`(language: String) throws {
     let text = try ModelDirectory(Self.file(language)).configuration.text
     let frequencies = text.ropeScaling.frequencies(headDimension: text.headDimension, theta: text.ropeTheta)
     #expect(
       try frequencies == GoldenTensors(Fixtures.url("languages/\(language)/reference.safetensors")).floats("inv_freq"))
   }
 
-  @Test func `stretches Llama 3.1's frequencies of all three kinds, bit for bit`() throws {
+  @Test func `scales Llama 3.1's low, medium and high frequencies, bit for bit`() throws {
     let scaling = RotaryScaling.llama3(
       factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 8192)
     let expected = try GoldenTensors(Fixtures.url("languages/llama3.1-8b.safetensors")).floats("inv_freq")

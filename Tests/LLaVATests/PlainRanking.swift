@@ -5,10 +5,10 @@ import ModelFormats
 import TestSupport
 import TokenDropping
 
-/// What rankings are by definition, in double precision, from the rows before the scoring layer and its weights.
+/// The rankings by their definitions in double precision, from the rows before the scoring layer and its weights.
 struct PlainRanking {
   private let heads: HeadLayout
-  /// Before rotation, `[row][column]`.
+  /// Before RoPE, `[row][column]`.
   private let queries: [[Double]]
   private let keys: [[Double]]
   private let values: [[Double]]
@@ -19,14 +19,14 @@ struct PlainRanking {
     let text = test.model.configuration.text
     let file = try Goldens.tensors("models/\(test.name)/model.safetensors")
     let scope = "language_model.model.layers.\(layer)."
-    let gain = try file.numbers(scope + "input_layernorm.weight")
+    let weight = try file.doubles(scope + "input_layernorm.weight")
     let normalized = rows.map { row in
       let x = row.map(Double.init)
       let scale = 1 / (x.reduce(0) { $0 + $1 * $1 } / Double(x.count) + Double(text.rmsNormEpsilon)).squareRoot()
-      return zip(x, gain).map { $0 * scale * $1 }
+      return zip(x, weight).map { $0 * scale * $1 }
     }
     func projected(_ name: String, _ rows: [[Double]]) throws -> [[Double]] {
-      let weight = try file.numbers("\(scope)self_attn.\(name).weight")
+      let weight = try file.doubles("\(scope)self_attn.\(name).weight")
       return rows.map { row in
         (0..<weight.count / row.count).map { output in
           row.indices.reduce(0.0) { $0 + row[$1] * weight[output * row.count + $1] }
@@ -40,7 +40,7 @@ struct PlainRanking {
     values = try projected("v_proj", normalized)
   }
 
-  /// The scores of some rows, all rows standing at `positions`.
+  /// Scores of a range of rows, with the positions of all rows.
   func scores(_ ranking: Ranking, of rows: Range<Int>, positions: [Int]) -> [Double] {
     let all: [Double]
     switch ranking {
@@ -48,7 +48,7 @@ struct PlainRanking {
     case .attentionWithoutRotation: all = mean(probabilities(positions.map { _ in 0 }))
     case .attentionDebiased:
       let logarithms = scores(.attention, of: rows, positions: positions).map { log($0) }
-      return aboveLine(logarithms)
+      return residuals(logarithms)
     case .valueWeighted:
       let weights = probabilities(positions)
       all = mean(
@@ -77,9 +77,9 @@ struct PlainRanking {
   /// `[head][row]`.
   private func probabilities(_ positions: [Int]) -> [[Double]] {
     (0..<heads.headCount).map { head in
-      let query = turned(part(queries[0], head), to: positions[positions.count - 1])
+      let query = rotated(part(queries[0], head), to: positions[positions.count - 1])
       let scores = keys.indices.map { row in
-        let key = turned(part(keys[row], keyValueHead(head)), to: positions[row])
+        let key = rotated(part(keys[row], keyValueHead(head)), to: positions[row])
         return zip(query, key).reduce(0.0) { $0 + $1.0 * $1.1 } / Double(heads.headDimension).squareRoot()
       }
       let powers = scores.map { exp($0 - (scores.max() ?? 0)) }
@@ -88,7 +88,7 @@ struct PlainRanking {
     }
   }
 
-  private func turned(_ x: [Double], to position: Int) -> [Double] {
+  private func rotated(_ x: [Double], to position: Int) -> [Double] {
     let half = x.count / 2
     return x.indices.map { i in
       let angle = Double(position) * pow(theta, -2 * Double(i % half) / Double(x.count))
@@ -100,8 +100,8 @@ struct PlainRanking {
     rows[0].indices.map { i in rows.reduce(0) { $0 + $1[i] } / Double(rows.count) }
   }
 
-  /// What is above the line of least squares, by its closed formula.
-  private func aboveLine(_ y: [Double]) -> [Double] {
+  /// Residuals of the least-squares line, by its closed formula.
+  private func residuals(_ y: [Double]) -> [Double] {
     let n = Double(y.count)
     let (meanX, meanY) = ((n - 1) / 2, y.reduce(0, +) / n)
     var (covariance, variance) = (0.0, 0.0)
@@ -115,7 +115,7 @@ struct PlainRanking {
 
 extension GoldenTensors {
   /// The values of a tensor of floats or bf16.
-  fileprivate func numbers(_ name: String) throws -> [Double] {
+  fileprivate func doubles(_ name: String) throws -> [Double] {
     guard try elementName(name) == "BF16" else { return try floats(name).map(Double.init) }
     let bytes = try bytes(name)
     return stride(from: 0, to: bytes.count, by: 2).map { i in

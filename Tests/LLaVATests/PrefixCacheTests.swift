@@ -5,13 +5,13 @@ import TestSupport
 import Testing
 import TokenDropping
 
-/// A prompt in two parts, of which the first is shared, against the prompt in one.
+/// Prefill after a cached prefix against prefill of the whole prompt, and batch-invariant decode.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct PrefixCacheTests {
   @Test(
     arguments: [ComputeType.bf16, .int8],
     [NoDropping(), PyramidDrop(), FastV(), PyramidDrop(.listed(layers: [1], ratios: [0.3]))]
       as [any TokenDroppingPolicy])
-  func `a known first part changes no bit`(computeType: ComputeType, policy: any TokenDroppingPolicy) throws {
+  func `a cached prefix changes no bit`(computeType: ComputeType, policy: any TokenDroppingPolicy) throws {
     guard computeType != .bf16 || Processor.current.instructions >= .avx512BF16 else { return }
     let (golden, _) = try GoldenCase.load("tiny-llava-1.5", "shapes_640x480")
     let test = try TestModel("tiny-llava-1.5", computeType)
@@ -24,7 +24,7 @@ import TokenDropping
     var layout = try test.splice(&state.hidden, golden)
     let prefixRows = try #require(layout.prefixRowCount)
     let whole = KVCache(text, element: .bf16)
-    let records = decoder.prefill(&state, whole, &layout, plan, on: compute)
+    let results = decoder.prefill(&state, whole, &layout, plan, on: compute)
     let logits = decoder.logits(state, on: compute)
 
     let firstLayout = try test.splice(&state.hidden, golden)
@@ -35,24 +35,24 @@ import TokenDropping
       &state, KVCache(text, element: .bf16), depth: plan.depth(layerCount: text.layerCount), reservedRows: 0,
       on: compute)
     #expect(prefix.rowCount == prefixRows)
-    // Twice, as what is shared must stay as it is.
+    // Twice, as using the prefix must not change it.
     for _ in 0..<2 {
       layout = firstLayout
       state.hidden.assign(rest, rows: 0..<rest.rows)
       let cache = prefix.cache.copy(rows: firstLayout.rowCount)
-      #expect(decoder.prefill(&state, cache, &layout, plan, after: prefix, on: compute) == records)
+      #expect(decoder.prefill(&state, cache, &layout, plan, after: prefix, on: compute) == results)
       #expect(decoder.logits(state, on: compute).map(\.bitPattern) == logits.map(\.bitPattern))
       #expect(cache.lengths == whole.lengths)
     }
   }
 
   @Test(arguments: [ComputeType.f32, .bf16, .int8])
-  func `a token's logits do not depend on the sequences decoded beside it`(computeType: ComputeType) throws {
+  func `a token's logits do not depend on the other sequences of the batch`(computeType: ComputeType) throws {
     let test = try TestModel("tiny-llava-1.5", computeType)
     let (decoder, text) = (test.model.languageModel, test.model.configuration.text)
     let compute = ComputeContext(workers: Workers(count: 2))
     var state = DecoderState(text)
-    /// The cache of a sequence of some tokens.
+    /// The KV cache of a sequence after prefill.
     func cache(_ tokens: [Int]) throws -> KVCache {
       let cache = KVCache(text, element: computeType == .f32 ? .f32 : .bf16)
       var layout = try decoder.splice(

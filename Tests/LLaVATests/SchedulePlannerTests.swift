@@ -1,10 +1,11 @@
 import Kernels
 import LLaVA
 import ModelFormats
+import Storage
 import Testing
 import TokenDropping
 
-/// Published costs, and schedules that are found for a cost.
+/// Published costs, and schedules that are solved for a cost target.
 @Suite struct SchedulePlannerTests {
   private static func prompt(
     _ shape: ModelPreset = .llava15With7B, tokens: Int = 576, text: Int = 49
@@ -17,7 +18,7 @@ import TokenDropping
     try prompt.paperFlops(prompt.plan(policy)) / 1e12
   }
 
-  // MARK: - What papers print
+  // MARK: - Published numbers
 
   @Test(arguments: [
     (576, [3.8172, 1.7774, 2.0075, 1.5380, 2.0603, 2.0678, 1.1179, 2.9072]),
@@ -34,7 +35,7 @@ import TokenDropping
     }
   }
 
-  @Test func `so it does for 13B`() throws {
+  @Test func `the paper's formula gives the published TFLOPs of the 13B models`() throws {
     let shape = ModelPreset.llava15With13B
     for (tokens, expected) in [(576, [7.444, 2.960, 3.471]), (2880, [39.938, 15.529, 18.257])] {
       let policies: [any TokenDroppingPolicy] = [
@@ -48,7 +49,7 @@ import TokenDropping
   }
 
   @Test(arguments: [(8.0, 0.3805, 0.3674), (10, 0.5378, 0.4719), (12, 0.6580, 0.5736), (14, 0.7561, 0.6736)])
-  func `the operating points of Figure 4 are found`(teraflops: Double, lambda: Double, keep: Double) throws {
+  func `finds the operating points of Figure 4`(teraflops: Double, lambda: Double, keep: Double) throws {
     let prompt = Self.prompt(.llavaNext7B, tokens: 2880)
     let planner = SchedulePlanner(prompt)
     func cost(_ plan: DropPlan) -> Double { prompt.paperFlops(plan) / 1e12 }
@@ -58,7 +59,8 @@ import TokenDropping
       Issue.record("\(pyramid.schedule)")
       return
     }
-    // The printed shares meet the target exactly; ours by whole tokens, so up to one less, and a share is half a token wide.
+    // The printed ratios meet the target exactly, ours by whole tokens: up to one token less, and a ratio is half a
+    // token wide.
     #expect(abs(found - lambda) <= 1.5 / 2880 && abs(1 - fastV.r - keep) <= 1.5 / 2880, "\(found), \(1 - fastV.r)")
     for policy in [pyramid, fastV] as [any TokenDroppingPolicy] {
       // A token costs at most 0.25 GFLOPs in each of 30 layers.
@@ -67,7 +69,7 @@ import TokenDropping
     }
   }
 
-  @Test func `both averages of the published schedules are known`() throws {
+  @Test func `gives both averages of the published schedules`() throws {
     let prompt = Self.prompt()
     func averages(_ policy: any TokenDroppingPolicy) throws -> [Double] {
       let plan = try prompt.plan(policy)
@@ -91,39 +93,39 @@ import TokenDropping
   ]
   private static let timing = PrefillTiming(secondsPerView: 0.5, layer: [1e-3, 1e-4, 1e-8], headSeconds: 0.01)
 
-  /// A target in each measure, for a share of what the prompt costs without dropping.
-  private static func targets(_ prompt: PrefillCost, _ share: Double) -> [CostTarget] {
+  /// A target of each kind, at a fraction of the baseline's cost.
+  private static func targets(_ prompt: PrefillCost, _ fraction: Double) -> [CostTarget] {
     [
-      .averageTokens(Double(prompt.visualTokenCount) * share), .flops(share: share),
-      .cacheBytes(Int(Double(prompt.cacheBytes(.none)) * share)),
-      .firstToken(seconds: prompt.firstTokenSeconds(.none, timing) * share),
+      .averageTokens(Double(prompt.visualTokenCount) * fraction), .flops(share: fraction),
+      .cacheBytes(Int(Double(prompt.cacheBytes(.none)) * fraction)),
+      .firstToken(seconds: prompt.firstTokenSeconds(.none, timing) * fraction),
     ]
   }
 
   private static func cost(_ prompt: PrefillCost, _ target: CostTarget, _ plan: DropPlan) -> (Double, limit: Double) {
     switch target {
     case .averageTokens(let tokens): (prompt.averageTokens(plan), tokens)
-    case .flops(let share): (prompt.flopsShare(plan), share)
+    case .flops(let share): (prompt.flopsRatio(plan), share)
     case .cacheBytes(let bytes): (Double(prompt.cacheBytes(plan)), Double(bytes))
     case .firstToken(let seconds): (prompt.firstTokenSeconds(plan, timing), seconds)
     }
   }
 
   @Test(arguments: [(ModelPreset.llava15With7B, 576), (.llavaNextMistral7B, 2340), (.llavaNext7B, 1177)])
-  func `a target is never exceeded, met within a token, and less never keeps more`(
+  func `a target is met within one token and never exceeded, and a lower target keeps no more tokens`(
     shape: ModelPreset, tokens: Int
   ) throws {
     let prompt = Self.prompt(shape, tokens: tokens)
     let planner = SchedulePlanner(prompt)
-    // A token in every layer.
+    // The cost of a token in every layer.
     func tokenCost(_ target: CostTarget) -> Double {
       let more = Self.prompt(shape, tokens: tokens + 1)
       return Self.cost(more, target, .none).0 - Self.cost(prompt, target, .none).0
     }
     for policy in Self.policies {
       var kept = [Int](repeating: Int.max, count: 4)
-      for share in [0.95, 0.8, 0.7, 0.6, 0.55] {
-        for (index, target) in Self.targets(prompt, share).enumerated() {
+      for fraction in [0.95, 0.8, 0.7, 0.6, 0.55] {
+        for (index, target) in Self.targets(prompt, fraction).enumerated() {
           let targeted = TargetedDrop(policy, target, timing: Self.timing)
           let found = try planner.resolved(targeted)
           let plan = try prompt.plan(found)
@@ -138,44 +140,52 @@ import TokenDropping
     }
   }
 
-  @Test func `two methods at equal counted FLOPs differ by less than a token is worth`() throws {
+  @Test func `policies with the same FLOPs target differ by less than the cost of a token`() throws {
     let prompt = Self.prompt()
     let planner = SchedulePlanner(prompt)
     let policies: [any AdjustablePolicy] = [PyramidDrop(), FastV(), UniformDrop()]
-    let shares = try policies.map { policy in
+    let fractions = try policies.map { policy in
       let found = try planner.resolved(TargetedDrop(policy, .flops(share: 0.45)))
-      return try prompt.flopsShare(prompt.plan(found))
+      return try prompt.flopsRatio(prompt.plan(found))
     }
-    #expect(shares.allSatisfy { $0 <= 0.45 && $0 > 0.45 - 1.0 / 576 }, "\(shares)")
+    #expect(fractions.allSatisfy { $0 <= 0.45 && $0 > 0.45 - 1.0 / 576 }, "\(fractions)")
   }
 
-  @Test func `a target that the layers cannot reach says what is least and which layers can`() throws {
+  @Test func `an unreachable target is an error with the lowest cost and layers that reach it`() throws {
     let planner = SchedulePlanner(Self.prompt())
-    func error(_ policy: any AdjustablePolicy, _ target: CostTarget) -> String {
+    /// `nil` if the target is met.
+    func error(_ policy: any AdjustablePolicy, _ target: CostTarget) -> TargetError? {
       do {
         _ = try planner.resolved(TargetedDrop(policy, target, timing: Self.timing))
-        return "met"
-      } catch { return "\(error)" }
+        return nil
+      } catch { return error as? TargetError }
     }
-    let official = error(PyramidDrop(), .averageTokens(128))
-    #expect(official.contains("144") && official.contains("--layer-list 8,16,24") && !official.contains("\n"))
-    // What it names does it.
-    let layers = try #require(official.split(separator: "--layer-list ").last?.prefix { $0 != " " })
-    let list = layers.split(separator: ",").compactMap { Int($0) }
-    let named = PyramidDrop(.listed(layers: list, ratios: list.map { _ in 1 }))
-    #expect(list.count == 3 && error(named, .averageTokens(128)) == "met", "\(official)")
-    #expect(error(PyramidDrop(), .averageTokens(144)) == "met")
-    #expect(error(FastV(k: 8), .averageTokens(128)).contains("--fastv-k"))
-    #expect(error(PyramidDrop(), .averageTokens(17)).contains("no other layers"))
-    #expect(error(PyramidDrop(), .flops(share: 0.2)).contains("%"))
-    #expect(error(PyramidDrop(), .cacheBytes(1 << 20)).contains("MiB"))
-    #expect(error(PyramidDrop(), .firstToken(seconds: 0.1)).contains("--target-ttft"))
-    #expect(throws: TimingMissing.self) {
+    let official = try #require(error(PyramidDrop(), .averageTokens(128)))
+    #expect(official.problem.contains("144") && official.problem.contains("layer 8, 16 and 24"))
+    #expect(!official.description.contains("\n"))
+    // The layers of the remedy meet the target.
+    guard case .dropLayers(let layers, method: "pyramiddrop") = official.remedies.first else {
+      Issue.record("\(official.remedies)")
+      return
+    }
+    let named = PyramidDrop(.listed(layers: layers, ratios: layers.map { _ in 1 }))
+    #expect(layers.count == 3 && error(named, .averageTokens(128)) == nil, "\(official)")
+    #expect(error(PyramidDrop(), .averageTokens(144)) == nil)
+    guard case .dropLayers(_, method: "fastv") = error(FastV(k: 8), .averageTokens(128))?.remedies.first else {
+      Issue.record("no remedy for FastV")
+      return
+    }
+    let impossible = try #require(error(PyramidDrop(), .averageTokens(17)))
+    #expect(impossible.remedies.isEmpty && impossible.problem.contains("no other layers"))
+    #expect(error(PyramidDrop(), .flops(share: 0.2))?.problem.contains("% of the FLOPs") == true)
+    #expect(error(PyramidDrop(), .cacheBytes(1 << 20))?.problem.contains("MiB of KV cache") == true)
+    #expect(error(PyramidDrop(), .firstToken(seconds: 0.1))?.problem.contains("to the first token") == true)
+    #expect(throws: TargetError.notTimed) {
       try planner.resolved(TargetedDrop(PyramidDrop(), .firstToken(seconds: 1)))
     }
   }
 
-  @Test func `a target that binds nothing keeps all, and images are given schedules of their own`() throws {
+  @Test func `a target above the baseline keeps all tokens, and each prompt has its own schedule`() throws {
     let target = TargetedDrop(PyramidDrop(), .averageTokens(576))
     for (tokens, expected) in [(576, 576.0), (100, 100)] {
       let prompt = Self.prompt(tokens: tokens)

@@ -3,7 +3,7 @@ import LLaVA
 import ModelFormats
 import TestSupport
 
-/// A golden checkpoint, loaded.
+/// A loaded golden checkpoint.
 struct TestModel {
   let name: String
   let model: LLaVAModel
@@ -16,7 +16,7 @@ struct TestModel {
       computeType: ModelComputeTypes(computeType))
   }
 
-  /// The sequence of a case, with the reference's own features for its images.
+  /// Writes the embeddings of a golden case to `hidden`, `[T, D]`, with the reference's features for its images.
   func splice(_ hidden: inout Matrix, _ golden: GoldenCase) throws -> SequenceLayout {
     var features = Matrix(rows: 0, columns: model.configuration.text.hiddenSize)
     for image in golden.images {

@@ -1,10 +1,11 @@
 import Foundation
 import ModelFormats
+import Storage
 import TestSupport
 import Testing
 
 @Suite struct AnyResolutionTests {
-  /// The configuration that a `config.json` with this text describes.
+  /// The configuration of a `config.json` with this text.
   private func configuration(_ json: String) throws -> LLaVAConfiguration {
     let folder = FileManager.default.temporaryDirectory.appending(path: "config-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -24,7 +25,7 @@ import Testing
     #expect(configuration.imageTokenID == 1200)
   }
 
-  @Test func `LLaVA-1.5 has none`() throws {
+  @Test func `LLaVA-1.5 has no canvases`() throws {
     #expect(try LLaVAConfiguration(directory: Goldens.path("models/tiny-llava-1.5")).anyResolution == nil)
   }
 
@@ -34,12 +35,12 @@ import Testing
     #", "image_grid_pinpoints": "[(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)]""#,
     #", "use_image_newline_parameter": true"#,
   ])
-  func `takes the released canvases from a list, a string or silence`(members: String) throws {
+  func `reads the released canvases from a list, a string or the default`(members: String) throws {
     let json = #"{"model_type": "llava_next", "image_token_index": 9\#(members)}"#
     #expect(try configuration(json).anyResolution == Self.released)
   }
 
-  @Test func `reads pairs as height and width or as width and height by the arithmetic`() {
+  @Test func `reads pairs as height and width, or as width and height, by the size rule`() {
     func canvas(_ sizeRule: AnyResolution.SizeRule) -> PixelSize {
       AnyResolution(pinpoints: [(336, 672)], viewSize: 336, patchesPerSide: 24, sizeRule: sizeRule).canvases[0]
     }
@@ -62,7 +63,7 @@ import Testing
     (#""use_image_newline_parameter": false"#, "use_image_newline_parameter"),
     (#""vision_feature_select_strategy": "full""#, "vision_feature_select_strategy"),
   ])
-  func `refuses a value by its key`(member: String, key: String) {
+  func `refuses a value and names its key`(member: String, key: String) {
     let error = #expect(throws: CheckpointError.self) {
       try configuration(#"{"model_type": "llava_next", "image_token_index": 9, \#(member)}"#)
     }
@@ -72,7 +73,7 @@ import Testing
     }
   }
 
-  @Test func `names the key of a value of another type`() {
+  @Test func `names the key of a value with another type`() {
     let error = #expect(throws: CheckpointError.self) {
       try configuration(#"{"model_type": "llava_next", "image_token_index": 9, "image_grid_pinpoints": 5}"#)
     }

@@ -1,6 +1,6 @@
-/// ZIP archives put together from parts that need not fit.
+/// ZIP archives with arbitrary, possibly inconsistent fields.
 enum ArchiveFixtures {
-  /// An entry, and what its two headers say where that is not the truth.
+  /// An entry, with overrides for the fields of its two headers.
   struct Entry {
     var name: String
     var data: [UInt8]
@@ -27,7 +27,7 @@ enum ArchiveFixtures {
     var extra: [UInt8] = []
   }
 
-  /// What the records at the end say, where that is not the truth.
+  /// Overrides for the records at the end.
   struct End {
     var disk: UInt64 = 0
     var entriesHere: UInt64?
@@ -36,11 +36,11 @@ enum ArchiveFixtures {
     var offset: UInt64?
     var comment: [UInt8] = []
     var gap: [UInt8] = []
-    var wide: Wide?
+    var zip64: Zip64?
   }
 
-  /// What the ZIP64 records say, where that is not the truth.
-  struct Wide {
+  /// Overrides for the ZIP64 records.
+  struct Zip64 {
     var start: UInt64?
     var recordSize: UInt64 = 44
     var entries: UInt64?
@@ -62,12 +62,12 @@ enum ArchiveFixtures {
     }
     let (start, count) = (UInt64(bytes.count), UInt64(entries.count))
     bytes += directory + end.gap
-    if let wide = end.wide {
+    if let zip64 = end.zip64 {
       let record = UInt64(bytes.count)
-      bytes += [0x50, 0x4B, 6, 6] + little(wide.recordSize, 8) + little(0, 12)
-      bytes += little(wide.entries ?? count, 8) + little(wide.entries ?? count, 8)
-      bytes += little(wide.size ?? UInt64(directory.count), 8) + little(wide.offset ?? start, 8)
-      bytes += [0x50, 0x4B, 6, 7] + little(0, 4) + little(wide.start ?? record, 8) + little(1, 4)
+      bytes += [0x50, 0x4B, 6, 6] + little(zip64.recordSize, 8) + little(0, 12)
+      bytes += little(zip64.entries ?? count, 8) + little(zip64.entries ?? count, 8)
+      bytes += little(zip64.size ?? UInt64(directory.count), 8) + little(zip64.offset ?? start, 8)
+      bytes += [0x50, 0x4B, 6, 7] + little(0, 4) + little(zip64.start ?? record, 8) + little(1, 4)
     }
     bytes += [0x50, 0x4B, 5, 6] + little(end.disk, 2) + little(0, 2)
     bytes += little(end.entriesHere ?? end.entries ?? count, 2) + little(end.entries ?? count, 2)
@@ -75,7 +75,7 @@ enum ArchiveFixtures {
     return bytes + little(UInt64(end.comment.count), 2) + end.comment
   }
 
-  /// A number, lowest byte first.
+  /// A little-endian number.
   static func little(_ value: UInt64, _ count: Int) -> [UInt8] {
     (0..<count).map { $0 < 8 ? UInt8(truncatingIfNeeded: value >> (8 * UInt64($0))) : 0 }
   }

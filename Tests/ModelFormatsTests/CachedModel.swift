@@ -4,9 +4,9 @@ import ModelFormats
 import Storage
 import TestSupport
 
-/// A checkpoint of a few linear layers, and a folder for the cache of their converted weights.
+/// A checkpoint of a few linear layers, with a folder for its weights cache.
 final class CachedModel: Sendable {
-  /// Names, outputs and inputs of the layers; sizes that leave gaps up to the next multiple of 64 bytes.
+  /// Names, outputs and inputs of the layers; some sizes need padding to the next multiple of 64 bytes.
   static let layers = [("a", 5, 7), ("b", 64, 64), ("c", 1, 33)]
 
   private let folder: TemporaryFolder
@@ -22,11 +22,11 @@ final class CachedModel: Sendable {
     try writeWeights(seed: seed)
   }
 
-  /// Where the cache is kept, made by whoever keeps it.
+  /// The folder of the cache, created by the cache itself.
   var cacheFolder: String { folder.path("cache/of weights") }
   var weightsPath: String { folder.path("model/model.safetensors") }
 
-  /// The one file of the cache.
+  /// The path of the only file of the cache.
   func cachePath() throws -> String {
     let names = try FileManager.default.contentsOfDirectory(atPath: cacheFolder)
     return cacheFolder + "/" + (names.count == 1 ? names[0] : "\(names)")
@@ -52,7 +52,7 @@ final class CachedModel: Sendable {
 
   /// Loads the layers.
   ///
-  /// - Parameter directory: Where the cache is kept; the folder of the model's own cache if not given, `nil` for none.
+  /// - Parameter directory: The folder of the cache, `nil` for no cache.
   func load(
     _ computeType: ComputeType = .int8, cacheIn directory: String?
   ) throws -> (weights: [[UInt8]], outcome: WeightsCache.Outcome?) {
@@ -73,7 +73,7 @@ final class CachedModel: Sendable {
 }
 
 extension Linear {
-  /// All that the weight is made of.
+  /// All bytes of the weight.
   fileprivate var bytes: [UInt8] {
     let parts =
       switch weight {

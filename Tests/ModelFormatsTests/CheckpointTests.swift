@@ -16,7 +16,7 @@ private typealias F = SafetensorsFixtures
     ["language_model.model.embed_tokens.weight", "vision_tower.x", "language_model.lm_head.weight", "image_newline"],
     ["model.language_model.embed_tokens.weight", "model.vision_tower.x", "lm_head.weight", "model.image_newline"],
   ])
-  func `finds tensors by either spelling`(stored: [String]) throws {
+  func `finds tensors by either naming`(stored: [String]) throws {
     let folder = try TemporaryFolder()
     try folder.write("model.safetensors", F.tensors(stored, dtype: "U8", shape: "[1]", bytes: 1))
     let checkpoint = try Checkpoint(directory: folder.path)
@@ -26,7 +26,7 @@ private typealias F = SafetensorsFixtures
     #expect(checkpoint.unreadNames == expected)
   }
 
-  @Test func `refuses two spellings of one tensor`() throws {
+  @Test func `refuses two names of one tensor`() throws {
     let folder = try TemporaryFolder()
     let names = ["lm_head.weight", "language_model.lm_head.weight"]
     let path = try folder.write("model.safetensors", F.tensors(names))
@@ -48,7 +48,7 @@ private typealias F = SafetensorsFixtures
     #expect(checkpoint.byteCount == 24)
   }
 
-  @Test func `names a shard that is missing, and one without its tensor`() throws {
+  @Test func `names a missing shard, and a shard without its tensor`() throws {
     let folder = try TemporaryFolder()
     try folder.write("model.safetensors.index.json", index(["a": "1.safetensors"]))
     let shard = folder.path("1.safetensors")
@@ -62,7 +62,7 @@ private typealias F = SafetensorsFixtures
   @Test(arguments: [
     "../x", "/etc/x", "x/y", "..", "", "../\u{301}x", "/", "1.safetensors\u{0}", "./1.safetensors",
   ])
-  func `refuses a shard that is not a file of the folder`(name: String) throws {
+  func `refuses a shard outside the folder`(name: String) throws {
     let folder = try TemporaryFolder()
     try folder.write("1.safetensors", F.tensors(["a"]))
     let path = try folder.write("model.safetensors.index.json", index(["a": name]))
@@ -72,14 +72,14 @@ private typealias F = SafetensorsFixtures
   }
 
   @Test(arguments: ["", "[]", "{}", "{", #"{"weight_map":[]}"#, #"{"weight_map":{"a":1}}"#, #"{"weight_map":null}"#])
-  func `refuses an index that is none`(text: String) throws {
+  func `refuses a malformed index`(text: String) throws {
     let folder = try TemporaryFolder()
     let path = try folder.write("model.safetensors.index.json", text)
     let error = #expect(throws: CheckpointError.self) { try Checkpoint(directory: folder.path) }
     #expect(error?.description.hasPrefix(path) == true, "\(String(describing: error))")
   }
 
-  @Test func `names a missing tensor, a wrong shape and a type that is no float`() throws {
+  @Test func `names a missing tensor, a wrong shape and an element type that is not a float`() throws {
     let folder = try TemporaryFolder()
     let header = F.header(
       F.entry("a", "F32", "[2,3]", "[0,24]"), F.entry("b", "F64", "[1]", "[24,32]"),
@@ -101,14 +101,14 @@ private typealias F = SafetensorsFixtures
   }
 
   @Test(arguments: ["model.safetensors", "pytorch_model.bin"])
-  func `knows a file that was not fetched`(name: String) throws {
+  func `recognises a Git LFS pointer`(name: String) throws {
     let folder = try TemporaryFolder()
     try folder.write(name, Data("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n".utf8))
     let error = #expect(throws: CheckpointError.self) { try Checkpoint(directory: folder.path) }
     #expect(error?.description.contains("git lfs pull") == true)
   }
 
-  @Test func `says how to convert other weights`() throws {
+  @Test func `describes the conversion of other weights`() throws {
     let folder = try TemporaryFolder()
     let directory = folder.path
     #expect(throws: CheckpointError.noWeights(directory: directory, found: [])) {

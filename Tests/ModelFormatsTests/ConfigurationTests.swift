@@ -6,14 +6,14 @@ import TestSupport
 import Testing
 
 @Suite struct ConfigurationTests {
-  /// The configuration of a folder whose `config.json` is this text.
+  /// The configuration of a `config.json` with this text.
   private func read(_ text: String) throws -> LLaVAConfiguration {
     let folder = try TemporaryFolder()
     try folder.write("config.json", text)
     return try LLaVAConfiguration(directory: folder.path)
   }
 
-  /// A LLaVA file with these members.
+  /// The text of a LLaVA `config.json` with these members.
   private func llava(_ members: String) -> String { #"{"model_type":"llava",\#(members)}"# }
 
   private func sizes(_ text: TextConfiguration) -> [Int] {
@@ -36,8 +36,8 @@ import Testing
     #"{"model_type":"llava","text_config":null}"#,
     #"{"model_type":"llava","text_config":{"hidden_size":null,"rope_scaling":null,"head_dim":null,"sliding_window":null}}"#,
   ])
-  func `takes Llama's values where the file is silent`(file: String) throws {
-    // The image token's own default is the entry after Llama's vocabulary, so the file has to name one of the two.
+  func `has Llama's values for missing keys`(file: String) throws {
+    // The default image token is just outside Llama's default vocabulary, so the file must define one of the two.
     let named = String(file.dropLast()) + #","image_token_index":31999}"#
     let text = try read(named).text
     #expect(text.kind == .llama)
@@ -45,7 +45,7 @@ import Testing
     #expect(text.rmsNormEpsilon == 1e-6 && text.ropeTheta == 10_000)
   }
 
-  @Test func `takes Mistral's values where the file is silent`() throws {
+  @Test func `has Mistral's values for missing keys`() throws {
     let members = #""image_token_index":9,"text_config":{"model_type":"mistral"}"#
     let text = try read(llava(members)).text
     #expect(text.kind == .mistral)
@@ -53,7 +53,7 @@ import Testing
     #expect(text.rmsNormEpsilon == 1e-6 && text.ropeTheta == 10_000)
   }
 
-  @Test func `takes Qwen2's values and biases, and no window that is not switched on`() throws {
+  @Test func `has Qwen2's values and biases, and no sliding window unless it is enabled`() throws {
     let members = #""image_token_index":9,"text_config":{"model_type":"qwen2","sliding_window":4096}"#
     let text = try read(llava(members)).text
     #expect(sizes(text) == [4096, 22_016, 32, 32, 32, 128, 151_936, 32_768])
@@ -66,7 +66,7 @@ import Testing
       "text_config.sliding_window")
   }
 
-  @Test func `reads how rotary frequencies are stretched`() throws {
+  @Test func `reads RoPE scaling`() throws {
     let llama3 = #""rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4"#
     for (member, scaling) in [
       (#""rope_scaling":{"type":"linear","factor":2.5}"#, RotaryScaling.linear(factor: 2.5)),
@@ -80,9 +80,7 @@ import Testing
     }
   }
 
-  @Test func `takes CLIP's values where the file is silent, the large vision encoder's where the section is missing`()
-    throws
-  {
+  @Test func `has CLIP's values for missing keys, and those of CLIP ViT-L/14-336 for a missing section`() throws {
     let large = try read(llava(#""image_token_index":9"#)).vision
     #expect(sizes(large) == [1024, 4096, 24, 16, 336, 14] && large.patchCount == 576)
     let base = try read(llava(#""image_token_index":9,"vision_config":{}"#)).vision
@@ -105,7 +103,7 @@ import Testing
     (#","tie_word_embeddings":true,"text_config":{"tie_word_embeddings":false}"#, false),
     (#","tie_word_embeddings":false,"text_config":{"tie_word_embeddings":true}"#, true),
   ])
-  func `ties the embeddings as the text's own section says`(members: String, ties: Bool) throws {
+  func `prefers tie_word_embeddings of text_config`(members: String, ties: Bool) throws {
     #expect(try read(llava(#""image_token_index":9"# + members)).tiesWordEmbeddings == ties)
   }
 
@@ -116,7 +114,7 @@ import Testing
     #expect(configuration.visualTokensPerView == 576)
   }
 
-  @Test func `multiplies the largest sizes that it accepts`() throws {
+  @Test func `does not overflow with the largest accepted sizes`() throws {
     let text =
       #""text_config":{"hidden_size":1048576,"num_attention_heads":1048576,"head_dim":1048576,"vocab_size":16777216}"#
     let vision = #""vision_config":{"image_size":4096,"patch_size":1}"#
@@ -126,8 +124,8 @@ import Testing
     #expect(configuration.visualTokensPerView == 1 << 24)
   }
 
-  /// Members of `text_config`, and the key that the error must name.
-  private static let textFaults = [
+  /// Members of `text_config`, and the key in the expected error.
+  private static let invalidText = [
     (#""hidden_size":0"#, "hidden_size"), (#""hidden_size":-4096"#, "hidden_size"),
     (#""hidden_size":1048577"#, "hidden_size"), (#""hidden_size":9223372036854775807"#, "hidden_size"),
     (#""intermediate_size":0"#, "intermediate_size"), (#""num_hidden_layers":0"#, "num_hidden_layers"),
@@ -157,12 +155,12 @@ import Testing
     (#""sliding_window":4"#, "sliding_window"), (#""model_type":"phi3""#, "model_type"),
   ]
 
-  @Test(arguments: textFaults)
-  func `refuses a value of the language model by its key`(member: String, key: String) throws {
+  @Test(arguments: invalidText)
+  func `refuses a value of the language model and names its key`(member: String, key: String) throws {
     expectError(llava(#""image_token_index":9,"text_config":{\#(member)}"#), "text_config." + key)
   }
 
-  private static let visionFaults = [
+  private static let invalidVision = [
     (#""hidden_size":0"#, "hidden_size"), (#""hidden_size":2000000"#, "hidden_size"),
     (#""intermediate_size":-1"#, "intermediate_size"), (#""num_hidden_layers":0"#, "num_hidden_layers"),
     (#""num_attention_heads":0"#, "num_attention_heads"), (#""num_attention_heads":7"#, "num_attention_heads"),
@@ -173,8 +171,8 @@ import Testing
     (#""layer_norm_eps":2"#, "layer_norm_eps"), (#""model_type":"siglip_vision_model""#, "model_type"),
   ]
 
-  @Test(arguments: visionFaults)
-  func `refuses a value of the vision encoder by its key`(member: String, key: String) throws {
+  @Test(arguments: invalidVision)
+  func `refuses a value of the vision encoder and names its key`(member: String, key: String) throws {
     expectError(llava(#""image_token_index":9,"vision_config":{\#(member)}"#), "vision_config." + key)
   }
 
@@ -199,7 +197,7 @@ import Testing
     ),
     (#"{"model_type":"llava","image_token_index":9,"projector_hidden_act":"relu"}"#, "projector_hidden_act"),
   ])
-  func `refuses a value of the whole by its key`(text: String, key: String) {
+  func `refuses a top-level value and names its key`(text: String, key: String) {
     expectError(text, key)
   }
 
@@ -223,7 +221,7 @@ import Testing
     #"{"model_type":"llava","image_token_index":true}"#, "{\"model_type\":\"\u{0}",
     String(repeating: "[", count: 100_000), String(repeating: #"{"text_config":"#, count: 100_000),
   ])
-  func `refuses what is no such file`(text: String) throws {
+  func `refuses a malformed file`(text: String) throws {
     let error = #expect(throws: CheckpointError.self) { try read(text) }
     guard case .malformed = error else {
       Issue.record("\(text.prefix(80)): \(String(describing: error))")
@@ -231,7 +229,7 @@ import Testing
     }
   }
 
-  @Test func `names a file that is missing or empty`() throws {
+  @Test func `names a missing or empty file`() throws {
     let folder = try TemporaryFolder()
     let (directory, path) = (folder.path, folder.path("config.json"))
     #expect(throws: CheckpointError.file(.notFound(path: path))) { try LLaVAConfiguration(directory: directory) }
@@ -252,7 +250,7 @@ import Testing
     }
   }
 
-  @Test func `names the key of a preprocessor file that is read as part of a model`() throws {
+  @Test func `names the key of an invalid value in a preprocessor file`() throws {
     let folder = try TemporaryFolder()
     let path = try folder.write("preprocessor_config.json", #"{"resample":2}"#)
     let error = #expect(throws: CheckpointError.self) { try JSONFile.read(PreprocessorConfiguration.self, at: path) }

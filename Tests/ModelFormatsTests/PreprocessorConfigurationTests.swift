@@ -9,15 +9,15 @@ import Testing
   }
 
   @Test(arguments: ["tiny-llava-1.5", "tiny-llava-1.5-bf16"])
-  func `reads a checkpoint's file as LLaVA's defaults`(model: String) throws {
+  func `reads LLaVA's defaults from a checkpoint's file`(model: String) throws {
     let file = try Data(contentsOf: Goldens.url("models/\(model)/preprocessor_config.json"))
     var expected = PreprocessorConfiguration()
     expected.imageProcessorType = "CLIPImageProcessor"
     #expect(try PreprocessorConfiguration(json: file) == expected)
   }
 
-  /// Version 5 of the reference library saves one file for the processor and its parts.
-  @Test func `finds it inside the processor's file where it has none of its own`() throws {
+  /// Version 5 of the reference library saves the processor and its parts in one file.
+  @Test func `reads the section of processor_config.json without a file of its own`() throws {
     let folder = try TemporaryFolder()
     for name in ["config.json", "model.safetensors"] {
       try FileManager.default.createSymbolicLink(
@@ -33,7 +33,7 @@ import Testing
     #expect(try found() == PreprocessorConfiguration())
   }
 
-  @Test func `takes LLaVA's values where the file is silent`() throws {
+  @Test func `has LLaVA's values for missing keys`() throws {
     #expect(try decoded("{}") == PreprocessorConfiguration())
     #expect(try decoded(#"{"size": null, "resample": null, "unheard_of": [1]}"#) == PreprocessorConfiguration())
   }
@@ -44,7 +44,7 @@ import Testing
     (#"{"size": {"height": 20, "width": 30}}"#, .exact(.init(height: 20, width: 30))),
     (#"{"size": {"width": 30}}"#, .exact(.init(height: 30, width: 30))),
   ])
-  func `reads every spelling of size`(json: String, target: PreprocessorConfiguration.ResizeTarget) throws {
+  func `reads every notation of size`(json: String, target: PreprocessorConfiguration.ResizeTarget) throws {
     #expect(try decoded(json).resizesTo == target)
   }
 
@@ -52,7 +52,7 @@ import Testing
     (#"{"crop_size": 224}"#, 224, 224), (#"{"crop_size": {"height": 20}}"#, 20, 20),
     (#"{"crop_size": {"width": 20}}"#, 20, 20), (#"{"crop_size": {"height": 20, "width": 30}}"#, 20, 30),
   ])
-  func `reads every spelling of crop_size`(json: String, height: Int, width: Int) throws {
+  func `reads every notation of crop_size`(json: String, height: Int, width: Int) throws {
     #expect(try decoded(json).cropSize == .init(height: height, width: width))
   }
 
@@ -62,7 +62,7 @@ import Testing
     #expect(pinpoints == [.init(height: 336, width: 672), .init(height: 672, width: 336)])
   }
 
-  @Test func `takes do_pad as padding to a square except for LLaVA-NeXT`() throws {
+  @Test func `reads do_pad as padding to a square except for LLaVA-NeXT`() throws {
     #expect(try decoded(#"{"do_pad": true}"#).padsToSquare)
     #expect(try decoded(#"{"do_pad": true, "image_processor_type": "LlavaImageProcessor"}"#).padsToSquare)
     #expect(try !decoded(#"{"do_pad": true, "image_processor_type": "LlavaNextImageProcessor"}"#).padsToSquare)
@@ -78,7 +78,7 @@ import Testing
     (#"{"image_grid_pinpoints": [[336, 0]]}"#, "image_grid_pinpoints"),
     (#"{"image_grid_pinpoints": "(1x1),...,(6x6)"}"#, "image_grid_pinpoints"),
   ])
-  func `refuses a value by its key`(json: String, key: String) {
+  func `refuses a value and names its key`(json: String, key: String) {
     let error = #expect(throws: PreprocessorConfigurationError.self) { try decoded(json) }
     guard case .invalidValue(key, _, _) = error else {
       Issue.record("\(json): \(String(describing: error))")
@@ -90,7 +90,7 @@ import Testing
     "", "[]", "3", "{", #"{"size": "big"}"#, #"{"do_resize": "yes"}"#, #"{"image_mean": 0.5}"#,
     #"{"rescale_factor": 1e999}"#, #"{"size": 1e300}"#, #"{"size": 3.5}"#, #"{"image_grid_pinpoints": 5}"#,
   ])
-  func `refuses what is no such file`(json: String) {
+  func `refuses a malformed file`(json: String) {
     let error = #expect(throws: PreprocessorConfigurationError.self) { try decoded(json) }
     guard case .malformed = error else {
       Issue.record("\(json): \(String(describing: error))")

@@ -8,13 +8,13 @@ import Testing
 private typealias F = SafetensorsFixtures
 
 @Suite struct SafetensorsTests {
-  /// A small file with everything in it.
+  /// A small file with metadata, a scalar and several element types.
   private static let whole = F.file(
     F.header(
       #""__metadata__":{"format":"pt"}"#, F.entry("a", "F32", "[2,1]", "[0,8]"), F.entry("b", "I64", "[]", "[8,16]"),
       F.entry("c", "BF16", "[3]", "[16,22]")), payload: 22)
 
-  private static let good: [(String, [UInt8], [String: [Int]])] = [
+  private static let valid: [(String, [UInt8], [String: [Int]])] = [
     ("no tensors", F.file("{}"), [:]),
     ("spaces after the header", F.file("{}      "), [:]),
     ("metadata only", F.file(#"{"__metadata__":{"a":"b"}}"#), [:]),
@@ -26,7 +26,7 @@ private typealias F = SafetensorsFixtures
     ),
     ("a scalar", F.file(F.header(F.entry("a", "F32", "[]", "[0,4]")), payload: 4), ["a": []]),
     (
-      "floats at an odd place",
+      "floats at an odd offset",
       F.file(F.header(F.entry("b", "F32", "[1]", "[1,5]"), F.entry("a", "U8", "[1]", "[0,1]")), payload: 5),
       ["a": [1], "b": [1]]
     ),
@@ -34,7 +34,7 @@ private typealias F = SafetensorsFixtures
     ("everything", whole, ["a": [2, 1], "b": [], "c": [3]]),
   ]
 
-  @Test(arguments: good)
+  @Test(arguments: valid)
   func `reads names and shapes`(label: String, bytes: [UInt8], shapes: [String: [Int]]) throws {
     let folder = try TemporaryFolder()
     let file = try SafetensorsFile(folder.write("a.safetensors", bytes))
@@ -42,7 +42,7 @@ private typealias F = SafetensorsFixtures
   }
 
   @Test(arguments: 0...3)
-  func `reads floats wherever they lie`(shift: Int) throws {
+  func `reads floats at any alignment`(shift: Int) throws {
     let folder = try TemporaryFolder()
     let header = F.header(
       F.entry("pad", "U8", "[\(shift)]", "[0,\(shift)]"), F.entry("a", "F32", "[2]", "[\(shift),\(shift + 8)]"))
@@ -52,8 +52,8 @@ private typealias F = SafetensorsFixtures
     #expect(try SafetensorsFile(path).tensor("a").floats() == values)
   }
 
-  /// What is wrong, the file, and words of the error's only line.
-  private static let lies: [(String, [UInt8], String)] = [
+  /// The defect, the file, and words of the one-line error.
+  private static let malformed: [(String, [UInt8], String)] = [
     ("header beyond the end", F.file("{}", announced: 3), "truncated"),
     ("header of 2^63 bytes", F.file("{}", announced: 1 << 63), "truncated"),
     ("header of 2^64 - 1 bytes", F.file("{}", announced: .max), "truncated"),
@@ -86,21 +86,21 @@ private typealias F = SafetensorsFixtures
     ("product overflows beside a zero", F.one(shape: "[0,4611686018427387904,4]"), "impossible shape"),
     ("one offset", F.one(offsets: "[0]"), "integers"),
     ("three offsets", F.one(offsets: "[0,8,8]"), "integers"),
-    ("offsets reversed", F.one(offsets: "[8,0]"), "lies at"),
-    ("offsets negative", F.one(offsets: "[-8,0]"), "lies at"),
+    ("offsets reversed", F.one(offsets: "[8,0]"), "is at ["),
+    ("offsets negative", F.one(offsets: "[-8,0]"), "is at ["),
     ("offsets beyond the end", F.one(offsets: "[8,16]"), "truncated"),
-    ("offsets at the limits", F.one(offsets: "[-9223372036854775808,9223372036854775807]"), "lies at"),
+    ("offsets at the integer limits", F.one(offsets: "[-9223372036854775808,9223372036854775807]"), "is at ["),
     ("offsets fractional", F.one(offsets: "[0,8.5]"), "integers"),
     ("more bytes than the shape", F.one(shape: "[1]"), "expected 4"),
     ("fewer bytes than the shape", F.one(shape: "[3]"), "expected 12"),
     ("bytes for an empty tensor", F.one(shape: "[0]"), "expected 0"),
     ("overlap", F.pair(("[5]", "[0,5]"), ("[5]", "[3,8]")), "'b' overlaps"),
-    ("same place", F.pair(("[8]", "[0,8]"), ("[8]", "[0,8]")), "overlaps"),
+    ("same range", F.pair(("[8]", "[0,8]"), ("[8]", "[0,8]")), "overlaps"),
     ("empty inside another", F.pair(("[8]", "[0,8]"), ("[0]", "[4,4]")), "'b' overlaps"),
-    ("gap", F.pair(("[3]", "[0,3]"), ("[4]", "[4,8]")), "'b' leaves a gap"),
-    ("gap at the start", F.one(shape: "[1]", offsets: "[4,8]"), "'a' leaves a gap"),
-    ("bytes at the end", F.one(shape: "[1]", offsets: "[0,4]"), "4 bytes after"),
-    ("bytes and no tensor", F.file("{}", payload: 1), "1 bytes after"),
+    ("gap", F.pair(("[3]", "[0,3]"), ("[4]", "[4,8]")), "'b' has a gap"),
+    ("gap at the start", F.one(shape: "[1]", offsets: "[4,8]"), "'a' has a gap"),
+    ("bytes at the end", F.one(shape: "[1]", offsets: "[0,4]"), "4 unused bytes after"),
+    ("bytes and no tensor", F.file("{}", payload: 1), "1 unused bytes after"),
     ("duplicate", F.tensors(["a", "a"]), "'a' occurs twice"),
     ("duplicate by an escape", F.tensors(["a", #"\u0061"#]), "'a' occurs twice"),
     ("unknown type", F.one("F31"), "stored as F31"),
@@ -108,8 +108,8 @@ private typealias F = SafetensorsFixtures
     ("type without a name", F.one(""), "stored as"),
   ]
 
-  @Test(arguments: lies)
-  func `refuses a file that lies`(label: String, bytes: [UInt8], words: String) throws {
+  @Test(arguments: malformed)
+  func `refuses a malformed file`(label: String, bytes: [UInt8], words: String) throws {
     let folder = try TemporaryFolder()
     let path = try folder.write("a.safetensors", bytes)
     let error = #expect(throws: CheckpointError.self) { try SafetensorsFile(path) }
@@ -129,7 +129,8 @@ private typealias F = SafetensorsFixtures
     let handle = try FileHandle(forUpdating: URL(filePath: path))
     try handle.truncate(atOffset: 200_000_000)
     try handle.close()
-    let reason = "header of 100000001 bytes announced, at most 100000000 possible; truncated, or no safetensors file"
+    let reason =
+      "the header size is 100000001 bytes, expected at most 100000000; the file is truncated or not safetensors"
     #expect(throws: CheckpointError.malformed(file: path, reason: reason)) { try SafetensorsFile(path) }
   }
 
@@ -143,7 +144,7 @@ private typealias F = SafetensorsFixtures
     #expect(throws: CheckpointError.file(.empty(path: empty))) { try SafetensorsFile(empty) }
   }
 
-  @Test func `refuses what is left when any bytes are cut off the end`() throws {
+  @Test func `refuses a truncated file`() throws {
     let folder = try TemporaryFolder()
     for end in Self.whole.indices {
       let path = try folder.write("a.safetensors", Self.whole[..<end])

@@ -8,7 +8,7 @@ import Testing
     Checkpoint(SyntheticWeights(element: element, sharesLayers: sharesLayers, workers: Workers(count: 1)))
   }
 
-  @Test func `has every tensor in the shape that is asked for, the same each time`() throws {
+  @Test func `returns the same tensor for a name in any shape`() throws {
     let first = try checkpoint().tensor("a.weight", shape: [3, 5])
     #expect(first.shape == [3, 5] && first.element == .f32)
     #expect(try checkpoint().tensor("a.weight", shape: [3, 5]).floats() == first.floats())
@@ -16,12 +16,12 @@ import Testing
     #expect(try checkpoint(.bf16).tensor("a.weight", shape: [3, 5]).element == .bf16)
   }
 
-  @Test func `norms multiply by about one, products keep the size of their inputs`() throws {
+  @Test func `norm weights are about one, matmuls keep the size of their inputs`() throws {
     func deviation(_ name: String, _ shape: [Int], from mean: Float) throws -> Float {
       let values = try checkpoint().tensor(name, shape: shape).floats()
       return (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Float(values.count)).squareRoot()
     }
-    // Of 1024 numbers a deviation is known to 2.2%.
+    // The standard error of a deviation of 1024 numbers is 2.2%.
     for name in ["layers.0.input_layernorm.weight", "pre_layrnorm.weight", "encoder.layers.1.layer_norm2.weight"] {
       #expect(abs(try deviation(name, [1024], from: 1) / 0.02 - 1) < 0.11)
     }
@@ -31,7 +31,7 @@ import Testing
   }
 
   @Test(arguments: [true, false])
-  func `layers share their weights if they are to`(sharesLayers: Bool) throws {
+  func `layers share their weights on request`(sharesLayers: Bool) throws {
     let checkpoint = checkpoint(sharesLayers: sharesLayers)
     func up(_ layer: Int) throws -> [Float] {
       try checkpoint.tensor("language_model.model.layers.\(layer).mlp.up_proj.weight", shape: [4, 4]).floats()
@@ -44,20 +44,20 @@ import Testing
     #expect(one != other)
   }
 
-  /// The published sizes: those of Vicuna with 64 more words, CLIP ViT-L/14-336's vision encoder (303,507,456), the projector,
-  /// and for LLaVA-NeXT the newline.
+  /// The published sizes: Vicuna with 64 more tokens, the vision encoder of CLIP ViT-L/14-336 (303,507,456), the
+  /// projector, and for LLaVA-NeXT the newline.
   @Test(arguments: [
     (ModelPreset.llava15With7B, 6_738_939_904 + 303_507_456 + 20_979_712),
     (.llava15With13B, 13_016_519_680 + 303_507_456 + 31_467_520),
     (.llavaNext7B, 6_738_939_904 + 303_507_456 + 20_979_712 + 4096),
     (.llavaNextMistral7B, 7_242_256_384 + 303_507_456 + 20_979_712 + 4096),
   ])
-  func `published shapes have the published number of parameters`(shape: ModelPreset, count: Int) {
-    #expect(shape.configuration.parameterCount == count)
+  func `presets have the published number of parameters`(preset: ModelPreset, count: Int) {
+    #expect(preset.configuration.parameterCount == count)
   }
 
   @Test(arguments: ["tiny-llava-1.5", "tiny-llava-next-vicuna", "tiny-llava-next-mistral"])
-  func `counts the parameters that a checkpoint has`(name: String) throws {
+  func `counts the parameters of a checkpoint`(name: String) throws {
     let directory = Goldens.path("models/\(name)")
     let file = try SafetensorsFile(directory + "/model.safetensors")
     let stored = file.records.values.reduce(0) { $0 + $1.shape.reduce(1, *) }

@@ -20,7 +20,7 @@ private typealias F = TorchFixtures
   }
 
   @Test(arguments: ["types.bin", "state.bin", "views.bin", "old.bin"])
-  func `reads the floats that torch.save wrote`(name: String) throws {
+  func `reads the floats of torch.save`(name: String) throws {
     let expected = try GoldenTensors(Fixtures.url("torch/expected.safetensors"))
     let archive = try TorchArchive(path(name))
     let tensors = expected.names.filter { $0.hasPrefix(name + "/") }
@@ -32,7 +32,7 @@ private typealias F = TorchFixtures
     }
   }
 
-  @Test func `knows every type of number and refuses those that are no floats when asked for one`() throws {
+  @Test func `recognises every element type, and refuses all but floats when read`() throws {
     let archive = try TorchArchive(path("types.bin"))
     let others = [
       "float64": "F64", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
@@ -58,7 +58,7 @@ private typealias F = TorchFixtures
     #expect(records["position_ids"]?.elementName == "I64")
   }
 
-  @Test func `passes over values that are no tensors`() throws {
+  @Test func `ignores values that are not tensors`() throws {
     let names = try TorchArchive(path("views.bin")).records.keys.sorted()
     #expect(
       names == [
@@ -70,7 +70,7 @@ private typealias F = TorchFixtures
   @Test(arguments: [
     ("transposed", [6, 4], [1, 6]), ("columns", [4, 2], [6, 1]), ("expanded", [2, 3], [0, 0]),
   ])
-  func `refuses a tensor that does not lie row after row, and says how to convert it`(
+  func `refuses a strided tensor, with a conversion command`(
     name: String, shape: [Int], strides: [Int]
   ) throws {
     let archive = try TorchArchive(path("views.bin"))
@@ -80,7 +80,7 @@ private typealias F = TorchFixtures
     #expect(!error.description.contains("\n"))
   }
 
-  @Test func `refuses what PyTorch wrote before it wrote archives, and says how to convert it`() throws {
+  @Test func `refuses older formats of PyTorch, with a conversion command`() throws {
     let error = expectError("legacy.bin", "PyTorch before 1.6")
     #expect(error?.description.contains("weights_only=True") == true)
     let folder = try TemporaryFolder()
@@ -89,7 +89,7 @@ private typealias F = TorchFixtures
     #expect(throws: CheckpointError.self) { try TorchArchive(path) }
   }
 
-  @Test func `names the function that a pickle must not call`() {
+  @Test func `names a forbidden function`() {
     #expect(
       expectError("command.bin", "'posix.system'") == .forbiddenGlobal(name: "posix.system", file: path("command.bin")))
     #expect(
@@ -97,13 +97,13 @@ private typealias F = TorchFixtures
         == .forbiddenGlobal(name: "torch.nn.modules.linear.Linear", file: path("module.bin")))
   }
 
-  @Test func `says where the tensors of a training script's file lie`() {
+  @Test func `names the key of nested tensors in a training script's file`() {
     _ = expectError("nested.bin", "'state_dict'")
   }
 
   @Test func `refuses other protocols`() { _ = expectError("protocol4.bin", "a pickle of protocol 2") }
 
-  @Test func `refuses numbers with their high byte first, and says how to convert them`() throws {
+  @Test func `refuses big-endian numbers, with a conversion command`() throws {
     let folder = try TemporaryFolder()
     let pickle = F.pickle(F.dictionary([]))
     let big = try folder.write("a.bin", F.file(pickle, more: [.init("m/byteorder", Array("big".utf8))]))

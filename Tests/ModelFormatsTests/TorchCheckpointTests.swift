@@ -6,20 +6,20 @@ import Testing
 
 private typealias F = TorchFixtures
 
-/// The golden checkpoints, rewritten as PyTorch files.
+/// Golden checkpoints rewritten as PyTorch files.
 @Suite struct TorchCheckpointTests {
-  /// The tensors of a safetensors file as torch.save would write them.
+  /// The tensors of a safetensors file in the format of torch.save.
   private func torchFile(_ path: String) throws -> [UInt8] {
     let (file, bytes) = (try SafetensorsFile(path), try Data(contentsOf: URL(filePath: path)))
     let kinds = ["F32": ("FloatStorage", 4), "BF16": ("BFloat16Storage", 2), "I64": ("LongStorage", 8)]
     var members: [(String, [UInt8])] = []
     var storages: [ArchiveFixtures.Entry] = []
-    for (key, (name, record)) in file.records.sorted(by: { $0.key < $1.key }).enumerated() {
-      let (kind, width) = try #require(kinds[record.elementName])
-      let strides = record.shape.indices.map { record.shape[($0 + 1)...].reduce(1, *) }
-      let storage = F.storage(kind, key: "\(key)", count: record.bytes.count / width)
-      members.append((name, F.tensor(storage, shape: record.shape, strides: strides)))
-      storages.append(.init("m/data/\(key)", [UInt8](bytes[record.bytes])))
+    for (key, (name, info)) in file.records.sorted(by: { $0.key < $1.key }).enumerated() {
+      let (kind, width) = try #require(kinds[info.elementName])
+      let strides = info.shape.indices.map { info.shape[($0 + 1)...].reduce(1, *) }
+      let storage = F.storage(kind, key: "\(key)", count: info.bytes.count / width)
+      members.append((name, F.tensor(storage, shape: info.shape, strides: strides)))
+      storages.append(.init("m/data/\(key)", [UInt8](bytes[info.bytes])))
     }
     return ArchiveFixtures.file(F.entries(F.pickle(F.dictionary(members))) + storages)
   }
@@ -30,8 +30,8 @@ private typealias F = TorchFixtures
     #expect(found.unreadNames == expected.unreadNames)
     #expect(expected.unreadNames.count > 50)
     for file in try FileManager.default.contentsOfDirectory(atPath: golden) where file.hasSuffix(".safetensors") {
-      for (name, record) in try SafetensorsFile(golden + "/" + file).records where record.elementName != "I64" {
-        let tensors = try [found, expected].map { try $0.tensor(name, shape: record.shape) }
+      for (name, info) in try SafetensorsFile(golden + "/" + file).records where info.elementName != "I64" {
+        let tensors = try [found, expected].map { try $0.tensor(name, shape: info.shape) }
         #expect(tensors[0].element == tensors[1].element)
         #expect(tensors[0].floats().elementsEqual(tensors[1].floats()) { $0.bitPattern == $1.bitPattern }, "\(name)")
       }
@@ -46,7 +46,7 @@ private typealias F = TorchFixtures
     try expectEqual(folder.path, golden)
   }
 
-  @Test func `loads the shards of pytorch_model.bin.index.json like those of safetensors`() throws {
+  @Test func `loads the shards of pytorch_model.bin.index.json like safetensors`() throws {
     let folder = try TemporaryFolder()
     let golden = Goldens.path("models/tiny-llava-1.5-bf16")
     let shards = ["00001-of-00002", "00002-of-00002"]
@@ -59,7 +59,7 @@ private typealias F = TorchFixtures
     try expectEqual(folder.path, golden)
   }
 
-  @Test func `prefers safetensors, and a single file to shards`() throws {
+  @Test func `prefers safetensors to PyTorch files, and a single file to shards`() throws {
     let folder = try TemporaryFolder()
     let tensor = { F.tensor(F.storage(), shape: [2], strides: [1]) }
     let file = { (name: String) in F.file(F.pickle(F.dictionary([(name, tensor())])), ["0": [UInt8](0..<8)]) }
@@ -75,7 +75,7 @@ private typealias F = TorchFixtures
     #expect(try Checkpoint(directory: folder.path).unreadNames == ["c"])
   }
 
-  @Test func `refuses two spellings of one tensor`() throws {
+  @Test func `refuses two names of one tensor`() throws {
     let folder = try TemporaryFolder()
     let tensor = F.tensor(F.storage(), shape: [2], strides: [1])
     let members = ["lm_head.weight", "language_model.lm_head.weight"].map { ($0, tensor) }

@@ -1,8 +1,8 @@
-/// Files as torch.save writes them, put together from pickles and storages that need not fit.
+/// Files in the format of torch.save, with arbitrary, possibly inconsistent pickles and storages.
 enum TorchFixtures {
   typealias Entry = ArchiveFixtures.Entry
 
-  /// A file with a pickle and the bytes of its storages.
+  /// A file of a pickle and the bytes of its storages.
   static func file(_ pickle: [UInt8], _ storages: KeyValuePairs<String, [UInt8]> = [:], more: [Entry] = []) -> [UInt8] {
     ArchiveFixtures.file(entries(pickle, storages) + more)
   }
@@ -11,7 +11,7 @@ enum TorchFixtures {
     [Entry("m/data.pkl", pickle)] + storages.map { Entry("m/data/\($0.key)", $0.value) }
   }
 
-  /// A file with one tensor `a` as described, over a storage of eight bytes.
+  /// A file with one tensor `a` over a storage of eight bytes.
   static func one(
     _ kind: String = "FloatStorage", count: Int = 2, offset: Int = 0, shape: [Int] = [2], strides: [Int] = [1]
   ) -> [UInt8] {
@@ -21,7 +21,7 @@ enum TorchFixtures {
 
   // MARK: - Pickles
 
-  /// A whole pickle of the value that some instructions make.
+  /// A complete pickle of the value of some instructions.
   static func pickle(_ value: [UInt8]) -> [UInt8] { [0x80, 2] + value + Array(".".utf8) }
 
   static func text(_ text: String) -> [UInt8] {

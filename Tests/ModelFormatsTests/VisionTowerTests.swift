@@ -4,7 +4,7 @@ import Storage
 import TestSupport
 import Testing
 
-/// Which vision encoder an original checkpoint runs on: never silently a wrong one.
+/// The choice of the vision encoder of an original checkpoint.
 @Suite struct VisionTowerTests {
   private let layout: OriginalLayout
   private let folder: URL
@@ -26,18 +26,18 @@ import Testing
   }
 
   @Test(arguments: ["openai/clip-tiny", "clip-tiny", "model/openai/clip-tiny", "model/clip-tiny", "model/vision_tower"])
-  func `finds the named CLIP directory in the model's or beside it`(place: String) throws {
+  func `finds the named CLIP directory in the model's directory or next to it`(place: String) throws {
     let visionTower = try visionWeights(.directory(place))
     #expect(visionTower.checkpoint != nil && visionTower.configuration.headCount == 2)
     #expect(
       visionTower.directory.map { URL(filePath: $0).standardizedFileURL.path } == folder.appending(path: place).path)
   }
 
-  @Test func `takes the directory that is given, wherever it is`() throws {
+  @Test func `uses the given directory`() throws {
     #expect(try visionWeights(.directory("elsewhere"), given: "elsewhere").checkpoint != nil)
   }
 
-  @Test func `names where it looked when there is no tower`() throws {
+  @Test func `lists the searched paths if there is no vision encoder`() throws {
     let error = #expect(throws: CheckpointError.self) { try visionWeights(.directory("elsewhere")) }
     guard case .missingVisionTower(_, "openai/clip-tiny", let looked) = error else {
       Issue.record("\(String(describing: error))")
@@ -47,7 +47,7 @@ import Testing
     #expect(error?.description.contains("--vision-tower") == true)
   }
 
-  @Test func `refuses a given directory without a configuration, and one that is not CLIP's`() throws {
+  @Test func `refuses a given directory without a configuration or with another model type`() throws {
     let missing = #expect(throws: CheckpointError.self) { try visionWeights(.inside, given: "none") }
     #expect(missing == .file(.notFound(path: folder.appending(path: "none/config.json").path)))
     let other = folder.appending(path: "other")
@@ -60,7 +60,7 @@ import Testing
     }
   }
 
-  @Test func `refuses stock CLIP where the vision encoder was trained along`() throws {
+  @Test func `refuses stock CLIP if the vision encoder was trained`() throws {
     let error = #expect(throws: CheckpointError.self) {
       try visionWeights(.directory("clip-tiny")) { $0["unfreeze_mm_vision_tower"] = true }
     }
@@ -70,7 +70,7 @@ import Testing
     }
   }
 
-  /// Whether the configuration says that the vision encoder was trained, whether a CLIP directory is given, and whose weights are used.
+  /// Whether the vision encoder was trained, whether a CLIP directory is given, and whether its weights are used.
   @Test(
     arguments: [
       (true, true, false), (true, false, false), (nil, false, false), (nil, true, true), (false, true, true),
@@ -79,7 +79,7 @@ import Testing
   func `chooses between the checkpoint's vision encoder and a CLIP directory`(
     trained: Bool?, given: Bool, usesDirectory: Bool
   ) throws {
-    // A CLIP directory with weights beside a model with a vision encoder of its own.
+    // A CLIP directory with weights next to a model that contains its vision encoder.
     _ = try layout.write(into: folder, visionTower: .directory("clip-tiny"))
     try FileManager.default.removeItem(at: folder.appending(path: "model"))
     let visionTower = try visionWeights(.inside, given: given ? "clip-tiny" : nil) {
@@ -89,14 +89,14 @@ import Testing
     #expect(visionTower.directory != nil)
   }
 
-  @Test func `takes a directory's configuration alone when the weights are in the checkpoint`() throws {
+  @Test func `uses only the configuration of a directory if the weights are in the checkpoint`() throws {
     try layout.writeVisionTowerConfiguration(into: folder.appending(path: "clip-tiny"))
     let visionTower = try visionWeights(.inside)
     #expect(visionTower.checkpoint == nil && visionTower.configuration.hiddenSize == 32)
   }
 
-  @Test func `knows the published vision encoder by its name`() throws {
-    // The weights are tiny, so that loading them as ViT-L/14 would fail; the configuration is all that is asked for here.
+  @Test func `recognises the published vision encoder by its name`() throws {
+    // The tiny weights do not fit ViT-L/14; the error shows that its configuration was used.
     let error = #expect(throws: CheckpointError.self) {
       try visionWeights(.inside) { $0["mm_vision_tower"] = "openai/clip-vit-large-patch14-336" }
     }
@@ -106,7 +106,7 @@ import Testing
     }
   }
 
-  @Test func `has no use for a given directory when the checkpoint is a converted one`() throws {
+  @Test func `refuses a given directory for a converted checkpoint`() throws {
     defer { try? FileManager.default.removeItem(at: folder) }
     #expect(throws: CheckpointError.self) {
       try ModelDirectory(Goldens.path("models/tiny-llava-1.5"), visionTower: folder.path)
@@ -117,7 +117,7 @@ import Testing
     ("model_type", "llava_mpt"), ("mm_projector_type", "linear"), ("mm_projector_type", "resampler"),
     ("mm_vision_select_feature", "cls"), ("image_aspect_ratio", "anyres_max_9"), ("mm_patch_merge_type", "maxpool2x2"),
   ])
-  func `refuses what the engine does not run by its key`(key: String, value: String) throws {
+  func `refuses an unsupported value and names its key`(key: String, value: String) throws {
     let error = #expect(throws: CheckpointError.self) {
       try visionWeights(.directory("clip-tiny")) {
         if key == "mm_patch_merge_type" { $0["image_aspect_ratio"] = "anyres" }
@@ -130,7 +130,7 @@ import Testing
     }
   }
 
-  @Test func `limits prompts to what the model was trained on`() throws {
+  @Test func `limits prompts to the trained length`() throws {
     defer { try? FileManager.default.removeItem(at: folder) }
     var layout = layout
     layout.configuration["tokenizer_model_max_length"] = 2048

@@ -8,7 +8,7 @@ import Testing
   @Test(arguments: [
     (ElementType.f32, ComputeType.int8), (.f16, .int8), (.bf16, .int8), (.f32, .bf16), (.f16, .bf16),
   ])
-  func `keeps the bytes that converting gives`(element: ElementType, computeType: ComputeType) throws {
+  func `stores the bytes of a conversion`(element: ElementType, computeType: ComputeType) throws {
     let model = try CachedModel(element)
     let expected = try model.load(computeType, cacheIn: nil).weights
     let first = try model.load(computeType)
@@ -25,27 +25,27 @@ import Testing
   }
 
   @Test(arguments: [(ElementType.bf16, ComputeType.bf16), (.f16, .f32)])
-  func `makes no folder for weights that are used as stored`(element: ElementType, computeType: ComputeType) throws {
+  func `creates no folder for weights that are used as stored`(element: ElementType, computeType: ComputeType) throws {
     let model = try CachedModel(element)
     #expect(try model.load(computeType).outcome == .notNeeded)
     #expect(!FileManager.default.fileExists(atPath: model.cacheFolder))
   }
 
-  @Test func `is made anew for weights that have changed`() throws {
+  @Test func `is rebuilt if the weights have changed`() throws {
     let model = try CachedModel()
     let before = try model.load()
     let time = try modificationDate(model.weightsPath)
-    // Other values in a file of the same size and time, as another fine-tuning unpacked from an archive may have them.
+    // Other values in a file of the same size and time, as with another fine-tuned model from an archive.
     try model.writeWeights(seed: 2)
     try setModificationDate(model.weightsPath, time)
     try expectRebuilt(model, .otherWeights)
     #expect(try model.load().weights != before.weights)
-    // The same file, written to.
+    // The same file with a new modification time.
     try setModificationDate(model.weightsPath, time.addingTimeInterval(1))
     try expectRebuilt(model, .otherWeights)
   }
 
-  @Test func `is made anew when it is of another version`() throws {
+  @Test func `is rebuilt if it has another version`() throws {
     let model = try CachedModel()
     _ = try model.load()
     let path = try model.cachePath()
@@ -56,7 +56,7 @@ import Testing
     try expectRebuilt(model, .otherVersion)
   }
 
-  @Test func `is made anew when it is damaged`() throws {
+  @Test func `is rebuilt if it is damaged`() throws {
     let model = try CachedModel()
     _ = try model.load()
     let path = try model.cachePath()
@@ -70,51 +70,51 @@ import Testing
     try expectRebuilt(model, .damaged("the checksum of 'x.b.weight' is wrong"))
   }
 
-  @Test func `is refused wherever it is cut off, and whichever bit is wrong`() throws {
+  @Test func `is refused if it is truncated or any bit is wrong`() throws {
     let model = try CachedModel()
     _ = try model.load()
     let path = try model.cachePath()
     let file = try SafetensorsFile(path)
     let key = try #require(file.metadata["key"])
-    func isFit() -> Bool { (try? WeightsCacheFile(path, key: key, workers: Workers(count: 1))) != nil }
-    #expect(isFit())
+    func isValid() -> Bool { (try? WeightsCacheFile(path, key: key, workers: Workers(count: 1))) != nil }
+    #expect(isValid())
     let bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
     for count in [0, 1, 7, 8, 100, bytes.count / 2, bytes.count - 64, bytes.count - 1] {
       try writeKeepingTime(path, bytes.prefix(count))
-      #expect(!isFit(), "cut to \(count)")
+      #expect(!isValid(), "truncated to \(count)")
     }
     try writeKeepingTime(path, bytes + [0])
-    #expect(!isFit(), "a byte more")
+    #expect(!isValid(), "one more byte")
     let payload = file.payload.lowerBound
     for index in Array(0..<payload) + Array(stride(from: payload, to: bytes.count, by: 31)) {
       var changed = bytes
       changed[index] ^= 1 << UInt8(index % 8)
       try writeKeepingTime(path, changed)
-      #expect(!isFit(), "byte \(index)")
+      #expect(!isValid(), "byte \(index)")
     }
   }
 
-  @Test func `checks large weights when the file is not as its writer left it`() throws {
+  @Test func `checks large weights if the file was modified`() throws {
     let model = try CachedModel(.f16, layers: [("a", 1024, 1025)])
     _ = try model.load()
     let path = try model.cachePath()
     let expected = try model.load().weights
     let copy = try Data(contentsOf: URL(filePath: path))
-    // Whole, but with a time of its own.
+    // Complete, but with another modification time.
     try copy.write(to: URL(filePath: path))
     #expect(try model.load().outcome == .used(file: path, byteCount: copy.count))
     var changed = [UInt8](copy)
     changed[copy.count / 2] ^= 1
     try Data(changed).write(to: URL(filePath: path))
-    let mended = try model.load()
-    #expect(mended.weights == expected)
-    guard case .written(_, _, .damaged("the checksum of 'x.a.weight' is wrong")) = mended.outcome else {
-      Issue.record("\(String(describing: mended.outcome))")
+    let rebuilt = try model.load()
+    #expect(rebuilt.weights == expected)
+    guard case .written(_, _, .damaged("the checksum of 'x.a.weight' is wrong")) = rebuilt.outcome else {
+      Issue.record("\(String(describing: rebuilt.outcome))")
       return
     }
   }
 
-  @Test func `does without where nothing can be written`() throws {
+  @Test func `reports a failure if nothing can be written`() throws {
     let model = try CachedModel()
     let expected = try model.load(cacheIn: nil).weights
     for directory in [model.weightsPath, model.weightsPath + "/x", "/dev/null"] {
@@ -127,7 +127,7 @@ import Testing
     }
   }
 
-  @Test func `is used from a folder that takes no files`() throws {
+  @Test func `is used from a read-only folder`() throws {
     let model = try CachedModel()
     _ = try model.load()
     let manager = FileManager.default
@@ -139,19 +139,19 @@ import Testing
     }
   }
 
-  @Test func `leaves writing to another who has begun`() throws {
+  @Test func `does not write while another writer has the file`() throws {
     let model = try CachedModel()
     let expected = try model.load().weights
     let path = try model.cachePath()
     try FileManager.default.removeItem(atPath: path)
-    let writer = try FileReplacement(path)
+    let writer = try AtomicFile(path)
     let (weights, outcome) = try model.load()
     #expect(weights == expected && outcome == .leftToAnother(file: path))
     _ = consume writer
     try expectRebuilt(model, .missing)
   }
 
-  @Test func `serves many at once`() async throws {
+  @Test func `serves concurrent loads`() async throws {
     let model = try CachedModel()
     let expected = try model.load(cacheIn: nil).weights
     let all = try await withThrowingTaskGroup(of: [[UInt8]].self) { group in
@@ -175,22 +175,22 @@ import Testing
     try FileManager.default.setAttributes([.modificationDate: date], ofItemAtPath: path)
   }
 
-  /// Writes a file over another and gives it the other's time, so that it looks untouched.
+  /// Overwrites a file and restores its modification time, so that it appears unmodified.
   private func writeKeepingTime(_ path: String, _ bytes: some Sequence<UInt8>) throws {
     let time = try modificationDate(path)
     try Data(bytes).write(to: URL(filePath: path))
     try setModificationDate(path, time)
   }
 
-  /// Expects that the cache does not fit for this reason, and fits from then on.
+  /// Expects that the cache is rebuilt for this reason, and used from then on.
   private func expectRebuilt(
-    _ model: CachedModel, _ fault: WeightsCacheError, sourceLocation: SourceLocation = #_sourceLocation
+    _ model: CachedModel, _ reason: WeightsCacheError, sourceLocation: SourceLocation = #_sourceLocation
   ) throws {
     let expected = try model.load(cacheIn: nil).weights
     let (weights, outcome) = try model.load()
     #expect(weights == expected, sourceLocation: sourceLocation)
     if case .written(_, _, let found) = outcome {
-      #expect(found == fault, sourceLocation: sourceLocation)
+      #expect(found == reason, sourceLocation: sourceLocation)
     } else {
       Issue.record("\(String(describing: outcome))", sourceLocation: sourceLocation)
     }

@@ -4,7 +4,7 @@ package import PDrop
 package import TestSupport
 import Testing
 
-/// A batch with an engine of the test's, in a folder of its own.
+/// A batch in a temporary folder, with an engine that the test provides.
 package final class BatchFixture {
   package let folder: TemporaryFolder
   package let output: String
@@ -22,7 +22,7 @@ package final class BatchFixture {
     self.folder = folder
   }
 
-  /// An answer that says what was asked; questions that begin with `fail` cannot be answered.
+  /// An answer that repeats the question; questions that begin with `fail` have an error.
   package func answer(_ question: BatchJob.Question) -> Result<RunReport, RecordFailure> {
     guard case .messages(let messages) = question.request.prompt, case .text(let text)? = messages.last?.parts.last
     else { return .failure(RecordFailure(.internalError, "no question")) }
@@ -35,19 +35,20 @@ package final class BatchFixture {
   /// Runs a batch of lines.
   @discardableResult
   package func run(
-    _ lines: [String], like base: Request = Request(prompt: .messages([])), earlier: Batch.ExistingOutput = .refuse,
+    _ lines: [String], like base: Request = Request(prompt: .messages([])),
+    existingOutput: Batch.ExistingOutput = .refuse,
     shard: BatchShard = .all, output: String? = nil,
     isStopped: @autoclosure @escaping () -> Bool = false, engine: Batch.Engine? = nil
   ) throws -> BatchReport {
     let input = try folder.write("questions.jsonl", lines.joined(separator: "\n"))
     var options = Batch.Options(input: .lines(path: input, folder: nil))
     options.output = output ?? self.output
-    options.earlier = earlier
+    options.existingOutput = existingOutput
     options.shard = shard
     options.keepsTimes = false
     return try Batch(options).run(like: base, by: run, isStopped: isStopped) { job in
       if let engine { return try engine(&job) }
-      while case .value(let question) = try job.take() { try job.finish([(question, self.answer(question))]) }
+      while case .ready(let question) = try job.take() { try job.finish([(question, self.answer(question))]) }
     }
   }
 

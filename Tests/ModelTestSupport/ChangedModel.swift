@@ -5,15 +5,15 @@ import TestSupport
 import Testing
 package import Verification
 
-/// A copy of a golden model with changes, beside a reference that may be changed as well; files are links until then.
+/// A modified copy of a golden model, with a copy of its reference; unmodified files are symbolic links.
 package final class ChangedModel {
   private let folder: TemporaryFolder
   package let name: String
 
   /// - Parameters:
   ///   - name: The golden model.
-  ///   - golden: The one case of it that the reference has.
-  ///   - runs: The runs of the case that the reference has; all by default.
+  ///   - golden: The only case in the reference.
+  ///   - runs: The runs of the case in the reference; all by default.
   package init(_ name: String = "tiny-llava-1.5", case golden: String = "text_only", runs: [String]? = nil) throws {
     folder = try TemporaryFolder()
     self.name = name
@@ -41,9 +41,9 @@ package final class ChangedModel {
   /// The folder of the reference.
   package var reference: String { folder.path("reference") }
 
-  /// What the reference's case comes to with a model: this one unless another is given.
+  /// The result of a case of the reference with a model, by default the modified one.
   package func report(on golden: String = "text_only", of model: VisionLanguageModel? = nil) throws -> CaseResult {
-    // The files are there as long as their owner is.
+    // The folder is removed with this object.
     defer { withExtendedLifetime(self) {} }
     let model = try model ?? VisionLanguageModel(directory: directory)
     return try ModelCheck(model, ReferenceFolder(reference, model: model.name), threads: 2).report(on: golden)
@@ -54,7 +54,7 @@ package final class ChangedModel {
       at: folder.url.appending(path: path), withDestinationURL: Goldens.url(golden))
   }
 
-  /// Puts other bytes in the place of a file's, or of none.
+  /// Replaces or creates a file.
   package func write(_ path: String, _ bytes: some Sequence<UInt8>) throws {
     try? remove(path)
     let parent = folder.url.appending(path: path).deletingLastPathComponent()

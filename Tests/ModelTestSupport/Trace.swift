@@ -2,7 +2,7 @@ import Foundation
 package import PDrop
 package import TestSupport
 
-/// A run, written as a trace and read back.
+/// The trace of a run, written to files and read back.
 package struct Trace {
   package let report: RunReport
   package let tensors: GoldenTensors
@@ -17,7 +17,7 @@ package struct Trace {
     tensors = try GoldenTensors(folder.appending(path: "trace.safetensors"))
   }
 
-  /// A run of a golden case.
+  /// The trace of a run of a golden case.
   package init(of golden: GoldenCase, _ run: GoldenCase.Run, _ model: VisionLanguageModel) throws {
     var options = GenerationOptions()
     options.maxTokens = golden.new_tokens

@@ -30,7 +30,7 @@ import Testing
     try ImageDecoder().decode(contentsOfFile: Goldens.path("images/\(image)"))
   }
 
-  @Test func `has its references`() { #expect(Self.references.count == 10) }
+  @Test func `there are ten references`() { #expect(Self.references.count == 10) }
 
   @Test(arguments: references)
   func `cuts images into the views of Hugging Face's processor`(reference: Reference) throws {
@@ -43,7 +43,7 @@ import Testing
       let crop = values[view * 3 * 336 * 336..<(view + 1) * 3 * 336 * 336]
       #expect(abs(crop.reduce(0.0) { $0 + Double($1) } / Double(crop.count) - mean) < 1e-5, "view \(view)")
     }
-    // The sums are kept for every image, the tensors for some.
+    // Checksums are stored for every image, tensors for some.
     let file = "preprocess/llava_next/\(reference.image).safetensors"
     guard FileManager.default.fileExists(atPath: Goldens.path(file)) else { return }
     let pixels = try Goldens.tensors(file).bytes("pixels_u8")
@@ -58,7 +58,7 @@ import Testing
   }
 
   @Test(arguments: [(1, 1), (1, 300), (1, 30_000), (30_000, 1), (337, 335)])
-  func `takes any strip`(width: Int, height: Int) throws {
+  func `accepts any aspect ratio`(width: Int, height: Int) throws {
     let image = try Image(width: width, height: height, pixels: [UInt8](repeating: 200, count: width * height * 3))
     let views = try AnyResolutionPreprocessor(PreprocessorConfiguration(), Self.rules)(image)
     let base = views.pixels[..<(3 * 336 * 336)]
@@ -67,7 +67,7 @@ import Testing
     #expect(views.count == 1 + (views.tiles?.tileCount ?? 0))
   }
 
-  @Test func `refuses a file that asks for other views or canvases than the model`() {
+  @Test func `refuses a preprocessor configuration with other views or canvases than the model`() {
     func refused(_ key: String, _ change: (inout PreprocessorConfiguration) -> Void) {
       var configuration = PreprocessorConfiguration()
       change(&configuration)
@@ -88,11 +88,11 @@ import Testing
   // MARK: - Whole models
 
   @Test(arguments: [("tiny-llava-1.5", ImageMode.crop), ("tiny-llava-next-vicuna", .anyres)])
-  func `is chosen by the type of the model`(name: String, mode: ImageMode) throws {
+  func `the type of the model selects the image mode`(name: String, mode: ImageMode) throws {
     #expect(try VisionLanguageModel(directory: Goldens.path("models/\(name)")).preprocessor.mode == mode)
   }
 
-  @Test func `several views are refused for a model that sees one`() {
+  @Test func `refuses several views for a model with one view`() {
     var options = VisionLanguageModel.Options()
     options.imageMode = .anyres
     let error = #expect(throws: ModelError.self) {
@@ -102,7 +102,7 @@ import Testing
   }
 
   @Test(arguments: [ImageMode.pad, .crop])
-  func `a LLaVA-NeXT image in one view is its features and a newline`(mode: ImageMode) throws {
+  func `a LLaVA-NeXT image of one view has its features and a newline token`(mode: ImageMode) throws {
     var options = VisionLanguageModel.Options()
     options.imageMode = mode
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-next-vicuna"), options: options)
@@ -110,7 +110,7 @@ import Testing
     #expect(report.imageSpans.map { $0[1] } == [577])
   }
 
-  @Test func `images of different shapes in one prompt each get their own tokens`() throws {
+  @Test func `images of different shapes in one prompt have different numbers of tokens`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-next-vicuna"))
     let images = ["tiny_20x30.png", "wide_1000x200.png"]
     let trace = try trace(images, model)
@@ -123,7 +123,7 @@ import Testing
     #expect(trace.report.stages[0].images.map(\.kept.count) == [492, 799])
   }
 
-  /// One token's answer to a prompt with images.
+  /// The trace of one generated token after a prompt with images.
   private func trace(_ images: [String], _ model: VisionLanguageModel) throws -> Trace {
     var options = GenerationOptions()
     options.maxTokens = 1

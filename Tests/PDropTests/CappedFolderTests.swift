@@ -4,7 +4,7 @@ import Storage
 import TestSupport
 import Testing
 
-/// A folder whose oldest files give way.
+/// A folder with a byte limit, from which the least recently used files are removed.
 @Suite final class CappedFolderTests {
   let folder: TemporaryFolder
 
@@ -14,7 +14,7 @@ import Testing
     CappedFolder(path ?? folder.path, byteLimit: limit) { $0.hasPrefix("our-") }
   }
 
-  /// Writes a file that was last used so many seconds after 1970.
+  /// Writes a file that was last used at a time in seconds since 1970.
   private func write(_ name: String, bytes: Int = 100, used seconds: Int) throws {
     let path = try folder.write(name, [UInt8](repeating: 1, count: bytes))
     try FileManager.default.setAttributes(
@@ -23,11 +23,11 @@ import Testing
 
   private func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted() }
 
-  @Test func `removes what was not used for the longest time, and no more than a tenth too much`() throws {
+  @Test func `removes the least recently used files until a tenth of the limit is free`() throws {
     for (name, used) in [("our-a", 30), ("our-b", 10), ("our-c", 40), ("our-d", 20)] { try write(name, used: used) }
     var files = capped(450)
     #expect(try files.ensureCapacity(for: 50) == 0)
-    // Of 450 bytes 45 are to stay free, and 100 are asked for.
+    // A tenth of 450 bytes stays free, and 100 bytes are requested.
     #expect(try files.ensureCapacity(for: 100) == 1)
     #expect(try names() == ["our-a", "our-c", "our-d"])
     FolderEntry.touch(folder.path("our-d"))
@@ -36,7 +36,7 @@ import Testing
     #expect(try names() == ["our-d"])
   }
 
-  @Test func `is never above its limit, whatever is written`() throws {
+  @Test func `never exceeds its limit`() throws {
     var files = capped(1000)
     for number in 0..<100 {
       let bytes = 1 + number * 37 % 300
@@ -48,7 +48,7 @@ import Testing
     }
   }
 
-  @Test func `refuses a file that is larger than all may be, and removes nothing for it`() throws {
+  @Test func `refuses a file above the limit, and removes nothing for it`() throws {
     try write("our-a", used: 1)
     var files = capped(150)
     #expect(throws: FileError.self) { try files.ensureCapacity(for: 151) }
@@ -56,7 +56,7 @@ import Testing
     #expect(try files.ensureCapacity(for: 150) == 1)
   }
 
-  @Test func `counts and removes nothing but its own files`() throws {
+  @Test func `counts and removes only its own files`() throws {
     let manager = FileManager.default
     try write("other", bytes: 5000, used: 1)
     try write("our", bytes: 5000, used: 1)
@@ -72,7 +72,7 @@ import Testing
     #expect(manager.fileExists(atPath: folder.path("our-folder/our-file")))
   }
 
-  @Test func `removes what a killed process has left, not what is being written`() throws {
+  @Test func `removes partial files of a killed process, but not files that are being written`() throws {
     try write("our-a.partial", used: 1)
     try write("our-b.partial", used: Int(Date().timeIntervalSince1970))
     var files = capped(150)
@@ -80,7 +80,7 @@ import Testing
     #expect(try names() == ["our-b.partial"])
   }
 
-  @Test func `looks again when others may have written, and takes what they removed for gone`() throws {
+  @Test func `notices files that others have written or removed`() throws {
     var (first, second) = (capped(1000), capped(1000))
     for number in 0..<60 {
       _ = try first.ensureCapacity(for: 40)
@@ -94,7 +94,7 @@ import Testing
     #expect(try first.ensureCapacity(for: 1000) == 0)
   }
 
-  @Test func `serves several at once`() async throws {
+  @Test func `serves several writers at once`() async throws {
     let path = folder.path
     try await withThrowingTaskGroup(of: Void.self) { group in
       for writer in 0..<4 {
@@ -113,13 +113,13 @@ import Testing
     #expect(try names().isEmpty)
   }
 
-  @Test func `makes its folder, and says where none can be made`() throws {
+  @Test func `creates its folder, or throws where that is impossible`() throws {
     try capped(1, at: folder.path("a/b")).make()
     #expect(FileManager.default.fileExists(atPath: folder.path("a/b")))
     let file = try folder.write("file", "x")
     #expect(throws: FileError.self) { try capped(1, at: file).make() }
     #expect(throws: FileError.self) { try capped(1, at: file + "/a").make() }
-    // One that cannot be looked at is taken for empty; whoever writes to it will be told.
+    // A folder that cannot be listed counts as empty; writing to it will throw.
     var none = capped(100, at: folder.path("none"))
     #expect(try none.ensureCapacity(for: 100) == 0)
   }

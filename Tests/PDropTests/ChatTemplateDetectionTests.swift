@@ -1,12 +1,11 @@
 import Foundation
+import PDrop
 import TestSupport
 import Testing
 
-import PDrop
-
 @Suite struct ChatTemplateDetectionTests {
   @Test(arguments: [
-    // The original checkpoints, as their config.json and their names are.
+    // The original checkpoints: values of their config.json, and their names.
     ("llava", "llama", 32000, "llava-v1.5-7b", "vicuna_v1"),
     ("llava_llama", "llama", 32000, "llava-v1.6-vicuna-13b", "vicuna_v1"),
     ("llava_mistral", "mistral", 32000, "llava-v1.6-mistral-7b", "mistral_instruct"),
@@ -15,43 +14,45 @@ import PDrop
     ("llava_llama", "llama", 128_256, "llama3-llava-next-8b", "llava_llama_3"),
     ("llava_qwen", "qwen2", 152_064, "llava-next-qwen-7b", "qwen_1_5"),
     ("llava", "llama", 32000, "llava-llama-2-13b-chat-lightning-preview", "llava_llama_2"),
-    // Converted ones from which the chat template is missing.
+    // Converted checkpoints without their chat template.
     ("llava_next", "mistral", 32064, "copy", "mistral_instruct"),
     ("llava_next", "llama", 64064, "copy", "chatml_direct"),
     ("llava_next", "llama", 128_320, "copy", "llava_llama_3"),
     ("llava_next", "qwen2", 152_000, "copy", "qwen_1_5"),
-    // Names alone; llama-2 first, as in the original code.
+    // By name only; llama-2 is tried first, as in the original code.
     ("llava", "llama", 32000, "My-LLaVA-Mistral", "mistral_instruct"),
     ("llava", "llama", 32000, "LLaVA-34B", "chatml_direct"),
     ("llava", "llama", 32000, "llava-llama-2-mistral", "llava_llama_2"),
-    // The configuration goes before the name.
+    // The configuration takes precedence over the name.
     ("llava_mistral", "mistral", 32000, "llama-2-like", "mistral_instruct"),
     ("llava_llama", "llama", 128_256, "not-mistral", "llava_llama_3"),
   ])
-  func `follows the model's family`(type: String, text: String, vocabulary: Int, name: String, expected: String) {
+  func `the model family selects the template`(
+    type: String, text: String, vocabulary: Int, name: String, expected: String
+  ) {
     let choice = ChatTemplateDetection(modelType: type, textModelType: text, vocabularySize: vocabulary, name: name)
     #expect(choice.template.name == expected, "\(choice)")
     #expect(!choice.isGuess)
   }
 
   @Test(arguments: ["model", "", "llava-1.5-7b-hf"])
-  func `guesses where nothing tells the family`(name: String) {
+  func `guesses vicuna_v1 where the family is not detected`(name: String) {
     let choice = ChatTemplateDetection(modelType: "llava", textModelType: "llama", vocabularySize: 32064, name: name)
     #expect(choice == ChatTemplateDetection(.vicunaV1, .nothing))
     #expect(choice.isGuess)
-    #expect(choice.description == "vicuna_v1, since nothing says otherwise")
+    #expect(choice.description == "vicuna_v1, the default")
   }
 
-  @Test func `says what it was chosen by`() {
+  @Test func `describes the reason for the choice`() {
     func reason(_ type: String, _ vocabulary: Int, _ name: String) -> String {
       ChatTemplateDetection(modelType: type, textModelType: "llama", vocabularySize: vocabulary, name: name).description
     }
-    #expect(reason("llava_mistral", 1, "a") == "mistral_instruct, since config.json says llava_mistral")
+    #expect(reason("llava_mistral", 1, "a") == "mistral_instruct, since the model type of config.json is llava_mistral")
     #expect(reason("llava", 64000, "a") == "chatml_direct, since the vocabulary of 64000 is Yi's")
-    #expect(reason("llava", 1, "LLaVA-v1.5") == "vicuna_v1, since the directory's name has 'v1.5'")
+    #expect(reason("llava", 1, "LLaVA-v1.5") == "vicuna_v1, since the directory's name contains 'v1.5'")
   }
 
-  @Test func `prefers the template that is asked for, then the directory's own`() throws {
+  @Test func `prefers the requested template, then the directory's own`() throws {
     let directory = Goldens.path("models/tiny-llava-next-vicuna-newnames")
     var options = VisionLanguageModel.Options()
     #expect(

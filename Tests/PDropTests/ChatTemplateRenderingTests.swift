@@ -28,7 +28,7 @@ import Testing
     ("plain", "<image>Q\n"),
     ("llava_1.5_hf", "USER: <image>\nQ ASSISTANT:"),
   ])
-  func `writes one question`(name: String, expected: String) throws {
+  func `renders one question`(name: String, expected: String) throws {
     let template = try #require(ChatTemplate(named: name))
     #expect(template.render([Self.question]) == expected)
   }
@@ -40,7 +40,7 @@ import Testing
     ("llava-1.5-hf", "USER: <image>\nQ ASSISTANT: Yes. USER: Q ASSISTANT:"),
     ("plain", "<image>Q\nYes.\nQ\n"),
   ])
-  func `writes a second question`(name: String, expected: String) throws {
+  func `renders a second question`(name: String, expected: String) throws {
     let template = try #require(ChatTemplate(named: name))
     let messages = [
       Self.question, ChatMessage(role: .assistant, parts: [.text("Yes.")]),
@@ -49,11 +49,11 @@ import Testing
     #expect(template.render(messages) == expected)
   }
 
-  @Test func `asks for no answer when told not to`() {
+  @Test func `omits the generation prompt on request`() {
     #expect(ChatTemplate.llava15HF.render([Self.question], addGenerationPrompt: false) == "USER: <image>\nQ ")
   }
 
-  @Test func `takes another system prompt, from the caller or from the first message`() {
+  @Test func `uses the system prompt of the caller or of the first message`() {
     let system = ChatMessage(role: .system, parts: [.text("Be brief.")])
     let expected = "Be brief. USER: <image>\nQ ASSISTANT:"
     #expect(ChatTemplate.vicunaV1.render([Self.question], systemPrompt: "Be brief.") == expected)
@@ -89,7 +89,7 @@ import Testing
     ("llava-1.5-hf", "S USER: <image>\nQ ASSISTANT: Yes. USER: Q ASSISTANT:"),
     ("plain", "<image>Q\nYes.\nQ\n"),
   ])
-  func `puts another system prompt in the template's own place`(name: String, expected: String) throws {
+  func `places a system prompt where the template has its own`(name: String, expected: String) throws {
     let template = try #require(ChatTemplate(named: name))
     let old = ChatMessage(role: .system, parts: [.text("Old")])
     let turns = [
@@ -101,7 +101,7 @@ import Testing
     #expect(template.supportsSystemPrompt == (name != "plain"))
   }
 
-  @Test func `leaves out a system prompt that is empty`() {
+  @Test func `omits an empty system prompt`() {
     let old = ChatMessage(role: .system, parts: [.text("Old")])
     for template in [ChatTemplate.vicunaV1, .llava15HF] {
       #expect(template.render([old, Self.question], systemPrompt: "") == "USER: <image>\nQ ASSISTANT:")
@@ -109,7 +109,7 @@ import Testing
     #expect(ChatTemplate.mistralInstruct.render([old, Self.question], systemPrompt: "") == "[INST] <image>\nQ [/INST]")
   }
 
-  @Test func `puts images first and knows no other names`() {
+  @Test func `places images first, and finds no template of another name`() {
     let message = ChatMessage(role: .user, parts: [.text("A"), .image, .text("B"), .image])
     #expect(ChatTemplate.mistralInstruct.render([message]) == "[INST] <image>\n<image>\nAB [/INST]")
     #expect(ChatTemplate(named: "llava_v0") == nil)

@@ -35,7 +35,7 @@ private struct ChatCase: Decodable {
     question, ChatMessage(role: .assistant, parts: [.text("Yes.")]), ChatMessage(role: .user, parts: [.text("R")]),
   ]
 
-  @Test func `writes and encodes conversations as the checkpoints' own templates do`() throws {
+  @Test func `renders and encodes conversations as the checkpoints' own templates do`() throws {
     for golden in try Goldens.json("chat_cases.json", as: [ChatCase].self) {
       let names =
         golden.model == "tiny-llava-next-vicuna" ? [golden.model, golden.model + "-newnames"] : [golden.model]
@@ -49,8 +49,8 @@ private struct ChatCase: Decodable {
     }
   }
 
-  /// Shapes of published templates, shortened where nothing depends on it, and what becomes of `S` before the
-  /// dialogue.
+  /// Published templates, shortened where nothing depends on it, and their rendering of the system message `S` followed
+  /// by the dialogue.
   private static let published = [
     (
       "{% for message in messages %}{{ message['role'].upper() + ': ' }}{% for c in message['content'] | "
@@ -125,27 +125,28 @@ private struct ChatCase: Decodable {
   }
 
   @Test(arguments: published)
-  func `puts another system prompt where published templates have theirs`(source: String, expected: String) throws {
+  func `places a system prompt where published templates have theirs`(source: String, expected: String) throws {
     let template = try #require(ChatTemplate.recognise(chatTemplate: source))
     let messages = [ChatMessage(role: .system, parts: [.text("Old")])] + Self.dialogue
     let replaced = expected.replacing("Be kind. ", with: "").replacing("Be kind.\nSYSTEM: S ", with: "S\n")
     #expect(template.render(messages, systemPrompt: "S") == replaced)
   }
 
-  /// As the checkpoints' own templates render the system prompt as a message, but for one that has its own in front.
+  /// The expected text is what the checkpoints' own templates render for a system message. Vicuna's template begins with
+  /// a system prompt, which is replaced.
   @Test(arguments: [
     ("models/tiny-llava-1.5", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),
     ("models/tiny-llava-next-vicuna", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),
     ("models/tiny-llava-next-vicuna-newnames", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),
     ("../../Models/tiny-textvqa", "SYSTEM: S USER: <image>\nQ ASSISTANT: Yes. USER: R ASSISTANT:"),
   ])
-  func `puts another system prompt into the checkpoints' templates`(directory: String, expected: String) throws {
+  func `places a system prompt in the checkpoints' templates`(directory: String, expected: String) throws {
     let template = try #require(try ChatTemplate.load(directory: Goldens.url(directory)))
     #expect(template.supportsSystemPrompt)
     #expect(template.render(Self.dialogue, systemPrompt: "S") == expected)
   }
 
-  @Test func `knows a template that has no place for a system prompt`() throws {
+  @Test func `detects a template without a place for a system prompt`() throws {
     let template = try #require(try ChatTemplate.load(directory: Goldens.url("models/tiny-llava-next-mistral")))
     #expect(!template.supportsSystemPrompt)
     #expect(
@@ -156,9 +157,9 @@ private struct ChatCase: Decodable {
     "", "{% for m in messages %}{{ m['content'] }}{% endfor %}", "[INST] {{ x }} [/INST]", "<image> ASSISTANT: upper",
     "{{ system }}{% for m in messages %}{{ m['role'].upper() }}: <image>{% endfor %}ASSISTANT:",
   ])
-  func `recognises nothing else`(source: String) { #expect(ChatTemplate.recognise(chatTemplate: source) == nil) }
+  func `recognises no other templates`(source: String) { #expect(ChatTemplate.recognise(chatTemplate: source) == nil) }
 
-  @Test func `reads template files in their order, and says which is strange`() throws {
+  @Test func `reads template files in order of precedence, and names the one that is not recognised`() throws {
     let directory = FileManager.default.temporaryDirectory.appending(path: "ChatTemplateTests-\(UUID())")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: directory) }
@@ -166,7 +167,7 @@ private struct ChatCase: Decodable {
       try Data(text.utf8).write(to: directory.appending(path: name))
     }
     #expect(try ChatTemplate.load(directory: directory) == nil)
-    // A language model's own, without images, says nothing about LLaVA's prompts.
+    // A language model's own template has no images, so it does not describe LLaVA's prompts.
     try write("tokenizer_config.json", #"{"chat_template": "{% %}[INST] {{ message['content'] }} [/INST]"}"#)
     #expect(try ChatTemplate.load(directory: directory) == nil)
     try write(

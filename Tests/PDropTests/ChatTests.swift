@@ -1,6 +1,7 @@
 import Foundation
 import ModelTestSupport
 import PDrop
+import Storage
 import TestSupport
 import Testing
 import Tokenizers
@@ -18,32 +19,34 @@ import Tokenizers
   }
 
   @Test(arguments: ["tiny-llava-1.5", "tiny-llava-next-mistral"])
-  func `an image that is kept answers as one encoded anew, byte for byte`(name: String) throws {
+  func `a request with an encoded image gives the same bytes as with the file`(name: String) throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/\(name)"))
     let image = Self.images[1]
-    let kept = try model.encode(image, threads: 1)
+    let encoded = try model.encode(image, threads: 1)
     var request = Self.base()
     request.prompt = .messages([ChatMessage(question: "What is it?", imageCount: 1)])
     request.recordsTensors = true
     request.images = [image]
-    let anew = try Trace(of: request, model)
-    request.images = [.features(kept)]
-    let again = try Trace(of: request, model)
-    #expect(again.tensors.names == anew.tensors.names)
-    for name in anew.tensors.names {
-      #expect(try again.tensors.bytes(name) == anew.tensors.bytes(name), "\(name)")
+    let fromFile = try Trace(of: request, model)
+    request.images = [.features(encoded)]
+    let fromFeatures = try Trace(of: request, model)
+    #expect(fromFeatures.tensors.names == fromFile.tensors.names)
+    for name in fromFile.tensors.names {
+      #expect(try fromFeatures.tensors.bytes(name) == fromFile.tensors.bytes(name), "\(name)")
     }
-    #expect(again.report.tokens == anew.report.tokens && again.report.text == anew.report.text)
-    #expect(again.report.stages == anew.report.stages)
-    #expect(again.report.imageSpans == anew.report.imageSpans && again.report.imageSpans[0][1] == kept.tokenCount)
-    #expect(again.report.paperFlops == anew.report.paperFlops)
-    #expect(again.report.flops.encode == 0 && again.report.flops.project == 0)
-    var whole = again.report
-    whole.include(kept)
-    #expect(whole.flops == anew.report.flops && whole.flops.encode > 0)
+    #expect(fromFeatures.report.tokens == fromFile.report.tokens && fromFeatures.report.text == fromFile.report.text)
+    #expect(fromFeatures.report.stages == fromFile.report.stages)
+    #expect(
+      fromFeatures.report.imageSpans == fromFile.report.imageSpans
+        && fromFeatures.report.imageSpans[0][1] == encoded.tokenCount)
+    #expect(fromFeatures.report.paperFlops == fromFile.report.paperFlops)
+    #expect(fromFeatures.report.flops.encode == 0 && fromFeatures.report.flops.project == 0)
+    var whole = fromFeatures.report
+    whole.include(encoded)
+    #expect(whole.flops == fromFile.report.flops && whole.flops.encode > 0)
   }
 
-  @Test func `keeps the turn that an image is put upright by`() throws {
+  @Test func `an encoded image keeps the orientation that it was encoded with`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     let image = Request.Image.file(Fixtures.url("images/exif_6.jpg").path(percentEncoded: false))
     var request = Self.base()
@@ -54,29 +57,29 @@ import Tokenizers
       request.appliesOrientation = isUpright
       request.images = [image]
       features.append(try Trace(of: request, model).tensors.bytes("features"))
-      let kept = try model.encode(image, appliesOrientation: isUpright, threads: 1)
+      let encoded = try model.encode(image, appliesOrientation: isUpright, threads: 1)
       request.appliesOrientation = !isUpright
-      request.images = [.features(kept)]
+      request.images = [.features(encoded)]
       features.append(try Trace(of: request, model).tensors.bytes("features"))
     }
     #expect(features[0] == features[1] && features[2] == features[3] && features[0] != features[2])
   }
 
-  @Test func `refuses an image that another model has encoded`() throws {
+  @Test func `refuses an image that was encoded by another model`() throws {
     let directory = Goldens.path("models/tiny-llava-1.5")
     let (one, other) = (try VisionLanguageModel(directory: directory), try VisionLanguageModel(directory: directory))
     let copy = one
-    let kept = try one.encode(Self.images[1], threads: 1)
-    #expect(throws: Never.self) { try copy.encode(.features(kept), threads: 1) }
-    #expect(throws: GenerationError.foreignImage) { try other.encode(.features(kept), threads: 1) }
+    let encoded = try one.encode(Self.images[1], threads: 1)
+    #expect(throws: Never.self) { try copy.encode(.features(encoded), threads: 1) }
+    #expect(throws: GenerationError.foreignImage) { try other.encode(.features(encoded), threads: 1) }
   }
 
-  @Test func `asks with the whole conversation, images where they came`() throws {
+  @Test func `a request contains the whole conversation, with each image in its turn`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     var chat = Chat()
     chat.add(try model.encode(Self.images[0], threads: 1))
     #expect(try prompt(chat, "A", model) == "USER: <image>\nA ASSISTANT:")
-    // Asked again, as after a turn that failed.
+    // The next request without `complete`, as after a turn that failed.
     #expect(try prompt(chat, "B", model) == "USER: <image>\nB ASSISTANT:")
     chat.complete("B", answer: "Yes.")
     #expect(try prompt(chat, "C", model) == "USER: <image>\nB ASSISTANT: Yes.</s>USER: C ASSISTANT:")
@@ -95,7 +98,7 @@ import Tokenizers
 
   // MARK: - System prompts
 
-  @Test func `writes a request's system prompt, or says that there is no place for it`() throws {
+  @Test func `renders a request's system prompt, or names the template that has no place for it`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     let question = Request.Prompt.messages([ChatMessage(role: .user, parts: [.text("Q")])])
     #expect(try model.rendered(question, systemPrompt: "Be brief.") == "Be brief. USER: Q ASSISTANT:")
@@ -112,7 +115,7 @@ import Tokenizers
     #expect(error?.description.contains("mistral") == true && error?.description.contains("\n") == false)
   }
 
-  @Test func `reads a request's system prompt`() throws {
+  @Test func `the prompt of a session contains the request's system prompt`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     var request = Self.base()
     request.prompt = .messages([ChatMessage(role: .user, parts: [.text("Q")])])

@@ -1,9 +1,10 @@
 import Foundation
 import PDrop
+import Storage
 import Testing
 
 @Suite struct ConversationTests {
-  @Test func `reads OpenAI's messages, images in order`() throws {
+  @Test func `reads OpenAI messages with their images in order`() throws {
     let json = """
       {"messages": [
         {"role": "system", "content": "Be brief."},
@@ -32,7 +33,7 @@ import Testing
     }
   }
 
-  @Test func `takes an image for an image whatever else its part says`() throws {
+  @Test func `a part with an image is an image, even if it also has text`() throws {
     let json = #"[{"role":"user","content":[{"type":"image_url","image_url":{"url":"a.png"},"text":"Look"}]}]"#
     let conversation = try Conversation(json: Data(json.utf8))
     #expect(conversation.messages == [ChatMessage(role: .user, parts: [.image])])
@@ -45,7 +46,7 @@ import Testing
     #"[{"role":"user","content":[{"type":"image","text":"Look"}]}]"#,
     #"[{"role":"user","content":[{"type":"text","image":"a.png"}]}]"#,
   ])
-  func `refuses what is no conversation, in one line`(json: String) {
+  func `refuses malformed conversations with a one-line error`(json: String) {
     let error = #expect(throws: ConversationError.self) { try Conversation(json: Data(json.utf8)) }
     #expect(error?.description.contains("\n") == false)
   }

@@ -7,12 +7,12 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// Answers through the cache of encoded images are those without, to the last bit.
+/// Answers with the feature cache, which equal those without it bit for bit.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) final class FeatureCacheTests {
   let folder: TemporaryFolder
   private let warnings = Warnings()
 
-  /// The lines that a cache has warned in.
+  /// The warnings of a cache, one line each.
   private final class Warnings: Sendable {
     private let state = Mutex<[String]>([])
     var lines: [String] { state.withLock { $0 } }
@@ -24,7 +24,7 @@ import Testing
   private var cache: String { folder.path("cache") }
   private func names() throws -> [String] { try FileManager.default.contentsOfDirectory(atPath: cache).sorted() }
 
-  /// A golden model, with a cache unless said otherwise.
+  /// Loads a golden model, by default with a feature cache.
   private func load(
     _ name: String = "tiny-llava-1.5", _ directory: String? = nil, isCached: Bool = true, limit: Int = 1 << 30,
     change: (inout VisionLanguageModel.Options) -> Void = { _ in }
@@ -41,7 +41,7 @@ import Testing
   private static let images = ["shapes_640x480.png", "gray_300x400.png", "scene_500x375_420.jpg"]
     .map { Goldens.path("images/\($0)") }
 
-  /// What a run has computed, all but times.
+  /// The results of a run, without timings.
   private struct Computed: Equatable {
     var logits: [UInt32]
     var tokens: [Int]
@@ -71,50 +71,54 @@ import Testing
   }
 
   @Test(arguments: [Precision.f32, .bf16, .int8], ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
-  func `equal those without it, when it is written and when it is used`(precision: Precision, name: String) throws {
+  func `answers equal those without it when it is written and when it is read`(
+    precision: Precision, name: String
+  ) throws {
     func load(_ isCached: Bool) throws -> VisionLanguageModel {
       try self.load(name, isCached: isCached) { $0.precision = precision }
     }
     let images = Self.images.map { Request.Image.file($0) }
     let without = try load(false)
-    #expect(without.featureCacheReport == nil)
+    #expect(without.featureCacheStatistics == nil)
     let expected = try answer(without, images)
     let first = try load(true)
     #expect(try answer(first, images) == expected)
-    var report = try #require(first.featureCacheReport)
+    var report = try #require(first.featureCacheStatistics)
     #expect(report.hits == 0 && report.misses == 3 && report.written == 3 && report.bytes_read == 0)
     #expect(report.flops_saved == 0)
-    // Read by the model that has written them, and by another start of it.
+    // Read by the model that wrote them, and after loading the model again.
     #expect(try answer(first, images) == expected)
     let second = try load(true)
     #expect(try answer(second, images) == expected)
-    report = try #require(second.featureCacheReport)
+    report = try #require(second.featureCacheStatistics)
     #expect(report.hits == 3 && report.misses == 0 && report.written == 0 && report.bytes_written == 0)
     #expect(report.bytes_read > 0 && report.flops_saved > 0)
-    // Bytes of the same image under no name.
+    // The bytes of the same image instead of its path.
     let bytes = [UInt8](try Data(contentsOf: URL(filePath: Self.images[0])))
     #expect(try answer(second, [.encoded(bytes, name: "x")]) == answer(without))
-    #expect(second.featureCacheReport?.hits == 4)
+    #expect(second.featureCacheStatistics?.hits == 4)
     #expect(warnings.lines.isEmpty)
   }
 
-  @Test func `holds for images that are encoded to be asked about again`() throws {
+  @Test func `images that are encoded before the request use the cache`() throws {
     let without = try load(isCached: false)
     let expected = try without.encode(.file(Self.images[0]), threads: 1)
     let first = try load()
     _ = try first.encode(.file(Self.images[0]), threads: 1)
     let model = try load()
     let image = try model.encode(.file(Self.images[0]), threads: 2)
-    #expect(model.featureCacheReport?.hits == 1)
+    #expect(model.featureCacheStatistics?.hits == 1)
     #expect(image.tokenCount == expected.tokenCount && image.flops == expected.flops)
-    #expect(image.milliseconds.encode == 0 && image.milliseconds.preprocess == 0)
+    #expect(image.timings.encode == 0 && image.timings.preprocess == 0)
     #expect(try answer(model, [.features(image)]) == answer(without, [.features(expected)]))
-    // Another model's image is refused as ever.
+    // An image of another model is refused, as without the cache.
     #expect(throws: GenerationError.foreignImage) { try answer(without, [.features(image)]) }
   }
 
   @Test(arguments: [Precision.f32, .bf16])
-  func `a batch answers the same bytes without, with an empty and with a full cache`(precision: Precision) throws {
+  func `a batch writes the same bytes without a cache, with an empty and with a full one`(
+    precision: Precision
+  ) throws {
     let fixture = try BatchFixture()
     let questions = (0..<8).map { i in
       #"{"question_id": \#(i), "image": "\#(Self.images[i / 2 % 3])", "text": "What is it, \#(i)?"}"#
@@ -124,7 +128,7 @@ import Testing
     func run(isCached: Bool, batchSize: Int) throws -> (BatchReport, VisionLanguageModel) {
       let model = try load(isCached: isCached) { $0.precision = precision }
       let engine = model.batchEngine(EngineOptions(threads: 2, batchSize: batchSize))
-      return (try fixture.run(questions, like: base, earlier: .overwrite, engine: engine), model)
+      return (try fixture.run(questions, like: base, existingOutput: .overwrite, engine: engine), model)
     }
     let (without, _) = try run(isCached: false, batchSize: 4)
     #expect(without.answered == 8 && without.images.encoded == 3)
@@ -134,50 +138,50 @@ import Testing
       #expect(try fixture.bytes() == expected)
       #expect(report.images.asked == 8 && report.images.encoded == encoded)
       #expect(report.flops.encode == without.flops.encode)
-      let cache = try #require(model.featureCacheReport)
-      // How many prompts are continued depends on which records happen to be ready; what the files have saved does not.
+      let cache = try #require(model.featureCacheStatistics)
+      // The number of prefix cache hits depends on which records are ready in time; the FLOPs that files saved do not.
       #expect((cache.flops_saved > 0) == (encoded == 0) && report.flops_shared >= cache.flops_saved)
-      // An image that is asked about again is known without a look at its file.
+      // Later questions about an image do not read its file.
       #expect(cache.hits == 3 - encoded && cache.misses == encoded && cache.written == encoded)
     }
   }
 
-  // MARK: - What belongs together
+  // MARK: - Keys
 
-  @Test func `images are not shared between ways to see them`() throws {
+  @Test func `features are not shared between image modes, orientations, precisions or models`() throws {
     let exif = Fixtures.url("images/exif_6.jpg").path
-    let ways: [(name: String, upright: Bool, change: (inout VisionLanguageModel.Options) -> Void)] = [
+    let variants: [(name: String, upright: Bool, change: (inout VisionLanguageModel.Options) -> Void)] = [
       ("tiny-llava-1.5", false, { $0.imageMode = .pad }), ("tiny-llava-1.5", false, { $0.imageMode = .crop }),
       ("tiny-llava-1.5", true, { $0.imageMode = .crop }), ("tiny-llava-1.5", false, { $0.visionPrecision = .int8 }),
       ("tiny-llava-next-vicuna", false, { _ in }), ("tiny-llava-next-vicuna", false, { $0.imageMode = .pad }),
       ("tiny-llava-next-mistral", false, { _ in }), ("tiny-llava-1.5-bf16", false, { _ in }),
     ]
-    for (index, way) in ways.enumerated() {
+    for (index, variant) in variants.enumerated() {
       let expected = try answer(
-        load(way.name, isCached: false, change: way.change), [.file(exif)], upright: way.upright)
-      let model = try load(way.name, change: way.change)
-      #expect(try answer(model, [.file(exif)], upright: way.upright) == expected, "\(index)")
-      #expect(model.featureCacheReport?.hits == 0 && model.featureCacheReport?.written == 1, "\(index)")
+        load(variant.name, isCached: false, change: variant.change), [.file(exif)], upright: variant.upright)
+      let model = try load(variant.name, change: variant.change)
+      #expect(try answer(model, [.file(exif)], upright: variant.upright) == expected, "\(index)")
+      #expect(model.featureCacheStatistics?.hits == 0 && model.featureCacheStatistics?.written == 1, "\(index)")
     }
-    #expect(try names().count == ways.count)
-    // What does not change features does share them.
+    #expect(try names().count == variants.count)
+    // Options that do not change features share them.
     let model = try load { ($0.imageMode, $0.cachePrecision, $0.threads) = (.crop, .bf16, 1) }
     _ = try answer(model, [.file(exif)])
-    #expect(model.featureCacheReport?.hits == 1)
+    #expect(model.featureCacheStatistics?.hits == 1)
     #expect(warnings.lines.isEmpty)
   }
 
-  @Test func `images are not shared between directories whose weights or settings differ`() throws {
+  @Test func `features are not shared between directories with different weights or settings`() throws {
     let model = try ChangedModel()
     func hits() throws -> Int? {
       let loaded = try load("", model.directory)
       _ = try answer(loaded)
-      return loaded.featureCacheReport?.hits
+      return loaded.featureCacheStatistics?.hits
     }
     #expect(try hits() == 0)
     #expect(try hits() == 1)
     let copy = try ChangedModel()
-    #expect(try load("", copy.directory).featureCacheReport?.hits == 0)
+    #expect(try load("", copy.directory).featureCacheStatistics?.hits == 0)
     try model.changeJSON("\(model.name)/preprocessor_config.json") { $0["image_mean"] = [0.5, 0.5, 0.5] }
     #expect(try hits() == 0)
     try model.changeJSON("\(model.name)/config.json") { $0["vision_feature_layer"] = -1 }
@@ -187,9 +191,9 @@ import Testing
     #expect(try hits() == 1)
   }
 
-  // MARK: - What is wrong with a file
+  // MARK: - Unusable files
 
-  @Test func `a file that is damaged is made anew, with a warning`() throws {
+  @Test func `a damaged file is rebuilt, with a warning`() throws {
     let expected = try answer(load(isCached: false))
     _ = try answer(load())
     let name = try #require(try names().first)
@@ -200,7 +204,7 @@ import Testing
       try folder.write("cache/" + name, damage)
       let model = try load()
       #expect(try answer(model) == expected)
-      let report = try #require(model.featureCacheReport)
+      let report = try #require(model.featureCacheStatistics)
       #expect(report.hits == 0 && report.misses == 1 && report.damaged == 1 && report.written == 1, "\(index)")
       #expect(warnings.lines.count == index + 1)
       #expect(warnings.lines.last?.hasPrefix("feature cache: \(cache)/\(name): ") == true, "\(warnings.lines)")
@@ -208,7 +212,7 @@ import Testing
     }
   }
 
-  @Test func `a file under another's name is not believed`() throws {
+  @Test func `a file under the name of another image is not used`() throws {
     _ = try answer(load())
     let first = try #require(try names().first)
     _ = try answer(load(), [.file(Self.images[1])])
@@ -220,7 +224,7 @@ import Testing
     #expect(warnings.lines.count == 1 && warnings.lines[0].contains("of another image"), "\(warnings.lines)")
   }
 
-  @Test func `a folder in the place of a file, or a file in that of the folder, stops nothing`() throws {
+  @Test func `a folder in place of a file, or a file in place of the folder, prevents no answer`() throws {
     let expected = try answer(load(isCached: false))
     _ = try answer(load())
     let name = try #require(try names().first)
@@ -234,11 +238,11 @@ import Testing
     let model = try load()
     for image in Self.images { _ = try answer(model, [.file(image)]) }
     #expect(try answer(model) == expected)
-    #expect(warnings.lines.count { $0.contains("going on without keeping more") } == 2, "\(warnings.lines)")
-    #expect(model.featureCacheReport?.written == 0)
+    #expect(warnings.lines.count { $0.contains("continuing without storing more features") } == 2, "\(warnings.lines)")
+    #expect(model.featureCacheStatistics?.written == 0)
   }
 
-  @Test func `images that cannot be read are errors as ever, and leave no file`() throws {
+  @Test func `an unreadable image is an error and leaves no file`() throws {
     let text = try folder.write("text.png", "no image")
     let model = try load()
     #expect(throws: ImageError.self) { try answer(model, [.file(text)]) }
@@ -246,17 +250,17 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: cache))
   }
 
-  // MARK: - Size, and traces
+  // MARK: - Byte limit and traces
 
-  @Test func `the images that were asked about last are kept`() throws {
+  @Test func `the most recently used images are kept`() throws {
     _ = try answer(load())
     let size = try Data(contentsOf: URL(filePath: cache + "/" + #require(names().first))).count
-    // Two fit, with the tenth that stays free.
+    // Three files fit, as a tenth of the limit stays free.
     let limit = 3 * size + size / 2
     func ask(_ image: Int) throws -> FeatureCacheStatistics {
       let model = try load(limit: limit)
       _ = try answer(model, [.file(Self.images[image])])
-      return try #require(model.featureCacheReport)
+      return try #require(model.featureCacheStatistics)
     }
     func age(_ names: [String]) throws {
       for name in names {
@@ -271,23 +275,23 @@ import Testing
     _ = try ask(2)
     try age(names().filter { $0 != first })
     #expect(try ask(0).hits == 1)
-    // The hit has made it the one that was used last.
+    // The hit made it the most recently used file.
     let small = Int(Double(size) * 2.4)
     let model = try load(limit: small)
     _ = try answer(model, [.file(Goldens.path("images/rgba_360x360.png"))])
-    #expect(model.featureCacheReport?.written == 1 && model.featureCacheReport?.removed == 2)
+    #expect(model.featureCacheStatistics?.written == 1 && model.featureCacheStatistics?.removed == 2)
     #expect(try names().contains(first) && names().contains("notes.txt") && names().count == 3)
     #expect(warnings.lines.isEmpty)
   }
 
-  @Test func `a limit below one image keeps none and says so once`() throws {
+  @Test func `a limit below one image keeps none and warns once`() throws {
     let model = try load(limit: 1000)
     for image in Self.images { _ = try answer(model, [.file(image)]) }
     #expect(warnings.lines.count == 1, "\(warnings.lines)")
     #expect(try names().isEmpty)
   }
 
-  @Test func `a trace shows the pixels, whatever is known`() throws {
+  @Test func `a trace encodes its image even if the cache has it`() throws {
     _ = try answer(load())
     let model = try load()
     var request = Request(question: "What is this?", images: [.file(Self.images[0])])
@@ -295,7 +299,7 @@ import Testing
     request.recordsTensors = true
     let trace = try Trace(of: request, model)
     #expect(trace.tensors.names.contains("pixels_u8") && trace.tensors.names.contains("features"))
-    #expect(trace.report.milliseconds.encode > 0)
-    #expect(model.featureCacheReport?.hits == 0)
+    #expect(trace.report.timings.encode > 0)
+    #expect(model.featureCacheStatistics?.hits == 0)
   }
 }

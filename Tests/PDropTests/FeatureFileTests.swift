@@ -5,10 +5,10 @@ import Storage
 import TestSupport
 import Testing
 
-/// The features of an image in a file that others may have damaged, replaced or made up.
+/// Files of image features, which others may have damaged, replaced or forged.
 @Suite struct FeatureFileTests {
   private static let key = "7 image model"
-  /// Floats of every kind, `[3, 2]`.
+  /// A file of special values, `[3, 2]`: negative zero, infinity, NaN, a subnormal.
   private static let file = FeatureFile(
     [1.5, -0.0, .infinity, Float(bitPattern: 0x7FC0_1234), .leastNonzeroMagnitude, -3e38], columns: 2,
     paddingTokens: [0, 2], encodeFlops: 123_456_789_012, projectFlops: 34)
@@ -19,17 +19,17 @@ import Testing
     try FeatureFile(path, key: key, columns: columns, tokenCounts: tokenCounts)
   }
 
-  /// Expects that a file is refused for a reason in these words, after its name.
+  /// Expects an error whose description begins with the path and contains `words`.
   private func expectRefused(
     _ path: String, _ words: String, sourceLocation: SourceLocation = #_sourceLocation,
     by read: () throws(FeatureFile.ReadError) -> FeatureFile
   ) {
-    let fault = #expect(throws: FeatureFile.ReadError.self, sourceLocation: sourceLocation) { _ = try read() }
-    let text = fault.map { "\($0)" } ?? ""
+    let error = #expect(throws: FeatureFile.ReadError.self, sourceLocation: sourceLocation) { _ = try read() }
+    let text = error.map { "\($0)" } ?? ""
     #expect(text.hasPrefix(path + ": ") && text.contains(words), sourceLocation: sourceLocation)
   }
 
-  @Test func `gives back what was written, bit for bit`() throws {
+  @Test func `reads what was written, bit for bit`() throws {
     let folder = try TemporaryFolder()
     let path = folder.path("file")
     let count = try Self.file.write(to: path, key: Self.key)
@@ -39,22 +39,22 @@ import Testing
     #expect(
       read.columns == 2 && read.paddingTokens == [0, 2] && read.encodeFlops == 123_456_789_012
         && read.projectFlops == 34)
-    // In the place of another, without a trace of how.
+    // Another file replaces it, and no temporary file remains.
     _ = try FeatureFile([1, 2], columns: 2, paddingTokens: [], encodeFlops: 0, projectFlops: 0).write(
       to: path, key: "other")
     #expect(try self.read(path, key: "other").features == [1, 2])
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["file"])
   }
 
-  @Test func `leaves a file to the process that is writing it`() throws {
+  @Test func `does not write a file that another process is writing`() throws {
     let folder = try TemporaryFolder()
-    let other = try FileReplacement(folder.path("file"))
+    let other = try AtomicFile(folder.path("file"))
     let isTaken = other != nil
     #expect(isTaken)
     #expect(try Self.file.write(to: folder.path("file"), key: Self.key) == nil)
   }
 
-  @Test func `refuses what belongs to another image, model, shape or version`() throws {
+  @Test func `refuses a file of another image, model, shape or version`() throws {
     let folder = try TemporaryFolder()
     let path = folder.path("file")
     _ = try Self.file.write(to: path, key: Self.key)
@@ -71,7 +71,7 @@ import Testing
     expectRefused(path, "another version") { () throws(FeatureFile.ReadError) in try read(path) }
   }
 
-  @Test func `notices every byte that is changed and every length that is cut`() throws {
+  @Test func `detects every changed byte and every truncation`() throws {
     let folder = try TemporaryFolder()
     _ = try Self.file.write(to: folder.path("file"), key: Self.key)
     let bytes = [UInt8](try Data(contentsOf: URL(filePath: folder.path("file"))))
@@ -89,7 +89,7 @@ import Testing
     #expect(throws: FeatureFile.ReadError.self) { try read(path) }
   }
 
-  @Test func `refuses what is no file, or too long to be one`() throws {
+  @Test func `refuses a path without a regular file, and a file that is empty or too long`() throws {
     let folder = try TemporaryFolder()
     #expect(throws: FeatureFile.ReadError.missing) { try read(folder.path("none")) }
     #expect(throws: FeatureFile.ReadError.missing) { try read(folder.path("none/none")) }
@@ -99,13 +99,13 @@ import Testing
     expectRefused(pipe, "device") { () throws(FeatureFile.ReadError) in try read(pipe) }
     let empty = try folder.write("empty", "")
     expectRefused(empty, "empty") { () throws(FeatureFile.ReadError) in try read(empty) }
-    // A hole of a tebibyte, which takes no room on the disk and must take none in memory.
+    // A sparse file of 1 TiB, which takes no space on the disk and must take none in memory.
     let long = try folder.write("long", "x")
     #expect(unsafe truncate(long, 1 << 40) == 0)
     expectRefused(long, "at most") { () throws(FeatureFile.ReadError) in try read(long) }
   }
 
-  /// A file whose checksums are right and whose content was made up.
+  /// Reads a forged file: its checksums are correct, its content is chosen by the test.
   private func forged(
     features: (element: String, shape: String, byteCount: Int) = ("F32", "[3,2]", 24), cost: String = "1",
     padding: String = "1+2", checksumCount: Int = 2
@@ -125,10 +125,10 @@ import Testing
       let folder = try TemporaryFolder()
       let path = try folder.write("forged", front + body + tail.prefix(8 * checksumCount))
       return try read(path)
-    } catch let fault as FeatureFile.ReadError { throw fault } catch { throw .unusable("no test file: \(error)") }
+    } catch let error as FeatureFile.ReadError { throw error } catch { throw .unusable("no test file: \(error)") }
   }
 
-  @Test func `may hold any values`() throws {
+  @Test func `reads any values with correct checksums`() throws {
     #expect(try forged().features == [Float](repeating: Float(bitPattern: 0x4040_4040), count: 6))
     #expect(try forged().paddingTokens == [1, 2] && forged(padding: "").paddingTokens == [])
     #expect(try forged(padding: "0+1,1+1,2+1").paddingTokens == [0, 1, 2])
@@ -138,7 +138,7 @@ import Testing
     "3+1", "1+3", "-1+1", "0+0", "1+-1", "1", "1+1,", ",", "1+1,1+1", "2+1,0+1", "0+2,1+1", "a+1", "0+1+1",
     "1+9223372036854775807", "9223372036854775807+1",
   ])
-  func `refuses padding that is no ascending run of the image's tokens`(padding: String) {
+  func `refuses padding that is not ascending runs of the image's tokens`(padding: String) {
     #expect(throws: FeatureFile.ReadError.self) { try forged(padding: padding) }
   }
 
@@ -151,7 +151,7 @@ import Testing
   }
 
   @Test(arguments: ["", "-1", "1.5", "many", "9223372036854775807", "99999999999999999999", "70368744177665"])
-  func `refuses a cost that no image has`(cost: String) {
+  func `refuses an impossible cost`(cost: String) {
     #expect(throws: FeatureFile.ReadError.self) { try forged(cost: cost) }
   }
 

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 import Verification
 
-/// Whole runs against the reference's: image files and a prompt in, everything else out.
+/// Whole runs against the reference, from image files and a prompt to tensors, tokens and text.
 @Suite struct GoldenSessionTests {
   @Test(arguments: GoldenCase.all)
   func `agrees with the reference at every stage`(model: String, name: String) throws {
@@ -16,15 +16,15 @@ import Verification
     for result in report.stages {
       let label: Comment = "\(model)/\(name): \(result)"
       #expect(result.agrees, label)
-      #expect(result.allowance == Self.allowance(result.stage), label)
+      #expect(result.tolerance == Self.tolerance(result.stage), label)
       if result.stage.kind == .pixels { #expect(result.place == nil, label) }
     }
     #expect(report.agrees && report.end == nil && report.likelyCause == nil)
     #expect(try report.stages.map { Self.label($0.stage) } == Self.stages(of: model, name), "\(model)/\(name)")
   }
 
-  /// The tolerances of the goldens' README.
-  private static func allowance(_ stage: CheckStage) -> Allowance {
+  /// The tolerances in the README of the goldens.
+  private static func allowance(_ stage: CheckStage) -> Tolerance {
     switch stage.kind {
     case .pixels: stage.image?.hasSuffix(".jpg") == true ? .mean(1) : .absolute(1)
     case .pixelValues: .absolute(1e-6)
@@ -35,7 +35,7 @@ import Verification
     }
   }
 
-  /// All stages that a case stores, in order, found without the code under test.
+  /// The labels of all stages that a case stores, in order, computed without the code under test.
   private static func stages(of model: String, _ name: String) throws -> [String] {
     let (golden, _) = try GoldenCase.load(model, name)
     var labels = ["prompt_ids"]
@@ -74,7 +74,7 @@ import Verification
   }
 
   @Test(arguments: ["multi_turn", "two_images", "text_only"])
-  func `traces what the reference did under the reference's names`(name: String) throws {
+  func `a trace equals the reference, under the reference's tensor names`(name: String) throws {
     let (golden, tensors) = try GoldenCase.load("tiny-llava-1.5", name)
     let loaded = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     for run in golden.runs {
@@ -118,7 +118,7 @@ import Verification
     }
   }
 
-  @Test func `pixels are the reference's`() throws {
+  @Test func `pixels equal the reference's`() throws {
     let (golden, _) = try GoldenCase.load("tiny-llava-1.5", "shapes_640x480")
     let loaded = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     let trace = try Trace(of: golden, golden.runs[0], loaded)

@@ -1,5 +1,6 @@
 import Foundation
 import PDrop
+import Storage
 import TestSupport
 import Testing
 
@@ -19,7 +20,7 @@ import Testing
     "data:image/png,abc", "data:;base64", "data:x;base64,!!!!=", "data:image/png;base64,A", "data:base64,AAEC",
     "data:image/png;base64,%GG", "data:image/png;base64,AA=EC", "data:",
   ])
-  func `fetches nothing and refuses broken data, in one line`(reference: String) {
+  func `refuses remote URLs and malformed data with a one-line error`(reference: String) {
     let error = #expect(throws: ImageReferenceError.self) { try Request.Image(reference: reference) }
     #expect(error?.description.contains("\n") == false)
   }
@@ -30,11 +31,11 @@ import Testing
     ("file://localhost/a.png", "/a.png"), ("file:/a.png", "/a.png"), ("a:b.png", "a:b.png"), ("/9j/a.jpg", "/9j/a.jpg"),
     ("iVBORw0KGgo", "iVBORw0KGgo"),
   ])
-  func `takes paths and file URLs`(reference: String, expected: String) throws {
+  func `accepts paths and file URLs`(reference: String, expected: String) throws {
     #expect(try path(reference) == expected)
   }
 
-  @Test func `begins relative paths in a folder`() throws {
+  @Test func `resolves relative paths in a folder`() throws {
     #expect(try path("a.png", folder: "b") == "b/a.png")
     #expect(try path("/a.png", folder: "b") == "/a.png")
     #expect(try path("file:///a.png", folder: "b") == "/a.png")
@@ -51,12 +52,12 @@ import Testing
   }
 
   @Test(arguments: ["images/gray.jpg", "images/rgb.png", "images/lossless.webp"])
-  func `takes bare base64 of an image, unless it is a path`(name: String) throws {
+  func `accepts bare base64 of an image, unless a file has that name`(name: String) throws {
     let data = try Data(contentsOf: Fixtures.url(name))
     #expect(try bytes(data.base64EncodedString()) == [UInt8](data))
     #expect(try bytes(data.base64EncodedString(options: .lineLength76Characters)) == [UInt8](data))
 
-    // A file may be called so, if only in its own folder.
+    // A file may have such a name, but only in the given folder.
     let folder = try TemporaryFolder()
     let text = data.prefix(72).base64EncodedString().replacing("/", with: "_")
     #expect(try path("x" + text, folder: folder.path) == folder.path("x" + text))
@@ -66,7 +67,7 @@ import Testing
     #expect(try bytes(text) == [UInt8](data.prefix(72)))
   }
 
-  @Test func `says that a text too long for a path is no data URL`() throws {
+  @Test func `a text too long for a path is malformed data`() throws {
     let text = String(repeating: "R0lGOD", count: 1000)
     let error = #expect(throws: ImageReferenceError.malformedData(start: String(text.prefix(40)))) {
       try Request.Image(reference: text)

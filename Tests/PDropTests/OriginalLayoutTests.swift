@@ -7,9 +7,9 @@ import TestSupport
 import Testing
 import TokenDropping
 
-/// Directories of the original LLaVA code, made from golden checkpoints by renaming, against the goldens themselves.
+/// Directories in the layout of the original LLaVA code, made from golden checkpoints by renaming, against the goldens.
 @Suite struct OriginalLayoutTests {
-  /// Features and logits after a prompt, to the last bit.
+  /// The bits of the features and of the logits after a prompt.
   private func bits(_ model: VisionLanguageModel, _ image: String, _ prompt: String) throws -> [[UInt32]] {
     var request = Request(
       prompt: .rendered(prompt), images: [.file(Goldens.path("images/\(image)"))], policy: PyramidDrop())
@@ -35,7 +35,7 @@ import TokenDropping
       options.visionTower = folder.path("clip")
       try layout.writeVisionTowerConfiguration(into: folder.url.appending(path: "clip"))
     }
-    // As in the converted directory, which crops where the original code would pad or crop by its configuration.
+    // The image mode is that of the converted directory, as the configuration sets no aspect ratio or anyres.
     let original = try VisionLanguageModel(directory: directory.path, options: options)
     let converted = try VisionLanguageModel(directory: Goldens.path("models/\(golden)"))
     #expect(original.unusedTensors.isEmpty)
@@ -50,7 +50,7 @@ import TokenDropping
     #expect(try bits(original, image, prompt) == bits(converted, image, prompt))
   }
 
-  @Test func `takes the token that the tokenizer has for an image`() throws {
+  @Test func `uses the image token of the tokenizer if it has one`() throws {
     let folder = try TemporaryFolder()
     let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, visionTower: .directory("clip-tiny"))
     let added = Goldens.url("models/tiny-llava-1.5/added_tokens.json")
@@ -59,7 +59,7 @@ import TokenDropping
   }
 
   @Test(arguments: [("pad", ImageMode.pad), ("square", .crop), (nil, .crop)] as [(String?, ImageMode)])
-  func `fits images as the configuration says`(ratio: String?, mode: ImageMode) throws {
+  func `the aspect ratio in the configuration selects the image mode`(ratio: String?, mode: ImageMode) throws {
     let folder = try TemporaryFolder()
     var layout = try OriginalLayout("tiny-llava-1.5")
     layout.configuration["image_aspect_ratio"] = ratio
@@ -67,7 +67,7 @@ import TokenDropping
     #expect(try VisionLanguageModel(directory: directory.path).preprocessor.mode == mode)
   }
 
-  @Test func `lists canvases as width and height, and cuts sizes to integers`() throws {
+  @Test func `reads canvases as width and height, and truncates sizes to integers`() throws {
     let folder = try TemporaryFolder()
     let layout = try OriginalLayout("tiny-llava-next-vicuna")
     try layout.writeVisionTowerConfiguration(into: folder.url.appending(path: "clip-tiny"))
@@ -75,11 +75,11 @@ import TokenDropping
     let rules = try #require(ModelDirectory(directory.path).configuration.anyResolution)
     #expect(rules.sizeRule == .original && rules.merge == .spatialUnpad)
     #expect(rules.canvases.first == PixelSize(height: 672, width: 336))
-    // A small image that two canvases fit equally well: the original code takes the upright one, transformers the other.
+    // Two canvases fit a small image equally well. The original code takes the upright one, transformers the other.
     #expect(AnyResolutionGeometry(PixelSize(height: 336, width: 336), rules).canvas == rules.canvases[0])
   }
 
-  @Test func `puts all features of all views after one another when the tiles are merged flat`() throws {
+  @Test func `merge type flat concatenates all features of all views`() throws {
     let folder = try TemporaryFolder()
     var layout = try OriginalLayout("tiny-llava-next-vicuna")
     layout.configuration["mm_patch_merge_type"] = "flat"

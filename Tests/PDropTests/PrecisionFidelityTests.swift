@@ -1,38 +1,14 @@
 import Foundation
+import Kernels
 import ModelTestSupport
 import PDrop
 import TestSupport
 import Testing
 import TokenDropping
 
-/// How far bf16 and int8 may lead away from f32, by what rounding its factors does to a product.
-///
-/// A bf16 number is off by up to 2^-9 of itself, evenly spread: 2^-9 / √3 in the root mean square. An int8 number is off by up
-/// to half a step, which is 1/127 of the largest of its row, some three times the row's root mean square: 3 / 127 / √12.
-/// Both factors of a product are rounded, so that its error is √2 times that, relative to its own root mean square. Such errors
-/// are independent of each other: after P products on the way they have grown by √P. What later layers make of an earlier
-/// error is not known; it is allowed three times its size.
+/// Errors of bf16 and int8 against f32: of one matmul as derived, of whole models below about twice the measured error.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct PrecisionFidelityTests {
-  /// Relative error of a product whose factors are rounded.
-  private static func productError(_ precision: Precision) -> Double {
-    precision == .int8 ? 2.0.squareRoot() * 3 / 127 / 12.0.squareRoot() : 2.0.squareRoot() * 0x1p-9 / 3.0.squareRoot()
-  }
-
-  /// Relative error of the logits of a model with `layers` decoder layers, over a vision encoder of 3.
-  ///
-  /// In the vision encoder a layer's way leads through values, output and two products of the MLP, in the decoder through values,
-  /// output, gate or up, their product and down; the patches, the projector and the head are 4 more. Vision encoder and head are bf16.
-  private static func bound(_ precision: Precision, layers: Int) -> Double {
-    let (decoder, rest) = (productError(precision), productError(.bf16))
-    return 3 * (Double(5 * layers) * decoder * decoder + Double(4 * 3 + 4) * rest * rest).squareRoot()
-  }
-
-  private static func load(_ path: String, _ precision: Precision) throws -> VisionLanguageModel {
-    var options = VisionLanguageModel.Options()
-    options.precision = precision
-    return try VisionLanguageModel(directory: path, options: options)
-  }
-
+  /// The root mean square of the difference, relative to that of `exact`.
   private static func relativeError(_ found: [Float], _ exact: [Float]) -> Double {
     let (error, norm) = zip(found, exact).reduce((0.0, 0.0)) { sums, pair in
       let (a, b) = (Double(pair.0), Double(pair.1))
@@ -41,34 +17,138 @@ import TokenDropping
     return (error / norm).squareRoot()
   }
 
-  @Test(
-    arguments: [
-      ("tiny-llava-1.5", "shapes_640x480"), ("tiny-llava-1.5-bf16", "palette_512x256"),
-      ("tiny-llava-next-vicuna", "big_1600x1200"), ("tiny-llava-next-mistral", "shapes_640x480"),
-    ], [Precision.bf16, .int8])
-  func `logits and the first kept set stay near those of f32`(
-    golden: (model: String, name: String), precision: Precision
-  ) throws {
-    let path = Goldens.path("models/\(golden.model)")
-    let (exactModel, roundedModel) = try (Self.load(path, .f32), Self.load(path, precision))
-    let (theCase, _) = try GoldenCase.load(golden.model, golden.name)
-    for run in theCase.runs where ["vanilla", "fastv_k2_r50", "pdrop_default"].contains(run.name) {
-      let exact = try Trace(of: theCase, run, exactModel)
-      let rounded = try Trace(of: theCase, run, roundedModel)
-      if run.stages.isEmpty {
+  // MARK: - One matmul
+
+  /// The expected relative error of a matrix `[rows, columns]` that is rounded.
+  ///
+  /// Rounding to steps of size s adds an error that is evenly spread over ±s/2, with a root mean square of s / √12. In
+  /// bf16 the step of a number is 2^-7 of its power of two. In int8 it is 1/127 of the largest magnitude of the row.
+  private static func roundingError(_ values: [Float], columns: Int, _ computeType: ComputeType) -> Double {
+    var (error, norm) = (0.0, 0.0)
+    for first in stride(from: 0, to: values.count, by: columns) {
+      let row = values[first..<first + columns].map(Double.init)
+      let largest = row.map(abs).max() ?? 0
+      for value in row {
+        let step = computeType == .int8 ? largest / 127 : 0x1p-7 * value.binade.magnitude
+        error += step * step / 12
+        norm += value * value
+      }
+    }
+    return (error / norm).squareRoot()
+  }
+
+  /// Both factors are rounded, independently of each other, so the squares of their relative errors add up.
+  ///
+  /// Measured: 0.97 to 1.02 of that. Up to 64 rows take our own bf16 kernel, more take a library's.
+  @Test(arguments: [ComputeType.bf16, .int8], [(64, 64), (64, 1024), (100, 64), (100, 1024), (100, 4096)])
+  func `a matmul is off by the rounding of its factors`(computeType: ComputeType, shape: (rows: Int, inputs: Int)) {
+    var numbers = SeededGenerator(UInt64(shape.inputs))
+    let outputs = 64
+    let weights = numbers.floats(outputs * shape.inputs)
+    let x = numbers.floats(shape.rows * shape.inputs)
+    let linear = Linear(weight: Tensor(weights, shape: [outputs, shape.inputs]))
+    let compute = ComputeContext(workers: Workers(count: 2))
+    let results = [linear, linear.converted(to: computeType, workers: Workers(count: 1))].map { linear in
+      var y = Matrix(rows: 0, columns: outputs)
+      compute.matmul(&y, Matrix(x, columns: shape.inputs), by: linear, .output)
+      return y.values
+    }
+    let errors = [x, weights].map { Self.roundingError($0, columns: shape.inputs, computeType) }
+    let expected = (errors[0] * errors[0] + errors[1] * errors[1]).squareRoot()
+    let error = Self.relativeError(results[1], results[0])
+    #expect(error <= 1.1 * expected && error >= expected / 1.1, "\(error), expected \(expected)")
+  }
+
+  // MARK: - Whole models
+
+  /// Bounds of the difference from f32 for one golden case.
+  struct Bounds: Sendable, CustomTestStringConvertible {
+    var model: String
+    var name: String
+    var precision: PDrop.Precision
+    /// The relative error of the logits after the prompt, without dropping.
+    var logits: Double
+    /// By run, at the first drop: the relative error of the scores, and how many tokens are in only one kept set.
+    var drops: [String: (scores: Double, moved: Int)]
+    var testDescription: String { "\(model)/\(name) \(precision)" }
+  }
+
+  /// About twice what was measured, and at least 8 moved tokens (4 swaps), as smaller numbers double by chance.
+  ///
+  /// The measured value is the larger of two, with oneDNN's matmuls (2.6.3, AVX512_BF16) and with our own
+  /// (`ONEDNN_MAX_CPU_ISA=AVX2`). The two differ by a factor of up to 1.9, since another order of summation rounds
+  /// other activations up. The kernels of OpenBLAS (Haswell, Sandybridge, SkylakeX) do not change the first three digits.
+  static let bounds: [Bounds] = [
+    // Measured: logits 0.0374; scores 0.0288, 0.0809; moved 2, 2.
+    Bounds(
+      model: "tiny-llava-1.5", name: "shapes_640x480", precision: .bf16, logits: 0.063,
+      drops: ["fastv_k2_r50": (0.058, 8), "pdrop_default": (0.16, 8)]),
+    // Measured: logits 0.0989; scores 0.0517, 0.0939; moved 4, 16.
+    Bounds(
+      model: "tiny-llava-1.5", name: "shapes_640x480", precision: .int8, logits: 0.2,
+      drops: ["fastv_k2_r50": (0.1, 8), "pdrop_default": (0.19, 32)]),
+    // Measured: logits 0.0169; scores 0.0533; moved 4.
+    Bounds(
+      model: "tiny-llava-1.5-bf16", name: "palette_512x256", precision: .bf16, logits: 0.034,
+      drops: ["pdrop_default": (0.11, 8)]),
+    // Measured: logits 0.0596; scores 0.1174; moved 12.
+    Bounds(
+      model: "tiny-llava-1.5-bf16", name: "palette_512x256", precision: .int8, logits: 0.12,
+      drops: ["pdrop_default": (0.23, 24)]),
+    // Measured: logits 0.0200; scores 0.0140, 0.0406; moved 10, 12.
+    Bounds(
+      model: "tiny-llava-next-vicuna", name: "big_1600x1200", precision: .bf16, logits: 0.04,
+      drops: ["fastv_k2_r50": (0.028, 20), "pdrop_default": (0.081, 24)]),
+    // Measured: logits 0.0597; scores 0.0524, 0.1007; moved 22, 38.
+    Bounds(
+      model: "tiny-llava-next-vicuna", name: "big_1600x1200", precision: .int8, logits: 0.12,
+      drops: ["fastv_k2_r50": (0.1, 44), "pdrop_default": (0.2, 76)]),
+    // Measured: logits 0.0079; scores 0.0125, 0.0267; moved 6, 14.
+    Bounds(
+      model: "tiny-llava-next-mistral", name: "shapes_640x480", precision: .bf16, logits: 0.016,
+      drops: ["fastv_k2_r50": (0.025, 12), "pdrop_default": (0.053, 28)]),
+    // Measured: logits 0.0352; scores 0.0445, 0.0765; moved 18, 40.
+    Bounds(
+      model: "tiny-llava-next-mistral", name: "shapes_640x480", precision: .int8, logits: 0.07,
+      drops: ["fastv_k2_r50": (0.089, 36), "pdrop_default": (0.15, 80)]),
+  ]
+
+  private static func load(_ path: String, _ precision: PDrop.Precision) throws -> VisionLanguageModel {
+    var options = VisionLanguageModel.Options()
+    options.precision = precision
+    return try VisionLanguageModel(directory: path, options: options)
+  }
+
+  @Test(arguments: bounds)
+  func `logits and the first kept set stay near those of f32`(bounds: Bounds) throws {
+    let path = Goldens.path("models/\(bounds.model)")
+    let (exactModel, roundedModel) = try (Self.load(path, .f32), Self.load(path, bounds.precision))
+    let (golden, _) = try GoldenCase.load(bounds.model, bounds.name)
+    var checked: Set<String> = []
+    for run in golden.runs where run.name == "vanilla" || bounds.drops.keys.contains(run.name) {
+      let exact = try Trace(of: golden, run, exactModel)
+      let rounded = try Trace(of: golden, run, roundedModel)
+      let label: Comment = "\(bounds.testDescription) \(run.name)"
+      if let drop = bounds.drops[run.name] {
+        try Self.expectSameChoice(exact, rounded, drop.scores, moved: drop.moved, label)
+      } else {
         let error = Self.relativeError(
           try rounded.tensors.floats("last_logits"), try exact.tensors.floats("last_logits"))
         #expect(error > 0, "computed in f32 after all")
-        #expect(error <= Self.bound(precision, layers: exactModel.layerCount), "\(golden) \(precision): \(error)")
-      } else {
-        try Self.expectSameChoice(exact, rounded, "\(golden) \(run.name) \(precision)")
+        #expect(error <= bounds.logits, label)
       }
+      checked.insert(run.name)
     }
+    #expect(checked == Set(bounds.drops.keys).union(["vanilla"]))
   }
 
-  /// The kept sets of the first drop differ only where the scores do: a token on the other side of the cut is no further
-  /// from it than the scores of the two runs are from each other.
-  private static func expectSameChoice(_ exact: Trace, _ rounded: Trace, _ label: Comment) throws {
+  /// Expects the kept sets of the first drop to differ only where the scores do.
+  ///
+  /// A token that is in only one of them is no further from the lowest kept score than twice the largest difference
+  /// between the scores of the two runs.
+  private static func expectSameChoice(
+    _ exact: Trace, _ rounded: Trace, _ scoreBound: Double, moved movedBound: Int, _ label: Comment
+  ) throws {
     let images = zip(exact.report.stages[0].images, rounded.report.stages[0].images)
     for (index, (expected, found)) in images.enumerated() {
       let scores = try exact.tensors.floats("stage0/image\(index)/scores")
@@ -78,14 +158,16 @@ import TokenDropping
       let moved = Set(expected.kept).symmetricDifference(found.kept)
       #expect(expected.kept.count == found.kept.count, label)
       for token in moved { #expect(abs(scores[token] - cut) <= 2 * distance, label) }
-      #expect(4 * moved.count <= expected.kept.count, label)
+      #expect(relativeError(others, scores) <= scoreBound, label)
+      #expect(moved.count <= movedBound, label)
     }
   }
 
-  /// With a question that f32 decides clearly under every policy: a near tie may fall either way after rounding.
-  @Test(arguments: [Precision.bf16, .int8], [NoDropping(), PyramidDrop(), FastV()] as [any TokenDroppingPolicy])
-  func `the trained model answers as in f32`(precision: Precision, policy: any TokenDroppingPolicy) throws {
-    let answers = try [Precision.f32, precision].map { precision in
+  /// The question is one that f32 decides clearly under every policy: rounding may decide a near tie either way.
+  @Test(
+    arguments: [PDrop.Precision.bf16, .int8], [NoDropping(), PyramidDrop(), FastV()] as [any TokenDroppingPolicy])
+  func `the trained model answers as in f32`(precision: PDrop.Precision, policy: any TokenDroppingPolicy) throws {
+    let answers = try [PDrop.Precision.f32, precision].map { precision in
       let model = try Self.load(Goldens.path("../../Models/tiny-textvqa"), precision)
       var options = GenerationOptions()
       options.maxTokens = 12

@@ -1,11 +1,12 @@
 import Foundation
+import LLaVA
 import ModelTestSupport
 import PDrop
 import TestSupport
 import Testing
 import TokenDropping
 
-/// What holds for a session whatever the weights are.
+/// Properties of a session that do not depend on the weights.
 @Suite struct SessionTests {
   let model: VisionLanguageModel
 
@@ -14,7 +15,7 @@ import TokenDropping
   static let prompts = ["USER: <image>\nWhat is it? ASSISTANT:", "<image> What is it?", "What is it? <image>"]
 
   @Test(arguments: prompts)
-  func `a schedule that keeps everything is no dropping, bit for bit`(prompt: String) throws {
+  func `a schedule that keeps everything equals no dropping, bit for bit`(prompt: String) throws {
     let all = try trace(prompt, PyramidDrop(.listed(layers: [8, 16, 24], ratios: [1, 1, 1])))
     let none = try trace(prompt, NoDropping())
     #expect(all.report.tokens == none.report.tokens)
@@ -48,7 +49,7 @@ import TokenDropping
   }
 
   @Test(arguments: Ranking.all(seed: 4))
-  func `a trace says what tokens were ranked by`(ranking: Ranking) throws {
+  func `a report names the ranking`(ranking: Ranking) throws {
     let policy = try trace(Self.prompts[0], PyramidDrop(ranking: ranking, dropsPaddingFirst: true)).report.policy
     #expect(policy.ranking == ranking.name && policy.dropsPaddingFirst == true && policy.method == "pyramiddrop")
     #expect(policy.seed == (ranking.name == "random" ? 4 : nil))
@@ -57,7 +58,7 @@ import TokenDropping
   }
 
   @Test(arguments: [PyramidDrop(), FastV(), PyramidDrop(ranking: .attentionDebiased)] as [any AdjustablePolicy])
-  func `a target is met by what the kernels count`(policy: any AdjustablePolicy) throws {
+  func `the counted cost meets the target`(policy: any AdjustablePolicy) throws {
     let report = try trace(Self.prompts[0], TargetedDrop(policy, .flops(share: 0.5))).report
     let share = Double(report.flops.prefill + report.flops.rank) / Double(report.baselineFlops)
     #expect(share <= 0.5 && share > 0.5 - 1.2 / 576)
@@ -69,22 +70,27 @@ import TokenDropping
     #expect(bytes <= 4 << 20 && bytes > 4 << 20 - 32 * 2 * 64 * 4)
   }
 
-  @Test func `a time is kept to as far as it was measured`() throws {
+  @Test func `a time target follows the measured timing, and an unreachable one is an error`() throws {
     let policy = try #require(
       model.timed(TargetedDrop(PyramidDrop(), .firstToken(seconds: 1e6)), threads: 2) as? TargetedDrop)
     let timing = try #require(policy.timing)
     #expect(timing.secondsPerView > 0 && timing.layerSeconds(600) > 0 && timing.headSeconds > 0)
     #expect(try trace(Self.prompts[0], policy).report.visualTokensPerStage == [576, 576, 576, 576])
     let never = TargetedDrop(PyramidDrop(), .firstToken(seconds: 1e-9), timing: timing)
-    #expect(throws: (any Error).self) { try trace(Self.prompts[0], never) }
+    let error = try #require(
+      #expect(throws: TargetError.self) { try trace(Self.prompts[0], never) })
+    #expect(error.target == never.target && error.method == "pyramiddrop" && error.visualTokens == 576)
+    // No drop saves the vision encoder.
+    #expect(error.least > timing.secondsPerView)
+    #expect(error.remedy == nil && error.description.contains("no other layers"))
   }
 
-  @Test func `uniform dropping is even`() throws {
+  @Test func `uniform dropping keeps evenly spaced tokens`() throws {
     let kept = try trace(Self.prompts[0], UniformDrop()).report.stages[0].images[0].kept
     #expect(zip(kept, kept.dropFirst()).allSatisfy { $1 - $0 == 2 })
   }
 
-  @Test func `random dropping depends on its seed alone`() throws {
+  @Test func `random dropping depends only on its seed`() throws {
     func kept(_ seed: UInt64) throws -> [Int] {
       try trace(Self.prompts[0], RandomDrop(seed: seed)).report.stages[0].images[0].kept
     }
@@ -92,7 +98,7 @@ import TokenDropping
     #expect(try kept(1) != kept(2))
   }
 
-  @Test func `without an image every policy is no dropping`() throws {
+  @Test func `without an image every policy equals no dropping`() throws {
     let question = "USER: What is it? ASSISTANT:"
     let none = try run(question, NoDropping(), images: 0)
     for policy in [PyramidDrop(), FastV()] as [any TokenDroppingPolicy] {
@@ -108,25 +114,25 @@ import TokenDropping
       NoDropping(), PyramidDrop(), FastV(), PyramidDrop(.geometric(lambda: 0.4)), RandomDrop(seed: 1), UniformDrop(),
     ] as [any TokenDroppingPolicy]
   )
-  func `counted FLOPs are those of the closed formula`(policy: any TokenDroppingPolicy) throws {
+  func `counted FLOPs equal the closed formula`(policy: any TokenDroppingPolicy) throws {
     let report = try run(Self.prompts[0], policy)
-    // d 64, m 176, 4 heads of 16: per row 4 d² + 3 d m, and d L (L + 1) for attention.
+    // D 64, F 176, 4 heads of 16: 4 D² + 3 D F per row, and D T (T + 1) for attention.
     let prompt = report.cacheLengthsAfterPrompt.reduce(0) {
       $0 + $1 * (4 * 64 * 64 + 3 * 64 * 176) + 64 * $1 * ($1 + 1)
     }
     #expect(report.flops.prefill == 2 * prompt)
-    // Ranking beyond the layers: PyramidDrop makes keys for rows that then leave, and one query; both score all rows. Drawing
-    // lots and even spacing multiply nothing.
+    // Ranking, in addition to the layers: PyramidDrop projects the keys of rows that are then dropped, and one query.
+    // PyramidDrop and FastV score all rows; random and uniform dropping multiply nothing.
     let ranks = !["random", "uniform"].contains(policy.name)
     let rank = (ranks ? report.stages : []).reduce(0) { sum, stage in
       let nextLayer = stage.scoringLayer == stage.layer
-      let products = nextLayer ? (stage.tokensBefore - stage.tokensAfter) * 64 * 64 + 64 * 64 : 0
-      return sum + products + stage.tokensBefore * 64
+      let projections = nextLayer ? (stage.tokensBefore - stage.tokensAfter) * 64 * 64 + 64 * 64 : 0
+      return sum + projections + stage.tokensBefore * 64
     }
     #expect(report.flops.rank == 2 * rank)
-    // Tower: patches, then 3 of 4 layers over 577 rows of width 32 and MLP 64.
-    let visionTower = 576 * 588 * 32 + 3 * (577 * (4 * 32 * 32 + 2 * 32 * 64) + 2 * 32 * 577 * 577)
-    #expect(report.flops.encode == 2 * visionTower)
+    // Vision encoder: patches, then 3 of 4 layers over 577 rows of width 32 and MLP 64.
+    let visionEncoder = 576 * 588 * 32 + 3 * (577 * (4 * 32 * 32 + 2 * 32 * 64) + 2 * 32 * 577 * 577)
+    #expect(report.flops.encode == 2 * visionEncoder)
     #expect(report.flops.project == 2 * 576 * (32 * 64 + 64 * 64))
     #expect(report.flops.head == 2 * report.tokens.count * 64 * 1216)
     let steps = (1..<report.tokens.count).reduce(0) { sum, step in
@@ -135,7 +141,7 @@ import TokenDropping
     #expect(report.flops.decode == 2 * steps)
   }
 
-  @Test func `decoding with a cache equals reading the whole text at once`() throws {
+  @Test func `decoding with a KV cache equals one prefill of the whole text`() throws {
     var options = GenerationOptions()
     options.maxTokens = 6
     options.ignoresEOS = true
@@ -147,17 +153,17 @@ import TokenDropping
     try expectClose(atOnce.tensors.floats("last_logits"), stepwise.tensors.floats("final_logits"), 1e-3, "logits")
   }
 
-  @Test func `streams the answer piece by piece`() throws {
+  @Test func `streams the answer token by token`() throws {
     var session = try Session(
       model, request(.rendered(Self.prompts[0]), PyramidDrop(), GenerationOptions()), threads: 2)
     var text = ""
-    while let piece = try session.next() { text += piece }
+    while let part = try session.next() { text += part }
     #expect(text == session.report.text)
     #expect(!text.isEmpty)
     #expect(try session.next() == nil)
   }
 
-  @Test func `stops at the end of the context`() throws {
+  @Test func `stops at the context length`() throws {
     var options = GenerationOptions()
     options.ignoresEOS = true
     let length = try run(Self.prompts[0], NoDropping()).sequenceLength
@@ -167,7 +173,7 @@ import TokenDropping
     #expect(report.finishReason == .length)
   }
 
-  @Test func `draws reproducibly, and the likeliest token when only that may be drawn`() throws {
+  @Test func `sampling is reproducible, and greedy if top-k or top-p keeps one token`() throws {
     func tokens(_ change: (inout GenerationOptions) -> Void) throws -> [Int] {
       var options = GenerationOptions()
       options.maxTokens = 8
@@ -178,15 +184,23 @@ import TokenDropping
     let greedy = try tokens { _ in }
     #expect(try tokens { ($0.temperature, $0.topK) = (1, 1) } == greedy)
     #expect(try tokens { ($0.temperature, $0.topP) = (1, 1e-9) } == greedy)
-    let drawn = try tokens { ($0.temperature, $0.seed) = (5, 1) }
-    #expect(try tokens { ($0.temperature, $0.seed) = (5, 1) } == drawn)
-    #expect(try tokens { ($0.temperature, $0.seed) = (5, 2) } != drawn)
+    let sampled = try tokens { ($0.temperature, $0.seed) = (5, 1) }
+    #expect(try tokens { ($0.temperature, $0.seed) = (5, 1) } == sampled)
+    #expect(try tokens { ($0.temperature, $0.seed) = (5, 2) } != sampled)
   }
 
-  @Test func `names prompts and images that do not go together`() {
-    for (prompt, images) in [("USER: <image>", 0), ("USER: Hi", 1), ("<image><image>", 1)] {
-      #expect(throws: (any Error).self) { try run(prompt, NoDropping(), images: images) }
+  @Test(arguments: [
+    ("USER: <image>", 1, 0, "the prompt has 1 <image> but no image is given"),
+    ("USER: Hi", 0, 1, "1 image(s) given, but the prompt has no <image>; put <image> where the image belongs"),
+    ("<image><image>", 2, 1, "the prompt has 2 <image>, but 1 image(s) are given; there must be one for each"),
+  ])
+  func `the error names how many placeholders and images do not match`(
+    prompt: String, placeholders: Int, images: Int, message: String
+  ) {
+    let error = #expect(throws: SequenceError.placeholderMismatch(placeholders: placeholders, images: images)) {
+      try run(prompt, NoDropping(), images: images)
     }
+    #expect(error?.description.hasPrefix(message) == true)
   }
 
   // MARK: - Runs

@@ -8,7 +8,7 @@ import Testing
 import TokenDropping
 
 @Suite struct SyntheticModelTests {
-  /// A LLaVA-NeXT of four layers, as small as its parts allow.
+  /// A LLaVA-NeXT configuration of four layers, as small as its parts allow.
   private var configuration: LLaVAConfiguration {
     var configuration = ModelPreset.llavaNext7B.configuration
     configuration.text.hiddenSize = 64
@@ -47,15 +47,15 @@ import TokenDropping
   }
 
   @Test(arguments: [PDrop.Precision.f32, .bf16, .int8])
-  func `answers in every arithmetic, with numbers`(precision: PDrop.Precision) throws {
+  func `generates tokens in every precision`(precision: PDrop.Precision) throws {
     let model = try model(precision)
     let report = try run(model, PyramidDrop())
-    // A base view of 16, and 2 by 2 tiles of which the image of 4 to 3 fills 6 of 8 rows, each with a newline.
+    // 16 tokens of the base view; of 2 × 2 tiles the 4:3 image fills 6 of 8 rows, of 8 tokens and a newline each.
     #expect(report.visualTokensPerStage == [16 + 6 * 9, 35, 17, 8])
     #expect(report.tokens.count == 4 && report.text.isEmpty && report.finishReason == .length)
   }
 
-  @Test func `sharing layers changes neither the cost nor what the size is said to be`() throws {
+  @Test func `shared layers change neither the cost nor the reported size of the weights`() throws {
     let (shared, distinct) = (try model(.f32), try model(.f32, distinctLayers: true))
     let (one, other) = (try run(shared, NoDropping()), try run(distinct, NoDropping()))
     #expect(one.flops == other.flops && one.cacheBytes == other.cacheBytes)
@@ -65,10 +65,10 @@ import TokenDropping
     #expect(one.tokens != other.tokens)
   }
 
-  /// Eight branches each add rows of at most about the size that a norm gives, 1: in all directions, or with shared weights
-  /// all in one.
+  /// Eight residual branches each add rows of at most about the root mean square of a normalized row, 1. With distinct
+  /// weights the directions differ, so mean squares add up: 1 + 8. With shared weights they are the same: 9².
   @Test(arguments: [(true, 1 + 8.0), (false, 9 * 9.0)])
-  func `activations stay as small as their layers allow`(distinctLayers: Bool, limit: Double) throws {
+  func `activations stay as small as the number of layers allows`(distinctLayers: Bool, limit: Double) throws {
     let model = try model(.f32, distinctLayers: distinctLayers)
     let text = configuration.text
     let compute = ComputeContext(workers: Workers(count: 1))

@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 import TokenDropping
 
-/// Answers through the cache of converted weights are those without, to the last bit.
+/// Answers with the weights cache, which equal those without it bit for bit.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct WeightsCacheTests {
   private func load(
     _ directory: String, _ precision: Precision, vision: Precision = .auto, cacheIn folder: String?
@@ -36,7 +36,7 @@ import TokenDropping
     ("tiny-llava-1.5", Precision.int8, Precision.auto), ("tiny-llava-1.5", .int8, .int8),
     ("tiny-llava-1.5-bf16", .int8, .auto), ("tiny-llava-next-mistral", .int8, .auto),
   ])
-  func `equal those without it, when it is written and when it is used`(
+  func `answers equal those without it when it is written and when it is read`(
     name: String, precision: Precision, vision: Precision
   ) throws {
     let folder = try TemporaryFolder()
@@ -54,7 +54,7 @@ import TokenDropping
     }
   }
 
-  @Test func `covers a vision encoder from another directory`() throws {
+  @Test func `includes a vision encoder from another directory`() throws {
     let folder = try TemporaryFolder()
     let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, visionTower: .directory("clip-tiny"))
       .path
@@ -67,10 +67,10 @@ import TokenDropping
     let weights = visionTower + "/model.safetensors"
     try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: 1)], ofItemAtPath: weights)
     let changed = try #require(try load(directory, .int8, vision: .int8, cacheIn: cache).weightsCache)
-    #expect(changed.description.hasSuffix("as the model's weights have changed"), "\(changed)")
+    #expect(changed.description.hasSuffix("because the model's weights have changed"), "\(changed)")
   }
 
-  @Test func `are there without it where it cannot be kept`() throws {
+  @Test func `answers need no cache where it cannot be written`() throws {
     let directory = Goldens.path("models/tiny-llava-1.5")
     let model = try load(directory, .int8, cacheIn: directory + "/config.json")
     #expect(model.weightsCache?.hasFailed == true)

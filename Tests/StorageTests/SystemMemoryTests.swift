@@ -3,9 +3,9 @@ import Storage
 import TestSupport
 import Testing
 
-/// What a made-up system says about its memory.
+/// Available memory from the files of a synthetic `/proc` and `/sys`.
 @Suite struct SystemMemoryTests {
-  @Test func `takes the least that machine and control groups leave`() throws {
+  @Test func `is the minimum over the machine and its control groups`() throws {
     let folder = try TemporaryFolder()
     let root = folder.path
     func write(_ path: String, _ text: String) throws {

@@ -1,4 +1,4 @@
-/// The largest difference between two lists of numbers, and where; infinite when their lengths differ.
+/// The largest difference between two lists of numbers, and its index; infinite if their lengths differ.
 public struct Difference: CustomStringConvertible {
   public var largest = 0.0
   public var index = 0
@@ -29,7 +29,7 @@ public struct Difference: CustomStringConvertible {
     }
     for i in found.indices {
       let difference = abs(Double(found[i]) - Double(expected[i])) / scale(Double(expected[i]))
-      // Written so that NaN counts as a difference.
+      // The negated comparison counts NaN as a difference.
       if !(difference <= largest) {
         (largest, index) = (difference.isNaN ? .infinity : difference, i)
         (self.expected, self.found) = (Double(expected[i]), Double(found[i]))

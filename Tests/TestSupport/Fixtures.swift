@@ -1,6 +1,6 @@
 public import Foundation
 
-/// Small hand-made inputs under `Tests/Fixtures`, each folder with the script that made it.
+/// Small test inputs under `Tests/Fixtures`; each folder contains the script that generated it.
 public enum Fixtures {
   /// A file or folder among the fixtures.
   public static func url(_ path: String) -> URL {

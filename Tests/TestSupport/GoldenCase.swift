@@ -1,6 +1,6 @@
 import Foundation
 
-/// An end-to-end run of the reference, as the goldens' README describes it.
+/// An end-to-end run of the reference, in the format of the goldens' README.
 public struct GoldenCase: Decodable, Sendable {
   public struct Policy: Decodable, Sendable {
     public var method: String
@@ -42,7 +42,7 @@ public struct GoldenCase: Decodable, Sendable {
   public var new_tokens: Int
   public var runs: [Run]
 
-  /// The case `name` of a model, such as `tiny-llava-1.5`, with its tensors.
+  /// Loads the case `name` of a model, such as `tiny-llava-1.5`, with its tensors.
   public static func load(_ model: String, _ name: String) throws -> (GoldenCase, GoldenTensors) {
     (
       try Goldens.json("cases/\(model)/\(name).json", as: GoldenCase.self),
@@ -50,25 +50,17 @@ public struct GoldenCase: Decodable, Sendable {
     )
   }
 
-  /// The cases in the folder, as model and name: all of them in release.
+  /// The cases in the folder, as model and name.
   ///
-  /// Unoptimised numeric loops are up to 500 times slower, so a debug build runs one case with an image and one without
-  /// for each kind of model.
+  /// Release builds run all. Unoptimised numeric loops are up to 500 times slower, so debug builds run a few small
+  /// cases of each kind of model, with and without images.
   public static let all: [(model: String, name: String)] = {
     let manager = FileManager.default
     let models = (try? manager.contentsOfDirectory(atPath: Goldens.path("cases"))) ?? []
     return models.sorted().flatMap { model in
       ((try? manager.contentsOfDirectory(atPath: Goldens.path("cases/\(model)"))) ?? []).sorted()
         .filter { $0.hasSuffix(".json") }.map { (model, String($0.dropLast(5))) }
-        .filter { isOptimised || ["text_only", "multi_turn", "tiny_20x30"].contains($0.1) }
+        .filter { isOptimized || ["text_only", "multi_turn", "tiny_20x30"].contains($0.1) }
     }
   }()
-
-  private static var isOptimised: Bool {
-    #if DEBUG
-      false
-    #else
-      true
-    #endif
-  }
 }

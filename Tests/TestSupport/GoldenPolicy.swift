@@ -1,7 +1,7 @@
 public import TokenDropping
 
 extension GoldenCase.Policy {
-  /// The policy that the golden names.
+  /// The policy of the golden.
   public var policy: any TokenDroppingPolicy {
     switch method {
     case "pyramiddrop": PyramidDrop(.listed(layers: layers ?? [], ratios: keep ?? []))

@@ -1,6 +1,6 @@
 public import Foundation
 
-/// The reference data under `Tests/Goldens`, made with the reference implementations (see the README there).
+/// The reference data under `Tests/Goldens`, generated with the reference implementations (see the README there).
 public enum Goldens {
   /// The folder of the goldens.
   public static let folder = URL(filePath: #filePath)
@@ -21,9 +21,9 @@ public enum Goldens {
   public static func tensors(_ path: String) throws -> GoldenTensors { try GoldenTensors(url(path)) }
 }
 
-/// A plain safetensors reader for tests, independent of the engine's own.
+/// A plain safetensors reader for tests, independent of the engine's reader.
 public struct GoldenTensors {
-  private struct Record {
+  private struct Entry {
     var dtype: String
     var shape: [Int]
     var offsets: Range<Int>
@@ -31,33 +31,33 @@ public struct GoldenTensors {
 
   public struct Missing: Error { public var name: String }
 
-  private let records: [String: Record]
+  private let entries: [String: Entry]
   private let payload: Data
 
   public init(_ url: URL) throws {
     let data = try Data(contentsOf: url)
     let headerSize = data.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
     let header = try JSONSerialization.jsonObject(with: data.dropFirst(8).prefix(headerSize))
-    var records: [String: Record] = [:]
+    var entries: [String: Entry] = [:]
     for (name, value) in header as? [String: Any] ?? [:] {
-      guard let entry = value as? [String: Any], let dtype = entry["dtype"] as? String,
-        let shape = entry["shape"] as? [Int], let offsets = entry["data_offsets"] as? [Int]
+      guard let member = value as? [String: Any], let dtype = member["dtype"] as? String,
+        let shape = member["shape"] as? [Int], let offsets = member["data_offsets"] as? [Int]
       else { continue }
-      records[name] = Record(dtype: dtype, shape: shape, offsets: offsets[0]..<offsets[1])
+      entries[name] = Entry(dtype: dtype, shape: shape, offsets: offsets[0]..<offsets[1])
     }
-    self.records = records
+    self.entries = entries
     payload = Data(data.dropFirst(8 + headerSize))
   }
 
-  public var names: [String] { records.keys.sorted() }
+  public var names: [String] { entries.keys.sorted() }
 
-  public func shape(_ name: String) throws -> [Int] { try record(name).shape }
+  public func shape(_ name: String) throws -> [Int] { try entry(name).shape }
 
-  /// How the tensor's numbers are encoded, such as `F16`.
-  public func elementName(_ name: String) throws -> String { try record(name).dtype }
+  /// The element type of a tensor, such as `F16`.
+  public func elementName(_ name: String) throws -> String { try entry(name).dtype }
 
-  /// The tensor's bytes as stored.
-  public func bytes(_ name: String) throws -> [UInt8] { [UInt8](payload[try record(name).offsets]) }
+  /// The stored bytes of a tensor.
+  public func bytes(_ name: String) throws -> [UInt8] { [UInt8](payload[try entry(name).offsets]) }
 
   /// The values of an `F32` tensor.
   public func floats(_ name: String) throws -> [Float] {
@@ -76,8 +76,8 @@ public struct GoldenTensors {
     }
   }
 
-  private func record(_ name: String) throws -> Record {
-    guard let record = records[name] else { throw Missing(name: name) }
-    return record
+  private func entry(_ name: String) throws -> Entry {
+    guard let entry = entries[name] else { throw Missing(name: name) }
+    return entry
   }
 }

@@ -1,4 +1,4 @@
-/// Whether loops over numbers are compiled to run fast. Without that some tests take minutes; they run in the release tests.
+/// Whether numeric loops are optimised. Some tests take minutes without optimisation and run in release builds only.
 public var isOptimized: Bool {
   #if DEBUG
     false

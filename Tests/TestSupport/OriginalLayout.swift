@@ -1,15 +1,15 @@
 public import Foundation
 
-/// A golden checkpoint rewritten as the original LLaVA code lays its directories out: the same numbers under other names.
+/// A golden checkpoint rewritten in the layout of the original LLaVA code: the same values under other names.
 ///
-/// The names are those of the original module tree; the language model's configuration moves to the top of `config.json`;
-/// the tokenizer is `tokenizer.model` alone, so no token stands for an image.
+/// Tensors have the names of the original module tree. The language model's configuration moves to the top level of
+/// `config.json`. The tokenizer is `tokenizer.model` alone, without an image token.
 public struct OriginalLayout {
-  /// Where the vision encoder's weights go.
+  /// The location of the vision encoder's weights.
   public enum VisionTower {
-    /// Into the checkpoint, as LLaVA-1.6 has them.
+    /// In the checkpoint, as in LLaVA-1.6.
     case inside
-    /// Into a CLIP directory of this name beside the model, as LLaVA-1.5 runs on stock CLIP.
+    /// In a CLIP directory of this name next to the model, as in LLaVA-1.5 with stock CLIP.
     case directory(String)
   }
 
@@ -21,7 +21,7 @@ public struct OriginalLayout {
 
   private let source: URL
   private let tensors: [String: Tensor]
-  /// The new `config.json`, to be changed at will.
+  /// The new `config.json`, which tests may change.
   public var configuration: [String: Any]
 
   /// - Parameter golden: A golden checkpoint in a single file.
@@ -50,7 +50,7 @@ public struct OriginalLayout {
     }
   }
 
-  /// Writes the model's directory, and the vision encoder's if it has one of its own, into a folder.
+  /// Writes the model's directory, and that of a separate vision encoder, into a folder.
   ///
   /// - Returns: The model's directory.
   @discardableResult
@@ -79,7 +79,7 @@ public struct OriginalLayout {
     return model
   }
 
-  /// Writes a CLIP directory's `config.json`, as the whole of CLIP has it.
+  /// Writes the `config.json` of a CLIP directory, in the form for both of CLIP's encoders.
   public func writeVisionTowerConfiguration(into directory: URL) throws {
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     let old = try Self.object(source.appending(path: "config.json"))
@@ -87,7 +87,7 @@ public struct OriginalLayout {
     try JSONSerialization.data(withJSONObject: file).write(to: directory.appending(path: "config.json"))
   }
 
-  /// The original code's name of a parameter.
+  /// The name of a parameter in the original code.
   static func originalName(_ name: String) -> String {
     let prefixes = [
       ("language_model.model.", "model."), ("language_model.lm_head.", "lm_head."),

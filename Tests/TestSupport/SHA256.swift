@@ -1,4 +1,4 @@
-/// The SHA-256 digest of some bytes in hexadecimal, to compare with the sums stored beside the goldens.
+/// The SHA-256 digest of bytes in hexadecimal, for comparison with the digests in the goldens.
 ///
 /// Source: FIPS 180-4.
 public func sha256(_ bytes: [UInt8]) -> String {
@@ -41,7 +41,7 @@ private func absorb(_ message: Span<UInt8>, at block: Int, _ state: inout [UInt3
   for (i, value) in [a, b, c, d, e, f, g, h].enumerated() { state[i] &+= value }
 }
 
-/// The first 32 bits of the fractions of the cube roots of the first 64 primes.
+/// The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
 private let roundConstants: [UInt32] = [
   0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5, 0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5,
   0xd807_aa98, 0x1283_5b01, 0x2431_85be, 0x550c_7dc3, 0x72be_5d74, 0x80de_b1fe, 0x9bdc_06a7, 0xc19b_f174,

@@ -1,6 +1,8 @@
-/// Safetensors files put together from parts that need not fit.
+/// Safetensors files with arbitrary, possibly inconsistent parts.
 package enum SafetensorsFixtures {
-  /// A file: the header's size, the header, and as many bytes as asked for, which count upwards.
+  /// A file: the header size, the header, and `payload` bytes that count upwards.
+  ///
+  /// - Parameter announced: The header size in the file, if it is not the true one.
   package static func file(_ header: String, payload: Int = 0, announced: UInt64? = nil) -> [UInt8] {
     file(Array(header.utf8), payload: payload, announced: announced)
   }
@@ -19,17 +21,17 @@ package enum SafetensorsFixtures {
   /// A header of members.
   package static func header(_ entries: String...) -> String { "{" + entries.joined(separator: ",") + "}" }
 
-  /// A file with one tensor `a` that is as described, and eight bytes of payload.
+  /// A file with one tensor `a` and eight bytes of payload.
   package static func one(_ dtype: String = "F32", shape: String = "[2]", offsets: String = "[0,8]") -> [UInt8] {
     file(header(entry("a", dtype, shape, offsets)), payload: 8)
   }
 
-  /// A file with tensors `a` and `b` of bytes, each a shape and offsets, and eight bytes of payload.
+  /// A file with `U8` tensors `a` and `b` of the given shapes and offsets, and eight bytes of payload.
   package static func pair(_ a: (shape: String, offsets: String), _ b: (shape: String, offsets: String)) -> [UInt8] {
     file(header(entry("a", "U8", a.shape, a.offsets), entry("b", "U8", b.shape, b.offsets)), payload: 8)
   }
 
-  /// A file with tensors of these names, all of one type and shape, which take so many bytes each.
+  /// A file with tensors of these names, all of one type and shape, of `bytes` bytes each.
   package static func tensors(_ names: [String], dtype: String = "F32", shape: String = "[2]", bytes: Int = 8)
     -> [UInt8]
   {

@@ -1,6 +1,6 @@
 import Kernels
 
-/// A repeatable source of random numbers for tests.
+/// A seeded random number generator for tests.
 public struct SeededGenerator: RandomNumberGenerator {
   private var generator: SplitMix64
 
@@ -8,10 +8,10 @@ public struct SeededGenerator: RandomNumberGenerator {
 
   public mutating func next() -> UInt64 { generator.next() }
 
-  /// A whole number from `range`.
+  /// An integer from `range`.
   public mutating func next(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
 
-  /// Numbers from `range`, evenly distributed.
+  /// Uniformly distributed numbers from `range`.
   public mutating func floats(_ count: Int, in range: ClosedRange<Float> = -1...1) -> [Float] {
     (0..<count).map { _ in Float.random(in: range, using: &self) }
   }

@@ -1,6 +1,6 @@
 public import Foundation
 
-/// A folder for a test's files, removed with its owner.
+/// A temporary folder for the files of a test, removed when the value is destroyed.
 public struct TemporaryFolder: ~Copyable, Sendable {
   public let url: URL
 
@@ -14,10 +14,10 @@ public struct TemporaryFolder: ~Copyable, Sendable {
   /// The path of the folder.
   public var path: String { url.path }
 
-  /// The path of a file in the folder, which need not exist.
+  /// The path of a file in the folder; the file may not exist.
   public func path(_ name: String) -> String { url.appending(path: name).path }
 
-  /// Writes a file, in folders that need not be there, and returns its path.
+  /// Writes a file, creates missing folders, and returns its path.
   @discardableResult
   public func write(_ name: String, _ bytes: some Sequence<UInt8>) throws -> String {
     let file = url.appending(path: name)

@@ -7,7 +7,7 @@ import TokenDropping
     (576, [288, 144, 72]), (1176, [588, 294, 147]), (2340, [1170, 585, 292]), (2880, [1440, 720, 360]), (1, [0, 0, 0]),
     (0, [0, 0, 0]),
   ])
-  func `halves in four equal stages`(count: Int, kept: [Int]) throws {
+  func `the default schedule halves in four equal stages`(count: Int, kept: [Int]) throws {
     let stages = try PyramidDrop().stages(layerCount: 32, visualTokenCount: count)
     #expect(stages.map(\.keepCount) == kept)
     #expect(stages.map(\.afterLayer) == [8, 16, 24])
@@ -21,25 +21,25 @@ import TokenDropping
   }
 
   @Test(arguments: [(0.4, [0.4, 0.16, 0.064]), (0.5, [0.5, 0.25, 0.125]), (0.6, [0.6, 0.36, 0.216])])
-  func `writes powers of lambda as decimals`(lambda: Double, ratios: [Double]) throws {
+  func `rounds powers of lambda to decimals`(lambda: Double, ratios: [Double]) throws {
     #expect(try StageSchedule.geometric(lambda: lambda).resolved(layerCount: 32).ratios == ratios)
   }
 
-  @Test func `truncates the double product of the original count`() throws {
+  @Test func `truncates the product of ratio and original count in Double`() throws {
     struct Table: Decodable {
       var rows: [[Double]]
     }
     for row in try Goldens.json("ops/keep_counts.json", as: Table.self).rows {
-      let (count, share) = (Int(row[0]), row[1])
-      let pyramid = try PyramidDrop(.listed(layers: [1], ratios: [share]))
+      let (count, ratio) = (Int(row[0]), row[1])
+      let pyramid = try PyramidDrop(.listed(layers: [1], ratios: [ratio]))
         .stages(layerCount: 2, visualTokenCount: count)
-      #expect(pyramid[0].keepCount == Int(row[2]), "int(\(count) · \(share))")
-      let fastV = try FastV(k: 1, r: share).stages(layerCount: 2, visualTokenCount: count)
-      #expect(fastV[0].keepCount == Int(row[3]), "round(\(count) · (1 - \(share)))")
+      #expect(pyramid[0].keepCount == Int(row[2]), "int(\(count) · \(ratio))")
+      let fastV = try FastV(k: 1, r: ratio).stages(layerCount: 2, visualTokenCount: count)
+      #expect(fastV[0].keepCount == Int(row[3]), "round(\(count) · (1 - \(ratio)))")
     }
   }
 
-  @Test func `scores FastV in the layer that has run and keeps its positions`() throws {
+  @Test func `FastV scores with the last layer before the drop and keeps positions`() throws {
     let stages = try FastV(k: 2, r: 0.5).stages(layerCount: 32, visualTokenCount: 576)
     #expect(stages == [DropStage(afterLayer: 2, scoringLayer: 1, keepCount: 288, positions: .original)])
   }
@@ -58,14 +58,14 @@ import TokenDropping
     (.geometric(stages: 33), .stageCountOutOfRange(stages: 33, layerCount: 32)),
     (.geometric(stages: 0), .stageCountOutOfRange(stages: 0, layerCount: 32)),
   ])
-  func `refuses schedules that cannot be run`(schedule: StageSchedule, error: DropPolicyError) {
+  func `refuses invalid schedules`(schedule: StageSchedule, error: DropPolicyError) {
     for policy in [PyramidDrop(schedule), RandomDrop(schedule), UniformDrop(schedule)] as [any TokenDroppingPolicy] {
       #expect(throws: error) { try policy.stages(layerCount: 32, visualTokenCount: 576) }
     }
     #expect(!error.description.contains("\n"))
   }
 
-  @Test func `refuses ratios that are not numbers`() {
+  @Test func `refuses NaN ratios`() {
     #expect(throws: DropPolicyError.self) {
       try PyramidDrop(.listed(layers: [8], ratios: [.nan])).stages(layerCount: 32, visualTokenCount: 576)
     }
@@ -73,7 +73,7 @@ import TokenDropping
   }
 
   @Test(arguments: [(0, 0.5), (32, 0.5), (2, 1.5)])
-  func `refuses a FastV that cannot be run`(k: Int, r: Double) {
+  func `refuses invalid parameters of FastV`(k: Int, r: Double) {
     #expect(throws: DropPolicyError.self) { try FastV(k: k, r: r).stages(layerCount: 32, visualTokenCount: 576) }
   }
 }

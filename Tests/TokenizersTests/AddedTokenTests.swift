@@ -1,50 +1,51 @@
 import Testing
 import Tokenizers
 
-/// Expected ids are those of the tokenizers package 0.23.3, given the same pieces and tokens, but for collapsed spaces.
+/// Expected ids are those of the tokenizers package 0.23.3, for the same vocabulary, except for collapsed spaces.
 @Suite struct AddedTokenTests {
-  private func tokenizer(_ preparation: Normalizer, _ added: [AddedToken]) -> Tokenizer {
+  private func tokenizer(_ normalizer: Normalizer, _ added: [AddedToken]) -> Tokenizer {
     Tokenizer(
       Vocabulary(
-        pieces: ["?", "▁", "a", "b", "▁a", "ab"],
-        merges: [.init(1, 2): .init(rank: 0, piece: 4), .init(2, 3): .init(rank: 1, piece: 5)], addedTokens: added,
-        bytePieces: [], preparation: preparation,
+        tokens: ["?", "▁", "a", "b", "▁a", "ab"],
+        merges: [.init(1, 2): .init(rank: 0, token: 4), .init(2, 3): .init(rank: 1, token: 5)], addedTokens: added,
+        byteTokens: [], normalizer: normalizer,
         specialTokens: .init(bos: nil, eos: nil, unk: 0, pad: nil, image: nil, addsBOS: false),
         fusesUNK: true))
   }
 
   @Test func `prefers the leftmost, then the longest`() {
     let tokenizer = tokenizer(
-      .init(prefix: .never),
+      .init(prependScheme: .never),
       [.init(id: 6, content: "<x>", isSpecial: true), .init(id: 7, content: "<x>b", isSpecial: true)])
     #expect(tokenizer.encode("a<x>ba<x><x>b") == [2, 7, 2, 6, 7])
   }
 
-  @Test func `takes white space along`() {
+  @Test func `strips white space around a token`() {
     let tokenizer = tokenizer(
-      .init(prefix: .never), [.init(id: 6, content: "<x>", isSpecial: true, stripsLeft: true, stripsRight: true)])
+      .init(prependScheme: .never), [.init(id: 6, content: "<x>", isSpecial: true, stripsLeft: true, stripsRight: true)]
+    )
     #expect(tokenizer.encode("a \n<x>\t b <x> <x>") == [2, 6, 3, 6, 6])
   }
 
-  @Test func `matches single words only where nothing touches them`() {
+  @Test func `matches a single word only without adjacent word characters`() {
     let tokenizer = tokenizer(
-      .init(prefix: .never), [.init(id: 6, content: "abc", isSpecial: true, isSingleWord: true)])
+      .init(prependScheme: .never), [.init(id: 6, content: "abc", isSpecial: true, isSingleWord: true)])
     #expect(tokenizer.encode("abc aabc abc") == [6, 4, 5, 0, 1, 6])
     #expect(tokenizer.encode("abcé abc") == [5, 0, 1, 6])
   }
 
-  @Test func `looks for normalized tokens in the prepared text`() {
+  @Test func `matches normalized tokens in the normalized text`() {
     let token = AddedToken(id: 6, content: "b a", isSpecial: false, isNormalized: true)
-    #expect(tokenizer(.init(prefix: .always), [token]).encode("ab a") == [4, 3, 4])
-    #expect(tokenizer(.init(prefix: .always), [token]).encode("b ab a b a") == [6, 3, 4, 6])
-    #expect(tokenizer(.init(prefix: .first, isNormalizer: false), [token]).encode("ab a") == [4, 6])
+    #expect(tokenizer(.init(prependScheme: .always), [token]).encode("ab a") == [4, 3, 4])
+    #expect(tokenizer(.init(prependScheme: .always), [token]).encode("b ab a b a") == [6, 3, 4, 6])
+    #expect(tokenizer(.init(prependScheme: .first, isNormalizer: false), [token]).encode("ab a") == [4, 6])
   }
 
-  @Test func `puts a space where the scheme says`() {
+  @Test func `adds a space by the prepend scheme`() {
     let token = AddedToken(id: 6, content: "<x>", isSpecial: true)
     let texts = ["a<x>a", " a<x> a", "<x>a"]
-    func encode(_ prefix: Normalizer.PrependScheme) -> [[Int32]] {
-      texts.map(tokenizer(.init(prefix: prefix, isNormalizer: false), [token]).encode)
+    func encode(_ scheme: Normalizer.PrependScheme) -> [[Int32]] {
+      texts.map(tokenizer(.init(prependScheme: scheme, isNormalizer: false), [token]).encode)
     }
     #expect(encode(.always) == [[4, 6, 4], [1, 4, 6, 1, 4], [6, 4]])
     #expect(encode(.unlessPresent) == [[4, 6, 4], [4, 6, 4], [6, 4]])
@@ -52,21 +53,21 @@ import Tokenizers
     #expect(encode(.never) == [[2, 6, 2], [4, 6, 4], [6, 2]])
   }
 
-  @Test func `collapses spaces as SentencePiece`() {
-    let tokenizer = tokenizer(.init(prefix: .always, collapsesSpaces: true), [])
+  @Test func `collapses spaces like SentencePiece`() {
+    let tokenizer = tokenizer(.init(prependScheme: .always, collapsesSpaces: true), [])
     #expect(tokenizer.encode("  a   b ") == [4, 1, 3])
     #expect(tokenizer.encode("   ") == [])
     #expect(tokenizer.encode("a ▁ ▁▁ ") == [4])
   }
 
-  @Test func `fuses unknown characters, and stops merging at words`() {
-    #expect(tokenizer(.init(prefix: .never), []).encode("xyaz") == [0, 2, 0])
+  @Test func `fuses UNK tokens, and stops merging at word boundaries`() {
+    #expect(tokenizer(.init(prependScheme: .never), []).encode("xyaz") == [0, 2, 0])
     var vocabulary = Vocabulary(
-      pieces: ["?", "▁", "a", "a▁"], merges: [.init(2, 1): .init(rank: 0, piece: 3)], addedTokens: [], bytePieces: [],
-      preparation: .init(prefix: .never),
+      tokens: ["?", "▁", "a", "a▁"], merges: [.init(2, 1): .init(rank: 0, token: 3)], addedTokens: [], byteTokens: [],
+      normalizer: .init(prependScheme: .never),
       specialTokens: .init(bos: nil, eos: nil, unk: 0, pad: nil, image: nil), fusesUNK: false)
     #expect(Tokenizer(vocabulary).encode("a axy") == [3, 2, 0, 0])
-    vocabulary.preparation.words = .metaspace
+    vocabulary.normalizer.preTokenizer = .metaspace
     #expect(Tokenizer(vocabulary).encode("a axy") == [2, 1, 2, 0, 0])
   }
 }

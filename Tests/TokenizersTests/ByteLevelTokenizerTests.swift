@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 import Tokenizers
 
-/// What the tokenizers library makes of texts and of random ids with small byte-level tokenizers.
+/// Reference results of the tokenizers library for texts and random ids, with small byte-level tokenizers.
 private struct ByteLevelCases: Decodable {
   struct Case: Decodable {
     var text: String?
@@ -29,7 +29,7 @@ private struct ByteLevelCases: Decodable {
   }
 
   @Test(arguments: kinds)
-  func `encodes as the reference`(kind: String) throws {
+  func `encodes like the reference`(kind: String) throws {
     let (tokenizer, cases) = (try tokenizer(kind), try ByteLevelCases.load(kind))
     for golden in cases.encoded {
       let text = golden.text ?? ""
@@ -40,34 +40,34 @@ private struct ByteLevelCases: Decodable {
   }
 
   @Test(arguments: kinds)
-  func `decodes as the reference, in parts and at once`(kind: String) throws {
+  func `decodes like the reference, streaming and at once`(kind: String) throws {
     let (tokenizer, cases) = (try tokenizer(kind), try ByteLevelCases.load(kind))
     for golden in cases.encoded + cases.decoded {
       for (skips, expected) in [(true, golden.decode_skip_special), (false, golden.decode)] {
         let whole = tokenizer.decode(golden.ids, skipSpecialTokens: skips)
         #expect(whole.utf8.elementsEqual(expected.utf8), "\(golden.ids)")
-        var decoder = Detokenizer(tokenizer, skipSpecialTokens: skips)
-        var given = ""
+        var detokenizer = Detokenizer(tokenizer, skipSpecialTokens: skips)
+        var streamed = ""
         for id in golden.ids {
-          given += decoder.push(id)
-          #expect(whole.utf8.starts(with: given.utf8), "\(golden.ids)")
+          streamed += detokenizer.push(id)
+          #expect(whole.utf8.starts(with: streamed.utf8), "\(golden.ids)")
         }
-        #expect((given + decoder.finish()).utf8.elementsEqual(whole.utf8), "\(golden.ids)")
+        #expect((streamed + detokenizer.finish()).utf8.elementsEqual(whole.utf8), "\(golden.ids)")
       }
     }
   }
 
-  @Test func `holds back a character until its last byte has come`() throws {
+  @Test func `buffers a character until its last byte arrives`() throws {
     let tokenizer = try tokenizer("llama3")
-    // Spelled byte by byte, as characters without pieces of their own are.
+    // One token per byte, because the vocabulary has no token for the character.
     let ids = tokenizer.encode("\u{10FFFF}!")
-    var decoder = Detokenizer(tokenizer)
-    let parts = ids.map { decoder.push($0) }
+    var detokenizer = Detokenizer(tokenizer)
+    let parts = ids.map { detokenizer.push($0) }
     #expect(parts.count > 2 && parts.first == "" && parts.last == "!")
     #expect(parts.joined() == "\u{10FFFF}!")
   }
 
-  @Test func `takes a word that is a piece whole where the file says so`() throws {
+  @Test func `encodes a word that is a token without merges if ignore_merges is set`() throws {
     let tokenizer = try tokenizer("llama3")
     #expect(tokenizer.pieces(of: tokenizer.encode("x question")) == ["x", "Ġquestion"])
   }
@@ -78,7 +78,7 @@ private struct ByteLevelCases: Decodable {
     (#"{"type": "Split", "pattern": {"Regex": "\\p{N}"}, "behavior": "MergedWithNext"}"#, "Split behavior"),
     (#"{"type": "Digits"}"#, "pre_tokenizer"),
   ])
-  func `refuses words that it cannot cut by name`(step: String, part: String) throws {
+  func `refuses an unsupported pre-tokenizer and names it`(step: String, part: String) throws {
     let json = """
       {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "decoder": {"type": "ByteLevel"}, "pre_tokenizer":
        {"type": "Sequence", "pretokenizers": [\(step), {"type": "ByteLevel", "use_regex": false}]}}

@@ -7,7 +7,7 @@ import Tokenizers
 
   init() throws { tokenizer = try Tokenizer(directory: Goldens.url("tokenizer")) }
 
-  /// The decoder as the tokenizers library describes it, step by step over the whole sequence.
+  /// A plain decoder over the whole sequence, after the description in the tokenizers library.
   private func plainDecode(_ ids: [Int32], skipSpecialTokens: Bool) -> String {
     var text = ""
     var run: [UInt8] = []
@@ -16,13 +16,13 @@ import Tokenizers
       run = []
     }
     for id in ids {
-      guard let piece = tokenizer.pieces(of: [id])[0] else { continue }
+      guard let token = tokenizer.pieces(of: [id])[0] else { continue }
       if skipSpecialTokens, [0, 1, 2, 1200, 1201].contains(id) { continue }
       if (3..<259).contains(id) {
         run.append(UInt8(id - 3))
       } else {
         flush()
-        text += piece.replacing("▁", with: " ")
+        text += token.replacing("▁", with: " ")
       }
     }
     flush()
@@ -30,7 +30,7 @@ import Tokenizers
   }
 
   @Test(arguments: [true, false])
-  func `gives in parts what decode gives at once`(skipSpecialTokens: Bool) {
+  func `streams the text that decode returns at once`(skipSpecialTokens: Bool) {
     var generator = SeededGenerator(7)
     let heart = Array("❤️é😀".utf8).map { Int32($0) + 3 }
     for _ in 0..<2000 {
@@ -43,28 +43,28 @@ import Tokenizers
         default: ids.append(.random(in: 0..<1202, using: &generator))
         }
       }
-      var decoder = Detokenizer(tokenizer, skipSpecialTokens: skipSpecialTokens)
-      var parts = ids.map { decoder.push($0) }
-      parts.append(decoder.finish())
+      var detokenizer = Detokenizer(tokenizer, skipSpecialTokens: skipSpecialTokens)
+      var parts = ids.map { detokenizer.push($0) }
+      parts.append(detokenizer.finish())
       let expected = plainDecode(ids, skipSpecialTokens: skipSpecialTokens)
       #expect(parts.joined().utf8.elementsEqual(expected.utf8), "\(ids)")
       #expect(tokenizer.decode(ids, skipSpecialTokens: skipSpecialTokens).utf8.elementsEqual(expected.utf8), "\(ids)")
     }
   }
 
-  @Test func `holds back bytes until their run ends`() {
-    var decoder = Detokenizer(tokenizer)
-    #expect(decoder.push(262) == "a")
-    #expect(Array("é".utf8).map { decoder.push(Int32($0) + 3) } == ["", ""])
-    #expect(decoder.push(264) == "é b")
-    #expect(decoder.push(Int32(0xC3) + 3) == "")
-    #expect(decoder.push(13) == "")
-    #expect(decoder.finish() == "\u{FFFD}\u{FFFD}")
-    #expect(decoder.finish() == "")
+  @Test func `buffers byte tokens until their run ends`() {
+    var detokenizer = Detokenizer(tokenizer)
+    #expect(detokenizer.push(262) == "a")
+    #expect(Array("é".utf8).map { detokenizer.push(Int32($0) + 3) } == ["", ""])
+    #expect(detokenizer.push(264) == "é b")
+    #expect(detokenizer.push(Int32(0xC3) + 3) == "")
+    #expect(detokenizer.push(13) == "")
+    #expect(detokenizer.finish() == "\u{FFFD}\u{FFFD}")
+    #expect(detokenizer.finish() == "")
   }
 
-  @Test func `takes a space off the beginning only, past what it skips`() {
-    var decoder = Detokenizer(tokenizer)
-    #expect([1, 1200, 262, 264, 2].map { decoder.push($0) } == ["", "", "a", " b", ""])
+  @Test func `removes a space at the beginning only, after skipped tokens`() {
+    var detokenizer = Detokenizer(tokenizer)
+    #expect([1, 1200, 262, 264, 2].map { detokenizer.push($0) } == ["", "", "a", " b", ""])
   }
 }

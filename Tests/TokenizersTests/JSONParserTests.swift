@@ -10,7 +10,7 @@ import Testing
     ("\"\\ud83d\\ude00\\n\\u2581\\/\"", "😀\n▁/"), ("\"\\\"\"", "\""), ("[]", "a list"), ("{}", "an object"),
     ("1000000000000000000000000000000", "1e+30"), ("[", nil), ("{", nil), ("\"\\", nil), ("\"\\u", nil),
   ])
-  func `reads what the grammar allows`(source: String, kind: String?) {
+  func `accepts valid JSON only`(source: String, kind: String?) {
     #expect((try? JSONParser.parse(Array(source.utf8)))?.kind == kind)
   }
 
@@ -26,13 +26,13 @@ import Testing
     #expect(throws: JSONParser.ParseError.self) { try JSONParser.parse(Array(source.utf8)) }
   }
 
-  @Test func `keeps members with equivalent keys`() throws {
+  @Test func `distinguishes canonically equivalent keys`() throws {
     let value = try JSONParser.parse(Array("{\"\u{212B}\": 1, \"\u{C5}\": 2, \"\u{C5}\": 3}".utf8))
     #expect(value.members?.map { $0.value.integer } == [1, 2, 3])
     #expect(value["\u{C5}"].integer == 2)
   }
 
-  @Test func `survives the loss of any byte`() throws {
+  @Test func `refuses a truncated document`() throws {
     let whole = TokenizerFixtures.json()
     for end in whole.indices {
       #expect(throws: JSONParser.ParseError.self) { try JSONParser.parse(Array(whole[..<end])) }

@@ -1,4 +1,4 @@
-/// Small tokenizer files written out in the test, so that one part at a time can lie.
+/// Small tokenizer files whose parts can be replaced one at a time.
 enum TokenizerFixtures {
   static let normalizer = """
     {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
@@ -43,7 +43,7 @@ enum TokenizerFixtures {
 
   static let controls = piece("<unk>", kind: 2) + piece("<s>", kind: 3) + piece("</s>", kind: 3)
 
-  /// A model that says it is byte-pair and leaves the text alone.
+  /// A BPE model with the identity normalizer.
   static func model(
     _ pieces: [UInt8] = controls + piece("a") + piece("b") + piece("ab", score: -1), trainer: [UInt8] = field(3, 2),
     normalizer: [UInt8] = field(1, Array("identity".utf8)) + field(4, 0)

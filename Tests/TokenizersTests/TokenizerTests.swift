@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 import Tokenizers
 
-/// What the published tokenizers make of 200 texts.
+/// Reference results of the published tokenizers for 200 texts.
 struct TokenizerCases: Decodable {
   struct Case: Decodable {
     var text: String
@@ -21,29 +21,29 @@ struct TokenizerCases: Decodable {
 }
 
 @Suite struct TokenizerTests {
-  /// The tokenizer of `tokenizer.model`, passing over the `tokenizer.json` beside it.
+  /// The tokenizer of `tokenizer.model`, ignoring the `tokenizer.json` next to it.
   private static func sentencePiece() throws -> Tokenizer {
     let directory = Goldens.url("tokenizer")
     let bytes = [UInt8](try Data(contentsOf: directory.appending(path: "tokenizer.model")))
     return Tokenizer(
-      try Vocabulary.read(sentencePieceModel: bytes, sides: TokenizerSideFiles(directory: directory)))
+      try Vocabulary.read(sentencePieceModel: bytes, configuration: TokenizerConfigurationFiles(directory: directory)))
   }
 
-  @Test func `encodes as the reference from tokenizer.json`() throws {
+  @Test func `encodes like the reference from tokenizer.json`() throws {
     let tokenizer = try Tokenizer(directory: Goldens.url("tokenizer"))
     for golden in try TokenizerCases.load() {
       #expect(tokenizer.encode(golden.text) == golden.hf_ids, "\(golden.text.debugDescription)")
     }
   }
 
-  @Test func `encodes as the reference from the Metaspace spelling`() throws {
+  @Test func `encodes like the reference with a Metaspace pre-tokenizer`() throws {
     let tokenizer = try Tokenizer(directory: Goldens.url("tokenizer_metaspace"))
     for golden in try TokenizerCases.load() {
       #expect(tokenizer.encode(golden.text) == golden.metaspace_ids, "\(golden.text.debugDescription)")
     }
   }
 
-  @Test func `encodes as SentencePiece from tokenizer.model, with added tokens as the others`() throws {
+  @Test func `encodes like SentencePiece from tokenizer.model, with added tokens like the others`() throws {
     let tokenizer = try Self.sentencePiece()
     for golden in try TokenizerCases.load() {
       if golden.same { #expect(tokenizer.encode(golden.text) == golden.sp_ids, "\(golden.text.debugDescription)") }
@@ -51,7 +51,7 @@ struct TokenizerCases: Decodable {
     }
   }
 
-  @Test func `decodes as the reference, with and without special tokens`() throws {
+  @Test func `decodes like the reference, with and without special tokens`() throws {
     for tokenizer in [try Tokenizer(directory: Goldens.url("tokenizer")), try Self.sentencePiece()] {
       for golden in try TokenizerCases.load() {
         let whole = tokenizer.decode(golden.hf_ids, skipSpecialTokens: false)
@@ -62,20 +62,20 @@ struct TokenizerCases: Decodable {
     }
   }
 
-  @Test func `tokenizes around an image as piece by piece`() throws {
+  @Test func `tokenizes the parts around an image separately`() throws {
     for tokenizer in [try Tokenizer(directory: Goldens.url("tokenizer")), try Self.sentencePiece()] {
       let prompt = "USER: <image>\nWhat is shown in this image? ASSISTANT:"
       let expected = tokenizer.encode("USER: ") + [1200] + tokenizer.encode("\nWhat is shown in this image? ASSISTANT:")
       #expect(tokenizer.encode(prompt) == expected)
-      // The lone spaces on both sides of the image are those of the original code: "▁", and "▁", "\n".
+      // The original code also has a lone space on each side of the image: "▁", and "▁", "\n".
       #expect(expected.firstIndex(of: 1200).map { Array(expected[($0 - 1)...($0 + 2)]) } == [1079, 1200, 1079, 13])
     }
   }
 
-  @Test func `tells its special tokens and its size`() throws {
+  @Test func `has the special tokens and the size of its files`() throws {
     let tokenizer = try Tokenizer(directory: Goldens.url("tokenizer"))
     #expect(tokenizer.bosToken == 1 && tokenizer.eosToken == 2 && tokenizer.unkToken == 0)
-    #expect(tokenizer.paddingToken == 1201 && tokenizer.imageToken == 1200)
+    #expect(tokenizer.padToken == 1201 && tokenizer.imageToken == 1200)
     #expect(tokenizer.vocabularySize == 1202)
     #expect(tokenizer.encodePrompt("a") == [1, 262])
     #expect(tokenizer.pieces(of: [1079, 262, 1200, 5000, -1]) == ["▁", "▁a", "<image>", nil, nil])

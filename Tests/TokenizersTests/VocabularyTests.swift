@@ -5,28 +5,28 @@ import Testing
 import Tokenizers
 
 @Suite struct VocabularyTests {
-  @Test func `reads tokenizer.json in the older spelling`() throws {
+  @Test func `reads tokenizer.json with Prepend and Replace normalizers`() throws {
     let vocabulary = try Vocabulary.load(directory: Goldens.url("tokenizer"))
-    #expect(vocabulary.pieces.count == 1200)
+    #expect(vocabulary.tokens.count == 1200)
     #expect(vocabulary.merges.count == 965)
     #expect(vocabulary.size == 1202)
-    #expect(vocabulary.bytePieces == Array(3..<259))
-    #expect(vocabulary.preparation == Normalizer(prefix: .always))
+    #expect(vocabulary.byteTokens == Array(3..<259))
+    #expect(vocabulary.normalizer == Normalizer(prependScheme: .always))
     #expect(
       vocabulary.specialTokens == SpecialTokens(bos: 1, eos: 2, unk: 0, pad: 1201, image: 1200))
     #expect(vocabulary.addedTokens.map(\.content) == ["<unk>", "<s>", "</s>", "<image>", "<pad>"])
     #expect(vocabulary.addedTokens.allSatisfy { $0.isSpecial && !$0.isNormalized })
   }
 
-  @Test func `reads tokenizer.json in the newer spelling`() throws {
+  @Test func `reads tokenizer.json with a Metaspace pre-tokenizer`() throws {
     let vocabulary = try Vocabulary.load(directory: Goldens.url("tokenizer_metaspace"))
     let older = try Vocabulary.load(directory: Goldens.url("tokenizer"))
-    #expect(vocabulary.preparation == Normalizer(prefix: .first, isNormalizer: false))
+    #expect(vocabulary.normalizer == Normalizer(prependScheme: .first, isNormalizer: false))
     #expect(vocabulary.merges == older.merges)
-    #expect(vocabulary.pieces == older.pieces)
+    #expect(vocabulary.tokens == older.tokens)
   }
 
-  @Test func `says why a file cannot be read`() throws {
+  @Test func `names the reason for an unreadable file`() throws {
     let folder = try TemporaryFolder()
     func error() -> String? {
       #expect(throws: VocabularyError.self) { try Vocabulary.load(directory: folder.url) }?.description
@@ -39,74 +39,75 @@ import Tokenizers
     #expect(error() == #"tokenizer.json: cannot be read: "a directory or device""#)
   }
 
-  @Test func `reads the same pieces, merges and tokens from tokenizer.model`() throws {
+  @Test func `reads the same vocabulary from tokenizer.model`() throws {
     let directory = Goldens.url("tokenizer")
     let bytes = [UInt8](try Data(contentsOf: directory.appending(path: "tokenizer.model")))
-    let model = try Vocabulary.read(sentencePieceModel: bytes, sides: TokenizerSideFiles(directory: directory))
+    let model = try Vocabulary.read(
+      sentencePieceModel: bytes, configuration: TokenizerConfigurationFiles(directory: directory))
     let json = try Vocabulary.load(directory: directory)
-    #expect(model.pieces == json.pieces)
-    #expect(model.merges.mapValues(\.piece) == json.merges.mapValues(\.piece))
+    #expect(model.tokens == json.tokens)
+    #expect(model.merges.mapValues(\.token) == json.merges.mapValues(\.token))
     #expect(model.addedTokens == json.addedTokens)
     #expect(model.specialTokens == json.specialTokens)
-    #expect(model.preparation == json.preparation)
-    #expect(model.bytePieces == json.bytePieces)
+    #expect(model.normalizer == json.normalizer)
+    #expect(model.byteTokens == json.byteTokens)
   }
 
-  @Test func `keeps canonically equivalent pieces apart`() throws {
+  @Test func `distinguishes canonically equivalent tokens`() throws {
     let vocabulary = try Vocabulary.read(
       tokenizerJSON: TokenizerFixtures.json(
         vocabulary:
           "{\"<unk>\": 0, \"<s>\": 1, \"\u{212B}\": 2, \"\u{C5}\": 3, \"A\u{30A}\": 4, \"A\": 5, \"\u{30A}\": 6}",
         merges: "[\"A \u{30A}\"]", added: "[]"))
-    #expect(vocabulary.pieces.map(\.unicodeScalars.first?.value) == [60, 60, 0x212B, 0xC5, 65, 65, 0x30A])
-    #expect(vocabulary.merges == [.init(5, 6): .init(rank: 0, piece: 4)])
+    #expect(vocabulary.tokens.map(\.unicodeScalars.first?.value) == [60, 60, 0x212B, 0xC5, 65, 65, 0x30A])
+    #expect(vocabulary.merges == [.init(5, 6): .init(rank: 0, token: 4)])
   }
 
-  @Test func `ranks SentencePiece merges by score, equal scores alike`() throws {
+  @Test func `ranks SentencePiece merges by score, with one rank for equal scores`() throws {
     typealias F = TokenizerFixtures
     let vocabulary = try Vocabulary.read(
       sentencePieceModel: F.model(
         F.controls + F.piece("a", score: -9) + F.piece("aa", score: -2) + F.piece("aaa", score: -1)))
-    #expect(vocabulary.merges[.init(3, 3)] == .init(rank: 1, piece: 4))
-    #expect(vocabulary.merges[.init(3, 4)] == .init(rank: 0, piece: 5))
-    #expect(vocabulary.merges[.init(4, 3)] == .init(rank: 0, piece: 5))
+    #expect(vocabulary.merges[.init(3, 3)] == .init(rank: 1, token: 4))
+    #expect(vocabulary.merges[.init(3, 4)] == .init(rank: 0, token: 5))
+    #expect(vocabulary.merges[.init(4, 3)] == .init(rank: 0, token: 5))
   }
 
-  @Test func `takes added tokens and names from side files`() throws {
-    let sides = TokenizerSideFiles(
+  @Test func `reads added and special tokens from the configuration files`() throws {
+    let configuration = TokenizerConfigurationFiles(
       configuration: try JSONParser.parse(
         Array(
           """
-          {"bos_token": {"content": "<s>"}, "add_bos_token": false, "image_token": "<image>", "added_tokens_decoder":
-           {"9": {"content": "<image>", "special": true, "lstrip": true, "single_word": true, "normalized": true}}}
+          {"bos_token": {"content": "<s>"}, "add_bos_token": false, "image_token": "<img>", "added_tokens_decoder":
+           {"9": {"content": "<img>", "special": true, "lstrip": true, "single_word": true, "normalized": true}}}
           """.utf8)),
       added: try JSONParser.parse(Array(#"{"<pad>": 10, "tool": 11}"#.utf8)),
       map: try JSONParser.parse(Array(#"{"pad_token": "<pad>", "bos_token": "</s>"}"#.utf8)))
-    let vocabulary = try Vocabulary.read(tokenizerJSON: TokenizerFixtures.json(), sides: sides)
+    let vocabulary = try Vocabulary.read(tokenizerJSON: TokenizerFixtures.json(), configuration: configuration)
     #expect(vocabulary.specialTokens.addsBOS == false)
     #expect(vocabulary.specialTokens == .init(bos: 1, eos: 2, unk: 0, pad: 10, image: 9, addsBOS: false))
     #expect(
       vocabulary.addedTokens.dropFirst(2) == [
         AddedToken(
-          id: 9, content: "<image>", isSpecial: true, stripsLeft: true, isSingleWord: true, isNormalized: true),
+          id: 9, content: "<img>", isSpecial: true, stripsLeft: true, isSingleWord: true, isNormalized: true),
         AddedToken(id: 10, content: "<pad>", isSpecial: true), AddedToken(id: 11, content: "tool", isSpecial: false),
       ])
   }
 
-  @Test func `names the folder without a tokenizer`() {
+  @Test func `names a folder without a tokenizer`() {
     #expect(throws: VocabularyError.missing(directory: Goldens.url("ops").path)) {
       try Vocabulary.load(directory: Goldens.url("ops"))
     }
   }
 
   @Test func `describes errors on one line`() {
-    let piece = "a\nb" + String(repeating: "x", count: 100)
+    let token = "a\nb" + String(repeating: "x", count: 100)
     let errors: [VocabularyError] = [
       .missing(directory: "d"), .unreadable(file: "f", reason: "r\n"), .tooLarge(file: "f", byteCount: 2, limit: 1),
       .malformed(file: "f", offset: 3, expected: "':'"), .missingField(file: "f", field: "x", expected: "a list"),
       .unsupported(file: "f", part: "normalizer", found: "NFKC"),
-      .idOutOfRange(file: "f", piece: piece, id: "-1", limit: 9), .duplicateID(file: "f", id: 1, pieces: [piece, "b"]),
-      .duplicatePiece(file: "f", piece: piece), .unknownPiece(file: "f", piece: piece, neededFor: "merge 3"),
+      .idOutOfRange(file: "f", token: token, id: "-1", limit: 9), .duplicateID(file: "f", id: 1, tokens: [token, "b"]),
+      .duplicateToken(file: "f", token: token), .unknownToken(file: "f", token: token, neededFor: "merge 3"),
     ]
     for error in errors {
       #expect(!error.description.contains("\n") && error.description.count < 200, "\(error)")

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 import Verification
 
-/// A model that is changed in one place departs at the stage that the place belongs to.
+/// A model with one change departs at the stage of that change.
 @Suite struct ModelCheckTests {
   private func expectDeparture(
     _ report: CaseResult, _ kind: CheckStage.Kind, at first: String? = nil, _ cause: String,
@@ -14,7 +14,7 @@ import Verification
   ) throws {
     let departure = try #require(report.departure, sourceLocation: sourceLocation)
     #expect(departure.stage.kind == kind, "\(departure)", sourceLocation: sourceLocation)
-    #expect(departure.difference > departure.allowance.limit, sourceLocation: sourceLocation)
+    #expect(departure.difference > departure.tolerance.limit, sourceLocation: sourceLocation)
     let place = try #require(departure.place, sourceLocation: sourceLocation)
     #expect(place.expected != place.found, sourceLocation: sourceLocation)
     if let first {
@@ -25,13 +25,13 @@ import Verification
     #expect(!report.agrees, sourceLocation: sourceLocation)
   }
 
-  // MARK: - Without an image
+  // MARK: - Cases without images
 
-  @Test func `agrees when nothing is changed`() throws {
+  @Test func `agrees without a change`() throws {
     #expect(try ChangedModel().report().agrees)
   }
 
-  @Test func `tells a tokenizer without half its merges`() throws {
+  @Test func `detects a tokenizer without half its merges`() throws {
     let changed = try ChangedModel()
     try changed.changeJSON("tiny-llava-1.5/tokenizer.json") { file in
       var model = file["model"] as? [String: Any] ?? [:]
@@ -41,13 +41,13 @@ import Verification
     try expectDeparture(changed.report(), .promptTokens, at: "token 3", "tokenizer")
   }
 
-  @Test func `tells an embedding table`() throws {
+  @Test func `detects a changed embedding table`() throws {
     let changed = try ChangedModel()
     try changed.add(0.01, to: "language_model.model.embed_tokens.weight")
     try expectDeparture(changed.report(), .embedding, "embed_tokens")
   }
 
-  @Test func `tells a rotary base at layer 0`() throws {
+  @Test func `detects a changed rope_theta at layer 0`() throws {
     let changed = try ChangedModel()
     try changed.changeJSON("tiny-llava-1.5/config.json") { file in
       var text = file["text_config"] as? [String: Any] ?? [:]
@@ -58,20 +58,20 @@ import Verification
   }
 
   @Test(arguments: [1, 5, 31])
-  func `tells which layer has other weights`(layer: Int) throws {
+  func `finds the layer with different weights`(layer: Int) throws {
     let changed = try ChangedModel()
     try changed.add(0.01, to: "language_model.model.layers.\(layer).mlp.down_proj.weight")
-    try expectDeparture(changed.report(), .layers, at: "layer \(layer)", "layer \(layer) has other weights")
+    try expectDeparture(changed.report(), .layers, at: "layer \(layer)", "layer \(layer) has different weights")
   }
 
   @Test(arguments: ["language_model.lm_head.weight", "language_model.model.norm.weight"])
-  func `tells the way from the last layer to the logits`(tensor: String) throws {
+  func `detects a changed final norm or output head`(tensor: String) throws {
     let changed = try ChangedModel()
     try changed.add(0.1, to: tensor)
     try expectDeparture(changed.report(), .lastLogits, "lm_head")
   }
 
-  @Test func `takes weights that are no numbers for a departure`() throws {
+  @Test func `NaN weights are a departure`() throws {
     let changed = try ChangedModel()
     try changed.add(.nan, to: "language_model.model.layers.7.mlp.up_proj.weight")
     let report = try changed.report()
@@ -80,7 +80,7 @@ import Verification
     #expect(report.stages.contains { $0.stage.kind == .tokens && !$0.agrees })
   }
 
-  @Test func `tells a chat template`() throws {
+  @Test func `detects a different chat template`() throws {
     let changed = try ChangedModel()
     let question = "What is shown in this image?"
     try changed.changeJSON("reference/cases/tiny-llava-1.5/text_only.json") { $0["question"] = question }
@@ -91,7 +91,7 @@ import Verification
     try expectDeparture(changed.report(of: model), .prompt, at: "character 0", "chat_template")
   }
 
-  // MARK: - With an image
+  // MARK: - Cases with an image
 
   private static let case15 = "multi_turn"
 
@@ -99,7 +99,7 @@ import Verification
     try ChangedModel(case: Self.case15, runs: runs)
   }
 
-  @Test func `agrees for a directory of the original layout, which has no token for an image`() throws {
+  @Test func `agrees for the original layout, whose vocabulary has no image token`() throws {
     let folder = try TemporaryFolder()
     let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, visionTower: .directory("clip-tiny"))
     let model = try VisionLanguageModel(directory: directory.path)
@@ -107,7 +107,7 @@ import Verification
     #expect(model.imageToken < 0 && report.agrees, "\(report)")
   }
 
-  @Test func `stops at a prompt whose image is lost, and says so`() throws {
+  @Test func `stops at a prompt without its image placeholder, and reports why`() throws {
     let changed = try changed()
     try changed.changeJSON("tiny-llava-1.5/tokenizer.json") { file in
       let tokens = file["added_tokens"] as? [[String: Any]] ?? []
@@ -121,7 +121,7 @@ import Verification
     #expect(report.end?.contains("no <image>") == true && report.stages.count == 1)
   }
 
-  @Test func `tells how the image is fitted`() throws {
+  @Test func `detects a different image mode`() throws {
     var options = VisionLanguageModel.Options()
     options.imageMode = .pad
     let changed = try changed()
@@ -131,7 +131,7 @@ import Verification
     #expect(report.departure?.stage.image == "shapes_640x480.png")
   }
 
-  @Test func `tells the mean from the pixels`() throws {
+  @Test func `distinguishes image_mean from the pixels`() throws {
     let changed = try changed()
     try changed.changeJSON("tiny-llava-1.5/preprocessor_config.json") { $0["image_mean"] = [0.5, 0.5, 0.5] }
     try expectDeparture(changed.report(on: Self.case15), .pixelValues, at: "view 0", "image_mean")
@@ -142,13 +142,15 @@ import Verification
     ("vision_tower.vision_model.encoder.layers.1.mlp.fc2.bias", .visionEncoderOutput, "vision_feature_layer"),
     ("multi_modal_projector.linear_2.bias", .features, "projector"),
   ])
-  func `tells the vision encoder from the projector`(tensor: String, kind: CheckStage.Kind, cause: String) throws {
+  func `distinguishes the vision encoder from the projector`(tensor: String, kind: CheckStage.Kind, cause: String)
+    throws
+  {
     let changed = try changed()
     try changed.add(0.02, to: tensor)
     try expectDeparture(changed.report(on: Self.case15), kind, cause)
   }
 
-  @Test func `tells a ranking by the layer that it asks`() throws {
+  @Test func `detects a changed ranking by its scoring layer`() throws {
     let changed = try changed(runs: ["pdrop_default"])
     try changed.add(0.05, to: "language_model.model.layers.8.self_attn.k_proj.weight")
     let report = try changed.report(on: Self.case15)
@@ -156,7 +158,7 @@ import Verification
     #expect(report.departure?.stage.layer == 8 && report.departure?.stage.run == "pdrop_default")
   }
 
-  @Test func `tells other tokens kept by the same scores`() throws {
+  @Test func `detects different kept tokens with the same scores`() throws {
     let changed = try changed(runs: ["fastv_k2_r50"])
     let file = "reference/cases/tiny-llava-1.5/\(Self.case15).safetensors"
     let kept = try GoldenTensors(URL(filePath: changed.reference + "/cases/tiny-llava-1.5/\(Self.case15).safetensors"))
@@ -167,13 +169,13 @@ import Verification
     #expect(report.stages.count { !$0.agrees } == 1)
   }
 
-  // MARK: - With several views
+  // MARK: - Cases with several views
 
   private func changedNext() throws -> ChangedModel {
     try ChangedModel("tiny-llava-next-vicuna", case: "tiny_20x30", runs: ["vanilla"])
   }
 
-  @Test func `tells other views`() throws {
+  @Test func `detects different views`() throws {
     let changed = try changedNext()
     for file in ["config.json", "preprocessor_config.json"] {
       try changed.changeJSON("tiny-llava-next-vicuna/\(file)") { $0["image_grid_pinpoints"] = [[1008, 336]] }
@@ -183,18 +185,18 @@ import Verification
     #expect(report.departure?.place?.expected == "3 views" && report.departure?.place?.found == "4 views")
   }
 
-  @Test func `tells the packing of views from the projector`() throws {
+  @Test func `distinguishes the packing of views from the projector`() throws {
     let changed = try changedNext()
     try changed.setByte(
       1, of: "image_newline", to: 0x40, in: "tiny-llava-next-vicuna/model.safetensors")
     let report = try changed.report(on: "tiny_20x30")
     try expectDeparture(report, .features, "image_newline")
-    // The first line end is after the base view's 576 tokens and a row of the tiles.
+    // The first newline token comes after the 576 tokens of the base view and a row of the tiles.
     #expect(report.departure?.place?.coordinates.first.map { $0.index > 576 } == true)
   }
 
-  /// The goldens have the vision encoder's hidden states of few images.
-  @Test func `names the packing of views where the vision encoder's hidden states are not stored`() throws {
+  /// The goldens store the vision encoder's hidden states for few images only.
+  @Test func `names the packing of views without stored hidden states of the vision encoder`() throws {
     let changed = try ChangedModel("tiny-llava-next-vicuna", case: "wide_1000x200", runs: ["vanilla"])
     try changed.setByte(
       1, of: "image_newline", to: 0x40, in: "tiny-llava-next-vicuna/model.safetensors")

@@ -1,11 +1,12 @@
 import Foundation
 import ModelTestSupport
 import PDrop
+import Storage
 import TestSupport
 import Testing
 import Verification
 
-/// References that are damaged or belong to another model are refused by name.
+/// References that are damaged or belong to another model are refused, with the file in the message.
 @Suite struct ReferenceTests {
   private static let json = "reference/cases/tiny-llava-1.5/text_only.json"
   private static let tensors = "reference/cases/tiny-llava-1.5/text_only.safetensors"
@@ -29,7 +30,7 @@ import Verification
     #expect(!text.contains("\n"), sourceLocation: sourceLocation)
   }
 
-  @Test func `names a file that is missing or cut`() throws {
+  @Test func `names a missing or truncated file`() throws {
     try expectRefusal("text_only.safetensors: no such file") { try $0.remove(Self.tensors) }
     try expectRefusal("expected reference vectors") { try $0.remove(Self.json) }
     for count in [0, 7, 100, 60_000] {
@@ -54,7 +55,7 @@ import Verification
     ("images", #"["/etc/passwd"]"#, "inside the reference"), ("images", #"["images/none.png"]"#, "no such file"),
     ("images", #"[""]"#, "inside the reference"), ("images", #"["images"]"#, "expected a file"),
   ])
-  func `refuses a description that makes no sense`(key: String, value: String, words: String) throws {
+  func `refuses an invalid description`(key: String, value: String, words: String) throws {
     let value = try JSONSerialization.jsonObject(with: Data(value.utf8), options: .fragmentsAllowed)
     try expectRefusal(words) { changed in try changed.changeJSON(Self.json) { $0[key] = value } }
   }
@@ -62,7 +63,7 @@ import Verification
   @Test(arguments: [
     ("USER: <image> ASSISTANT:", "no image is given"), (String(repeating: "a b ", count: 5000), "only 4096"),
   ])
-  func `refuses a prompt that fits neither the images nor the model`(prompt: String, words: String) throws {
+  func `refuses a prompt that does not fit the images or the model`(prompt: String, words: String) throws {
     let tokens = try model.tokens(of: .rendered(prompt))
     try expectRefusal(words) { changed in
       try changed.changeJSON(Self.json) { file in
@@ -76,10 +77,10 @@ import Verification
     (#"{"method": "best"}"#, "'best'"), (#"{"method": "pyramiddrop"}"#, "layers and keep"),
     (#"{"method": "fastv", "k": 32, "r": 0.5}"#, "layer 32"),
     (#"{"method": "fastv", "k": -9223372036854775808, "r": 0.5}"#, "layer -9223372036854775808"),
-    (#"{"method": "pyramiddrop", "layers": [8, 8], "keep": [0.5, 0.5]}"#, "rise strictly"),
-    (#"{"method": "pyramiddrop", "layers": [8], "keep": [-1e300]}"#, "not a share"),
+    (#"{"method": "pyramiddrop", "layers": [8, 8], "keep": [0.5, 0.5]}"#, "strictly increasing"),
+    (#"{"method": "pyramiddrop", "layers": [8], "keep": [-1e300]}"#, "out of range"),
   ])
-  func `refuses a policy that cannot be run`(policy: String, words: String) throws {
+  func `refuses an invalid policy`(policy: String, words: String) throws {
     let policy = try JSONSerialization.jsonObject(with: Data(policy.utf8))
     try expectRefusal(words) { changed in try changed.changeRun(Self.json) { $0["policy"] = policy } }
   }
@@ -97,7 +98,7 @@ import Verification
     }
   }
 
-  @Test func `takes numbers that make no sense for departures`() throws {
+  @Test func `out-of-range numbers are departures`() throws {
     let changed = try ChangedModel()
     try changed.changeJSON(Self.json) { file in
       file["image_spans"] = [[Int.min, Int.max], []]
@@ -116,7 +117,7 @@ import Verification
     #expect(departed.first?.place?.expected == "0 tokens")
   }
 
-  @Test func `leaves out what the reference does not store`() throws {
+  @Test func `skips stages that the reference does not store`() throws {
     let changed = try ChangedModel()
     try changed.write(Self.tensors, [2, 0, 0, 0, 0, 0, 0, 0] + "{}".utf8)
     let report = try changed.report(of: model)
@@ -125,7 +126,7 @@ import Verification
 
   // MARK: - Folders
 
-  @Test func `is found beside the model or above it`() throws {
+  @Test func `finds the reference next to the model or above it`() throws {
     let golden = try ReferenceFolder(besideModel: Goldens.path("models/tiny-llava-1.5"))
     #expect(golden.path + "/" == Goldens.path("") && golden.caseNames.contains("two_images"))
     let changed = try ChangedModel()
@@ -133,16 +134,16 @@ import Verification
     try FileManager.default.moveItem(atPath: changed.reference, toPath: changed.directory + "/reference")
     let own = try ReferenceFolder(besideModel: changed.directory)
     #expect(own.path == changed.directory + "/reference" && own.caseNames == ["text_only"])
-    // The only model's cases are those of any name.
+    // A folder with the cases of a single model accepts any name.
     #expect(try ReferenceFolder(own.path, model: "another").model == "tiny-llava-1.5")
   }
 
-  @Test func `says where it was looked for and how to make one`() throws {
+  @Test func `reports the searched folders and how to create a reference`() throws {
     let folder = try TemporaryFolder()
     let error = #expect(throws: ReferenceError.self) { try ReferenceFolder(besideModel: folder.path) }
     let text = error?.description ?? ""
     #expect(text.contains(folder.path + "/reference") && text.contains("make_reference.py"), "\(text)")
-    // Of several models' cases, none is taken for those of a model of another name.
+    // A folder with the cases of several models accepts only their names.
     #expect(throws: ReferenceError.self) { try ReferenceFolder(Goldens.path(""), model: "another") }
   }
 }

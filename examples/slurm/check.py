@@ -5,7 +5,7 @@
 
 Starts munged, slurmctld and slurmd with a configuration in a temporary folder, and stops them afterwards. Each
 disturbance waits for answers on the disk: one task's pdrop-run is killed with SIGKILL, one task is requeued, and one
-gets the signal of its time limit. PDROP_RUN is the program to run, by default that of the release build.
+gets the signal of its time limit. PDROP_RUN is the program to run, by default the release build.
 """
 import argparse
 import concurrent.futures
@@ -25,7 +25,7 @@ from check_support import (PROGRAM, answer_undisturbed, compare, lines, make_que
                            program_ids, wait_until)
 
 SHARDS, RECORDS = 4, 400
-# A shard is disturbed after this many of its 100 answers; a batch of 16 may follow before the program stops.
+# The number of answers, of 100, after which a shard is disturbed; up to one batch of 16 may follow before the stop.
 MIDDLE = 10
 # A requeued task waits for cred_expire; the default of 120 s would make the check long.
 CONFIGURATION = """
@@ -189,7 +189,7 @@ def run(folder):
     gather(folder, SHARDS)
     for shard, words in [(2, "ended with status 137"), (3, "stopped;"), (4, "ended with status 143")]:
         log = open("%s/pdrop.%d.log" % (folder, shard)).read()
-        assert words in log and "answered before" in log, log
+        assert words in log and "answered by earlier runs" in log, log
 
 
 def gather(folder, shard_count):

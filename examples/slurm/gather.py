@@ -2,8 +2,8 @@
 
     python3 gather.py questions.jsonl answers.jsonl answers/*-of-64.jsonl
 
-Exits with status 1, without writing the file, when answers are missing or belong to other questions. Needs memory for
-at most one shard, whatever their number. Questions cut from a longer file need the --first-line of their run.
+Exits with status 1, without writing the file, if answers are missing or belong to other questions. Needs memory for at
+most one shard, independent of their number. Questions cut from a longer file need the --first-line of their run.
 """
 import argparse
 import heapq

@@ -3,7 +3,7 @@
     spark-submit --conf spark.task.cpus=8 answer.py questions.jsonl answers --partitions 1000 \\
         -- pdrop-run -m DIR --image-folder images --ram 12GiB
 
-After -- come the program and its options. Every executor needs the program, the model and the images under these paths.
+The program and its options follow --. Every executor needs the program, the model and the images under these paths.
 One process with spark.task.cpus threads answers all records of a partition. If it dies, a new process gets the records
 that are not answered yet; if an executor dies, Spark repeats its partitions. Either way `cat answers/part-*` has the
 answer to each record once, in the order of the questions.
@@ -20,7 +20,7 @@ import threading
 
 # Records sent to a process and not answered yet: more than two batches of 16.
 WINDOW = 64
-# The partition fails after this many deaths without an answer in between; its next record is taken to be the cause.
+# The partition fails after this number of deaths without an answer in between; its next record is the likely cause.
 MAX_DEATHS = 3
 
 

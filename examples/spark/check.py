@@ -4,7 +4,7 @@
     python3 examples/spark/check.py --no-cluster          (two partitions without Spark; the first is disturbed)
 
 Waits until each executor has a partition in the middle. Then the pdrop-run of one executor is killed with SIGKILL, and
-the other executor. PDROP_RUN is the program to run, by default that of the release build.
+the other executor. PDROP_RUN is the program to run, by default the release build.
 """
 import argparse
 import glob
@@ -22,7 +22,7 @@ from check_support import (PROGRAM, answer_undisturbed, compare, lines, make_que
                            program_ids, wait_until)
 
 RECORDS, PARTITIONS = 400, 4
-# A process that has written this many bytes has answered about 10 of its 100 records.
+# The number of bytes written by a process after about 10 of its 100 records.
 MIDDLE = 5_000
 
 

@@ -22,7 +22,7 @@ bool pdrop_png_read_header(const unsigned char *bytes, size_t count, int *width,
 bool pdrop_png_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,
                       char *message, size_t message_size);
 
-/// Sets *is_animated for an animation, which pdrop_webp_decode refuses.
+/// Sets *is_animated for an animation, which pdrop_webp_decode does not support.
 bool pdrop_webp_read_header(const unsigned char *bytes, size_t count, int *width, int *height, bool *is_animated,
                             char *message, size_t message_size);
 bool pdrop_webp_decode(const unsigned char *bytes, size_t count, int width, int height, unsigned char *rgb,

@@ -4,6 +4,7 @@
 /// The number of 32-bit words in a row of elements.
 INLINE size_t words(size_t elements) { return (elements + 1) / 2; }
 
+/// Adds the two bf16 products of each word to the sum of its lane.
 INLINE vec_f32 multiply_add(vec_f32 left, vec_f32 right, vec_f32 sum) {
   return (vec_f32)_mm512_dpbf16_ps((__m512)sum, (__m512bh)left, (__m512bh)right);
 }
@@ -28,6 +29,7 @@ INLINE void pack_row(float *to, const float *from, size_t count) {
   }
 }
 
+/// Packs rows of keys into a contiguous buffer, [keys, words]; f32 is rounded to bf16.
 INLINE void gather_keys(float *to, const pdrop_attention_block *b, size_t first, size_t keys) {
   for (size_t key = 0; key < keys; key++, to += words(b->dimension)) {
     size_t start = (first + key) * b->key_stride;

@@ -21,10 +21,12 @@ INLINE void gather(float *to, const pdrop_attention_block *b, const void *from, 
   }
 }
 
+/// Copies rows of keys into a contiguous buffer, [keys, dimension].
 INLINE void gather_keys(float *to, const pdrop_attention_block *b, size_t first, size_t keys) {
   gather(to, b, b->keys, first, keys);
 }
 
+/// Copies rows of values into a contiguous buffer, [keys, dimension].
 INLINE void gather_values(float *to, const pdrop_attention_block *b, size_t first, size_t keys) {
   gather(to, b, b->values, first, keys);
 }

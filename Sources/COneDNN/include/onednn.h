@@ -33,6 +33,6 @@ typedef enum {
 ///
 /// Runs on the calling thread only; any number of threads may call at the same time.
 ///
-/// Returns false if the library refuses, which depends only on the sizes; `y` is then unchanged.
+/// Returns false if the library rejects the matmul, which depends only on the sizes; `y` is then unchanged.
 bool pdrop_onednn_gemm(pdrop_onednn_type type, const void *x, size_t rows, const void *w, size_t inputs, size_t outputs,
                        void *y, size_t stride, bool add);

@@ -1,43 +1,47 @@
 import Foundation
 
-/// GQA's balanced questions of the test-dev split.
+/// GQA: the balanced questions of the test-dev split.
 struct GQA: Benchmark {
   private static let questionFile = "gqa/llava_gqa_testdev_balanced.jsonl"
-  private static let truthFile = "gqa/data/testdev_balanced_questions.json"
+  private static let groundTruthFile = "gqa/data/testdev_balanced_questions.json"
   private static let images = "gqa/data/images"
 
   let name = "gqa"
   let answerFolder = "gqa/answers/llava_gqa_testdev_balanced"
-  let metric = "exact match"
+  let metricDescription = "exact match"
   let files = [
-    DataFile(questionFile, .questions), DataFile(truthFile, .truth), DataFile(images, .images),
+    DataFile(questionFile, .questions), DataFile(groundTruthFile, .groundTruth), DataFile(images, .images),
   ]
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
     try QuestionFile.read(Self.questionFile, images: Self.images, in: data, body)
   }
 
-  func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score {
-    let truths = try DataRow.read(data.path(Self.truthFile)).members().map { id, record in
-      (id: QuestionID(id), truth: try record.text("answer"))
+  func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
+    let references = try DataValue.read(data.path(Self.groundTruthFile)).members().map { id, entry in
+      (id: QuestionID(id), reference: try entry.string("answer"))
     }
-    let pairs = sheet.paired(truths).map { (answer: $0.answer.text, right: $0.truth) }
+    let pairs = answers.paired(references).map { (answer: $0.answer.text, reference: $0.reference) }
     return Score([
-      .share("accuracy", pairs.map { pair in pair.answer.map { Self.prediction($0) == pair.right } ?? false }),
-      .share(
-        "accuracy but for punctuation",
-        pairs.map { pair in pair.answer.map { Self.plainWords($0) == Self.plainWords(pair.right) } ?? false },
+      .percentage("accuracy", pairs.map { pair in pair.answer.map { Self.prediction($0) == pair.reference } ?? false }),
+      .percentage(
+        "accuracy without punctuation",
+        pairs.map { pair in
+          pair.answer.map { Self.withoutPunctuation($0) == Self.withoutPunctuation(pair.reference) } ?? false
+        },
         isMain: false),
     ])
   }
 
-  /// For GQA's `eval.py`. Source: LLaVA's `scripts/convert_gqa_for_eval.py`.
-  func submissions(_ sheet: AnswerSheet, in data: DataFolder) throws -> [Submission] {
+  /// Predictions for GQA's `eval.py`.
+  ///
+  /// Source: LLaVA's `scripts/convert_gqa_for_eval.py`.
+  func submissions(_ answers: AnswerSet, in data: DataFolder) throws -> [Submission] {
     struct Prediction: Encodable {
       var questionId: QuestionID
       var prediction: String
     }
-    let predictions = sheet.answers.map { Prediction(questionId: $0.id, prediction: Self.prediction($0.text ?? "")) }
+    let predictions = answers.items.map { Prediction(questionId: $0.id, prediction: Self.prediction($0.text ?? "")) }
     return [try Submission(suffix: ".json", json: predictions)]
   }
 
@@ -47,76 +51,81 @@ struct GQA: Benchmark {
     return text.lowercased()
   }
 
-  private static func plainWords(_ text: String) -> String {
-    plain(String(text.unicodeScalars.filter { !CharacterSet.punctuationCharacters.contains($0) }.map(Character.init)))
+  private static func withoutPunctuation(_ text: String) -> String {
+    trimmedLowercase(
+      String(text.unicodeScalars.filter { !CharacterSet.punctuationCharacters.contains($0) }.map(Character.init)))
   }
 }
 
-/// ScienceQA's test questions, with images and without.
+/// ScienceQA: the test questions, with and without images.
 struct ScienceQA: Benchmark {
   private static let questionFile = "scienceqa/llava_test_CQM-A.json"
   private static let problemFile = "scienceqa/problems.json"
   private static let splitFile = "scienceqa/pid_splits.json"
   private static let images = "scienceqa/images/test"
-  private static let mark = "<image>"
+  private static let placeholder = "<image>"
 
   let name = "scienceqa"
   let answerFolder = "scienceqa/answers"
-  let metric = "accuracy by letter: all, and IMG, those with an image"
+  let metricDescription = "accuracy by option letter: all questions, and those with an image (IMG)"
   let maxNewTokens = 1024
   let files = [
-    DataFile(questionFile, .questions), DataFile(problemFile, .truth), DataFile(splitFile, .truth),
+    DataFile(questionFile, .questions), DataFile(problemFile, .groundTruth), DataFile(splitFile, .groundTruth),
     DataFile(images, .images),
   ]
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
-    for record in try DataRow.read(data.path(Self.questionFile)).list() {
-      guard let turn = try record.list("conversations").first else { throw record.problem("conversations: found none") }
-      let text = try turn.text("value").replacing(Self.mark, with: "").trimmingCharacters(in: .whitespacesAndNewlines)
-      let hasImage = record.has("image")
+    for entry in try DataValue.read(data.path(Self.questionFile)).list() {
+      guard let turn = try entry.list("conversations").first else { throw entry.error("conversations: found none") }
+      let text = try turn.string("value").replacing(Self.placeholder, with: "").trimmingCharacters(
+        in: .whitespacesAndNewlines)
+      let hasImage = entry.has("image")
       try body(
         Question(
-          id: record.identifier("id"),
-          image: hasImage ? .file(Self.images + "/" + record.text("image")) : .none,
-          // The mark in the answers' prompt is by what the scorer tells questions with an image.
-          text: (hasImage ? Self.mark + "\n" : "") + text + "\n" + Question.byLetter))
+          id: entry.identifier("id"),
+          image: hasImage ? .file(Self.images + "/" + entry.string("image")) : .none,
+          // The scorer recognizes questions with an image by the placeholder in the prompt.
+          text: (hasImage ? Self.placeholder + "\n" : "") + text + "\n" + Question.optionLetterInstruction))
     }
   }
 
-  func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score {
-    let splits = try DataRow.read(data.path(Self.splitFile))
+  func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
+    let splits = try DataValue.read(data.path(Self.splitFile))
     let problems = Dictionary(
-      try DataRow.read(data.path(Self.problemFile)).members().map { ($0.key, $0.record) }, uniquingKeysWith: { $1 })
-    let truths = try splits.texts("test").map { id in
-      guard let problem = problems[id] else { throw splits.problem("test: \(id) is not in \(Self.problemFile)") }
+      try DataValue.read(data.path(Self.problemFile)).members().map { ($0.key, $0.entry) }, uniquingKeysWith: { $1 })
+    let references = try splits.strings("test").map { id in
+      guard let problem = problems[id] else { throw splits.error("test: \(id) is not in \(Self.problemFile)") }
       return (
-        id: QuestionID(id), truth: (right: try problem.integer("answer"), choices: try problem.texts("choices").count)
+        id: QuestionID(id),
+        reference: (index: try problem.integer("answer"), choices: try problem.strings("choices").count)
       )
     }
-    let results = sheet.paired(truths).map { answer, truth in
+    let results = answers.paired(references).map { answer, reference in
       let index = answer.text.flatMap(OptionLetter.parsedForScienceQA).flatMap { Array("ABCDE").firstIndex(of: $0) }
       return (
-        isRight: index == truth.right && truth.right < truth.choices, hasImage: answer.prompt.contains(Self.mark)
+        isCorrect: index == reference.index && reference.index < reference.choices,
+        hasImage: answer.prompt.contains(Self.placeholder)
       )
     }
     return Score([
-      .share("accuracy", results.map(\.isRight)), .share("IMG accuracy", results.filter(\.hasImage).map(\.isRight)),
+      .percentage("accuracy", results.map(\.isCorrect)),
+      .percentage("IMG accuracy", results.filter(\.hasImage).map(\.isCorrect)),
     ])
   }
 }
 
-/// SEED-Bench: questions with four options about images and the middle frames of videos.
+/// SEED-Bench: multiple-choice questions about images and the middle frames of videos.
 struct SEEDBench: Benchmark {
   private static let questionFile = "seed_bench/llava-seed-bench.jsonl"
-  private static let truthFile = "seed_bench/SEED-Bench.json"
-  /// The questions' paths name the folder of images or that of frames.
+  private static let groundTruthFile = "seed_bench/SEED-Bench.json"
+  /// The paths in the question file begin with the folder of the images or of the frames.
   private static let images = "seed_bench"
 
   let name = "seed"
   let answerFolder = "seed_bench/answers"
-  let metric = "the option's letter, exactly: all, image, video"
+  let metricDescription = "accuracy by exact option letter: all, image, video"
   let files = [
-    DataFile(questionFile, .questions), DataFile(truthFile, .truth),
+    DataFile(questionFile, .questions), DataFile(groundTruthFile, .groundTruth),
     DataFile("seed_bench/SEED-Bench-image", .images), DataFile("seed_bench/SEED-Bench-video-image", .images),
   ]
 
@@ -124,71 +133,76 @@ struct SEEDBench: Benchmark {
     try QuestionFile.read(Self.questionFile, images: Self.images, in: data, body)
   }
 
-  func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score {
-    let truth = try DataRow.read(data.path(Self.truthFile))
+  func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
+    let groundTruth = try DataValue.read(data.path(Self.groundTruthFile))
     let types = Dictionary(
-      try truth.members("question_type").map { (try $0.record.integer(), $0.key) }, uniquingKeysWith: { $1 })
-    let truths = try truth.list("questions").map { record in
-      let type = try record.integer("question_type_id")
+      try groundTruth.members("question_type").map { (try $0.entry.integer(), $0.key) }, uniquingKeysWith: { $1 })
+    let references = try groundTruth.list("questions").map { entry in
+      let type = try entry.integer("question_type_id")
       return (
-        id: try record.identifier("question_id"),
-        truth: (
-          answer: try record.text("answer"), kind: try record.text("data_type"), type: types[type] ?? "type \(type)"
+        id: try entry.identifier("question_id"),
+        reference: (
+          answer: try entry.string("answer"), kind: try entry.string("data_type"), type: types[type] ?? "type \(type)"
         )
       )
     }
-    let results = sheet.paired(truths).map { answer, truth in
-      (isRight: answer.text == truth.answer, kind: truth.kind, type: truth.type)
+    let results = answers.paired(references).map { answer, reference in
+      (isCorrect: answer.text == reference.answer, kind: reference.kind, type: reference.type)
     }
     return Score(
-      [.share("accuracy", results.map(\.isRight))]
-        + ["image", "video"].map { kind in .share(kind, results.filter { $0.kind == kind }.map(\.isRight)) }
-        + grouped(results, by: \.type).map { .share($0.key, $0.items.map(\.isRight), isMain: false) })
+      [.percentage("accuracy", results.map(\.isCorrect))]
+        + ["image", "video"].map { kind in .percentage(kind, results.filter { $0.kind == kind }.map(\.isCorrect)) }
+        + grouped(results, by: \.type).map { .percentage($0.key, $0.items.map(\.isCorrect), isMain: false) })
   }
 
-  /// For the leaderboard. Source: LLaVA's `scripts/convert_seed_for_submission.py`.
-  func submissions(_ sheet: AnswerSheet, in data: DataFolder) throws -> [Submission] {
+  /// Predictions for the leaderboard.
+  ///
+  /// Source: LLaVA's `scripts/convert_seed_for_submission.py`.
+  func submissions(_ answers: AnswerSet, in data: DataFolder) throws -> [Submission] {
     struct Prediction: Encodable {
       var question_id: QuestionID
       var prediction: String
     }
-    let ids = try DataRow.read(data.path(Self.truthFile)).list("questions").map { record in
-      let id = try record.identifier("question_id")
-      return (id: id, truth: id)
+    let ids = try DataValue.read(data.path(Self.groundTruthFile)).list("questions").map { entry in
+      let id = try entry.identifier("question_id")
+      return (id: id, reference: id)
     }
-    let predictions = sheet.paired(ids).map { Prediction(question_id: $0.truth, prediction: $0.answer.text ?? "") }
+    let predictions = answers.paired(ids).map {
+      Prediction(question_id: $0.reference, prediction: $0.answer.text ?? "")
+    }
     return [try Submission(suffix: ".jsonl", lines: predictions)]
   }
 }
 
-/// The evaluation questions of the bundled model, by what they ask for.
+/// The evaluation set of the bundled model.
 struct TinyTextVQA: Benchmark {
   private static let folder = "tiny-textvqa-eval"
   private static let questionFile = folder + "/question.jsonl"
-  private static let truthFile = folder + "/answers.jsonl"
+  private static let groundTruthFile = folder + "/answers.jsonl"
   private static let images = folder + "/images"
 
   let name = "tiny-textvqa"
   let answerFolder = folder + "/answers"
-  let metric = "exact match, by question family"
+  let metricDescription = "exact match, by question family"
   let files = [
-    DataFile(questionFile, .questions), DataFile(truthFile, .truth), DataFile(images, .images),
+    DataFile(questionFile, .questions), DataFile(groundTruthFile, .groundTruth), DataFile(images, .images),
   ]
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
     try QuestionFile.read(Self.questionFile, images: Self.images, in: data, body)
   }
 
-  func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score {
-    var truths: [(id: QuestionID, truth: (answer: String, family: String))] = []
-    try DataRow.readLines(data.path(Self.truthFile)) { record in
-      truths.append((try record.identifier("question_id"), (try record.text("answer"), try record.text("category"))))
+  func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
+    var references: [(id: QuestionID, reference: (answer: String, family: String))] = []
+    try DataValue.readLines(data.path(Self.groundTruthFile)) { entry in
+      references.append(
+        (try entry.identifier("question_id"), (try entry.string("answer"), try entry.string("category"))))
     }
-    let results = sheet.paired(truths).map { answer, truth in
-      (isRight: answer.text.map { isExactMatch($0, truth.answer) } ?? false, family: truth.family)
+    let results = answers.paired(references).map { answer, reference in
+      (isCorrect: answer.text.map { isExactMatch($0, reference.answer) } ?? false, family: reference.family)
     }
     return Score(
-      [.share("exact match", results.map(\.isRight))]
-        + grouped(results, by: \.family).map { .share($0.key, $0.items.map(\.isRight), isMain: false) })
+      [.percentage("exact match", results.map(\.isCorrect))]
+        + grouped(results, by: \.family).map { .percentage($0.key, $0.items.map(\.isCorrect), isMain: false) })
   }
 }

@@ -1,72 +1,77 @@
-/// MMBench's development questions, in English or Chinese.
+/// MMBench: the questions of the development split, in English or Chinese.
 struct MMBench: Benchmark {
   enum Language: Sendable { case english, chinese }
 
   let language: Language
 
-  /// Rows of one question with its options in another order have indices that are equal but for multiples of this.
+  /// The index step between the rows of one question with its options in different orders.
   private static let rotation = 1_000_000
-  /// Where the predictions stand in an upload, and the columns that it lacks.
+  /// The column of the predictions in a submission.
   private static let predictionColumn = 6
-  private static let leftOut: Set<String> = ["hint", "category", "source", "image", "comment", "l2-category"]
+  /// The columns that a submission leaves out.
+  private static let omittedColumns: Set<String> = ["hint", "category", "source", "image", "comment", "l2-category"]
 
   init(_ language: Language) { self.language = language }
 
   private var split: String { language == .english ? "mmbench_dev_20230712" : "mmbench_dev_cn_20231003" }
-  private var table: QuestionTable { QuestionTable(file: "mmbench/\(split).tsv") }
+  private var table: VLMEvalKitTable { VLMEvalKitTable(file: "mmbench/\(split).tsv") }
 
   var name: String { language == .english ? "mmbench" : "mmbench-cn" }
   var answerFolder: String { "mmbench/answers/\(split)" }
-  var metric: String { "the option's letter; circular, where the table has the options in several orders" }
+  var metricDescription: String {
+    "accuracy by option letter; also circular, if the table has the options in several orders"
+  }
   var maxNewTokens: Int { 1024 }
   var files: [DataFile] { table.files }
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
-    let instruction = language == .english ? Question.byLetter : "请直接回答选项字母。"
-    try table.questions(in: data, text: { try $0.choiceQuestion(instruction) }, body)
+    let instruction = language == .english ? Question.optionLetterInstruction : "请直接回答选项字母。"
+    try table.questions(in: data, prompt: { try $0.multipleChoicePrompt(instruction) }, body)
   }
 
-  func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score {
-    let truths = try table.truths(in: data) { row in
-      guard let index = Int(try row.text("index")) else { throw row.problem("index: expected a whole number") }
+  func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
+    let references = try table.references(in: data) { row in
+      guard let index = Int(try row.string("index")) else { throw row.error("index: expected an integer") }
       return (
-        question: index % Self.rotation, isFirst: index < Self.rotation, answer: try row.text("answer"),
+        question: index % Self.rotation, isFirst: index < Self.rotation, answer: try row.string("answer"),
         category: row["category"] ?? "other"
       )
     }
-    let results = sheet.paired(truths).map { answer, truth in
-      (isRight: answer.text.map { OptionLetter.isNamed(truth.answer, by: $0) } ?? false, truth: truth)
+    let results = answers.paired(references).map { answer, reference in
+      (isCorrect: answer.text.map { OptionLetter.isNamed(reference.answer, by: $0) } ?? false, reference: reference)
     }
-    let first = results.filter(\.truth.isFirst)
-    let rounds = grouped(results, by: \.truth.question).map(\.items)
-    let circular = Measure.share("circular", rounds.map { $0.allSatisfy(\.isRight) })
+    let first = results.filter(\.reference.isFirst)
+    let orders = grouped(results, by: \.reference.question).map(\.items)
+    let circular = Metric.percentage("circular", orders.map { $0.allSatisfy(\.isCorrect) })
     return Score(
-      [.share("accuracy", first.map(\.isRight))] + (rounds.count < results.count ? [circular] : [])
-        + grouped(first, by: \.truth.category).map { .share($0.key, $0.items.map(\.isRight), isMain: false) },
+      [.percentage("accuracy", first.map(\.isCorrect))] + (orders.count < results.count ? [circular] : [])
+        + grouped(first, by: \.reference.category).map {
+          .percentage($0.key, $0.items.map(\.isCorrect), isMain: false)
+        },
       notes: [
-        "\(name): by the letter that an answer begins with; the leaderboard's own matching of free text and its circular "
-          + "rule (all orders right, by index modulo \(Self.rotation)) may differ"
+        "\(name): scored by the option letter at the start of an answer; the leaderboard's matching of free text and "
+          + "its circular rule (correct in all orders, by index modulo \(Self.rotation)) may differ"
       ])
   }
 
-  /// The table that the server takes as a spreadsheet, with tabs between its fields.
+  /// The table for the evaluation server, which expects a spreadsheet, as TSV.
   ///
   /// Source: LLaVA's `scripts/convert_mmbench_for_submission.py`.
-  func submissions(_ sheet: AnswerSheet, in data: DataFolder) throws -> [Submission] {
-    let columns = try DelimitedTable(data.path(table.file), required: ["index"]).columns.filter {
-      !Self.leftOut.contains($0)
+  func submissions(_ answers: AnswerSet, in data: DataFolder) throws -> [Submission] {
+    let columns = try TSVReader(data.path(table.file), required: ["index"]).columns.filter {
+      !Self.omittedColumns.contains($0)
     }
-    let behind = min(Self.predictionColumn, columns.count)
+    let position = min(Self.predictionColumn, columns.count)
     func line(_ fields: [String], _ prediction: String) -> String {
-      let fields = fields.prefix(behind) + [prediction] + fields.dropFirst(behind)
+      let fields = fields.prefix(position) + [prediction] + fields.dropFirst(position)
       return fields.map(Self.quoted).joined(separator: "\t") + "\n"
     }
-    let rows = try table.truths(in: data, columns: []) { row in columns.map { row.raw($0) ?? "" } }
-    let all = AnswerSheet(sheet.answers, path: sheet.path)
+    let rows = try table.references(in: data, columns: []) { row in columns.map { row.raw($0) ?? "" } }
+    let all = AnswerSet(answers.items, path: answers.path)
     return [
       Submission(
         suffix: ".tsv",
-        text: line(columns, "prediction") + all.paired(rows).map { line($0.truth, $0.answer.text ?? "") }.joined())
+        text: line(columns, "prediction") + all.paired(rows).map { line($0.reference, $0.answer.text ?? "") }.joined())
     ]
   }
 

@@ -1,4 +1,4 @@
-/// POPE: is an object in the image that is there, or that often stands beside such?
+/// POPE: yes-or-no questions about objects that are in the image, or that often occur together with them.
 struct POPE: Benchmark {
   private static let questionFile = "pope/llava_pope_test.jsonl"
   private static let images = "pope/val2014"
@@ -6,10 +6,10 @@ struct POPE: Benchmark {
 
   let name = "pope"
   let answerFolder = "pope/answers"
-  let metric = "F1, mean of adversarial, popular and random"
+  let metricDescription = "F1, mean of adversarial, popular and random"
   var files: [DataFile] {
-    [DataFile(Self.questionFile, .questions, .truth), DataFile(Self.images, .images)]
-      + Self.categories.map { DataFile(Self.labelFile($0), .truth) }
+    [DataFile(Self.questionFile, .questions, .groundTruth), DataFile(Self.images, .images)]
+      + Self.categories.map { DataFile(Self.labelFile($0), .groundTruth) }
   }
 
   private static func labelFile(_ category: String) -> String { "pope/coco/coco_pope_\(category).json" }
@@ -18,62 +18,66 @@ struct POPE: Benchmark {
     try QuestionFile.read(Self.questionFile, images: Self.images, in: data, body)
   }
 
-  func score(_ sheet: AnswerSheet, in data: DataFolder) throws -> Score {
-    let truths = try truths(in: data)
-    var f1: [Measure] = []
-    var measures: [Measure] = []
+  func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
+    let references = try references(in: data)
+    var f1: [Metric] = []
+    var metrics: [Metric] = []
     for category in Self.categories {
-      let pairs = sheet.paired(truths.filter { $0.truth.category == category }.map { ($0.id, $0.truth.isYes) })
-      // What could not be answered is wrong, whatever is right.
-      let answers = pairs.map { answer, isYes in
-        (isYes: answer.text.map(YesNo.isYesForPOPE) ?? !isYes, shouldBeYes: isYes)
+      let pairs = answers.paired(
+        references.filter { $0.reference.category == category }.map { ($0.id, $0.reference.isYes) })
+      // A question without an answer counts as wrong, whatever its label.
+      let outcomes = pairs.map { answer, isYes in
+        (predicted: answer.text.map(YesNo.isYesForPOPE) ?? !isYes, actual: isYes)
       }
-      let confusion = Confusion(answers)
-      let interval = bootstrap(answers.count) { Confusion($0.map { answers[$0] }).f1 }
-      func measure(_ name: String, _ share: Double) -> Measure {
-        Measure("\(category) \(name)", 100 * share, nil, count: confusion.count, isMain: false)
+      let confusion = ConfusionMatrix(outcomes)
+      let interval = bootstrap(outcomes.count) { ConfusionMatrix($0.map { outcomes[$0] }).f1 }
+      func metric(_ name: String, _ ratio: Double) -> Metric {
+        Metric("\(category) \(name)", 100 * ratio, nil, count: confusion.count, isMain: false)
       }
       f1.append(
-        Measure("\(category) F1", 100 * confusion.f1, interval?.scaled(by: 100), count: confusion.count, isMain: false))
-      measures.append(.share("\(category) accuracy", confusion.right, of: confusion.count, isMain: false))
-      measures.append(measure("precision", confusion.precision))
-      measures.append(measure("recall", confusion.recall))
-      measures.append(measure("yes ratio", confusion.yesShare))
+        Metric("\(category) F1", 100 * confusion.f1, interval?.scaled(by: 100), count: confusion.count, isMain: false))
+      metrics.append(.percentage("\(category) accuracy", confusion.correct, of: confusion.count, isMain: false))
+      metrics.append(metric("precision", confusion.precision))
+      metrics.append(metric("recall", confusion.recall))
+      metrics.append(metric("yes ratio", confusion.yesRatio))
     }
-    return Score([.meanOfParts("F1", f1)] + f1 + measures)
+    return Score([.meanOfParts("F1", f1)] + f1 + metrics)
   }
 
-  /// Labels belong to questions by order: the n-th of a category's file to the n-th question of that category.
+  /// The label of each question: the n-th label of a category belongs to its n-th question.
   ///
-  /// The published scorer takes the n-th answer, which is the same for files in the order of the questions.
-  private func truths(in data: DataFolder) throws -> [(id: QuestionID, truth: (category: String, isYes: Bool))] {
+  /// The published scorer uses the n-th answer instead, which is the same for files in question order.
+  private func references(in data: DataFolder) throws -> [(id: QuestionID, reference: (category: String, isYes: Bool))]
+  {
     var labels: [String: [Bool]] = [:]
     for category in Self.categories {
-      try DataRow.readLines(data.path(Self.labelFile(category))) { record in
-        labels[category, default: []].append(try record.text("label") != "no")
+      try DataValue.readLines(data.path(Self.labelFile(category))) { entry in
+        labels[category, default: []].append(try entry.string("label") != "no")
       }
     }
     var counts: [String: Int] = [:]
-    var known: Set<QuestionID> = []
-    var truths: [(id: QuestionID, truth: (category: String, isYes: Bool))] = []
-    try DataRow.readLines(data.path(Self.questionFile)) { record in
-      let (id, category) = (try record.identifier("question_id"), try record.text("category"))
-      guard let labels = labels[category] else { throw record.problem("category: found \(category)") }
-      guard known.insert(id).inserted else { throw record.problem("question_id: \(id) stands twice") }
+    var seen: Set<QuestionID> = []
+    var references: [(id: QuestionID, reference: (category: String, isYes: Bool))] = []
+    try DataValue.readLines(data.path(Self.questionFile)) { entry in
+      let (id, category) = (try entry.identifier("question_id"), try entry.string("category"))
+      guard let labels = labels[category] else {
+        throw entry.error("category: expected \(Self.categories.joined(separator: ", ")), found \(category)")
+      }
+      guard seen.insert(id).inserted else { throw entry.error("question_id: \(id) occurs twice") }
       let index = counts[category, default: 0]
       guard index < labels.count else {
-        throw record.problem("question \(index + 1) of \(category), for which there are \(labels.count) labels")
+        throw entry.error("question \(index + 1) of \(category), which has only \(labels.count) labels")
       }
       counts[category] = index + 1
-      truths.append((id, (category, labels[index])))
+      references.append((id, (category, labels[index])))
     }
-    return truths
+    return references
   }
 }
 
-extension Confusion {
-  fileprivate init(_ answers: [(isYes: Bool, shouldBeYes: Bool)]) {
+extension ConfusionMatrix {
+  fileprivate init(_ outcomes: [(predicted: Bool, actual: Bool)]) {
     self.init()
-    for answer in answers { add(isYes: answer.isYes, shouldBeYes: answer.shouldBeYes) }
+    for outcome in outcomes { add(predicted: outcome.predicted, actual: outcome.actual) }
   }
 }

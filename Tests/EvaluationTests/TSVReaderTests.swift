@@ -2,41 +2,41 @@ import Evaluation
 import TestSupport
 import Testing
 
-@Suite struct DelimitedTableTests {
+@Suite struct TSVReaderTests {
   private func rows(_ text: String, _ columns: [String]) throws -> [[String?]] {
     let folder = try TemporaryFolder()
-    var table = try DelimitedTable(folder.write("t.tsv", text), required: columns)
+    var table = try TSVReader(folder.write("t.tsv", text), required: columns)
     var rows: [[String?]] = []
     while let (row, _) = try table.next() { rows.append(columns.map { row[$0] }) }
     return rows
   }
 
-  @Test func `reads fields as pandas writes them`() throws {
+  @Test func `reads fields in the format of pandas`() throws {
     let text = "\u{FEFF}a\tb\r\n1\t\"two\twords\nand \"\"more\"\"\"\r\n\nnan\tx\"y\n\"\"\tlast"
     #expect(try rows(text, ["a", "b"]) == [["1", "two\twords\nand \"more\""], [nil, "x\"y"], [nil, "last"]])
     #expect(try rows("a\n", ["a"]).isEmpty)
   }
 
-  @Test func `reads fields longer than a part of the file`() throws {
+  @Test func `reads fields longer than the buffer`() throws {
     let long = String(repeating: "x", count: 3_000_000)
     #expect(try rows("a\tb\n\(long)\t1\n2\t\(long)", ["a", "b"]) == [[long, "1"], ["2", long]])
   }
 
   @Test(arguments: [
     ("a\tc\n", "line 1: expected a column 'b'"), ("a\tb\n1\n", "line 2: expected 2 fields, found 1"),
-    ("a\tb\n1\t2\n1\t2\t3\n", "line 3: expected 2 fields, found 3"), ("a\tb\n\"1\n\t2", "line 2: a field's quote"),
+    ("a\tb\n1\t2\n1\t2\t3\n", "line 3: expected 2 fields, found 3"), ("a\tb\n\"1\n\t2", "line 2: a quoted field"),
     ("", "empty"),
   ])
-  func `says where a table is wrong`(text: String, words: String) throws {
-    let problem = try #require(throws: DataError.self) { try rows(text, ["a", "b"]) }
-    #expect("\(problem)".contains("t.tsv") && "\(problem)".contains(words), "\(problem)")
+  func `reports the line of an error`(text: String, words: String) throws {
+    let error = try #require(throws: DataError.self) { try rows(text, ["a", "b"]) }
+    #expect("\(error)".contains("t.tsv") && "\(error)".contains(words), "\(error)")
   }
 
-  @Test func `reads lists in Python's form`() {
-    let lists: [(text: String, texts: [String]?)] = [
+  @Test func `parses Python lists of strings`() {
+    let lists: [(text: String, strings: [String]?)] = [
       ("['a', \"it's\"]", ["a", "it's"]), (" [ 'a\\'b' , ] ", ["a'b"]), ("[]", []), ("[1, 2]", nil), ("['a'", nil),
       ("['a' 'b']", nil), ("['a", nil), ("['a\\", nil), ("plain", nil), ("['a'] b", nil),
     ]
-    for (text, texts) in lists { #expect(PythonList.texts(text) == texts, "\(text)") }
+    for (text, strings) in lists { #expect(PythonList.strings(text) == strings, "\(text)") }
   }
 }

@@ -3,7 +3,7 @@ import Storage
 import TestSupport
 import Testing
 
-@Suite struct MatrixProductTests {
+@Suite struct MatmulTests {
   struct Shape: Sendable, CustomTestStringConvertible {
     var rows: Int
     var inputs: Int
@@ -11,7 +11,7 @@ import Testing
     var testDescription: String { "\(rows)×\(inputs)→\(outputs)" }
   }
 
-  /// Around the panel width of 64 and the row counts that take different ways.
+  /// Outputs around the panel width of 64, with a single row and with several.
   static let shapes = [
     Shape(rows: 1, inputs: 1, outputs: 1), Shape(rows: 1, inputs: 33, outputs: 65),
     Shape(rows: 2, inputs: 64, outputs: 63),
@@ -19,7 +19,7 @@ import Testing
   ]
 
   @Test(arguments: shapes)
-  func `agrees with the plain loop`(shape: Shape) {
+  func `agrees with a plain loop`(shape: Shape) {
     var numbers = SeededGenerator(7)
     let x = numbers.floats(shape.rows * shape.inputs)
     let weight = numbers.floats(shape.outputs * shape.inputs)
@@ -32,7 +32,7 @@ import Testing
     compute.matmulAdd(to: &y, Matrix(x, columns: shape.inputs), by: linear, .output)
     let twice = y.values
 
-    // Sums of `inputs` products of numbers up to 1, each rounded to 24 bits.
+    // Sums of `inputs` products of values up to 1, each rounded to 24 bits.
     let bound = Double(shape.inputs + 2) * Double(shape.inputs + 1) * 0x1p-23
     for row in 0..<shape.rows {
       for column in 0..<shape.outputs {
@@ -49,7 +49,7 @@ import Testing
   }
 
   @Test(arguments: [ElementType.f16, .bf16])
-  func `uses half-precision weights as if they had been widened before`(element: ElementType) {
+  func `f16 and bf16 weights give the same bits as widened weights`(element: ElementType) {
     var numbers = SeededGenerator(11)
     let (rows, inputs, outputs) = (5, 48, 130)
     let bits = (0..<inputs * outputs).map { _ in
@@ -67,7 +67,7 @@ import Testing
     #expect(y.values == z.values)
   }
 
-  @Test func `reads floats that lie on an odd address`() {
+  @Test func `reads an f32 weight at an odd address`() {
     let bytes =
       [UInt8(0)]
       + ([1.5, -2, 3, 4] as [Float]).flatMap { value in
@@ -92,7 +92,7 @@ import Testing
     for result in results { #expect(result == results[0]) }
   }
 
-  @Test func `refuses shapes that do not fit`() async {
+  @Test func `refuses mismatched shapes`() async {
     await #expect(processExitsWith: .failure) {
       var y = Matrix(rows: 0, columns: 3)
       let linear = Linear(weight: Tensor([Float](repeating: 0, count: 12), shape: [3, 4]))

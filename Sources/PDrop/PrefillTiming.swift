@@ -1,0 +1,65 @@
+import ImageProcessing
+import Kernels
+import LLaVA
+import ModelFormats
+public import TokenDropping
+
+extension VisionLanguageModel {
+  /// The policy with measured times of this machine if its target is in seconds, otherwise the policy unchanged.
+  public func timed(_ policy: any TokenDroppingPolicy, threads: Int) -> any TokenDroppingPolicy {
+    guard var targeted = policy as? TargetedDrop, case .firstToken = targeted.target, targeted.timing == nil else {
+      return policy
+    }
+    targeted.timing = prefillTiming(threads: threads)
+    return targeted
+  }
+
+  /// Measured times of the vision encoder on one view, of two decoder layers over four prompt lengths, and of the head.
+  ///
+  /// Each measurement follows a warm-up run.
+  package func prefillTiming(threads: Int) -> PrefillTiming {
+    let compute = ComputeContext(workers: Workers(count: threads))
+    let (text, decoder) = (llava.configuration.text, llava.languageModel)
+    let pixels = [Float](repeating: 0, count: 3 * preprocessor.size * preprocessor.size)
+    let view = Self.warmSeconds { _ = llava.viewFeatures(pixels, views: 1, on: compute) }
+
+    var state = DecoderState(text)
+    let depth = min(2, text.layerCount)
+    var measured: [(rows: Int, milliseconds: Double)] = []
+    for part in [8, 4, 2, 1] {
+      let rows = max(1, longestPrompt / part)
+      let seconds = Self.warmSeconds {
+        state.hidden = Matrix(
+          [Float](repeating: 0.5, count: rows * text.hiddenSize), columns: text.hiddenSize)
+        let cache = KVCache(text, element: precision.cacheElement)
+        _ = decoder.prefix(&state, cache, depth: depth, reservedRows: 0, on: compute)
+      }
+      measured.append((rows, 1e3 * seconds / Double(depth)))
+    }
+    let head = Self.warmSeconds { _ = decoder.logits(state, on: compute) }
+    return PrefillTiming(secondsPerView: view, layer: Self.layerSeconds(measured), headSeconds: head)
+  }
+
+  /// Rows of a prompt with an image of the maximum number of tiles.
+  private var longestPrompt: Int {
+    let (configuration, size) = (llava.configuration, preprocessor.size)
+    let tiles = (configuration.anyResolution?.canvases ?? []).map { $0.width / size * ($0.height / size) }
+    let rows = configuration.visualTokensPerView * (1 + (tiles.max() ?? 0)) + 64
+    return min(configuration.text.contextLength, rows)
+  }
+
+  /// Coefficients of a layer's time by its rows; a line through the longest measurement if the fit fails.
+  private static func layerSeconds(_ measured: [(rows: Int, milliseconds: Double)]) -> [Double] {
+    if let fit = LayerCostFit(measured) { return [fit.a, fit.b, fit.c].map { $0 / 1e3 } }
+    let longest = measured[measured.count - 1]
+    return [0, longest.milliseconds / 1e3 / Double(longest.rows), 0]
+  }
+
+  /// Seconds of the second of two runs.
+  private static func warmSeconds(_ body: () -> Void) -> Double {
+    body()
+    let start = ContinuousClock.now
+    body()
+    return (ContinuousClock.now - start).milliseconds / 1e3
+  }
+}

@@ -1,0 +1,98 @@
+/// The kind of a failure; programs choose their exit status by it, and batches the error code of a record.
+public enum ErrorCategory: Sendable, CaseIterable {
+  /// Options that do not fit each other, the model or the prompt.
+  case usage
+  /// The content of a request or record.
+  case input
+  /// A model directory or one of its files.
+  case model
+  /// An image, another file, a disk, or memory.
+  case resource
+  /// A defect of the program, or numbers that no answer can be made from.
+  case `internal`
+}
+
+/// An error that is written for the user of a program or of the library.
+///
+/// `description` is one line: the thing, what was expected and found, and the remedy. A program that has an option for a remedy
+/// spells it with `message(spelling:)`.
+public protocol UserFacingError: Error, CustomStringConvertible {
+  var category: ErrorCategory { get }
+  /// One line without the remedies.
+  var problem: String { get }
+  /// Any one of these helps; empty if `problem` says all there is to say.
+  var remedies: [Remedy] { get }
+}
+
+extension UserFacingError {
+  public var remedies: [Remedy] { [] }
+
+  public var description: String { message(spelling: \.description) }
+
+  /// The problem and its remedies on one line.
+  public func message(spelling: (Remedy) -> String) -> String {
+    remedies.isEmpty ? problem : problem + "; " + remedies.map(spelling).joined(separator: ", or ")
+  }
+}
+
+/// A change by the user that removes an error.
+public enum Remedy: Equatable, Hashable, Sendable, CustomStringConvertible {
+  case visionTower
+  case omitVisionTower(String)
+  case imageMode([String])
+  case addImage
+  case removePlaceholder
+  case shortenPrompt
+  case raiseContextLength
+  case chatTemplate
+  case omitSystemPrompt
+  /// Leave out the mark that the prompt is in the chat template already.
+  case omitRendered
+  /// Drop after these layers.
+  case dropLayers([Int], method: String)
+  /// A memory limit of this number of GiB, such as `1.25`.
+  case memoryLimit(gibibytes: String)
+  case maxTokens(Int)
+  case cacheInBF16
+  /// PyramidDrop, with another keep ratio than the default if one is given.
+  case pyramidDrop(lambda: Double?)
+  case resume
+  case overwrite
+  case freeSpaceAndResume
+  case otherOutput
+  case makeReference
+  case referenceFolder
+
+  /// In the library's words.
+  public var description: String {
+    switch self {
+    case .visionTower: "set Options.visionTower to its directory (config.json and weights)"
+    case .omitVisionTower: "leave Options.visionTower at nil"
+    case .imageMode(let modes): "use \(Self.list(modes))"
+    case .addImage: "give an image"
+    case .removePlaceholder: "remove <image>"
+    case .shortenPrompt: "shorten it"
+    case .raiseContextLength: "raise GenerationOptions.contextLength"
+    case .chatTemplate: "set Options.template"
+    case .omitSystemPrompt: "leave Request.systemPrompt at nil"
+    case .omitRendered: "give messages instead"
+    case .dropLayers(let layers, _): "dropping after layer \(Self.list(layers.map(String.init), last: "and")) meets it"
+    case .memoryLimit(let gibibytes): "allow \(gibibytes) GiB"
+    case .maxTokens(let count): "generate at most \(count) tokens"
+    case .cacheInBF16: "keep the KV cache in bf16"
+    case .pyramidDrop(nil): "use PyramidDrop"
+    case .pyramidDrop(let lambda?): "use PyramidDrop with λ=\(lambda)"
+    case .resume: "resume after them"
+    case .overwrite: "overwrite them"
+    case .freeSpaceAndResume: "free space and resume"
+    case .otherOutput: "give another output file"
+    case .makeReference: "make some with Models/make_reference.py"
+    case .referenceFolder: "name their folder"
+    }
+  }
+
+  /// Such as `pad, crop or auto`.
+  public static func list(_ words: [String], last: String = "or") -> String {
+    words.count < 2 ? words.joined() : words.dropLast().joined(separator: ", ") + " \(last) \(words[words.count - 1])"
+  }
+}
