@@ -1,8 +1,8 @@
-"""Writes a LLaVA-1.5 model directory of any shape with random bf16 weights, to measure cost and memory.
+"""Writes a LLaVA-1.5 directory of any shape with random bf16 weights, for measurements without a real checkpoint.
 
-    python3 Benchmarks/make_checkpoint.py DIR --layers 8            # the width of LLaVA-1.5-7B with 8 of its 32 layers
+    python3 Benchmarks/make_checkpoint.py DIR --layers 8            # the width of LLaVA-1.5-7B, with 8 of its 32 layers
 
-Tokenizer and chat template are those of a test checkpoint; answers are noise. Requires numpy.
+The tokenizer and the chat template are from a test checkpoint; answers are random. Requires numpy.
 """
 import argparse
 import json

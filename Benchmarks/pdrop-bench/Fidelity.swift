@@ -7,19 +7,18 @@ import PDrop
 import Reports
 import TokenDropping
 
-/// `pdrop-bench fidelity`: how near answers stay to those of another arithmetic or schedule, and how many are right.
+/// `pdrop-bench fidelity`: agreement and accuracy of answers by compute type and schedule.
 struct FidelityCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fidelity",
-    abstract: "Compares answers by arithmetic and schedule with those of the first ones named, on images of your own."
+    abstract: "Compares answers by compute precision and schedule with those of the first of each, on your own images."
   )
 
   @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
 
   @Option(
     help: """
-      Policies to compare; the first, in the first precision, is what others are compared with. (default: \
-      none,fastv,pyramiddrop)
+      Policies to compare; the first one in the first precision is the baseline. (default: none,fastv,pyramiddrop)
       """)
   var policy: NameList<PolicyName>?
 
@@ -27,36 +26,36 @@ struct FidelityCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "In place of --policy: a policy with its options in one argument, compared with none; repeat it for several.",
+      "In place of --policy: a policy with its options in one argument, compared with none. May be repeated.",
       valueName: "'pyramiddrop --lambda 0.4'"),
     transform: NamedSchedule.init)
   var schedule: [NamedSchedule] = []
 
-  @Option(help: "The smallest share of first tokens that must stay the same for a schedule to be called good enough.")
+  @Option(help: "Minimum first-token agreement of an acceptable schedule, 0 to 1.")
   var tolerance = 0.95
 
-  @Option(help: "Questions, one JSON object a line: question_id, image, text and, where it is known, answer.")
+  @Option(help: "Questions, one JSON object per line: question_id, image, text and optionally answer.")
   var input: String?
 
-  @Option(name: [.short, .long], help: "In place of --input: a question about every image in --image-folder.")
+  @Option(name: [.short, .long], help: "In place of --input: a question about each image in --image-folder.")
   var prompt: String?
 
-  @Option(name: .customLong("image-folder"), help: "Where the images are. (default: beside the questions)")
+  @Option(name: .customLong("image-folder"), help: "Folder of the images. (default: the folder of the questions)")
   var imageFolder: String?
 
-  @Option(help: "Most questions to ask. (default: all)")
+  @Option(help: "Maximum number of questions. (default: all)")
   var limit: Int?
 
-  @Option(name: [.customShort("n"), .customLong("n-gen")], help: "Most tokens of an answer.")
+  @Option(name: [.customShort("n"), .customLong("n-gen")], help: "Maximum number of new tokens.")
   var generatedTokens = 32
 
   @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
   var threads: Int?
 
-  @Option(name: [.short, .long], help: "Form of the table.")
+  @Option(name: [.short, .long], help: "Output format.")
   var output = TableFormat.md
 
-  @OptionGroup(title: "Page") var report: ReportOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
 
   func validate() throws {
     guard limit.map({ $0 >= 1 }) ?? true else { throw ValidationError("--limit must be at least 1") }
@@ -65,17 +64,17 @@ struct FidelityCommand: ParsableCommand {
       throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
     }
     guard modelOptions.synthetic.names.isEmpty, modelOptions.model.count <= 1 else {
-      throw ValidationError("fidelity compares the answers of one real model; give one --model")
+      throw ValidationError("fidelity compares the answers of one real model; use one --model")
     }
     guard (0...1).contains(tolerance) else { throw ValidationError("--tolerance must be 0 to 1, found \(tolerance)") }
     guard policy == nil || schedule.isEmpty else {
-      throw ValidationError("--schedule takes the place of --policy; give one of them")
+      throw ValidationError("--schedule replaces --policy; use one of them")
     }
     switch (input, prompt) {
-    case (nil, nil): throw ValidationError("nothing is asked; give --input, or --image-folder and --prompt")
-    case (.some, .some): throw ValidationError("--input brings its questions; leave out --prompt")
+    case (nil, nil): throw ValidationError("no questions; use --input, or --image-folder and --prompt")
+    case (.some, .some): throw ValidationError("--input contains its questions; leave out --prompt")
     case (nil, .some) where imageFolder == nil:
-      throw ValidationError("--prompt is asked about every image of a folder; name it by --image-folder")
+      throw ValidationError("--prompt is asked about each image of a folder; add --image-folder")
     default: break
     }
   }
@@ -91,7 +90,7 @@ struct FidelityCommand: ParsableCommand {
         models.append(try modelOptions.load(source, precision, threads: threadCount))
       }
     }
-    // A schedule that does not fit is a wrong command line, said before anything is asked.
+    // A schedule that does not fit the model is a usage error, reported before the first question.
     for model in models {
       for schedule in schedules {
         _ = try schedule.policy.stages(layerCount: model.layerCount, visualTokenCount: 576)
@@ -104,11 +103,11 @@ struct FidelityCommand: ParsableCommand {
       if (number + 1).isMultiple(of: 50) { Log.write("\(number + 1) of \(questions.count) questions") }
     }
     let result = FidelityResult(comparison: comparison, tolerance: tolerance)
-    try Output().write(output.rendered(result.records, name: "pdrop_fidelity"))
+    try Output().write(output.rendered(result.tableRows, name: "pdrop_fidelity"))
     try report.write(FidelityReport(result: result).report)
   }
 
-  /// What is asked, and the folder of its images.
+  /// The questions, and the folder of their images.
   private func questions() throws -> (some Collection<LabelledQuestion>, folder: String) {
     if let input {
       let folder = imageFolder ?? URL(filePath: input).deletingLastPathComponent().path
@@ -118,7 +117,7 @@ struct FidelityCommand: ParsableCommand {
     return (try LabelledQuestion.about(imagesIn: folder, prompt ?? "").prefix(limit ?? .max), folder)
   }
 
-  /// What is compared, the reference first.
+  /// The schedules to compare, the baseline first.
   private func schedules() throws -> [NamedSchedule] {
     guard schedule.isEmpty else {
       let hasReference = schedule.first?.policy is NoDropping
@@ -130,34 +129,34 @@ struct FidelityCommand: ParsableCommand {
   }
 }
 
-/// The same questions asked of several models under several schedules.
+/// The answers of several models under several schedules to the same questions.
 struct Fidelity {
-  /// A way to answer, and how it did.
+  /// A model with a schedule, and its results.
   struct Subject {
-    /// Which of the models.
+    /// The index of the model.
     var model: Int
     var schedule: NamedSchedule
-    /// The schedule's, with what it needs to know of the machine.
+    /// The policy of the schedule, with the timing of this machine if it needs one.
     var policy: any TokenDroppingPolicy
     var agreement = Agreement()
-    /// The same for each kind of question.
+    /// The agreement for each question family.
     var families: [String: Agreement] = [:]
-    /// Whether it was right, for each question that has an answer.
-    var right: [Bool] = []
-    /// From the image to the end of the answer.
+    /// Whether each question with a label was answered correctly.
+    var correct: [Bool] = []
+    /// The time per question, from the image to the end of the answer.
     var milliseconds = Sample()
-    /// Operations of the prompt, ranking included, counted at the kernels.
+    /// FLOPs of prefill, ranking included, counted in the kernels.
     var prefillFlops = Sample()
     var cacheBytes = Sample()
   }
 
   let models: [VisionLanguageModel]
-  /// The first is what the others are compared with.
+  /// The first subject is the baseline.
   private(set) var subjects: [Subject]
   let generatedTokens: Int
   let threads: Int
 
-  /// Every model under every schedule, in order.
+  /// Compares each model under each schedule, in order.
   init(models: [VisionLanguageModel], schedules: [NamedSchedule], generatedTokens: Int, threads: Int) {
     self.models = models
     subjects = models.indices.flatMap { index in
@@ -169,7 +168,7 @@ struct Fidelity {
     self.threads = threads
   }
 
-  /// Asks all of them a question, in turn; a model encodes the image once.
+  /// Answers a question with all subjects in turn. Each model encodes the image once.
   mutating func ask(_ question: LabelledQuestion, images folder: String) throws {
     let path = URL(filePath: folder).appending(path: question.image).path
     var reference: Agreement.Answer?
@@ -188,7 +187,7 @@ struct Fidelity {
       if let family = question.category {
         subjects[index].families[family, default: Agreement()].add(answer, reference: first, label: question.answer)
       }
-      if let label = question.answer { subjects[index].right.append(isExactMatch(answer.text, label)) }
+      if let label = question.answer { subjects[index].correct.append(isExactMatch(answer.text, label)) }
       subjects[index].milliseconds.append(time + encoded.timings.total)
       subjects[index].prefillFlops.append(Double(report.flops.prefill + report.flops.rank))
       subjects[index].cacheBytes.append(Double(report.cacheBytes))
@@ -214,18 +213,18 @@ struct Fidelity {
   }
 }
 
-/// A question about an image, with its answer where one is given.
+/// A question about an image, with an optional label.
 struct LabelledQuestion: Decodable {
   var image: String
   var text: String
   var answer: String?
-  /// The family of the question, where one is given.
+  /// The family of the question.
   var category: String?
 
-  /// Reads a file with a JSON object on each line.
+  /// Reads a file with one JSON object per line.
   static func read(_ path: String) throws -> [LabelledQuestion] {
     guard let bytes = FileManager.default.contents(atPath: path) else {
-      throw FileArgumentError("\(path): cannot be read; give a file of questions")
+      throw FileArgumentError("\(path): cannot be read; expected a file of questions")
     }
     return try bytes.split(separator: UInt8(ascii: "\n")).enumerated().map { number, line in
       do { return try JSONDecoder().decode(LabelledQuestion.self, from: line) } catch {
@@ -234,10 +233,10 @@ struct LabelledQuestion: Decodable {
     }
   }
 
-  /// One question about every image of a folder.
+  /// One question about each image of a folder.
   static func about(imagesIn folder: String, _ text: String) throws -> [LabelledQuestion] {
     let images = try VisionLanguageModel.images(inFolder: folder)
-    guard !images.isEmpty else { throw FileArgumentError("\(folder): there are no images in it") }
+    guard !images.isEmpty else { throw FileArgumentError("\(folder): contains no images") }
     return images.map { LabelledQuestion(image: $0, text: text) }
   }
 }

@@ -6,30 +6,30 @@ import ModelFormats
 import PDrop
 import Reports
 
-/// `pdrop-bench kernels`: the machine's own limits, and beside them every product and attention of a model.
+/// `pdrop-bench kernels`: each matmul and attention of a model, compared with the peaks of the machine.
 struct KernelsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "kernels",
-    abstract: "Measures the machine's limits and a model's single products beside them.")
+    abstract: "Measures the peaks of the machine, and single matmuls and attention of a model relative to them.")
 
-  @Option(help: "Whose shapes to take.")
+  @Option(help: "Published model whose shapes to measure.")
   var synthetic = ModelPreset.llava15With7B
 
-  @Option(help: "Arithmetic to measure.")
+  @Option(help: "Compute precisions to measure.")
   var precision = NameList<PDrop.Precision>([.f32, .bf16, .int8])
 
-  @Option(help: "Rows of the decoder's products: a prompt, a batch, one token.")
+  @Option(help: "Rows of the decoder's matmuls: a prompt, a batch, one token.")
   var rows = NumberList<Int>([625, 16, 1])
 
-  @Option(help: "Positions that attention looks at.")
+  @Option(help: "Positions in the KV cache for attention.")
   var positions = NumberList<Int>([625, 2389])
 
-  @OptionGroup(title: "Measuring") var bench: BenchOptions
+  @OptionGroup(title: "Measurement") var bench: BenchOptions
 
   func validate() throws {
     for (option, list) in [("--rows", rows), ("--positions", positions)] {
       if let number = list.numbers.first(where: { !(1...1_000_000).contains($0) }) {
-        throw ValidationError("\(option) must be from 1 to 1000000, found \(number)")
+        throw ValidationError("\(option) must be 1 to 1000000, found \(number)")
       }
     }
   }
@@ -46,8 +46,8 @@ struct KernelsCommand: ParsableCommand {
     let shapes = configuration.decoderShapes(rows: rows.numbers) + configuration.visionShapes
     for computeType in ComputeType.allCases {
       guard let choice = choices[computeType] else { continue }
-      for shape in shapes { results += kernels.products(shape, computeType).map { ($0, choice.reason) } }
-      // Attention is never computed in integers.
+      for shape in shapes { results += kernels.matmuls(shape, computeType).map { ($0, choice.reason) } }
+      // Attention has no int8 kernels.
       guard computeType != .int8 else { continue }
       for count in positions.numbers {
         let attention = kernels.attention(configuration.text.heads, positions: count, computeType)
@@ -55,21 +55,21 @@ struct KernelsCommand: ParsableCommand {
       }
     }
     let machine = Machine.current
-    let records = results.map { result, reason in
+    let rows = results.map { result, reason in
       let choice = [
         Field("threads", .integer(bench.threadCount), .note(heading: "threads")),
         Field("reason", .text(reason), .note(heading: "backend")),
       ]
       return TableRow(result.fields + choice + kernels.peaks.fields(machine))
     }
-    try bench.print(records, as: "pdrop_bench_kernels")
+    try bench.print(rows, as: "pdrop_bench_kernels")
   }
 }
 
 extension KernelResult {
   var fields: [Field] {
     let seconds = milliseconds.median / 1e3
-    func percent(_ share: Sample) -> String { (100 * share.median).formatted(0) + "%" }
+    func percent(_ fraction: Sample) -> String { (100 * fraction.median).formatted(0) + "%" }
     return [
       Field("kernel", .text(name), heading: "kernel"),
       Field("shape", .text(shape), heading: "shape"),
@@ -79,42 +79,43 @@ extension KernelResult {
       Field("milliseconds_deviation", .number(milliseconds.deviation)),
       Field("gop_per_second", Double(operations) / seconds / 1e9, heading: "GOP/s", decimals: 1),
       Field(
-        "share_of_products", .number(shareOfComputePeak.median), heading: "of products",
-        text: percent(shareOfComputePeak)),
+        "share_of_compute_peak", .number(fractionOfComputePeak.median), heading: "% of compute peak",
+        text: percent(fractionOfComputePeak)),
       Field("gbyte_per_second", Double(bytes) / seconds / 1e9, heading: "GB/s", decimals: 1),
       Field(
-        "share_of_reading", .number(shareOfBandwidth.median), heading: "of reading", text: percent(shareOfBandwidth)),
+        "share_of_bandwidth", .number(fractionOfBandwidth.median), heading: "% of memory bandwidth",
+        text: percent(fractionOfBandwidth)),
       Field("samples_ms", .numbers(milliseconds.values)),
     ]
   }
 }
 
-/// What a kernel took, and what the machine could do in the same minute.
+/// The time of a kernel, and its throughput relative to the peaks measured right before each call.
 struct KernelResult {
   var name: String
-  /// Such as `12288 x 4096`.
+  /// The shape of the weight, `12288 x 4096`, or the positions of attention.
   var shape: String
   var rows: Int
   var precision: String
-  /// Milliseconds of a call.
+  /// Milliseconds per call.
   var milliseconds = Sample()
-  /// Operations of a call, twice the multiply-adds.
+  /// Operations per call, two per multiply-add.
   var operations: Int
-  /// Bytes of the weights, or of keys and values, that a call reads.
+  /// Bytes of weights, or of keys and values, that a call reads.
   var bytes: Int
-  /// Rate over the limit measured right before it, of products and of reading.
-  var shareOfComputePeak = Sample()
-  var shareOfBandwidth = Sample()
+  /// Throughput relative to the compute peak and to memory bandwidth, 1 for the peak itself.
+  var fractionOfComputePeak = Sample()
+  var fractionOfBandwidth = Sample()
 }
 
-/// Runs single kernels, and before every one the machine's limits.
+/// The measurement of single kernels; the peaks of the machine are measured before each call.
 final class KernelBench {
   private let compute: ComputeContext
   private(set) var peaks = Peaks()
   private let peakKernels: PeakKernels
   private let repetitions: Int
 
-  /// So many bytes of weights are read before a call meets the same ones again: more than caches hold.
+  /// The bytes of weights to read before the same weights are read again: more than the caches hold.
   private static let coldBytes = 256 << 20
 
   init(_ computeTypes: Set<ComputeType>, repetitions: Int, threads: Int) {
@@ -123,29 +124,30 @@ final class KernelBench {
     compute = ComputeContext(workers: Workers(count: threads))
   }
 
-  /// Measures a product for each of the numbers of rows.
+  /// The results of a matmul for each number of rows.
   ///
-  /// Weights are as cold as in a model: several copies take turns where one would stay in the caches.
-  func products(_ shape: KernelShape, _ computeType: ComputeType) -> [KernelResult] {
-    let weightBytes = shape.inputs * shape.outputs * (computeType == .f32 ? 4 : computeType == .bf16 ? 2 : 1)
-    let layers = (0..<Self.copies(of: weightBytes)).map { copy in
+  /// Weights are cold, as in a model: calls cycle through several copies, as a single one would stay in the caches.
+  func matmuls(_ shape: KernelShape, _ computeType: ComputeType) -> [KernelResult] {
+    func layer(_ copy: Int) -> Linear {
       Linear(
         randomInputs: shape.inputs, outputs: shape.outputs, seed: UInt64(copy), for: computeType,
         workers: compute.workers)
     }
+    let first = layer(0)
+    let layers = [first] + (1..<Self.copies(of: first.weightByteCount)).map(layer)
     var y = Matrix(rows: 0, columns: shape.outputs)
     return shape.rows.map { rows in
       let x = Matrix(randomRows: rows, columns: shape.inputs, workers: compute.workers)
       let result = KernelResult(
         name: shape.name, shape: "\(shape.outputs) x \(shape.inputs)", rows: rows, precision: computeType.rawValue,
-        operations: 2 * rows * shape.inputs * shape.outputs, bytes: layers[0].weightByteCount)
+        operations: 2 * rows * shape.inputs * shape.outputs, bytes: first.weightByteCount)
       return measure(result, against: computeType, copies: layers.count) { copy in
         compute.matmul(&y, x, by: layers[copy], .output)
       }
     }
   }
 
-  /// Measures attention over so many positions: of all of them as in a prompt, and of the last as in decoding.
+  /// The results of attention over a number of positions: all queries as in prefill, and the last one as in decode.
   func attention(_ heads: HeadLayout, positions: Int, _ computeType: ComputeType) -> [KernelResult] {
     let element = computeType == .f32 ? ElementType.f32 : .bf16
     let variant = InstructionSet.attention(for: computeType)
@@ -170,27 +172,27 @@ final class KernelBench {
 
   private static func copies(of bytes: Int) -> Int { max(1, min(64, (coldBytes + bytes - 1) / bytes)) }
 
-  /// Calls a kernel again and again, the machine's limits in between.
+  /// Measures repeated calls of a kernel, with the peaks of the machine before each repetition.
   ///
-  /// - Parameter call: Runs the kernel over one of the copies of what it reads.
+  /// - Parameter call: Runs the kernel on one of the copies of its weights.
   private func measure(
     _ result: KernelResult, against computeType: ComputeType, copies: Int, _ call: (_ copy: Int) -> Void
   ) -> KernelResult {
-    // A call of many rows takes long enough by itself; of few rows as many as there are copies.
+    // A call with many rows is long enough to time alone. With few rows, one call per copy is timed.
     let calls = result.rows > 64 ? 1 : copies
     var result = result
     for repetition in 0...repetitions {
-      let products = peaks.measureProducts(computeType, with: peakKernels)
-      let reading = peaks.measureBandwidth(with: peakKernels)
+      let computePeak = peaks.measureCompute(computeType, with: peakKernels)
+      let bandwidth = peaks.measureBandwidth(with: peakKernels)
       let time =
         milliseconds {
           for i in 0..<calls { call((repetition * calls + i) % copies) }
         } / Double(calls)
-      // The first one warms up.
+      // The first repetition is a warm-up.
       guard repetition > 0 else { continue }
       result.milliseconds.append(time)
-      result.shareOfComputePeak.append(Double(result.operations) / time * 1e3 / products)
-      result.shareOfBandwidth.append(Double(result.bytes) / time * 1e3 / reading)
+      result.fractionOfComputePeak.append(Double(result.operations) / time * 1e3 / computePeak)
+      result.fractionOfBandwidth.append(Double(result.bytes) / time * 1e3 / bandwidth)
     }
     Log.write(
       "\(result.name) \(result.rows) rows \(result.precision): \(result.milliseconds.median.formatted(3)) ms")
@@ -198,7 +200,7 @@ final class KernelBench {
   }
 }
 
-/// Keys and values of one layer; a class only because arrays hold no noncopyable elements.
+/// Keys and values of one layer. A class only because arrays cannot hold noncopyable elements.
 private final class CachedRows {
   let keys: CacheRows
   let values: CacheRows
@@ -214,17 +216,17 @@ private final class CachedRows {
   }
 }
 
-/// A product as a model asks for it.
+/// The shape of a matmul of a model.
 struct KernelShape {
   var name: String
   var inputs: Int
   var outputs: Int
-  /// How many rows to try.
+  /// The numbers of input rows to measure.
   var rows: [Int]
 }
 
 extension LLaVAConfiguration {
-  /// The products of a decoder layer and of the head, with weights that share their input taken as one.
+  /// The matmuls of a decoder layer and of the head; weights with the same input are combined.
   func decoderShapes(rows: [Int]) -> [KernelShape] {
     let (d, m, heads) = (text.hiddenSize, text.intermediateSize, text.heads)
     return [
@@ -236,7 +238,7 @@ extension LLaVAConfiguration {
     ]
   }
 
-  /// The products of the vision encoder and the projector for one view.
+  /// The matmuls of the vision encoder and the projector for one view.
   var visionShapes: [KernelShape] {
     let (d, m, patch) = (vision.hiddenSize, vision.intermediateSize, vision.patchSize)
     let (patches, rows) = ([vision.patchCount], [1 + vision.patchCount])

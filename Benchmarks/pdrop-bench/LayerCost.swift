@@ -9,59 +9,58 @@ import Reports
 import Storage
 import TokenDropping
 
-/// `pdrop-bench layer-cost`: what a decoder layer costs by its rows, and how far the paper's assumption of a cost linear in
-/// them holds.
+/// `pdrop-bench layer-cost`: the time of a decoder layer by its rows, compared with the paper's linear cost model.
 struct LayerCostCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "layer-cost",
-    abstract: "Fits a layer's time as a + b n + c n² for n rows, and compares PyramidDrop's saving with it.")
+    abstract: "Fits the time of a layer as a + b n + c n² for n rows, and compares the saving of PyramidDrop with it.")
 
   @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
 
-  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one image.")
+  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, besides one image.")
   var textTokens = 49
 
   @Option(
-    help: "Rows to measure; the largest must not exceed the context. (default: of PyramidDrop's stages and between)")
+    help: "Rows to measure, at most the context length. (default: those of PyramidDrop's stages, and some in between)")
   var rows: NumberList<Int>?
 
-  @OptionGroup(title: "Measuring") var bench: BenchOptions
+  @OptionGroup(title: "Measurement") var bench: BenchOptions
 
-  /// Layers of a made-up model unless `--layers` says otherwise: two in each of four stages.
+  /// The layers of a synthetic model without `--layers`: two in each of four stages.
   private static let layerCount = 8
 
   func validate() throws {
     guard textTokens >= 1 else { throw ValidationError("--n-prompt must be at least 1, found \(textTokens)") }
     guard let rows else { return }
     guard Set(rows.numbers).count >= 3, rows.numbers.allSatisfy({ $0 >= 1 }) else {
-      throw ValidationError("--rows must be three different numbers of 1 or more at least, found \(rows.numbers)")
+      throw ValidationError("--rows must contain at least three different numbers of at least 1, found \(rows.numbers)")
     }
   }
 
   func run() throws {
-    var records: [TableRow] = []
+    var tableRows: [TableRow] = []
     for source in try modelOptions.sources() {
       for precision in modelOptions.precision.names {
         let model = try modelOptions.load(source, precision, threads: bench.threadCount, layers: Self.layerCount)
         let cost = try LayerCost(model, textTokens: textTokens, rows: rows?.numbers, threads: bench.threadCount)
-        records += try cost.measure(repetitions: bench.repetitions)
+        tableRows += try cost.measure(repetitions: bench.repetitions)
       }
     }
-    try bench.print(records, as: "pdrop_bench_layer_cost")
+    try bench.print(tableRows, as: "pdrop_bench_layer_cost")
   }
 }
 
-/// Measures a model's decoder over prompts of several lengths, and with and without PyramidDrop.
+/// The measurement of a decoder for prompts of several lengths, and with and without PyramidDrop.
 struct LayerCost {
   let model: VisionLanguageModel
   let textTokens: Int
   let visualTokens: Int
-  /// The lengths to measure, the full prompt last unless others were asked for.
+  /// The prompt lengths to measure, ascending; by default the last one is the full prompt.
   let rows: [Int]
   let plan: DropPlan
   private let threads: Int
 
-  /// - Parameter rows: `nil` for those of PyramidDrop's stages and some between.
+  /// - Parameter rows: `nil` for the rows of PyramidDrop's stages and some in between.
   init(_ model: VisionLanguageModel, textTokens: Int, rows: [Int]?, threads: Int) throws {
     self.model = model
     self.textTokens = textTokens
@@ -73,16 +72,9 @@ struct LayerCost {
     self.rows = rows.map { Set($0).sorted() } ?? Set(stages + [1, 2, 3, 4, 5, 6, 7, 8].map { $0 * full / 8 }).sorted()
   }
 
-  /// Rows that each layer sees under PyramidDrop.
-  var rowsPerLayer: [Int] {
-    (0..<model.layerCount).map { layer in
-      textTokens + (plan.drops.last { $0.afterLayer <= layer }?.keepCounts[0] ?? visualTokens)
-    }
-  }
-
-  /// The table: a row for each length, and with it the fit and the savings.
+  /// A row for each length, with the fit and the savings.
   ///
-  /// Lengths and policies take turns; the first turn warms up.
+  /// Lengths and policies are interleaved; the first turn is a warm-up.
   func measure(repetitions: Int) throws -> [TableRow] {
     var layers = rows.map { _ in Sample() }
     var (without, with) = (Sample(), Sample())
@@ -103,10 +95,10 @@ struct LayerCost {
       throw LayerCostError(rows: rows)
     }
     let savings = LayerCostSavings(self, fit, measured: with.median / without.median)
-    return zip(rows, layers).map { LayerCostRow(model, rows: $0, $1, fit, savings, threads: threads).record }
+    return zip(rows, layers).map { LayerCostRow(model, rows: $0, $1, fit, savings, threads: threads).tableRow }
   }
 
-  /// What the decoder takes for a prompt, ranking included.
+  /// The prefill time of a prompt, ranking included.
   private func prefillMilliseconds(_ layout: SequenceLayout, _ plan: DropPlan) -> Double {
     let text = model.llava.configuration.text
     let compute = ComputeContext(workers: Workers(count: threads))
@@ -118,28 +110,29 @@ struct LayerCost {
   }
 }
 
-/// Measurements that no curve can be put through.
+/// Measurements without a unique fit.
 struct LayerCostError: UserFacingError {
   var rows: [Int]
 
   var category: ErrorCategory { .input }
-  var problem: String { "no curve fits the times for \(rows) rows; give --rows that are further apart" }
+  var problem: String { "the times for \(rows) rows have no unique fit; use --rows that are further apart" }
 }
 
-/// PyramidDrop's prefill over that without dropping, by several reckonings.
+/// The prefill time of PyramidDrop relative to no dropping, by several models of cost.
 struct LayerCostSavings {
-  /// As in the paper: a layer costs as much as it has visual tokens.
+  /// The paper's assumption: the cost of a layer is proportional to its visual tokens.
   let linearInVisualTokens: Double
-  /// A layer costs as much as it has rows, text included.
+  /// The cost of a layer is proportional to its rows, text included.
   let linearInRows: Double
-  /// A layer costs what the fit says.
+  /// The cost of a layer is the fitted time.
   let fitted: Double
-  /// What it was.
+  /// The measured ratio.
   let measured: Double
 
   init(_ cost: LayerCost, _ fit: LayerCostFit, measured: Double) {
-    let perLayer = cost.rowsPerLayer
     let full = cost.textTokens + cost.visualTokens
+    let perLayer = cost.plan.rowsPerLayer(
+      rowCount: full, visualTokenCount: cost.visualTokens, layerCount: cost.model.layerCount)
     func mean(_ cost: (Int) -> Double) -> Double { perLayer.reduce(0) { $0 + cost($1) } / Double(perLayer.count) }
     linearInVisualTokens = mean { Double($0 - cost.textTokens) } / Double(cost.visualTokens)
     linearInRows = mean(Double.init) / Double(full)
@@ -147,9 +140,8 @@ struct LayerCostSavings {
     self.measured = measured
   }
 
-  /// Such as `PyramidDrop takes 47.1% of the time …`.
+  /// Such as `measured 47.1%; by the fit 46.9%; …`.
   var description: String {
-    func percent(_ ratio: Double) -> String { (100 * ratio).formatted(1) + "%" }
     return "measured \(percent(measured)); by the fit \(percent(fitted)); linear in all rows \(percent(linearInRows)); "
       + "linear in visual tokens, as the paper assumes, \(percent(linearInVisualTokens))"
   }
@@ -157,7 +149,7 @@ struct LayerCostSavings {
 
 /// A row of the table of layer costs.
 struct LayerCostRow {
-  let record: TableRow
+  let tableRow: TableRow
 
   init(
     _ model: VisionLanguageModel, rows: Int, _ time: Sample, _ fit: LayerCostFit, _ savings: LayerCostSavings,
@@ -165,21 +157,21 @@ struct LayerCostRow {
   ) {
     let fitted = fit.milliseconds(rows)
     let machine = Machine.current
-    func share(_ part: Double) -> String { (100 * part / fitted).formatted(1) + "%" }
+    func percentage(_ part: Double) -> String { percent(part / fitted) }
     let n = Double(rows)
     let name = "\(model.name) \(model.precision.name)"
-    record = TableRow([
+    tableRow = TableRow([
       Field("model", .text(model.name), heading: "model"),
       Field("precision", .text(model.precision.name), heading: "precision"),
       Field("threads", .integer(threads), heading: "threads"),
       Field("rows", .integer(rows), heading: "rows"),
       Field(
-        "milliseconds", .number(time.median), heading: "ms of a layer",
+        "milliseconds", .number(time.median), heading: "ms/layer",
         text: "\(time.median.formatted(3)) ± \(time.deviation.formatted(3))"),
       Field("fitted_milliseconds", fitted, heading: "fit", decimals: 3),
-      Field("constant_share", .number(fit.a / fitted), heading: "a", text: share(fit.a)),
-      Field("linear_share", .number(fit.b * n / fitted), heading: "b n", text: share(fit.b * n)),
-      Field("quadratic_share", .number(fit.c * n * n / fitted), heading: "c n²", text: share(fit.c * n * n)),
+      Field("constant_share", .number(fit.a / fitted), heading: "a", text: percentage(fit.a)),
+      Field("linear_share", .number(fit.b * n / fitted), heading: "b n", text: percentage(fit.b * n)),
+      Field("quadratic_share", .number(fit.c * n * n / fitted), heading: "c n²", text: percentage(fit.c * n * n)),
       Field("samples_ms", .numbers(time.values)),
       Field("a_ms", .number(fit.a)),
       Field("b_ms", .number(fit.b)),
@@ -190,7 +182,7 @@ struct LayerCostRow {
       Field("ratio_fit", .number(savings.fitted)),
       Field("ratio_linear_in_rows", .number(savings.linearInRows)),
       Field("ratio_paper", .number(savings.linearInVisualTokens)),
-      Field("ratios", .text(savings.description), .note(heading: "\(name), PyramidDrop's prefill over none's")),
+      Field("ratios", .text(savings.description), .note(heading: "\(name), PyramidDrop prefill time (% of baseline)")),
       Field("reason", .text(model.precision.reason), .note(heading: "backend")),
       Field("build_commit", .text(machine.commit), .note(heading: "commit")),
       Field("cpu_info", .text(machine.processor), .note(heading: "cpu")),
@@ -199,7 +191,7 @@ struct LayerCostRow {
 
   private static func formula(_ fit: LayerCostFit) -> String {
     func number(_ value: Double) -> String { value.significant(3) }
-    return "t(n) = \(number(fit.a)) + \(number(fit.b)) n + \(number(fit.c)) n² ms, off by "
-      + (100 * fit.residual).formatted(1) + "%"
+    return "t(n) = \(number(fit.a)) + \(number(fit.b)) n + \(number(fit.c)) n² ms, relative residual "
+      + percent(fit.residual)
   }
 }

@@ -4,18 +4,18 @@ import Kernels
 import PDrop
 import Reports
 
-/// What a measurement was made on.
+/// The machine and the source version of a measurement.
 package struct Machine: Sendable {
-  /// The processor's name, such as `AMD EPYC`.
+  /// The name of the processor, such as `AMD EPYC`.
   package let processor: String
-  /// The version of the sources, as git names it; `unknown` outside of a checkout.
+  /// The commit as `git describe` prints it; `unknown` outside of a checkout.
   package let commit: String
 
-  /// The machine that the program runs on, and the checkout in which it lies.
+  /// The machine that runs this process, and the checkout that contains the program.
   package static let current = Machine(processor: processorName(), commit: commitName())
 
   private static func processorName() -> String {
-    // Linux lists the processors in a file; elsewhere the system's own tool says.
+    // Linux has a file with the processors; other systems have sysctl.
     let lines = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8))?.split(separator: "\n")
     let name = lines?.first { $0.hasPrefix("model name") }?.split(separator: ":").last.map(trimmed)
     return name ?? output("/usr/sbin/sysctl", ["-n", "machdep.cpu.brand_string"]) ?? "unknown"
@@ -28,7 +28,7 @@ package struct Machine: Sendable {
       ?? "unknown"
   }
 
-  /// What a program prints, or nothing where it fails.
+  /// The output of a program; `nil` if it fails or prints nothing.
   private static func output(_ program: String, _ arguments: [String]) -> String? {
     let (process, pipe) = (Process(), Pipe())
     process.executableURL = URL(filePath: program)
@@ -46,15 +46,15 @@ package struct Machine: Sendable {
   private static func trimmed(_ text: Substring) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines) }
 }
 
-/// Begins the count of the process's peak memory anew, where the system can: on Linux.
+/// Resets the peak RSS of the process, on Linux only.
 package func resetPeakMemory() {
-  // What is no Linux has no such file, and then the peak is the whole process's.
+  // Other systems lack this file; the peak RSS then covers the whole lifetime of the process.
   guard let file = FileHandle(forWritingAtPath: "/proc/self/clear_refs") else { return }
   try? file.write(contentsOf: Data("5\n".utf8))
   try? file.close()
 }
 
-/// Wall time since it was made.
+/// Wall time since initialization.
 package struct Stopwatch: Sendable {
   private let start = ContinuousClock.now
 
@@ -70,48 +70,48 @@ package func milliseconds<Failure: Error>(_ body: () throws(Failure) -> Void) th
   return stopwatch.milliseconds
 }
 
-/// What the machine could do at its best, each time that it was tried.
+/// The peak throughput of the machine, one sample per measurement.
 ///
-/// Tried again and again between other measurements, since a machine's mood changes.
+/// Re-measured between runs, because throughput on shared machines drifts.
 struct Peaks {
-  /// Floating-point or integer operations per second of large square products.
-  private(set) var products: [ComputeType: Sample] = [:]
-  /// Bytes per second.
-  private(set) var reading = Sample()
+  /// Floating-point or integer operations per second of large square matmuls.
+  private(set) var compute: [ComputeType: Sample] = [:]
+  /// Memory bandwidth in bytes per second.
+  private(set) var bandwidth = Sample()
 
-  /// Tries a product, and returns its rate.
+  /// Measures a matmul and returns its operations per second.
   @discardableResult
-  mutating func measureProducts(_ computeType: ComputeType, with kernels: PeakKernels) -> Double {
-    let rate = kernels.productRate(computeType)
-    products[computeType, default: Sample()].append(rate)
+  mutating func measureCompute(_ computeType: ComputeType, with kernels: PeakKernels) -> Double {
+    let rate = kernels.matmulRate(computeType)
+    compute[computeType, default: Sample()].append(rate)
     return rate
   }
 
-  /// Tries to read, and returns the rate.
+  /// Measures memory bandwidth and returns bytes per second.
   @discardableResult
   mutating func measureBandwidth(with kernels: PeakKernels) -> Double {
     let rate = kernels.memoryBandwidth()
-    reading.append(rate)
+    bandwidth.append(rate)
     return rate
   }
 
-  /// Tries everything, in memory that is then given back.
+  /// Measures all peaks; the memory for this is released afterwards.
   mutating func measure(_ computeTypes: Set<ComputeType>, threads: Int) {
     let kernels = PeakKernels(computeTypes, threads: threads)
-    for computeType in computeTypes { measureProducts(computeType, with: kernels) }
+    for computeType in computeTypes { measureCompute(computeType, with: kernels) }
     measureBandwidth(with: kernels)
   }
 
-  /// Such as `f32 497, bf16 1012 GOP/s; reading 45.2 GB/s`.
+  /// Such as `f32 497, bf16 1012 GOP/s; memory bandwidth 45.2 GB/s`.
   var description: String {
     let rates = ComputeType.allCases.compactMap { computeType in
-      products[computeType].map { "\(computeType) \(($0.median / 1e9).formatted(0))" }
+      compute[computeType].map { "\(computeType) \(($0.median / 1e9).formatted(0))" }
     }
-    return "\(rates.joined(separator: ", ")) GOP/s; reading \((reading.median / 1e9).formatted(1)) GB/s"
+    return "\(rates.joined(separator: ", ")) GOP/s; memory bandwidth \((bandwidth.median / 1e9).formatted(1)) GB/s"
   }
 }
 
-/// What the limits are tried with: a large square product in each arithmetic, and memory to read.
+/// The kernels that measure the peaks: a large square matmul in each compute type, and a bandwidth probe.
 final class PeakKernels {
   private let compute: ComputeContext
   private let bandwidthProbe: BandwidthProbe
@@ -119,7 +119,7 @@ final class PeakKernels {
   private var result: Matrix
   private let layers: [ComputeType: Linear]
 
-  /// Rows of the product, and numbers in each of them.
+  /// Rows of the input, and its columns, which are also the rows and columns of the weight.
   private static let (rows, side) = (2048, 4096)
   private static let readBytes = 512 << 20
 
@@ -133,18 +133,18 @@ final class PeakKernels {
       Linear(randomInputs: Self.side, outputs: Self.side, for: computeType, workers: workers)
     }
     layers = Dictionary(uniqueKeysWithValues: computeTypes.map { ($0, layer($0)) })
-    // The first time is never the best.
+    // Warm-up: the first call is always slower.
     for layer in layers.values { compute.matmul(&result, input, by: layer, .output) }
   }
 
-  /// Operations per second of a product: of the better of two.
-  func productRate(_ computeType: ComputeType) -> Double {
-    guard let layer = layers[computeType] else { preconditionFailure("PeakKernels: no product in \(computeType)") }
+  /// Operations per second of a matmul, the better of two runs.
+  func matmulRate(_ computeType: ComputeType) -> Double {
+    guard let layer = layers[computeType] else { preconditionFailure("PeakKernels: no weight in \(computeType)") }
     let operations = 2 * Double(Self.rows * Self.side * Self.side)
     return operations / bestMilliseconds { compute.matmul(&result, input, by: layer, .output) } * 1e3
   }
 
-  /// Bytes read per second: of the better of two times.
+  /// Bytes read per second, the better of two runs.
   func memoryBandwidth() -> Double {
     Double(bandwidthProbe.byteCount) / bestMilliseconds { bandwidthProbe(workers: compute.workers) } * 1e3
   }
@@ -153,7 +153,7 @@ final class PeakKernels {
 }
 
 extension Linear {
-  /// A layer of random weights, for products in an arithmetic: stored in f32 for that, else made from bf16.
+  /// A layer of random weights for a compute type: f32 weights for f32, else weights converted from bf16.
   init(randomInputs inputs: Int, outputs: Int, seed: UInt64 = 0, for computeType: ComputeType, workers: Workers) {
     let weight = Tensor(
       randomShape: [outputs, inputs], deviation: 1 / Float(inputs).squareRoot(),
@@ -163,7 +163,7 @@ extension Linear {
 }
 
 extension Matrix {
-  /// Random activations.
+  /// Random activations, `[rows, columns]`.
   init(randomRows rows: Int, columns: Int, workers: Workers) {
     let values = Tensor(randomShape: [rows, columns], deviation: 1, element: .f32, seed: 1, workers: workers)
     self.init(values.floats(), columns: columns)
@@ -171,18 +171,18 @@ extension Matrix {
 }
 
 extension Peaks {
-  /// What every record says about the machine that it was measured on.
+  /// The fields about the machine, the same in all rows.
   func fields(_ machine: Machine) -> [Field] {
     [
-      Field("limits", .text(description), .note(heading: "limits")),
+      Field("peaks", .text(description), .note(heading: "peaks")),
       Field("build_commit", .text(machine.commit), .note(heading: "commit")),
       Field("cpu_info", .text(machine.processor), .note(heading: "cpu")),
-      Field("libraries", .text(libraries), .note(heading: "libraries")),
+      Field("libraries", .text(Self.libraries), .note(heading: "libraries")),
     ]
   }
 
-  /// Versions of what multiplies, and the instructions that our own kernels use.
-  private var libraries: String {
+  /// The versions of the matmul libraries, and the instruction set of our own kernels.
+  static var libraries: String {
     let oneDNN = Processor.current.oneDNN.map { "oneDNN \($0.version)" } ?? "no oneDNN"
     return
       "OpenBLAS \(OpenBLAS.version) (\(OpenBLAS.coreName)), \(oneDNN); own kernels in \(Processor.current.instructions)"

@@ -5,40 +5,42 @@ import Kernels
 import LLaVA
 import ModelFormats
 import PDrop
+import Reports
+import TokenDropping
 
-/// Where a model to be measured comes from.
+/// The source of a model: a directory, or random weights.
 enum ModelSource {
   case directory(String)
-  /// Random weights of a published shape.
+  /// Random weights in the shape of a published model.
   case synthetic(ModelPreset)
 }
 
-/// Which models to measure, in which arithmetic.
+/// The models to measure, and their compute types.
 struct ModelSourceOptions: ParsableArguments {
   @Option(
-    name: [.short, .long], help: "Model directory; repeat it for several. (default: the bundled tiny-textvqa)")
+    name: [.short, .long], help: "Model directory; may be repeated. (default: the bundled tiny-textvqa)")
   var model: [String] = []
 
-  @Option(help: "Shapes of published models, to be measured with random weights.")
+  @Option(help: "Published models to measure with random weights.")
   var synthetic = NameList<ModelPreset>([])
 
-  @Option(help: "With --synthetic: decoder layers, for a quick look. (default: all)")
+  @Option(help: "With --synthetic: number of decoder layers. (default: all)")
   var layers: Int?
 
-  @Flag(help: "With --synthetic: weights of its own for each layer; else one layer's serve all, in less memory.")
+  @Flag(help: "With --synthetic: separate weights per layer. The default shares one layer's weights to save memory.")
   var distinctLayers = false
 
-  @Option(help: "Arithmetic, one or several to compare.")
+  @Option(help: "Compute precisions of the language model to compare.")
   var precision = NameList<PDrop.Precision>([.auto])
 
   @Option(
     name: .customLong("precision-vision"),
-    help: "Arithmetic of the vision encoder. (default: as --precision, but not int8)")
+    help: "Compute precision of the vision encoder. (default: as --precision, but not int8)")
   var visionPrecision = PDrop.Precision.auto
 
   @Option(
     name: .customLong("vision-tower"),
-    help: "CLIP directory of an original LLaVA checkpoint. (default: looked for beside the model)")
+    help: "CLIP directory of an original LLaVA checkpoint. (default: a directory next to the model)")
   var visionTower: String?
 
   func validate() throws {
@@ -46,17 +48,17 @@ struct ModelSourceOptions: ParsableArguments {
       throw ValidationError("--layers must be 1 to 1024, found \(layers ?? 0)")
     }
     if synthetic.names.isEmpty, layers != nil || distinctLayers {
-      throw ValidationError("--layers and --distinct-layers shape random weights; give --synthetic too")
+      throw ValidationError("--layers and --distinct-layers apply to random weights; add --synthetic")
     }
   }
 
-  /// The models, the bundled one if none is given.
+  /// The models; the bundled one by default.
   func sources() throws -> [ModelSource] {
     let sources = model.map(ModelSource.directory) + synthetic.names.map(ModelSource.synthetic)
     return try sources.isEmpty ? [.directory(BundledModel.directory())] : sources
   }
 
-  /// A model's name and shape, without its weights.
+  /// The name and configuration of a model, without loading weights.
   func shape(_ source: ModelSource) throws -> (name: String, configuration: LLaVAConfiguration) {
     switch source {
     case .directory(let path):
@@ -68,7 +70,7 @@ struct ModelSourceOptions: ParsableArguments {
     }
   }
 
-  /// A published shape, with fewer layers where that is asked for.
+  /// The configuration of a published model, with the requested number of layers.
   private func synthetic(_ shape: ModelPreset, layers: Int?) -> (name: String, configuration: LLaVAConfiguration) {
     var configuration = shape.configuration
     let published = configuration.text.layerCount
@@ -77,9 +79,9 @@ struct ModelSourceOptions: ParsableArguments {
     return (name, configuration)
   }
 
-  /// Loads a model, or makes one up.
+  /// Loads a model, or creates one with random weights.
   ///
-  /// - Parameter layers: How many layers a made-up one has unless `--layers` says; `nil` for the published number.
+  /// - Parameter layers: The layers of a synthetic model without `--layers`; `nil` for the published number.
   func load(
     _ source: ModelSource, _ precision: PDrop.Precision, threads: Int, layers: Int? = nil
   ) throws -> VisionLanguageModel {
@@ -100,11 +102,72 @@ struct ModelSourceOptions: ParsableArguments {
 }
 
 extension LLaVAConfiguration {
-  /// An image to measure by: a square view, or a photograph of 640 x 480 for models that spread it over several.
+  /// The visual tokens and views of the measured image: one square view, or 640 x 480 for models with image tiles.
   var imageForMeasuring: (tokens: Int, views: Int) {
     let tiles = anyResolution.map { rules in
       AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles
     }
     return (visualTokenCount(tiles), 1 + (tiles?.tileCount ?? 0))
+  }
+}
+
+// MARK: - Schedules
+
+extension TokenDroppingPolicy {
+  /// The short name in tables and charts, such as `no dropping`, `FastV K=2 R=0.5` or `PyramidDrop λ=0.5`.
+  var title: String {
+    switch self {
+    case let policy as FastV: return "\(method) K=\(policy.k) R=\(policy.r)"
+    case let policy as TargetedDrop: return "\(method) \(policy.target.title)"
+    case let policy as any StagedPolicy:
+      switch policy.schedule {
+      case .geometric(let lambda, let stages): return "\(method) λ=\(lambda)" + (stages == 4 ? "" : " S=\(stages)")
+      case .listed(let layers, let ratios):
+        func list(_ numbers: [some Any]) -> String { numbers.map { "\($0)" }.joined(separator: ",") }
+        return "\(method) layer \(list(layers)) keep \(list(ratios))"
+      }
+    default: return method
+    }
+  }
+
+  /// The name of the method as in its paper.
+  var method: String {
+    switch name {
+    case "none": "no dropping"
+    case "pyramiddrop": "PyramidDrop"
+    case "fastv": "FastV"
+    default: name
+    }
+  }
+}
+
+extension CostTarget {
+  /// Such as `45.0% FLOPs`.
+  fileprivate var title: String {
+    switch self {
+    case .averageTokens(let tokens): "\(tokens.significant(4)) tokens"
+    case .flops(let share): "\(percent(share)) FLOPs"
+    case .cacheBytes(let bytes): "\((Double(bytes) / 0x1p20).significant(4)) MiB KV"
+    case .firstToken(let seconds): "\(seconds.significant(3)) s TTFT"
+    }
+  }
+}
+
+extension NamedSchedule {
+  /// The title of the policy, followed by options that it does not contain: `PyramidDrop λ=0.5 rank key-norm`.
+  var title: String {
+    let inTitle: Set<String> = [
+      "lambda", "stages", "layer-list", "image-token-ratio-list", "fastv-k", "fastv-r", "target-tokens", "target-flops",
+      "target-kv", "target-ttft",
+    ]
+    let words = name.split(separator: " ").dropFirst().flatMap { $0.split(separator: "=", maxSplits: 1) }
+    var title = policy.title
+    var isInTitleAlready = false
+    for word in words {
+      let option = word.hasPrefix("--") ? word.dropFirst(2).replacing("_", with: "-") : nil
+      if let option { isInTitleAlready = inTitle.contains(String(option)) }
+      if !isInTitleAlready { title += " \(option ?? word)" }
+    }
+    return title
   }
 }

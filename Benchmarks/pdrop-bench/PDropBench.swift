@@ -4,7 +4,7 @@ import Foundation
 import ModelFormats
 import Reports
 
-/// `pdrop-bench`: what an answer costs, how near that is to the machine's limits, and what a layer costs by its rows.
+/// `pdrop-bench`: the cost of answers, compared with the peaks of the machine, and the cost of a layer by its rows.
 @main
 struct PDropBench: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -41,15 +41,15 @@ struct PDropBench: ParsableCommand {
   static func main() { runProgram() }
 }
 
-/// How often to measure, on how many threads, and how to print it.
+/// Repetitions, threads and output format of a benchmark.
 struct BenchOptions: ParsableArguments {
-  @Option(name: [.short, .long], help: "Measured repetitions, after one that warms up.")
+  @Option(name: [.short, .long], help: "Measured repetitions, after one warm-up.")
   var repetitions = 5
 
   @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
   var threads: Int?
 
-  @Option(name: [.short, .long], help: "Form of the table.")
+  @Option(name: [.short, .long], help: "Output format.")
   var output = TableFormat.md
 
   func validate() throws {
@@ -62,25 +62,25 @@ struct BenchOptions: ParsableArguments {
   var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
 
   /// Prints the table.
-  func print(_ records: [TableRow], as name: String) throws {
-    try Output().write(output.rendered(records, name: name))
+  func print(_ rows: [TableRow], as name: String) throws {
+    try Output().write(output.rendered(rows, name: name))
   }
 }
 
 extension ModelPreset: ExpressibleByArgument {}
 extension TableFormat: ExpressibleByArgument {}
 
-/// Whether to write a page for people too.
+/// The HTML report.
 struct ReportOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("File for the same as a page with plots; it needs no network.", valueName: "file.html"))
+  @Option(help: ArgumentHelp("Write a self-contained HTML report with plots to this file.", valueName: "file.html"))
   var html: String?
 
-  /// Hours of work are not to end in a page that cannot be written.
+  /// Checks before a long measurement that the report can be written.
   func check() throws {
     if let html { try Output.checkFolder(of: html) }
   }
 
-  /// Writes the page, if it is wanted.
+  /// Writes the report, if it is requested.
   func write(_ report: @autoclosure () throws -> Report) throws {
     guard let html else { return }
     try Output(path: html).write(report().html)
@@ -88,53 +88,11 @@ struct ReportOptions: ParsableArguments {
 }
 
 extension Report.Metadata {
-  /// What every page of measurements says about itself.
-  static func made(on machine: Machine = .current) -> [Report.Metadata] {
+  /// The processor, commit and command of a measurement.
+  static func measured(on machine: Machine = .current) -> [Report.Metadata] {
     [
       Report.Metadata("processor", machine.processor), Report.Metadata("commit", machine.commit),
       Report.Metadata("command", CommandText.current),
     ]
-  }
-}
-
-extension Table {
-  /// The fields that tables for people show; what is the same in all rows stands once, in the caption.
-  ///
-  /// - Parameter title: Begins the caption.
-  init(_ records: [TableRow], title: String? = nil) {
-    let fields = records.first?.fields ?? []
-    let shown = fields.indices.filter { Self.text(fields[$0]) != nil }
-    let varying = shown.filter { index in
-      records.count == 1 || records.contains { Self.text($0.fields[index]) != Self.text(fields[index]) }
-    }
-    let constant = shown.filter { !varying.contains($0) }.compactMap { index -> String? in
-      guard case .column(let heading, let text) = fields[index].display, !text.isEmpty else { return nil }
-      return "\(heading) \(text)"
-    }
-    let common = constant.isEmpty ? nil : "In all rows: " + constant.joined(separator: ", ")
-    let captions = [title, common].compactMap(\.self)
-    self.init(
-      caption: captions.isEmpty ? nil : captions.joined(separator: ". "),
-      columns: varying.map { Column(fields[$0].name, heading: Self.heading(fields[$0]) ?? "") },
-      rows: records.map { record in varying.map { Cell(record.fields[$0]) } })
-  }
-
-  private static func heading(_ field: Field) -> String? {
-    if case .column(let heading, _) = field.display { heading } else { nil }
-  }
-
-  fileprivate static func text(_ field: Field) -> String? {
-    if case .column(_, let text) = field.display { text } else { nil }
-  }
-}
-
-extension Table.Cell {
-  fileprivate init(_ field: Field) {
-    let text = Table.text(field) ?? ""
-    switch field.value {
-    case .integer(let integer): self.init(text, number: Double(integer))
-    case .number(let number): self.init(text, number: number)
-    default: self.init(text)
-    }
   }
 }

@@ -9,11 +9,11 @@ import Reports
 import TokenDropping
 import Tokenizers
 
-/// `pdrop-bench pipeline`: vision encoder, prompt and decoding, by model, arithmetic and policy.
+/// `pdrop-bench pipeline`: vision encoder, prefill and decode by model, compute type and policy.
 struct PipelineCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pipeline",
-    abstract: "Measures vision encoder, prompt and decoding of models and dropping policies, in turns. (default)")
+    abstract: "Measures vision encoder, prefill and decode of models and policies, interleaved. (default)")
 
   @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
 
@@ -22,14 +22,14 @@ struct PipelineCommand: ParsableCommand {
 
   @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
 
-  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one image.")
+  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, besides one image.")
   var textTokens = 49
 
-  @Option(name: [.customShort("n"), .customLong("n-gen")], help: "Tokens to decode after the first; 0 for none.")
+  @Option(name: [.customShort("n"), .customLong("n-gen")], help: "Tokens to decode after the first; 0 skips decode.")
   var generatedTokens = 32
 
-  @OptionGroup(title: "Measuring") var bench: BenchOptions
-  @OptionGroup(title: "Page") var report: ReportOptions
+  @OptionGroup(title: "Measurement") var bench: BenchOptions
+  @OptionGroup(title: "Report") var report: ReportOptions
 
   func validate() throws {
     guard textTokens >= 2 else { throw ValidationError("--n-prompt must be at least 2, found \(textTokens)") }
@@ -43,7 +43,7 @@ struct PipelineCommand: ParsableCommand {
     for source in try modelOptions.sources() {
       for precision in modelOptions.precision.names {
         let model = try modelOptions.load(source, precision, threads: bench.threadCount)
-        // A schedule that does not fit is a wrong command line, said before anything is measured.
+        // A schedule that does not fit the model is a usage error, reported before the first measurement.
         for policy in policies { _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 576) }
         Log.write(
           "\(model.name): \(model.precision.reason); ready after \(model.loadTime.milliseconds.formatted(0)) ms")
@@ -53,42 +53,42 @@ struct PipelineCommand: ParsableCommand {
     }
     let pipeline = Pipeline(
       subjects: subjects, textTokens: textTokens, generatedTokens: generatedTokens, threads: bench.threadCount)
-    let records = try pipeline.measure(repetitions: bench.repetitions)
-    try bench.print(records, as: "pdrop_bench")
-    try report.write(PipelineReport(records: records).report)
+    let results = try pipeline.measure(repetitions: bench.repetitions)
+    try bench.print(results.flatMap(\.tableRows), as: "pdrop_bench")
+    try report.write(PipelineReport(results: results).report)
   }
 }
 
-/// Runs one image and one prompt through every model under every policy, in turns, and measures each phase.
+/// The measurement of each phase of one prompt with one image, for every model and policy, interleaved.
 struct Pipeline {
-  /// A model and the policies that it is run under.
+  /// A model and its policies.
   struct Subject {
     var model: VisionLanguageModel
     var policies: [any TokenDroppingPolicy]
-    /// Of the image; `nil` for as large as a view, or for models that spread it over several a photograph of 4 to 3.
+    /// The image size; `nil` for the size of one view, or 640 x 480 for models that split images into tiles.
     var image: PixelSize?
   }
 
-  /// What a model took for the image, which no policy changes.
+  /// The cost of encoding the image, which does not depend on the policy.
   struct VisionRun {
     var image: EncodedImage
-    /// Milliseconds and operations of vision encoder and projector for one view alone, where the image has several.
+    /// Milliseconds and FLOPs of vision encoder and projector for a single view, if the image has several views.
     var oneView: (milliseconds: Double, flops: Int)?
   }
 
-  /// What an answer took, once the image was encoded.
+  /// The cost of an answer after the image is encoded.
   struct AnswerRun {
-    /// From the prompt's tokens to the first token of the answer, in milliseconds.
-    var promptMilliseconds: Double
-    /// All tokens after the first.
+    /// Time from the prompt's tokens to the first token of the answer.
+    var prefillMilliseconds: Double
+    /// Time of all tokens after the first.
     var decodeMilliseconds: Double
     var report: RunReport
   }
 
-  /// All runs of a subject: of each turn one for the image and one for each policy.
+  /// All runs of a subject: one image and one answer per policy in each turn.
   struct Runs {
     var vision: [VisionRun] = []
-    /// By policy.
+    /// One list of runs per policy.
     var answers: [[AnswerRun]]
   }
 
@@ -96,7 +96,7 @@ struct Pipeline {
   let textTokens: Int
   let generatedTokens: Int
   let threads: Int
-  /// Whether the first policy alone warms up, where an answer takes minutes.
+  /// Whether only the first policy is run in the warm-up turn, for models with answers that take minutes.
   var warmsUpBriefly = false
   private let computeTypes: Set<ComputeType>
 
@@ -106,19 +106,19 @@ struct Pipeline {
     computeTypes = Set(subjects.map(\.model.precision.computeType).flatMap { [$0.decoder, $0.vision] })
   }
 
-  /// The rows of the table: for each model vision encoder, and for each policy prompt and decoding.
+  /// The results of all models.
   ///
-  /// Models and policies take turns (A B C A B C), so that a machine that slows down slows all of them; the first turn warms
-  /// up. The machine's limits are measured in every turn too.
-  func measure(repetitions: Int) throws -> [TableRow] {
+  /// Models and policies are interleaved (A B C A B C), so that a drift of the machine's speed affects all of them. The
+  /// first turn is a warm-up. The peaks of the machine are measured in each of the other turns.
+  func measure(repetitions: Int) throws -> [PipelineResult] {
     let (runs, peaks) = try runs(repetitions: repetitions)
     let machine = Machine.current
-    return zip(subjects, runs).flatMap { subject, runs in
-      PipelineRows(subject, runs, peaks, machine, threads: threads).records
+    return zip(subjects, runs).map { subject, runs in
+      PipelineResult(subject, runs, peaks, machine, threads: threads)
     }
   }
 
-  /// Runs all subjects in turns.
+  /// The runs of all subjects, interleaved.
   func runs(repetitions: Int) throws -> ([Runs], Peaks) {
     var peaks = Peaks()
     var runs = subjects.map { Runs(answers: Array(repeating: [], count: $0.policies.count)) }
@@ -140,9 +140,9 @@ struct Pipeline {
   private func log(
     _ turn: String, _ model: VisionLanguageModel, _ policy: any TokenDroppingPolicy, _ answer: AnswerRun
   ) {
-    let (prompt, decoding) = (answer.promptMilliseconds.formatted(0), answer.decodeMilliseconds.formatted(0))
+    let (prefill, decode) = (answer.prefillMilliseconds.formatted(0), answer.decodeMilliseconds.formatted(0))
     Log.write(
-      "\(turn): \(model.name) \(model.precision.name) \(policy.name): prompt \(prompt) ms, decoding \(decoding) ms")
+      "\(turn): \(model.name) \(model.precision.name) \(policy.title): prefill \(prefill) ms, decode \(decode) ms")
   }
 
   private func encode(_ subject: Subject) throws -> VisionRun {
@@ -171,17 +171,17 @@ struct Pipeline {
     let stopwatch = Stopwatch()
     var session = try Session(model, request, threads: threads)
     _ = try session.next()
-    let prompt = stopwatch.milliseconds
+    let prefill = stopwatch.milliseconds
     while try session.next() != nil {}
     return AnswerRun(
-      promptMilliseconds: prompt, decodeMilliseconds: stopwatch.milliseconds - prompt, report: session.report)
+      prefillMilliseconds: prefill, decodeMilliseconds: stopwatch.milliseconds - prefill, report: session.report)
   }
 
-  /// A BOS token, the image, and text tokens of no meaning: cost does not depend on them.
+  /// A BOS token, the image, and arbitrary text tokens; the cost does not depend on the text.
   private func promptTokens(_ model: VisionLanguageModel) -> [Int] {
-    let beginning = model.tokenizer.bosToken.map { [Int($0)] } ?? []
-    let rest = textTokens - beginning.count
-    return beginning + [model.imageToken] + (0..<rest).map { 3 + $0 % 256 }
+    let bos = model.tokenizer.bosToken.map { [Int($0)] } ?? []
+    let rest = textTokens - bos.count
+    return bos + [model.imageToken] + (0..<rest).map { 3 + $0 % 256 }
   }
 
   /// An image of random pixels.

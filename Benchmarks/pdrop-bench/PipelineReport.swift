@@ -4,114 +4,145 @@ import LLaVA
 import ModelFormats
 import PDrop
 import Reports
+import TokenDropping
 
-/// The rows of the pipeline's table for one model in one arithmetic.
-struct PipelineRows {
-  private let model: VisionLanguageModel
-  private let runs: Pipeline.Runs
-  private let peaks: Peaks
+/// The measured phases of one model in one compute type.
+struct PipelineResult {
+  let model: VisionLanguageModel
+  let peaks: Peaks
+  /// Vision encoder and projector; the last row has all views of the image.
+  private(set) var vision: [Row] = []
+  /// Prefill and decode under each policy, in order.
+  private(set) var schedules: [Schedule] = []
   private let machine: Machine
   private let threads: Int
+
+  /// The phases under one policy.
+  struct Schedule {
+    /// The short name, such as `PyramidDrop λ=0.5`.
+    var title: String
+    var isBaseline: Bool
+    var prefill: Row
+    /// `nil` if no token was decoded after the first.
+    var decode: Row?
+  }
 
   init(
     _ subject: Pipeline.Subject, _ runs: Pipeline.Runs, _ peaks: Peaks, _ machine: Machine, threads: Int
   ) {
-    (model, self.runs, self.peaks, self.machine) = (subject.model, runs, peaks, machine)
+    (model, self.peaks, self.machine) = (subject.model, peaks, machine)
     self.threads = threads
+    vision = visionRows(runs.vision)
+    schedules = zip(subject.policies, runs.answers).compactMap { schedule($0, $1, runs.vision) }
   }
 
-  /// What keeps a phase from being faster.
-  private enum Bound {
-    case products(ComputeType)
-    /// So many bytes of weights have to be read.
-    case reading(byteCount: Int)
+  /// The resource that limits the speed of a phase.
+  enum Bound {
+    case compute(ComputeType)
+    /// Memory bandwidth, with the bytes of weights that the phase reads.
+    case memory(byteCount: Int)
   }
 
-  /// What is particular to a row.
-  private struct Row {
-    var policy: String
+  /// One measured phase.
+  struct Row {
+    /// The method of the policy; `any` for the vision encoder.
+    var method: String
+    /// The short name of the schedule; `any` for the vision encoder.
+    var title: String
+    /// `enc1`, `pp625` or `tg32`: the phase, with its number of views or tokens.
     var test: String
-    /// Tokens that went through the decoder; `nil` for the vision encoder.
+    /// Tokens through the decoder; `nil` for the vision encoder.
     var tokens: Int?
     var milliseconds: Sample
-    /// Counted at the kernels, twice the multiply-adds.
+    /// FLOPs counted in the kernels, two per multiply-add.
     var flops: Int
     var bound: Bound
-    /// From the image to the first token, in milliseconds.
+    /// Milliseconds from the decoded image to the first token.
     var firstToken: Double?
-    /// The last run that the row is about.
+    /// The report of the last run.
     var report: RunReport?
     var peakBytes: Int?
+    /// FLOPs of prefill by the paper's formula: visual tokens only, one per multiply-add. `nil` for other phases.
+    var paperFlops: Double?
 
-    /// Operations per second.
+    /// FLOPs per second.
     var rate: Double { Double(flops) / milliseconds.median * 1e3 }
 
-    /// Bytes of weights read per second, where reading is what takes the time.
+    /// Bytes of weights read per second, for phases bound by memory bandwidth.
     var bytesPerSecond: Double? {
-      if case .reading(let byteCount) = bound { Double(byteCount) / milliseconds.median * 1e3 } else { nil }
+      if case .memory(let byteCount) = bound { Double(byteCount) / milliseconds.median * 1e3 } else { nil }
     }
   }
 
-  var records: [TableRow] { (visionRows + runs.answers.flatMap(answerRows)).map(record) }
+  /// The name of the model and its compute type.
+  var name: String { "\(model.name), \(model.precision.name)" }
 
-  // MARK: - What was measured
+  var tableRows: [TableRow] {
+    (vision + schedules.flatMap { [$0.prefill] + [$0.decode].compactMap(\.self) }).map(tableRow)
+  }
+
+  // MARK: - Rows
 
   private var computeType: ModelComputeTypes { model.precision.computeType }
 
-  /// How near a row came to the machine's limit, 1 for the limit itself.
-  private func share(_ row: Row) -> Double {
+  /// The throughput of a row relative to the peak of the machine, 1 for the peak itself.
+  private func fractionOfPeak(_ row: Row) -> Double {
     switch row.bound {
-    case .products(let computeType): row.rate / (peaks.products[computeType]?.median ?? .nan)
-    case .reading: (row.bytesPerSecond ?? .nan) / peaks.reading.median
+    case .compute(let computeType): row.rate / (peaks.compute[computeType]?.median ?? .nan)
+    case .memory: (row.bytesPerSecond ?? .nan) / peaks.bandwidth.median
     }
   }
 
-  /// Vision encoder and projector for one view, and for all of the image's.
-  private var visionRows: [Row] {
-    guard let first = runs.vision.first else { return [] }
+  /// Vision encoder and projector for one view, and for all views of the image.
+  private func visionRows(_ runs: [Pipeline.VisionRun]) -> [Row] {
+    guard let first = runs.first else { return [] }
     func row(_ views: Int, _ milliseconds: [Double], _ flops: Int) -> Row {
       Row(
-        policy: "any", test: "enc\(views)", milliseconds: Sample(milliseconds), flops: flops,
-        bound: .products(computeType.vision))
+        method: "any", title: "any", test: "enc\(views)", milliseconds: Sample(milliseconds), flops: flops,
+        bound: .compute(computeType.vision))
     }
-    let oneView = first.oneView.map { row(1, runs.vision.compactMap(\.oneView?.milliseconds), $0.flops) }
+    let oneView = first.oneView.map { row(1, runs.compactMap(\.oneView?.milliseconds), $0.flops) }
     let allViews = row(
-      first.image.viewCount, runs.vision.map(\.image.timings).map { $0.encode + $0.project },
+      first.image.viewCount, runs.map(\.image.timings).map { $0.encode + $0.project },
       first.image.flops.encode + first.image.flops.project)
     return [oneView, allViews].compactMap(\.self)
   }
 
-  /// Prompt and decoding under one policy.
-  private func answerRows(_ answers: [Pipeline.AnswerRun]) -> [Row] {
-    guard let report = answers.last?.report else { return [] }
+  /// Prefill and decode under one policy; `nil` without a run.
+  private func schedule(
+    _ policy: any TokenDroppingPolicy, _ answers: [Pipeline.AnswerRun], _ vision: [Pipeline.VisionRun]
+  ) -> Schedule? {
+    guard let report = answers.last?.report else { return nil }
     let flops = report.flops
     let steps = report.tokens.count - 1
-    // The head runs once for each token of the answer, the first of which the prompt gives.
+    // The head runs once per token of the answer; prefill gives the first token.
     let headFlops = flops.head / max(report.tokens.count, 1)
-    let images = runs.vision.map(\.image.timings)
-    let firstTokens = zip(images, answers).map { $0.preprocess + $0.encode + $0.project + $1.promptMilliseconds }
+    let images = vision.map(\.image.timings)
+    let firstTokens = zip(images, answers).map { $0.preprocess + $0.encode + $0.project + $1.prefillMilliseconds }
     let firstToken = Sample(firstTokens).median
     let peakBytes = answers.map(\.report.peakResidentBytes).max()
 
     func row(_ test: String, _ tokens: Int, _ milliseconds: [Double], _ flops: Int, _ bound: Bound) -> Row {
       Row(
-        policy: report.policy.method, test: test, tokens: tokens, milliseconds: Sample(milliseconds), flops: flops,
+        method: report.policy.method, title: policy.title, test: test, tokens: tokens,
+        milliseconds: Sample(milliseconds), flops: flops,
         bound: bound, firstToken: firstToken, report: report, peakBytes: peakBytes)
     }
-    let prompt = row(
-      "pp\(report.sequenceLength)", report.sequenceLength, answers.map(\.promptMilliseconds),
-      flops.prefill + flops.rank + headFlops, .products(computeType.decoder))
-    guard steps > 0 else { return [prompt] }
-    let decoding = row(
+    var prefill = row(
+      "pp\(report.sequenceLength)", report.sequenceLength, answers.map(\.prefillMilliseconds),
+      flops.prefill + flops.rank + headFlops, .compute(computeType.decoder))
+    prefill.paperFlops = report.paperFlops
+    let decode = row(
       "tg\(steps)", steps, answers.map(\.decodeMilliseconds), flops.decode + steps * headFlops,
-      .reading(byteCount: steps * model.llava.decodeWeightBytes))
-    return [prompt, decoding]
+      .memory(byteCount: steps * model.llava.decodeWeightBytes))
+    return Schedule(
+      title: policy.title, isBaseline: policy is NoDropping, prefill: prefill, decode: steps > 0 ? decode : nil)
   }
 
-  // MARK: - As a record
+  // MARK: - Table
 
-  private func record(_ row: Row) -> TableRow {
-    let speeds = row.tokens.map { tokens in row.milliseconds.map { Double(tokens) * 1e3 / $0 } }
+  private func tableRow(_ row: Row) -> TableRow {
+    let speeds = row.speeds
     return TableRow(
       modelFields(row) + speedFields(row, speeds) + costFields(row) + [
         Field("load_ms", .number(model.loadTime.milliseconds)),
@@ -130,17 +161,17 @@ struct PipelineRows {
       Field("backend", .text(model.precision.library), heading: "backend"),
       Field("threads", .integer(threads), heading: "threads"),
       Field("precision", .text(model.precision.name), heading: "precision"),
-      Field("policy", .text(row.policy), heading: "policy"),
+      Field("policy", .text(row.method), heading: "schedule", text: row.title),
       Field("test", .text(row.test), heading: "test"),
     ]
   }
 
   private func speedFields(_ row: Row, _ speeds: Sample?) -> [Field] {
     func spread(_ sample: Sample) -> String { "\(sample.median.formatted(2)) ± \(sample.deviation.formatted(2))" }
-    let speed = speeds.map(spread) ?? spread(row.milliseconds) + " ms"
+    let speed = speeds.map(spread) ?? ""
     return [
       Field("tokens", row.tokens.map(Value.integer) ?? .none),
-      Field("tokens_per_second", speeds.map { .number($0.median) } ?? .none, heading: "t/s", text: speed),
+      Field("tokens_per_second", speeds.map { .number($0.median) } ?? .none, heading: "tokens/s", text: speed),
       Field("tokens_per_second_deviation", speeds.map { .number($0.deviation) } ?? .none),
       Field("milliseconds", row.milliseconds.median, heading: "ms", decimals: 1),
       Field("milliseconds_deviation", .number(row.milliseconds.deviation)),
@@ -154,20 +185,18 @@ struct PipelineRows {
       Field(
         "visual_tokens", stages.map { .integers($0) } ?? .none, heading: "visual tokens",
         text: stages?.map(String.init).joined(separator: "/") ?? ""),
-      Field("gflop", Double(row.flops) / 1e9, heading: "GFLOP counted", decimals: 1),
-      // The paper counts the visual tokens of the prompt alone, a multiply-add as one.
-      Field(
-        "gflop_paper", row.test.hasPrefix("pp") ? row.report.map { $0.paperFlops / 1e9 } : nil, heading: "GFLOP paper",
-        decimals: 1),
+      Field("gflop", Double(row.flops) / 1e9, heading: "GFLOPs", decimals: 1),
+      Field("gflop_paper", row.paperFlops.map { $0 / 1e9 }, heading: "GFLOPs (paper)", decimals: 1),
       Field("gflop_per_second", row.rate / 1e9, heading: "GFLOP/s", decimals: 1),
       Field("gbyte_per_second", row.bytesPerSecond.map { $0 / 1e9 }, heading: "GB/s", decimals: 1),
       Field(
-        "share_of_limit", .number(share(row)), heading: "of limit", text: (100 * share(row)).formatted(0) + "%"),
+        "share_of_peak", .number(fractionOfPeak(row)), heading: "% of peak",
+        text: (100 * fractionOfPeak(row)).formatted(0) + "%"),
       Field(
-        "kv_bytes", row.report.map { .integer($0.cacheBytes) } ?? .none, heading: "KV MiB",
+        "kv_bytes", row.report.map { .integer($0.cacheBytes) } ?? .none, heading: "KV cache MiB",
         text: row.report.map { Self.mebibytes($0.cacheBytes) } ?? ""),
       Field(
-        "peak_rss_bytes", row.peakBytes.map(Value.integer) ?? .none, heading: "peak MiB",
+        "peak_rss_bytes", row.peakBytes.map(Value.integer) ?? .none, heading: "peak RSS MiB",
         text: row.peakBytes.map(Self.mebibytes) ?? ""),
     ]
   }
@@ -175,112 +204,125 @@ struct PipelineRows {
   private static func mebibytes(_ bytes: Int) -> String { (Double(bytes) / 1_048_576).formatted(0) }
 }
 
-/// What vision encoder, prompt and decoding cost, as a page.
+/// The cost of vision encoder, prefill and decode as a report.
 struct PipelineReport {
-  let records: [TableRow]
-
-  /// The rows of one model in one arithmetic.
-  private struct Group {
-    var name: String
-    var records: [TableRow]
-
-    func row(_ policy: String, _ test: String) -> TableRow? {
-      records.first { $0.text("policy") == policy && $0.text("test").hasPrefix(test) }
-    }
-
-    /// Policies in the order of the table.
-    var policies: [String] {
-      var names: [String] = []
-      for record in records where record.text("test").hasPrefix("pp") { names.append(record.text("policy")) }
-      return names
-    }
-
-    /// The vision encoder's milliseconds for the image.
-    var visionEncoderMilliseconds: Double? { records.last { $0.text("test").hasPrefix("enc") }?.number("milliseconds") }
-  }
-
-  private var groups: [Group] {
-    var groups: [Group] = []
-    for record in records {
-      let name = "\(record.text("model")), \(record.text("precision"))"
-      if let index = groups.firstIndex(where: { $0.name == name }) {
-        groups[index].records.append(record)
-      } else {
-        groups.append(Group(name: name, records: [record]))
-      }
-    }
-    return groups
-  }
+  let results: [PipelineResult]
 
   var report: Report {
-    let groups = groups
-    return Report(
-      "What an answer costs", summary: groups.compactMap(Self.amdahl).joined(separator: " "),
+    Report(
+      "Cost of an answer", summary: results.compactMap(\.upperBound).joined(separator: " "),
       sections: [
+        Report.Section("Conclusions", results.flatMap(conclusions) + [comparison].compactMap(\.self)),
         Report.Section(
           "Time",
           [
-            bars("Time to the first token", groups, "pp", "first_token_ms", "ms, from the image"),
-            bars("Prompt", groups, "pp", "milliseconds", "ms", deviation: "milliseconds_deviation"),
-            bars("Decoding", groups, "tg", "tokens_per_second", "tokens/s", deviation: "tokens_per_second_deviation"),
+            bars("Time to first token", Axis("ms")) { $0.prefill.firstToken.map { BarPlot.Bar($0) } },
+            bars("Prefill", Axis("ms"), hasErrorBars: true) { Self.bar($0.prefill.milliseconds) },
+            bars("Decode", Axis("tokens/s"), hasErrorBars: true) { $0.decode?.speeds.map(Self.bar) },
           ].compactMap(\.self)),
         Report.Section(
-          "Work and memory",
+          "FLOPs and memory",
           [
-            bars("Operations of the prompt", groups, "pp", "gflop", "GFLOP, counted"),
-            bars("Keys and values", groups, "pp", "kv_bytes", "MiB", factor: 1 / 1_048_576),
+            bars("Prefill FLOPs", Axis("GFLOPs, counted")) { BarPlot.Bar(Double($0.prefill.flops) / 1e9) },
+            bars("KV cache", Axis("MiB")) { schedule in
+              schedule.prefill.report.map { BarPlot.Bar(Double($0.cacheBytes) / 0x1p20) }
+            },
           ].compactMap(\.self)),
-        Report.Section("All numbers", [.table(Table(records))]),
+        // A table per model, since columns with the same value in all rows move to the caption.
+        Report.Section("All numbers", results.map { .table(Table($0.tableRows, title: $0.name)) }),
       ],
-      metadata: Report.Metadata.made()
-        + ["limits", "libraries"].map { name in Report.Metadata(name, records.first?.text(name) ?? "") })
+      metadata: Report.Metadata.measured()
+        + (results.first.map {
+          [Report.Metadata("peaks", $0.peaks.description), Report.Metadata("libraries", Peaks.libraries)]
+        } ?? []))
   }
 
-  /// Which part of the way to the first token dropping can touch, and what could be won at best.
-  private static func amdahl(_ group: Group) -> String? {
-    guard let policy = group.policies.first, let visionTower = group.visionEncoderMilliseconds,
-      let prompt = group.row(policy, "pp")?.number("milliseconds"), prompt > 0
-    else { return nil }
-    let share = prompt / (visionTower + prompt)
-    return
-      "\(group.name): with policy \(policy), the vision encoder takes \(visionTower.significant(3)) ms and the prompt "
-      + "\(prompt.significant(3)) ms; dropping can touch the prompt alone, \(percent(share)) of them, and so make the first token at "
-      + "most \((1 / (1 - share)).formatted(1)) times as fast."
+  /// A sentence per schedule that compares it with no dropping.
+  private func conclusions(_ result: PipelineResult) -> [Report.Block] {
+    guard let baseline = result.baseline else { return [] }
+    return result.schedules.filter { !$0.isBaseline }.map { schedule in
+      let shares = schedule.percentagesOfBaseline(baseline).map { "\($0.name) \(percent($0.fraction))" }
+      return .text("\(result.name), \(schedule.title): \(shares.joined(separator: ", ")) of baseline.")
+    }
   }
 
-  /// A bar for each policy in each group; `nil` where nothing was measured.
-  private func bars(
-    _ title: String, _ groups: [Group], _ test: String, _ field: String, _ label: String, deviation: String? = nil,
-    factor: Double = 1
-  ) -> Report.Block? {
-    var policies: [String] = []
-    for policy in groups.flatMap(\.policies) where !policies.contains(policy) { policies.append(policy) }
-    let series = policies.map { policy in
+  /// Time to first token, prefill FLOPs and KV cache of each schedule as percentages of no dropping.
+  private var comparison: Report.Block? {
+    let compared = results.filter { $0.baseline != nil && $0.schedules.count > 1 }
+    guard !compared.isEmpty else { return nil }
+    let names = compared.flatMap { result in
+      result.schedules[0].percentagesOfBaseline(result.schedules[0]).map { "\(result.name): \($0.name)" }
+    }
+    let series = titles(compared).map { title in
       BarPlot.Series(
-        policy,
-        groups.map { group -> BarPlot.Bar? in
-          guard let record = group.row(policy, test), let value = record.number(field) else { return nil }
-          let spread = deviation.flatMap(record.number).map { $0 * factor }
-          return BarPlot.Bar(
-            value * factor, low: spread.map { value * factor - $0 }, high: spread.map { value * factor + $0 })
+        title,
+        compared.flatMap { result -> [BarPlot.Bar?] in
+          let schedule = result.schedules.first { $0.title == title }
+          let baseline = result.baseline ?? result.schedules[0]
+          return (schedule ?? baseline).percentagesOfBaseline(baseline).map { item in
+            schedule.map { _ in BarPlot.Bar(item.fraction) }
+          }
         })
     }
+    return .bars(
+      BarPlot(
+        "Cost relative to no dropping", axis: Axis("% of baseline", unit: .percent), groups: names, series: series))
+  }
+
+  /// The titles of all schedules, in order and without repetition.
+  private func titles(_ results: [PipelineResult]) -> [String] {
+    results.flatMap(\.schedules).reduce(into: []) { titles, schedule in
+      if !titles.contains(schedule.title) { titles.append(schedule.title) }
+    }
+  }
+
+  private static func bar(_ sample: Sample) -> BarPlot.Bar {
+    BarPlot.Bar(sample.median, low: sample.median - sample.deviation, high: sample.median + sample.deviation)
+  }
+
+  /// A bar per schedule of each model; `nil` if nothing was measured.
+  private func bars(
+    _ title: String, _ axis: Axis, hasErrorBars: Bool = false, _ bar: (PipelineResult.Schedule) -> BarPlot.Bar?
+  ) -> Report.Block? {
+    let series = titles(results).map { title in
+      BarPlot.Series(title, results.map { $0.schedules.first { $0.title == title }.flatMap(bar) })
+    }
     guard series.contains(where: { $0.bars.contains { $0 != nil } }) else { return nil }
-    let caption = deviation == nil ? nil : "Medians; the thin lines are one standard deviation to each side."
-    return .bars(BarPlot(title, caption: caption, axis: Axis(label), groups: groups.map(\.name), series: series))
+    let caption = hasErrorBars ? "Medians; the error bars are one standard deviation." : nil
+    return .bars(BarPlot(title, caption: caption, axis: axis, groups: results.map(\.name), series: series))
   }
 }
 
-extension TableRow {
-  fileprivate func text(_ name: String) -> String {
-    if case .text(let text) = self[name] { text } else { "" }
-  }
+extension PipelineResult {
+  /// The phases without dropping, if they were measured.
+  var baseline: Schedule? { schedules.first(where: \.isBaseline) }
 
-  fileprivate func number(_ name: String) -> Double? {
-    switch self[name] {
-    case .number(let number): number.isFinite ? number : nil
-    case .integer(let integer): Double(integer)
-    default: nil
-    }
+  /// The part of the time to first token that dropping can save at most; `nil` without a schedule.
+  var upperBound: String? {
+    guard let schedule = baseline ?? schedules.first, let encoder = vision.last?.milliseconds.median else { return nil }
+    let prefill = schedule.prefill.milliseconds.median
+    guard prefill > 0 else { return nil }
+    let fraction = prefill / (encoder + prefill)
+    let condition = schedule.isBaseline ? "without dropping" : "with \(schedule.title)"
+    return
+      "\(name): \(condition), the vision encoder takes \(milliseconds(encoder)) ms and prefill "
+      + "\(milliseconds(prefill)) ms. Dropping can only reduce prefill, \(percent(fraction)) of the sum: the upper "
+      + "bound of the speedup to the first token is \((1 / (1 - fraction)).formatted(1))x."
   }
+}
+
+extension PipelineResult.Schedule {
+  /// The cost of this schedule relative to a baseline.
+  func percentagesOfBaseline(_ baseline: Self) -> [(name: String, fraction: Double)] {
+    [
+      ("time to first token", (prefill.firstToken ?? .nan) / (baseline.prefill.firstToken ?? .nan)),
+      ("prefill FLOPs", Double(prefill.flops) / Double(baseline.prefill.flops)),
+      ("KV cache", Double(prefill.report?.cacheBytes ?? 0) / Double(baseline.prefill.report?.cacheBytes ?? 0)),
+    ]
+  }
+}
+
+extension PipelineResult.Row {
+  /// Tokens per second in each run; `nil` for the vision encoder.
+  var speeds: Sample? { tokens.map { tokens in milliseconds.map { Double(tokens) * 1e3 / $0 } } }
 }

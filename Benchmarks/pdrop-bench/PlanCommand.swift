@@ -8,11 +8,11 @@ import PDrop
 import Reports
 import TokenDropping
 
-/// `pdrop-bench plan`: what schedules cost by closed formulas, for the shape of a model; nothing is run.
+/// `pdrop-bench plan`: the cost of schedules by closed formulas for the shape of a model, without running it.
 struct PlanCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "plan",
-    abstract: "Prints schedules and what they cost, found for a target or as given, without running the model.")
+    abstract: "Prints the cost of schedules, given or solved for a target, without running the model.")
 
   @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
 
@@ -21,21 +21,21 @@ struct PlanCommand: ParsableCommand {
 
   @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
 
-  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one image.")
+  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, besides one image.")
   var textTokens = 49
 
   @Option(
     name: .customLong("visual-tokens"),
-    help: "Visual tokens of the image. (default: of a square view, or of a photograph of 640 x 480 in tiles)")
+    help: "Visual tokens of the image. (default: those of one view, or of 640 x 480 pixels for models with tiles)")
   var visualTokens: Int?
 
-  @Option(name: .customLong("kv"), help: "Numbers that keys and values are kept in: f32 or bf16.")
+  @Option(name: .customLong("kv"), help: "KV cache data type: f32 or bf16.")
   var cachePrecision = CachePrecision.bf16
 
-  @Option(name: [.short, .long], help: "Threads, for a target in seconds. (default: all cores)")
+  @Option(name: [.short, .long], help: "Threads for the measurement of a target in seconds. (default: all cores)")
   var threads: Int?
 
-  @Option(name: [.short, .long], help: "Form of the table.")
+  @Option(name: [.short, .long], help: "Output format.")
   var output = TableFormat.md
 
   func validate() throws {
@@ -45,7 +45,7 @@ struct PlanCommand: ParsableCommand {
   }
 
   func run() throws {
-    var records: [TableRow] = []
+    var rows: [TableRow] = []
     for source in try modelOptions.sources() {
       let (name, configuration) = try modelOptions.shape(source)
       let image = configuration.imageForMeasuring
@@ -60,13 +60,13 @@ struct PlanCommand: ParsableCommand {
           policy = targeted
         }
         let planned = try SchedulePlanner(prompt).resolved(policy)
-        records.append(try PlanRow(name, prompt, planned, timing).record)
+        rows.append(try PlanRow(name, prompt, planned, timing).tableRow)
       }
     }
-    try Output().write(output.rendered(records, name: "pdrop_bench_plan"))
+    try Output().write(output.rendered(rows, name: "pdrop_bench_plan"))
   }
 
-  /// What the machine takes, measured where a target is in seconds.
+  /// The measured timing of this machine, for a target in seconds; else `nil`.
   private func timing(_ source: ModelSource) throws -> PrefillTiming? {
     guard policyOptions.target.firstToken != nil else { return nil }
     let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
@@ -75,36 +75,38 @@ struct PlanCommand: ParsableCommand {
   }
 }
 
-/// A row of the table of schedules.
+/// The cost of one schedule.
 private struct PlanRow {
-  let record: TableRow
+  let tableRow: TableRow
 
   init(_ model: String, _ prompt: PrefillCost, _ policy: any TokenDroppingPolicy, _ timing: PrefillTiming?) throws {
     let plan = try prompt.plan(policy)
     let stages = prompt.tokensPerStage(plan)
     let layers = plan.drops.map(\.afterLayer)
     func list(_ numbers: [Int], _ separator: String) -> String { numbers.map(String.init).joined(separator: separator) }
-    let share = prompt.flopsRatio(plan)
-    record = TableRow([
+    let fraction = prompt.flopsRatio(plan)
+    tableRow = TableRow([
       Field("model", .text(model), heading: "model"),
       Field("policy", .text(policy.name), heading: "policy"),
       Field("strength", .text(Self.strength(policy)), heading: "strength"),
       Field("layers", .integers(layers), heading: "layers", text: list(layers, ",")),
       Field("visual_tokens", .integers(stages), heading: "visual tokens", text: list(stages, "/")),
-      Field("tokens_mean_of_layers", prompt.averageTokens(plan), heading: "mean of layers", decimals: 1),
-      Field("tokens_mean_of_stages", prompt.stageAverageTokens(plan), heading: "of stages", decimals: 1),
-      Field("tokens_at_the_end", .integer(stages.last ?? 0), heading: "at the end"),
-      Field("gflop", Double(prompt.flops(plan)) / 1e9, heading: "GFLOP counted", decimals: 1),
-      Field("flops_share", .number(share), heading: "of none", text: (100 * share).formatted(2) + "%"),
-      Field("gflop_paper", prompt.paperFlops(plan) / 1e9, heading: "GFLOP paper", decimals: 1),
-      Field("kv_mib", Double(prompt.cacheBytes(plan)) / 0x1p20, heading: "KV MiB", decimals: 1),
+      Field("tokens_mean_of_layers", prompt.averageTokens(plan), heading: "average tokens (layers)", decimals: 1),
+      Field("tokens_mean_of_stages", prompt.stageAverageTokens(plan), heading: "average tokens (stages)", decimals: 1),
+      Field("tokens_at_the_end", .integer(stages.last ?? 0), heading: "last stage"),
+      Field("gflop", Double(prompt.flops(plan)) / 1e9, heading: "prefill GFLOPs", decimals: 1),
       Field(
-        "first_token_seconds", timing.map { prompt.firstTokenSeconds(plan, $0) }, heading: "TTFT s, estimated",
+        "flops_share", .number(fraction), heading: "prefill FLOPs (% of baseline)",
+        text: (100 * fraction).formatted(2) + "%"),
+      Field("gflop_paper", prompt.paperFlops(plan) / 1e9, heading: "GFLOPs (paper)", decimals: 1),
+      Field("kv_mib", Double(prompt.cacheBytes(plan)) / 0x1p20, heading: "KV cache MiB", decimals: 1),
+      Field(
+        "first_token_seconds", timing.map { prompt.firstTokenSeconds(plan, $0) }, heading: "TTFT s (estimated)",
         decimals: 3),
     ])
   }
 
-  /// Such as `lambda 0.53`.
+  /// The parameter of the schedule that sets the number of kept tokens, such as `lambda 0.53`.
   private static func strength(_ policy: any TokenDroppingPolicy) -> String {
     if let policy = policy as? FastV { return "r \(policy.r)" }
     guard let staged = policy as? any StagedPolicy else { return "" }

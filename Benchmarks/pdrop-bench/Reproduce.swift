@@ -1,5 +1,6 @@
 import ArgumentParser
 import CommandLineSupport
+import Evaluation
 import Foundation
 import Kernels
 import ModelFormats
@@ -7,44 +8,45 @@ import PDrop
 import Reports
 import TokenDropping
 
-/// `pdrop-bench reproduce`: the paper's comparisons, measured, in one report.
+/// `pdrop-bench reproduce`: one report of measurements for the paper's comparisons.
 struct ReproduceCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "reproduce",
-    abstract: "Measures the paper's comparisons of methods, cost and accuracy, and writes a report of them.",
+    abstract: "Measures cost and accuracy for the paper's comparisons of methods, and writes a report.",
     discussion: """
-      Cost is measured on models of LLaVA-1.5-7B's and LLaVA-NeXT-7B's shape, with random weights unless directories are \
-      named; accuracy on the bundled model and its evaluation set. --quick measures the bundled model alone.
+      Cost is measured with the shapes of LLaVA-1.5-7B and LLaVA-NeXT-7B, with random weights or with the given model \
+      directories. Accuracy is measured with the bundled model and its evaluation set. --quick uses only the bundled \
+      model.
       """)
 
-  @Option(name: .customLong("model-15"), help: "A LLaVA-1.5-7B directory to measure in place of random weights.")
+  @Option(name: .customLong("model-15"), help: "LLaVA-1.5-7B directory to measure in place of random weights.")
   var model15: String?
 
-  @Option(name: .customLong("model-next"), help: "A LLaVA-NeXT-7B directory to measure in place of random weights.")
+  @Option(name: .customLong("model-next"), help: "LLaVA-NeXT-7B directory to measure in place of random weights.")
   var modelNext: String?
 
-  @Option(help: "Arithmetic of the 7B models, one or several.")
+  @Option(help: "Compute precisions of the 7B models to compare.")
   var precision = NameList<PDrop.Precision>([.bf16, .int8])
 
-  @Flag(help: "The bundled model alone, and fewer questions: a look in less than two minutes.")
+  @Flag(help: "Measure only the bundled model with fewer questions, in less than two minutes.")
   var quick = false
 
-  @Option(help: "Layers of models with random weights, for a trial. (default: all)")
+  @Option(help: "Layers of models with random weights, for a quick test. (default: all)")
   var layers: Int?
 
-  @Option(help: "Most questions to ask. (default: all; with --quick 60)")
+  @Option(help: "Maximum number of questions. (default: all; 60 with --quick)")
   var questions: Int?
 
-  @Option(name: .customLong("report-folder"), help: "Where reproduce.html, .md and .json are written.")
+  @Option(name: .customLong("report-folder"), help: "Folder for reproduce.html, reproduce.md and reproduce.json.")
   var reportFolder: String
 
-  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, beside one image.")
+  @Option(name: [.customShort("p"), .customLong("n-prompt")], help: "Text tokens of the prompt, besides one image.")
   var textTokens = 49
 
   @Option(name: [.customShort("n"), .customLong("n-gen")], help: "Tokens to decode after the first.")
   var generatedTokens = 8
 
-  @Option(name: [.short, .long], help: "Measured repetitions, after one that warms up. (default: 3)")
+  @Option(name: [.short, .long], help: "Measured repetitions, after one warm-up.")
   var repetitions = 3
 
   @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
@@ -71,12 +73,15 @@ struct ReproduceCommand: ParsableCommand {
     let start = ContinuousClock.now
     let costs = try quick ? [bundledCost()] : PaperModel.allCases.flatMap(costs)
     let accuracy = try accuracy()
+    let conclusions = Conclusions(costs: costs, accuracy: accuracy)
     let report = Report(
-      "PyramidDrop's comparisons, measured",
-      summary: costs.map(\.reach).first,
-      sections: CostReport(comparisons: costs).sections + AccuracyReport(comparison: accuracy).sections,
-      metadata: Report.Metadata.made() + costs.map { Report.Metadata("limits beside \($0.name)", $0.peaks.description) }
-        + [Report.Metadata("time", "\((ContinuousClock.now - start).milliseconds.formatted(0)) ms")])
+      "PyramidDrop and FastV: measured cost and accuracy",
+      summary: conclusions.summary,
+      sections: [conclusions.section] + CostReport(comparisons: costs).sections
+        + AccuracyReport(comparison: accuracy).sections + [scheduleOptions(costs, accuracy)],
+      metadata: Report.Metadata.measured()
+        + costs.map { Report.Metadata("peaks, \($0.name)", $0.peaks.description) }
+        + [Report.Metadata("duration", "\(((ContinuousClock.now - start).milliseconds / 1e3).formatted(0)) s")])
     for (name, text) in [
       ("html", try report.html), ("md", report.markdown), ("json", String(decoding: try report.json, as: UTF8.self)),
     ] {
@@ -86,15 +91,30 @@ struct ReproduceCommand: ParsableCommand {
     }
   }
 
+  /// The command-line options of all schedules in the report.
+  private func scheduleOptions(_ costs: [CostComparison], _ accuracy: AccuracyComparison) -> Report.Section {
+    var rows: [[Table.Cell]] = []
+    for schedule in costs.flatMap(\.schedules) + accuracy.schedules {
+      let row = [Table.Cell(schedule.title), Table.Cell("--policy \(schedule.name)")]
+      if !rows.contains(where: { $0[0].text == row[0].text }) { rows.append(row) }
+    }
+    return Report.Section(
+      "Options of the schedules",
+      [
+        .table(
+          Table(columns: [.init("schedule", heading: "schedule"), .init("options", heading: "options")], rows: rows))
+      ])
+  }
+
   // MARK: - Cost
 
-  /// A model of the paper in each arithmetic, one after the other: two of them may not fit into memory together.
+  /// The cost of a model of the paper in each compute type, one after the other: two models may not fit into memory.
   private func costs(_ paper: PaperModel) throws -> [CostComparison] {
     return try precision.names.map { precision in
       var schedules = PaperSchedule.methods + PaperSchedule.lambdas
-      // The paper's figure is of this model; one arithmetic shows what another would.
+      // Figure 4 is about LLaVA-NeXT-7B. One compute type is enough, because FLOPs do not depend on it.
       if paper == .llavaNext, precision == self.precision.names.last {
-        schedules += PaperSchedule.operatingPoints(["pyramiddrop", "fastv"])
+        schedules += PaperSchedule.operatingPoints(["fastv", "pyramiddrop"])
       }
       let model = try model(paper, precision)
       Log.write("\(paper.title): \(model.precision.reason)")
@@ -117,7 +137,7 @@ struct ReproduceCommand: ParsableCommand {
     let model = try bundledModel()
     return try compare(
       .init(title: model.name, model: model, nominalTokens: 576),
-      PaperSchedule.methods + PaperSchedule.lambdas + PaperSchedule.operatingPoints(["pyramiddrop", "fastv"]))
+      PaperSchedule.methods + PaperSchedule.lambdas + PaperSchedule.operatingPoints(["fastv", "pyramiddrop"]))
   }
 
   private func compare(_ subject: CostComparison.Subject, _ schedules: [PaperSchedule]) throws -> CostComparison {
@@ -137,18 +157,96 @@ struct ReproduceCommand: ParsableCommand {
   private func accuracy() throws -> AccuracyComparison {
     let folder = try BundledModel.evaluationSet()
     let all = try LabelledQuestion.read(folder + "/answers.jsonl")
-    // Evenly spaced ones, so that a few stand for all.
+    // Evenly spaced questions, to cover all families.
     let count = min(all.count, questions ?? (quick ? 60 : all.count))
     let chosen = (0..<count).map { all[$0 * all.count / count] }
     return try AccuracyComparison(
       bundledModel(),
       PaperSchedule.methods + PaperSchedule.lambdas + PaperSchedule.single
-        + PaperSchedule.operatingPoints(["pyramiddrop", "fastv", "random", "uniform"]),
+        + PaperSchedule.operatingPoints(["fastv", "pyramiddrop", "random", "uniform"]),
       chosen, images: folder + "/images", generatedTokens: 12, threads: threadCount)
   }
 }
 
-/// A model that the paper reports on, and what it reports.
+/// The opening of the report: time to first token, prefill FLOPs and accuracy of each method relative to no dropping.
+struct Conclusions {
+  let costs: [CostComparison]
+  let accuracy: AccuracyComparison
+
+  /// The methods that are compared with no dropping.
+  private let methods = PaperSchedule.methods.filter { $0 != .none }
+
+  /// The baseline: no dropping.
+  var summary: String {
+    let baselines = costs.compactMap { comparison -> String? in
+      guard let row = comparison[.none] else { return nil }
+      let gigaflops = (Double(row.prefillFlops) / 1e9).significant(3)
+      return
+        "\(comparison.name): time to first token \(milliseconds(row.firstToken.median)) ms, prefill \(gigaflops) "
+        + "GFLOPs."
+    }
+    let share = accuracy[.none]?.agreement.accuracy.map { percent($0.share) } ?? "unknown"
+    return "The baseline is no dropping. \(baselines.joined(separator: " ")) "
+      + "Accuracy of \(accuracy.model.name): \(share) of \(accuracy.questionCount) questions."
+  }
+
+  var section: Report.Section { Report.Section("Conclusions", methods.compactMap(sentence) + [chart]) }
+
+  /// Such as `PyramidDrop λ=0.5: time to first token 60.5% of baseline, prefill FLOPs 47.0% of baseline, accuracy …`.
+  private func sentence(_ schedule: PaperSchedule) -> Report.Block? {
+    guard let title = title(schedule) else { return nil }
+    var parts: [String] = []
+    let times = costs.compactMap { $0.fractionsOfBaseline(schedule)?.firstToken }
+    let flops = costs.compactMap { $0.fractionsOfBaseline(schedule)?.prefillFlops }
+    if !times.isEmpty { parts.append("time to first token \(range(times)) of baseline") }
+    if !flops.isEmpty { parts.append("prefill FLOPs \(range(flops)) of baseline") }
+    if let share = accuracy[schedule]?.agreement.accuracy?.share, let fraction = accuracy.accuracyOfBaseline(schedule) {
+      var notes = ["\(percent(fraction)) of baseline"]
+      if let difference = accuracy.difference(schedule, from: .none), let interval = difference.interval {
+        let numbers = [interval.difference, interval.low, interval.high].map { (100 * $0).formatted(1) }
+        let significance = difference.isSignificant ? "significant" : "not significant"
+        notes.append("difference \(numbers[0]) points, 95% CI \(numbers[1]) to \(numbers[2]), \(significance)")
+      }
+      parts.append("accuracy \(percent(share)) (\(notes.joined(separator: "; ")))")
+    }
+    return .text("\(title): \(parts.joined(separator: ", ")).")
+  }
+
+  private var chart: Report.Block {
+    var groups: [String] = []
+    var values: [[Double?]] = []
+    for comparison in costs {
+      groups.append("time to first token, \(comparison.name)")
+      values.append(methods.map { comparison.fractionsOfBaseline($0)?.firstToken })
+    }
+    // FLOPs do not depend on the compute type.
+    for comparison in costs where !groups.contains("prefill FLOPs, \(comparison.subject.title)") {
+      groups.append("prefill FLOPs, \(comparison.subject.title)")
+      values.append(methods.map { comparison.fractionsOfBaseline($0)?.prefillFlops })
+    }
+    groups.append("accuracy, \(accuracy.model.name)")
+    values.append(methods.map(accuracy.accuracyOfBaseline))
+    let series = methods.enumerated().map { index, method in
+      BarPlot.Series(title(method) ?? method.words, values.map { $0[index].map { BarPlot.Bar($0) } })
+    }
+    return .bars(
+      BarPlot(
+        "Cost and accuracy relative to no dropping", axis: Axis("% of baseline", unit: .percent, reaches: [1]),
+        groups: groups, series: series))
+  }
+
+  private func title(_ schedule: PaperSchedule) -> String? {
+    accuracy[schedule]?.schedule.title ?? costs.lazy.compactMap { $0[schedule]?.schedule.title }.first
+  }
+
+  /// `60.5%`, or `55.0% to 62.3%` for several models.
+  private func range(_ fractions: [Double]) -> String {
+    let (low, high) = (percent(fractions.min() ?? .nan), percent(fractions.max() ?? .nan))
+    return low == high ? low : "\(low) to \(high)"
+  }
+}
+
+/// A model of the paper, with the published numbers.
 ///
 /// Source: PyramidDrop (arXiv 2410.17247), table 5 and figure 4.
 enum PaperModel: CaseIterable {
@@ -168,7 +266,7 @@ enum PaperModel: CaseIterable {
     }
   }
 
-  /// The visual tokens that the paper reckons with; in LLaVA-NeXT those of five views, without the newlines between rows.
+  /// The visual tokens in the paper's calculation; for LLaVA-NeXT those of five views, without newline tokens.
   var nominalTokens: Int {
     switch self {
     case .llava15: 576
@@ -176,7 +274,7 @@ enum PaperModel: CaseIterable {
     }
   }
 
-  /// An image that has the nominal tokens, in LLaVA-NeXT with 48 newlines more.
+  /// The size of an image with the nominal tokens; LLaVA-NeXT adds 48 newline tokens.
   var image: PixelSize {
     switch self {
     case .llava15: PixelSize(height: 336, width: 336)
@@ -184,7 +282,7 @@ enum PaperModel: CaseIterable {
     }
   }
 
-  /// TFLOPs of the decoder as table 5 prints them, a multiply-add as one, for visual tokens alone.
+  /// TFLOPs of the decoder as printed in table 5: visual tokens only, one per multiply-add.
   func teraflops(_ schedule: PaperSchedule) -> String? {
     switch (self, schedule) {
     case (.llava15, .none): "3.82"
@@ -198,38 +296,39 @@ enum PaperModel: CaseIterable {
   }
 }
 
-/// The schedules that the paper's tables and figures compare.
+/// A schedule from the paper's tables and figures.
 enum PaperSchedule: Hashable {
   case none, fastV, pyramidDrop
   /// Table 4.
   case lambda(Double)
-  /// Figure 1: one drop after a layer, to a share of the tokens.
+  /// Figure 1: one drop after a layer, with the keep ratio.
   case single(layer: Int, kept: Double)
-  /// Figure 4: a policy at a share of the operations without dropping.
+  /// Figure 4: a policy with a target for prefill FLOPs.
   case share(PolicyShare)
 
   struct PolicyShare: Hashable {
     var policy: String
+    /// Prefill FLOPs relative to no dropping.
     var share: Double
   }
 
-  /// The three of table 5.
+  /// The methods of table 5.
   static let methods: [PaperSchedule] = [.none, .fastV, .pyramidDrop]
-  /// Table 4; 0.5 is among the methods.
+  /// The other values of λ in table 4; 0.5 is among the methods.
   static let lambdas: [PaperSchedule] = [.lambda(0.4), .lambda(0.6)]
-  /// Figure 1. The paper draws curves for these layers; the shares are ours.
+  /// Figure 1. The layers are the paper's, the keep ratios are ours.
   static let single: [PaperSchedule] = [2, 8, 16, 24].flatMap { layer in
     [0.75, 0.5, 0.25, 0.1].map { .single(layer: layer, kept: $0) }
   }
-  /// Figure 4: 8, 10, 12 and 14 of the 20.8252 TFLOPs that LLaVA-NeXT-7B takes.
+  /// Figure 4: 8, 10, 12 and 14 of the 20.8252 TFLOPs of LLaVA-NeXT-7B.
   static let shares = [8, 10, 12, 14].map { $0 / 20.8252 }
 
-  /// Figure 4 for some policies.
+  /// The schedules of figure 4 for some policies.
   static func operatingPoints(_ policies: [String]) -> [PaperSchedule] {
     policies.flatMap { policy in shares.map { .share(PolicyShare(policy: policy, share: $0)) } }
   }
 
-  /// The words of the command line.
+  /// The policy and its options on the command line.
   var words: String {
     switch self {
     case .none: "none"

@@ -4,17 +4,17 @@ import PDrop
 import Reports
 import TokenDropping
 
-/// How many questions a model answers rightly under the paper's schedules.
+/// The accuracy of a model under the paper's schedules.
 struct AccuracyComparison {
   private let fidelity: Fidelity
   private let indices: [PaperSchedule: Int]
   let model: VisionLanguageModel
 
-  /// Asks all questions under all schedules.
+  /// Answers all questions under all schedules.
   ///
   /// - Parameters:
-  ///   - schedules: Different ones, no dropping first.
-  ///   - folder: Of the questions' images.
+  ///   - schedules: Distinct schedules, no dropping first.
+  ///   - folder: The folder of the images.
   init(
     _ model: VisionLanguageModel, _ schedules: [PaperSchedule], _ questions: [LabelledQuestion],
     images folder: String,
@@ -38,46 +38,61 @@ struct AccuracyComparison {
 
   var questionCount: Int { fidelity.subjects.first?.agreement.questions ?? 0 }
 
-  /// Operations of a schedule's prompts over those without dropping.
-  func costShare(_ schedule: PaperSchedule) -> Double? {
+  /// All schedules.
+  var schedules: [NamedSchedule] { fidelity.subjects.map(\.schedule) }
+
+  /// The mean prefill FLOPs of a schedule relative to no dropping.
+  func flopsOfBaseline(_ schedule: PaperSchedule) -> Double? {
     guard let subject = self[schedule], let none = self[.none] else { return nil }
     return subject.prefillFlops.mean / none.prefillFlops.mean
   }
 
-  /// How a schedule's right answers differ from another's.
-  func difference(_ schedule: PaperSchedule, from other: PaperSchedule) -> PairedDifference? {
-    guard let subject = self[schedule], let other = self[other] else { return nil }
-    return PairedDifference(subject.right, other.right)
+  /// The accuracy of a schedule relative to no dropping; `nil` if that is 0 or unknown.
+  func accuracyOfBaseline(_ schedule: PaperSchedule) -> Double? {
+    guard let share = self[schedule]?.agreement.accuracy?.share, let baseline = self[.none]?.agreement.accuracy?.share,
+      baseline > 0
+    else { return nil }
+    return share / baseline
   }
 
-  /// A row for each of these schedules.
-  func records(_ schedules: [PaperSchedule]) -> [TableRow] {
+  /// The paired difference in accuracy of two schedules.
+  func difference(_ schedule: PaperSchedule, from other: PaperSchedule) -> PairedDifference? {
+    guard let subject = self[schedule], let other = self[other] else { return nil }
+    return PairedDifference(subject.correct, other.correct)
+  }
+
+  /// A row for each schedule of a list.
+  func tableRows(_ schedules: [PaperSchedule]) -> [TableRow] {
     schedules.compactMap { schedule in
-      guard let subject = self[schedule], let cost = costShare(schedule) else { return nil }
+      guard let subject = self[schedule], let flops = flopsOfBaseline(schedule) else { return nil }
       let (agreement, accuracy) = (subject.agreement, subject.agreement.accuracy)
       let difference = difference(schedule, from: .none)?.interval
       return TableRow([
-        Field("schedule", .text(subject.schedule.name), heading: "schedule"),
-        Field("cost_share", .number(cost), heading: "prompt's operations, of none", text: percent(cost)),
+        Field("schedule", .text(subject.schedule.title), heading: "schedule"),
+        Field("cost_share", .number(flops), heading: "prefill FLOPs (% of baseline)", text: percent(flops)),
         Field(
-          "accuracy", accuracy.map { .number($0.share) } ?? .none, heading: "right (95% interval)",
-          text: accuracy.map(interval) ?? ""),
+          "accuracy", accuracy.map { .number($0.share) } ?? .none, heading: "accuracy (95% CI)",
+          text: accuracy.map(intervalText) ?? ""),
         Field("accuracy_low", accuracy.map { .number($0.low) } ?? .none),
         Field("accuracy_high", accuracy.map { .number($0.high) } ?? .none),
         Field(
-          "difference", difference.map { .number($0.difference) } ?? .none, heading: "more than none (95%, paired)",
-          text: schedule == .none ? "" : difference.map { points($0.difference, $0.low, $0.high) } ?? ""),
+          "accuracy_of_baseline", accuracyOfBaseline(schedule).map(Value.number) ?? .none,
+          heading: "accuracy (% of baseline)", text: accuracyOfBaseline(schedule).map(percent) ?? ""),
         Field(
-          "same_first_token", agreement.firstTokenAgreement.map { .number($0.share) } ?? .none,
-          heading: "same first token", text: agreement.firstTokenAgreement.map { percent($0.share) } ?? ""),
-        Field("mean_kl", agreement.meanDivergence, heading: "KL, nats", decimals: 4),
-        Field("milliseconds", subject.milliseconds.median, heading: "ms a question", decimals: 1),
+          "difference", difference.map { .number($0.difference) } ?? .none,
+          heading: "points from baseline (95% CI, paired)",
+          text: schedule == .none ? "" : difference.map { pointsText($0.difference, $0.low, $0.high) } ?? ""),
+        Field(
+          "first_token_agreement", agreement.firstTokenAgreement.map { .number($0.share) } ?? .none,
+          heading: "first-token agreement", text: agreement.firstTokenAgreement.map { percent($0.share) } ?? ""),
+        Field("mean_kl", agreement.meanDivergence, heading: "KL (nats)", decimals: 4),
+        Field("milliseconds", subject.milliseconds.median, heading: "ms/question", decimals: 1),
       ])
     }
   }
 
   /// A row for each question family, a column for each schedule.
-  func familyRecords(_ schedules: [PaperSchedule]) -> [TableRow] {
+  func familyRows(_ schedules: [PaperSchedule]) -> [TableRow] {
     let subjects = schedules.compactMap { self[$0] }
     let families = Set(subjects.flatMap(\.families.keys)).sorted()
     return families.map { family in
@@ -86,7 +101,7 @@ struct AccuracyComparison {
         let accuracy = subject.families[family]?.accuracy
         return Field(
           subject.schedule.policy.name, accuracy.map { .number($0.share) } ?? .none,
-          heading: subject.schedule.policy.name, text: accuracy.map(interval) ?? "")
+          heading: subject.schedule.title, text: accuracy.map(intervalText) ?? "")
       }
       return TableRow(
         [
@@ -96,45 +111,43 @@ struct AccuracyComparison {
   }
 }
 
-/// `44.0% (40.1 to 48.0)`.
-private func interval(_ proportion: (share: Double, low: Double, high: Double)) -> String {
-  "\(percent(proportion.share)) (\((100 * proportion.low).formatted(1)) to \((100 * proportion.high).formatted(1)))"
-}
-
 /// `-0.2 points (-1.9 to 1.5)`.
 func points(_ difference: Double, _ low: Double, _ high: Double) -> String {
   let numbers = [difference, low, high].map { (100 * $0).formatted(1) }
   return "\(numbers[0]) points (\(numbers[1]) to \(numbers[2]))"
 }
 
-/// How many answers are right under the paper's schedules, as sections of a page.
+/// `-0.2 (-1.9 to 1.5)`, for a column in points.
+private func pointsText(_ difference: Double, _ low: Double, _ high: Double) -> String {
+  points(difference, low, high).replacing(" points", with: "")
+}
+
+/// The accuracy of the paper's schedules as sections of a report.
 struct AccuracyReport {
   let comparison: AccuracyComparison
 
   var sections: [Report.Section] { [methods, families, single, operatingPoints] }
 
-  private var name: String { comparison.model.name }
-
   /// Tables 5 and 4.
   private var methods: Report.Section {
     let schedules = PaperSchedule.methods + PaperSchedule.lambdas
     return Report.Section(
-      "Right answers of \(name) (the paper's tables 4 and 5)",
+      "Accuracy of \(comparison.model.name) (the paper's tables 4 and 5)",
       [
         .text(
-          "\(comparison.questionCount) questions, exact match. The paper shows, for 7B models that were not trained with dropping, "
-            + "scores with PyramidDrop near those without dropping, and above FastV's at less cost. This model is a thousand times "
-            + "smaller, and was trained with PyramidDrop (lambda 0.5)."),
+          "\(comparison.questionCount) questions, exact match. In the paper, 7B models without dropping in training "
+            + "keep nearly their baseline scores with PyramidDrop, and score higher than with FastV at lower cost. "
+            + "This model is a thousand times smaller, and was trained with PyramidDrop λ=0.5."),
         .text(verdict(Array(schedules.dropFirst()), against: .none)),
         .text(verdict([.pyramidDrop], against: .fastV)),
-        .table(Table(comparison.records(schedules))),
+        .table(Table(comparison.tableRows(schedules))),
       ])
   }
 
   private var families: Report.Section {
     Report.Section(
-      "By question family",
-      [.table(Table(comparison.familyRecords(PaperSchedule.methods), title: "Right answers (95% interval)"))])
+      "Accuracy by question family",
+      [.table(Table(comparison.familyRows(PaperSchedule.methods), title: "Accuracy (95% CI)"))])
   }
 
   /// Figure 1.
@@ -148,28 +161,32 @@ struct AccuracyReport {
       return Plot.Series(
         "after layer \(layer)", ([point(.none, x: 1)].compactMap(\.self) + points).sorted { $0.x < $1.x })
     }
+    let smallest = layers.map { PaperSchedule.single(layer: $0, kept: 0.1) }
     return Report.Section(
       "One drop after an early or a late layer (the paper's figure 1)",
       [
         .text(
-          "The paper's curves say that a 7B model loses much when tokens are dropped after layer 2 and next to nothing after layer 24. "
-            + singleVerdict),
+          "In the paper, a 7B model loses much accuracy if tokens are dropped after layer 2, and almost none after "
+            + "layer 24."),
+        .text("With 10% of the tokens kept. \(verdict(smallest, against: .none))"),
         .plot(
           Plot(
-            "Right answers by the share of visual tokens that is kept",
-            x: Axis("visual tokens kept", unit: .percent), y: Axis("right", unit: .percent), series: series)),
-        .table(Table(comparison.records([.none] + PaperSchedule.single))),
+            "Accuracy by keep ratio", x: Axis("visual tokens kept", unit: .percent),
+            y: Axis("accuracy", unit: .percent), series: series)),
+        .table(Table(comparison.tableRows([.none] + PaperSchedule.single))),
       ])
   }
 
-  /// Figure 4, with what any ranking has to beat.
+  /// Figure 4, with random and evenly spaced ranking as controls.
   private var operatingPoints: Report.Section {
-    let policies = ["pyramiddrop", "fastv", "random", "uniform"]
+    let policies = ["fastv", "pyramiddrop", "random", "uniform"]
     let series = policies.map { policy in
-      Plot.Series(
-        policy,
-        (PaperSchedule.operatingPoints([policy]) + [.none]).compactMap { schedule in
-          comparison.costShare(schedule).flatMap { point(schedule, x: $0) }
+      let schedules = PaperSchedule.operatingPoints([policy])
+      let name = schedules.first.flatMap { comparison[$0]?.schedule.policy.method } ?? policy
+      return Plot.Series(
+        name,
+        (schedules + [.none]).compactMap { schedule in
+          comparison.flopsOfBaseline(schedule).flatMap { point(schedule, x: $0) }
         })
     }
     let pairs = PaperSchedule.shares.map { share in
@@ -177,17 +194,18 @@ struct AccuracyReport {
       return verdict([points[0]], against: points[1])
     }
     return Report.Section(
-      "Right answers at equal operations (the paper's figure 4)",
+      "Accuracy at equal FLOPs (the paper's figure 4)",
       [
         .text(
-          "The paper's figure has PyramidDrop above FastV at every cost, by 3 points of DocVQA at 12 TFLOPs and by 6 at 8. Random and "
-            + "evenly spaced dropping by PyramidDrop's schedule are the controls."),
+          "In the paper, PyramidDrop scores higher than FastV at each cost: 3 points of DocVQA at 12 TFLOPs, and 6 at "
+            + "8 TFLOPs. "
+            + "Random and evenly spaced ranking with the schedule of PyramidDrop are the controls."),
         .plot(
           Plot(
-            "Right answers by cost", x: Axis("prompt's operations, of none", unit: .percent),
-            y: Axis("right", unit: .percent), series: series)),
+            "Accuracy by prefill FLOPs", x: Axis("prefill FLOPs (% of baseline)", unit: .percent),
+            y: Axis("accuracy", unit: .percent), series: series)),
       ] + pairs.map(Report.Block.text) + [
-        .table(Table(comparison.records([.none] + PaperSchedule.operatingPoints(policies))))
+        .table(Table(comparison.tableRows([.none] + PaperSchedule.operatingPoints(policies))))
       ])
   }
 
@@ -195,28 +213,20 @@ struct AccuracyReport {
     comparison[schedule]?.agreement.accuracy.map { Plot.Point(x, $0.share, low: $0.low, high: $0.high) }
   }
 
-  // MARK: - In words
-
-  /// Which of these schedules answer more or fewer questions rightly than another, beyond chance.
+  /// The significant differences in accuracy from another schedule; all differences if none is significant.
   private func verdict(_ schedules: [PaperSchedule], against other: PaperSchedule) -> String {
+    func title(_ schedule: PaperSchedule) -> String { comparison[schedule]?.schedule.title ?? schedule.words }
     let differences = schedules.compactMap { schedule in
-      comparison.difference(schedule, from: other).map { (words: schedule.words, paired: $0) }
+      comparison.difference(schedule, from: other).map { (title: title(schedule), paired: $0) }
     }
-    let sentences = differences.filter(\.paired.isSignificant).compactMap { words, paired in
-      paired.interval.map { "\(words): \(points($0.difference, $0.low, $0.high))" }
+    func list(_ differences: [(title: String, paired: PairedDifference)]) -> String {
+      differences.compactMap { title, paired in
+        paired.interval.map { "\(title) \(points($0.difference, $0.low, $0.high))" }
+      }.joined(separator: "; ")
     }
-    guard sentences.isEmpty else {
-      return "Against \(other.words), beyond chance (95%): " + sentences.joined(separator: "; ") + "."
-    }
-    let all = differences.compactMap { words, paired in
-      paired.interval.map { "\(words) \(points($0.difference, $0.low, $0.high))" }
-    }
-    return "Against \(other.words), no difference beyond chance (95%): \(all.joined(separator: "; "))."
-  }
-
-  /// The same for one drop to the smallest share, by layer.
-  private var singleVerdict: String {
-    let smallest = [2, 8, 16, 24].map { PaperSchedule.single(layer: $0, kept: 0.1) }
-    return "Here: " + verdict(smallest, against: .none)
+    let significant = differences.filter(\.paired.isSignificant)
+    return significant.isEmpty
+      ? "No significant difference from \(title(other)) (95% CI): \(list(differences))."
+      : "Significant differences from \(title(other)) (95% CI): \(list(significant))."
   }
 }

@@ -6,37 +6,40 @@ import PDrop
 import Reports
 import TokenDropping
 
-/// What the paper's schedules cost a model in one arithmetic.
+/// The cost of the paper's schedules for a model in one compute type.
 struct CostComparison {
-  /// A model to be measured.
+  /// The model to measure.
   struct Subject {
     /// Such as `LLaVA-NeXT-7B`.
     var title: String
     var model: VisionLanguageModel
-    /// What the paper reports on; `nil` for another model.
+    /// The model of the paper with the same shape; `nil` for other models.
     var paper: PaperModel?
-    /// The visual tokens that the paper's formula is taken at.
+    /// The visual tokens in the paper's formula.
     var nominalTokens: Int
-    /// `nil` for one that fits the model.
+    /// The image size; `nil` for the default of the model.
     var image: PixelSize?
   }
 
   let subject: Subject
   private let rows: [PaperSchedule: CostRow]
+  /// All measured schedules.
+  let schedules: [NamedSchedule]
   let peaks: Peaks
 
-  /// Measures all schedules in turns.
+  /// Measures all schedules, interleaved.
   ///
   /// - Parameters:
-  ///   - schedules: Different ones, no dropping among them.
-  ///   - textTokens: Of the prompt.
-  ///   - generatedTokens: After the first.
+  ///   - schedules: Distinct schedules, no dropping among them.
+  ///   - textTokens: Text tokens of the prompt.
+  ///   - generatedTokens: Tokens to decode after the first.
   init(
     _ subject: Subject, _ schedules: [PaperSchedule], textTokens: Int, generatedTokens: Int, repetitions: Int,
     threads: Int
   ) throws {
     self.subject = subject
     let named = try schedules.map { try NamedSchedule($0.words) }
+    self.schedules = named
     var pipeline = Pipeline(
       subjects: [.init(model: subject.model, policies: named.map(\.policy), image: subject.image)],
       textTokens: textTokens, generatedTokens: generatedTokens, threads: threads)
@@ -57,45 +60,67 @@ struct CostComparison {
 
   subscript(schedule: PaperSchedule) -> CostRow? { rows[schedule] }
 
-  /// A row for each of these schedules that was measured.
-  func records(_ schedules: [PaperSchedule]) -> [TableRow] {
-    guard let none = rows[.none] else { return [] }
-    return schedules.compactMap { rows[$0]?.record(of: none) }
+  /// The cost of a schedule relative to no dropping; `nil` if one of them was not measured.
+  func fractionsOfBaseline(_ schedule: PaperSchedule) -> (firstToken: Double, prefillFlops: Double)? {
+    guard let row = rows[schedule], let baseline = rows[.none] else { return nil }
+    return (
+      row.firstToken.median / baseline.firstToken.median, Double(row.prefillFlops) / Double(baseline.prefillFlops)
+    )
   }
 
-  /// Which part of the way to an answer dropping can touch.
-  var reach: String {
-    guard let none = rows[.none] else { return "" }
-    let (whole, prompt) = (none.firstToken.median, none.prompt.median)
-    let share = prompt / whole
-    let ranking = rows.values.map { Double($0.report.flops.rank) / Double($0.prefillFlops) }.max() ?? 0
-    return "\(name): without dropping the first token takes \(milliseconds(whole)) ms, of which the prompt is "
-      + "\(percent(share)) and the vision encoder the rest, which no schedule touches; so dropping everything would make it at most "
-      + "\((1 / (1 - share)).formatted(1)) times as fast. A further token takes \(milliseconds(none.step.median)) ms, and "
-      + "reads the same weights however many visual tokens are left. Ranking takes at most "
-      + "\((100 * ranking).formatted(2))% of a prompt's operations."
+  /// Tokens, KV cache and FLOPs of each measured schedule of a list.
+  func flopsRows(_ schedules: [PaperSchedule]) -> [TableRow] {
+    tableRows(schedules) { $0.flopsRow(baseline: $1, $2) }
+  }
+
+  /// Times and peak RSS of each measured schedule of a list.
+  func timeRows(_ schedules: [PaperSchedule]) -> [TableRow] {
+    tableRows(schedules) { $0.timeRow(baseline: $1, $2) }
+  }
+
+  private func tableRows(
+    _ schedules: [PaperSchedule], _ row: (CostRow, _ baseline: CostRow, CostFormat) -> TableRow
+  ) -> [TableRow] {
+    guard let baseline = rows[.none] else { return [] }
+    let measured = schedules.compactMap { rows[$0] }
+    let format = CostFormat(measured)
+    return measured.map { row($0, baseline, format) }
+  }
+
+  /// The part of the time to first token that dropping can save at most.
+  var upperBound: String {
+    guard let baseline = rows[.none] else { return "" }
+    let (firstToken, prefill) = (baseline.firstToken.median, baseline.prefill.median)
+    let fraction = prefill / firstToken
+    let ranking = rows.values.map(\.rankingFraction).max() ?? 0
+    return
+      "\(name): without dropping, the first token takes \(milliseconds(firstToken)) ms: \(percent(fraction)) prefill, "
+      + "the rest vision encoder, which dropping does not reduce. The upper bound of the speedup to the first token "
+      + "is \((1 / (1 - fraction)).formatted(1))x. Each further token takes \(milliseconds(baseline.step.median)) ms "
+      + "and reads the same weights, with or without dropping. Ranking takes at most \((100 * ranking).formatted(2))% "
+      + "of prefill FLOPs."
   }
 }
 
-/// What a schedule costs a model: by the paper, by its formula, by counting and by the clock.
+/// The cost of a schedule for a model: published, by the paper's formula, counted and timed.
 struct CostRow {
   let model: VisionLanguageModel
   let schedule: NamedSchedule
-  /// As the paper prints it, in TFLOPs.
+  /// TFLOPs as printed in the paper.
   let paperTeraflops: String?
-  /// By the paper's formula for the visual tokens that it reckons with, and for those that the image has.
+  /// TFLOPs by the paper's formula, for the paper's visual tokens and for those of the measured image.
   let nominalTeraflops: Double
   let teraflops: Double
-  /// The prompt to its first token, and the whole way from the image to it, in milliseconds.
-  let prompt: Sample
+  /// Milliseconds of prefill, and from the decoded image to the first token.
+  let prefill: Sample
   let firstToken: Sample
-  /// Each token after the first, in milliseconds.
+  /// Milliseconds per token after the first.
   let step: Sample
-  /// Of the last run.
+  /// The report of the last run.
   let report: RunReport
   let peakBytes: Int
 
-  /// - Parameter runs: At least one.
+  /// - Parameter runs: At least one run.
   init(
     _ model: VisionLanguageModel, _ schedule: NamedSchedule, nominalTokens: Int, paperTeraflops: String?,
     images: [Pipeline.VisionRun], runs: [Pipeline.AnswerRun]
@@ -103,10 +128,10 @@ struct CostRow {
     self.model = model
     self.schedule = schedule
     self.paperTeraflops = paperTeraflops
-    prompt = Sample(runs.map(\.promptMilliseconds))
+    prefill = Sample(runs.map(\.prefillMilliseconds))
     firstToken = Sample(
       zip(images.map(\.image.timings), runs).map { image, run in
-        image.preprocess + image.encode + image.project + run.promptMilliseconds
+        image.preprocess + image.encode + image.project + run.prefillMilliseconds
       })
     step = Sample(runs.map { $0.decodeMilliseconds / Double(max(1, $0.report.tokens.count - 1)) })
     report = runs[runs.count - 1].report
@@ -119,62 +144,107 @@ struct CostRow {
     peakBytes = runs.map(\.report.peakResidentBytes).max() ?? 0
   }
 
-  /// Operations of the prompt, ranking included, counted at the kernels.
+  /// FLOPs of prefill, ranking included, counted in the kernels.
   var prefillFlops: Int { report.flops.prefill + report.flops.rank }
 
-  /// Visual tokens that a layer sees, mean over layers.
-  var meanTokens: Double {
+  /// The FLOPs of ranking relative to those of prefill.
+  var rankingFraction: Double { Double(report.flops.rank) / Double(prefillFlops) }
+
+  /// The average of the visual tokens over layers.
+  var averageTokens: Double {
     let text = report.sequenceLength - report.visualTokensPerStage[0]
     let lengths = report.cacheLengthsAfterPrompt
     return lengths.reduce(0) { $0 + Double($1 - text) } / Double(max(1, lengths.count))
   }
 
-  /// A row of a table.
+  private var titleField: Field { Field("schedule", .text(schedule.title), heading: "schedule") }
+
+  /// The row of tokens, KV cache and FLOPs.
   ///
-  /// - Parameter first: Without dropping; what shares are of.
-  func record(of first: CostRow) -> TableRow {
-    let ranking = Double(report.flops.rank) / Double(prefillFlops)
-    return TableRow([
-      Field("schedule", .text(schedule.name), heading: "schedule"),
+  /// - Parameter baseline: The row without dropping, for percentages.
+  fileprivate func flopsRow(baseline: CostRow, _ format: CostFormat) -> TableRow {
+    TableRow([
+      titleField,
       Field(
         "visual_tokens", .integers(report.visualTokensPerStage), heading: "visual tokens",
-        text: report.visualTokensPerStage.map(String.init).joined(separator: " → ")),
-      Field("mean_visual_tokens", meanTokens, heading: "mean of layers", decimals: 1),
-      Field("paper_tflops", paperTeraflops.map(Value.text) ?? .none, heading: "paper, TFLOPs"),
-      Field("formula_nominal_tflops", nominalTeraflops, heading: "its formula", decimals: 4),
-      Field("formula_tflops", teraflops, heading: "for this image", decimals: 4),
-      Field("counted_gflop", Double(prefillFlops) / 1e9, heading: "counted, GFLOP", decimals: 1),
-      share("counted_share", Double(prefillFlops) / Double(first.prefillFlops), heading: "of none"),
-      share("ranking_share", ranking, heading: "ranking", decimals: 2),
-      time("prompt_ms", prompt, heading: "prompt, ms"),
-      share("prompt_share", prompt.median / first.prompt.median, heading: "of none"),
-      time("first_token_ms", firstToken, heading: "first token, ms"),
-      share("first_token_share", firstToken.median / first.firstToken.median, heading: "of none"),
-      time("step_ms", step, heading: "a token, ms"),
-      Field("kv_mib", Double(report.cacheBytes) / 0x1p20, heading: "KV, MiB", decimals: 1),
-      Field("peak_mib", Double(peakBytes) / 0x1p20, heading: "peak, MiB", decimals: 0),
+        text: report.visualTokensPerStage.map(String.init).joined(separator: "/")),
+      Field("mean_visual_tokens", averageTokens, heading: "average tokens", decimals: 1),
+      Field("kv_mib", Double(report.cacheBytes) / 0x1p20, heading: "KV cache MiB", decimals: 1),
+      Field("paper_tflops", paperTeraflops.map(Value.text) ?? .none, heading: "TFLOPs (paper)"),
+      format.formula("formula_nominal_tflops", nominalTeraflops, "formula"),
+      format.formula("formula_tflops", teraflops, "formula, this image"),
+      Field("counted_gflop", Double(prefillFlops) / 1e9, heading: "prefill GFLOPs", decimals: format.gigaflops),
+      percentage(
+        "counted_share", Double(prefillFlops) / Double(baseline.prefillFlops),
+        heading: "prefill FLOPs (% of baseline)"),
+      percentage("ranking_share", rankingFraction, heading: "ranking (% of prefill)", decimals: 2),
     ])
   }
 
-  private func share(_ name: String, _ share: Double, heading: String, decimals: Int = 1) -> Field {
-    Field(name, .number(share), heading: heading, text: (100 * share).formatted(decimals) + "%")
+  /// The row of times and peak RSS.
+  ///
+  /// - Parameter baseline: The row without dropping, for percentages.
+  fileprivate func timeRow(baseline: CostRow, _ format: CostFormat) -> TableRow {
+    TableRow([
+      titleField,
+      time("prompt_ms", prefill, heading: "prefill ms", decimals: format.prefill),
+      percentage("prompt_share", prefill.median / baseline.prefill.median, heading: "prefill (% of baseline)"),
+      time("first_token_ms", firstToken, heading: "TTFT ms", decimals: format.firstToken),
+      percentage(
+        "first_token_share", firstToken.median / baseline.firstToken.median, heading: "TTFT (% of baseline)"),
+      time("step_ms", step, heading: "ms/token", decimals: format.step),
+      Field("peak_mib", Double(peakBytes) / 0x1p20, heading: "peak RSS MiB", decimals: 0),
+    ])
   }
 
-  private func time(_ name: String, _ sample: Sample, heading: String) -> Field {
-    let spread = sample.values.count > 1 ? " ± \(milliseconds(sample.deviation))" : ""
-    return Field(name, .number(sample.median), heading: heading, text: milliseconds(sample.median) + spread)
+  private func percentage(_ name: String, _ fraction: Double, heading: String, decimals: Int = 1) -> Field {
+    Field(name, .number(fraction), heading: heading, text: (100 * fraction).formatted(decimals) + "%")
+  }
+
+  private func time(_ name: String, _ sample: Sample, heading: String, decimals: Int) -> Field {
+    let spread = sample.values.count > 1 ? " ± \(sample.deviation.formatted(decimals))" : ""
+    return Field(name, .number(sample.median), heading: heading, text: sample.median.formatted(decimals) + spread)
   }
 }
 
-/// Milliseconds as people read them: `10067`, `45.2`.
+/// The number formats of the columns of a cost table: three digits of the largest value.
+private struct CostFormat {
+  let gigaflops: Int
+  let prefill: Int
+  let firstToken: Int
+  let step: Int
+  /// Whether the paper's formula is shown in GFLOPs, for small models.
+  private let usesGigaflops: Bool
+
+  init(_ rows: [CostRow]) {
+    func decimals(_ values: [Double]) -> Int {
+      let largest = values.filter(\.isFinite).max() ?? 0
+      return largest >= 100 ? 0 : largest >= 10 ? 1 : 2
+    }
+    gigaflops = decimals(rows.map { Double($0.prefillFlops) / 1e9 })
+    prefill = decimals(rows.map(\.prefill.median))
+    firstToken = decimals(rows.map(\.firstToken.median))
+    step = decimals(rows.map(\.step.median))
+    usesGigaflops = (rows.map(\.nominalTeraflops).max() ?? 0) < 0.1
+  }
+
+  /// A field with the result of the paper's formula; its value is in TFLOPs, its text in the unit of the column.
+  func formula(_ name: String, _ teraflops: Double, _ heading: String) -> Field {
+    let (unit, text) =
+      usesGigaflops ? ("GFLOPs", (1e3 * teraflops).formatted(2)) : ("TFLOPs", teraflops.formatted(3))
+    return Field(name, .number(teraflops), heading: "\(unit) (\(heading))", text: text)
+  }
+}
+
+/// Milliseconds in running text: `10067`, `45.2`.
 func milliseconds(_ value: Double) -> String { value.formatted(value < 100 ? 1 : 0) }
 
-/// What the paper's schedules cost, as sections of a page.
+/// The cost of the paper's schedules as sections of a report.
 struct CostReport {
   let comparisons: [CostComparison]
 
   var sections: [Report.Section] {
-    [methods, reach, lambdas, operatingPoints].compactMap(\.self)
+    [methods, upperBound, lambdas, operatingPoints].compactMap(\.self)
   }
 
   /// Table 5.
@@ -182,29 +252,28 @@ struct CostReport {
     let tables = tables(PaperSchedule.methods)
     guard !tables.isEmpty else { return nil }
     return Report.Section(
-      "The methods' cost (the paper's table 5)",
+      "Cost of the methods (the paper's table 5)",
       [
         .text(
-          "The paper's TFLOPs count the visual tokens alone and a multiply-add as one; its formula is taken at the tokens that "
-            + "it reckons with, then at those of the image that was measured. Counted are all rows of the prompt, text and ranking "
-            + "included, at the kernels, a multiply-add as two. The first token is timed from the decoded image."),
-        bars(PaperSchedule.methods, "Time to the first token", axis: Axis("of none", unit: .percent)) { row, none in
-          row.firstToken.median / none.firstToken.median
-        },
+          "The paper's FLOPs count visual tokens only, and a multiply-add as one. Its formula is evaluated for the "
+            + "paper's number of visual tokens, and for the measured image. Prefill FLOPs are counted in the kernels: "
+            + "all rows of the prompt, text and ranking included, two per multiply-add. Time to first token (TTFT) "
+            + "starts at the decoded image."
+        )
       ] + tables)
   }
 
-  /// What dropping can touch at all.
-  private var reach: Report.Section? {
-    let texts = comparisons.map(\.reach).filter { !$0.isEmpty }
-    return texts.isEmpty ? nil : Report.Section("What dropping can touch", texts.map(Report.Block.text))
+  /// The possible saving of any schedule.
+  private var upperBound: Report.Section? {
+    let texts = comparisons.map(\.upperBound).filter { !$0.isEmpty }
+    return texts.isEmpty ? nil : Report.Section("Upper bound of the saving", texts.map(Report.Block.text))
   }
 
   /// Table 4.
   private var lambdas: Report.Section? {
     let schedules = [PaperSchedule.none, .lambda(0.4), .pyramidDrop, .lambda(0.6)]
     guard comparisons.contains(where: { $0[.lambda(0.4)] != nil }) else { return nil }
-    return Report.Section("Stronger and weaker dropping (the paper's table 4)", tables(schedules))
+    return Report.Section("Cost by λ (the paper's table 4)", tables(schedules))
   }
 
   /// Figure 4.
@@ -213,35 +282,24 @@ struct CostReport {
       PaperSchedule.operatingPoints(["pyramiddrop"]).contains { comparison[$0] != nil }
     }
     guard !measured.isEmpty else { return nil }
-    let schedules = PaperSchedule.operatingPoints(["pyramiddrop", "fastv"])
+    let schedules = PaperSchedule.operatingPoints(["fastv", "pyramiddrop"])
     return Report.Section(
-      "Two methods at equal operations (the paper's figure 4)",
+      "Cost of two methods at equal FLOPs (the paper's figure 4)",
       [
         .text(
-          "Schedules that cost the same by counting: 38.4, 48.0, 57.6 and 67.2% of no dropping, which are the 8, 10, 12 and 14 of "
-            + "20.8 TFLOPs at which the paper compares scores.")
+          "Schedules with equal counted FLOPs: 38.4%, 48.0%, 57.6% and 67.2% of baseline. These are the paper's "
+            + "operating points of 8, 10, 12 and 14 of 20.8 TFLOPs.")
       ] + CostReport(comparisons: measured).tables(schedules))
   }
 
   private func tables(_ schedules: [PaperSchedule]) -> [Report.Block] {
-    comparisons.compactMap { comparison in
-      let records = comparison.records(schedules)
-      return records.isEmpty ? nil : .table(Table(records, title: comparison.name))
+    comparisons.flatMap { comparison -> [Report.Block] in
+      let rows = (comparison.flopsRows(schedules), comparison.timeRows(schedules))
+      guard !rows.0.isEmpty else { return [] }
+      return [
+        .table(Table(rows.0, title: "\(comparison.name), FLOPs and KV cache")),
+        .table(Table(rows.1, title: "\(comparison.name), time and memory")),
+      ]
     }
-  }
-
-  /// A bar for each schedule of each model.
-  private func bars(
-    _ schedules: [PaperSchedule], _ title: String, axis: Axis, _ value: (CostRow, CostRow) -> Double
-  ) -> Report.Block {
-    let series = schedules.map { schedule in
-      BarPlot.Series(
-        schedule.words,
-        comparisons.map { comparison in
-          guard let row = comparison[schedule], let none = comparison[.none] else { return nil }
-          return BarPlot.Bar(value(row, none))
-        })
-    }
-    return .bars(BarPlot(title, axis: axis, groups: comparisons.map(\.name), series: series))
   }
 }

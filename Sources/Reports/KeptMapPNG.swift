@@ -3,9 +3,9 @@ public import ImageProcessing
 public import PDrop
 
 extension KeptMap {
-  /// The panels as one image: all tokens, then each stage with what it dropped dimmed.
+  /// All panels in one image: all tokens, then each stage with dropped patches dimmed.
   ///
-  /// - Parameter showsScores: Whether each patch has the colour of its score, kept ones an outline.
+  /// - Parameter showsScores: Whether patches are coloured by score; kept patches then have an outline.
   public func painted(showsScores: Bool = false) -> Image {
     let panel = KeptMapPanel(self)
     let columns = panel.columns(of: 1 + stages.count)
@@ -21,7 +21,7 @@ extension KeptMap {
     return sheet.image
   }
 
-  /// Paints a panel; `nil` for all tokens.
+  /// Paints a panel; `nil` is the panel of all tokens.
   private func paint(
     _ stage: Stage?, showsScores: Bool, _ panel: KeptMapPanel, on sheet: inout Sheet, left: Int, top: Int
   ) {
@@ -33,7 +33,7 @@ extension KeptMap {
       if place.column == regions[place.region].columns { sheet.tint(box, KeptMapColors.newline, opacity: 1) }
       guard let token = stage?.tokens[index] else { continue }
       if let scale, let score = token.score {
-        sheet.tint(box, KeptMapColors.heat(scale.share(score)), opacity: KeptMapColors.heatOpacity)
+        sheet.tint(box, KeptMapColors.heat(scale.position(score)), opacity: KeptMapColors.heatOpacity)
         if token.isKept { sheet.outline(box, KeptMapColors.outline) }
       } else if !token.isKept {
         sheet.tint(box, KeptMapColors.dimming, opacity: KeptMapColors.dimmingOpacity)
@@ -43,7 +43,7 @@ extension KeptMap {
 }
 
 extension Image {
-  /// Images below each other, with room between them; the wider ones say how wide the whole is.
+  /// Images stacked vertically with gaps; the width is that of the widest image.
   public static func stacked(_ images: [Image]) -> Image {
     precondition(!images.isEmpty, "stacked: no image")
     let gap = 3 * KeptMapPanel.gap
@@ -58,7 +58,7 @@ extension Image {
   }
 }
 
-/// An image under construction on a plain background.
+/// A canvas with a plain background.
 private struct Sheet {
   let width: Int
   let height: Int
@@ -99,13 +99,13 @@ private struct Sheet {
 
   var image: Image {
     guard let image = try? Image(width: width, height: height, pixels: pixels) else {
-      preconditionFailure("a sheet of \(width) x \(height) is no image")
+      preconditionFailure("Sheet: \(width) x \(height) with \(pixels.count) samples")
     }
     return image
   }
 }
 
-/// A colour, 8 bits a channel.
+/// An RGB colour with 8 bits per channel.
 public struct Color: Sendable, Equatable {
   public var red: UInt8
   public var green: UInt8
@@ -116,28 +116,28 @@ public struct Color: Sendable, Equatable {
   var samples: [UInt8] { [red, green, blue] }
 }
 
-/// What kept maps are drawn in.
+/// The colours of kept-token maps.
 public enum KeptMapColors {
   public static let background = Color(255, 255, 255)
-  /// A newline token, which has no image.
+  /// A newline token, which shows no part of the image.
   public static let newline = Color(96, 165, 250)
-  /// Lies over dropped patches: neither black nor white, so that it shows on either.
+  /// The overlay of dropped patches. Grey is visible on both black and white.
   public static let dimming = Color(90, 96, 104)
   public static let dimmingOpacity = 0.8
-  /// Goes around kept patches where scores cover the image.
+  /// The outline of kept patches in maps with scores.
   public static let outline = Color(255, 255, 255)
   public static let heatOpacity = 0.7
 
-  /// From dark to bright; equal steps look equal, also to those who see few colours.
+  /// Colours from dark to bright, perceptually uniform, also with colour vision deficiency.
   ///
   /// Source: five of the 256 colours of viridis, by Smith and van der Walt, dedicated to the public.
   static let heat = [
     Color(68, 1, 84), Color(59, 82, 139), Color(33, 145, 140), Color(94, 201, 98), Color(253, 231, 37),
   ]
 
-  /// The colour of a share of the scale, 0 to 1.
-  public static func heat(_ share: Double) -> Color {
-    let position = min(max(share, 0), 1) * Double(heat.count - 1)
+  /// The colour at a position on the scale, 0 to 1.
+  public static func heat(_ fraction: Double) -> Color {
+    let position = min(max(fraction, 0), 1) * Double(heat.count - 1)
     let index = min(Int(position), heat.count - 2)
     let (from, to) = (heat[index].samples, heat[index + 1].samples)
     let mixed = zip(from, to).map { mix($0, $1, position - Double(index)) }
@@ -145,44 +145,45 @@ public enum KeptMapColors {
   }
 }
 
-/// A sample with a share of another.
-func mix(_ below: UInt8, _ above: UInt8, _ share: Double) -> UInt8 {
-  UInt8((Double(below) + (Double(above) - Double(below)) * share).rounded())
+/// Alpha blending of a sample over another.
+func mix(_ below: UInt8, _ above: UInt8, _ opacity: Double) -> UInt8 {
+  UInt8((Double(below) + (Double(above) - Double(below)) * opacity).rounded())
 }
 
-/// The scale on which the scores of a stage are coloured: from the lowest to the highest, logarithmic where all are above
-/// zero, since attention to one token is often a thousand times that to another.
+/// The colour scale of the scores of a stage, from the lowest to the highest.
+///
+/// It is logarithmic if all scores are positive: attention to one token is often a thousand times that to another.
 public struct HeatScale: Sendable, Equatable {
-  /// What is smaller than this share of the highest score looks alike on a logarithmic scale: it is next to nothing.
-  private static let smallestShare: Float = 1e-4
+  /// The lower end of a logarithmic scale, relative to the highest score. Lower scores have the same colour.
+  private static let smallestFraction: Float = 1e-4
 
   public let lowest: Float
   public let highest: Float
   public let isLogarithmic: Bool
-  /// Whether there are scores below the lowest of the scale.
+  /// Whether some scores are below the lower end of the scale.
   public let isCut: Bool
 
-  /// - Returns: `nil` for a stage that scored nothing.
+  /// - Returns: `nil` for a stage without scores.
   public init?(_ stage: KeptMap.Stage) {
     let scores = stage.tokens.compactMap(\.score)
     guard let lowest = scores.min(), let highest = scores.max(), lowest.isFinite, highest.isFinite else { return nil }
     isLogarithmic = lowest > 0
-    self.lowest = isLogarithmic ? max(lowest, highest * Self.smallestShare) : lowest
+    self.lowest = isLogarithmic ? max(lowest, highest * Self.smallestFraction) : lowest
     self.highest = highest
     isCut = lowest < self.lowest
   }
 
-  /// Where a score lies on the scale, 0 to 1.
-  public func share(_ score: Float) -> Double {
-    func position(_ score: Float) -> Double { isLogarithmic ? log(Double(score)) : Double(score) }
-    let range = position(highest) - position(lowest)
-    return range > 0 ? (position(max(score, lowest)) - position(lowest)) / range : 1
+  /// The position of a score on the scale, 0 to 1.
+  public func position(_ score: Float) -> Double {
+    func scaled(_ score: Float) -> Double { isLogarithmic ? log(Double(score)) : Double(score) }
+    let range = scaled(highest) - scaled(lowest)
+    return range > 0 ? (scaled(max(score, lowest)) - scaled(lowest)) / range : 1
   }
 }
 
-/// Where the regions of a kept map and their patches lie in a panel, in pixels of the regions' images.
+/// The layout of a panel of a kept-token map: regions and patches, in pixels of the regions' images.
 public struct KeptMapPanel: Sendable, Equatable {
-  /// A rectangle, its top left corner first.
+  /// A rectangle, given by its top left corner and its size.
   public struct Box: Sendable, Equatable {
     public var x: Int
     public var y: Int
@@ -190,27 +191,27 @@ public struct KeptMapPanel: Sendable, Equatable {
     public var height: Int
   }
 
-  /// Between regions, and around newline tokens.
+  /// The gap between regions, and around newline tokens.
   public static let gap = 8
-  /// The width of a newline token, which is drawn as a thin patch at its row's end.
+  /// The width of a newline token, drawn as a thin patch at the end of its row.
   public static let newlineWidth = 6
 
-  /// The image of each region; regions stand side by side.
+  /// The image of each region, side by side.
   public let regions: [Box]
-  /// By the image's own tokens; `nil` for those that show no one place.
+  /// The rectangle of each token of the image; `nil` for tokens without a place, such as a class token.
   public let tokens: [Box?]
   public let width: Int
   public let height: Int
 
-  /// - Parameter histogramSize: Room for bars right of and below each region; 0 for none.
+  /// - Parameter histogramSize: The space for bars right of and below each region; 0 for no bars.
   public init(_ map: KeptMap, histogramSize: Int = 0) {
-    let room = histogramSize > 0 ? Self.gap / 2 + histogramSize : 0
+    let barSpace = histogramSize > 0 ? Self.gap / 2 + histogramSize : 0
     var regions: [Box] = []
     var right = 0
     for region in map.regions {
       let left = regions.isEmpty ? 0 : right + Self.gap
       regions.append(Box(x: left, y: 0, width: region.image.width, height: region.image.height))
-      right = left + region.image.width + Self.newlineSpace(region) + room
+      right = left + region.image.width + Self.newlineSpace(region) + barSpace
     }
     tokens = map.places.map { place in
       place.map { place in
@@ -224,15 +225,15 @@ public struct KeptMapPanel: Sendable, Equatable {
     }
     self.regions = regions
     width = right
-    height = (regions.map(\.height).max() ?? 0) + room
+    height = (regions.map(\.height).max() ?? 0) + barSpace
   }
 
-  /// How far newline tokens reach after a region's image.
+  /// The space for newline tokens right of the image of a region.
   public static func newlineSpace(_ region: KeptMap.Region) -> Int {
     region.hasNewlines ? gap / 2 + newlineWidth : 0
   }
 
-  /// How many panels stand in a row: all of them for one view, two where there are tiles, one where the tiles are wide.
+  /// The number of panels in a row: all panels for one view, two with tiles, one with wide tiles.
   public func columns(of panelCount: Int) -> Int {
     regions.count == 1 ? panelCount : 2 * width > 3 * height ? 1 : min(2, panelCount)
   }

@@ -2,11 +2,11 @@ import Foundation
 import ImageProcessing
 package import PDrop
 
-/// An image's kept map with its captions, to be drawn with a panel for each stage.
+/// The kept-token map of an image with its captions, drawn as a panel for each stage.
 package struct KeptMapFigure: Sendable {
   package var title: String
   package var map: KeptMap
-  /// Whether each patch has the colour of its score.
+  /// Whether patches are coloured by score.
   package var showsScores: Bool
 
   /// - Parameter title: Such as `bike.png, pyramiddrop`.
@@ -14,20 +14,20 @@ package struct KeptMapFigure: Sendable {
     (self.title, self.map, self.showsScores) = (title, map, showsScores)
   }
 
-  /// What a panel shows: `after layer 8: 288 of 576 tokens (50%)`; `nil` for all tokens.
+  /// The caption of a panel: `after layer 8: 288 of 576 tokens (50%)`; `nil` is the panel of all tokens.
   package func caption(_ stage: KeptMap.Stage?) -> String {
     let newlines = map.newlines
     guard let stage else {
       let part = newlines.isEmpty ? "" : ", \(newlines.count) of them newlines"
       return "all \(map.tokenCount) tokens\(part)"
     }
-    let share = (100 * Double(stage.keptCount) / Double(max(1, map.tokenCount))).readable(3)
+    let percentage = (100 * Double(stage.keptCount) / Double(max(1, map.tokenCount))).readable(3)
     let kept = newlines.count { stage.tokens[$0].isKept }
     let part = newlines.isEmpty ? "" : ", \(kept) of \(newlines.count) newlines"
-    return "after layer \(stage.layer): \(stage.keptCount) of \(map.tokenCount) tokens (\(share)%)\(part)"
+    return "after layer \(stage.layer): \(stage.keptCount) of \(map.tokenCount) tokens (\(percentage)%)\(part)"
   }
 
-  /// What the colours of a stage mean.
+  /// The meaning of the colours of a stage.
   package func scaleNote(_ stage: KeptMap.Stage) -> String? {
     guard showsScores, let scale = HeatScale(stage) else { return nil }
     let (lowest, highest) = (Double(scale.lowest).significant(2), Double(scale.highest).significant(2))
@@ -35,7 +35,7 @@ package struct KeptMapFigure: Sendable {
     return "scores: dark \(lowest)\(less), bright \(highest)\(kind)"
   }
 
-  /// Everything in a few lines of text, for a PNG file's description.
+  /// The title and all captions, one per line, for the description of a PNG file.
   package var summary: String {
     ([title, caption(nil)] + map.stages.map { caption($0) }).joined(separator: "\n")
   }
@@ -51,7 +51,7 @@ extension KeptMapFigure: Encodable {
   private struct Stage: Encodable {
     var layer: Int
     var kept: [Int]
-    /// For each region, how many tokens of its rows and of its columns stay.
+    /// For each region, the number of kept tokens in each row and in each column.
     var keptPerRow: [[Int]]
     var keptPerColumn: [[Int]]
 
@@ -80,15 +80,17 @@ extension KeptMapFigure: Encodable {
   }
 }
 
-/// A kept map as shapes: the regions' images, a rectangle with a title over each patch, and beside each region how many
-/// tokens of its rows and columns stay.
+/// The shapes of a kept-token map.
+///
+/// Each panel has the images of the regions, and a rectangle with a tooltip over each patch. Bars beside each region
+/// show the number of kept tokens in its rows and columns.
 struct KeptMapDrawing {
-  /// The length of a row all of whose tokens stay, beside a region.
+  /// The length of the bar of a row or column with all tokens kept.
   private static let histogramSize = 36
 
   private let figure: KeptMapFigure
   private let panel: KeptMapPanel
-  /// Tells the figure's shared images from those of others on the page.
+  /// The prefix of the ids of shared images, unique in the document.
   private let name: String
   private let images: [String]
 
@@ -102,7 +104,7 @@ struct KeptMapDrawing {
     }
   }
 
-  /// For a page: panels in a grid, captions in HTML.
+  /// The context for an HTML report: panels in a grid, with HTML captions.
   var context: Context {
     [
       "title": figure.title, "images": imageContexts, "isWide": panel.regions.count > 1, "panels": panels,
@@ -112,12 +114,12 @@ struct KeptMapDrawing {
     ]
   }
 
-  // MARK: - A file of its own
+  // MARK: - SVG file
 
   private static let titleHeight = 34.0
   private static let captionHeight = 52.0
 
-  /// The size of the whole with captions drawn.
+  /// The size of the drawing with its captions.
   var size: (width: Double, height: Double) {
     let count = 1 + figure.map.stages.count
     let columns = panel.columns(of: count)
@@ -128,7 +130,7 @@ struct KeptMapDrawing {
     )
   }
 
-  /// For a file: the figure at `top` of a drawing, captions drawn.
+  /// The context for an SVG file: the figure at `top`, with drawn captions.
   func context(top: Double) -> Context {
     var context = context
     let columns = panel.columns(of: 1 + figure.map.stages.count)
@@ -158,7 +160,7 @@ struct KeptMapDrawing {
 
   private var panels: [Context] { ([nil] + figure.map.stages.map(Optional.some)).map(context) }
 
-  /// A panel; `nil` for all tokens.
+  /// The context of a panel; `nil` is the panel of all tokens.
   private func context(_ stage: KeptMap.Stage?) -> Context {
     let regions = panel.regions.enumerated().map { index, box -> Context in
       ["href": "#\(name)-\(index)", "x": box.x, "y": box.y]
@@ -183,7 +185,7 @@ struct KeptMapDrawing {
       ]
       if let token {
         if let scale, let score = token.score {
-          context["heat"] = KeptMapColors.heat(scale.share(score)).code
+          context["heat"] = KeptMapColors.heat(scale.position(score)).code
           context["isOutlined"] = token.isKept
         } else {
           context["isDropped"] = !token.isKept
@@ -197,7 +199,7 @@ struct KeptMapDrawing {
     let column = place.column < region.columns ? "column \(place.column + 1)" : "newline"
     let start = (figure.map.regions.count > 1 ? "\(region.name), " : "") + "row \(place.row + 1), \(column)"
     guard let token else { return start }
-    guard let score = token.score, let rank = token.rank else { return start + ": dropped before" }
+    guard let score = token.score, let rank = token.rank else { return start + ": dropped earlier" }
     return "\(start): \(token.isKept ? "kept" : "dropped"), score \(Double(score).significant(3)), rank \(rank)"
   }
 
@@ -226,11 +228,11 @@ struct KeptMapDrawing {
 }
 
 extension Color {
-  /// As in a style sheet.
+  /// The CSS notation, such as `#fde725`.
   var code: String { String(format: "#%02x%02x%02x", red, green, blue) }
 }
 
-/// Kept maps as a drawing of their own: one SVG file, the images in it.
+/// Kept-token maps as one SVG file with embedded images.
 package enum KeptMapFile {
   private static let margin = 12.0
 

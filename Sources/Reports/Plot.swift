@@ -1,14 +1,14 @@
 import PDrop
 
-/// Points over two axes, with lines between those of a series if it asks for them.
+/// A scatter or line plot.
 package struct Plot: Sendable, Encodable {
   package struct Point: Sendable, Encodable {
     package var x: Double
     package var y: Double
-    /// The ends of the error bar.
+    /// The lower and the upper end of the error bar.
     package var low: Double?
     package var high: Double?
-    /// Stands beside the point.
+    /// The text beside the point.
     package var label: String?
 
     package init(_ x: Double, _ y: Double, low: Double? = nil, high: Double? = nil, label: String? = nil) {
@@ -17,7 +17,7 @@ package struct Plot: Sendable, Encodable {
   }
 
   package struct Series: Sendable, Encodable {
-    /// Stands at the end of the line; not shown for points that have labels of their own.
+    /// The label at the end of the line; not drawn if points have their own labels.
     package var name: String
     package var points: [Point]
     package var connectsPoints: Bool
@@ -38,9 +38,9 @@ package struct Plot: Sendable, Encodable {
   }
 }
 
-/// Bars in groups, one of each group for each series.
+/// A grouped bar chart. Each group has one bar of each series.
 package struct BarPlot: Sendable, Encodable {
-  /// A bar's length, and the ends of its error bar.
+  /// The length of a bar, and the ends of its error bar.
   package struct Bar: Sendable, Encodable {
     package var value: Double
     package var low: Double?
@@ -53,7 +53,7 @@ package struct BarPlot: Sendable, Encodable {
 
   package struct Series: Sendable, Encodable {
     package var name: String
-    /// One for each group; `nil` for none.
+    /// One entry per group; `nil` for a missing bar.
     package var bars: [Bar?]
 
     package init(_ name: String, _ bars: [Bar?]) { (self.name, self.bars) = (name, bars) }
@@ -61,12 +61,12 @@ package struct BarPlot: Sendable, Encodable {
 
   package var title: String
   package var caption: String?
-  /// What bars measure; begins at zero.
+  /// The axis of the values; a linear axis begins at zero.
   package var axis: Axis
   package var groups: [String]
   package var series: [Series]
 
-  /// - Precondition: Every series has a bar, or none, for each group.
+  /// - Precondition: Each series has one entry per group.
   package init(_ title: String, caption: String? = nil, axis: Axis, groups: [String], series: [Series]) {
     precondition(
       series.allSatisfy { $0.bars.count == groups.count }, "BarPlot: bars of other than \(groups.count) groups")
@@ -74,18 +74,18 @@ package struct BarPlot: Sendable, Encodable {
   }
 }
 
-/// How values of one kind are laid out and written.
+/// The label, unit and scale of an axis.
 package struct Axis: Sendable, Encodable {
   package enum Unit: String, Sendable, Encodable {
     case plain
-    /// 0.5 is written 50%.
+    /// Fractions, shown as percentages: 0.5 is shown as 50%.
     case percent
   }
 
   package var label: String
   package var unit: Unit
   package var isLogarithmic: Bool
-  /// Values that the axis has to reach, such as zero.
+  /// Values that the axis must include, such as zero.
   package var reaches: [Double]
 
   package init(_ label: String, unit: Unit = .plain, isLogarithmic: Bool = false, reaches: [Double] = []) {
@@ -93,10 +93,12 @@ package struct Axis: Sendable, Encodable {
   }
 }
 
-/// The numbers after drawings, where there are none.
+// MARK: - Tables in place of drawings
+
 extension Plot {
   var table: Table {
-    Table(
+    let (xFormat, yFormat) = (xFormat, yFormat)
+    return Table(
       caption: caption.map { "\(title). \($0)" } ?? title,
       columns: [
         .init("series", heading: "series"), .init("x", heading: x.label), .init("y", heading: y.label),
@@ -105,28 +107,43 @@ extension Plot {
       rows: series.flatMap { series in
         series.points.map { point in
           [
-            .init([series.name, point.label].compactMap(\.self).joined(separator: ", ")), cell(point.x, x),
-            cell(point.y, y), .init(interval(point.low, point.high, y)),
+            .init([series.name, point.label].compactMap(\.self).joined(separator: ", ")),
+            .init(xFormat.text(point.x), number: point.x), .init(yFormat.text(point.y), number: point.y),
+            .init(yFormat.interval(point.low, point.high)),
           ]
         }
       })
+  }
+
+  /// The format of all x values.
+  var xFormat: NumberFormat { NumberFormat(series.flatMap(\.points).map(\.x), x) }
+
+  /// The format of all y values and of the ends of the error bars.
+  var yFormat: NumberFormat {
+    NumberFormat(series.flatMap(\.points).flatMap { [$0.y, $0.low, $0.high].compactMap(\.self) }, y)
   }
 }
 
 extension BarPlot {
   var table: Table {
-    Table(
+    let format = format
+    return Table(
       caption: caption.map { "\(title). \($0)" } ?? title,
       columns: [.init("group", heading: "")] + series.map { .init($0.name, heading: $0.name) },
       rows: groups.indices.map { group in
         [.init(groups[group])]
           + series.map { series in
             guard let bar = series.bars[group] else { return .init("") }
-            let range = interval(bar.low, bar.high, axis)
-            let value = cell(bar.value, axis)
-            return .init(range.isEmpty ? value.text : "\(value.text) (\(range))", number: bar.value)
+            let (value, range) = (format.text(bar.value), format.interval(bar.low, bar.high))
+            return .init(range.isEmpty ? value : "\(value) (\(range))", number: bar.value)
           }
       })
+  }
+
+  /// The format of all values and of the ends of the error bars.
+  var format: NumberFormat {
+    let bars = series.flatMap(\.bars).compactMap(\.self)
+    return NumberFormat(bars.flatMap { [$0.value, $0.low, $0.high].compactMap(\.self) }, axis)
   }
 }
 
@@ -139,16 +156,10 @@ extension KeptMapFigure {
   }
 }
 
-private func cell(_ value: Double, _ axis: Axis) -> Table.Cell { .init(axis.text(value), number: value) }
-
-private func interval(_ low: Double?, _ high: Double?, _ axis: Axis) -> String {
-  guard let low, let high else { return "" }
-  return "\(axis.text(low)) to \(axis.text(high))"
-}
-
-extension Axis {
-  /// A value as it is read beside its point.
-  func text(_ value: Double) -> String {
-    unit == .percent ? (100 * value).readable(3) + "%" : value.readable(4)
+extension NumberFormat {
+  /// Such as `38.1% to 46.0%`; empty without an interval.
+  fileprivate func interval(_ low: Double?, _ high: Double?) -> String {
+    guard let low, let high else { return "" }
+    return "\(text(low)) to \(text(high))"
   }
 }

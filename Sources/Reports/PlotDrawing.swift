@@ -1,20 +1,20 @@
 import Foundation
 
-/// Values that a template fills itself with.
+/// The values of a template.
 package typealias Context = [String: Any]
 
-/// The colours that the style sheet has for series, taken in turn.
+/// The series colours of the style sheet, used in turn.
 enum SeriesColor {
   private static let count = 6
 
   static func number(_ series: Int) -> Int { series % count }
 }
 
-/// A plot as shapes on a sheet 400 wide, which fits a phone and may be magnified.
+/// The shapes of a plot. The sheet is 400 units wide, which fits a phone; long labels widen it.
 package struct PlotDrawing {
-  private static let width = 400.0
   private static let height = 260.0
 
+  private let width: Double
   private let plot: Plot
   private let x: Scale
   private let y: Scale
@@ -24,24 +24,29 @@ package struct PlotDrawing {
     self.plot = plot
     let points = plot.series.flatMap(\.points)
     let heights = points.flatMap { [$0.y, $0.low ?? $0.y, $0.high ?? $0.y] }
-    // What stands left of the axis and right of the lines is as wide as its texts.
+    // The margins fit the tick labels at the left, and the series names at the right.
     let ticks = Scale(plot.y, heights, from: 0, to: 1).ticks
     let left = 12 + (ticks.map { LabelPlacement.width($0.text) }.max() ?? 0)
     let names = plot.series.filter(Self.isNamedAtEnd).map { LabelPlacement.width($0.name) }
-    let right = min(150, 12 + (names.max() ?? 8))
-    area = Frame(x: left, y: 24, width: Self.width - left - right, height: Self.height - 24 - 40)
+    let right = max(20, 12 + (names.max() ?? 0))
+    let axisLabels = max(LabelPlacement.width(plot.x.label), LabelPlacement.width(plot.y.label) - left)
+    let pointLabels = plot.series.flatMap(\.points).compactMap { $0.label.map(LabelPlacement.width) }
+    let areaWidth = max(
+      LabelPlacement.sheetWidth - left - right, LabelPlacement.sheetWidth / 2, axisLabels, pointLabels.max() ?? 0)
+    width = left + areaWidth + right
+    area = Frame(x: left, y: 24, width: areaWidth, height: Self.height - 24 - 40)
     x = Scale(plot.x, points.map(\.x), from: area.x, to: area.x + area.width, tickCount: 5)
     y = Scale(plot.y, heights, from: area.y + area.height, to: area.y)
   }
 
-  /// Whether a series is named at its end, since no point of it has a label of its own.
+  /// Whether the name of a series is drawn at its end: none of its points has a label.
   private static func isNamedAtEnd(_ series: Plot.Series) -> Bool {
     !series.points.isEmpty && series.points.allSatisfy { $0.label == nil }
   }
 
   package var context: Context {
     var context: Context = [
-      "title": plot.title, "width": Self.width.coordinate, "height": Self.height.coordinate,
+      "title": plot.title, "width": width.coordinate, "height": Self.height.coordinate,
       "left": area.x.coordinate, "right": (area.x + area.width).coordinate, "top": area.y.coordinate,
       "bottom": (area.y + area.height).coordinate, "tickEnd": (area.y + area.height + 4).coordinate,
       "middle": (area.x + area.width / 2).coordinate,
@@ -58,7 +63,7 @@ package struct PlotDrawing {
     return context
   }
 
-  /// The names of series whose points have labels of their own, where there are several.
+  /// The names of series whose points have labels, if there are several series.
   private var legend: [Context] {
     guard plot.series.count > 1 else { return [] }
     return plot.series.enumerated().filter { !Self.isNamedAtEnd($1) && $1.points.count > 1 }
@@ -66,10 +71,12 @@ package struct PlotDrawing {
   }
 
   private var series: [Context] {
-    plot.series.enumerated().map { index, series in
+    let formats = (x: plot.xFormat, y: plot.yFormat)
+    return plot.series.enumerated().map { index, series in
       let points = series.points.map { point -> Context in
         var context: Context = [
-          "x": x.position(point.x).coordinate, "y": y.position(point.y).coordinate, "title": title(point, series),
+          "x": x.position(point.x).coordinate, "y": y.position(point.y).coordinate,
+          "title": title(point, series, formats),
         ]
         if let low = point.low, let high = point.high {
           let bar: Context = [
@@ -87,14 +94,16 @@ package struct PlotDrawing {
     }
   }
 
-  private func title(_ point: Plot.Point, _ series: Plot.Series) -> String {
-    var title = "\(point.label ?? series.name): \(plot.x.label) \(plot.x.text(point.x))"
-    title += ", \(plot.y.label) \(plot.y.text(point.y))"
-    if let low = point.low, let high = point.high { title += " (\(plot.y.text(low)) to \(plot.y.text(high)))" }
+  private func title(
+    _ point: Plot.Point, _ series: Plot.Series, _ formats: (x: NumberFormat, y: NumberFormat)
+  ) -> String {
+    var title = "\(point.label ?? series.name): \(plot.x.label) \(formats.x.text(point.x))"
+    title += ", \(plot.y.label) \(formats.y.text(point.y))"
+    if let low = point.low, let high = point.high { title += " (\(formats.y.text(low)) to \(formats.y.text(high)))" }
     return title
   }
 
-  /// Names at the ends of lines, and the labels of points.
+  /// The series names at the ends of lines, and the labels of points.
   private var labels: [Context] {
     var labels: [Context] = []
     let named = plot.series.indices.filter { Self.isNamedAtEnd(plot.series[$0]) }
@@ -103,7 +112,7 @@ package struct PlotDrawing {
     for (number, index) in named.enumerated() {
       labels.append(label(plot.series[index].name, index, x: ends[number].0 + 8, y: heights[number] + 4))
     }
-    let sheet = Frame(x: area.x, y: 14, width: Self.width - area.x, height: area.y + area.height - 14)
+    let sheet = Frame(x: area.x, y: 14, width: width - area.x, height: area.y + area.height - 14)
     var placement = LabelPlacement(in: sheet, around: strokes)
     for (index, series) in plot.series.enumerated() {
       for point in series.points {
@@ -115,7 +124,7 @@ package struct PlotDrawing {
     return labels
   }
 
-  /// What points, lines and error bars cover, about.
+  /// The approximate areas of points, lines and error bars.
   private var strokes: [Frame] {
     plot.series.flatMap { series -> [Frame] in
       let places = series.points.map { (x: x.position($0.x), y: y.position($0.y)) }
@@ -125,17 +134,17 @@ package struct PlotDrawing {
         return Frame(
           x: x.position(point.x) - 1, y: y.position(high), width: 2, height: y.position(low) - y.position(high))
       }
-      return points + bars + (series.connectsPoints ? Self.pieces(of: places) : [])
+      return points + bars + (series.connectsPoints ? Self.squares(along: places) : [])
     }
   }
 
-  /// A line as small squares.
-  private static func pieces(of line: [(x: Double, y: Double)]) -> [Frame] {
+  /// Small squares that cover a line.
+  private static func squares(along line: [(x: Double, y: Double)]) -> [Frame] {
     let squareSide = 3.0
     return zip(line, line.dropFirst()).flatMap { from, to in
-      (0...12).map { piece -> Frame in
-        let share = Double(piece) / 12
-        let (x, y) = (from.x + share * (to.x - from.x), from.y + share * (to.y - from.y))
+      (0...12).map { step -> Frame in
+        let fraction = Double(step) / 12
+        let (x, y) = (from.x + fraction * (to.x - from.x), from.y + fraction * (to.y - from.y))
         return Frame(x: x - squareSide / 2, y: y - squareSide / 2, width: squareSide, height: squareSide)
       }
     }
@@ -146,39 +155,55 @@ package struct PlotDrawing {
   }
 }
 
-/// Grouped bars as shapes on a sheet 400 wide: each group's name, and its bars below, each with series and value beside it.
-struct BarDrawing {
-  private static let width = 400.0
+/// The shapes of a grouped bar chart: for each group its name, and below it a line per series with name, bar and value.
+///
+/// The sheet is 400 units wide; long labels widen it.
+package struct BarDrawing {
   private static let barHeight = 16.0
-  /// Room for half of what stands below the axis at zero.
-  private static let left = 14.0
   private static let top = 6.0
+  /// The minimum length of the axis, and the margin for half of a tick label at its ends.
+  private static let (minAxisLength, minMargin) = (150.0, 20.0)
 
   private let plot: BarPlot
+  private let format: NumberFormat
   private let scale: Scale
+  private let width: Double
+  /// The position of zero; series names stand left of it.
+  private let left: Double
   private let bottom: Double
 
-  init(_ plot: BarPlot) {
+  package init(_ plot: BarPlot) {
     self.plot = plot
+    let format = plot.format
+    self.format = format
     let bars = plot.series.flatMap(\.bars).compactMap(\.self)
+    let names = plot.series.count > 1 ? plot.series.map { LabelPlacement.width($0.name) + 6 } : []
+    let values = bars.map { LabelPlacement.width(format.text($0.value)) + 10 }
+    // Group names are bold and begin at the left edge.
+    let groupNames = plot.groups.map { 1.1 * LabelPlacement.width($0) }
+    left = max(Self.minMargin, names.max() ?? 0)
+    let right = max(Self.minMargin, values.max() ?? 0)
+    width = max(
+      LabelPlacement.sheetWidth, left + Self.minAxisLength + right, left + LabelPlacement.width(plot.axis.label),
+      groupNames.max() ?? 0)
     var axis = plot.axis
     if !axis.isLogarithmic { axis.reaches.append(0) }
     scale = Scale(
-      axis, bars.flatMap { [$0.value, $0.high ?? $0.value] }, from: Self.left, to: Self.width - 130, tickCount: 4,
+      axis, bars.flatMap { [$0.value, $0.high ?? $0.value] }, from: left, to: width - right, tickCount: 4,
       endsAtData: true)
-    let groups = plot.groups.indices.map { Self.groupHeight(plot, $0) }
-    bottom = Self.top + groups.reduce(0, +)
+    let heights = plot.groups.indices.map { Self.groupHeight(plot, $0) }
+    bottom = Self.top + heights.reduce(0, +)
   }
 
   private static func groupHeight(_ plot: BarPlot, _ group: Int) -> Double {
     26 + Double(plot.series.count { $0.bars[group] != nil }) * (barHeight + 2)
   }
 
-  var context: Context {
+  package var context: Context {
     var context: Context = [
-      "title": plot.title, "width": Self.width.coordinate, "height": (bottom + 40).coordinate,
+      "title": plot.title, "width": width.coordinate, "height": (bottom + 40).coordinate,
       "top": Self.top.coordinate, "bottom": bottom.coordinate, "label": plot.axis.label,
-      "textY": (bottom + 15).coordinate, "labelY": (bottom + 34).coordinate, "left": Self.left.coordinate,
+      "textY": (bottom + 15).coordinate, "labelY": (bottom + 34).coordinate, "left": left.coordinate,
       "ticks": scale.ticks.map { ["x": scale.position($0.value).coordinate, "text": $0.text] }, "groups": groups,
     ]
     context["caption"] = plot.caption
@@ -196,9 +221,7 @@ struct BarDrawing {
         defer { barY += Self.barHeight + 2 }
         return context(bar, index, y: barY)
       }
-      return [
-        "name": plot.groups[group], "x": Self.left.coordinate, "y": nameY.coordinate, "bars": bars,
-      ]
+      return ["group": plot.groups[group], "y": nameY.coordinate, "bars": bars]
     }
   }
 
@@ -206,13 +229,15 @@ struct BarDrawing {
     let start = scale.position(max(0, scale.domain.lowerBound))
     let end = max(start, scale.position(bar.value))
     let middle = y + Self.barHeight / 2
-    let value = plot.axis.text(bar.value)
     var context: Context = [
-      "x": start.coordinate, "y": y.coordinate, "width": (end - start).coordinate, "height": Self.barHeight.coordinate,
-      "color": SeriesColor.number(series),
-      "text": plot.series.count > 1 ? "\(value) \(plot.series[series].name)" : value,
-      "textX": ((bar.high.map(scale.position) ?? end) + 6).coordinate, "textY": (middle + 4).coordinate,
+      "color": SeriesColor.number(series), "x": start.coordinate, "y": y.coordinate,
+      "width": (end - start).coordinate, "height": Self.barHeight.coordinate, "text": format.text(bar.value),
+      "textX": (max(end, bar.high.map(scale.position) ?? end) + 6).coordinate, "textY": (middle + 4).coordinate,
     ]
+    if plot.series.count > 1 {
+      let name: Context = ["name": plot.series[series].name, "x": (left - 6).coordinate, "y": (middle + 4).coordinate]
+      context["seriesName"] = name
+    }
     if let low = bar.low, let high = bar.high {
       let range: Context = [
         "low": scale.position(low).coordinate, "high": scale.position(high).coordinate, "y": middle.coordinate,
@@ -234,7 +259,7 @@ package struct Frame: Equatable {
     (self.x, self.y, self.width, self.height) = (x, y, width, height)
   }
 
-  /// The area that two rectangles share.
+  /// The area of the intersection with another rectangle.
   func overlap(_ other: Frame) -> Double {
     let across = min(x + width, other.x + other.width) - max(x, other.x)
     let down = min(y + height, other.y + other.height) - max(y, other.y)
@@ -242,23 +267,35 @@ package struct Frame: Equatable {
   }
 }
 
-/// Finds room for labels beside points.
+/// The placement of labels beside points.
 package struct LabelPlacement {
-  /// The size of letters in drawings, whose width is 400.
-  static let fontSize = 12.0
+  /// The default width of drawings, and the font size in them.
+  static let (sheetWidth, fontSize) = (400.0, 12.0)
 
-  /// How wide a text is, about: nobody knows before it is drawn.
-  package static func width(_ text: String) -> Double { 0.55 * fontSize * Double(text.count) }
+  /// An estimate of the width of a text, on the high side, since the font is not known here.
+  package static func width(_ text: String) -> Double {
+    fontSize * text.unicodeScalars.reduce(0) { $0 + widthInEms($1) }
+  }
+
+  private static func widthInEms(_ scalar: Unicode.Scalar) -> Double {
+    switch scalar {
+    case " ", ",", ".", ":", ";", "'", "|", "!", "i", "j", "l", "I", "(", ")", "[", "]": 0.4
+    case "W", "M", "m", "w", "%", "@", "&": 0.96
+    case "A"..."Z": 0.72
+    default: scalar.value < 0x1100 ? 0.63 : 1
+    }
+  }
 
   private let bounds: Frame
+  /// The areas that labels avoid: shapes, and the labels placed so far.
   private var taken: [Frame]
 
   /// - Parameters:
-  ///   - bounds: Where labels may stand.
-  ///   - taken: What they should not cover.
+  ///   - bounds: The area for labels.
+  ///   - taken: The areas to avoid.
   package init(in bounds: Frame, around taken: [Frame]) { (self.bounds, self.taken) = (bounds, taken) }
 
-  /// The left end of a label's base line: beside the point, or where it covers least.
+  /// The left end of a label's baseline: beside the point, at the place with the least overlap.
   package mutating func place(_ text: String, besideX x: Double, y: Double) -> (x: Double, y: Double) {
     let (width, height) = (Self.width(text), Self.fontSize)
     let (near, far) = (7.0, 6.0)
@@ -277,7 +314,7 @@ package struct LabelPlacement {
     return (frames[best].x, frames[best].y + 0.8 * height)
   }
 
-  /// Heights for labels that want to stand at `wanted`, moved apart so that none covers another.
+  /// Label heights near `wanted`, moved apart so that no label covers another.
   package static func spread(_ wanted: [Double], apart distance: Double, within limits: ClosedRange<Double>) -> [Double]
   {
     let order = wanted.indices.sorted { wanted[$0] < wanted[$1] }

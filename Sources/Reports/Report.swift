@@ -1,8 +1,8 @@
 package import Foundation
 
-/// What a report says, apart from how it looks: rendered as one HTML file, as Markdown or as JSON.
+/// The content of a report, independent of its format: HTML, Markdown or JSON.
 package struct Report: Sendable {
-  /// What is said about one subject.
+  /// A heading and the blocks below it.
   package struct Section: Sendable, Encodable {
     package var title: String
     package var blocks: [Block]
@@ -10,9 +10,9 @@ package struct Report: Sendable {
     package init(_ title: String, _ blocks: [Block]) { (self.title, self.blocks) = (title, blocks) }
   }
 
-  /// A part of a section.
+  /// A paragraph, table, chart or kept-token map of a section.
   package enum Block: Sendable {
-    /// A paragraph of prose.
+    /// One paragraph.
     case text(String)
     case table(Table)
     case plot(Plot)
@@ -20,7 +20,7 @@ package struct Report: Sendable {
     case keptMap(KeptMapFigure)
   }
 
-  /// What the page was made by, such as machine, commit and command.
+  /// An entry of the footer, such as processor, commit or command.
   package struct Metadata: Sendable, Encodable {
     package var name: String
     package var text: String
@@ -29,10 +29,10 @@ package struct Report: Sendable {
   }
 
   package var title: String
-  /// What to know first.
+  /// The first paragraph, below the title.
   package var summary: String?
   package var sections: [Section]
-  /// Stands below all sections.
+  /// The footer, below all sections.
   package var metadata: [Metadata]
 
   package init(_ title: String, summary: String? = nil, sections: [Section], metadata: [Metadata] = []) {
@@ -41,17 +41,17 @@ package struct Report: Sendable {
 }
 
 extension Report {
-  /// The page as one HTML file that needs nothing else: style and drawings are in it.
+  /// One self-contained HTML file; styles and drawings are inline.
   ///
-  /// - Throws: `ImageEncodingError` for a kept map's image.
+  /// - Throws: `ImageEncodingError` for the image of a kept-token map.
   package var html: String {
     get throws { Templates.render("page", try context { try Self.markupContext($0, name: $1) }) }
   }
 
-  /// The page as Markdown: drawings as the numbers after them.
+  /// Markdown with a table in place of each drawing.
   package var markdown: String { Templates.render("markdown", context { block, _ in Self.markdownContext(block) }) }
 
-  /// The page as JSON, sorted and with line breaks.
+  /// Indented JSON with sorted keys.
   package var json: Data {
     get throws {
       let encoder = JSONEncoder()
@@ -60,7 +60,7 @@ extension Report {
     }
   }
 
-  // MARK: - What templates are filled with
+  // MARK: - Template contexts
 
   private func context<Failure: Error>(
     _ block: (Block, String) throws(Failure) -> Context
@@ -72,10 +72,10 @@ extension Report {
       sectionContexts.append(["heading": section.title, "blocks": blocks])
     }
     var context: Context = [
-      "pageTitle": title, "sections": sectionContexts, "facts": metadata.map { ["name": $0.name, "text": $0.text] },
-      "hasFacts": !metadata.isEmpty,
+      "pageTitle": title, "sections": sectionContexts, "metadata": metadata.map { ["name": $0.name, "text": $0.text] },
+      "hasMetadata": !metadata.isEmpty,
     ]
-    context["lead"] = summary
+    context["summary"] = summary
     return context
   }
 
@@ -128,7 +128,10 @@ extension Report: Encodable {
 }
 
 extension Report.Block: Encodable {
-  private enum CodingKeys: String, CodingKey { case text, table, plot, bars, kept_map }
+  private enum CodingKeys: String, CodingKey {
+    case text, table, plot, bars
+    case keptMap = "kept_map"
+  }
 
   package func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
@@ -137,7 +140,7 @@ extension Report.Block: Encodable {
     case .table(let table): try container.encode(table, forKey: .table)
     case .plot(let plot): try container.encode(plot, forKey: .plot)
     case .bars(let plot): try container.encode(plot, forKey: .bars)
-    case .keptMap(let figure): try container.encode(figure, forKey: .kept_map)
+    case .keptMap(let figure): try container.encode(figure, forKey: .keptMap)
     }
   }
 }

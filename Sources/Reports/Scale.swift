@@ -1,6 +1,6 @@
 import Foundation
 
-/// From an axis's values to positions, with the values that are marked on it.
+/// The map from the values of an axis to positions in a drawing, and the ticks of the axis.
 package struct Scale {
   package struct Tick: Equatable {
     package let value: Double
@@ -13,11 +13,11 @@ package struct Scale {
   private let positions: (start: Double, end: Double)
 
   /// - Parameters:
-  ///   - values: What the axis has to hold; those that have no logarithm are left out where one is taken.
-  ///   - start: The position of the domain's lower end.
-  ///   - end: That of its upper end, which may lie before.
-  ///   - tickCount: About how many ticks there is room for.
-  ///   - endsAtData: Whether the axis ends at the largest value and not at the tick after it.
+  ///   - values: The values to cover; a logarithmic axis ignores those that are not positive.
+  ///   - start: The position of the lower end of the domain.
+  ///   - end: The position of the upper end; may be less than `start`.
+  ///   - tickCount: The approximate number of ticks.
+  ///   - endsAtData: Whether the domain ends at the largest value instead of the next tick.
   package init(
     _ axis: Axis, _ values: [Double], from start: Double, to end: Double, tickCount: Int = 5, endsAtData: Bool = false
   ) {
@@ -32,7 +32,7 @@ package struct Scale {
     positions = (start, end)
   }
 
-  /// Where a value lies; beyond the ends for what is beyond the domain.
+  /// The position of a value; outside of the ends for values outside of the domain.
   package func position(_ value: Double) -> Double {
     let (low, high) = (measure(domain.lowerBound), measure(domain.upperBound))
     return positions.start + (measure(value) - low) / (high - low) * (positions.end - positions.start)
@@ -43,11 +43,11 @@ package struct Scale {
   }
 }
 
-/// Round values over a range.
+/// Round tick values over a range.
 package struct Ticks {
   package let domain: ClosedRange<Double>
   package let values: [Double]
-  /// Between neighbours, for the number of decimals; `nil` where each value has its own.
+  /// The distance of neighbours, which sets the number of decimals; `nil` if each value has its own format.
   private let step: Double?
 
   /// Multiples of 1, 2 or 5 times a power of ten, from the one below the range to the one above it.
@@ -58,14 +58,14 @@ package struct Ticks {
       (low, high) = (min(low, max(0, low - margin)), high + margin)
     }
     let step = Self.roundStep((high - low) / Double(max(1, count)))
-    // A hair of tolerance, so that 0.3 / 0.1 is 3 and not the next multiple.
+    // The tolerance makes 0.3 / 0.1 count as 3 instead of the next multiple.
     let (first, last) = ((low / step + 1e-9).rounded(.down), (high / step - 1e-9).rounded(.up))
     values = (0...Int(last - first)).map { (first + Double($0)) * step }
     domain = first * step...last * step
     self.step = step
   }
 
-  /// Powers of ten, with 2 and 5 times them where there are few; multiples of one step where there are still fewer.
+  /// Powers of ten; if these are few, also 2 and 5 times them; if still few, multiples of one step.
   package init(logarithmic range: ClosedRange<Double>, count: Int) {
     var (low, high) = (range.lowerBound, range.upperBound)
     if low == high { (low, high) = (low / 2, high * 2) }
@@ -90,13 +90,13 @@ package struct Ticks {
     self.domain = domain
   }
 
-  /// The smallest of 1, 2 and 5 times a power of ten that is not below `least`.
+  /// The smallest number of the form 1, 2 or 5 times a power of ten that is at least `least`.
   private static func roundStep(_ least: Double) -> Double {
     let power = pow(10, log10(least).rounded(.down))
     return [1, 2, 5, 10].map { $0 * power }.first { $0 >= least * (1 - 1e-9) } ?? 10 * power
   }
 
-  /// A value as it is written beside its tick: with as many decimals as the step needs, and thousands apart.
+  /// The text of a tick, with the decimals that the step needs and a thousands separator.
   package func text(_ value: Double, _ unit: Axis.Unit) -> String {
     let factor: Double = unit == .percent ? 100 : 1
     let suffix = unit == .percent ? "%" : ""
@@ -104,37 +104,69 @@ package struct Ticks {
     guard let step else { return number.readable(3) + suffix }
     if abs(number) >= 1e7 || (number != 0 && step * factor < 1e-4) { return number.significant(3) + suffix }
     let decimals = max(0, Int((-log10(step * factor) - 1e-9).rounded(.up)))
-    return number.formatted(decimals: decimals).withThousandsApart + suffix
+    return number.formatted(decimals).withThousandsSeparators + suffix
+  }
+}
+
+/// One number format for all values of a column or an axis.
+struct NumberFormat {
+  private let unit: Axis.Unit
+  /// `nil` for a logarithmic axis: each value has its own four significant digits.
+  private let decimals: Int?
+
+  /// The fewest decimals that show all values: up to 1 for percentages, else up to four digits of the largest value.
+  init(_ values: [Double], _ axis: Axis) {
+    unit = axis.unit
+    guard unit == .percent || !axis.isLogarithmic else {
+      decimals = nil
+      return
+    }
+    let numbers = values.filter(\.isFinite).map { axis.unit == .percent ? 100 * $0 : $0 }
+    let largest = numbers.map(abs).max() ?? 0
+    let most = unit == .percent ? 1 : largest > 0 ? max(0, 3 - Int(log10(largest).rounded(.down))) : 0
+    guard most <= 6, largest < 1e15 else {
+      decimals = nil
+      return
+    }
+    // Rounded to `most` decimals first: what is not shown needs no further decimals.
+    let shown = numbers.map { ($0, Double($0.formatted(most))) }
+    decimals = (0...most).first { count in shown.allSatisfy { Double($0.formatted(count)) == $1 } }
+  }
+
+  func text(_ value: Double) -> String {
+    let number = unit == .percent ? 100 * value : value
+    return (decimals.map { number.formatted($0).withThousandsSeparators } ?? number.readable(4))
+      + (unit == .percent ? "%" : "")
   }
 }
 
 extension Double {
-  /// With so many decimals, `0` without a sign.
-  func formatted(decimals: Int) -> String {
+  /// The number with a fixed number of decimals; zero has no sign.
+  package func formatted(_ decimals: Int) -> String {
     let text = String(format: "%.\(decimals)f", self)
     return text.hasPrefix("-") && text.allSatisfy({ "-0.".contains($0) }) ? String(text.dropFirst()) : text
   }
 
-  /// With so many digits that mean something.
+  /// The number with a fixed number of significant digits.
   package func significant(_ digits: Int) -> String { String(format: "%.\(digits)g", self) }
 
-  /// With so many digits that mean something, large numbers in full and with their thousands apart.
+  /// The number with a maximum number of significant digits; large numbers in full, with thousands separators.
   func readable(_ digits: Int) -> String {
     guard abs(self) >= 1, abs(self) < 1e15 else { return significant(digits) }
     let whole = Int(log10(abs(self)).rounded(.down)) + 1
-    return formatted(decimals: max(0, digits - whole)).withoutTrailingZeros.withThousandsApart
+    return formatted(max(0, digits - whole)).withoutTrailingZeros.withThousandsSeparators
   }
 
-  /// A coordinate in a drawing: a tenth of a pixel is fine enough.
+  /// A coordinate in a drawing, rounded to a tenth of a pixel.
   var coordinate: String {
-    let text = formatted(decimals: 1)
+    let text = formatted(1)
     return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
   }
 }
 
 extension String {
-  /// `12345.5` as `12,345.5`; numbers of four digits as they are.
-  var withThousandsApart: String {
+  /// `12345.5` as `12,345.5`; numbers of four digits are unchanged.
+  var withThousandsSeparators: String {
     let (sign, digits) = hasPrefix("-") ? ("-", dropFirst()) : ("", self[...])
     let whole = digits.prefix { $0.isNumber }
     guard whole.count > 4, !contains("e") else { return self }
@@ -152,13 +184,8 @@ extension String {
   }
 }
 
-extension Double {
-  /// With so many decimals.
-  package func formatted(_ decimals: Int) -> String { String(format: "%.\(decimals)f", self) }
-}
-
 extension Value {
-  /// As CSV and people read it; numbers as short as they can be read back.
+  /// The text in CSV and human-readable tables; numbers have the fewest digits that restore them.
   var plainText: String {
     switch self {
     case .text(let text): text
@@ -170,7 +197,7 @@ extension Value {
     }
   }
 
-  /// As JSON; what JSON has no number for is null.
+  /// The value in JSON; non-finite numbers are null.
   var json: String {
     switch self {
     case .text(let text): text.quotedAsJSON
@@ -183,19 +210,11 @@ extension Value {
 }
 
 extension String {
-  /// The text as a string of JSON.
+  /// The text as a JSON string, quotes included.
   var quotedAsJSON: String {
-    var quoted = "\""
-    for scalar in unicodeScalars {
-      switch scalar {
-      case "\"": quoted += "\\\""
-      case "\\": quoted += "\\\\"
-      case "\n": quoted += "\\n"
-      case "\t": quoted += "\\t"
-      case _ where scalar.value < 0x20: quoted += String(format: "\\u%04x", scalar.value)
-      default: quoted.unicodeScalars.append(scalar)
-      }
-    }
-    return quoted + "\""
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .withoutEscapingSlashes
+    guard let data = try? encoder.encode(self) else { preconditionFailure("quotedAsJSON: a string that is not JSON") }
+    return String(decoding: data, as: UTF8.self)
   }
 }

@@ -1,9 +1,9 @@
 import Foundation
 import Mustache
 
-/// The templates under `Templates`, which the program carries in itself.
+/// The templates in the folder `Templates`, which are embedded in the program.
 enum Templates {
-  /// What a template's values are escaped for.
+  /// The syntax that the values of a template are escaped for.
   private enum Kind: String {
     case markup = "MARKUP"
     case markdown = "MARKDOWN"
@@ -26,28 +26,28 @@ enum Templates {
     MustacheContentTypes.register(MarkdownEscape(), named: Kind.markdown.rawValue)
     var library = MustacheLibrary()
     for (name, bytes, kind) in files {
-      // A partial begins with the library's own escape, so each template says which is its own.
+      // A partial does not inherit the content type of its parent, so each template declares its own.
       let text = "{{% CONTENT_TYPE:\(kind.rawValue)}}" + String(decoding: bytes, as: UTF8.self)
       do { try library.register(text, named: name) } catch {
-        preconditionFailure("the template \(name) cannot be read: \(error)")
+        preconditionFailure("template \(name) is invalid: \(error)")
       }
     }
     return library
   }()
 
-  /// A template filled with values.
+  /// The text of a template with its values filled in.
   static func render(_ name: String, _ context: Context) -> String {
     guard let text = library.render(context, withTemplate: name) else {
-      preconditionFailure("there is no template \(name)")
+      preconditionFailure("template \(name) is missing")
     }
     return text
   }
 }
 
-/// Text in HTML and SVG, in elements and in quoted attributes.
+/// Escaping for HTML and SVG, in elements and in quoted attributes.
 ///
-/// Goes by Unicode scalars: a quote with a combining mark after it is one character, but still ends an attribute. What XML
-/// has no place for becomes a replacement character.
+/// Works on Unicode scalars: a quote followed by a combining mark is one character, but it still ends an attribute.
+/// Scalars that XML forbids become replacement characters.
 struct MarkupEscape: MustacheContentType {
   func escapeText(_ text: String) -> String {
     var escaped = ""
@@ -69,14 +69,16 @@ struct MarkupEscape: MustacheContentType {
   }
 }
 
-/// Text in a paragraph or a table's cell of Markdown: one line, all signs as they are.
+/// Escaping for paragraphs and table cells of Markdown: one line, with all markup characters literal.
 struct MarkdownEscape: MustacheContentType {
-  private static let signs: Set<Unicode.Scalar> = ["\\", "|", "*", "_", "`", "<", ">", "[", "]", "#", "~", "&"]
+  private static let markupCharacters: Set<Unicode.Scalar> = [
+    "\\", "|", "*", "_", "`", "<", ">", "[", "]", "#", "~", "&",
+  ]
 
   func escapeText(_ text: String) -> String {
     var escaped = ""
     for scalar in text.unicodeScalars {
-      if Self.signs.contains(scalar) { escaped += "\\" }
+      if Self.markupCharacters.contains(scalar) { escaped += "\\" }
       if scalar.properties.generalCategory == .control || scalar.value == 0x2028 || scalar.value == 0x2029 {
         escaped += " "
       } else {

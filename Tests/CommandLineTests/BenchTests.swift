@@ -10,7 +10,7 @@ import Testing
     }
   }
 
-  @Test func `measures vision encoder, prompt and decoding under every policy`() throws {
+  @Test func `measures vision encoder, prefill and decode under each policy`() throws {
     let folder = try TemporaryFolder()
     let page = folder.path("page.html")
     let run = try ProgramRun(
@@ -18,10 +18,10 @@ import Testing
       program: "pdrop-bench")
     #expect(run.status == 0, "\(run.errors)")
     let html = try String(contentsOfFile: page, encoding: .utf8)
-    // Time to the first token, prompt, decoding; operations, keys and values.
-    #expect(html.components(separatedBy: "<svg class=\"plot\"").count == 1 + 5)
-    #expect(html.contains("dropping can touch the prompt alone") && html.contains("<dt>commit</dt>"))
-    // A line for the model, and one for each policy in the turn that warms up and in the one that counts.
+    // Comparison with the baseline; time to first token, prefill, decode; FLOPs, KV cache.
+    #expect(html.components(separatedBy: "<svg class=\"plot\"").count == 1 + 6)
+    #expect(html.contains("Dropping can only reduce prefill") && html.contains("<dt>commit</dt>"))
+    // One line for the model, and one per policy in the warm-up turn and in the measured turn.
     #expect(run.errorLines.count == 1 + 2 * 2)
     let rows = try rows(run)
     let policies = rows.map { $0["policy"] as? String }
@@ -29,17 +29,17 @@ import Testing
     #expect(policies == ["any", "none", "none", "pyramiddrop", "pyramiddrop"])
     #expect(tests == ["enc1", "pp596", "tg2", "pp596", "tg2"])
     for row in rows {
-      for key in ["milliseconds", "gflop", "gflop_per_second", "share_of_limit", "load_ms"] {
+      for key in ["milliseconds", "gflop", "gflop_per_second", "share_of_peak", "load_ms"] {
         #expect(try #require(row[key] as? Double) > 0, "\(key)")
       }
       #expect(row["precision"] as? String == "f32" && row["threads"] as? Int == 2)
       #expect((row["samples_ms"] as? [Double])?.count == 1)
-      for key in ["reason", "limits", "build_commit", "cpu_info", "libraries"] {
+      for key in ["reason", "peaks", "build_commit", "cpu_info", "libraries"] {
         #expect((row[key] as? String)?.isEmpty == false, "\(key)")
       }
     }
     #expect(rows[1]["visual_tokens"] as? [Int] == [576] && rows[3]["visual_tokens"] as? [Int] == [576, 288, 144, 72])
-    // Counts depend on nothing but shapes: 576 visual tokens of 32 layers, by the paper's formula.
+    // The paper's formula depends only on shapes: 576 visual tokens and 32 layers.
     let (full, dropped) = (
       try #require(rows[1]["gflop_paper"] as? Double), try #require(rows[3]["gflop_paper"] as? Double)
     )
@@ -57,12 +57,12 @@ import Testing
       let shares = ["constant_share", "linear_share", "quadratic_share"].compactMap { row[$0] as? Double }
       #expect(abs(shares.reduce(0, +) - 1) < 1e-9)
       #expect(row["ratio_paper"] as? Double == 0.46875)
-      // 49 text tokens see all layers: (49 · 4 + 576 + 288 + 144 + 72) / 4 of 625 rows.
+      // 49 text tokens remain in all layers: (49 · 4 + 576 + 288 + 144 + 72) / 4 of 625 rows.
       #expect(row["ratio_linear_in_rows"] as? Double == 319.0 / 625)
     }
   }
 
-  @Test func `plans schedules of a published shape without running it`() throws {
+  @Test func `plans schedules for a published model without running it`() throws {
     let run = try ProgramRun(
       [
         "plan", "--synthetic", "llava-1.5-7b,llava-next-7b", "--policy", "none,pyramiddrop,fastv", "--target-flops",
@@ -91,9 +91,9 @@ import Testing
     (["--stages", "99"], "99 stages"), (["--fastv-k", "32"], "layer 32"),
     (["kernels", "--rows", "0"], "--rows"), (["kernels", "--positions", "x"], "--positions"),
     (["layer-cost", "--rows", "1,1,2"], "--rows"), (["layer-cost", "-p", "0"], "--n-prompt"),
-    (["fidelity"], "nothing is asked"), (["fidelity", "--input", "a", "-p", "b"], "--input brings"),
+    (["fidelity"], "no questions"), (["fidelity", "--input", "a", "-p", "b"], "--input contains"),
     (["fidelity", "-p", "a"], "--image-folder"), (["fidelity", "-p", "a", "--tolerance", "95"], "--tolerance"),
-    (["fidelity", "-p", "a", "--policy", "none", "--schedule", "fastv"], "takes the place"),
+    (["fidelity", "-p", "a", "--policy", "none", "--schedule", "fastv"], "replaces"),
     (["fidelity", "-p", "a", "--schedule", "best"], "begins with one of none, pyramiddrop"),
     (["fidelity", "-p", "a", "--schedule", "none --lambda 0.5"], "no stages"),
     (["fidelity", "-p", "a", "--schedule", "fastv --fastv-r"], "the schedule 'fastv --fastv-r'"),
@@ -105,14 +105,14 @@ import Testing
     #expect(errors.count == 1 && errors.first?.contains(words) == true, "\(run.errors)")
   }
 
-  @Test func `says that a directory is no model`() throws {
+  @Test func `refuses a directory without a model`() throws {
     try ProgramRun(["-m", "/nowhere"], program: "pdrop-bench").expectFailure(3, "/nowhere")
   }
 }
 
-/// `pdrop-bench fidelity` over a question with a known answer.
+/// `pdrop-bench fidelity` as a process, with the bundled model.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct FidelityTests {
-  @Test func `compares with the first arithmetic and policy`() throws {
+  @Test func `compares with the first compute type and policy`() throws {
     let folder = try TemporaryFolder()
     let samples = Goldens.path("../../Models/samples")
     let question =
@@ -127,20 +127,20 @@ import Testing
     struct Row: Decodable {
       var precision: String
       var policy: String
-      var sameFirstToken: Double
+      var firstTokenAgreement: Double
       var meanKL: Double
       var accuracy: Double
 
       enum CodingKeys: String, CodingKey {
         case precision, policy, accuracy
-        case sameFirstToken = "same_first_token"
+        case firstTokenAgreement = "first_token_agreement"
         case meanKL = "mean_kl"
       }
     }
     let rows = try run.outputLines.map { try JSONDecoder().decode(Row.self, from: Data($0.utf8)) }
     #expect(rows.map(\.precision) == ["f32", "f32", "int8", "int8"])
     #expect(rows.map(\.policy) == ["none", "pyramiddrop", "none", "pyramiddrop"])
-    #expect(rows.allSatisfy { $0.sameFirstToken == 1 && $0.accuracy == 1 })
+    #expect(rows.allSatisfy { $0.firstTokenAgreement == 1 && $0.accuracy == 1 })
     #expect(rows[0].meanKL == 0 && rows.dropFirst().allSatisfy { $0.meanKL > 0 })
   }
 
@@ -158,14 +158,14 @@ import Testing
     struct Row: Decodable {
       var schedule: String
       var questions: Int
-      var sameFirstToken: Double
+      var firstTokenAgreement: Double
       var firstDifferingTokens: [Int]
       var promptShare: Double
       var cheapest: String
 
       enum CodingKeys: String, CodingKey {
         case schedule, questions, cheapest
-        case sameFirstToken = "same_first_token"
+        case firstTokenAgreement = "first_token_agreement"
         case firstDifferingTokens = "first_differing_tokens"
         case promptShare = "prompt_share"
       }
@@ -174,25 +174,25 @@ import Testing
     #expect(
       rows.map(\.schedule) == ["none", "pyramiddrop --lambda 0.4", "pyramiddrop --lambda 0.6", "fastv --fastv-r 0.75"])
     #expect(rows.allSatisfy { $0.questions == 3 })
-    #expect(rows[0].sameFirstToken == 1 && rows[0].firstDifferingTokens.isEmpty && rows[0].promptShare == 1)
-    // Two layers and a quarter of the tokens cost less than eight layers and then more than a third.
+    #expect(rows[0].firstTokenAgreement == 1 && rows[0].firstDifferingTokens.isEmpty && rows[0].promptShare == 1)
+    // All tokens in 2 layers, then 25%, cost less than all tokens in 8 layers, then 40%, 16% and 6%.
     #expect(rows[3].promptShare < rows[1].promptShare && rows[1].promptShare < rows[2].promptShare)
     #expect(rows[2].promptShare < 1 && rows.allSatisfy { $0.cheapest.hasPrefix("fastv --fastv-r 0.75, ") })
     let html = try String(contentsOfFile: page, encoding: .utf8)
-    #expect(html.contains("lambda 0.6") && html.contains("First token the same as without dropping"))
+    #expect(html.contains("λ=0.6") && html.contains("First-token agreement"))
   }
 
-  @Test func `refuses a folder without images and a page without a folder`() throws {
+  @Test func `refuses a folder without images and a report without a folder`() throws {
     let folder = try TemporaryFolder()
     func fidelity(_ arguments: [String]) throws -> ProgramRun {
       try ProgramRun(["fidelity", "-p", "a"] + arguments, program: "pdrop-bench")
     }
-    try fidelity(["--image-folder", folder.path]).expectFailure(3, "no images")
+    try fidelity(["--image-folder", folder.path]).expectFailure(3, "contains no images")
     let page = folder.path("none/page.html")
     try fidelity(["--image-folder", folder.path, "--html", page]).expectFailure(3, "page.html: cannot be written")
   }
 
-  @Test func `names the line that is no question`() throws {
+  @Test func `reports the line that is not a question`() throws {
     let folder = try TemporaryFolder()
     let input = try folder.write("questions.jsonl", "{\"image\": 1}\n")
     let run = try ProgramRun(["fidelity", "--input", input], program: "pdrop-bench")

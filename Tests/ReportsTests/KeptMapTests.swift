@@ -6,7 +6,7 @@ import PDrop
 import Reports
 import Testing
 
-/// Kept maps of images small enough to count patches by hand: views of 4 pixels a side, patches of 2.
+/// Kept-token maps of images small enough to count patches by hand: 4 x 4 pixels per view, 2 x 2 per patch.
 enum SmallMap {
   static func image(_ width: Int, _ height: Int) throws -> Image {
     try Image(width: width, height: height, pixels: (0..<3 * width * height).map { UInt8($0 * 7 % 256) })
@@ -23,8 +23,10 @@ enum SmallMap {
     (layer: 8 * scores.count, DropResult.Image(start: 0, count: scores.count, kept: kept, scores: scores))
   }
 
-  /// LLaVA-NeXT: 8 x 4 pixels in the middle of a canvas of 8 x 8. The tiles' map is 4 by 4 patches, of which the rows 1
-  /// and 2 show the image: 4 tokens of the base view, and twice 4 and a newline.
+  /// LLaVA-NeXT: 8 x 4 pixels in the middle of a canvas of 8 x 8, with 14 tokens.
+  ///
+  /// The tiles have 4 x 4 patches, and rows 1 and 2 show the image: 4 tokens of the base view, then 2 rows of 4 tokens
+  /// and a newline.
   static func tiled() throws -> KeptMap {
     let rules = AnyResolution(pinpoints: [(8, 8)], viewSize: 4, patchesPerSide: 2, sizeRule: .huggingFace)
     let views = try AnyResolutionPreprocessor(configuration, rules)(image(8, 4))
@@ -50,7 +52,7 @@ enum SmallMap {
 
   private func places(_ map: KeptMap) -> [[Int]] { map.places.map { $0.map { [$0.region, $0.row, $0.column] } ?? [] } }
 
-  @Test func `one view is read row by row`() throws {
+  @Test func `orders the tokens of one view by row`() throws {
     let map = try SmallMap.single()
     #expect(map.regions.map(\.name) == ["image"])
     #expect(map.regions[0].image == (try SmallMap.image(4, 4)))
@@ -61,11 +63,11 @@ enum SmallMap {
     #expect(counts.rows == [1, 1] && counts.columns == [0, 2])
   }
 
-  @Test func `tiles are one map without padding, newlines after its rows`() throws {
+  @Test func `joins tiles without padding, with a newline after each row`() throws {
     let map = try SmallMap.tiled()
     #expect(map.regions.map(\.name) == ["whole image", "tiles"])
     #expect(map.regions[1].rows == 2 && map.regions[1].columns == 4)
-    // What the kept patches show is the image itself.
+    // The unpadded tiles show the image itself.
     #expect(map.regions[1].image == (try SmallMap.image(8, 4)))
     let rows = (0..<2).flatMap { row in (0...4).map { place(1, row, $0) } }
     #expect(places(map) == [place(0, 0, 0), place(0, 0, 1), place(0, 1, 0), place(0, 1, 1)] + rows)
@@ -76,7 +78,7 @@ enum SmallMap {
     #expect(counts[1].rows == [1, 1] && counts[1].columns == [1, 1, 0, 0])
   }
 
-  @Test func `an image of 640 by 480 has the tokens of the notes, each at its place`() {
+  @Test func `places the 2340 tokens of an image of 640 x 480`() {
     let rules = AnyResolution(
       pinpoints: [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)], viewSize: 336, patchesPerSide: 24,
       sizeRule: .original)
@@ -95,45 +97,45 @@ enum SmallMap {
     #expect(class24.count == 577 && class24[0] == .wholeView(0))
   }
 
-  @Test func `later stages score what earlier ones have left`() throws {
+  @Test func `scores only the tokens that earlier stages kept`() throws {
     let stage = try SmallMap.tiled().stages[1]
     #expect(stage.tokens.map(\.score) == [nil, nil, 5, nil, nil, 1, nil, nil, 9, 3, nil, nil, nil, 3])
     #expect([2, 5, 8, 9, 13].map { stage.tokens[$0].rank } == [2, 5, 1, 3, 4])
     #expect(stage.keptCount == 2 && stage.tokens[8].isKept && !stage.tokens[9].isKept)
   }
 
-  // MARK: - As pixels
+  // MARK: - PNG
 
   private func pixel(_ image: Image, _ x: Int, _ y: Int) -> [UInt8] {
     Array(image.pixels[3 * (y * image.width + x)..<3 * (y * image.width + x) + 3])
   }
 
-  /// 0.2 of the sample and 0.8 of what dims it.
+  /// 0.2 of the sample plus 0.8 of the dimming colour.
   private func dimmed(_ sample: [UInt8]) -> [UInt8] {
     zip(sample, [90.0, 96, 104]).map { UInt8((0.2 * Double($0) + 0.8 * $1).rounded()) }
   }
 
-  @Test func `a PNG file holds the panels, dropped patches dimmed`() throws {
+  @Test func `a PNG file contains all panels with dropped patches dimmed`() throws {
     let (map, source) = (try SmallMap.tiled(), try SmallMap.image(8, 4))
     var encoder = ImageEncoder()
     encoder.description = "α: é\nsecond"
     let file = try encoder.png(map.painted())
     let image = try ImageDecoder().decode(file)
-    // Base view 4, gap 8, tiles 8, half a gap and a newline of 6; three panels below each other.
+    // The width: base view 4, gap 8, tiles 8, half a gap 4, newline 6. Three panels are stacked vertically.
     #expect(image.width == 30 && image.height == 3 * 4 + 2 * 16)
     #expect(image == map.painted())
     #expect(Data(file).range(of: Data("?: \u{E9}\nsecond".unicodeScalars.map { UInt8($0.value) })) != nil)
     for y in 0..<4 { for x in 0..<8 { #expect(pixel(image, 12 + x, y) == pixel(source, x, y)) } }
-    // Panel 2 begins at row 20: the first patch of the tiles is dropped, the second stays.
+    // Panel 2 begins at row 20. The first patch of the tiles is dropped, the second is kept.
     #expect(pixel(image, 12, 20) == dimmed(pixel(source, 0, 0)))
     #expect(pixel(image, 13, 21) == dimmed(pixel(source, 1, 1)))
     #expect(pixel(image, 14, 20) == pixel(source, 2, 0))
-    // Newlines: kept in panel 2; the second is dropped in panel 3.
+    // Both newlines are kept in panel 2; the second is dropped in panel 3.
     #expect(pixel(image, 24, 20) == [96, 165, 250] && pixel(image, 24, 42) == dimmed([96, 165, 250]))
     #expect(pixel(image, 5, 10) == [255, 255, 255])
   }
 
-  @Test func `panels of one view stand side by side, and images below each other`() throws {
+  @Test func `places panels of one view side by side and stacks images`() throws {
     let image = try SmallMap.single().painted()
     #expect(image.width == 2 * 4 + 16 && image.height == 4)
     let both = Image.stacked([image, try SmallMap.tiled().painted()])
@@ -141,42 +143,42 @@ enum SmallMap {
     #expect(pixel(both, 27, 2) == [255, 255, 255])
   }
 
-  @Test func `scores have colours from the lowest to the highest`() throws {
+  @Test func `colours scores from the lowest to the highest`() throws {
     let map = try SmallMap.single()
     let scale = try #require(HeatScale(map.stages[0]))
-    #expect(scale.isLogarithmic && scale.share(0.1) == 0 && scale.share(0.4) == 1)
-    // The geometric mean lies in the middle.
-    #expect(abs(scale.share(0.2) - 0.5) < 1e-6)
+    #expect(scale.isLogarithmic && scale.position(0.1) == 0 && scale.position(0.4) == 1)
+    // The geometric mean is in the middle of the scale.
+    #expect(abs(scale.position(0.2) - 0.5) < 1e-6)
     #expect(try #require(HeatScale(SmallMap.tiled().stages[0])).isLogarithmic == false)
     #expect(KeptMapColors.heat(0) == Color(68, 1, 84) && KeptMapColors.heat(1) == Color(253, 231, 37))
     #expect(KeptMapColors.heat(0.5) == Color(33, 145, 140) && KeptMapColors.heat(0.125) == Color(64, 42, 112))
     let image = map.painted(showsScores: true)
-    // Kept patches have a white edge; of a patch of two pixels that is all.
+    // Kept patches have a white outline, which covers a whole patch of 2 x 2 pixels.
     #expect(pixel(image, 20 + 2, 0) == [255, 255, 255])
     let below = pixel(try SmallMap.image(4, 4), 0, 0)
     let tinted = zip(below, [68.0, 1, 84]).map { UInt8((0.3 * Double($0) + 0.7 * $1).rounded()) }
     #expect(pixel(image, 20, 0) == tinted)
   }
 
-  // MARK: - As shapes
+  // MARK: - SVG and HTML
 
-  @Test func `a drawing has a titled rectangle for each patch and counts for rows and columns`() throws {
+  @Test func `an SVG file has a rectangle with a tooltip per patch, and a bar per row and column`() throws {
     let figure = KeptMapFigure("<a> & \"b\"", try SmallMap.tiled())
     let check = XMLCheck(try KeptMapFile.svg([figure, KeptMapFigure("second", try SmallMap.single())]))
     #expect(check.error == nil)
-    // The background; 3 panels of 14 tokens and 2 of 4; for each stage 2 + 2 and 2 + 4 counts, and 2 + 2.
+    // 1 background; 3 panels of 14 tokens and 2 of 4; bars of rows and columns: 2 + 2 and 2 + 4 per stage, and 2 + 2.
     #expect(check.counts["rect"] == 1 + 3 * 14 + 2 * 4 + 2 * 10 + 4)
     #expect(check.counts["image"] == 3)
     #expect(check.text.contains("<a> & \"b\""))
     #expect(check.text.contains("after layer 112: 5 of 14 tokens (35.7%), 2 of 2 newlines"))
     #expect(check.text.contains("tiles, row 1, column 2: kept, score 5, rank 9"))
-    #expect(check.text.contains("tiles, row 1, column 1: dropped before"))
+    #expect(check.text.contains("tiles, row 1, column 1: dropped earlier"))
     #expect(check.text.contains("tiles, row 2, newline: dropped, score 3, rank 4"))
     #expect(check.text.contains("column 1: 1 of 2 kept"))
     #expect(check.attributes.count { $0.hasPrefix("href=data:image/png;base64,") } == 3)
   }
 
-  @Test func `a page has a panel for each stage, and JSON the kept tokens`() throws {
+  @Test func `HTML has a panel for each stage, and JSON the kept tokens`() throws {
     let figure = KeptMapFigure("map", try SmallMap.single(), showsScores: true)
     let report = Report("p", sections: [Report.Section("s", [.keptMap(figure)])])
     let check = XMLCheck(try report.html.replacing("<!DOCTYPE html>\n", with: ""))

@@ -6,7 +6,7 @@ import Testing
   import FoundationXML
 #endif
 
-/// Names the elements of a document, and fails where it is not well-formed.
+/// Elements, attributes and text of an XML document, or the parse error.
 final class XMLCheck: NSObject, XMLParserDelegate {
   private(set) var counts: [String: Int] = [:]
   private(set) var text = ""
@@ -32,7 +32,7 @@ final class XMLCheck: NSObject, XMLParserDelegate {
 }
 
 @Suite struct ReportTests {
-  /// What markup could be broken with; the last is one character to Swift, and a quote to a browser.
+  /// Strings that break unescaped markup. The last one is one character in Swift, but a quote in a browser.
   static let hostile = [
     "<script>alert(1)</script>", "a & b", "\" onload='x'", "]]>", "{{title}}", "\u{1}\u{FFFE}", "\"\u{338}x",
   ]
@@ -68,19 +68,19 @@ final class XMLCheck: NSObject, XMLParserDelegate {
   }
 
   @Test(arguments: hostile)
-  func `keeps words words, whatever they are`(words: String) throws {
+  func `escapes markup in all texts`(words: String) throws {
     let html = try Self.report(words).html
     let check = XMLCheck(html.replacing("<!DOCTYPE html>\n", with: ""))
     #expect(check.error == nil)
     #expect(check.counts["script"] == nil && !check.attributes.contains { $0.hasPrefix("onload") })
-    // The elements are those of any other words.
+    // The elements are the same as with a plain text.
     let plain = try XMLCheck(Self.report("plain").html.replacing("<!DOCTYPE html>\n", with: ""))
     #expect(check.counts == plain.counts)
     let shown = words.replacing("\u{1}\u{FFFE}", with: "\u{FFFD}\u{FFFD}")
     #expect(check.text.components(separatedBy: shown).count > 10)
   }
 
-  @Test func `needs nothing from elsewhere and follows the reader's theme and width`() throws {
+  @Test func `HTML is self-contained and adapts to theme and width`() throws {
     let html = try Self.report("plain").html
     #expect(
       !html.contains("http://") && !html.contains("https://") && !html.contains("url(") && !html.contains("@import"))
@@ -88,7 +88,7 @@ final class XMLCheck: NSObject, XMLParserDelegate {
     #expect(!html.contains("{{") && !html.contains("}}"))
   }
 
-  @Test func `is Markdown from the same value`() {
+  @Test func `renders Markdown`() {
     let markdown = Self.report("a|b").markdown
     #expect(
       markdown.hasPrefix("# a\\|b\n\na\\|b\n\n## a\\|b\n\na\\|b\n\na\\|b:\n\n| a\\|b | number |\n| --- | ---: |\n"))
@@ -98,7 +98,7 @@ final class XMLCheck: NSObject, XMLParserDelegate {
     #expect(!Self.report("x\n# y").markdown.contains("\n# y"))
   }
 
-  @Test func `is JSON from the same value, numbers as numbers`() throws {
+  @Test func `renders JSON with numbers as numbers`() throws {
     let json = try #require(JSONSerialization.jsonObject(with: Self.report("q").json) as? [String: Any])
     let sections = try #require(json["sections"] as? [[String: Any]])
     let blocks = try #require(sections.first?["blocks"] as? [[String: Any]])
@@ -108,7 +108,7 @@ final class XMLCheck: NSObject, XMLParserDelegate {
     #expect((table["rows"] as? [[Any]])?[0][0] as? String == "q")
   }
 
-  @Test func `draws points, lines and error bars where they belong`() {
+  @Test func `draws points and error bars at their positions`() {
     let plot = Plot(
       "t", x: Axis("x"), y: Axis("y"),
       series: [Plot.Series("s", [Plot.Point(0, 0), Plot.Point(10, 10, low: 5, high: 10)])])
@@ -122,5 +122,33 @@ final class XMLCheck: NSObject, XMLParserDelegate {
     let bar = points?[1]["bar"] as? Context
     #expect(bar?["high"] as? String == context["top"] as? String)
     #expect(Double(bar?["low"] as? String ?? "") == 122)
+  }
+
+  @Test func `bar charts widen to fit their labels`() throws {
+    func width(_ name: String) throws -> Double {
+      let plot = BarPlot(
+        "t", axis: Axis("a"), groups: [name], series: [.init(name, [.init(1)]), .init("other", [.init(2)])])
+      let context = BarDrawing(plot).context
+      let groups = try #require(context["groups"] as? [Context])
+      let bars = try #require(groups.first?["bars"] as? [Context])
+      let width = try #require(Double(context["width"] as? String ?? ""))
+      for bar in bars {
+        let label = try #require(bar["seriesName"] as? Context)
+        let (end, value) = (Double(label["x"] as? String ?? ""), Double(bar["textX"] as? String ?? ""))
+        // Coordinates are rounded to 0.1.
+        #expect(try #require(end) + 0.1 >= LabelPlacement.width(label["name"] as? String ?? ""))
+        #expect(try #require(value) + LabelPlacement.width(bar["text"] as? String ?? "") <= width + 0.1)
+      }
+      return width
+    }
+    #expect(try width("short") == 400)
+    #expect(try width(String(repeating: "a long name ", count: 8)) > 500)
+  }
+
+  @Test func `all values of a chart have the same number of decimals`() {
+    let plot = BarPlot(
+      "t", axis: Axis("a", unit: .percent), groups: ["g", "h"], series: [.init("s", [.init(0.42), .init(0.533)])])
+    let report = Report("r", sections: [.init("s", [.bars(plot)])])
+    #expect(report.markdown.contains("| g | 42.0% |\n| h | 53.3% |\n"))
   }
 }
