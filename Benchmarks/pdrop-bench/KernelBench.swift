@@ -16,7 +16,7 @@ struct KernelsCommand: ParsableCommand {
   var synthetic = ModelPreset.llava15With7B
 
   @Option(help: "Compute precisions to measure.")
-  var precision = NameList<PDrop.Precision>([.f32, .bf16, .int8])
+  var precision = NameList<Precision>([.f32, .bf16, .int8])
 
   @Option(help: "Rows of the decoder's matmuls: a prompt, a batch, one token.")
   var rows = NumberList<Int>([625, 16, 1])
@@ -36,9 +36,9 @@ struct KernelsCommand: ParsableCommand {
 
   func run() throws {
     let configuration = synthetic.configuration
-    var choices: [ComputeType: Kernels.Precision.Choice] = [:]
+    var choices: [ComputeType: ComputeType.Choice] = [:]
     for precision in precision.names {
-      let choice = (Kernels.Precision(rawValue: precision.rawValue) ?? .auto).choice()
+      let choice = ComputeType.best(for: precision.computeType)
       choices[choice.computeType] = choice
     }
     let kernels = KernelBench(Set(choices.keys), repetitions: bench.repetitions, threads: bench.threadCount)
@@ -46,7 +46,7 @@ struct KernelsCommand: ParsableCommand {
     let shapes = configuration.decoderShapes(rows: rows.numbers) + configuration.visionShapes
     for computeType in ComputeType.allCases {
       guard let choice = choices[computeType] else { continue }
-      for shape in shapes { results += kernels.matmuls(shape, computeType).map { ($0, choice.reason) } }
+      for shape in shapes { results += kernels.matmuls(shape, computeType).map { ($0, choice.summary()) } }
       // Attention has no int8 kernels.
       guard computeType != .int8 else { continue }
       for count in positions.numbers {

@@ -31,12 +31,12 @@ struct ModelSourceOptions: ParsableArguments {
   var distinctLayers = false
 
   @Option(help: "Compute precisions of the language model to compare.")
-  var precision = NameList<PDrop.Precision>([.auto])
+  var precision = NameList<Precision>([.auto])
 
   @Option(
     name: .customLong("precision-vision"),
     help: "Compute precision of the vision encoder. (default: as --precision, but not int8)")
-  var visionPrecision = PDrop.Precision.auto
+  var visionPrecision = Precision.auto
 
   @Option(
     name: .customLong("vision-tower"),
@@ -83,7 +83,7 @@ struct ModelSourceOptions: ParsableArguments {
   ///
   /// - Parameter layers: The layers of a synthetic model without `--layers`; `nil` for the published number.
   func load(
-    _ source: ModelSource, _ precision: PDrop.Precision, threads: Int, layers: Int? = nil
+    _ source: ModelSource, _ precision: Precision, threads: Int, layers: Int? = nil
   ) throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.precision = precision

@@ -26,7 +26,7 @@ struct ReproduceCommand: ParsableCommand {
   var modelNext: String?
 
   @Option(help: "Compute precisions of the 7B models to compare.")
-  var precision = NameList<PDrop.Precision>([.bf16, .int8])
+  var precision = NameList<Precision>([.bf16, .int8])
 
   @Flag(help: "Measure only the bundled model with fewer questions, in less than two minutes.")
   var quick = false
@@ -125,7 +125,7 @@ struct ReproduceCommand: ParsableCommand {
     }
   }
 
-  private func model(_ paper: PaperModel, _ precision: PDrop.Precision) throws -> VisionLanguageModel {
+  private func model(_ paper: PaperModel, _ precision: Precision) throws -> VisionLanguageModel {
     var options = try ModelSourceOptions.parse([])
     options.layers = layers
     let directory = paper == .llava15 ? model15 : modelNext

@@ -7,7 +7,7 @@ public import Storage
 public import Tokenizers
 
 extension ImageMode: ExpressibleByArgument {}
-extension PDrop.Precision: ExpressibleByArgument {}
+extension Precision: ExpressibleByArgument {}
 extension CachePrecision: ExpressibleByArgument {}
 
 /// The model to load, its compute precision, image preprocessing, chat template and number of threads.
@@ -15,7 +15,7 @@ public struct ModelOptions: ParsableArguments {
   @OptionGroup public var loading: LoadingOptions
 
   @Option(help: "Compute precision of the language model: auto, f32, bf16 or int8.")
-  public var precision = PDrop.Precision.auto
+  public var precision = Precision.auto
 
   public init() {}
 
@@ -64,7 +64,7 @@ public struct LoadingOptions: ParsableArguments {
   @Option(
     name: .customLong("precision-vision"),
     help: "Compute precision of the vision encoder. (default: as --precision, but not int8)")
-  public var visionPrecision = PDrop.Precision.auto
+  public var visionPrecision = Precision.auto
 
   @Option(name: .customLong("kv"), help: "KV cache data type: auto, f32 or bf16.")
   public var cachePrecision = CachePrecision.auto
@@ -105,7 +105,7 @@ public struct LoadingOptions: ParsableArguments {
   ///   - precision: The compute precision of the language model.
   ///   - featureCache: The cache of encoded images; `nil` for none.
   public func load(
-    _ precision: PDrop.Precision, featureCache: FeatureCacheOptions? = nil
+    _ precision: Precision, featureCache: FeatureCacheOptions? = nil
   ) throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.imageMode = imageMode

@@ -11,14 +11,7 @@ package enum ComputeType: String, Sendable, CaseIterable {
   case int8
 }
 
-/// The requested compute type.
-package enum Precision: String, Sendable, CaseIterable {
-  /// The fastest type that is as exact as the checkpoint: bf16 if the processor supports it, otherwise f32.
-  case auto
-  case f32
-  case bf16
-  case int8
-
+extension ComputeType {
   /// The compute type and library that a request resolves to on a processor.
   package struct Choice: Sendable {
     package let computeType: ComputeType
@@ -27,20 +20,26 @@ package enum Precision: String, Sendable, CaseIterable {
     /// Why the requested type or oneDNN is not used; `nil` if it is.
     package var fallbackReason: String?
 
-    /// One line with compute type, library and the reason of a fallback.
-    package var reason: String { "\(computeType) by \(library)" + (fallbackReason.map { "; " + $0 } ?? "") }
+    /// Such as `int8 (own kernels, avx2; no oneDNN)`.
+    ///
+    /// - Parameter note: Said beside the reason of a fallback.
+    package func summary(note: String? = nil) -> String {
+      "\(computeType) (\([library, fallbackReason, note].compactMap(\.self).joined(separator: "; ")))"
+    }
   }
 
-  /// Resolves the request to the fast types of the processor and its libraries.
+  /// The best type for a request on a processor: one that the processor and its libraries compute fast.
   ///
   /// Without bf16 instructions, bf16 would lose precision and gain no speed, so f32 is used instead.
-  package func choice(on processor: Processor = .current) -> Choice {
-    let floats = "OpenBLAS \(OpenBLAS.coreName)"
-    switch self {
-    case .f32: return Choice(computeType: .f32, library: floats)
-    case .auto, .bf16:
+  ///
+  /// - Parameter request: `nil` for the fastest type without quantization.
+  package static func best(for request: ComputeType?, on processor: Processor = .current) -> Choice {
+    let openBLAS = "OpenBLAS, \(OpenBLAS.coreName) kernels"
+    switch request {
+    case .f32: return Choice(computeType: .f32, library: openBLAS)
+    case nil, .bf16:
       guard processor.instructions >= .avx512BF16 else {
-        return Choice(computeType: .f32, library: floats, fallbackReason: "the processor has no AVX512_BF16")
+        return Choice(computeType: .f32, library: openBLAS, fallbackReason: "the processor has no AVX512_BF16")
       }
       if let oneDNN = processor.oneDNN, oneDNN.hasBF16 {
         return Choice(computeType: .bf16, library: "oneDNN \(oneDNN.version)")
@@ -53,7 +52,7 @@ package enum Precision: String, Sendable, CaseIterable {
         return Choice(computeType: .int8, library: "oneDNN \(oneDNN.version)")
       }
       let missing = processor.oneDNN == nil ? "no oneDNN" : "no VNNI"
-      return Choice(computeType: .int8, library: "own kernels (\(processor.instructions))", fallbackReason: missing)
+      return Choice(computeType: .int8, library: "own kernels, \(processor.instructions)", fallbackReason: missing)
     }
   }
 }

@@ -9,6 +9,9 @@ public enum Precision: String, CaseIterable, Sendable {
   case bf16
   /// Decoder layers in int8, with one scale per output and one per row; head and vision encoder are not quantized.
   case int8
+
+  /// `nil` for `auto`.
+  package var computeType: ComputeType? { ComputeType(rawValue: rawValue) }
 }
 
 /// The requested data type of the KV cache.
@@ -45,10 +48,11 @@ public struct ModelPrecision: Sendable, Equatable {
     on processor: Processor = .current
   ) {
     let isSmall = precision == .auto && weightBytes < Self.largeModelBytes
-    let choice = (isSmall ? .f32 : precision.kernels).choice(on: processor)
+    let choice = ComputeType.best(for: isSmall ? .f32 : precision.computeType, on: processor)
     let unquantized =
-      choice.computeType == .int8 ? Kernels.Precision.auto.choice(on: processor).computeType : choice.computeType
-    let visionEncoder = vision == .auto ? unquantized : vision.kernels.choice(on: processor).computeType
+      choice.computeType == .int8 ? ComputeType.best(for: nil, on: processor).computeType : choice.computeType
+    let visionEncoder =
+      vision == .auto ? unquantized : ComputeType.best(for: vision.computeType, on: processor).computeType
     computeType = ModelComputeTypes(decoder: choice.computeType, vision: visionEncoder, head: unquantized)
     switch cache {
     case .auto: cacheElement = choice.computeType == .f32 ? .f32 : .bf16
@@ -57,23 +61,11 @@ public struct ModelPrecision: Sendable, Equatable {
     }
     name = choice.computeType.rawValue
     library = choice.library
-    var reason = choice.reason
-    if isSmall { reason += ", as the model is small" }
+    var reason = choice.summary(note: isSmall ? "auto chose f32: weights < 256 MB" : nil)
     if visionEncoder != choice.computeType || unquantized != choice.computeType {
       reason += "; vision encoder in \(visionEncoder.rawValue), head in \(unquantized.rawValue)"
     }
-    if cacheElement == .bf16 { reason += "; keys and values in bf16" }
+    if cacheElement == .bf16 { reason += "; KV cache in bf16" }
     self.reason = reason
-  }
-}
-
-extension Precision {
-  fileprivate var kernels: Kernels.Precision {
-    switch self {
-    case .auto: .auto
-    case .f32: .f32
-    case .bf16: .bf16
-    case .int8: .int8
-    }
   }
 }

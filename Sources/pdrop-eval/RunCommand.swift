@@ -17,7 +17,7 @@ struct RunCommand: ParsableCommand {
   @OptionGroup(title: "Model") var loading: LoadingOptions
 
   @Option(help: "Compute precision of the language model; several to compare.")
-  var precision = NameList<PDrop.Precision>([.auto])
+  var precision = NameList<Precision>([.auto])
 
   @Option(help: "Token-dropping policies; several to compare.")
   var policy = NameList<PolicyName>([.pyramiddrop])

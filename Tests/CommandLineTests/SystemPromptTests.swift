@@ -6,7 +6,12 @@ import Testing
   private struct Tokens: Decodable { var ids: [Int] }
 
   private struct Answer: Decodable {
-    struct Metadata: Decodable { var sequenceLength: Int }
+    struct Metadata: Decodable {
+      var sequenceLength: Int
+
+      enum CodingKeys: String, CodingKey { case sequenceLength = "sequence_length" }
+    }
+
     var metadata: Metadata
   }
 

@@ -67,7 +67,7 @@ import Testing
 
   @Test func `suggests layers for a target that the given layers cannot meet`() throws {
     let image = Goldens.path("../../Models/samples/bike.png")
-    for words in ["144", "--layer-list 8,16,24", "can do it"] {
+    for words in ["144", "layer 8, 16 and 24", "--layer-list 4,13,22 can do it"] {
       try ProgramRun(["-p", "a", "--image", image, "--target-tokens", "128"]).expectFailure(2, words)
     }
   }

@@ -1,0 +1,42 @@
+import Kernels
+import Testing
+
+@Suite struct ComputeTypeChoiceTests {
+  @Test func `without bf16 instructions, only int8 differs from f32`() {
+    let processor = Processor.current.limited(to: .avx2)
+    for request in [nil, ComputeType.f32, .bf16] {
+      #expect(ComputeType.best(for: request, on: processor).computeType == .f32)
+    }
+    #expect(ComputeType.best(for: .int8, on: processor).computeType == .int8)
+    #expect(ComputeType.best(for: .f32, on: processor).summary().hasPrefix("f32 (OpenBLAS, "))
+  }
+
+  @Test func `reason names the missing feature`() {
+    let bare = Processor.current.limited(to: .portable, withoutOneDNN: true)
+    #expect(ComputeType.best(for: .bf16, on: bare).summary().hasSuffix("; the processor has no AVX512_BF16)"))
+    #expect(ComputeType.best(for: .int8, on: bare).summary() == "int8 (own kernels, portable; no oneDNN)")
+  }
+
+  @Test(.enabled(if: InstructionSet.avx512BF16.isAvailable, "needs AVX512_BF16"))
+  func `uses bf16 without oneDNN`() {
+    let without = Processor.current.limited(withoutOneDNN: true)
+    for request in [nil, ComputeType.bf16] {
+      #expect(ComputeType.best(for: request, on: without).computeType == .bf16)
+      #expect(ComputeType.best(for: request, on: without).summary() == "bf16 (own kernels; no oneDNN)")
+    }
+  }
+
+  @Test(
+    .enabled(
+      if: InstructionSet.avx512BF16.isAvailable && Processor.current.oneDNN?.hasBF16 == true,
+      "needs AVX512_BF16 and oneDNN with bf16"))
+  func `uses bf16 with oneDNN`() throws {
+    let oneDNN = try #require(Processor.current.oneDNN)
+    #expect(ComputeType.best(for: nil).computeType == .bf16)
+    #expect(ComputeType.best(for: nil).summary() == "bf16 (oneDNN \(oneDNN.version))")
+  }
+
+  @Test func `limits never add instructions`() {
+    #expect(Processor.current.limited(to: .avx512BF16).instructions == Processor.current.instructions)
+  }
+}
