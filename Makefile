@@ -160,6 +160,9 @@ format: clang-format
 lint: clang-format
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Benchmarks Tests
 	clang-format --dry-run --Werror $(C_FILES)
+	$(PYTHON) .ci/lint_words.py \
+	  --identifiers $$(git ls-files '*.swift' '*.c' '*.h') \
+	  --documents $$(git ls-files '*.md' ':!Benchmarks/Results/reproduce*' ':!Benchmarks/Results/*-*.md')
 	@! grep -rnw unsafe --include=*.swift Sources Benchmarks | grep -v '^Sources/\(Kernels\|Storage\)/' \
 	  | grep -v '^Sources/ImageProcessing/Image\(Decoder\)\?.swift' \
 	  || { echo "unsafe belongs in Sources/Storage, Sources/Kernels and the image codecs"; exit 1; }

@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// JPEG, PNG and WebP decoders behind one interface of two steps, and a PNG encoder.
+// JPEG, PNG and WebP decoders with one interface of two steps, and a PNG encoder.
 //
 // A decoder first reads the header, so that the caller can check the size before it allocates. It then decodes into a
 // buffer of exactly width * height * 3 bytes (RGB, rows from the top).
