@@ -66,7 +66,12 @@ let package = Package(
       name: "ImageProcessing", dependencies: ["CImageCodecs", "ModelFormats"], swiftSettings: settings),
     .target(name: "TokenDropping", swiftSettings: settings),
     .target(
-      name: "LLaVA", dependencies: ["Kernels", "ModelFormats", "TokenDropping"], swiftSettings: settings),
+      name: "LLaVA",
+      dependencies: [
+        "Kernels", "ModelFormats", "Storage", "TokenDropping",
+        .product(name: "BasicContainers", package: "swift-collections"),
+      ],
+      swiftSettings: settings),
     .target(
       name: "PDrop",
       dependencies: [
@@ -121,6 +126,7 @@ let package = Package(
       dependencies: [
         "BatchInference", "CommandLineSupport", "Evaluation", "ImageProcessing", "Kernels", "LLaVA", "ModelFormats",
         "PDrop", "Reports", "Storage", "TokenDropping", argumentParser,
+        .product(name: "BasicContainers", package: "swift-collections"),
       ],
       path: "Benchmarks/pdrop-bench", swiftSettings: settings),
 

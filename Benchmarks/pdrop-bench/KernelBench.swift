@@ -1,4 +1,5 @@
 import ArgumentParser
+import BasicContainers
 import CommandLineSupport
 import Evaluation
 import Kernels
@@ -152,9 +153,9 @@ final class KernelBench {
     let element = computeType == .f32 ? ElementType.f32 : .bf16
     let variant = InstructionSet.attention(for: computeType)
     let bytes = 2 * positions * heads.keyValueColumns * element.byteCount
-    let caches = (0..<Self.copies(of: bytes)).map { _ in
-      CachedRows(heads, positions: positions, element, compute.workers)
-    }
+    var caches = RigidArray<LayerCache>(capacity: Self.copies(of: bytes))
+    while !caches.isFull { caches.append(filledCache(heads, positions: positions, element)) }
+    let copies = caches.count
     var attentionOutput = Matrix(rows: 0, columns: heads.queryColumns)
     return [positions, 1].map { rows in
       let queries = Matrix(randomRows: rows, columns: heads.queryColumns, workers: compute.workers)
@@ -162,12 +163,22 @@ final class KernelBench {
       let result = KernelResult(
         name: "attention", shape: "\(positions) positions", rows: rows, precision: element == .f32 ? "f32" : "bf16",
         operations: 4 * heads.queryColumns * pairs, bytes: bytes)
-      return measure(result, against: computeType, copies: caches.count) { copy in
+      return measure(result, against: computeType, copies: copies) { copy in
         compute.causalAttention(
           &attentionOutput, queries: queries, keys: caches[copy].keys, values: caches[copy].values, heads: heads,
           with: variant)
       }
     }
+  }
+
+  /// A cache of random keys and values.
+  private func filledCache(_ heads: HeadLayout, positions: Int, _ element: ElementType) -> LayerCache {
+    func random() -> Matrix {
+      Matrix(randomRows: positions, columns: heads.keyValueColumns, workers: compute.workers)
+    }
+    var cache = LayerCache(columns: heads.keyValueColumns, element: element)
+    cache.append(keys: random(), values: random(), rows: 0..<positions, lastPosition: positions - 1)
+    return cache
   }
 
   private static func copies(of bytes: Int) -> Int { max(1, min(64, (coldBytes + bytes - 1) / bytes)) }
@@ -197,22 +208,6 @@ final class KernelBench {
     Log.write(
       "\(result.name) \(result.rows) rows \(result.precision): \(result.milliseconds.median.formatted(3)) ms")
     return result
-  }
-}
-
-/// Keys and values of one layer. A class only because arrays cannot hold noncopyable elements.
-private final class CachedRows {
-  let keys: CacheRows
-  let values: CacheRows
-
-  init(_ heads: HeadLayout, positions: Int, _ element: ElementType, _ workers: Workers) {
-    func filled() -> CacheRows {
-      var rows = CacheRows(columns: heads.keyValueColumns, element: element)
-      rows.append(Matrix(randomRows: positions, columns: heads.keyValueColumns, workers: workers))
-      return rows
-    }
-    keys = filled()
-    values = filled()
   }
 }
 

@@ -223,16 +223,16 @@ package struct BatchJob {
   }
 }
 
-/// Why a batch cannot begin or go on: its input or its output is at fault, not a record.
+/// An error of the input or output of a batch, which ends the run.
 public enum BatchError: UserFacingError, Equatable {
   case unreadable(path: String, reason: String)
   case unwritable(path: String, reason: String)
-  /// On a disk whose file of answers can be gone on with, or where it cannot.
+  /// The disk is full; `isResumable`: whether a run can resume from the output file.
   case outOfSpace(path: String, reason: String, isResumable: Bool)
   case outputIsInput(path: String)
   case outputNotEmpty(path: String, byteCount: Int)
   case outputInUse(path: String)
-  /// To go on from answers there must be a file of them.
+  /// A run can only resume from a regular file.
   case outputNotAFile(path: String)
   case notAnAnswer(path: String, line: Int)
 
@@ -242,8 +242,8 @@ public enum BatchError: UserFacingError, Equatable {
     case .unreadable(let path, let reason): "\(path): cannot be read (\(reason))"
     case .unwritable(let path, let reason): "\(path): cannot be written to (\(reason))"
     case .outOfSpace(let path, let reason, true):
-      "\(path): no room for the next answer (\(reason)); all before it are kept"
-    case .outOfSpace(let path, let reason, false): "\(path): no room for the next answer (\(reason))"
+      "\(path): no space for the next answer (\(reason)); the answers before it are kept"
+    case .outOfSpace(let path, let reason, false): "\(path): no space for the next answer (\(reason))"
     case .outputIsInput(let path): "\(path): is the input file"
     case .outputNotEmpty(let path, let byteCount):
       "\(path): has \(byteCount) bytes already"

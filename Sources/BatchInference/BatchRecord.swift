@@ -126,23 +126,23 @@ package struct BatchShard: Equatable, Sendable {
   }
 }
 
-/// Why a record could not be answered, in a word for programs and a line for people.
+/// The failure of a record: an error code and one line of text.
 public struct RecordFailure: UserFacingError, Equatable, Sendable {
-  /// The classes of reasons.
+  /// The error codes.
   public enum Reason: String, Codable, Sendable, CaseIterable {
     case badRecord = "bad_record"
-    /// The record asks for something that changes answers and is not known here.
+    /// The record has an option that would change the answer and is not supported.
     case unsupportedOption = "unsupported_option"
     case imageMissing = "image_missing"
     case imageUnreadable = "image_unreadable"
     case imageDamaged = "image_damaged"
     case imageUnsupported = "image_unsupported"
     case imageTooLarge = "image_too_large"
-    /// The image is on a network, from which nothing is fetched.
+    /// The image is a network address; images are not fetched.
     case imageRemote = "image_remote"
     case promptTooLong = "prompt_too_long"
     case outOfMemory = "out_of_memory"
-    /// No schedule is as cheap as was asked for.
+    /// The policy cannot meet its cost target.
     case targetUnreachable = "target_unreachable"
     case notANumber = "not_a_number"
     case internalError = "internal_error"
@@ -157,7 +157,7 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
       }
     }
 
-    /// Whether the record is at fault, not the run.
+    /// Whether the record causes the failure, not the run.
     var isRecordError: Bool { ![.outOfMemory, .targetUnreachable, .notANumber, .internalError].contains(self) }
   }
 

@@ -1,6 +1,6 @@
 public import PDrop
 
-/// What a batch did and what it cost, for programs.
+/// Results and costs of a batch; its JSON form is the file of `--report`.
 public struct BatchReport: Encodable, Sendable {
   /// Seconds by phase, summed over the records; `wall` is from the first record to the last.
   public struct Seconds: Encodable, Sendable {
@@ -56,7 +56,7 @@ public struct BatchReport: Encodable, Sendable {
   /// feature cache knew an image.
   public var flopsShared: Int
   public var images: Images
-  /// What the feature cache has done; left out where there is none.
+  /// Use of the feature cache; left out without one.
   public var featureCache: FeatureCacheStatistics?
   /// Records whose prompt began as another's.
   public var prefixCacheHits: Int
@@ -106,14 +106,14 @@ extension BatchReport {
   }
 }
 
-/// What answers a batch.
+/// The model, policy and settings of a batch, for its report.
 package struct BatchRunDescription: Sendable {
   package var model: String
   package var policy: RunReport.Policy
   package var precision: String
   package var threads: Int
   package var load = Duration.zero
-  /// What the model's feature cache has done when it is asked.
+  /// Use of the model's feature cache so far.
   package var featureCache: @Sendable () -> FeatureCacheStatistics? = { nil }
 
   package init(model: String, policy: RunReport.Policy, precision: String, threads: Int) {
@@ -133,13 +133,13 @@ package struct BatchRunDescription: Sendable {
   }
 }
 
-/// What a batch has done so far, and what it cost.
+/// Counts and costs of a batch so far.
 public struct BatchTally: Sendable {
   public private(set) var answered = 0
   public private(set) var failed: [RecordFailure.Reason: Int] = [:]
   /// Records that an earlier run has answered.
   public internal(set) var resumedCount = 0
-  /// Those among the answers of earlier runs that are errors.
+  /// Errors among the answers of earlier runs.
   public internal(set) var failedBefore = 0
   public private(set) var promptTokens = 0
   public private(set) var generatedTokens = 0
@@ -149,7 +149,7 @@ public struct BatchTally: Sendable {
   public private(set) var paperFlops = 0.0
   public private(set) var baselineFlops = 0
 
-  /// What was asked for more than once and computed once.
+  /// Work that records shared.
   package internal(set) var reuse = ReuseStatistics()
 
   public var failedCount: Int { failed.values.reduce(0, +) }

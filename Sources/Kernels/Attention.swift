@@ -43,7 +43,7 @@ extension InstructionSet {
 }
 
 /// Keys or values in memory: contiguous rows of one element type, `[rows, columns]`.
-@safe private struct StoredRows {
+@safe struct StoredRows {
   let base: UnsafeRawPointer
   let rows: Int
   let columns: Int
@@ -61,6 +61,17 @@ extension InstructionSet {
 
   /// The address of the element with an index.
   func address(of index: Int) -> UnsafeRawPointer { unsafe base + index * element.byteCount }
+}
+
+/// Keys and values in memory, valid until their cache changes.
+package struct StoredKeyValues {
+  let keys: StoredRows
+  let values: StoredRows
+}
+
+extension LayerCache {
+  /// The rows of the cache, for attention.
+  package var stored: StoredKeyValues { StoredKeyValues(keys: StoredRows(keys), values: StoredRows(values)) }
 }
 
 extension ComputeContext {
@@ -96,7 +107,7 @@ extension ComputeContext {
   /// Batch-invariant: a row's result does not depend on the other sequences. Cost: 2·heads·d multiply-adds per key.
   package func cachedAttention(
     _ result: inout Matrix, queries: borrowing Matrix, heads: HeadLayout,
-    with variant: InstructionSet = .exactAttention, _ cache: (_ sequence: Int) -> LayerCache
+    with variant: InstructionSet = .exactAttention, _ cache: (_ sequence: Int) -> StoredKeyValues
   ) {
     result.resize(rows: queries.rows)
     precondition(
@@ -104,17 +115,17 @@ extension ComputeContext {
       "cachedAttention: queries of \(queries.columns) columns, \(heads)")
     let (dimension, group) = (heads.headDimension, heads.headCount / heads.keyValueHeadCount)
     for sequence in 0..<queries.rows {
-      let cache = cache(sequence)
+      let keys = cache(sequence).keys
       precondition(
-        cache.length > 0 && cache.keys.columns == heads.keyValueColumns,
-        "cachedAttention: \(cache.length) keys of \(cache.keys.columns) columns, \(heads)")
-      ledger.add(.attention, 2 * heads.queryColumns * cache.length)
+        keys.rows > 0 && keys.columns == heads.keyValueColumns,
+        "cachedAttention: \(keys.rows) keys of \(keys.columns) columns, \(heads)")
+      ledger.add(.attention, 2 * heads.queryColumns * keys.rows)
     }
     let (input, output) = unsafe (queries.base, result.base)
     workers.run(tasks: queries.rows * heads.keyValueHeadCount) { task, worker in
       let (sequence, head) = (task / heads.keyValueHeadCount, task % heads.keyValueHeadCount)
       let (cache, query) = (cache(sequence), sequence * heads.queryColumns + head * group * dimension)
-      let (keys, values) = (StoredRows(cache.keys), StoredRows(cache.values))
+      let (keys, values) = (cache.keys, cache.values)
       // Usually one pass: only an unusual model has more query heads per key head than a block has rows.
       for first in stride(from: 0, to: group, by: Int(PDROP_ATTENTION_ROWS)) {
         var block = unsafe pdrop_attention_block(

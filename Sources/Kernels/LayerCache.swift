@@ -76,9 +76,7 @@ import Storage
 }
 
 /// KV cache of one layer for one sequence: keys after RoPE, and values.
-///
-/// A class only because arrays cannot hold noncopyable elements.
-package final class LayerCache {
+package struct LayerCache: ~Copyable {
   package private(set) var keys: CacheRows
   package private(set) var values: CacheRows
   /// The position of the next token in this layer.
@@ -90,7 +88,7 @@ package final class LayerCache {
   }
 
   /// A copy with a capacity of at least `rows` rows.
-  package init(copying other: LayerCache, rows: Int) {
+  package init(copying other: borrowing LayerCache, rows: Int) {
     keys = CacheRows(copying: other.keys, capacity: rows)
     values = CacheRows(copying: other.values, capacity: rows)
     nextPosition = other.nextPosition
@@ -103,13 +101,13 @@ package final class LayerCache {
   package var byteCount: Int { keys.byteCount + values.byteCount }
 
   /// Reserves capacity for `rows` rows in total, so that decode needs no reallocation.
-  package func reserve(rows: Int) {
+  package mutating func reserve(rows: Int) {
     keys.reserve(rows: rows)
     values.reserve(rows: rows)
   }
 
   /// Appends a range of the rows of new keys and values; the last appended row has the position `lastPosition`.
-  package func append(
+  package mutating func append(
     keys newKeys: borrowing Matrix, values newValues: borrowing Matrix, rows: Range<Int>, lastPosition: Int
   ) {
     keys.append(newKeys, rows: rows)

@@ -1,3 +1,4 @@
+import BasicContainers
 package import Kernels
 package import ModelFormats
 
@@ -81,19 +82,21 @@ struct DecoderLayer: Sendable {
     compute.rotate(&state.keys, to: state.positions, &state.rotary)
     let attention = InstructionSet.attention(for: queries.computeType)
     switch sequences {
-    case .one(let cache):
+    case .one(let cache, let layer):
       cache.append(
-        keys: state.keys, values: state.values, rows: 0..<state.keys.rows, lastPosition: state.positions.last ?? -1)
+        layer: layer, keys: state.keys, values: state.values, rows: 0..<state.keys.rows,
+        lastPosition: state.positions.last ?? -1)
       compute.causalAttention(
-        &state.attentionOutput, queries: state.queries, keys: cache.keys, values: cache.values, heads: heads,
-        with: attention)
+        &state.attentionOutput, queries: state.queries, keys: cache.layers[layer].keys,
+        values: cache.layers[layer].values, heads: heads, with: attention)
     case .each(let caches, let layer):
       for (row, cache) in caches.enumerated() {
-        cache.layers[layer].append(
-          keys: state.keys, values: state.values, rows: row..<row + 1, lastPosition: state.positions[row])
+        cache.append(
+          layer: layer, keys: state.keys, values: state.values, rows: row..<row + 1,
+          lastPosition: state.positions[row])
       }
       compute.cachedAttention(&state.attentionOutput, queries: state.queries, heads: heads, with: attention) {
-        caches[$0].layers[layer]
+        caches[$0].layers[layer].stored
       }
     }
   }
@@ -133,7 +136,7 @@ struct DecoderLayer: Sendable {
 /// The sequences that the rows of the decoder's state belong to.
 enum RowSequences {
   /// Prefill: all rows follow each other in one sequence.
-  case one(LayerCache)
+  case one(KVCache, layer: Int)
   /// Decode: row `i` is the next one of the sequence of cache `i`.
   case each([KVCache], layer: Int)
 }
@@ -184,9 +187,10 @@ package struct DecoderState: ~Copyable {
   }
 
   /// Sets `positions` of rows that follow the end of a layer's cache.
-  mutating func place(_ rows: some Sequence<Int>, after cache: LayerCache) {
+  mutating func place(_ rows: some Sequence<Int>, after cache: borrowing LayerCache) {
     positions.removeAll(keepingCapacity: true)
-    for row in rows { positions.append(cache.nextPosition + row) }
+    let next = cache.nextPosition
+    for row in rows { positions.append(next + row) }
   }
 
   /// Sets `positions` of rows that each follow the end of the cache of their own sequence.

@@ -1,31 +1,47 @@
+import BasicContainers
 package import Kernels
 package import ModelFormats
 
 /// Keys and values of every decoder layer for one sequence.
 ///
 /// After a drop, layers have different numbers of rows. Each layer keeps the keys and values of every token that it
-/// saw; later drops never evict from earlier layers.
+/// saw; later drops never evict from earlier layers. A class, as a generation state can be copied and its cache is not.
 package final class KVCache {
   /// Keys and values of each layer, `[T, kvHeads · d]` each.
-  package let layers: [LayerCache]
+  private(set) var layers: RigidArray<LayerCache>
 
   /// - Parameter element: Element type of keys and values: `f32` or, rounded, `bf16`.
   package init(_ configuration: TextConfiguration, element: ElementType = .f32) {
-    layers = (0..<configuration.layerCount).map { _ in
-      LayerCache(columns: configuration.heads.keyValueColumns, element: element)
+    layers = RigidArray(capacity: configuration.layerCount)
+    for _ in 0..<configuration.layerCount {
+      layers.append(LayerCache(columns: configuration.heads.keyValueColumns, element: element))
     }
   }
 
-  private init(layers: [LayerCache]) { self.layers = layers }
-
-  /// A copy with reserved capacity for `rows` in each layer that is not empty.
-  package func copy(rows: Int) -> KVCache {
-    KVCache(layers: layers.map { LayerCache(copying: $0, rows: $0.length == 0 ? 0 : rows) })
+  private init(copying other: KVCache, rows: Int) {
+    layers = RigidArray(capacity: other.layers.count)
+    for index in 0..<other.layers.count {
+      let isEmpty = other.layers[index].length == 0
+      layers.append(LayerCache(copying: other.layers[index], rows: isEmpty ? 0 : rows))
+    }
   }
 
+  /// A copy with reserved capacity for `rows` in each layer that is not empty.
+  package func copy(rows: Int) -> KVCache { KVCache(copying: self, rows: rows) }
+
   /// Number of cached rows in each layer.
-  package var lengths: [Int] { layers.map(\.length) }
+  package var lengths: [Int] { (0..<layers.count).map { layers[$0].length } }
 
   /// Bytes of all cached rows.
-  package var byteCount: Int { layers.reduce(0) { $0 + $1.byteCount } }
+  package var byteCount: Int { (0..<layers.count).reduce(0) { $0 + layers[$1].byteCount } }
+
+  /// Reserves capacity for `rows` more rows of a layer.
+  func reserve(layer: Int, moreRows rows: Int) { layers[layer].reserve(rows: layers[layer].length + rows) }
+
+  /// Appends a range of the rows of new keys and values to a layer; the last one has the position `lastPosition`.
+  func append(
+    layer: Int, keys: borrowing Matrix, values: borrowing Matrix, rows: Range<Int>, lastPosition: Int
+  ) {
+    layers[layer].append(keys: keys, values: values, rows: rows, lastPosition: lastPosition)
+  }
 }

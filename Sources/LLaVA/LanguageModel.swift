@@ -69,7 +69,7 @@ package struct LanguageModel: Sendable {
   }
 }
 
-/// Why a prompt and its images do not make a sequence.
+/// An error of a prompt and its images as a sequence.
 public enum SequenceError: UserFacingError, Equatable {
   case placeholderMismatch(placeholders: Int, images: Int)
   case tokenOutOfRange(token: Int, vocabularySize: Int)

@@ -1,3 +1,4 @@
+import BasicContainers
 package import Kernels
 
 /// Hidden states and KV of a shared prompt prefix, up to the first drop.
@@ -108,11 +109,10 @@ extension LanguageModel {
     isProjected: Bool = false, forcesLargeKernels: Bool = false, reservedRows: Int, on compute: ComputeContext
   ) {
     compute.ledger.layer = index
-    let cache = cache.layers[index]
-    cache.reserve(rows: cache.length + rows.count + reservedRows)
-    state.place(rows, after: cache)
+    cache.reserve(layer: index, moreRows: rows.count + reservedRows)
+    state.place(rows, after: cache.layers[index])
     layers[index](
-      &state, .one(cache), isProjected: isProjected, forcesLargeKernels: forcesLargeKernels, on: compute)
+      &state, .one(cache, layer: index), isProjected: isProjected, forcesLargeKernels: forcesLargeKernels, on: compute)
     state.recordLastRow()
   }
 }

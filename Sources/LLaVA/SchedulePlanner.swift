@@ -88,8 +88,8 @@ package struct SchedulePlanner: Sendable {
 public enum TargetError: UserFacingError, Equatable {
   /// No strength of the policy meets the target with the layers that it drops after.
   ///
-  /// `least` is the cost of the prompt when everything is dropped at the first drop, in the measure of the target. `remedy` is
-  /// other layers that meet it, if there are any.
+  /// `least` is the cost of the prompt with all visual tokens dropped at the first drop, in the unit of the target.
+  /// `remedy` is other layers that meet the target, if there are any.
   case unreachable(CostTarget, method: String, layers: [Int], visualTokens: Int, least: Double, remedy: Remedy?)
   /// A target in seconds was given without the machine's timing; see `VisionLanguageModel.timed`.
   case notTimed

@@ -1,3 +1,4 @@
+import BasicContainers
 import Kernels
 import TokenDropping
 
@@ -79,7 +80,7 @@ struct VisualTokenRanker {
   ///
   /// Its rotated queries are still in the state, `[S, H · d]`, its rotated keys in the cache, `[S, kvHeads · d]`.
   private func probabilitiesOfLastLayer(
-    _ state: inout DecoderState, _ cache: LayerCache, _ heads: HeadLayout, _ positions: [Int], rotated: Bool,
+    _ state: inout DecoderState, _ cache: borrowing LayerCache, _ heads: HeadLayout, _ positions: [Int], rotated: Bool,
     on compute: ComputeContext
   ) -> Matrix {
     var keys = cache.keys.widened()

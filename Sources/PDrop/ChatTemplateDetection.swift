@@ -115,9 +115,9 @@ private struct ChatTemplateSource {
   }
 }
 
-/// Why a prompt cannot be written.
+/// An error of a chat template or a system prompt.
 public enum PromptError: UserFacingError, Equatable {
-  /// The chat template is none of the kinds that `ChatTemplate.recognise` knows.
+  /// The chat template is not one of the supported templates.
   case unrecognisedTemplate(file: String)
   case noTemplate(file: String, found: String)
   case systemPromptUnsupported(template: String)
@@ -128,7 +128,7 @@ public enum PromptError: UserFacingError, Equatable {
   public var problem: String {
     switch self {
     case .unrecognisedTemplate(let file):
-      "\(file): the chat template is not of a known LLaVA kind"
+      "\(file): the chat template is not a supported LLaVA template"
     case .noTemplate(let file, let found): "\(file): expected a chat template, found \(found)"
     case .systemPromptUnsupported(let template):
       "the chat template \(template) has no place for a system prompt"

@@ -55,7 +55,7 @@ package struct FeatureFile: Sendable, Equatable {
 
   // MARK: - Reading
 
-  /// Why a file is not what it should be.
+  /// The reason why a feature file cannot be used.
   package enum ReadError: UserFacingError, Equatable {
     case missing
     case unusable(String)

@@ -91,7 +91,7 @@ public struct GenerationOptions: Sendable, Hashable {
   public init() {}
 }
 
-/// Why a question could not be answered, although model and files are sound.
+/// An error of generation, with a valid model and valid images.
 public enum GenerationError: UserFacingError, Equatable {
   case imageTokenMismatch(tokenizer: Int, configuration: Int)
   case notANumber(tokenCount: Int)
@@ -102,7 +102,7 @@ public enum GenerationError: UserFacingError, Equatable {
   public var problem: String {
     switch self {
     case .imageTokenMismatch(let tokenizer, let configuration):
-      "<image> is token \(tokenizer) of the tokenizer, but config.json says \(configuration); the files do not belong together"
+      "<image> is token \(tokenizer) of the tokenizer but \(configuration) in config.json; the files do not belong together"
     case .notANumber(let tokenCount):
       "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
     case .foreignImage:

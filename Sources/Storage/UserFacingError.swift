@@ -14,13 +14,13 @@ public enum ErrorCategory: Sendable, CaseIterable {
 
 /// An error that is written for the user of a program or of the library.
 ///
-/// `description` is one line: the thing, what was expected and found, and the remedy. A program that has an option for a remedy
-/// spells it with `message(spelling:)`.
+/// `description` is one line: the thing, what was expected and found, and the remedy. A program spells remedies as
+/// its options with `message(spelling:)`.
 public protocol UserFacingError: Error, CustomStringConvertible {
   var category: ErrorCategory { get }
   /// One line without the remedies.
   var problem: String { get }
-  /// Any one of these helps; empty if `problem` says all there is to say.
+  /// Alternative remedies; empty if `problem` contains the remedy.
   var remedies: [Remedy] { get }
 }
 

@@ -33,7 +33,7 @@ import Testing
     for limit in [0, 1, blocks / 2, blocks] {
       let run = try ProgramRun(batch.arguments(["--resume"]), before: "ulimit -f \(limit)")
       #expect(run.status == 3 && !run.wasKilled, "\(run)")
-      #expect(run.errorLines.last?.contains("no room") == true && run.errors.contains("--resume"), "\(run)")
+      #expect(run.errorLines.last?.contains("no space") == true && run.errors.contains("--resume"), "\(run)")
       let kept = try batch.bytes()
       #expect(try kept.count <= 512 * limit && batch.bytes(whole).starts(with: kept))
       #expect(kept.isEmpty || kept.last == 0x0A)

@@ -137,8 +137,8 @@ private struct ChatCase: Decodable {
     #expect(template.render(messages, systemPrompt: "S") == replaced)
   }
 
-  /// The expected text is what the checkpoints' own templates render for a system message. Vicuna's template begins with
-  /// a system prompt, which is replaced.
+  /// The expected text is what the checkpoints' own templates render for a system message. Vicuna's template begins
+  /// with a system prompt, which is replaced.
   @Test(arguments: [
     ("models/tiny-llava-1.5", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),
     ("models/tiny-llava-next-vicuna", "S USER: <image>\nQ ASSISTANT: Yes.</s>USER: R ASSISTANT:"),

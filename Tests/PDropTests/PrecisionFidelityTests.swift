@@ -77,7 +77,8 @@ import TokenDropping
   ///
   /// The measured value is the larger of two, with oneDNN's matmuls (2.6.3, AVX512_BF16) and with our own
   /// (`ONEDNN_MAX_CPU_ISA=AVX2`). The two differ by a factor of up to 1.9, since another order of summation rounds
-  /// other activations up. The kernels of OpenBLAS (Haswell, Sandybridge, SkylakeX) do not change the first three digits.
+  /// other activations up. The kernels of OpenBLAS (Haswell, Sandybridge, SkylakeX) do not change the first three
+  /// digits.
   static let bounds: [Bounds] = [
     // Measured: logits 0.0374; scores 0.0288, 0.0809; moved 2, 2.
     Bounds(
