@@ -20,7 +20,11 @@ let package = Package(
   name: "swift-pyramid-drop",
   platforms: [.macOS(.v26)],
   products: [
-    .library(name: "PDrop", targets: ["ImageProcessing", "PDrop", "Reports", "TokenDropping", "Tokenizers"]),
+    // LLaVA and Storage hold public error types.
+    .library(
+      name: "PDrop",
+      targets: ["ImageProcessing", "LLaVA", "PDrop", "Reports", "Storage", "TokenDropping", "Tokenizers"]),
+    .library(name: "BatchInference", targets: ["BatchInference"]),
     .executable(name: "pdrop-run", targets: ["pdrop-run"]),
     .executable(name: "pdrop-bench", targets: ["pdrop-bench"]),
     .executable(name: "pdrop-eval", targets: ["pdrop-eval"]),

@@ -76,8 +76,7 @@ struct BatchCommand: ParsableCommand {
     let planned = try model.estimate(
       preview.requests, recordCount: preview.recordCount, options, measures: false)?.peakBytes
     resetPeakMemory()
-    let description = try BatchRunDescription(model, base, threads: options.threads)
-    let report = try Batch(batchOptions).run(like: base, by: description, engine: model.batchEngine(options))
+    let report = try Batch(batchOptions).run(model, like: base, engine: options)
     return TableRow([
       Field("model", .text(model.name), heading: "model"),
       Field("precision", .text(model.precision.name), heading: "precision"),

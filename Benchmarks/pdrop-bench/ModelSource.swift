@@ -146,7 +146,7 @@ extension CostTarget {
   fileprivate var title: String {
     switch self {
     case .averageTokens(let tokens): "\(tokens.significant(4)) tokens"
-    case .flops(let share): "\(percent(share)) FLOPs"
+    case .flops(let ratio): "\(percent(ratio)) FLOPs"
     case .cacheBytes(let bytes): "\((Double(bytes) / 0x1p20).significant(4)) MiB KV"
     case .firstToken(let seconds): "\(seconds.significant(3)) s TTFT"
     }

@@ -11,15 +11,19 @@ struct AnswerLines: Sendable {
   var spelling: @Sendable (Remedy) -> String = { $0.description }
 
   /// The line for a record, line feed included.
-  func line(_ record: BatchRecord, _ outcome: Result<RunReport, RecordFailure>) throws -> [UInt8] {
+  func line(_ record: BatchRecord, _ outcome: Result<RunReport, RecordFailure>) -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    let line =
-      switch record.family {
-      case .llava: try encoder.encode(AnswerLine(record, outcome, self))
-      case .openAI: try encoder.encode(CompletionLine(record, outcome, self))
-      }
-    return [UInt8](line) + [UInt8(ascii: "\n")]
+    do {
+      let line =
+        switch record.family {
+        case .llava: try encoder.encode(AnswerLine(record, outcome, self))
+        case .openAI: try encoder.encode(CompletionLine(record, outcome, self))
+        }
+      return [UInt8](line) + [UInt8(ascii: "\n")]
+    } catch {
+      preconditionFailure("record \(record.number): times and FLOPs are finite, but \(error)")
+    }
   }
 
   func metadata(_ report: RunReport) -> AnswerMetadata {

@@ -1,18 +1,36 @@
 public import PDrop
 public import Storage
+public import TokenDropping
 
-/// A batch of records and the file of their answers.
-package struct Batch {
+/// A batch of questions about images: a file of records or a folder of images, and the file of their answers.
+///
+///     var options = Batch.Options(input: .lines(path: folder + "/questions.jsonl", folder: folder + "/images"))
+///     options.output = folder + "/answers.jsonl"
+///     options.existingOutput = .resume(retriesFailures: true)
+///     let batch = try Batch(options)
+///     let report = try batch.run(model, like: Request(prompt: .messages([])), engine: EngineOptions(threads: 4))
+///     print("\(report.answered) of \(report.records) records answered")
+///
+/// Records are decoded together by continuous batching. An answer does not depend on the other records, on the batch
+/// size or on the number of threads. Answers are written in the order of their records, each completely and durably or
+/// not at all, so a killed run can be resumed. A record that fails gets an answer with an error, and the batch
+/// continues.
+public struct Batch {
   /// The source of the records.
-  package enum Input: Sendable {
+  public enum Input: Sendable {
     /// A file with a JSON object on each line, `-` for standard input; `folder` is that of relative image paths.
+    ///
+    /// A line is a question of LLaVA, `{"question_id", "image", "text"[, "category"]}`, or a request of OpenAI's batch
+    /// format, `{"custom_id", "method", "url", "body"}`. Its answer has the format of the same project.
     case lines(path: String, folder: String?)
-    /// All images of a folder, with the same question.
-    case images(folder: String, question: String)
+    /// All images of a folder and its subfolders, with the same question.
+    ///
+    /// A rendered question is in the chat template already, with `<image>` at the place of the image.
+    case images(folder: String, question: String, isRendered: Bool = false)
   }
 
   /// The treatment of answers in an existing output file.
-  package enum ExistingOutput: Sendable, Equatable {
+  public enum ExistingOutput: Sendable, Equatable {
     /// Refuse to run.
     case refuse
     /// Remove them.
@@ -21,20 +39,22 @@ package struct Batch {
     case resume(retriesFailures: Bool)
   }
 
-  package struct Options: Sendable {
-    package var input: Input
+  /// Input and output of a batch.
+  public struct Options: Sendable {
+    public var input: Input
     /// The number of the input's first line, for a part of a longer file.
-    package var firstLine = 1
+    public var firstLine = 1
     /// Path of the output; `-` for standard output.
-    package var output = "-"
-    package var existingOutput = ExistingOutput.refuse
-    package var shard = BatchShard.all
+    public var output = "-"
+    public var existingOutput = ExistingOutput.refuse
+    /// The part of the records to answer.
+    public var shard = BatchShard.all
     /// Whether answers contain times; without them, equal runs give equal bytes.
-    package var keepsTimes = true
+    public var keepsTimes = true
     /// The words for remedies in error messages; a program gives its options.
-    package var spelling: @Sendable (Remedy) -> String = { $0.description }
+    public var spelling: @Sendable (Remedy) -> String = { $0.description }
 
-    package init(input: Input) { self.input = input }
+    public init(input: Input) { self.input = input }
   }
 
   /// A function that answers all records of a job.
@@ -44,10 +64,11 @@ package struct Batch {
   private let input: OpenFile?
   private let output: AnswerFile
 
-  /// Opens input and output, without changing their contents.
+  /// Opens input and output, without changing their contents, and locks the output until the batch is deallocated.
   ///
-  /// - Throws: `BatchError`.
-  package init(_ options: Options) throws(BatchError) {
+  /// - Throws: `BatchError` for a file that cannot be opened, for an output that is the input or in use by another run,
+  ///   and for existing answers that the options refuse.
+  public init(_ options: Options) throws(BatchError) {
     self.options = options
     switch options.input {
     case .images: input = nil
@@ -58,7 +79,33 @@ package struct Batch {
     output = try AnswerFile(path: options.output, existing: options.existingOutput, input: input)
   }
 
-  /// Answers all records, or those that are started before the run is stopped.
+  /// Answers all records by continuous batching, or those that are started before the run is stopped.
+  ///
+  /// Call it once per batch.
+  ///
+  /// - Parameters:
+  ///   - model: The model that answers.
+  ///   - base: Policy and options of every request; a record's own options take precedence. Its prompt and images are
+  ///     not used.
+  ///   - engine: Threads, batch size and memory limit.
+  ///   - isStopped: Whether to start no more records; called between records.
+  ///   - observer: Receives progress, on the calling thread.
+  /// - Returns: Counts, seconds, tokens and FLOPs of the run. Failed records are counted, not thrown.
+  /// - Throws: `BatchError` when input or output fail, and for a policy that does not fit the model.
+  public func run(
+    _ model: VisionLanguageModel, like base: Request, engine: EngineOptions,
+    isStopped: @escaping () -> Bool = { false }, observer: (any BatchObserver)? = nil
+  ) throws(BatchError) -> BatchReport {
+    let run: BatchRunDescription
+    do { run = try BatchRunDescription(model, base, threads: engine.threads) } catch { throw .policy(error) }
+    var job = try job(base, run, isStopped, observer)
+    let start = ContinuousClock.now
+    var batchEngine = BatchEngine(model, engine)
+    try batchEngine.run(&job)
+    return report(job, run, since: start)
+  }
+
+  /// Answers all records by an engine, or those that are started before the run is stopped.
   ///
   /// - Parameters:
   ///   - base: Policy and options of every request.
@@ -71,18 +118,31 @@ package struct Batch {
     like base: Request, by run: BatchRunDescription, isStopped: @escaping () -> Bool = { false },
     observer: (any BatchObserver)? = nil, engine: Engine
   ) throws -> BatchReport {
+    var job = try job(base, run, isStopped, observer)
+    let start = ContinuousClock.now
+    try engine(&job)
+    return report(job, run, since: start)
+  }
+
+  /// The records to answer, after those that earlier runs have answered.
+  private func job(
+    _ base: Request, _ run: BatchRunDescription, _ isStopped: @escaping () -> Bool, _ observer: (any BatchObserver)?
+  ) throws(BatchError) -> BatchJob {
     let previous = try output.begin()
     if let previous { observer?.didFind(answered: previous.answered.count, failed: previous.failureCount) }
     var job = BatchJob(
       try source(base, isStopped), into: output,
       lines: AnswerLines(model: run.model, keepsTimes: options.keepsTimes, spelling: options.spelling),
       answered: previous?.answered ?? AnsweredRecords(), isStopped: isStopped, observer: observer)
-    let start = ContinuousClock.now
     job.tally.failedBefore = previous?.failureCount ?? 0
-    try engine(&job)
-    return BatchReport(
-      job.tally, run, wall: ContinuousClock.now - start, stopped: !job.isAtEnd,
-      peakResidentBytes: peakResidentBytes())
+    return job
+  }
+
+  private func report(
+    _ job: BatchJob, _ run: BatchRunDescription, since start: ContinuousClock.Instant
+  ) -> BatchReport {
+    BatchReport(
+      job.tally, run, wall: ContinuousClock.now - start, stopped: !job.isAtEnd, peakResidentBytes: peakResidentBytes())
   }
 
   /// The first requests, at most `count` of them, and the number of all records.
@@ -102,7 +162,9 @@ package struct Batch {
 
   private func source(_ base: Request, _ isStopped: @escaping () -> Bool) throws(BatchError) -> any RecordSource {
     switch options.input {
-    case .images(let folder, let question):
+    case .images(let folder, let question, let isRendered):
+      var base = base
+      base.prompt = isRendered ? .rendered(question) : .messages([ChatMessage(question: question, imageCount: 1)])
       return try ImageFolder(folder, asking: question, base: base, shard: options.shard)
     case .lines(let path, let folder):
       guard let input else { preconditionFailure("init opens the file of questions") }
@@ -113,25 +175,30 @@ package struct Batch {
   }
 }
 
-/// Progress callbacks of a batch.
-package protocol BatchObserver: AnyObject {
+/// Progress callbacks of a batch, each without effect unless implemented.
+public protocol BatchObserver: AnyObject {
   /// Earlier runs have answered records, `failed` of them with an error.
   func didFind(answered: Int, failed: Int)
   /// Answers have been written to the disk.
   ///
-  /// - Parameter share: The fraction of the input that has been read, 0 to 1; `nil` if its length is not known.
-  func didWrite(_ tally: BatchTally, share: Double?)
+  /// - Parameters:
+  ///   - tally: Counts and costs of the run so far.
+  ///   - fractionRead: The fraction of the input that has been read, 0 to 1; `nil` if its length is not known.
+  func didWrite(_ tally: BatchTally, fractionRead: Double?)
   /// A record has failed.
   func didFail(_ record: BatchRecord, _ failure: RecordFailure)
 }
 
+extension BatchObserver {
+  public func didFind(answered: Int, failed: Int) {}
+  public func didWrite(_ tally: BatchTally, fractionRead: Double?) {}
+  public func didFail(_ record: BatchRecord, _ failure: RecordFailure) {}
+}
+
 /// Input and output of a batch for an engine, which may finish records in any order.
 ///
-/// An engine finishes every record that it takes:
-///
-///     while case .ready(let record) = try job.take() { try job.finish([(record, answer(record.request))]) }
-///
-/// A continuous-batching engine takes records without waiting while others are active. It finishes records that end
+/// An engine calls `take` until it returns `finished`, and `finish` for every record that it takes. A
+/// continuous-batching engine takes records without waiting while others are active. It finishes records that end
 /// together in one call, which costs one sync of the disk.
 package struct BatchJob {
   /// A record to answer.
@@ -171,7 +238,7 @@ package struct BatchJob {
   /// - Returns: `finished` at the end of the input or when the run is stopped. `pending` if no record is available, or
   ///   if a record is unfinished that was taken too long ago.
   /// - Throws: `BatchError`.
-  package mutating func take(waits: Bool = true) throws -> Poll<Question> {
+  package mutating func take(waits: Bool = true) throws(BatchError) -> Poll<Question> {
     while !isStopped() {
       guard writer.hasCapacity(for: nextIndex) else { return .pending }
       switch try source.next(waits: waits) {
@@ -198,45 +265,50 @@ package struct BatchJob {
   /// Finishes records, and writes all answers up to the first unfinished record.
   ///
   /// - Throws: `BatchError` when they cannot be written.
-  package mutating func finish(_ answers: [(Question, Result<RunReport, RecordFailure>)]) throws {
-    for (question, outcome) in answers { try put(question.record, outcome, at: question.index) }
+  package mutating func finish(_ answers: [(Question, Result<RunReport, RecordFailure>)]) throws(BatchError) {
+    for (question, outcome) in answers { put(question.record, outcome, at: question.index) }
     try commit()
   }
 
   private mutating func finish(
     _ record: BatchRecord, _ outcome: Result<RunReport, RecordFailure>, at index: Int
-  ) throws {
-    try put(record, outcome, at: index)
+  ) throws(BatchError) {
+    put(record, outcome, at: index)
     try commit()
   }
 
   private mutating func put(
     _ record: BatchRecord, _ outcome: Result<RunReport, RecordFailure>, at index: Int
-  ) throws {
-    writer.put(try lines.line(record, outcome), at: index)
+  ) {
+    writer.put(lines.line(record, outcome), at: index)
     tally.add(outcome)
     if case .failure(let failure) = outcome { observer?.didFail(record, failure) }
   }
 
-  private mutating func commit() throws {
-    if try writer.commit() > 0 { observer?.didWrite(tally, share: source.fractionRead) }
+  private mutating func commit() throws(BatchError) {
+    if try writer.commit() > 0 { observer?.didWrite(tally, fractionRead: source.fractionRead) }
   }
 }
 
-/// An error of the input or output of a batch, which ends the run.
+/// An error that ends a batch: of its input, its output or its policy, not of a record.
 public enum BatchError: UserFacingError, Equatable {
   case unreadable(path: String, reason: String)
   case unwritable(path: String, reason: String)
-  /// The disk is full; `isResumable`: whether a run can resume from the output file.
+  /// The disk is full; `isResumable` if the answers are in a file that a later run can resume.
   case outOfSpace(path: String, reason: String, isResumable: Bool)
   case outputIsInput(path: String)
   case outputNotEmpty(path: String, byteCount: Int)
   case outputInUse(path: String)
-  /// A run can only resume from a regular file.
+  /// A run can resume only from a regular file.
   case outputNotAFile(path: String)
   case notAnAnswer(path: String, line: Int)
+  /// The schedule does not fit the model.
+  case policy(DropPolicyError)
 
-  public var category: ErrorCategory { .resource }
+  public var category: ErrorCategory {
+    if case .policy(let error) = self { error.category } else { .resource }
+  }
+
   public var problem: String {
     switch self {
     case .unreadable(let path, let reason): "\(path): cannot be read (\(reason))"
@@ -251,6 +323,7 @@ public enum BatchError: UserFacingError, Equatable {
     case .outputNotAFile(let path): "\(path): is not a regular file, so a run cannot resume from it"
     case .notAnAnswer(let path, let line):
       "\(path): line \(line) is not an answer of a batch, so the file is left as it is; is it the right one?"
+    case .policy(let error): error.problem
     }
   }
 

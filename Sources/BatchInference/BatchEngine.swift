@@ -28,7 +28,7 @@ struct BatchEngine: ~Copyable {
   }
 
   /// Answers records until there are no more.
-  mutating func run(_ job: inout BatchJob) throws {
+  mutating func run(_ job: inout BatchJob) throws(BatchError) {
     while true {
       try prepareMore(&job)
       try beginReady(&job)
@@ -42,7 +42,7 @@ struct BatchEngine: ~Copyable {
   }
 
   /// Takes records to prepare; waits for one only when there is nothing else to do.
-  private mutating func prepareMore(_ job: inout BatchJob) throws {
+  private mutating func prepareMore(_ job: inout BatchJob) throws(BatchError) {
     while pending.count < Self.lookAhead {
       guard case .ready(let question) = try job.take(waits: pending.isEmpty && active.isEmpty) else { return }
       pending.append(preparation.begin(question))
@@ -50,7 +50,7 @@ struct BatchEngine: ~Copyable {
   }
 
   /// Prefills the prompts of prepared records while memory suffices; waits for one only when nothing is active.
-  private mutating func beginReady(_ job: inout BatchJob) throws {
+  private mutating func beginReady(_ job: inout BatchJob) throws(BatchError) {
     while active.count < batchSize, let next = pending.first {
       guard let outcome = active.isEmpty ? next.wait() : next.present else { return }
       switch outcome.flatMap({ prefiller.checked($0) }) {
@@ -86,7 +86,7 @@ struct BatchEngine: ~Copyable {
   }
 
   /// Removes the records that are complete and writes their answers.
-  private mutating func finishComplete(_ job: inout BatchJob) throws {
+  private mutating func finishComplete(_ job: inout BatchJob) throws(BatchError) {
     let complete = active.filter(\.isComplete)
     guard !complete.isEmpty else { return }
     active.removeAll(where: \.isComplete)
@@ -212,17 +212,19 @@ struct ActiveSequence {
 }
 
 /// Options of the batch engine: threads, batch size and memory limit.
-package struct EngineOptions: Sendable {
-  /// Largest batch size; results of more rows would not be batch-invariant.
-  package static let maxBatchSize = 16
+public struct EngineOptions: Sendable {
+  /// Largest batch size, 16; results of more rows would not be batch-invariant.
+  public static let maxBatchSize = 16
 
-  package var threads: Int
-  /// Maximum number of records that are decoded together, 1 to `maxBatchSize`; fewer if memory is short.
-  package var batchSize: Int
+  /// Number of threads; answers do not depend on it.
+  public var threads: Int
+  /// Maximum number of records that are decoded together, 1 to `maxBatchSize`; fewer if memory is short. Answers do
+  /// not depend on it.
+  public var batchSize: Int
   /// Maximum bytes of the process; `nil` for most of the free memory.
-  package var memoryLimit: Int?
+  public var memoryLimit: Int?
 
-  package init(threads: Int, batchSize: Int = Self.maxBatchSize) {
+  public init(threads: Int, batchSize: Int = Self.maxBatchSize) {
     self.threads = threads
     self.batchSize = batchSize
   }

@@ -4,7 +4,7 @@ public import PDrop
 public import Storage
 
 /// The format of a batch record, in which it is also answered.
-package enum RecordFamily: Sendable, Equatable {
+public enum RecordFamily: Sendable, Equatable {
   /// LLaVA's `{"question_id", "image", "text"[, "category"]}`.
   case llava
   /// OpenAI's `{"custom_id", "method", "url", "body"}`.
@@ -12,11 +12,11 @@ package enum RecordFamily: Sendable, Equatable {
 }
 
 /// The identifier of a record, which its answer repeats unchanged.
-package enum RecordIdentifier: Hashable, Sendable, Encodable {
+public enum RecordIdentifier: Hashable, Sendable, Encodable {
   case number(Int)
   case text(String)
 
-  package func encode(to encoder: any Encoder) throws {
+  public func encode(to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()
     switch self {
     case .number(let number): try container.encode(number)
@@ -26,16 +26,16 @@ package enum RecordIdentifier: Hashable, Sendable, Encodable {
 }
 
 /// The fields of a question that are echoed in its answer.
-package struct BatchRecord: Sendable {
-  package var family: RecordFamily
+public struct BatchRecord: Sendable {
+  public var family: RecordFamily
   /// Line of the input, or number of the image in its folder, from 1.
-  package var number: Int
+  public var number: Int
   /// `nil` if the record is too damaged to read it.
-  package var identifier: RecordIdentifier?
+  public var identifier: RecordIdentifier?
   /// The text of a LLaVA question.
-  package var question: String?
+  public var question: String?
   /// The category of a LLaVA question.
-  package var category: String?
+  public var category: String?
 
   /// The key by which a resumed run finds the answer to this record.
   var key: RecordKey { RecordKey(identifier, number: number) }
@@ -70,7 +70,9 @@ protocol RecordSource {
 }
 
 /// A shard of a batch: every n-th record, or a run of consecutive ones.
-package struct BatchShard: Equatable, Sendable {
+///
+///     options.shard = BatchShard("3/8") ?? .all  // records 3, 11, 19 and so on
+public struct BatchShard: Equatable, Sendable {
   private enum Rule { case everyNth, consecutive }
 
   private let index: Int
@@ -78,12 +80,12 @@ package struct BatchShard: Equatable, Sendable {
   private let rule: Rule
 
   /// The whole batch.
-  package static let all = BatchShard(index: 1, count: 1, .everyNth)
+  public static let all = BatchShard(index: 1, count: 1, .everyNth)
 
   private init(index: Int, count: Int, _ rule: Rule) { (self.index, self.count, self.rule) = (index, count, rule) }
 
   /// Every n-th record, by a text `i/n` with `i` from 1 to `n`. 0 is the same as `n`, so counting from 0 works as well.
-  package init?(_ text: String) {
+  public init?(_ text: String) {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
     guard parts.count == 2, let index = parts[0], let count = parts[1], count > 0, (0...count).contains(index) else {
       return nil
@@ -96,7 +98,7 @@ package struct BatchShard: Equatable, Sendable {
   /// The length of a run is rounded up, so the last run may be shorter, and the last ones may be empty.
   ///
   /// Source: `get_chunk` in LLaVA's `llava/eval/model_vqa.py`.
-  package init?(chunk index: Int, of count: Int) {
+  public init?(chunk index: Int, of count: Int) {
     guard count > 0, (0..<count).contains(index) else { return nil }
     self.init(index: index, count: count, .consecutive)
   }
@@ -126,9 +128,9 @@ package struct BatchShard: Equatable, Sendable {
   }
 }
 
-/// The failure of a record: an error code and one line of text.
+/// The error of a record: a code for programs and a line of text.
 public struct RecordFailure: UserFacingError, Equatable, Sendable {
-  /// The error codes.
+  /// The error codes in answers.
   public enum Reason: String, Codable, Sendable, CaseIterable {
     case badRecord = "bad_record"
     /// The record has an option that would change the answer and is not supported.
@@ -138,12 +140,13 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
     case imageDamaged = "image_damaged"
     case imageUnsupported = "image_unsupported"
     case imageTooLarge = "image_too_large"
-    /// The image is a network address; images are not fetched.
+    /// The image is on a network; nothing is downloaded.
     case imageRemote = "image_remote"
     case promptTooLong = "prompt_too_long"
     case outOfMemory = "out_of_memory"
-    /// The policy cannot meet its cost target.
+    /// No schedule meets the cost target.
     case targetUnreachable = "target_unreachable"
+    /// The model's output is not a number.
     case notANumber = "not_a_number"
     case internalError = "internal_error"
 
@@ -157,7 +160,7 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
       }
     }
 
-    /// Whether the record causes the failure, not the run.
+    /// Whether the error is one of the record, not of the run.
     var isRecordError: Bool { ![.outOfMemory, .targetUnreachable, .notANumber, .internalError].contains(self) }
   }
 
@@ -171,7 +174,7 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
     (self.reason, self.problem, self.remedies) = (reason, problem, remedies)
   }
 
-  /// The failure of a record by the error that ended it.
+  /// The failure for the error that ended a record.
   public init(_ error: any Error) {
     switch error {
     case let failure as RecordFailure: self = failure

@@ -1,8 +1,9 @@
 public import PDrop
+package import TokenDropping
 
-/// Results and costs of a batch; its JSON form is the file of `--report`.
+/// Results and costs of a batch run: the JSON of `pdrop-run --report`.
 public struct BatchReport: Encodable, Sendable {
-  /// Seconds by phase, summed over the records; `wall` is from the first record to the last.
+  /// Seconds by phase, summed over the records; `wall` is the time from the first record to the last.
   public struct Seconds: Encodable, Sendable {
     public var load: Double
     public var wall: Double
@@ -20,50 +21,61 @@ public struct BatchReport: Encodable, Sendable {
     }
   }
 
-  /// Images of all records, and those of them that had to be encoded.
+  /// Counts of images.
   public struct Images: Encodable, Sendable {
+    /// Images of all records.
     public var requested: Int
+    /// Images that were encoded; the others were shared by records or in the feature cache.
     public var encoded: Int
   }
 
+  /// Counts of tokens, summed over the records.
   public struct Tokens: Encodable, Sendable {
+    /// Tokens of the prompts, images included.
     public var prompt: Int
+    /// Generated tokens, without EOS tokens.
     public var generated: Int
   }
 
   public var model: String
   public var policy: RunReport.Policy
+  /// Compute type of the decoder.
   public var precision: String
   public var threads: Int
+  /// Records of this run, failed ones included.
   public var records: Int
+  /// Records without an error.
   public var answered: Int
-  /// Counts by class.
+  /// Failed records by `RecordFailure.Reason`.
   public var failed: [String: Int]
-  /// Records that an earlier run had answered, those with an error included.
+  /// Records that earlier runs had answered, those with an error included.
   public var resumed: Int
-  /// Errors among the answers of earlier runs.
+  /// Answers of earlier runs with an error.
   public var failedBefore: Int
   /// Whether the run was stopped before the end of its input.
   public var stopped: Bool
   public var seconds: Seconds
   public var tokens: Tokens
-  /// Generated tokens.
+  /// Generated tokens per second of wall time.
   public var tokensPerSecond: Double
+  /// Records per hour of wall time.
   public var recordsPerHour: Double
-  /// Summed over the records, each as if it had been alone.
+  /// Operations summed over the records, each as if it were alone.
   public var flops: RunReport.Flops
-  /// Of these operations, those that were not done again, as records share images and how their prompts begin, or as a
-  /// feature cache knew an image.
+  /// Operations of these that were not repeated, because of shared images, the prefix cache or the feature cache.
   public var flopsShared: Int
   public var images: Images
-  /// Use of the feature cache; left out without one.
+  /// Counts of the feature cache; `nil` without one.
   public var featureCache: FeatureCacheStatistics?
-  /// Records whose prompt began as another's.
+  /// Records whose prompt prefix was in the prefix cache.
   public var prefixCacheHits: Int
+  /// Cost of the visual tokens by the paper's formula, which counts a multiply-add as one, summed over the records.
   public var paperFlops: Double
+  /// Operations of the decoder's prefill without dropping, by the closed formula, summed over the records.
   public var baselineFlops: Int
-  /// Of the operations of the prompts in the language model, which share dropping has saved.
+  /// Fraction of `baselineFlops` that dropping saved, with ranking counted as a cost.
   public var flopsPrefillSaved: Double
+  /// Peak RSS of the process.
   public var peakResidentBytes: Int
 
   enum CodingKeys: String, CodingKey {
@@ -106,14 +118,14 @@ extension BatchReport {
   }
 }
 
-/// The model, policy and settings of a batch, for its report.
+/// The description of a run in its report: model, policy, precision and threads.
 package struct BatchRunDescription: Sendable {
   package var model: String
   package var policy: RunReport.Policy
   package var precision: String
   package var threads: Int
   package var load = Duration.zero
-  /// Use of the model's feature cache so far.
+  /// The current counts of the model's feature cache.
   package var featureCache: @Sendable () -> FeatureCacheStatistics? = { nil }
 
   package init(model: String, policy: RunReport.Policy, precision: String, threads: Int) {
@@ -123,8 +135,10 @@ package struct BatchRunDescription: Sendable {
     self.threads = threads
   }
 
-  /// A model that answers by a policy.
-  package init(_ model: VisionLanguageModel, _ base: Request, threads: Int) throws {
+  /// A run of a model with the policy of a request.
+  ///
+  /// - Throws: `DropPolicyError` for a policy that does not fit the model.
+  package init(_ model: VisionLanguageModel, _ base: Request, threads: Int) throws(DropPolicyError) {
     self.init(
       model: model.name, policy: try RunReport.Policy(base.policy, layerCount: model.layerCount),
       precision: model.precision.name, threads: threads)
@@ -135,27 +149,36 @@ package struct BatchRunDescription: Sendable {
 
 /// Counts and costs of a batch so far.
 public struct BatchTally: Sendable {
+  /// Records without an error.
   public private(set) var answered = 0
+  /// Failed records by reason.
   public private(set) var failed: [RecordFailure.Reason: Int] = [:]
-  /// Records that an earlier run has answered.
+  /// Records that earlier runs had answered.
   public internal(set) var resumedCount = 0
-  /// Errors among the answers of earlier runs.
+  /// Answers of earlier runs with an error.
   public internal(set) var failedBefore = 0
+  /// Tokens of the prompts, images included.
   public private(set) var promptTokens = 0
+  /// Generated tokens, without EOS tokens.
   public private(set) var generatedTokens = 0
-  /// Summed over the records; loading is none's.
+  /// Milliseconds summed over the records, without loading.
   public private(set) var timings = RunReport.Timings()
+  /// Operations summed over the records, each as if it were alone.
   public private(set) var flops = RunReport.Flops()
+  /// Cost of the visual tokens by the paper's formula, summed over the records.
   public private(set) var paperFlops = 0.0
+  /// Operations of the decoder's prefill without dropping, summed over the records.
   public private(set) var baselineFlops = 0
 
   /// Work that records shared.
   package internal(set) var reuse = ReuseStatistics()
 
+  /// Failed records.
   public var failedCount: Int { failed.values.reduce(0, +) }
+  /// Answered and failed records of this run.
   public var recordCount: Int { answered + failedCount }
 
-  /// The share of the prompts' operations in the language model that dropping has saved, ranking paid.
+  /// Fraction of `baselineFlops` that dropping saved, 0 to 1, with ranking counted as a cost.
   public var savedFraction: Double {
     baselineFlops == 0 ? 0 : 1 - Double(flops.prefill + flops.rank) / Double(baselineFlops)
   }

@@ -193,7 +193,7 @@ public struct TargetOptions: ParsableArguments {
 
   private var targets: [CostTarget] {
     [
-      tokens.map { .averageTokens($0) }, flops.map { .flops(share: $0.value) }, cache.map { .cacheBytes($0.bytes) },
+      tokens.map { .averageTokens($0) }, flops.map { .flops(ratio: $0.value) }, cache.map { .cacheBytes($0.bytes) },
       firstToken.map { .firstToken(seconds: $0.seconds) },
     ].compactMap(\.self)
   }

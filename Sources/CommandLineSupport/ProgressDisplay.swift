@@ -59,8 +59,8 @@ package final class ProgressDisplay: BatchObserver, Sendable {
     log("resuming after \(BatchSummary.count(answered, "answer"))\(failures)")
   }
 
-  package func didWrite(_ tally: BatchTally, share fraction: Double?) {
-    state.withLock { $0.progress.update(tally, fraction: fraction, at: .now) }
+  package func didWrite(_ tally: BatchTally, fractionRead: Double?) {
+    state.withLock { $0.progress.update(tally, fraction: fractionRead, at: .now) }
   }
 
   package func didFail(_ record: BatchRecord, _ failure: RecordFailure) {

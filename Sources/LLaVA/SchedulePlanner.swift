@@ -75,7 +75,7 @@ package struct SchedulePlanner: Sendable {
   private func measure(_ targeted: TargetedDrop) throws(TargetError) -> (limit: Double, cost: (DropPlan) -> Double) {
     switch targeted.target {
     case .averageTokens(let tokens): return (tokens, prompt.averageTokens)
-    case .flops(let share): return (share, prompt.flopsRatio)
+    case .flops(let ratio): return (ratio, prompt.flopsRatio)
     case .cacheBytes(let bytes): return (Double(bytes), { Double(prompt.cacheBytes($0)) })
     case .firstToken(let seconds):
       guard let timing = targeted.timing else { throw .notTimed }
@@ -114,7 +114,7 @@ public enum TargetError: UserFacingError, Equatable {
     switch target {
     case .averageTokens(let tokens):
       "target of \(text(tokens)) visual tokens: the least is \(text(least)) of \(visualTokens), mean over layers"
-    case .flops(let share): "target of \(text(100 * share))% of the FLOPs: the least is \(text(100 * least))%"
+    case .flops(let ratio): "target of \(text(100 * ratio))% of the FLOPs: the least is \(text(100 * least))%"
     case .cacheBytes(let bytes):
       "target of \(text(Double(bytes) / 0x1p20)) MiB of KV cache: the least is \(text(least / 0x1p20)) MiB"
     case .firstToken(let seconds):

@@ -192,7 +192,7 @@ extension CostTarget {
   var label: String {
     switch self {
     case .averageTokens(let tokens): "tokens \(tokens)"
-    case .flops(let share): "flops \(share)"
+    case .flops(let ratio): "flops \(ratio)"
     case .cacheBytes(let bytes): "kv \(bytes)"
     case .firstToken(let seconds): "ttft \(seconds)"
     }

@@ -3,7 +3,7 @@ public enum CostTarget: Sendable, Hashable {
   /// Average retained tokens: visual tokens per decoder layer, as a mean over layers.
   case averageTokens(Double)
   /// Prefill FLOPs of the decoder layers, ranking included, as a fraction of the baseline without dropping.
-  case flops(share: Double)
+  case flops(ratio: Double)
   /// Size of the KV cache after the prefill.
   case cacheBytes(Int)
   /// Time to first token, from the decoded image, as estimated from a `PrefillTiming`.

@@ -135,9 +135,8 @@ struct RunCommand: ParsableCommand {
     let display = ProgressDisplay(engine.progress, recordName: "question")
     defer { display.end() }
     let report = try batch.run(
-      like: base, by: BatchRunDescription(model, base, threads: loading.threadCount),
-      isStopped: { StopSignal.isRequested },
-      observer: display, engine: model.batchEngine(engine.engine(threads: loading.threadCount)))
+      model, like: base, engine: engine.engine(threads: loading.threadCount), isStopped: { StopSignal.isRequested },
+      observer: display)
     display.end()
     if report.stopped {
       Log.write("stopped; to resume, run the same command\(overwrite ? " without --overwrite" : "")")

@@ -134,14 +134,11 @@ struct BatchOptions: ParsableArguments {
 
   /// The batch with its files open; `nil` without `--input` and `--image-folder`.
   func run(asking question: QuestionOptions) throws -> BatchRun? {
-    var prompt: Request.Prompt?
     let source: Batch.Input
     if let input {
       source = .lines(path: input, folder: imageFolder)
     } else if let imageFolder {
-      let text = try question.text() ?? ""
-      source = .images(folder: imageFolder, question: text)
-      prompt = question.raw ? .rendered(text) : .messages([ChatMessage(question: text, imageCount: 1)])
+      source = .images(folder: imageFolder, question: try question.text() ?? "", isRendered: question.raw)
     } else {
       return nil
     }
@@ -156,6 +153,6 @@ struct BatchOptions: ParsableArguments {
     options.shard = records ?? .all
     if let firstLine { options.firstLine = firstLine }
     options.keepsTimes = !omitsTimings
-    return BatchRun(batch: try Batch(options), prompt: prompt, options: self)
+    return BatchRun(batch: try Batch(options), options: self)
   }
 }

@@ -7,8 +7,6 @@ import PDrop
 /// A batch run, from open files to the summary; a record that fails results in an error record.
 struct BatchRun {
   var batch: Batch
-  /// The prompt for every image of a folder; `nil` if records contain their questions.
-  var prompt: Request.Prompt?
   var options: BatchOptions
 
   /// Answers all records.
@@ -17,8 +15,6 @@ struct BatchRun {
   ///
   /// - Throws: `ExitCode` 1 if some records failed, `BatchError` for files.
   func answer(with model: VisionLanguageModel, like base: Request, threads: Int) throws {
-    var base = base
-    if let prompt { base.prompt = prompt }
     let engine = options.engineArguments.engine(threads: threads)
     if options.dryRun { return try plan(model, like: base, engine) }
     let display = ProgressDisplay(
@@ -29,8 +25,7 @@ struct BatchRun {
     let report: BatchReport
     do {
       report = try batch.run(
-        like: base, by: BatchRunDescription(model, base, threads: threads), isStopped: { StopSignal.isRequested },
-        observer: display, engine: model.batchEngine(engine))
+        model, like: base, engine: engine, isStopped: { StopSignal.isRequested }, observer: display)
       display.end()
     } catch {
       display.end()

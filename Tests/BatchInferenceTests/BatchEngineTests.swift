@@ -87,7 +87,7 @@ import TokenDropping
     base.options.maxTokens = 3
     let policies: [any TokenDroppingPolicy] = [
       PyramidDrop(), NoDropping(), PyramidDrop(ranking: .valueWeighted, dropsPaddingFirst: true),
-      FastV(ranking: .attentionWithoutRotation), TargetedDrop(PyramidDrop(), .flops(share: 0.5)),
+      FastV(ranking: .attentionWithoutRotation), TargetedDrop(PyramidDrop(), .flops(ratio: 0.5)),
     ]
     for policy in policies {
       base.policy = policy

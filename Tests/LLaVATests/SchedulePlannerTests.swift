@@ -96,7 +96,7 @@ import TokenDropping
   /// A target of each kind, at a fraction of the baseline's cost.
   private static func targets(_ prompt: PrefillCost, _ fraction: Double) -> [CostTarget] {
     [
-      .averageTokens(Double(prompt.visualTokenCount) * fraction), .flops(share: fraction),
+      .averageTokens(Double(prompt.visualTokenCount) * fraction), .flops(ratio: fraction),
       .cacheBytes(Int(Double(prompt.cacheBytes(.none)) * fraction)),
       .firstToken(seconds: prompt.firstTokenSeconds(.none, timing) * fraction),
     ]
@@ -105,7 +105,7 @@ import TokenDropping
   private static func cost(_ prompt: PrefillCost, _ target: CostTarget, _ plan: DropPlan) -> (Double, limit: Double) {
     switch target {
     case .averageTokens(let tokens): (prompt.averageTokens(plan), tokens)
-    case .flops(let share): (prompt.flopsRatio(plan), share)
+    case .flops(let ratio): (prompt.flopsRatio(plan), ratio)
     case .cacheBytes(let bytes): (Double(prompt.cacheBytes(plan)), Double(bytes))
     case .firstToken(let seconds): (prompt.firstTokenSeconds(plan, timing), seconds)
     }
@@ -145,7 +145,7 @@ import TokenDropping
     let planner = SchedulePlanner(prompt)
     let policies: [any AdjustablePolicy] = [PyramidDrop(), FastV(), UniformDrop()]
     let fractions = try policies.map { policy in
-      let found = try planner.resolved(TargetedDrop(policy, .flops(share: 0.45)))
+      let found = try planner.resolved(TargetedDrop(policy, .flops(ratio: 0.45)))
       return try prompt.flopsRatio(prompt.plan(found))
     }
     #expect(fractions.allSatisfy { $0 <= 0.45 && $0 > 0.45 - 1.0 / 576 }, "\(fractions)")
@@ -177,7 +177,7 @@ import TokenDropping
     }
     let impossible = try #require(error(PyramidDrop(), .averageTokens(17)))
     #expect(impossible.remedies.isEmpty && impossible.problem.contains("no other layers"))
-    #expect(error(PyramidDrop(), .flops(share: 0.2))?.problem.contains("% of the FLOPs") == true)
+    #expect(error(PyramidDrop(), .flops(ratio: 0.2))?.problem.contains("% of the FLOPs") == true)
     #expect(error(PyramidDrop(), .cacheBytes(1 << 20))?.problem.contains("MiB of KV cache") == true)
     #expect(error(PyramidDrop(), .firstToken(seconds: 0.1))?.problem.contains("to the first token") == true)
     #expect(throws: TargetError.notTimed) {
@@ -197,7 +197,7 @@ import TokenDropping
     let text = PrefillCost(
       ModelPreset.llava15With7B.configuration.text, textTokens: 9, visualTokenCounts: [], viewCount: 0,
       cacheElement: .f32)
-    let resolved = try SchedulePlanner(text).resolved(TargetedDrop(PyramidDrop(), .flops(share: 0.1)))
+    let resolved = try SchedulePlanner(text).resolved(TargetedDrop(PyramidDrop(), .flops(ratio: 0.1)))
     #expect(try text.plan(resolved).drops.isEmpty)
   }
 }

@@ -60,7 +60,7 @@ import TokenDropping
 
   @Test(arguments: [PyramidDrop(), FastV(), PyramidDrop(ranking: .attentionDebiased)] as [any AdjustablePolicy])
   func `the counted cost meets the target`(policy: any AdjustablePolicy) throws {
-    let report = try trace(Self.prompts[0], TargetedDrop(policy, .flops(share: 0.5))).report
+    let report = try trace(Self.prompts[0], TargetedDrop(policy, .flops(ratio: 0.5))).report
     let share = Double(report.flops.prefill + report.flops.rank) / Double(report.baselineFlops)
     #expect(share <= 0.5 && share > 0.5 - 1.2 / 576)
     #expect(report.policy.target == "flops 0.5" && report.policy.method == policy.name)
