@@ -186,6 +186,12 @@ let package = Package(
       name: "ReportsTests",
       dependencies: ["ImageProcessing", "LLaVA", "ModelFormats", "PDrop", "Reports"],
       swiftSettings: settings),
+    // Compiles and runs the examples of doc comments, README and tutorial. Like other packages, it sees only public
+    // declarations.
+    .testTarget(
+      name: "DocumentationTests",
+      dependencies: ["BatchInference", "PDrop", "TestSupport", "TokenDropping", "Tokenizers"],
+      packageAccess: false, swiftSettings: settings),
     // Runs the executables as processes and depends on them, so that they are built first.
     .testTarget(
       name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "pdrop-eval", "Storage", "TestSupport"],
