@@ -32,6 +32,19 @@ test-debug: deps
 test-release: deps
 	$(SWIFT) test -c release $(SWIFT_FLAGS)
 
+# The DocC documentation of the library products as a static site in DOCS; DOCS_BASE is its path on the server, without
+# slashes at its ends. Look at it with `python3 -m http.server --directory .build/docs` and the path
+# /documentation/pdrop.
+DOCS ?= .build/docs
+DOCS_BASE ?=
+DOCS_TARGETS = BatchInference ImageProcessing LLaVA PDrop Reports Storage TokenDropping Tokenizers
+.PHONY: docs
+docs: deps
+	mkdir -p "$(DOCS)"
+	$(SWIFT) package --allow-writing-to-directory "$(DOCS)" generate-documentation $(addprefix --target ,$(DOCS_TARGETS)) \
+	  --enable-experimental-combined-documentation --warnings-as-errors --transform-for-static-hosting \
+	  $(if $(DOCS_BASE),--hosting-base-path "$(DOCS_BASE)") --output-path "$(DOCS)"
+
 # The training recipe of the bundled model: unit tests, then a smoke run of about two minutes
 # (Models/recipe/requirements.txt).
 test-recipe:

@@ -33,6 +33,8 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
+    // A command plugin for `make docs`; no target depends on it.
+    .package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"),
   ],
   targets: [
     // MARK: - C libraries
@@ -190,6 +192,12 @@ let package = Package(
       name: "ReportsTests",
       dependencies: ["ImageProcessing", "LLaVA", "ModelFormats", "PDrop", "Reports"],
       swiftSettings: settings),
+    // Compiles and runs the examples of doc comments, README and tutorial. Like other packages, it sees only public
+    // declarations.
+    .testTarget(
+      name: "DocumentationTests",
+      dependencies: ["BatchInference", "PDrop", "TestSupport", "TokenDropping", "Tokenizers"],
+      packageAccess: false, swiftSettings: settings),
     // Runs the executables as processes and depends on them, so that they are built first.
     .testTarget(
       name: "CommandLineTests", dependencies: ["pdrop-run", "pdrop-bench", "pdrop-eval", "Storage", "TestSupport"],

@@ -4,11 +4,13 @@ public import TokenDropping
 
 /// A batch of questions about images: a file of records or a folder of images, and the file of their answers.
 ///
-///     var options = Batch.Options(input: .lines(path: folder + "/questions.jsonl", folder: folder + "/images"))
+///     var options = Batch.Options(
+///       input: .lines(path: folder + "/questions.jsonl", folder: folder + "/images"))
 ///     options.output = folder + "/answers.jsonl"
 ///     options.existingOutput = .resume(retriesFailures: true)
 ///     let batch = try Batch(options)
-///     let report = try batch.run(model, like: Request(prompt: .messages([])), engine: EngineOptions(threads: 4))
+///     let base = Request(prompt: .messages([]), policy: PyramidDrop())
+///     let report = try batch.run(model, like: base, engine: EngineOptions(threads: 4))
 ///     print("\(report.answered) of \(report.records) records answered")
 ///
 /// Records are decoded together by continuous batching. An answer does not depend on the other records, on the batch

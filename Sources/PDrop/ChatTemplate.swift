@@ -248,7 +248,9 @@ extension ChatTemplate {
 extension VisionLanguageModel {
   /// The text of a prompt in the model's chat template.
   ///
-  /// - Parameter systemPrompt: The system prompt of a request, for messages.
+  /// - Parameters:
+  ///   - prompt: The prompt of a request.
+  ///   - systemPrompt: The system prompt of a request, for messages.
   /// - Throws: `PromptError` for a system prompt that the template or the prompt does not support.
   public func rendered(_ prompt: Request.Prompt, systemPrompt: String? = nil) throws(PromptError) -> String {
     switch (prompt, systemPrompt) {

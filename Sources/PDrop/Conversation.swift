@@ -16,7 +16,9 @@ public struct Conversation: Sendable {
   /// A message has a `role` and a `content`: a string or a list of parts. A part is `{"type": "text", "text"}`,
   /// `{"type": "image_url", "image_url": {"url"}}` with the URL also as a bare string, or `{"type": "image", "image"}`.
   ///
-  /// - Parameter folder: The folder of relative image paths.
+  /// - Parameters:
+  ///   - json: The JSON text in UTF-8.
+  ///   - folder: The folder of relative image paths.
   /// - Throws: `ConversationError`, or `ImageReferenceError` for an image that is not on this machine.
   public init(json: Data, folder: String? = nil) throws {
     let value: JSONValue

@@ -133,7 +133,7 @@ struct FeatureFileName {
 /// them.
 ///
 ///     var options = VisionLanguageModel.Options()
-///     options.featureCache = FeatureCacheOptions(directory: "features", byteLimit: 1 << 30)
+///     options.featureCache = FeatureCacheOptions(directory: folder + "/features", byteLimit: 1 << 30)
 ///     let model = try VisionLanguageModel(directory: "Models/tiny-textvqa", options: options)
 ///     _ = try model.encode(.file("Models/samples/bike.png"), threads: 4)
 ///     print(model.featureCacheStatistics?.written ?? 0)  // 1 in the first run, 0 in later ones

@@ -172,6 +172,7 @@ extension VisionLanguageModel {
   /// Encodes an image for several questions about it.
   ///
   /// - Parameters:
+  ///   - image: The image to encode.
   ///   - appliesOrientation: Whether a photo is rotated upright by its Exif orientation.
   ///   - threads: Number of threads; the features do not depend on it.
   /// - Throws: `RequestError.image`, or `.generation(.foreignImage)` for one that another model has encoded.

@@ -6,7 +6,9 @@ extension Request.Image {
   ///
   /// Bare base64 must begin like a JPEG, PNG or WebP file and must not be an existing path.
   ///
-  /// - Parameter folder: The folder of relative paths.
+  /// - Parameters:
+  ///   - reference: The path, URL or base64 text.
+  ///   - folder: The folder of relative paths.
   /// - Throws: `ImageReferenceError` for other URLs, which are never fetched, and for data that are not base64.
   public init(reference: String, folder: String? = nil) throws(ImageReferenceError) {
     let path = Self.path(reference, in: folder)

@@ -24,7 +24,10 @@ public struct Session: ~Copyable {
 
   /// Decodes and encodes the images and prefills the prompt.
   ///
-  /// - Parameter threads: Number of threads; the answer does not depend on it.
+  /// - Parameters:
+  ///   - model: The model, which sessions may share.
+  ///   - request: The question with its images, policy and options.
+  ///   - threads: Number of threads; the answer does not depend on it.
   /// - Throws: `RequestError` for an image, a prompt or a policy that the model cannot use.
   public init(_ model: VisionLanguageModel, _ request: Request, threads: Int) throws(RequestError) {
     start = ContinuousClock.now

@@ -203,7 +203,9 @@ public struct KeptMapPanel: Sendable, Equatable {
   public let width: Int
   public let height: Int
 
-  /// - Parameter histogramSize: The space for bars right of and below each region; 0 for no bars.
+  /// - Parameters:
+  ///   - map: The kept-token map to draw.
+  ///   - histogramSize: The space for bars right of and below each region; 0 for no bars.
   public init(_ map: KeptMap, histogramSize: Int = 0) {
     let barSpace = histogramSize > 0 ? Self.gap / 2 + histogramSize : 0
     var regions: [Box] = []

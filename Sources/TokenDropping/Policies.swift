@@ -11,6 +11,12 @@ public struct NoDropping: TokenDroppingPolicy {
 ///
 /// The default ranking is the attention of the last prompt token.
 ///
+///     let policy = PyramidDrop()  // keeps half of the tokens after layers 8, 16 and 24 of 32
+///     let stages = try policy.stages(layerCount: 32, visualTokenCount: 576)
+///     print(stages.map(\.keepCount))  // [288, 144, 72]
+///     let paper = PyramidDrop(.listed(layers: [8, 16, 24], ratios: [0.5, 0.25, 0.125]))  // the same
+///     let stronger = PyramidDrop(.geometric(lambda: 0.25))  // keeps 144, 36 and 9
+///
 /// Source: Xing et al. 2024, PyramidDrop (arXiv 2410.17247), and the authors' code, which scores with the layer after
 /// the drop and renumbers positions.
 public struct PyramidDrop: TokenDroppingPolicy {
@@ -38,6 +44,10 @@ public struct PyramidDrop: TokenDroppingPolicy {
 /// Drops once, after `k` layers, by scores of the last of them.
 ///
 /// The default ranking is the attention of the last prompt token, which this layer has already computed.
+///
+///     let policy = FastV(k: 3, r: 0.75)  // after layer 3, drops three quarters of the tokens
+///     let stages = try policy.stages(layerCount: 32, visualTokenCount: 576)
+///     print(stages.map(\.keepCount))  // [144]
 ///
 /// Source: Chen et al. 2024, FastV (arXiv 2403.06764), and the authors' code for cached decoding. It keeps
 /// `round(n · (1 - r))` tokens, with ties to even, and their original positions.

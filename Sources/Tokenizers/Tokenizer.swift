@@ -6,6 +6,10 @@ public import Foundation
 /// encoded by BPE. If the checkpoint adds a space before every segment, text around an image is tokenized as in the
 /// original LLaVA code, which tokenizes the parts around `<image>` separately.
 ///
+///     let tokenizer = try Tokenizer(directory: URL(filePath: "Models/tiny-textvqa", directoryHint: .isDirectory))
+///     let ids = tokenizer.encodePrompt("USER: <image>\nWhat is on the sign? ASSISTANT:")
+///     print(tokenizer.decode(ids, skipSpecialTokens: false))
+///
 /// Source: the Hugging Face tokenizers library; ids and texts are equal to its own.
 public struct Tokenizer: Sendable {
   let vocabulary: Vocabulary

@@ -1,0 +1,4 @@
+import PDrop
+import TokenDropping
+
+let model = try VisionLanguageModel(directory: "Models/tiny-textvqa")

@@ -1,0 +1,13 @@
+import PDrop
+import TokenDropping
+
+let model = try VisionLanguageModel(directory: "Models/tiny-textvqa")
+
+let request = Request(
+  question: "What number is at the top right?",
+  images: [.file("Models/samples/bike.png")],
+  policy: PyramidDrop())
+
+var session = try Session(model, request, threads: 2)
+while let text = try session.next() { print(text, terminator: "") }
+print()
