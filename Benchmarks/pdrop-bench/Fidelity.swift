@@ -83,6 +83,7 @@ struct FidelityCommand: ParsableCommand {
     try report.check()
     let threadCount = threads ?? ProcessInfo.processInfo.activeProcessorCount
     let (questions, folder) = try questions()
+    guard !questions.isEmpty else { throw FileArgumentError("\(input ?? folder): no questions") }
     let schedules = try schedules()
     var models: [VisionLanguageModel] = []
     for source in try modelOptions.sources() {

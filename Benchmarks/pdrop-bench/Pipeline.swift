@@ -13,7 +13,7 @@ import Tokenizers
 struct PipelineCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pipeline",
-    abstract: "Measures vision encoder, prefill and decode of models and policies, interleaved. (default)")
+    abstract: "Measures vision encoder, prefill and decode of models and policies, interleaved.")
 
   @OptionGroup(title: "Model") var modelOptions: ModelSourceOptions
 

@@ -70,8 +70,8 @@ struct MemoryPlan: Sendable {
     return RecordFailure(
       .outOfMemory,
       "\(GiB.text(need)) needed, \(GiB.text(limit)) allowed: \(GiB.text(fixed)) for the model and the "
-        + "program, \(GiB.text(working)) to compute, \(GiB.text(cache)) for keys and values of "
-        + "\(request.report.sequenceLength) tokens and \(request.maxNewTokens) more",
+        + "program, \(GiB.text(working)) of working memory, \(GiB.text(cache)) for the KV cache of "
+        + "\(request.report.sequenceLength) tokens and \(request.maxNewTokens) new ones",
       remedies: remedies)
   }
 
