@@ -41,7 +41,8 @@ DOCS_TARGETS = BatchInference ImageProcessing LLaVA PDrop Reports Storage TokenD
 .PHONY: docs
 docs: deps
 	mkdir -p "$(DOCS)"
-	$(SWIFT) package --allow-writing-to-directory "$(DOCS)" generate-documentation $(addprefix --target ,$(DOCS_TARGETS)) \
+	PDROP_DOCS=1 $(SWIFT) package --allow-writing-to-directory "$(DOCS)" generate-documentation \
+	  $(addprefix --target ,$(DOCS_TARGETS)) \
 	  --enable-experimental-combined-documentation --warnings-as-errors --transform-for-static-hosting \
 	  $(if $(DOCS_BASE),--hosting-base-path "$(DOCS_BASE)") --output-path "$(DOCS)"
 
