@@ -27,6 +27,7 @@ public enum ExitStatus: Int32, Sendable {
     self =
       switch (error as? any UserFacingError)?.category {
       case .usage: .usage
+      case .resource where error is RecordFailure: .someFailed
       case .model, .resource: .file
       case .input, .internal, nil: .someFailed
       }

@@ -197,7 +197,7 @@ struct CheckOutput: Encodable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case model, agrees, stages, end
+    case model, `case`, agrees, stages, end
     case firstDeparture = "first_departure"
     case likelyCause = "likely_cause"
   }

@@ -134,7 +134,7 @@ import TokenDropping
     }
     #expect(report.failed == ["out_of_memory": 2], "\(limit)")
     let error = try fixture.lines()[1]
-    for remedy in ["needed", "--ram", "-n ", "--kv bf16", "--policy pyramiddrop"] {
+    for remedy in ["needed", "allow ", "generate at most", "KV cache in bf16", "use PyramidDrop"] {
       #expect(error.contains(remedy), "\(error)")
     }
     #expect(try fixture.lines()[0] == expected[0])
