@@ -45,13 +45,19 @@ import TokenDropping
     #expect(places.contains { $0.hasPrefix(file + ":") })
   }
 
-  @Test func `the example of the README is compiled with its imports`() throws {
-    let copy = try Copy("ReadmeExample.swift")
-    let examples = try DocumentedExample.inMarkdown("README.md")
-    #expect(examples.count == 1)
-    for example in examples {
-      #expect(copy.contains(example), "ReadmeExample.swift has no copy of \(example.place)")
-      #expect(copy.imports == example.imports)
+  /// The pages with Swift examples, and the files of their copies; all other pages have none.
+  private static let copies = ["README.md": "ReadmeExample.swift", "docs/batch.md": "BatchPageExample.swift"]
+
+  @Test func `the examples of README and docs are compiled with their imports`() throws {
+    for page in try ["README.md"] + DocumentedExample.files("md", under: ["docs"]) {
+      let examples = try DocumentedExample.inMarkdown(page)
+      #expect(examples.count == (Self.copies[page] == nil ? 0 : 1), "\(page)")
+      for example in examples {
+        guard let name = Self.copies[page] else { continue }
+        let copy = try Copy(name)
+        #expect(copy.contains(example), "\(name) has no copy of \(example.place)")
+        #expect(copy.imports == example.imports)
+      }
     }
   }
 

@@ -126,7 +126,7 @@ extension DocumentedExample {
   }
 
   /// Paths of the files with an extension, in order.
-  private static func files(_ pathExtension: String, under folders: [String]) throws -> [String] {
+  static func files(_ pathExtension: String, under folders: [String]) throws -> [String] {
     try folders.flatMap { folder in
       try FileManager.default.subpathsOfDirectory(atPath: packageRoot.appending(path: folder).path)
         .filter { $0.hasSuffix("." + pathExtension) }.map { "\(folder)/\($0)" }
