@@ -62,10 +62,8 @@ struct ModelSourceOptions: ParsableArguments {
   func shape(_ source: ModelSource) throws -> (name: String, configuration: LLaVAConfiguration) {
     switch source {
     case .directory(let path):
-      do {
-        let configuration = try ModelDirectory(path, visionTower: visionTower).configuration
-        return (URL(filePath: path).standardizedFileURL.lastPathComponent, configuration)
-      } catch { throw FileArgumentError("\(error)") }
+      let configuration = try ModelDirectory(path, visionTower: visionTower).configuration
+      return (URL(filePath: path).standardizedFileURL.lastPathComponent, configuration)
     case .synthetic(let shape): return synthetic(shape, layers: nil)
     }
   }

@@ -179,6 +179,7 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
     switch error {
     case let failure as RecordFailure: self = failure
     case let error as RequestError: self.init(error.underlying)
+    case ConversationError.image(let error): self.init(error)
     case let error as any UserFacingError:
       self.init(Self.reason(error), error.problem, remedies: error.remedies)
     default: self.init(.internalError, "\(error)")

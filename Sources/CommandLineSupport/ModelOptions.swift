@@ -93,10 +93,7 @@ public struct LoadingOptions: ParsableArguments {
 
   /// Loads only the tokenizer of the model.
   public func loadTokenizer() throws -> Tokenizer {
-    let directory = try directory()
-    do { return try Tokenizer(directory: URL(filePath: directory, directoryHint: .isDirectory)) } catch {
-      throw FileArgumentError("\(error)")
-    }
+    try Tokenizer(directory: URL(filePath: directory(), directoryHint: .isDirectory))
   }
 
   /// Loads the model; a weights cache that cannot be used only causes a warning.

@@ -53,7 +53,7 @@ public struct CLIPPreprocessor: ImagePreprocessor {
   private func area(_ canvas: Canvas) -> ImageArea {
     let resized = resizedSize(width: canvas.width, height: canvas.height)
     func range(_ covered: Range<Int>, of side: Int, to resized: Int) -> Range<Double> {
-      // The product comes first, so that an edge between patches is a whole number.
+      // The product comes first, so that an edge between patches is an integer.
       func position(_ edge: Int) -> Double {
         Double(edge * resized) / Double(side) - Double(Self.cropOrigin(resized, size))
       }

@@ -19,8 +19,8 @@ public struct Conversation: Sendable {
   /// - Parameters:
   ///   - json: The JSON text in UTF-8.
   ///   - folder: The folder of relative image paths.
-  /// - Throws: `ConversationError`, or `ImageReferenceError` for an image that is not on this machine.
-  public init(json: Data, folder: String? = nil) throws {
+  /// - Throws: `ConversationError`, as `.image` for an image that is not on this machine.
+  public init(json: Data, folder: String? = nil) throws(ConversationError) {
     let value: JSONValue
     do throws(JSONParser.ParseError) { value = try JSONParser.parse([UInt8](json)) } catch {
       throw ConversationError.malformed(place: "byte \(error.offset)", expected: error.expected)
@@ -29,7 +29,7 @@ public struct Conversation: Sendable {
   }
 
   /// A conversation from a parsed list of messages, as in `init(json:folder:)`.
-  package init(_ messages: JSONValue, folder: String?) throws {
+  package init(_ messages: JSONValue, folder: String?) throws(ConversationError) {
     guard let messages = messages.array else {
       throw ConversationError.malformed(place: "the top", expected: "a list of messages")
     }
@@ -46,34 +46,51 @@ public struct Conversation: Sendable {
     }
   }
 
-  private mutating func parts(_ content: JSONValue, _ place: String, _ folder: String?) throws -> [ChatMessage.Part] {
+  private mutating func parts(
+    _ content: JSONValue, _ place: String, _ folder: String?
+  ) throws(ConversationError) -> [ChatMessage.Part] {
     if let text = content.string { return [.text(text)] }
     guard let parts = content.array else {
-      throw ConversationError.malformed(place: place, expected: "a content that is a text or a list of parts")
+      throw .malformed(place: place, expected: "a content that is a text or a list of parts")
     }
-    return try parts.map { part in
-      // The type decides, so that a part with an image and a caption is not read as the caption alone.
-      let type = part["type"].string ?? ""
-      if let text = part["text"].string, !type.contains("image") { return .text(text) }
-      let url = part["image_url"]
-      guard let reference = url.string ?? url["url"].string ?? part["image"].string, type != "text" else {
-        throw ConversationError.malformed(place: place, expected: "parts of type text, image_url or image")
-      }
-      images.append(try Request.Image(reference: reference, folder: folder))
-      return .image
+    var result: [ChatMessage.Part] = []
+    for part in parts { result.append(try self.part(part, place, folder)) }
+    return result
+  }
+
+  private mutating func part(
+    _ part: JSONValue, _ place: String, _ folder: String?
+  ) throws(ConversationError) -> ChatMessage.Part {
+    // The type decides, so that a part with an image and a caption is not read as the caption alone.
+    let type = part["type"].string ?? ""
+    if let text = part["text"].string, !type.contains("image") { return .text(text) }
+    let url = part["image_url"]
+    guard let reference = url.string ?? url["url"].string ?? part["image"].string, type != "text" else {
+      throw .malformed(place: place, expected: "parts of type text, image_url or image")
     }
+    do { images.append(try Request.Image(reference: reference, folder: folder)) } catch { throw .image(error) }
+    return .image
   }
 }
 
-/// A conversation that is not in the expected form.
+/// An error of a conversation in OpenAI's format.
 public enum ConversationError: UserFacingError, Equatable {
   case malformed(place: String, expected: String)
+  /// An image that is not on this machine, or not valid.
+  case image(ImageReferenceError)
 
-  public var category: ErrorCategory { .input }
+  public var category: ErrorCategory {
+    switch self {
+    case .malformed: .input
+    case .image(let error): error.category
+    }
+  }
+
   public var problem: String {
     switch self {
     case .malformed(let place, let expected):
       "the conversation is not in OpenAI's form: expected \(expected) at \(place)"
+    case .image(let error): error.problem
     }
   }
 }

@@ -33,10 +33,10 @@ public struct ModelError: UserFacingError {
     reason = Self.reason(error)
   }
 
-  /// An error of loading, all of which are written for users.
-  init(loading error: any Error) {
-    guard let error = error as? any UserFacingError else { preconditionFailure("ModelError: \(error)") }
-    self.init(error)
+  /// An error of loading the model in a directory; all of ours are written for users.
+  init(loading error: any Error, in directory: String) {
+    self.init(
+      error as? any UserFacingError ?? CheckpointError.malformed(file: directory, reason: "\(error)"))
   }
 
   public var category: ErrorCategory { .model }

@@ -32,7 +32,7 @@ extension VisionLanguageModel {
         Checkpoint(weights), configuration, computeType: precision.computeType, workers: workers)
       preprocessor = try configuration.preprocessor(nil, mode: .auto)
     } catch {
-      throw ModelError(loading: error)
+      throw ModelError(loading: error, in: name)
     }
     self.name = name
     tokenizer = Tokenizer(.specialTokensOnly(imageToken: Int32(configuration.imageTokenID)))

@@ -112,7 +112,7 @@ public struct VisionLanguageModel: Sendable {
       weightBytes = llava.weightBytes
       visionTower = files.visionTower.checkpoint == nil ? nil : files.visionTower.directory
     } catch {
-      throw ModelError(loading: error)
+      throw ModelError(loading: error, in: directory)
     }
     if let token = tokenizer.imageToken, Int(token) != llava.configuration.imageTokenID {
       throw ModelError(

@@ -20,8 +20,8 @@ public struct Tokenizer: Sendable {
 
   /// Reads `tokenizer.json`, or `tokenizer.model` without it, and the configuration files next to it.
   ///
-  /// - Throws: An error whose description names the file, what was expected and what was found.
-  public init(directory: URL) throws { self.init(try Vocabulary.load(directory: directory)) }
+  /// - Throws: `VocabularyError` naming the file, what was expected and what was found.
+  public init(directory: URL) throws(VocabularyError) { self.init(try Vocabulary.load(directory: directory)) }
 
   package init(_ vocabulary: Vocabulary) {
     self.vocabulary = vocabulary

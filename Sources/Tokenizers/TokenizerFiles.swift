@@ -1,5 +1,5 @@
 package import Foundation
-package import Storage
+public import Storage
 
 extension Vocabulary {
   /// Reads the tokenizer of a model directory.
@@ -164,7 +164,7 @@ extension Int32 {
 }
 
 /// An error in the tokenizer files of a checkpoint.
-package enum VocabularyError: UserFacingError, Equatable {
+public enum VocabularyError: UserFacingError, Equatable {
   /// Neither `tokenizer.json` nor `tokenizer.model` is there.
   case missing(directory: String)
   case unreadable(file: String, reason: String)
@@ -182,9 +182,9 @@ package enum VocabularyError: UserFacingError, Equatable {
 }
 
 extension VocabularyError {
-  package var category: ErrorCategory { .model }
+  public var category: ErrorCategory { .model }
 
-  package var problem: String {
+  public var problem: String {
     switch self {
     case .missing(let directory):
       "\(directory): expected tokenizer.json or tokenizer.model, found neither"

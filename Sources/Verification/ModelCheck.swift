@@ -140,7 +140,7 @@ struct LikelyCause {
   var sentence: String {
     switch result.stage.kind {
     case .prompt:
-      "the chat template differs: chat_template.json, chat_template.jinja or --chat-template"
+      "the chat template differs: chat_template.json, chat_template.jinja, or the chosen template"
     case .promptTokens:
       "the tokenizer files differ, or their settings for the BOS token (add_bos_token) or for the space before a text "
         + "(legacy, add_prefix_space)"
@@ -176,7 +176,7 @@ struct LikelyCause {
     result.place?.coordinates.isEmpty == true
       ? "the image is split into different views: image_grid_pinpoints differs"
       : "the image is fitted to the square in another mode (here '\(model.preprocessor.mode.rawValue)'; see "
-        + "preprocessor_config.json and --image-mode), or resized with another filter"
+        + "preprocessor_config.json and image mode), or resized with another filter"
   }
 
   private var features: String {
