@@ -96,3 +96,15 @@ public enum Remedy: Equatable, Hashable, Sendable, CustomStringConvertible {
     words.count < 2 ? words.joined() : words.dropLast().joined(separator: ", ") + " \(last) \(words[words.count - 1])"
   }
 }
+
+extension StringProtocol {
+  /// The text for a message, in quotation marks on one line: at most 60 characters, then `…`; control characters and
+  /// quotation marks are escaped.
+  ///
+  /// Messages quote untrusted text through this property only, so that a hostile value cannot fill a terminal or a log.
+  package var excerpt: String {
+    // A character can have any number of scalars, so scalars are counted.
+    let start = String(String.UnicodeScalarView(unicodeScalars.prefix(60)))
+    return unicodeScalars.dropFirst(60).isEmpty ? start.debugDescription : start.debugDescription.dropLast() + "…\""
+  }
+}

@@ -189,7 +189,7 @@ extension VocabularyError {
     case .missing(let directory):
       "\(directory): expected tokenizer.json or tokenizer.model, found neither"
     case .unreadable(let file, let reason):
-      "\(file): cannot be read: \(quoted(reason))"
+      "\(file): cannot be read: \(reason.excerpt)"
     case .notFetched(let file):
       "\(file): \(GitLFSPointer.reason)"
     case .tooLarge(let file, let byteCount, let limit):
@@ -197,22 +197,17 @@ extension VocabularyError {
     case .malformed(let file, let offset, let expected):
       "\(file): expected \(expected) at byte \(offset)"
     case .missingField(let file, let field, let expected):
-      "\(file): expected \(expected) in \(quoted(field))"
+      "\(file): expected \(expected) in \(field.excerpt)"
     case .unsupported(let file, let part, let found):
-      "\(file): \(part) \(quoted(found)) is not supported"
+      "\(file): \(part) \(found.excerpt) is not supported"
     case .idOutOfRange(let file, let token, let id, let limit):
-      "\(file): expected the id of \(quoted(token)) in 0..<\(limit), found \(id.prefix(60))"
+      "\(file): expected the id of \(token.excerpt) in 0..<\(limit), found \(id.prefix(60))"
     case .duplicateID(let file, let id, let tokens):
-      "\(file): id \(id) is used by \(tokens.map(quoted).joined(separator: " and "))"
+      "\(file): id \(id) is used by \(tokens.map(\.excerpt).joined(separator: " and "))"
     case .duplicateToken(let file, let token):
-      "\(file): token \(quoted(token)) is listed twice"
+      "\(file): token \(token.excerpt) is listed twice"
     case .unknownToken(let file, let token, let use):
-      "\(file): \(use) needs token \(quoted(token)), which is not in the vocabulary"
+      "\(file): \(use) needs token \(token.excerpt), which is not in the vocabulary"
     }
-  }
-
-  /// The text in quotation marks, on one line, cut after 60 characters.
-  private func quoted(_ text: String) -> String {
-    (text.count > 60 ? text.prefix(60) + "…" : text).debugDescription
   }
 }
