@@ -28,29 +28,37 @@ package struct SchedulePlanner: Sendable {
 
   /// The weakest strength of a policy whose plan costs no more than `limit`; `nil` if there is none.
   ///
-  /// The keep ratio is rounded to the fewest decimal digits, 2 to 12, that give the same plan.
+  /// A limit that is met without dropping keeps everything, although the ranking of a policy that drops nothing has a
+  /// cost of its own. Otherwise the keep ratio has the fewest decimal digits, 2 to 12, that give the same plan.
   ///
   /// - Parameter cost: The cost of a plan, which must not decrease when more tokens are kept.
   package func weakest<Policy: AdjustablePolicy>(
     _ policy: Policy, limit: Double, cost: (DropPlan) -> Double
   ) throws(DropPolicyError) -> Policy? {
-    if try cost(prompt.plan(policy.keeping(1))) <= limit { return policy.keeping(1) }
-    guard try cost(prompt.plan(policy.keeping(0))) <= limit else { return nil }
-    // Keep ratios: one within the limit, one beyond it.
-    var (within, beyond) = (0.0, 1.0)
-    for _ in 0..<60 {
-      let middle = (within + beyond) / 2
-      if try cost(prompt.plan(policy.keeping(middle))) <= limit { within = middle } else { beyond = middle }
+    if cost(.none) <= limit {
+      // Also checks that the schedule fits the model.
+      _ = try prompt.plan(policy.keeping(1))
+      return policy.keeping(1)
     }
-    let plan = try prompt.plan(policy.keeping(within))
-    for digits in 2...12 {
+    guard try cost(prompt.plan(policy.keeping(0))) <= limit else { return nil }
+    // Keep ratios in units of the last digit: one within the limit, one beyond it. Finer ratios than these differ from
+    // their neighbours by rounding errors only.
+    let unit = 1e12
+    var (within, beyond) = (0.0, unit)
+    while beyond - within > 1 {
+      let middle = ((within + beyond) / 2).rounded(.down)
+      if try cost(prompt.plan(policy.keeping(middle / unit))) <= limit { within = middle } else { beyond = middle }
+    }
+    let ratio = within / unit
+    let plan = try prompt.plan(policy.keeping(ratio))
+    for digits in 2..<12 {
       let scale = pow(10, Double(digits))
       // Both directions, as the ratio is at or next to the end of the range that gives the plan.
-      for ratio in [(within * scale).rounded(.down) / scale, (within * scale).rounded(.up) / scale] {
-        if try prompt.plan(policy.keeping(ratio)) == plan { return policy.keeping(ratio) }
+      for rounded in [(ratio * scale).rounded(.down) / scale, (ratio * scale).rounded(.up) / scale] {
+        if try prompt.plan(policy.keeping(rounded)) == plan { return policy.keeping(rounded) }
       }
     }
-    return policy.keeping(within)
+    return policy.keeping(ratio)
   }
 
   /// Layers at which the target can be met, keeping a quarter, a tenth or nothing at each drop; `nil` if there are

@@ -112,7 +112,8 @@ extension UniformDrop: StagedPolicy {}
 extension FastV: AdjustablePolicy {
   public func keeping(_ ratio: Double) -> FastV {
     var policy = self
-    policy.r = 1 - ratio
+    // Rounded to 15 decimals, as 1 - 0.58 is not exactly 0.42.
+    policy.r = ((1 - ratio) * 1e15).rounded() / 1e15
     return policy
   }
 

@@ -185,6 +185,35 @@ import TokenDropping
     }
   }
 
+  @Test(arguments: [1.0, 1.000001, 1.5])
+  func `a target that is met without dropping keeps everything, for all policies and kinds of target`(
+    fraction: Double
+  ) throws {
+    let prompt = Self.prompt()
+    for policy in Self.policies + [RandomDrop(), PyramidDrop(ranking: .attentionDebiased)] as [any AdjustablePolicy] {
+      for target in Self.targets(prompt, fraction) {
+        let found = try SchedulePlanner(prompt).resolved(TargetedDrop(policy, target, timing: Self.timing))
+        #expect(try prompt.tokensPerStage(prompt.plan(found)).allSatisfy { $0 == 576 }, "\(policy.name) \(target)")
+      }
+    }
+  }
+
+  @Test(arguments: [0.99999, 0.9996, 0.999, 0.99, 0.9, 0.777])
+  func `keep ratios have at most 12 decimals`(fraction: Double) throws {
+    let prompt = Self.prompt()
+    for target in Self.targets(prompt, fraction) {
+      let pyramid = TargetedDrop(PyramidDrop(), target, timing: Self.timing)
+      let found = try #require(SchedulePlanner(prompt).resolved(pyramid) as? PyramidDrop)
+      guard case .geometric(let lambda, _) = found.schedule else {
+        Issue.record("\(found.schedule)")
+        return
+      }
+      let fastV = try #require(
+        SchedulePlanner(prompt).resolved(TargetedDrop(FastV(), target, timing: Self.timing)) as? FastV)
+      for ratio in [lambda, fastV.r] { #expect((ratio * 1e12).rounded() / 1e12 == ratio, "\(ratio) for \(target)") }
+    }
+  }
+
   @Test func `a target above the baseline keeps all tokens, and each prompt has its own schedule`() throws {
     let target = TargetedDrop(PyramidDrop(), .averageTokens(576))
     for (tokens, expected) in [(576, 576.0), (100, 100)] {
