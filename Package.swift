@@ -37,12 +37,6 @@ let package = Package(
   targets: [
     // MARK: - C libraries
 
-    .systemLibrary(
-      name: "COpenBLAS", pkgConfig: "openblas",
-      providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
-    .systemLibrary(
-      name: "CLAPACKE", pkgConfig: "lapacke",
-      providers: [.apt(["liblapacke-dev"]), .brew(["lapack"])]),
     .target(
       name: "CImageCodecs",
       linkerSettings: [
@@ -51,15 +45,18 @@ let package = Package(
 
     // Attention, small-M GEMM and conversions, compiled for several instruction sets and selected at run time.
     .target(name: "CKernels"),
-    // Loads oneDNN at run time if it is installed; not linked.
+    // Load OpenBLAS and oneDNN at run time if they are installed; not linked.
+    .target(name: "COpenBLAS"),
     .target(name: "COneDNN"),
+    // Signals of the operating system.
+    .target(name: "CSystem"),
 
     // MARK: - Libraries; each target imports only those above it
 
-    .target(name: "Storage", swiftSettings: settings),
+    .target(name: "Storage", dependencies: ["CSystem"], swiftSettings: settings),
     .target(
       name: "Kernels",
-      dependencies: ["CKernels", "CLAPACKE", "COneDNN", "COpenBLAS", "Storage"],
+      dependencies: ["CKernels", "COneDNN", "COpenBLAS", "Storage"],
       swiftSettings: settings,
       linkerSettings: [.linkedLibrary("m", .when(platforms: [.linux]))]),
     .target(

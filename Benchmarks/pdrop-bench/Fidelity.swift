@@ -81,7 +81,7 @@ struct FidelityCommand: ParsableCommand {
 
   func run() throws {
     try report.check()
-    let threadCount = threads ?? ProcessInfo.processInfo.activeProcessorCount
+    let threadCount = ThreadCount(requested: threads).count
     let (questions, folder) = try questions()
     guard !questions.isEmpty else { throw FileArgumentError("\(input ?? folder): no questions") }
     let schedules = try schedules()

@@ -184,7 +184,7 @@ extension Peaks {
   /// The versions of the matmul libraries, and the instruction set of our own kernels.
   static var libraries: String {
     let oneDNN = Processor.current.oneDNN.map { "oneDNN \($0.version)" } ?? "no oneDNN"
-    return
-      "OpenBLAS \(OpenBLAS.version) (\(OpenBLAS.coreName)), \(oneDNN); own kernels in \(Processor.current.instructions)"
+    let openBLAS = Processor.current.openBLAS.map { "OpenBLAS \($0.version) (\($0.coreName))" } ?? "no OpenBLAS"
+    return "\(openBLAS), \(oneDNN); own kernels in \(Processor.current.instructions)"
   }
 }

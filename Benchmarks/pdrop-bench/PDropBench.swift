@@ -59,7 +59,7 @@ struct BenchOptions: ParsableArguments {
     }
   }
 
-  var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
+  var threadCount: Int { ThreadCount(requested: threads).count }
 
   /// Prints the table.
   func print(_ rows: [TableRow], as name: String) throws {

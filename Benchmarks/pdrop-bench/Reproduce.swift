@@ -65,7 +65,7 @@ struct ReproduceCommand: ParsableCommand {
     }
   }
 
-  private var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
+  private var threadCount: Int { ThreadCount(requested: threads).count }
 
   func run() throws {
     let folder = URL(filePath: reportFolder, directoryHint: .isDirectory)

@@ -2,6 +2,7 @@ import Dispatch
 import LLaVA
 import ModelFormats
 import PDrop
+import Storage
 import Synchronization
 
 /// Tokenization and image preprocessing of requests, one after the other on a thread of its own while the model
@@ -36,7 +37,7 @@ final class RequestPreparation: Sendable {
     }
   }
 
-  private let queue = DispatchQueue(label: "pdrop.preparation")
+  private let queue = BackgroundQueue()
   private let model: VisionLanguageModel
   private let images: ImageCache
   private let threads: Int
@@ -48,7 +49,7 @@ final class RequestPreparation: Sendable {
 
   func begin(_ question: BatchJob.Question) -> Item {
     let item = Item(question)
-    queue.async { [model, images, threads] in
+    queue.add { [model, images, threads] in
       item.complete(
         Result { try PreparedRequest(question.request, for: model, threads: threads, images: images) }
           .mapError(RecordFailure.init))

@@ -23,6 +23,8 @@ public struct ModelOptions: ParsableArguments {
   public func directory() throws -> String { try loading.directory() }
 
   public var threadCount: Int { loading.threadCount }
+  /// Such as `2 threads`, for the log.
+  package var threadDescription: String { ThreadCount(requested: loading.threads).description }
 
   /// Loads only the tokenizer of the model.
   public func loadTokenizer() throws -> Tokenizer { try loading.loadTokenizer() }
@@ -42,7 +44,9 @@ public struct LoadingOptions: ParsableArguments {
     help: "Model directory in Hugging Face or original LLaVA layout. (default: the bundled tiny-textvqa)")
   public var model: String?
 
-  @Option(name: [.short, .long], help: "Number of threads. (default: all cores)")
+  @Option(
+    name: [.short, .long], help: "Number of threads, at most one per processor that may be used. (default: all of them)"
+  )
   public var threads: Int?
 
   @Option(
@@ -89,7 +93,8 @@ public struct LoadingOptions: ParsableArguments {
   /// The model directory, by default that of the bundled model.
   public func directory() throws -> String { try model ?? BundledModel.directory() }
 
-  public var threadCount: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
+  /// The number of threads that can run: fewer than requested if there are fewer processors.
+  public var threadCount: Int { ThreadCount(requested: threads).count }
 
   /// Loads only the tokenizer of the model.
   public func loadTokenizer() throws -> Tokenizer {
@@ -115,8 +120,34 @@ public struct LoadingOptions: ParsableArguments {
     options.threads = threadCount
     options.template = chatTemplate.flatMap(ChatTemplate.init(named:))
     let model = try VisionLanguageModel(directory: try directory(), options: options)
+    if let warning = ThreadCount(requested: threads).warning { Log.warning(warning) }
     if let report = model.weightsCache, report.hasFailed { Log.warning("weights cache: \(report)") }
     return model
+  }
+}
+
+/// The number of threads of a program, and why it is less than requested.
+package struct ThreadCount {
+  private let requested: Int?
+  package let count: Int
+
+  /// - Parameter requested: `nil` for one per processor.
+  package init(requested: Int?) {
+    self.requested = requested
+    count = Workers(count: requested ?? SystemProcessors.available).count
+  }
+
+  /// A warning if the system refused threads that processors are available for; `nil` if it did not.
+  var warning: String? {
+    let wanted = min(requested ?? .max, SystemProcessors.available)
+    guard count < wanted else { return nil }
+    return "\(count) of \(wanted) threads: the system refused another one; raise its limits (ulimit -v, ulimit -u)"
+  }
+
+  /// Such as `2 threads`, or `2 threads (64 requested, processors available: 2)`.
+  package var description: String {
+    guard let requested, requested > count else { return "\(count) threads" }
+    return "\(count) threads (\(requested) requested, processors available: \(SystemProcessors.available))"
   }
 }
 

@@ -48,6 +48,7 @@ extension ParsableCommand {
   public static func runProgram() -> Never {
     // A closed output pipe ends the process silently, as for any filter.
     _ = signal(SIGPIPE, SIG_DFL)
+    ProcessFaults.exit(with: ExitStatus.file.rawValue)
     do {
       var command = try parseAsRoot()
       try command.run()

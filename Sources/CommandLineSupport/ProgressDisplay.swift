@@ -2,6 +2,7 @@ import ArgumentParser
 package import BatchInference
 import Foundation
 package import PDrop
+import Storage
 import Synchronization
 
 /// The form of the progress display.
@@ -16,8 +17,7 @@ package final class ProgressDisplay: BatchObserver, Sendable {
     var lastLine = ContinuousClock.now
     var hasBar = false
     var hasAnnouncedStop = false
-    /// `nil` after `end`.
-    var timer: (any DispatchSourceTimer)?
+    var hasEnded = false
   }
 
   private static let secondsBetweenLines = 30
@@ -35,20 +35,16 @@ package final class ProgressDisplay: BatchObserver, Sendable {
       case .none: .none
       }
     self.recordName = recordName
-    state.withLock { state in
-      let timer = DispatchSource.makeTimerSource()
-      timer.schedule(deadline: .now(), repeating: .milliseconds(200))
-      timer.setEventHandler { [weak self] in self?.tick() }
-      timer.resume()
-      state.timer = timer
+    // Without a thread there is no display.
+    _ = BackgroundThread.start { [weak self] in
+      while self?.tick() == true { usleep(200_000) }
     }
   }
 
   /// Ends the display and clears the bar.
   package func end() {
     state.withLock { state in
-      state.timer?.cancel()
-      state.timer = nil
+      state.hasEnded = true
       Self.clearBar(&state)
     }
   }
@@ -75,9 +71,10 @@ package final class ProgressDisplay: BatchObserver, Sendable {
     }
   }
 
-  private func tick() {
+  /// Draws the display; returns whether it goes on.
+  private func tick() -> Bool {
     state.withLock { state in
-      guard state.timer != nil else { return }
+      guard !state.hasEnded else { return false }
       if StopSignal.isRequested, !state.hasAnnouncedStop {
         state.hasAnnouncedStop = true
         Self.clearBar(&state)
@@ -90,10 +87,11 @@ package final class ProgressDisplay: BatchObserver, Sendable {
         Self.write("\r\u{1B}[K" + state.progress.bar(at: now))
         state.hasBar = true
       case .lines:
-        guard state.lastLine.duration(to: now) >= .seconds(Self.secondsBetweenLines) else { return }
+        guard state.lastLine.duration(to: now) >= .seconds(Self.secondsBetweenLines) else { return true }
         state.lastLine = now
         Log.write(state.progress.line(at: now))
       }
+      return true
     }
   }
 

@@ -15,7 +15,6 @@ import Storage
   private let shared = Scratch()
 
   package init(workers: Workers, processor: Processor = .current) {
-    OpenBLAS.prepare
     self.workers = workers
     self.processor = processor
     scratch = (0..<workers.count).map { _ in Scratch() }
@@ -90,11 +89,15 @@ package struct Workers: Sendable {
   /// The maximum number of threads of a call, the calling thread included.
   package let count: Int
 
+  /// At most `count` threads: fewer if there are fewer processors, or if the system refuses to start them.
+  ///
+  /// More threads than processors would only take turns and wait for each other.
+  ///
   /// - Precondition: `count` is at least 1.
-  package init(count: Int) {
-    precondition(count >= 1, "Workers: \(count) threads")
-    self.count = count
-    ThreadPool.shared.grow(to: count - 1)
+  package init(count: Int, processors: Int = SystemProcessors.available) {
+    precondition(count >= 1 && processors >= 1, "Workers: \(count) threads, \(processors) processors")
+    let wanted = min(count, processors) - 1
+    self.count = 1 + min(wanted, ThreadPool.shared.grow(to: wanted))
   }
 
   /// Calls `body` once for every task, from up to `count` threads, and returns when all tasks are finished.

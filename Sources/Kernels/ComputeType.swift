@@ -1,5 +1,6 @@
 import CKernels
 import COneDNN
+import Storage
 
 /// Data type of the matmuls of linear layers.
 package enum ComputeType: String, Sendable, CaseIterable {
@@ -34,12 +35,14 @@ extension ComputeType {
   ///
   /// - Parameter request: `nil` for the fastest type without quantization.
   package static func best(for request: ComputeType?, on processor: Processor = .current) -> Choice {
-    let openBLAS = "OpenBLAS, \(OpenBLAS.coreName) kernels"
     switch request {
-    case .f32: return Choice(computeType: .f32, library: openBLAS)
+    case .f32: return f32(on: processor)
     case nil, .bf16:
       guard processor.instructions >= .avx512BF16 else {
-        return Choice(computeType: .f32, library: openBLAS, fallbackReason: "the processor has no AVX512_BF16")
+        var choice = f32(on: processor)
+        choice.fallbackReason =
+          [choice.fallbackReason, "the processor has no AVX512_BF16"].compactMap(\.self).joined(separator: "; ")
+        return choice
       }
       if let oneDNN = processor.oneDNN, oneDNN.hasBF16 {
         return Choice(computeType: .bf16, library: "oneDNN \(oneDNN.version)")
@@ -53,6 +56,15 @@ extension ComputeType {
       }
       let missing = processor.oneDNN == nil ? "no oneDNN" : "no VNNI"
       return Choice(computeType: .int8, library: "own kernels, \(processor.instructions)", fallbackReason: missing)
+    }
+  }
+
+  private static func f32(on processor: Processor) -> Choice {
+    switch processor.blas {
+    case .success(let library): Choice(computeType: .f32, library: "OpenBLAS, \(library.coreName) kernels")
+    case .failure(let absence):
+      Choice(
+        computeType: .f32, library: "own kernels, \(processor.instructions)", fallbackReason: absence.description)
     }
   }
 }
@@ -73,7 +85,8 @@ package enum InstructionSet: UInt32, Sendable, CaseIterable, Comparable {
   var code: pdrop_isa { pdrop_isa(rawValue: rawValue) }
 }
 
-/// Instructions and libraries available to matmuls: the ISA level of the processor, and oneDNN if it is installed.
+/// Instructions and libraries available to matmuls: the ISA level of the processor, OpenBLAS and oneDNN
+/// if they are installed.
 ///
 /// Tests restrict `current` with `limited`; features that are missing cannot be added.
 package struct Processor: Sendable {
@@ -88,13 +101,18 @@ package struct Processor: Sendable {
 
   package let instructions: InstructionSet
   package let oneDNN: OneDNN?
+  /// The OpenBLAS library, or why there is none.
+  package let blas: Result<OpenBLAS, OpenBLAS.Absence>
+
+  package var openBLAS: OpenBLAS? { try? blas.get() }
 
   /// The processor of this machine.
   package static let current = Processor()
 
   private init() {
     instructions = .detected
-    let version = pdrop_onednn_version()
+    blas = OpenBLAS.current
+    let version = AddressSpace.allowsLibraries ? pdrop_onednn_version() : 0
     oneDNN =
       version == 0
       ? nil
@@ -103,13 +121,18 @@ package struct Processor: Sendable {
         hasBF16: pdrop_onednn_has_bf16(), hasInt8: pdrop_onednn_has_int8())
   }
 
-  /// The same processor limited to an ISA level, or without oneDNN.
-  package func limited(to maximum: InstructionSet = .avx512BF16, withoutOneDNN: Bool = false) -> Processor {
-    Processor(instructions: min(maximum, instructions), oneDNN: withoutOneDNN ? nil : oneDNN)
+  /// The same processor limited to an ISA level, or without a library.
+  package func limited(
+    to maximum: InstructionSet = .avx512BF16, withoutOneDNN: Bool = false, withoutOpenBLAS: Bool = false
+  ) -> Processor {
+    Processor(
+      instructions: min(maximum, instructions), oneDNN: withoutOneDNN ? nil : oneDNN,
+      blas: withoutOpenBLAS ? .failure(.notInstalled) : blas)
   }
 
-  private init(instructions: InstructionSet, oneDNN: OneDNN?) {
+  private init(instructions: InstructionSet, oneDNN: OneDNN?, blas: Result<OpenBLAS, OpenBLAS.Absence>) {
     self.instructions = instructions
     self.oneDNN = oneDNN
+    self.blas = blas
   }
 }

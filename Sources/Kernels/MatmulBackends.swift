@@ -1,6 +1,5 @@
 import CKernels
 import COneDNN
-import COpenBLAS
 import Storage
 
 /// Backends of a matmul panel: our own small-M kernels for few rows, oneDNN or OpenBLAS for many. For compute types
@@ -8,17 +7,18 @@ import Storage
 extension ComputeContext {
   /// A panel in f32, with a weight of any element type.
   func matmulF32(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Tensor, _ worker: Int) {
-    let (inputs, outputs) = (weight.columns, panel.columns.count)
-    if input.isPacked {
+    let inputs = weight.columns
+    guard !input.isPacked, let openBLAS = processor.openBLAS else {
       let first = unsafe weight.address + panel.columns.lowerBound * inputs * weight.element.byteCount
-      unsafe smallMatmul(panel, input.base, panel.rows, first, inputs, panel.base, .f32(weights: weight.element))
+      unsafe forEachPackedGroup(of: input, worker) { packed, rows in
+        unsafe smallMatmul(
+          panel, packed, rows.count, first, inputs, panel.base + rows.lowerBound * panel.stride,
+          .f32(weights: weight.element))
+      }
       return
     }
     let weights = unsafe widenedRows(of: weight, panel.columns, worker)
-    let source = unsafe input.base.assumingMemoryBound(to: Float.self)
-    unsafe cblas_sgemm(
-      CblasRowMajor, CblasNoTrans, CblasTrans, blasint(panel.rows), blasint(outputs), blasint(inputs), 1,
-      source, blasint(inputs), weights, blasint(inputs), panel.accumulates ? 1 : 0, panel.base, blasint(panel.stride))
+    unsafe openBLAS.sgemm(panel, input.base.assumingMemoryBound(to: Float.self), weights, inputs: inputs)
   }
 
   /// The maximum number of rows for which our own kernels in bf16, 16 rows at a time, are as fast as oneDNN.
@@ -119,30 +119,4 @@ extension ComputeContext {
     unsafe weight.widen(range, into: panel)
     return unsafe UnsafePointer(panel)
   }
-}
-
-/// The BLAS library for f32 matmuls of many rows, configured once per process.
-package enum OpenBLAS {
-  /// The name of the selected kernels, such as `Haswell`.
-  package static var coreName: String {
-    prepare
-    return unsafe String(cString: openblas_get_corename())
-  }
-
-  /// The version, such as `0.3.21`.
-  package static var version: String {
-    let words = unsafe String(cString: openblas_get_config()).split(separator: " ")
-    return words.dropFirst().first.map(String.init) ?? ""
-  }
-
-  /// Sets OpenBLAS to one thread per call, because our workers use all cores, and selects its fastest kernels.
-  ///
-  /// On AMD Zen 4, OpenBLAS selects its Cooperlake kernels, which reach 120 to 190 GFLOP/s; its Haswell kernels reach
-  /// 200 to 209. On Zen 5 its own selection is the fastest (497 against 273, two threads). The kernels decide the last
-  /// bits of results, so the rule is fixed by these measurements and not measured at each start. `OPENBLAS_CORETYPE`,
-  /// if set, takes precedence.
-  static let prepare: Void = {
-    openblas_set_num_threads(1)
-    if pdrop_is_zen4() { unsafe _ = pdrop_openblas_choose("Haswell") }
-  }()
 }

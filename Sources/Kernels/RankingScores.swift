@@ -1,5 +1,3 @@
-import COpenBLAS
-
 #if canImport(Glibc)
   import Glibc
 #else
@@ -31,14 +29,30 @@ extension ComputeContext {
     )
     workers.run(tasks: heads.headCount) { head, _ in
       let row = unsafe UnsafeMutableBufferPointer(start: out + head * keyCount, count: keyCount)
-      unsafe cblas_sgemv(
-        CblasRowMajor, CblasNoTrans, blasint(keyCount), blasint(dimension), 1 / Float(dimension).squareRoot(),
-        key + heads.keyValueHead(of: head) * dimension, blasint(heads.keyValueColumns),
-        query + head * dimension, 1, 0, row.baseAddress, 1)
+      unsafe multiply(
+        out + head * keyCount, scale: 1 / Float(dimension).squareRoot(),
+        key + heads.keyValueHead(of: head) * dimension, rows: keyCount, columns: dimension,
+        stride: heads.keyValueColumns, query + head * dimension)
       var scores = unsafe row.mutableSpan
       softmax(&scores)
     }
     return probabilities
+  }
+
+  /// `y = scale · a · x` for a matrix `a`, `[rows, columns]`, whose rows are `stride` elements apart.
+  private func multiply(
+    _ y: UnsafeMutablePointer<Float>, scale: Float, _ a: UnsafePointer<Float>, rows: Int, columns: Int, stride: Int,
+    _ x: UnsafePointer<Float>
+  ) {
+    if let openBLAS = processor.openBLAS {
+      unsafe openBLAS.sgemv(y, scale: scale, a, rows: rows, columns: columns, stride: stride, x)
+      return
+    }
+    for row in 0..<rows {
+      var lanes = InlineArray<8, Float>(repeating: 0)
+      for i in 0..<columns { unsafe lanes[i % 8] += a[row * stride + i] * x[i] }
+      unsafe y[row] = scale * lanes.span.indices.reduce(0) { $0 + lanes[$1] }
+    }
   }
 
   /// Euclidean norms per head and row.

@@ -1,4 +1,5 @@
 import Dispatch
+import Storage
 import Synchronization
 
 #if canImport(Glibc)
@@ -35,8 +36,8 @@ import Synchronization
   private let sleepers = Atomic(0)
   /// The semaphore on which worker threads sleep.
   private let wakeUp = DispatchSemaphore(value: 0)
-  /// The number of worker threads of the process.
-  private let threadCount = Mutex(0)
+  /// The number of worker threads of the process, and whether the system refused to start another.
+  private let threads = Mutex((count: 0, isComplete: false))
   /// Thread-local worker index; 0 for threads outside the pool.
   private let workerKey: pthread_key_t
 
@@ -51,9 +52,18 @@ import Synchronization
   var currentWorker: Int { unsafe Int(bitPattern: pthread_getspecific(workerKey)) }
 
   /// Starts threads until there are `count` worker threads, or fewer if the system refuses more.
-  func grow(to count: Int) {
-    threadCount.withLock { threadCount in
-      while threadCount < count, startThread() { threadCount += 1 }
+  ///
+  /// - Returns: The number of worker threads.
+  func grow(to count: Int) -> Int {
+    threads.withLock { threads in
+      while threads.count < count, !threads.isComplete {
+        if BackgroundThread.start({ ThreadPool.shared.workerLoop() }) {
+          threads.count += 1
+        } else {
+          threads.isComplete = true
+        }
+      }
+      return threads.count
     }
   }
 
@@ -92,21 +102,6 @@ import Synchronization
   }
 
   // MARK: - Worker threads
-
-  private func startThread() -> Bool {
-    #if canImport(Glibc)
-      var thread = pthread_t()
-    #else
-      var thread: pthread_t?
-    #endif
-    let status = unsafe pthread_create(
-      &thread, nil,
-      { _ in
-        ThreadPool.shared.workerLoop()
-        return nil
-      }, nil)
-    return status == 0
-  }
 
   /// The main loop of a worker thread.
   private func workerLoop() {

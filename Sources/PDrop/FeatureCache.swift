@@ -209,7 +209,7 @@ extension FeatureCache.Model {
       "images \(preprocessor.mode.rawValue)",
       "arithmetic \(precision.computeType.vision.rawValue)",
       // The matmul library decides the last bits.
-      "OpenBLAS \(OpenBLAS.version) \(OpenBLAS.coreName)",
+      processor.openBLAS.map { "OpenBLAS \($0.version) \($0.coreName)" } ?? "no OpenBLAS",
       "oneDNN \(processor.oneDNN?.version ?? "none")",
       "instructions \(processor.instructions)",
     ]

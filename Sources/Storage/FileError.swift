@@ -16,11 +16,11 @@ package enum FileError: UserFacingError, Equatable {
 
   package var problem: String {
     switch self {
-    case .notFound(let path): "\(path): no such file"
-    case .notAFile(let path): "\(path): expected a file, found a directory or device"
-    case .empty(let path): "\(path): the file is empty"
-    case .unreadable(let path, let reason): "\(path): cannot be read (\(reason))"
-    case .unwritable(let path, let reason): "\(path): cannot be written (\(reason))"
+    case .notFound(let path): "\(path.pathExcerpt): no such file"
+    case .notAFile(let path): "\(path.pathExcerpt): expected a file, found a directory or device"
+    case .empty(let path): "\(path.pathExcerpt): the file is empty"
+    case .unreadable(let path, let reason): "\(path.pathExcerpt): cannot be read (\(reason))"
+    case .unwritable(let path, let reason): "\(path.pathExcerpt): cannot be written (\(reason))"
     }
   }
 }

@@ -1,3 +1,5 @@
+import CSystem
+
 #if canImport(Glibc)
   import Glibc
 #else
@@ -8,8 +10,10 @@
 ///
 /// `@unchecked Sendable`: the bytes are written once, in `init`, and only read afterwards.
 @safe package final class SharedBytes: @unchecked Sendable {
-  private enum Owner {
-    case mapping, heap
+  @safe private enum Owner {
+    /// A mapped file; its registration for reads that fault is `nil` if memory was exhausted.
+    case mapping(OpaquePointer?)
+    case heap
     /// A slice of another buffer, which it keeps alive.
     case whole(SharedBytes)
   }
@@ -27,12 +31,13 @@
     let (descriptor, status) = try Self.opened(path)
     defer { close(descriptor) }
     count = Int(status.st_size)
+    try Self.checkRoom(for: count, path)
     guard let mapped = unsafe mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), unsafe mapped != MAP_FAILED
     else {
       throw .unreadable(path: path, reason: lastSystemError())
     }
     unsafe base = UnsafeRawPointer(mapped)
-    owner = .mapping
+    owner = unsafe .mapping(pdrop_register_mapped_file(mapped, count, ProcessFaults.cutFileLine(path)))
     modificationTime = status.modificationTime
   }
 
@@ -47,6 +52,7 @@
       throw .unreadable(path: path, reason: "\(status.st_size) bytes, at most \(limit) expected")
     }
     count = Int(status.st_size)
+    try Self.checkRoom(for: count, path)
     let bytes = unsafe allocateBytes(count)
     var offset = 0
     while offset < count {
@@ -62,6 +68,12 @@
     unsafe base = UnsafeRawPointer(bytes)
     owner = .heap
     modificationTime = status.modificationTime
+  }
+
+  private static func checkRoom(for count: Int, _ path: String) throws(FileError) {
+    guard AddressSpace.hasRoom(for: count) else {
+      throw .unreadable(path: path, reason: "the limit on address space has no room for \(count) bytes; raise ulimit -v")
+    }
   }
 
   /// Opens a nonempty regular file.
@@ -129,7 +141,9 @@
 
   deinit {
     switch owner {
-    case .mapping: unsafe munmap(UnsafeMutableRawPointer(mutating: base), count)
+    case .mapping(let registration):
+      unsafe pdrop_unregister_mapped_file(registration)
+      unsafe munmap(UnsafeMutableRawPointer(mutating: base), count)
     case .heap: unsafe base.deallocate()
     case .whole: break
     }
@@ -182,17 +196,21 @@ private let largePageBytes = 2 << 20
 /// Uninitialized bytes, aligned to 64 bytes; freed with `deallocate()`.
 ///
 /// Allocations of 4 MiB and more request large pages. A request then causes some hundred page faults instead of some
-/// ten thousand, and matmuls cause fewer TLB misses.
+/// ten thousand, and matmuls cause fewer TLB misses. Exhausted memory ends the process, see `ProcessFaults`.
 package func allocateBytes(_ count: Int) -> UnsafeMutableRawPointer {
+  let isLarge = count >= 2 * largePageBytes
+  guard count < AddressSpace.checkedBytes || AddressSpace.hasRoom(for: count) else {
+    ProcessFaults.memoryIsExhausted(allocating: count)
+  }
+  // Not `allocate`, which ends the process by a signal; `deallocate()` frees memory of `posix_memalign` too.
+  var bytes: UnsafeMutableRawPointer?
+  let status = unsafe posix_memalign(&bytes, isLarge ? largePageBytes : 64, max(count, 1))
+  guard status == 0, let bytes = unsafe bytes else { ProcessFaults.memoryIsExhausted(allocating: count) }
   #if canImport(Glibc)
-    if count >= 2 * largePageBytes {
-      let bytes = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: largePageBytes)
-      // Only a hint: the system may still use small pages. Bytes after the last whole large page use small pages.
-      unsafe _ = madvise(bytes, count / largePageBytes * largePageBytes, MADV_HUGEPAGE)
-      return unsafe bytes
-    }
+    // Only a hint: the system may still use small pages. Bytes after the last whole large page use small pages.
+    if isLarge { unsafe _ = madvise(bytes, count / largePageBytes * largePageBytes, MADV_HUGEPAGE) }
   #endif
-  return .allocate(byteCount: max(count, 1), alignment: 64)
+  return unsafe bytes
 }
 
 /// Uninitialized floats, aligned to 64 bytes; freed with `deallocate()`.

@@ -8,10 +8,10 @@ import Foundation
 
 /// The available memory, read from the `/proc` and `/sys` file systems.
 package struct SystemMemory {
-  /// The prefix of all system paths; a temporary folder in tests.
-  private let root: String
+  private let system: SystemFiles
 
-  package init(root: String = "") { self.root = root }
+  /// - Parameter root: The prefix of all system paths; a temporary folder in tests.
+  package init(root: String = "") { system = SystemFiles(root: root) }
 
   /// The fraction of the available memory that a batch uses by default.
   private static let defaultFraction = 0.9
@@ -21,63 +21,41 @@ package struct SystemMemory {
   /// Pages of mapped weights are reclaimable, so they count as available and not as allocated.
   package var defaultLimit: Int {
     guard let available else { return Int(Self.defaultFraction * Double(ProcessInfo.processInfo.physicalMemory)) }
-    return Int(Self.defaultFraction * Double(available + (kilobytes("RssAnon", in: "/proc/self/status") ?? 0)))
+    let allocated = system.kilobytes(after: "RssAnon", in: "/proc/self/status") ?? 0
+    return Int(Self.defaultFraction * (Double(available) + Double(allocated)))
   }
 
   /// Available bytes, the minimum over the machine and all control groups of the process; `nil` if unknown.
   package var available: Int? {
-    ([kilobytes("MemAvailable", in: "/proc/meminfo")] + controlGroups).compactMap(\.self).min()
+    ([system.kilobytes(after: "MemAvailable", in: "/proc/meminfo")] + controlGroups).compactMap(\.self).min()
   }
 
   /// Available bytes in each control group of the process and in their parent groups.
+  ///
+  /// `memory.high` counts like a limit, because the system slows a process above it down to a crawl.
   private var controlGroups: [Int?] {
-    let lines = (text("/proc/self/cgroup") ?? "").split(separator: "\n")
-    return lines.flatMap { line -> [Int?] in
-      let parts = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-      guard parts.count == 3 else { return [] }
-      if parts[0] == "0" {
-        return remaining(below: "/sys/fs/cgroup", String(parts[2]), "memory.max", "memory.current", "inactive_file")
-      }
-      guard parts[1].split(separator: ",").contains("memory") else { return [] }
-      return remaining(
-        below: "/sys/fs/cgroup/memory", String(parts[2]), "memory.limit_in_bytes", "memory.usage_in_bytes",
-        "total_inactive_file")
+    let groups = ControlGroups(system)
+    return groups.unified.map { folder in
+      remaining(folder, limits: ["memory.max", "memory.high"], "memory.current", "inactive_file")
     }
-  }
-
-  /// Limit minus usage plus reclaimable pages, for a group and all its parents.
-  private func remaining(below mount: String, _ group: String, _ limit: String, _ usage: String, _ reclaimable: String)
-    -> [Int?]
-  {
-    var names = group.split(separator: "/")
-    var found: [Int?] = []
-    while true {
-      let folder = mount + names.map { "/" + $0 }.joined()
-      if let limit = number(folder + "/" + limit), let usage = number(folder + "/" + usage) {
-        let line = text(folder + "/memory.stat")?.split(separator: "\n").first { $0.hasPrefix(reclaimable + " ") }
-        found.append(max(0, limit - usage + (line?.split(separator: " ").last.flatMap { Int($0) } ?? 0)))
+      + groups.folders(of: "memory").map { folder in
+        remaining(folder, limits: ["memory.limit_in_bytes"], "memory.usage_in_bytes", "total_inactive_file")
       }
-      guard names.popLast() != nil else { return found }
-    }
   }
 
-  private func kilobytes(_ name: String, in path: String) -> Int? {
-    let line = text(path)?.split(separator: "\n").first { $0.hasPrefix(name + ":") }
-    return line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }.map { $0 << 10 }
-  }
-
-  private func number(_ path: String) -> Int? {
-    text(path).flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
-  }
-
-  private func text(_ path: String) -> String? {
-    // System files report no size, so they are read to the end.
-    FileManager.default.contents(atPath: root + path).map { String(decoding: $0, as: UTF8.self) }
+  /// The smallest limit minus usage plus reclaimable pages of a group; `nil` without a limit.
+  private func remaining(_ folder: String, limits: [String], _ usage: String, _ reclaimable: String) -> Int? {
+    guard let limit = limits.compactMap({ system.number(folder + "/" + $0) }).min() else { return nil }
+    let usage = system.number(folder + "/" + usage) ?? 0
+    let free = system.number(after: reclaimable + " ", in: folder + "/memory.stat") ?? 0
+    return max(0, limit - (usage - min(usage, free)))
   }
 }
 
 /// Peak RSS of this process in bytes; pages of mapped files count once they are touched.
 package func peakResidentBytes() -> Int {
+  // `getrusage` starts with the peak of the process that started this one.
+  if let peak = SystemFiles(root: "").kilobytes(after: "VmHWM", in: "/proc/self/status") { return peak }
   var usage = rusage()
   #if canImport(Glibc)
     _ = unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)

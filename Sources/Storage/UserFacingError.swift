@@ -107,4 +107,23 @@ extension StringProtocol {
     let start = String(String.UnicodeScalarView(unicodeScalars.prefix(60)))
     return unicodeScalars.dropFirst(60).isEmpty ? start.debugDescription : start.debugDescription.dropLast() + "…\""
   }
+
+  /// The path for a message, on one line: control characters are escaped, and a path of more than 240 characters is
+  /// cut in the middle, because its end names the file.
+  package var pathExcerpt: String {
+    let scalars = unicodeScalars
+    guard !scalars.dropFirst(240).isEmpty else { return Self.escaped(scalars) }
+    return Self.escaped(scalars.prefix(120)) + "…" + Self.escaped(scalars.suffix(119))
+  }
+
+  private static func escaped(_ scalars: some Sequence<Unicode.Scalar>) -> String {
+    scalars.reduce(into: "") { text, scalar in
+      let category = scalar.properties.generalCategory
+      if [.control, .lineSeparator, .paragraphSeparator].contains(category) || scalar.properties.isBidiControl {
+        text += scalar.escaped(asASCII: true)
+      } else {
+        text.unicodeScalars.append(scalar)
+      }
+    }
+  }
 }

@@ -108,7 +108,7 @@ enum VerboseLog {
   static func model(_ model: VisionLanguageModel, _ options: ModelOptions) {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
-      "model: \(model.name), \(megabytes) MB weights, \(model.layerCount) layers, \(options.threadCount) threads, "
+      "model: \(model.name), \(megabytes) MB weights, \(model.layerCount) layers, \(options.threadDescription), "
         + "image mode \(model.preprocessor.mode.rawValue), chat template \(model.templateDetection)")
     Log.write("compute: \(model.precision.reason)")
     if let visionTower = model.visionTower { Log.write("vision encoder: weights from \(visionTower)") }

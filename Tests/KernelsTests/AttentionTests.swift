@@ -116,7 +116,7 @@ import Testing
     keys.append(Matrix(k, columns: heads.keyValueColumns))
     values.append(Matrix(v, columns: heads.keyValueColumns))
     var result = Matrix(rows: 0, columns: heads.queryColumns)
-    ComputeContext(workers: Workers(count: threads)).causalAttention(
+    ComputeContext(workers: Workers(count: threads, processors: threads)).causalAttention(
       &result, queries: Matrix(q, columns: heads.queryColumns), keys: keys, values: values, heads: heads, with: variant)
     return result.values
   }

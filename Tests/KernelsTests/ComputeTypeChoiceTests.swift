@@ -11,6 +11,15 @@ import Testing
     #expect(ComputeType.best(for: .f32, on: processor).summary().hasPrefix("f32 (OpenBLAS, "))
   }
 
+  @Test func `uses own kernels without OpenBLAS`() {
+    let without = Processor.current.limited(to: .avx2, withoutOpenBLAS: true)
+    let choice = ComputeType.best(for: .f32, on: without)
+    #expect(choice.summary() == "f32 (own kernels, \(without.instructions); no OpenBLAS)")
+    #expect(
+      ComputeType.best(for: .bf16, on: without).summary()
+        == "f32 (own kernels, \(without.instructions); no OpenBLAS; the processor has no AVX512_BF16)")
+  }
+
   @Test func `reason names the missing feature`() {
     let bare = Processor.current.limited(to: .portable, withoutOneDNN: true)
     #expect(ComputeType.best(for: .bf16, on: bare).summary().hasSuffix("; the processor has no AVX512_BF16)"))

@@ -18,7 +18,15 @@ import Testing
     }
   }
 
+  @Test func `solves three equations exactly, whatever the signs`() throws {
+    for sign in [1.0, -1] {
+      let x = try #require(leastSquares([2, 1, 0, sign, 3, 1, 0, 1, 4], columns: 3, [4, 9 + sign, 14]))
+      #expect(zip(x, [1, 2, 3]).allSatisfy { abs($0 - $1) < 1e-14 })
+    }
+  }
+
   @Test func `refuses linearly dependent columns`() {
+    #expect(leastSquares([1, 3, 2, 6, 5, 15], columns: 2, [1, 2, 3]) == nil)
     #expect(leastSquares([1, 0, 2, 0, 3, 0], columns: 2, [1, 2, 3]) == nil)
   }
 }

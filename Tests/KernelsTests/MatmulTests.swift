@@ -80,13 +80,33 @@ import Testing
     #expect(y.values == [-18.5, 43])
   }
 
+  @Test(arguments: [17, 70], [ElementType.f32, .bf16])
+  func `many rows in f32 need no OpenBLAS`(rows: Int, element: ElementType) {
+    var numbers = SeededGenerator(17)
+    let (inputs, outputs) = (96, 2050)
+    let stored = Tensor(numbers.floats(inputs * outputs), shape: [outputs, inputs])
+    let weight = element == .bf16 ? stored.rounded(workers: Workers(count: 1)) : stored
+    let x = Matrix(numbers.floats(rows * inputs), columns: inputs)
+    func product(_ processor: Processor) -> [Float] {
+      var y = Matrix(rows: 0, columns: outputs)
+      let compute = ComputeContext(workers: Workers(count: 2), processor: processor)
+      compute.matmul(&y, x, by: Linear(weight: weight), .output)
+      compute.matmulAdd(to: &y, x, by: Linear(weight: weight), .output)
+      return y.values
+    }
+    let found = product(.current.limited(withoutOpenBLAS: true))
+    // Twice the sum of 96 products of values up to 1, each rounded to 24 bits.
+    expectClose(found, product(.current), Double(2 * inputs * inputs) * 0x1p-23, "without OpenBLAS")
+  }
+
   @Test func `gives the same bits for any number of threads`() {
     var numbers = SeededGenerator(13)
     let linear = Linear(weight: Tensor(numbers.floats(2304 * 96), shape: [2304, 96]))
     let x = numbers.floats(70 * 96)
     let results = [1, 2, 3, 8].map { threads in
       var y = Matrix(rows: 0, columns: 2304)
-      ComputeContext(workers: Workers(count: threads)).matmul(&y, Matrix(x, columns: 96), by: linear, .output)
+      ComputeContext(workers: Workers(count: threads, processors: threads)).matmul(
+        &y, Matrix(x, columns: 96), by: linear, .output)
       return y.values
     }
     for result in results { #expect(result == results[0]) }

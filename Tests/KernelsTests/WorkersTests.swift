@@ -9,7 +9,7 @@ import Testing
   func `runs every task once, on one of the workers`(count: Int, tasks: Int) {
     let calls = Mutex([Int](repeating: 0, count: tasks))
     let workers = Mutex(Set<Int>())
-    Workers(count: count).run(tasks: tasks) { task, worker in
+    Workers(count: count, processors: count).run(tasks: tasks) { task, worker in
       calls.withLock { $0[task] += 1 }
       workers.withLock { _ = $0.insert(worker) }
     }
@@ -17,11 +17,17 @@ import Testing
     #expect(workers.withLock { $0 }.isSubset(of: Set(0..<count)))
   }
 
+  @Test func `has no more threads than processors`() {
+    #expect(Workers(count: 64, processors: 3).count <= 3)
+    #expect(Workers(count: 64).count <= 64)
+    #expect(Workers(count: 1, processors: 8).count == 1)
+  }
+
   @Test func `a worker runs one task at a time`() {
     let busy = Mutex([Bool](repeating: false, count: 4))
     let clashes = Atomic(0)
     for _ in 0..<200 {
-      Workers(count: 4).run(tasks: 16) { _, worker in
+      Workers(count: 4, processors: 4).run(tasks: 16) { _, worker in
         let wasBusy = busy.withLock { busy in
           defer { busy[worker] = true }
           return busy[worker]
@@ -40,7 +46,7 @@ import Testing
         // Each task waits for the other one, so that both must run at the same time.
         let started = [DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)]
         let meetings = Atomic(0)
-        Workers(count: 2).run(tasks: 2) { task, _ in
+        Workers(count: 2, processors: 2).run(tasks: 2) { task, _ in
           started[1 - task].signal()
           if started[task].wait(timeout: .now() + 60) == .success { meetings.add(1, ordering: .relaxed) }
         }
@@ -59,7 +65,9 @@ import Testing
           for round in 0..<300 {
             let sum = Atomic(0)
             let tasks = 1 + (round + caller) % 9
-            Workers(count: 1 + caller % 4).run(tasks: tasks) { task, _ in sum.add(task + 1, ordering: .relaxed) }
+            Workers(count: 1 + caller % 4, processors: 4).run(tasks: tasks) { task, _ in
+              sum.add(task + 1, ordering: .relaxed)
+            }
             if sum.load(ordering: .relaxed) == tasks * (tasks + 1) / 2 { correct += 1 }
           }
           return correct
@@ -72,8 +80,8 @@ import Testing
   @Test func `nested tasks run on the worker of the outer task`() {
     let calls = Mutex([Int](repeating: 0, count: 40))
     let otherWorkers = Atomic(0)
-    Workers(count: 3).run(tasks: 10) { outer, worker in
-      Workers(count: 3).run(tasks: 4) { inner, innerWorker in
+    Workers(count: 3, processors: 3).run(tasks: 10) { outer, worker in
+      Workers(count: 3, processors: 3).run(tasks: 4) { inner, innerWorker in
         calls.withLock { $0[4 * outer + inner] += 1 }
         if innerWorker != worker { otherWorkers.add(1, ordering: .relaxed) }
       }
