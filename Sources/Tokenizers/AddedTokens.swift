@@ -1,5 +1,8 @@
 /// A token that is matched in the text before BPE, such as `<image>`.
 package struct AddedToken: Equatable, Sendable {
+  /// The maximum length of an added token or of a SentencePiece piece in bytes.
+  package static let lengthLimit = 512
+
   package var id: Int32
   package var content: String
 
@@ -41,28 +44,13 @@ struct AddedTokenMatcher: Sendable {
     case token(Int32)
   }
 
-  private struct Node: Sendable {
-    var children: [UInt8: Int] = [:]
-    var token: AddedToken?
-  }
-
-  /// A trie over the bytes of the token texts; the root comes first.
-  private var nodes = [Node()]
+  private let tokens: [AddedToken]
+  /// The indices of the tokens by their texts.
+  private let trie: ByteTrie
 
   init(_ tokens: [AddedToken]) {
-    for token in tokens {
-      var node = 0
-      for byte in token.content.utf8 {
-        if let child = nodes[node].children[byte] {
-          node = child
-        } else {
-          nodes.append(Node())
-          nodes[node].children[byte] = nodes.count - 1
-          node = nodes.count - 1
-        }
-      }
-      nodes[node].token = token
-    }
+    self.tokens = tokens
+    trie = ByteTrie(tokens.enumerated().map { (Array($1.content.utf8), Int32($0)) })
   }
 
   /// Splits text at the added tokens in it; no text segment is empty.
@@ -70,11 +58,13 @@ struct AddedTokenMatcher: Sendable {
     var segments: [Segment] = []
     var segmentStart = text.startIndex
     var position = text.startIndex
+    var spaceEnd = text.startIndex
     while position < text.endIndex {
-      guard let (token, matchEnd) = longestMatch(in: text, at: position) else {
+      guard let (index, matchEnd) = trie.longestMatch(in: text, at: position) else {
         position += 1
         continue
       }
+      let token = tokens[Int(index)]
       var start = position
       var end = matchEnd
       position = matchEnd
@@ -84,50 +74,43 @@ struct AddedTokenMatcher: Sendable {
       }
       if token.stripsLeft {
         while start > segmentStart, let scalar = text.scalar(before: start), scalar.properties.isWhitespace {
-          start -= UTF8.width(scalar)
+          start -= scalar.width
         }
       }
       start = max(start, segmentStart)
       if token.stripsRight {
-        while let scalar = text.scalar(at: end), scalar.properties.isWhitespace { end += UTF8.width(scalar) }
+        // The search goes on in the white space, which can contain tokens itself; it is measured once for all of them.
+        if end >= spaceEnd {
+          spaceEnd = end
+          while let scalar = text.scalar(at: spaceEnd), scalar.properties.isWhitespace { spaceEnd += scalar.width }
+        }
+        end = spaceEnd
       }
       if segmentStart < start { segments.append(.text(text[segmentStart..<start])) }
       segments.append(.token(token.id))
       segmentStart = end
-      position = max(position, end)
     }
     if segmentStart < text.endIndex { segments.append(.text(text[segmentStart...])) }
     return segments
-  }
-
-  private func longestMatch(in text: ArraySlice<UInt8>, at start: Int) -> (token: AddedToken, end: Int)? {
-    var match: (AddedToken, Int)? = nil
-    var node = 0
-    var position = start
-    while position < text.endIndex, let child = nodes[node].children[text[position]] {
-      node = child
-      position += 1
-      if let token = nodes[node].token { match = (token, position) }
-    }
-    return match
   }
 }
 
 // MARK: - Characters next to a match
 
-extension UTF8 {
-  fileprivate static func width(_ scalar: Unicode.Scalar) -> Int { UTF8.encode(scalar)?.count ?? 1 }
+extension Unicode.Scalar {
+  /// The length of the character in bytes of UTF-8.
+  var width: Int { UTF8.width(self) }
 }
 
 extension ArraySlice<UInt8> {
   /// The character that starts at a position, or nil at the end.
-  fileprivate func scalar(at position: Int) -> Unicode.Scalar? {
+  func scalar(at position: Int) -> Unicode.Scalar? {
     guard position < endIndex else { return nil }
     return String(decoding: self[position..<Swift.min(position + 4, endIndex)], as: UTF8.self).unicodeScalars.first
   }
 
   /// The character that ends at a position, or nil at the start.
-  fileprivate func scalar(before position: Int) -> Unicode.Scalar? {
+  func scalar(before position: Int) -> Unicode.Scalar? {
     guard position > startIndex else { return nil }
     var start = position - 1
     while start > startIndex, self[start] & 0xC0 == 0x80 { start -= 1 }

@@ -77,48 +77,65 @@ struct BPEEncoder: Sendable {
   }
 
   private func appendMerged(_ word: [Int32], to ids: inout [Int32]) {
-    /// The id of a symbol that was merged into its left neighbour.
-    let removed: Int32 = -1
     var symbols = word
-    var next = Array(1..<word.count + 1)
-    var previous = Array(-1..<word.count - 1)
-    var candidates = Heap<MergeCandidate>()
+    symbols.mergeNeighbours { left, right in merges[.init(left, right)].map { ($0.token, $0.rank) } }
+    ids += symbols
+  }
+}
+
+extension Array {
+  /// Merges neighbouring symbols until no pair merges: lowest rank first, then leftmost.
+  ///
+  /// Cost: O(n log n) calls and comparisons in the number of symbols.
+  ///
+  /// - Parameter merge: The symbol that a pair merges into, and its rank; nil if the pair does not merge.
+  mutating func mergeNeighbours(_ merge: (Element, Element) -> (symbol: Element, rank: Int32)?) {
+    /// The number of original symbols in each symbol; 0 for one that was merged into its left neighbour.
+    var widths = [Int](repeating: 1, count: count)
+    var previous = [Int](-1..<count - 1)
+    var candidates = Heap<MergeCandidate<Element>>()
 
     func push(_ left: Int, _ right: Int) {
-      guard let merge = merges[.init(symbols[left], symbols[right])] else { return }
-      candidates.insert(MergeCandidate(rank: merge.rank, position: left, token: merge.token))
+      guard let (symbol, rank) = merge(self[left], self[right]) else { return }
+      candidates.insert(
+        MergeCandidate(rank: rank, position: left, width: widths[left] + widths[right], symbol: symbol))
     }
 
-    for right in symbols.indices.dropFirst() { push(right - 1, right) }
+    for right in indices.dropFirst() { push(right - 1, right) }
     while let candidate = candidates.popMin() {
       let left = candidate.position
-      let right = next[left]
+      let right = left + widths[left]
       // Stale candidates are skipped: either side may have been merged with another symbol since.
-      guard symbols[left] != removed, right < symbols.count,
-        merges[.init(symbols[left], symbols[right])]?.token == candidate.token
-      else { continue }
-      symbols[left] = candidate.token
-      symbols[right] = removed
-      next[left] = next[right]
-      if next[left] < symbols.count {
-        previous[next[left]] = left
-        push(left, next[left])
+      guard widths[left] > 0, right < count, widths[left] + widths[right] == candidate.width else { continue }
+      self[left] = candidate.symbol
+      widths[left] = candidate.width
+      widths[right] = 0
+      let next = left + candidate.width
+      if next < count {
+        previous[next] = left
+        push(left, next)
       }
       if previous[left] >= 0 { push(previous[left], left) }
     }
-    ids += symbols.lazy.filter { $0 != removed }
+    self = indices.filter { widths[$0] > 0 }.map { self[$0] }
   }
 }
 
 /// A possible merge of two neighbouring symbols; the lowest rank comes first, then the leftmost position.
-private struct MergeCandidate: Comparable {
+private struct MergeCandidate<Symbol>: Comparable {
   var rank: Int32
   /// The index of the left symbol.
   var position: Int
-  /// The merged token.
-  var token: Int32
+  /// The number of original symbols in both.
+  var width: Int
+  /// The merged symbol.
+  var symbol: Symbol
 
-  static func < (left: MergeCandidate, right: MergeCandidate) -> Bool {
-    (left.rank, left.position, left.token) < (right.rank, right.position, right.token)
+  static func < (left: Self, right: Self) -> Bool {
+    (left.rank, left.position, left.width) < (right.rank, right.position, right.width)
+  }
+
+  static func == (left: Self, right: Self) -> Bool {
+    (left.rank, left.position, left.width) == (right.rank, right.position, right.width)
   }
 }

@@ -16,7 +16,9 @@ public struct Detokenizer: Sendable {
 
   /// Adds the next id and returns the text that is now final, often empty.
   public mutating func push(_ id: Int32) -> String {
-    guard let token = tokenizer.token(id), !(skipSpecialTokens && tokenizer.isSpecial(id)) else { return "" }
+    guard let token = tokenizer.token(id), !(skipSpecialTokens && tokenizer.isSpecial(id)),
+      !tokenizer.isHidden(id)
+    else { return "" }
     if tokenizer.vocabulary.normalizer.isByteLevel {
       bytes += ByteAlphabet.bytes(of: token)
       return takeWholeCharacters()

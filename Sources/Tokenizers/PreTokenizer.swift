@@ -38,20 +38,16 @@ package struct Normalizer: Equatable, Sendable {
   /// Whether characters are composed with their accents (Unicode normalization form C).
   package var composes = false
 
-  /// Whether spaces at both ends are removed and runs of spaces become one space.
-  package var collapsesSpaces: Bool
-
   /// Whether decoding removes one space from the beginning.
   package var stripsLeadingSpace: Bool
 
   package init(
     prependScheme: PrependScheme, isNormalizer: Bool = true, preTokenizer: PreTokenizer = .none,
-    collapsesSpaces: Bool = false, stripsLeadingSpace: Bool = true
+    stripsLeadingSpace: Bool = true
   ) {
     self.prependScheme = prependScheme
     self.isNormalizer = isNormalizer
     self.preTokenizer = preTokenizer
-    self.collapsesSpaces = collapsesSpaces
     self.stripsLeadingSpace = stripsLeadingSpace
   }
 
@@ -66,7 +62,7 @@ extension Normalizer {
   ///
   /// - Parameter isBeginning: Whether the segment starts the whole text.
   func normalized(_ text: ArraySlice<UInt8>, isBeginning: Bool) -> [UInt8] {
-    var text = collapsesSpaces ? Self.collapse(text) : text
+    var text = text
     if composes { text = Array(String(decoding: text, as: UTF8.self).precomposedStringWithCanonicalMapping.utf8)[...] }
     guard let first = text.first else { return [] }
     let space = isByteLevel ? [0x20] : Self.space
@@ -84,20 +80,6 @@ extension Normalizer {
       if byte == 0x20 { normalized += space } else { normalized.append(byte) }
     }
     return normalized
-  }
-
-  /// Collapses spaces like SentencePiece, which also removes a trailing `▁` of the text itself.
-  private static func collapse(_ text: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
-    var text = Array(text.split(separator: 0x20).joined(separator: [0x20]))[...]
-    while true {
-      if text.last == 0x20 {
-        text = text.dropLast()
-      } else if text.suffix(space.count).elementsEqual(space) {
-        text = text.dropLast(space.count)
-      } else {
-        return text
-      }
-    }
   }
 }
 

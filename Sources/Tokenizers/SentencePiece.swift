@@ -15,6 +15,7 @@ struct SentencePieceModel {
     static let control: Int32 = 3
     static let userDefined: Int32 = 4
     static let byte: Int32 = 6
+    static let all = [normal, unknown, control, userDefined, byte]
   }
 
   var pieces: [Piece] = []
@@ -39,6 +40,9 @@ struct SentencePieceModel {
       }
     }
   }
+
+  /// The ids of the pieces of a kind.
+  func ids(of kind: Int32) -> [Int32] { pieces.indices.filter { pieces[$0].kind == kind }.map(Int32.init) }
 
   private static func piece(_ message: ArraySlice<UInt8>) throws(WireReader.WireError) -> Piece {
     var piece = Piece()
@@ -97,13 +101,10 @@ struct SentencePieceModel {
 extension Vocabulary {
   private static let file = "tokenizer.model"
 
-  /// The maximum length of a piece in bytes; the default of trainers is 16 characters.
-  private static let maxPieceLength = 512
-
   /// Reads the `tokenizer.model` of a SentencePiece BPE tokenizer.
   ///
-  /// Two pieces merge if their concatenation is a piece; the piece with the best score merges first. Every segment of
-  /// text between added tokens gets the dummy prefix, because the published LLaVA code tokenizes each separately.
+  /// The `legacy`, `add_prefix_space` and special tokens of the configuration have the meaning that they have for
+  /// transformers' `LlamaTokenizer`.
   ///
   /// - Throws: `VocabularyError`; the error names the model type or normalizer that is not supported.
   ///
@@ -124,25 +125,21 @@ extension Vocabulary {
     }
     var added = AddedTokenTable(table)
     try configuration.addTokens(to: &added)
-    for (id, piece) in model.pieces.enumerated() where isAdded(piece.kind) {
-      let token = AddedToken(
-        id: Int32(id), content: piece.text, isSpecial: piece.kind != SentencePieceModel.Kind.userDefined)
-      try added.add(token, file: file)
-    }
-    var addedTokens = added.sorted
-    for i in addedTokens.indices { addedTokens[i].isNormalized = false }
+    try configuration.addSpecialTokens(to: &added)
+    let rules = SentencePieceRules(
+      ranks: ranks(model),
+      userDefined: model.ids(of: SentencePieceModel.Kind.userDefined),
+      controls: Set(model.ids(of: SentencePieceModel.Kind.control)), addsDummyPrefix: model.addsDummyPrefix,
+      collapsesSpaces: model.removesExtraSpaces,
+      isLegacy: configuration.isLegacy, addsPrefixSpace: configuration.addsPrefixSpace,
+      unkText: configuration.name("unk_token") ?? "<unk>", specialTokens: configuration.namedSpecialTokens(in: added))
     return Vocabulary(
-      tokens: table.tokens, merges: merges(model, table), addedTokens: addedTokens,
+      tokens: table.tokens, merges: [:], addedTokens: added.sorted,
       byteTokens: model.hasByteFallback ? try table.byteTokens() : [],
       normalizer: Normalizer(
-        prependScheme: model.addsDummyPrefix ? .always : .never, collapsesSpaces: model.removesExtraSpaces,
-        stripsLeadingSpace: model.addsDummyPrefix),
-      specialTokens: try configuration.specialTokens(in: added, unk: model.unkID, addsBOS: true), fusesUNK: true)
-  }
-
-  private static func isAdded(_ kind: Int32) -> Bool {
-    [SentencePieceModel.Kind.unknown, SentencePieceModel.Kind.control, SentencePieceModel.Kind.userDefined]
-      .contains(kind)
+        prependScheme: .never, stripsLeadingSpace: rules.addsPrefixSpace || (rules.isLegacy && rules.addsDummyPrefix)),
+      specialTokens: try configuration.specialTokens(in: added, unk: model.unkID, addsBOS: true), fusesUNK: true,
+      sentencePiece: rules)
   }
 
   private static func check(_ model: SentencePieceModel) throws(VocabularyError) {
@@ -154,37 +151,29 @@ extension Vocabulary {
     if !model.escapesSpaces { throw .unsupported(file: file, part: "escape_whitespaces", found: "false") }
     if model.treatsSpaceAsSuffix { throw .unsupported(file: file, part: "treat_whitespace_as_suffix", found: "true") }
     for piece in model.pieces {
-      guard isAdded(piece.kind) || [SentencePieceModel.Kind.normal, SentencePieceModel.Kind.byte].contains(piece.kind)
-      else { throw .unsupported(file: file, part: "piece type \(piece.kind) of", found: piece.text) }
-      guard piece.text.utf8.count <= maxPieceLength else {
-        throw .unsupported(file: file, part: "length of piece", found: piece.text)
+      guard SentencePieceModel.Kind.all.contains(piece.kind) else {
+        throw .unsupported(file: file, part: "piece type \(piece.kind) of", found: piece.text)
       }
+      try piece.text.checkLength(file: file)
     }
   }
 
-  /// All pairs of pieces whose concatenation is a piece, ranked by the score of that piece; equal scores share a rank.
-  private static func merges(_ model: SentencePieceModel, _ table: TokenTable) -> [Pair: Merge] {
-    let normal = model.pieces.indices.filter { model.pieces[$0].kind == SentencePieceModel.Kind.normal }
-    let order = normal.sorted { model.pieces[$0].score > model.pieces[$1].score }
-    var merges: [Pair: Merge] = [:]
+  /// The rank of each piece that merges can make, by score; equal scores share a rank.
+  private static func ranks(_ model: SentencePieceModel) -> [Int32?] {
+    let merged = model.pieces.indices.filter {
+      [SentencePieceModel.Kind.normal, SentencePieceModel.Kind.userDefined].contains(model.pieces[$0].kind)
+    }
+    var ranks = [Int32?](repeating: nil, count: model.pieces.count)
     var rank: Int32 = -1
     var lastScore = Float.infinity
-    for id in order {
+    for id in merged.sorted(by: { model.pieces[$0].score > model.pieces[$1].score }) {
       if model.pieces[id].score != lastScore {
         lastScore = model.pieces[id].score
         rank += 1
       }
-      let bytes = Array(model.pieces[id].text.utf8)
-      // Pieces start at character boundaries, never at a continuation byte.
-      for cut in bytes.indices.dropFirst() where bytes[cut] & 0xC0 != 0x80 {
-        guard let left = table[bytes[..<cut]], let right = table[bytes[cut...]],
-          model.pieces[Int(left)].kind == SentencePieceModel.Kind.normal,
-          model.pieces[Int(right)].kind == SentencePieceModel.Kind.normal
-        else { continue }
-        merges[Pair(left, right)] = Merge(rank: rank, token: Int32(id))
-      }
+      ranks[id] = rank
     }
-    return merges
+    return ranks
   }
 }
 

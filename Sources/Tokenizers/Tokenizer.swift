@@ -3,19 +3,21 @@ public import Foundation
 /// The tokenizer of a checkpoint: text to token ids, and back.
 ///
 /// Added tokens such as `<image>` are matched first. The segments between them are normalized, split into words and
-/// encoded by BPE. If the checkpoint adds a space before every segment, text around an image is tokenized as in the
-/// original LLaVA code, which tokenizes the parts around `<image>` separately.
+/// encoded by BPE. With a checkpoint of the original LLaVA code, the parts around `<image>` are tokenized separately,
+/// as in that code.
 ///
 ///     let tokenizer = try Tokenizer(directory: URL(filePath: "Models/tiny-textvqa", directoryHint: .isDirectory))
 ///     let ids = tokenizer.encodePrompt("USER: <image>\nWhat is on the sign? ASSISTANT:")
 ///     print(tokenizer.decode(ids, skipSpecialTokens: false))
 ///
-/// Source: the Hugging Face tokenizers library; ids and texts are equal to its own.
+/// Source: the Hugging Face tokenizers library for `tokenizer.json`, transformers' `LlamaTokenizer` for
+/// `tokenizer.model`; ids and texts are equal to their own.
 public struct Tokenizer: Sendable {
   let vocabulary: Vocabulary
   private let rawMatcher: AddedTokenMatcher
   private let normalizedMatcher: AddedTokenMatcher
   private let encoder: BPEEncoder
+  private let sentencePiece: LlamaTokenizer?
   private let added: [Int32: AddedToken]
 
   /// Reads `tokenizer.json`, or `tokenizer.model` without it, and the configuration files next to it.
@@ -36,6 +38,7 @@ public struct Tokenizer: Sendable {
     rawMatcher = AddedTokenMatcher(vocabulary.addedTokens.filter { !$0.isNormalized })
     normalizedMatcher = AddedTokenMatcher(normalized)
     encoder = BPEEncoder(vocabulary)
+    sentencePiece = vocabulary.sentencePiece.map { LlamaTokenizer(vocabulary, $0) }
     added = Dictionary(vocabulary.addedTokens.map { ($0.id, $0) }) { first, _ in first }
   }
 
@@ -50,7 +53,7 @@ public struct Tokenizer: Sendable {
   public var unkToken: Int32? { vocabulary.specialTokens.unk }
   public var padToken: Int32? { vocabulary.specialTokens.pad }
 
-  /// The token that stands for an image, often `<image>`.
+  /// The token that stands for an image, often `<image>`; nil unless the tokenizer encodes that text as one token.
   public var imageToken: Int32? { vocabulary.specialTokens.image }
 
   /// Whether `encodePrompt` starts with the BOS token.
@@ -65,8 +68,15 @@ public struct Tokenizer: Sendable {
   ///
   /// Cost: O(n log n) in the length of the text.
   public func encode(_ text: String) -> [Int32] {
-    var ids: [Int32] = []
     let bytes = Array(text.utf8)
+    guard vocabulary.splitsAtImages, let image = imageToken else { return encode(bytes) }
+    let parts = bytes.parts(separatedBy: Array("<image>".utf8))
+    return Array(parts.map { encode(Array($0)) }.joined(separator: [image]))
+  }
+
+  private func encode(_ bytes: [UInt8]) -> [Int32] {
+    if let sentencePiece { return sentencePiece.encode(bytes) }
+    var ids: [Int32] = []
     let normalizer = vocabulary.normalizer
     for segment in rawMatcher.segments(of: bytes[...]) {
       switch segment {
@@ -119,4 +129,25 @@ public struct Tokenizer: Sendable {
   }
 
   func isSpecial(_ id: Int32) -> Bool { added[id]?.isSpecial ?? false }
+
+  /// Whether a token decodes to no text.
+  func isHidden(_ id: Int32) -> Bool { added[id] == nil && vocabulary.sentencePiece?.controls.contains(id) ?? false }
+}
+
+extension [UInt8] {
+  /// The parts between the occurrences of a separator, which may be empty.
+  fileprivate func parts(separatedBy separator: [UInt8]) -> [ArraySlice<UInt8>] {
+    var parts: [ArraySlice<UInt8>] = []
+    var (start, position) = (0, 0)
+    while position < count {
+      if self[position...].starts(with: separator) {
+        parts.append(self[start..<position])
+        position += separator.count
+        start = position
+      } else {
+        position += 1
+      }
+    }
+    return parts + [self[start...]]
+  }
 }

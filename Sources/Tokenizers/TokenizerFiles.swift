@@ -84,8 +84,27 @@ package struct TokenizerConfigurationFiles {
   /// Whether prompts start with the BOS token; nil if the files do not define it.
   var addsBOS: Bool? { configuration["add_bos_token"].bool }
 
+  /// Whether each segment of text between added tokens is a text of its own; the default of transformers' tokenizer.
+  var isLegacy: Bool { configuration["legacy"].bool ?? true }
+
+  /// Whether a space is added at the beginning of a text that is not `isLegacy`.
+  var addsPrefixSpace: Bool { configuration["add_prefix_space"].bool ?? !isNull("add_prefix_space") }
+
+  /// Whether a field is null, which differs from a missing field.
+  private func isNull(_ key: String) -> Bool {
+    configuration[key].isNull && configuration.members?.contains { $0.key == key } == true
+  }
+
   /// The text of a special token by its key, such as `bos_token`.
-  func name(_ key: String) -> String? { Self.text(configuration[key]) ?? Self.text(map[key]) }
+  func name(_ key: String) -> String? { entry(key).flatMap(Self.text) }
+
+  /// The text of a special token, or the object with its text and flags.
+  ///
+  /// Version 4.34 of transformers introduced `added_tokens_decoder`. Without it, the map has precedence.
+  private func entry(_ key: String) -> JSONValue? {
+    let files = configuration["added_tokens_decoder"].isNull ? [map, configuration] : [configuration, map]
+    return files.lazy.map { $0[key] }.first { Self.text($0) != nil }
+  }
 
   /// Adds the tokens that the files list with ids.
   func addTokens(to table: inout AddedTokenTable) throws(VocabularyError) {
@@ -94,7 +113,7 @@ package struct TokenizerConfigurationFiles {
         member.value, id: .init(member.key, file: Self.configurationName), file: Self.configurationName)
       try table.add(token, file: Self.configurationName)
     }
-    let special = specialNames.map { Array($0.utf8) }
+    let special = Set(specialNames.map { Array($0.utf8) })
     for member in added.members ?? [] {
       let token = AddedToken(
         id: try .init(member.value, token: member.key, file: Self.addedName), content: member.key,
@@ -102,6 +121,27 @@ package struct TokenizerConfigurationFiles {
       try table.add(token, file: Self.addedName)
     }
   }
+
+  /// Adds the special tokens of a tokenizer that has no list of its own.
+  ///
+  /// A token that is not in the vocabulary gets the next free id, except for the BOS, EOS and UNK tokens.
+  func addSpecialTokens(to table: inout AddedTokenTable) throws(VocabularyError) {
+    let usual = Self.usualNames.compactMap { key, name in entry(key) ?? (isNull(key) ? nil : .string(name)) }
+    let others = ["sep_token", "pad_token", "cls_token", "mask_token"].compactMap(entry) + additionalTokens
+    for (index, value) in (usual + others).enumerated() {
+      guard let text = Self.text(value), !text.isEmpty else { continue }
+      guard let id = table[text] ?? (index < usual.count ? nil : table.nextID) else { continue }
+      try table.add(AddedToken(special: value, text: text, id: id), file: Self.configurationName)
+    }
+  }
+
+  /// The ids of the tokens that the files name as special, and of those with the usual names.
+  func namedSpecialTokens(in table: AddedTokenTable) -> Set<Int32> {
+    let usual = Self.usualNames.compactMap { key, name in self.name(key) ?? (isNull(key) ? nil : name) }
+    return Set((usual + specialNames).compactMap(table.addedID))
+  }
+
+  private static let usualNames = [("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")]
 
   /// The special tokens; a token that the files do not name has its usual name.
   ///
@@ -115,7 +155,7 @@ package struct TokenizerConfigurationFiles {
     let bosName = name("bos_token") ?? bosName ?? "<s>"
     let specialTokens = SpecialTokens(
       bos: table[bosName], eos: table[name("eos_token") ?? "</s>"], unk: unk,
-      pad: name("pad_token").flatMap { table[$0] }, image: table[name("image_token") ?? "<image>"],
+      pad: name("pad_token").flatMap { table[$0] }, image: table.addedID(name("image_token") ?? "<image>"),
       addsBOS: self.addsBOS ?? addsBOS)
     if specialTokens.addsBOS, specialTokens.bos == nil {
       throw .unknownToken(file: Self.configurationName, token: bosName, neededFor: "the start of a prompt")
@@ -125,8 +165,14 @@ package struct TokenizerConfigurationFiles {
 
   private var specialNames: [String] {
     [configuration, map].flatMap { file in
-      ["bos_token", "eos_token", "unk_token", "pad_token", "image_token"].compactMap { Self.text(file[$0]) }
-        + (file["additional_special_tokens"].array ?? []).compactMap(Self.text)
+      ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token", "image_token"]
+        .compactMap { Self.text(file[$0]) }
+    } + additionalTokens.compactMap(Self.text)
+  }
+
+  private var additionalTokens: [JSONValue] {
+    [configuration, map].flatMap {
+      ($0["additional_special_tokens"].array ?? []) + ($0["extra_special_tokens"].members ?? []).map(\.value)
     }
   }
 
@@ -135,6 +181,13 @@ package struct TokenizerConfigurationFiles {
 }
 
 extension AddedToken {
+  /// A special token that the configuration names, by a string or by an object with flags.
+  fileprivate init(special entry: JSONValue, text: String, id: Int32) {
+    self.init(
+      id: id, content: text, isSpecial: true, stripsLeft: entry["lstrip"].bool ?? false,
+      stripsRight: entry["rstrip"].bool ?? false, isSingleWord: entry["single_word"].bool ?? false)
+  }
+
   /// Reads the `content` and flags of an added token.
   init(_ entry: JSONValue, id: Int32, file: String) throws(VocabularyError) {
     guard let content = entry["content"].string else {
@@ -179,6 +232,7 @@ public enum VocabularyError: UserFacingError, Equatable {
   case duplicateID(file: String, id: Int, tokens: [String])
   case duplicateToken(file: String, token: String)
   case unknownToken(file: String, token: String, neededFor: String)
+  case tokenTooLong(file: String, token: String, byteCount: Int, limit: Int)
 }
 
 extension VocabularyError {
@@ -208,6 +262,8 @@ extension VocabularyError {
       "\(file): token \(token.excerpt) is listed twice"
     case .unknownToken(let file, let token, let use):
       "\(file): \(use) needs token \(token.excerpt), which is not in the vocabulary"
+    case .tokenTooLong(let file, let token, let byteCount, let limit):
+      "\(file): expected tokens of at most \(limit) bytes, found \(token.excerpt) of \(byteCount)"
     }
   }
 }

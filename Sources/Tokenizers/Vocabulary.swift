@@ -45,9 +45,16 @@ package struct Vocabulary: Sendable {
   /// Whether a word that is a token is encoded as that token, whatever its merges are.
   package var ignoresMerges: Bool
 
+  /// The rules of a `tokenizer.model`, which replace `merges` and `normalizer` in encoding; nil for a `tokenizer.json`.
+  package var sentencePiece: SentencePieceRules?
+
+  /// Whether the text on each side of `<image>` is tokenized like a text of its own.
+  package private(set) var splitsAtImages = false
+
   package init(
     tokens: [String], merges: [Pair: Merge], addedTokens: [AddedToken], byteTokens: [Int32],
-    normalizer: Normalizer, specialTokens: SpecialTokens, fusesUNK: Bool, ignoresMerges: Bool = false
+    normalizer: Normalizer, specialTokens: SpecialTokens, fusesUNK: Bool, ignoresMerges: Bool = false,
+    sentencePiece: SentencePieceRules? = nil
   ) {
     self.tokens = tokens
     self.merges = merges
@@ -57,14 +64,16 @@ package struct Vocabulary: Sendable {
     self.specialTokens = specialTokens
     self.fusesUNK = fusesUNK
     self.ignoresMerges = ignoresMerges
+    self.sentencePiece = sentencePiece
   }
 
   /// The image token; a tokenizer without one gets `sentinel`, which matches `<image>` in text.
   ///
-  /// The text on each side of it is then tokenized separately, as in the original LLaVA code.
+  /// The text on each side of `<image>` is then tokenized like a text of its own, as in the original LLaVA code.
   ///
   /// Source: `tokenizer_image_token` in LLaVA's `llava/mm_utils.py`.
   package mutating func imageToken(orElse sentinel: Int32) -> Int32 {
+    splitsAtImages = true
     if let image = specialTokens.image { return image }
     addedTokens.insert(AddedToken(id: sentinel, content: "<image>", isSpecial: true), at: 0)
     specialTokens.image = sentinel
@@ -105,7 +114,7 @@ struct TokenTable {
 
   let file: String
   let tokens: [String]
-  private let ids: [[UInt8]: Int32]
+  private let ids: [ArraySlice<UInt8>: Int32]
 
   /// Sorts the entries by id.
   ///
@@ -115,14 +124,14 @@ struct TokenTable {
       throw .unsupported(file: file, part: "vocabulary size", found: "\(entries.count)")
     }
     var tokens = [String?](repeating: nil, count: entries.count)
-    var ids: [[UInt8]: Int32] = [:]
+    var ids: [ArraySlice<UInt8>: Int32] = [:]
     ids.reserveCapacity(entries.count)
     for (token, id) in entries {
       guard tokens.indices.contains(id) else {
         throw .idOutOfRange(file: file, token: token, id: "\(id)", limit: entries.count)
       }
       if let other = tokens[id] { throw .duplicateID(file: file, id: id, tokens: [other, token]) }
-      guard ids.updateValue(Int32(id), forKey: Array(token.utf8)) == nil else {
+      guard ids.updateValue(Int32(id), forKey: Array(token.utf8)[...]) == nil else {
         throw .duplicateToken(file: file, token: token)
       }
       tokens[id] = token
@@ -132,9 +141,9 @@ struct TokenTable {
     self.ids = ids
   }
 
-  subscript(token: String) -> Int32? { ids[Array(token.utf8)] }
+  subscript(token: String) -> Int32? { ids[Array(token.utf8)[...]] }
 
-  subscript(bytes: some Sequence<UInt8>) -> Int32? { ids[Array(bytes)] }
+  subscript(bytes: ArraySlice<UInt8>) -> Int32? { ids[bytes] }
 
   /// The id of a token that another part of the file refers to.
   func id(of token: String, neededFor use: String) throws(VocabularyError) -> Int32 {
@@ -159,10 +168,19 @@ struct AddedTokenTable {
   private var ids: [[UInt8]: Int32] = [:]
   private let table: TokenTable
 
-  init(_ table: TokenTable) { self.table = table }
+  /// The first id after those of all tokens.
+  private(set) var nextID: Int32
+
+  init(_ table: TokenTable) {
+    self.table = table
+    nextID = Int32(table.tokens.count)
+  }
 
   /// The added tokens in order of id.
   var sorted: [AddedToken] { added.values.sorted { $0.id < $1.id } }
+
+  /// The id of the added token with this text.
+  func addedID(_ text: String) -> Int32? { ids[Array(text.utf8)] }
 
   /// The id of the token with this text, added or not.
   subscript(text: String) -> Int32? { ids[Array(text.utf8)] ?? table[text] }
@@ -175,6 +193,7 @@ struct AddedTokenTable {
     guard !token.content.isEmpty else {
       throw .missingField(file: file, field: "content", expected: "text for id \(id)")
     }
+    try token.content.checkLength(file: file)
     let owner = added[token.id]?.content ?? (table.tokens.indices.contains(id) ? table.tokens[id] : nil)
     if let owner, !owner.utf8.elementsEqual(token.content.utf8) {
       throw .duplicateID(file: file, id: id, tokens: [owner, token.content])
@@ -183,5 +202,15 @@ struct AddedTokenTable {
     guard added[token.id] == nil else { return }
     added[token.id] = token
     ids[Array(token.content.utf8)] = token.id
+    nextID = max(nextID, token.id + 1)
+  }
+}
+
+extension String {
+  /// Checks the length of an added token or piece, which bounds the cost of a search for it.
+  func checkLength(file: String) throws(VocabularyError) {
+    guard utf8.count <= AddedToken.lengthLimit else {
+      throw .tokenTooLong(file: file, token: self, byteCount: utf8.count, limit: AddedToken.lengthLimit)
+    }
   }
 }

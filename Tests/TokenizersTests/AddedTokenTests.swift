@@ -1,7 +1,7 @@
 import Testing
 import Tokenizers
 
-/// Expected ids are those of the tokenizers package 0.23.3, for the same vocabulary, except for collapsed spaces.
+/// Expected ids are those of the tokenizers package 0.23.3, for the same vocabulary.
 @Suite struct AddedTokenTests {
   private func tokenizer(_ normalizer: Normalizer, _ added: [AddedToken]) -> Tokenizer {
     Tokenizer(
@@ -51,13 +51,6 @@ import Tokenizers
     #expect(encode(.unlessPresent) == [[4, 6, 4], [4, 6, 4], [6, 4]])
     #expect(encode(.first) == [[4, 6, 2], [4, 6, 4], [6, 2]])
     #expect(encode(.never) == [[2, 6, 2], [4, 6, 4], [6, 2]])
-  }
-
-  @Test func `collapses spaces like SentencePiece`() {
-    let tokenizer = tokenizer(.init(prependScheme: .always, collapsesSpaces: true), [])
-    #expect(tokenizer.encode("  a   b ") == [4, 1, 3])
-    #expect(tokenizer.encode("   ") == [])
-    #expect(tokenizer.encode("a ▁ ▁▁ ") == [4])
   }
 
   @Test func `fuses UNK tokens, and stops merging at word boundaries`() {

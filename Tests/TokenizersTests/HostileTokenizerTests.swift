@@ -29,7 +29,7 @@ private struct InvalidFile: CustomTestStringConvertible, Sendable {
   private static let words = [
     "malformed": "at byte", "missingField": "expected", "unsupported": "is not supported",
     "idOutOfRange": "expected the id of", "duplicateID": "is used by", "duplicateToken": "listed twice",
-    "unknownToken": "not in the vocabulary",
+    "unknownToken": "not in the vocabulary", "tokenTooLong": "expected tokens of at most 512 bytes",
   ]
 }
 
@@ -70,6 +70,9 @@ private struct InvalidFile: CustomTestStringConvertible, Sendable {
     InvalidFile(
       "added twice by text", "duplicateToken", F.json(added: #"[{"id": 9, "content": "x"}, {"id": 8, "content": "x"}]"#)
     ),
+    InvalidFile(
+      "added with long text", "tokenTooLong",
+      F.json(added: #"[{"id": 9, "content": "\#(String(repeating: "x", count: 513))"}]"#)),
     InvalidFile("added as a number", "idOutOfRange", F.json(added: "[3]")),
     InvalidFile("Unigram", "unsupported", Array(#"{"model": {"type": "Unigram", "vocab": [["a", -1.5]]}}"#.utf8)),
     InvalidFile("WordPiece", "unsupported", Array(#"{"model": {"type": "WordPiece", "vocab": {}}}"#.utf8)),
@@ -132,7 +135,7 @@ private struct InvalidFile: CustomTestStringConvertible, Sendable {
     InvalidFile("spaces not escaped", "unsupported", F.model(normalizer: F.field(5, 0))),
     InvalidFile("unused piece", "unsupported", F.model(F.controls + F.piece("a", kind: 5))),
     InvalidFile("piece of an unknown kind", "unsupported", F.model(F.controls + F.piece("a", kind: 77))),
-    InvalidFile("long piece", "unsupported", F.model(F.controls + F.piece(String(repeating: "a", count: 513)))),
+    InvalidFile("long piece", "tokenTooLong", F.model(F.controls + F.piece(String(repeating: "a", count: 513)))),
     InvalidFile("no BOS token", "unknownToken", F.model(F.piece("<unk>", kind: 2))),
   ]
 
