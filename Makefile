@@ -93,6 +93,13 @@ test-scripts: build
 	python3 examples/slurm/check.py --no-cluster
 	python3 examples/spark/check.py --no-cluster
 
+# The field cases: inputs that users reported, each with a check of what they should get (Tests/Field/README.md).
+# FIELD_CASES is another folder of such cases.
+FIELD_CASES ?= Tests/Field/cases
+.PHONY: test-field
+test-field: build
+	$(PYTHON) Tests/Field/run.py $(FIELD_CASES) --bin $(RELEASE)
+
 # The examples for many machines, each on a cluster of this one machine, disturbed and compared with an undisturbed run.
 # Installs the Debian packages of Slurm, or PySpark in .build-spark and Java if missing.
 example-slurm: build
