@@ -112,6 +112,50 @@ package struct AtomicFile: ~Copyable {
   }
 }
 
+extension AtomicFile {
+  /// Writes a whole file, atomically if it is a regular file or does not exist.
+  ///
+  /// A device or pipe is written where it is, and a symbolic link is followed. A path of this process's standard output
+  /// or error, such as `/dev/stdout`, is written after what they have, whatever they are. `-` is standard output.
+  ///
+  /// - Throws: `FileError`; a regular file is then unchanged.
+  package static func write(_ bytes: [UInt8], to path: String) throws(FileError) {
+    do throws(SystemError) {
+      if let stream = standardStream(at: path) { return try stream.append(bytes) }
+      guard isReplaceable(path) else { return try OpenFile(overwriting: path).append(bytes) }
+    } catch {
+      throw .unwritable(path: path, reason: error.problem)
+    }
+    guard var file = try AtomicFile(path) else {
+      throw .unwritable(path: path, reason: "another process is writing it")
+    }
+    file.copyMode(of: path)
+    try file.write(SharedBytes(copying: bytes))
+    try file.finish(modified: nil)
+  }
+
+  /// Whether a path has no file or a regular one, not a link, which another file may replace.
+  package static func isReplaceable(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe lstat(path, &status) != 0 || status.st_mode & S_IFMT == S_IFREG
+  }
+
+  private static func standardStream(at path: String) -> OpenFile? {
+    if path == "-" { return .standardOutput }
+    var status = stat()
+    guard unsafe stat(path, &status) == 0 else { return nil }
+    let identity = OpenFile.Identity(status)
+    return [OpenFile.standardOutput, .standardError].first { $0.identity == identity }
+  }
+
+  /// Copies the permissions of an existing file, which the new one replaces.
+  private func copyMode(of path: String) {
+    var status = stat()
+    guard unsafe lstat(path, &status) == 0 else { return }
+    _ = fchmod(descriptor, status.st_mode & 0o7777)
+  }
+}
+
 /// A regular file in a folder shared by several processes; symbolic links are not followed.
 package struct FolderEntry: Sendable {
   package let path: String

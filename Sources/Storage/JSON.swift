@@ -75,6 +75,23 @@ package struct JSONParser {
     return value
   }
 
+  /// The members of a damaged document's object that are complete before the first error.
+  ///
+  /// A number at the very end may be cut off, so it is not among them.
+  package static func membersBeforeError(_ bytes: [UInt8]) -> [JSONValue.Member] {
+    var parser = JSONParser(bytes: bytes)
+    if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { parser.position = 3 }
+    parser.skipSpace()
+    guard parser.take("{") else { return [] }
+    var members: [JSONValue.Member] = []
+    repeat {
+      guard let member = try? parser.member(depth: 0), parser.next != nil else { break }
+      members.append(member)
+      parser.skipSpace()
+    } while parser.take(",")
+    return members
+  }
+
   private init(bytes: [UInt8]) { self.bytes = bytes }
 
   private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
@@ -132,15 +149,19 @@ package struct JSONParser {
     skipSpace()
     if take("}") { return .object(members) }
     repeat {
-      skipSpace()
-      let key = try string()
-      skipSpace()
-      guard take(":") else { throw expected("':'") }
-      members.append(.init(key: key, value: try value(depth: depth + 1)))
+      members.append(try member(depth: depth))
       skipSpace()
     } while take(",")
     guard take("}") else { throw expected("',' or '}'") }
     return .object(members)
+  }
+
+  private mutating func member(depth: Int) throws(ParseError) -> JSONValue.Member {
+    skipSpace()
+    let key = try string()
+    skipSpace()
+    guard take(":") else { throw expected("':'") }
+    return .init(key: key, value: try value(depth: depth + 1))
   }
 
   private mutating func number() throws(ParseError) -> JSONValue {

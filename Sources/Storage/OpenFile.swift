@@ -8,24 +8,36 @@
 package struct SystemError: UserFacingError, Equatable {
   package let code: Int32
 
+  package init(code: Int32) { self.code = code }
+
   /// Whether the disk is full, the user's quota is used up, or the file would exceed the maximum size.
   package var isOutOfSpace: Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
   package var category: ErrorCategory { .resource }
   package var problem: String { unsafe String(cString: strerror(code)) }
 
-  fileprivate static var last: SystemError { SystemError(code: errno) }
+  static var last: SystemError { SystemError(code: errno) }
+
+  /// The error of a call with this path, which is not made if the path has a null byte.
+  static func last(orInvalid path: ByteString) -> SystemError {
+    path.bytes.contains(0) ? SystemError(code: ENOENT) : .last
+  }
 }
 
 /// An open file, pipe or device with unbuffered reads and writes; closed when the last reference is released.
 package final class OpenFile: Sendable {
   /// Device and inode of a file; equal for all paths of the same file.
   package struct Identity: Equatable, Sendable {
-    fileprivate let device: UInt64
-    fileprivate let inode: UInt64
+    private let device: UInt64
+    private let inode: UInt64
+
+    init(_ status: stat) {
+      (device, inode) = (UInt64(truncatingIfNeeded: status.st_dev), UInt64(status.st_ino))
+    }
   }
 
   package static let standardInput = OpenFile(descriptor: STDIN_FILENO)
   package static let standardOutput = OpenFile(descriptor: STDOUT_FILENO)
+  package static let standardError = OpenFile(descriptor: STDERR_FILENO)
 
   private let descriptor: Int32
 
@@ -34,6 +46,19 @@ package final class OpenFile: Sendable {
   /// Opens a file for reading.
   package init(reading path: String) throws(SystemError) {
     descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .last }
+  }
+
+  /// Opens a file for reading whose path may not be UTF-8; a pipe without a writer is not waited for.
+  package init(reading path: ByteString) throws(SystemError) {
+    guard let cPath = path.bytes.cString else { throw .last(orInvalid: path) }
+    descriptor = unsafe open(cPath, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { throw .last }
+  }
+
+  /// Opens a file, pipe or device for writing, where it is; a file is truncated, and created if it does not exist.
+  package init(overwriting path: String) throws(SystemError) {
+    descriptor = unsafe open(path, O_WRONLY | O_TRUNC | O_CREAT | O_CLOEXEC | O_NOCTTY, 0o666)
     guard descriptor >= 0 else { throw .last }
   }
 
@@ -68,6 +93,25 @@ package final class OpenFile: Sendable {
       if count >= 0 { return count }
       guard errno == EINTR else { throw .last }
     }
+  }
+
+  /// All bytes from the current position, at most `limit`.
+  package func readAll(limit: Int) throws(SystemError) -> [UInt8] {
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 1 << 16)
+    while bytes.count < limit {
+      let count = try read(into: &chunk)
+      guard count > 0 else { break }
+      bytes += chunk.prefix(min(count, limit - bytes.count))
+    }
+    return bytes
+  }
+
+  /// The first bytes of a regular file, without a change of the position; empty if they cannot be read.
+  package func firstBytes(_ count: Int) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: count)
+    let read = unsafe bytes.withUnsafeMutableBytes { unsafe pread(descriptor, $0.baseAddress, $0.count, 0) }
+    return Array(bytes.prefix(max(0, read)))
   }
 
   // MARK: Writing
@@ -124,10 +168,8 @@ package final class OpenFile: Sendable {
   }
 
   package var isRegular: Bool { status.st_mode & S_IFMT == S_IFREG }
+  package var isFolder: Bool { status.st_mode & S_IFMT == S_IFDIR }
   /// Size in bytes.
   package var size: Int { Int(status.st_size) }
-  package var identity: Identity {
-    let status = status
-    return Identity(device: UInt64(truncatingIfNeeded: status.st_dev), inode: UInt64(status.st_ino))
-  }
+  package var identity: Identity { Identity(status) }
 }
