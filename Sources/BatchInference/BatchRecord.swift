@@ -192,7 +192,6 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
     case ImageReferenceError.remote: .imageRemote
     case ImageReferenceError.malformedData: .imageDamaged
     case SequenceError.tooLong: .promptTooLong
-    case SequenceError.tokenOutOfRange: .internalError
     case is TargetError: .targetUnreachable
     case GenerationError.notANumber: .notANumber
     case is PromptError: .badRecord

@@ -72,7 +72,8 @@ package struct LanguageModel: Sendable {
 /// An error of a prompt and its images as a sequence.
 public enum SequenceError: UserFacingError, Equatable {
   case placeholderMismatch(placeholders: Int, images: Int)
-  case tokenOutOfRange(token: Int, vocabularySize: Int)
+  /// A token after the embeddings, with its text if the tokenizer has one.
+  case tokenOutOfRange(token: Int, text: String?, vocabularySize: Int)
   case tooLong(length: Int, limit: Int)
   case empty
 
@@ -85,8 +86,9 @@ public enum SequenceError: UserFacingError, Equatable {
       "\(images) image(s) given, but the prompt has no <image>; put <image> where the image belongs"
     case .placeholderMismatch(let placeholders, let images):
       "the prompt has \(placeholders) <image>, but \(images) image(s) are given; there must be one for each"
-    case .tokenOutOfRange(let token, let vocabularySize):
-      "token \(token) is outside the model's vocabulary of \(vocabularySize); do tokenizer and weights belong together?"
+    case .tokenOutOfRange(let token, let text, let vocabularySize):
+      "token \(text.map { "\($0.excerpt) with id " } ?? "")\(token) is outside the model's vocabulary of "
+        + "\(vocabularySize); leave it out, or use weights that belong to the tokenizer"
     case .tooLong(let length, let limit):
       "the prompt has \(length) tokens with its images, the context only \(limit)"
     case .empty:
@@ -139,7 +141,7 @@ extension LanguageModel {
         (row, feature) = (row + count, feature + count)
       } else {
         guard (0..<embedding.rows).contains(token) else {
-          throw .tokenOutOfRange(token: token, vocabularySize: embedding.rows)
+          throw .tokenOutOfRange(token: token, text: nil, vocabularySize: embedding.rows)
         }
         hidden.setRow(row, to: embedding, row: token)
         row += 1

@@ -53,8 +53,8 @@ package struct ModelDirectory {
     return try JSONFile.readIfPresent(File.self, at: directory + "/processor_config.json")?.imageProcessor
   }
 
-  /// The EOS tokens of `generation_config.json` or of the configuration; nil if neither defines them.
-  package func eosTokens() throws(CheckpointError) -> Set<Int>? {
+  /// The EOS tokens of `generation_config.json` or of the configuration, and that file; nil if neither defines them.
+  package func eosTokens() throws(CheckpointError) -> (tokens: Set<Int>, file: String)? {
     struct File: Decodable {
       var eosTokenID: TokenList?
 
@@ -63,7 +63,8 @@ package struct ModelDirectory {
       }
     }
     let file = try JSONFile.readIfPresent(File.self, at: path + "/generation_config.json")
-    return file?.eosTokenID?.tokens ?? configuration.eosTokens
+    if let tokens = file?.eosTokenID?.tokens { return (tokens, "generation_config.json") }
+    return configuration.eosTokens.map { ($0, "config.json") }
   }
 }
 

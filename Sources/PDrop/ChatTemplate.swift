@@ -276,7 +276,8 @@ extension VisionLanguageModel {
 
   /// The tokens of a request's prompt.
   ///
-  /// - Throws: `RequestError.prompt` as `rendered`, `.sequence` if the numbers of image tokens and images differ.
+  /// - Throws: `RequestError.prompt` as `rendered`, `.sequence` if the numbers of image tokens and images differ or a
+  ///   token has no embedding.
   func promptTokens(of request: Request) throws(RequestError) -> [Int] {
     let tokens = try RequestError.wrapping(RequestError.prompt) { () throws(PromptError) in
       try self.tokens(of: request.prompt, systemPrompt: request.systemPrompt)
@@ -284,6 +285,10 @@ extension VisionLanguageModel {
     let placeholders = tokens.count { $0 == llava.configuration.imageTokenID }
     guard placeholders == request.images.count else {
       throw .sequence(.placeholderMismatch(placeholders: placeholders, images: request.images.count))
+    }
+    let size = llava.configuration.text.vocabularySize
+    if let token = tokens.first(where: { !(0..<size).contains($0) && $0 != imageToken }) {
+      throw .sequence(.tokenOutOfRange(token: token, text: tokenText(token), vocabularySize: size))
     }
     return tokens
   }

@@ -39,6 +39,7 @@ extension VisionLanguageModel {
     // Every character is a token, so the shortest template gives prompts of a realistic length.
     templateDetection = ChatTemplateDetection(.mistralInstruct, .nothing)
     eosTokens = []
+    eosTokensFile = nil
     unusedTensors = []
     weightBytes = llava.weightBytes
     weightsCache = nil

@@ -51,6 +51,8 @@ public struct VisionLanguageModel: Sendable {
   public let preprocessor: any ImagePreprocessor
   /// The EOS tokens, which end an answer.
   public let eosTokens: Set<Int>
+  /// The file that defines `eosTokens`; `nil` for the EOS token of the tokenizer.
+  public let eosTokensFile: String?
   /// Names of stored tensors that are not used, which may indicate a model of another kind.
   public let unusedTensors: [String]
   /// Bytes of all weights after conversion.
@@ -80,7 +82,7 @@ public struct VisionLanguageModel: Sendable {
       let files = try ModelDirectory(directory, visionTower: options.visionTower)
       let url = URL(filePath: directory, directoryHint: .isDirectory)
       var configuration = files.configuration
-      var vocabulary = try Vocabulary.load(directory: url)
+      var vocabulary = try Vocabulary.load(directory: url, prefersSentencePiece: configuration.layout == .original)
       if configuration.layout == .original {
         configuration.imageTokenID = Int(vocabulary.imageToken(orElse: Int32(LLaVAConfiguration.imageSentinel)))
       }
@@ -107,7 +109,9 @@ public struct VisionLanguageModel: Sendable {
       featureCache = options.featureCache.map { [llava, preprocessor, precision] in
         FeatureCache($0, FeatureCache.Model(files, llava, preprocessor, precision))
       }
-      eosTokens = try files.eosTokens() ?? Set(tokenizer.eosToken.map { [Int($0)] } ?? [])
+      let configured = try files.eosTokens()
+      eosTokens = configured?.tokens ?? Set(tokenizer.eosToken.map { [Int($0)] } ?? [])
+      eosTokensFile = configured?.file
       unusedTensors = llava.unusedTensors(of: files.checkpoint)
       weightBytes = llava.weightBytes
       visionTower = files.visionTower.checkpoint == nil ? nil : files.visionTower.directory

@@ -4,12 +4,19 @@ public import Storage
 extension Vocabulary {
   /// Reads the tokenizer of a model directory.
   ///
-  /// `tokenizer.json` has precedence over `tokenizer.model`, as in the published libraries. The optional files
-  /// `tokenizer_config.json`, `added_tokens.json` and `special_tokens_map.json` add tokens and name the special ones.
+  /// The optional files `tokenizer_config.json`, `added_tokens.json` and `special_tokens_map.json` add tokens and name
+  /// the special ones.
   ///
+  /// - Parameter prefersSentencePiece: Whether `tokenizer.model` has precedence over `tokenizer.json`, as in the
+  ///   original LLaVA code, which passes `use_fast=False`. In transformers the precedence is reversed.
   /// - Throws: `VocabularyError`.
-  package static func load(directory: URL) throws(VocabularyError) -> Vocabulary {
+  package static func load(
+    directory: URL, prefersSentencePiece: Bool = false
+  ) throws(VocabularyError) -> Vocabulary {
     let configuration = try TokenizerConfigurationFiles(directory: directory)
+    if prefersSentencePiece, let bytes = try TokenizerFile.bytes("tokenizer.model", in: directory) {
+      return try read(sentencePieceModel: bytes, configuration: configuration)
+    }
     if let bytes = try TokenizerFile.bytes("tokenizer.json", in: directory) {
       return try read(tokenizerJSON: bytes, configuration: configuration)
     }

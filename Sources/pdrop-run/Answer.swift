@@ -111,6 +111,7 @@ enum VerboseLog {
       "model: \(model.name), \(megabytes) MB weights, \(model.layerCount) layers, \(options.threadDescription), "
         + "image mode \(model.preprocessor.mode.rawValue), chat template \(model.templateDetection)")
     Log.write("compute: \(model.precision.reason)")
+    for line in model.eosDescription { Log.write(line) }
     if let visionTower = model.visionTower { Log.write("vision encoder: weights from \(visionTower)") }
     if let report = model.weightsCache, !report.hasFailed { Log.write("weights cache: \(report)") }
     unusedTensors(of: model)
