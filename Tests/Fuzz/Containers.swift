@@ -5,7 +5,9 @@ import Foundation
 /// A stored ZIP archive of torch.save with a pickle and one storage of 64 bytes.
 func zipArchive(ofPickle pickle: [UInt8]) -> [UInt8] {
   var (entries, directory): ([UInt8], [UInt8]) = ([], [])
-  let contents = [("a/data.pkl", pickle), ("a/version", Array("3\n".utf8)), ("a/data/0", [UInt8](repeating: 0, count: 64))]
+  let contents = [
+    ("a/data.pkl", pickle), ("a/version", Array("3\n".utf8)), ("a/data/0", [UInt8](repeating: 0, count: 64)),
+  ]
   for (name, bytes) in contents {
     let common: [UInt8] =
       [0, 0, 0, 0, 0, 0, 0, 0] + [0, 0, 0, 0] + little(bytes.count, 4) + little(bytes.count, 4)
@@ -18,7 +20,9 @@ func zipArchive(ofPickle pickle: [UInt8]) -> [UInt8] {
     + little(directory.count, 4) + little(entries.count, 4) + [0, 0]
 }
 
-private func little(_ value: Int, _ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) } }
+private func little(_ value: Int, _ count: Int) -> [UInt8] {
+  (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
+}
 private func big(_ value: Int, _ count: Int) -> [UInt8] { little(value, count).reversed() }
 
 // MARK: - PNG
@@ -57,7 +61,7 @@ func smallImage(place: UInt8, metadata: [UInt8]) -> [UInt8] {
   switch place % 8 {
   case 0: jpeg(application: Array("Exif\0\0".utf8) + metadata)
   case 1: jpeg(application: Array("http://ns.adobe.com/xap/1.0/\0".utf8) + metadata)
-  case 2: smallJPEG.prefix(2) + metadata + smallJPEG.dropFirst(2)
+  case 2: inserted(metadata, at: 2, in: smallJPEG)
   case 3: png(chunk("eXIf", metadata))
   case 4: png(chunk("iTXt", Array("XML:com.adobe.xmp\0\0\0\0\0".utf8) + metadata))
   case 5: png(chunk("tEXt", Array("Raw profile type exif\0".utf8) + metadata))
@@ -67,18 +71,25 @@ func smallImage(place: UInt8, metadata: [UInt8]) -> [UInt8] {
 }
 
 private func jpeg(application data: [UInt8]) -> [UInt8] {
-  smallJPEG.prefix(2) + [0xFF, 0xE1] + big(data.count + 2, 2) + data + smallJPEG.dropFirst(2)
+  inserted([0xFF, 0xE1] + big(data.count + 2, 2) + data, at: 2, in: smallJPEG)
 }
 
 /// The chunk comes after the header, before the pixels.
-private func png(_ chunk: [UInt8]) -> [UInt8] { smallPNG.prefix(33) + chunk + smallPNG.dropFirst(33) }
+private func png(_ chunk: [UInt8]) -> [UInt8] { inserted(chunk, at: 33, in: smallPNG) }
 
 private func webp(kind: String, _ data: [UInt8]) -> [UInt8] {
   let flags: UInt8 = kind == "EXIF" ? 8 : 4
   let header = Array("VP8X".utf8) + little(10, 4) + [flags, 0, 0, 0] + little(3, 3) + little(1, 3)
   let padding = [UInt8](repeating: 0, count: data.count % 2)
-  let body = Array("WEBP".utf8) + header + smallWebP.dropFirst(12) + Array(kind.utf8) + little(data.count, 4) + data + padding
+  let body =
+    Array("WEBP".utf8) + header + smallWebP.dropFirst(12) + Array(kind.utf8) + little(data.count, 4) + data + padding
   return Array("RIFF".utf8) + little(body.count, 4) + body
+}
+
+private func inserted(_ bytes: [UInt8], at offset: Int, in file: [UInt8]) -> [UInt8] {
+  var file = file
+  file.insert(contentsOf: bytes, at: offset)
+  return file
 }
 
 private let smallJPEG = decoded(

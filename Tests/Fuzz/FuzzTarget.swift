@@ -72,7 +72,8 @@ enum FuzzTarget: String, CaseIterable {
 
 /// Messages are one line, without control characters, and of a bounded length.
 private func checkMessage(_ message: String) {
-  precondition(!message.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F }, "control character: \(message)")
+  precondition(
+    !message.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F }, "control character: \(message)")
   precondition(message.utf8.count <= 2000, "a message of \(message.utf8.count) bytes: \(message)")
 }
 
