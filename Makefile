@@ -23,14 +23,40 @@ run: build
 	  $(RELEASE)/pdrop-run --image $(IMAGE) -p "$(QUESTION)" --policy $$policy -v 2>&1 || exit; \
 	done
 
-# All tests, in debug and in release.
-test: test-debug test-release
+# All tests, in debug and in release, and a short run of the fuzzer.
+test: test-debug test-release fuzz-smoke
 
 test-debug: deps
 	$(SWIFT) test
 
 test-release: deps
 	$(SWIFT) test -c release $(SWIFT_FLAGS)
+
+# Fuzzes the readers of untrusted bytes for SECONDS each (Tests/Fuzz/README.md): all, or TARGET. RUNS ends a run after so
+# many executions. The corpora stay in .build-fuzz/work. `make fuzz-smoke` runs seeds and former failures, then a little.
+SECONDS ?= 60
+RUNS ?= -1
+FUZZ_RUNTIME = $(firstword $(wildcard $(dir $(realpath $(shell command -v $(SWIFT))))../lib/clang/*/lib/*/libclang_rt.fuzzer_no_main-$(shell uname -m).a))
+FUZZ_FLAGS = -Xswiftc -enable-testing -Xlinker $(FUZZ_RUNTIME) -Xlinker -lstdc++ --sanitize=address \
+  -Xswiftc -sanitize-coverage=edge,inline-8bit-counters,pc-table,trace-cmp \
+  -Xcc -fsanitize-coverage=inline-8bit-counters,pc-table,trace-cmp
+FUZZ = $(PYTHON) Tests/Fuzz/run.py .build-fuzz/release/pdrop-fuzz
+.PHONY: fuzz fuzz-smoke fuzz-build
+fuzz: fuzz-build
+	$(FUZZ) .build-fuzz/work --seconds $(SECONDS) --runs $(RUNS) $(TARGET)
+
+fuzz-smoke:
+ifeq ($(FUZZ_RUNTIME),)
+	@echo "SKIPPED: fuzz-smoke, as this Swift toolchain has no libFuzzer runtime"
+else
+	@$(MAKE) --no-print-directory fuzz-build
+	rm -rf .build-fuzz/smoke
+	$(FUZZ) .build-fuzz/smoke --seconds 2 --runs 2000 $(TARGET)
+endif
+
+fuzz-build: deps
+	@test -n "$(FUZZ_RUNTIME)" || { echo "this Swift toolchain has no libFuzzer runtime"; exit 1; }
+	PDROP_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz -c release --product pdrop-fuzz $(FUZZ_FLAGS)
 
 # The DocC documentation of the library products as a static site in DOCS; DOCS_BASE is its path on the server, without
 # slashes at its ends. Look at it with `python3 -m http.server --directory .build/docs` and the path

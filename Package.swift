@@ -205,3 +205,14 @@ let package = Package(
 if Context.environment["PDROP_DOCS"] != nil {
   package.dependencies.append(.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"))
 }
+
+// The fuzzer of `make fuzz`, which sets the variable and the flags of the sanitizers.
+if Context.environment["PDROP_FUZZ"] != nil {
+  package.targets.append(
+    .executableTarget(
+      name: "pdrop-fuzz",
+      dependencies: [
+        "BatchInference", "Evaluation", "ImageProcessing", "ModelFormats", "PDrop", "Storage", "Tokenizers",
+      ],
+      path: "Tests/Fuzz", exclude: ["README.md", "corpus.py", "inputs", "run.py"], swiftSettings: settings))
+}

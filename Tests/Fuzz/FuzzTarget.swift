@@ -1,0 +1,177 @@
+@testable import BatchInference
+import Evaluation
+import Foundation
+import ImageProcessing
+import ModelFormats
+import PDrop
+import Storage
+import Tokenizers
+
+/// A reader of untrusted bytes.
+///
+/// Readers are called through the same doors as in the programs, so that their internals can change. A crash, a hang, a
+/// leak, an access out of bounds or a message of several lines is a fault.
+enum FuzzTarget: String, CaseIterable {
+  case answers
+  case chatTemplate = "chat-template"
+  case config
+  case conversation
+  case exif
+  case jpeg
+  case json
+  case pickle
+  case png
+  case preprocessor
+  case records
+  case safetensors
+  case sentencePiece = "sentencepiece"
+  case text
+  case tokenizerConfig = "tokenizer-config"
+  case tokenizerJSON = "tokenizer-json"
+  case torch
+  case tsv
+  case webp
+
+  /// Reads the bytes and checks the message of an error.
+  func test(_ bytes: [UInt8]) {
+    do { try read(bytes) } catch let error as any UserFacingError {
+      checkMessage(error.description)
+    } catch {}
+  }
+
+  private func read(_ bytes: [UInt8]) throws {
+    switch self {
+    case .answers: try readAnswers(bytes)
+    case .chatTemplate: try readChatTemplate(bytes)
+    case .config: _ = try LLaVAConfiguration(directory: Scratch.folder(with: "config.json", bytes))
+    case .conversation: _ = try Conversation(json: Data(bytes))
+    case .exif: try readExif(bytes)
+    case .jpeg, .webp: _ = try Self.decoder.decode(bytes)
+    case .json: _ = try JSONParser.parse(bytes)
+    case .pickle: _ = try TorchArchive(Scratch.file("a.bin", zipArchive(ofPickle: bytes)))
+    case .png: try readPNG(bytes)
+    case .preprocessor: _ = try PreprocessorConfiguration(json: Data(bytes))
+    case .records: readRecords(bytes)
+    case .safetensors: try readSafetensors(bytes)
+    case .sentencePiece: try useTokenizer(Vocabulary.read(sentencePieceModel: bytes))
+    case .text: try readText(bytes)
+    case .tokenizerConfig: try readTokenizerConfiguration(bytes)
+    case .tokenizerJSON: try useTokenizer(Vocabulary.read(tokenizerJSON: bytes))
+    case .torch: _ = try TorchArchive(Scratch.file("a.bin", bytes))
+    case .tsv: try readTable(bytes)
+    }
+  }
+
+  /// The limits are the real ones.
+  private static let decoder = {
+    var decoder = ImageDecoder()
+    decoder.appliesOrientation = true
+    return decoder
+  }()
+}
+
+/// Messages are one line, without control characters, and of a bounded length.
+private func checkMessage(_ message: String) {
+  precondition(
+    !message.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F }, "control character: \(message)")
+  precondition(message.utf8.count <= 2000, "a message of \(message.utf8.count) bytes: \(message)")
+}
+
+// MARK: - Files of models
+
+private func readSafetensors(_ bytes: [UInt8]) throws {
+  let file = try SafetensorsFile(SharedBytes(copying: bytes), path: "model.safetensors")
+  for name in file.records.keys.sorted() {
+    _ = try file.bytes(name)
+    do { _ = try file.tensor(name) } catch { checkMessage(error.description) }
+  }
+  _ = TensorChecksums.pieces(of: file)
+}
+
+private func readChatTemplate(_ bytes: [UInt8]) throws {
+  let folder = try Scratch.folder(with: "chat_template.jinja", bytes)
+  guard let template = try ChatTemplate.load(directory: URL(filePath: folder)) else { return }
+  _ = template.render([ChatMessage(question: "What is it?", imageCount: 1)], systemPrompt: nil)
+}
+
+private func readTokenizerConfiguration(_ bytes: [UInt8]) throws {
+  let value = try JSONParser.parse(bytes)
+  let configuration = TokenizerConfigurationFiles(
+    configuration: value["configuration"], added: value["added"], map: value["map"])
+  try useTokenizer(Vocabulary.read(tokenizerJSON: smallTokenizer, configuration: configuration))
+}
+
+private let smallTokenizer = Array(
+  #"{"model": {"type": "BPE", "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "b": 4, "ab": 5}, "merges": ["a b"]}}"#
+    .utf8)
+
+private func useTokenizer(_ vocabulary: Vocabulary) throws {
+  let tokenizer = Tokenizer(vocabulary)
+  let tokens = tokenizer.encodePrompt("USER: <image>\nWhat is ab? é\u{1F600} </s>")
+  _ = tokenizer.decode(tokens, skipSpecialTokens: false)
+  _ = tokenizer.pieces(of: tokens)
+}
+
+private let goldenTokenizers = ["Goldens/tokenizer", "Goldens/tokenizer_metaspace", "Fixtures/tokenizers/llama3"]
+  .compactMap { try? Tokenizer(directory: Scratch.tests.appending(path: $0)) }
+
+/// Encodes text and decodes bytes as tokens.
+private func readText(_ bytes: [UInt8]) throws {
+  let text = String(decoding: bytes, as: UTF8.self)
+  precondition(goldenTokenizers.count == 3, "a golden tokenizer is missing")
+  for tokenizer in goldenTokenizers {
+    let tokens = tokenizer.encode(text)
+    _ = tokenizer.decode(tokens, skipSpecialTokens: false)
+    var detokenizer = Detokenizer(tokenizer)
+    for byte in bytes { _ = detokenizer.push(Int32(byte)) }
+    _ = detokenizer.finish()
+  }
+}
+
+// MARK: - Files of batches and benchmarks
+
+private func readRecords(_ bytes: [UInt8]) {
+  let parser = RecordParser(base: Request(question: ""), folder: nil)
+  let writer = AnswerLines(model: "m")
+  for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+    let line = Line(number: index + 1, bytes: Array(line), byteCount: line.count, offset: 0, isComplete: true)
+    let parsed = parser.record(line, orElse: .llava)
+    guard case .failure(let failure) = parsed.request else { continue }
+    checkMessage(failure.description)
+    let written = writer.line(parsed.record, .failure(failure))
+    precondition(written.count { $0 == UInt8(ascii: "\n") } == 1, "an answer of several lines")
+    precondition((try? JSONParser.parse(written)) != nil, "an answer that is not JSON")
+  }
+}
+
+private func readAnswers(_ bytes: [UInt8]) throws {
+  let path = try Scratch.file("answers.jsonl", bytes)
+  do { _ = try PreviousAnswers(of: path) } catch { checkMessage(error.description) }
+  _ = try AnswerSet(reading: path).savedFlops
+}
+
+private func readTable(_ bytes: [UInt8]) throws {
+  var table = try TSVReader(Scratch.file("table.tsv", bytes), required: [])
+  while let (row, _) = try table.next() {
+    for column in ["index", "question", "answer", "A"] { _ = row[column].map(PythonList.strings) }
+  }
+}
+
+// MARK: - Images
+
+private func readPNG(_ bytes: [UInt8]) throws {
+  var decoder = ImageDecoder()
+  decoder.appliesOrientation = true
+  // Damaged chunks are refused by their checksums. With right ones, the mutations reach the decoder.
+  do { _ = try decoder.decode(bytes) } catch { checkMessage(error.description) }
+  _ = try decoder.decode(withChecksums(png: bytes))
+}
+
+/// Decodes a small image with the bytes as its metadata; the first byte chooses their place.
+private func readExif(_ bytes: [UInt8]) throws {
+  guard let place = bytes.first else { return }
+  var decoder = ImageDecoder()
+  decoder.appliesOrientation = true
+  let image = try decoder.decode(smallImage(place: place, metadata: Array(bytes.dropFirst())))
+  precondition(image.width * image.height == 8, "an image of \(image.width) x \(image.height) pixels")
+}

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzzing targets, taken from goldens, fixtures and field cases, as OUT/TARGET/NAME.
+
+usage: corpus.py OUT
+"""
+
+import hashlib
+import json
+import pathlib
+import struct
+import sys
+import zipfile
+
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+# Longer inputs make fuzzing slow; what a reader does with them is in shorter ones too.
+LIMIT = 8192
+
+
+def files(*patterns):
+    """The contents of the files of some patterns, below the tests."""
+    return [p.read_bytes() for pattern in patterns for p in sorted(TESTS.glob(pattern)) if p.is_file()]
+
+
+def safetensors(tensors, metadata=None):
+    """A file of tensors, as (name, type, shape, bytes)."""
+    header, payload = ({"__metadata__": metadata} if metadata else {}), b""
+    for name, kind, shape, data in tensors:
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(payload), len(payload) + len(data)]}
+        payload += data
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + payload
+
+
+def pickles(archives):
+    for path in archives:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                yield from (archive.read(n) for n in archive.namelist() if n.endswith("data.pkl"))
+
+
+def fields(message):
+    """The fields of a protobuf message, as (number, bytes with their key)."""
+    position = 0
+
+    def varint():
+        nonlocal position
+        value = shift = 0
+        while True:
+            byte = message[position]
+            position += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while position < len(message):
+        start = position
+        key = varint()
+        position += {0: 0, 1: 8, 5: 4}.get(key & 7, 0)
+        if key & 7 == 0:
+            varint()
+        if key & 7 == 2:
+            size = varint()
+            position += size
+        yield key >> 3, message[start:position]
+
+
+def small_sentencepiece(model):
+    """A model of fewer pieces: the special ones, the bytes, and the first others, without byte fallback if cut."""
+    pieces = [data for number, data in fields(model) if number == 1]
+    rest = b"".join(data for number, data in fields(model) if number != 1)
+    yield b"".join(pieces[:3] + pieces[259:300]) + rest
+    yield b"".join(pieces[:300]) + rest
+
+
+def small_tokenizers(text):
+    """tokenizer.json with the tokens of its first merges only, with and without the byte tokens."""
+    for keeps_bytes in (False, True):
+        value = json.loads(text)
+        model = value["model"]
+        merges = model["merges"][:20]
+        used = {part for merge in merges for part in (merge.split(" ") if isinstance(merge, str) else merge)}
+        used |= {"".join(merge.split(" ") if isinstance(merge, str) else merge) for merge in merges}
+        special = {token["content"] for token in value["added_tokens"]}
+        names = [
+            token for token in model["vocab"]
+            if token in used or token in special or (keeps_bytes and token.startswith("<0x"))]
+        model["vocab"] = {name: i for i, name in enumerate(names)}
+        model["byte_fallback"] = keeps_bytes and model.get("byte_fallback", False)
+        model["merges"] = merges
+        value["added_tokens"] = [
+            token | {"id": model["vocab"].get(token["content"], len(names) + i)}
+            for i, token in enumerate(value["added_tokens"])]
+        yield json.dumps(value, ensure_ascii=False).encode()
+
+
+def metadata_blocks(image):
+    """The contents of the APP1 segments of a JPEG and of the chunks of a PNG."""
+    if image.startswith(b"\xff\xd8"):
+        position = 2
+        while position + 4 <= len(image) and image[position] == 0xFF and image[position + 1] != 0xDA:
+            size = struct.unpack(">H", image[position + 2 : position + 4])[0]
+            data = image[position + 4 : position + 2 + size]
+            if image[position + 1] == 0xE1:
+                yield (0, data[6:]) if data.startswith(b"Exif") else (1, data[29:])
+            position += 2 + size
+    elif image.startswith(b"\x89PNG"):
+        position = 8
+        while position + 8 <= len(image):
+            size, kind = struct.unpack(">I4s", image[position : position + 8])
+            data = image[position + 8 : position + 8 + size]
+            if kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+                yield {b"eXIf": 3, b"iTXt": 4}.get(kind, 5), data if kind == b"eXIf" else data.split(b"\0", 1)[-1]
+            position += 12 + size
+
+
+def templates():
+    for text in files("Goldens/**/chat_template.json", "Field/**/chat_template.json"):
+        yield json.loads(text)["chat_template"].encode()
+    yield from files("Goldens/**/chat_template.jinja", "Field/**/*.jinja")
+
+
+def lines(*patterns):
+    """Files of lines, shortened to their first three."""
+    return [b"\n".join(text.split(b"\n")[:3]) + b"\n" for text in files(*patterns)]
+
+
+def tables():
+    for text in files("Field/cases/**/*.tsv"):
+        rows = [row.split(b"\t") for row in text.split(b"\n")]
+        yield b"\n".join(b"\t".join(field[:40] for field in row) for row in rows)
+    yield b'index\tquestion\timage\tanswer\tA\r\n0\t"What ""is""\n it?"\tAA==\t"[\'a\', ""it\'s""]"\tb\r\n\n'
+
+
+OPENAI = {
+    "custom_id": "a", "method": "POST", "url": "/v1/chat/completions",
+    "body": {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": [
+                {"type": "text", "text": "What is it?"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+                {"type": "image", "image": "a.png"}]}],
+        "max_tokens": 5, "temperature": 0.5, "top_p": 0.9, "top_k": -1, "seed": 7, "stop": ["x"], "n": 1}}
+LLAVA = {"question_id": 1, "image": ["file:///a%20b.png", "a.png"], "text": "What is it?", "category": "c"}
+ANSWERS = [
+    {"question_id": 1, "prompt": "What?", "text": "It.", "answer_id": "1", "model_id": "m", "metadata": {
+        "flops": {"prefill": 5, "rank": 1}, "flops_prefill_without_dropping": 9}},
+    {"question_id": "b", "answer_id": "2", "error": {"code": "bad_record", "message": "x"}},
+    {"custom_id": "c", "id": "pdrop-3", "response": {"status_code": 200, "body": {}}, "error": None}]
+
+
+def encoded(*values):
+    return ["".join(json.dumps(v) + "\n" for v in values).encode()]
+
+
+def seeds():
+    configurations = files("Goldens/**/config.json", "Fixtures/**/config.json", "Field/**/config.json")
+    preprocessors = files("Goldens/**/preprocessor_config.json", "Field/**/preprocessor_config.json")
+    messages = json.dumps(OPENAI["body"]["messages"]).encode()
+    tokenizer_files = [
+        json.dumps({
+            "configuration": json.loads((folder / "tokenizer_config.json").read_text()),
+            "added": json.loads((folder / "added_tokens.json").read_text()),
+            "map": json.loads((folder / "special_tokens_map.json").read_text())}).encode()
+        for folder in (TESTS / "Goldens/tokenizer", TESTS / "Goldens/tokenizer_metaspace")]
+    torch = sorted((TESTS / "Fixtures/torch").glob("*.bin"))
+    images = {kind: files(f"Fixtures/images/*.{kind}", f"Field/cases/A*/*.{kind}") for kind in ("jpg", "png", "webp")}
+    tensor = ("a", "F32", [2, 3], bytes(24))
+    return {
+        "answers": encoded(*ANSWERS) + lines("Field/cases/**/answers/*.jsonl"),
+        "chat-template": list(templates()),
+        "config": configurations,
+        "conversation": [messages, json.dumps(OPENAI["body"]).encode()],
+        "exif": [bytes([place]) + data for image in images["jpg"] + images["png"] for place, data in metadata_blocks(image)],
+        "jpeg": images["jpg"],
+        "json": configurations + preprocessors + [b'{"a": [1, -2.5e3, "\\ud83d\\ude00\\n", true, false, null, {}]}'],
+        "pickle": list(pickles(torch)),
+        "png": images["png"],
+        "preprocessor": preprocessors,
+        "records": encoded(LLAVA, OPENAI) + lines("Field/cases/*/q*.jsonl"),
+        "safetensors": files("Goldens/ops/*.safetensors", "Fixtures/torch/*.safetensors") + [
+            safetensors([tensor, ("b", "BF16", [0, 5], b""), ("c", "I64", [], bytes(8))], {"format": "pt"}),
+            safetensors([tensor, ("xxh64", "U64", [2], bytes(16))])],
+        "sentencepiece": [small for model in files("Goldens/tokenizer/tokenizer.model") for small in small_sentencepiece(model)],
+        "text": ["Hello <image>\nWörld 😀 <s></s> 1234 don't  \t".encode(), b"\xff\x00<0x41>", "e\u0301\u212b".encode()],
+        "tokenizer-config": tokenizer_files,
+        "tokenizer-json": [
+            small for text in files("Goldens/tokenizer*/tokenizer.json", "Fixtures/tokenizers/*/tokenizer.json")
+            for small in small_tokenizers(text)],
+        "torch": [p.read_bytes() for p in torch],
+        "tsv": list(tables()),
+        "webp": images["webp"],
+    }
+
+
+def write(out):
+    """Writes all seeds that are not too long."""
+    for target, contents in seeds().items():
+        folder = out / target
+        folder.mkdir(parents=True, exist_ok=True)
+        short = [content for content in contents if len(content) <= LIMIT]
+        if not short:
+            sys.exit(f"{target}: no seed of at most {LIMIT} bytes")
+        for content in short:
+            (folder / hashlib.sha1(content).hexdigest()).write_bytes(content)
+
+
+if __name__ == "__main__":
+    write(pathlib.Path(sys.argv[1]))
