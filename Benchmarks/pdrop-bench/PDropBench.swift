@@ -77,13 +77,13 @@ struct ReportOptions: ParsableArguments {
 
   /// Checks before a long measurement that the report can be written.
   func check() throws {
-    if let html { try Output.checkFolder(of: html) }
+    if let html { try Output.checkWritable(html) }
   }
 
   /// Writes the report, if it is requested.
   func write(_ report: @autoclosure () throws -> Report) throws {
     guard let html else { return }
-    try Output(path: html).write(report().html)
+    try Output.write(Data(report().html.utf8), toFile: html)
   }
 }
 

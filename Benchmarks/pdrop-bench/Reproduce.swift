@@ -86,7 +86,7 @@ struct ReproduceCommand: ParsableCommand {
       ("html", try report.html), ("md", report.markdown), ("json", String(decoding: try report.json, as: UTF8.self)),
     ] {
       let path = folder.appending(path: "reproduce.\(name)").path
-      try Output(path: path).write(text)
+      try Output.write(Data(text.utf8), toFile: path)
       Log.write("written: \(path)")
     }
   }

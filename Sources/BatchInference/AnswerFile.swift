@@ -4,11 +4,12 @@ import Storage
 /// The output file of a batch, to which each answer is written completely and durably, or not at all.
 final class AnswerFile {
   private let path: String
-  private let name: String
+  /// The name of the file in messages.
+  let name: String
   private let existing: Batch.ExistingOutput
   private var file: OpenFile
 
-  /// Opens and locks the file, without modify its contents.
+  /// Opens and locks the file, without modifying its contents.
   ///
   /// - Parameters:
   ///   - path: Path of the file; `-` for standard output.
@@ -38,21 +39,24 @@ final class AnswerFile {
   /// Prepares the file for appending the first answer.
   ///
   /// - Returns: The answers of earlier runs if the run is resumed.
-  func begin() throws(BatchError) -> PreviousAnswers? {
+  ///
+  /// - Parameter run: The description of this run, with which the answers are compared.
+  func begin(_ run: BatchRunDescription) throws(BatchError) -> PreviousAnswers? {
+    let origin = AnswerOrigin(run)
     switch existing {
     case .refuse: return nil
     case .overwrite:
       if file.isRegular, path != "-" { try modify { file throws(SystemError) in try file.truncate(to: 0) } }
       return nil
     case .resume(let retriesFailures):
-      let answers = try PreviousAnswers(of: path)
+      let answers = try PreviousAnswers(of: path, comparedWith: origin)
       try modify { file throws(SystemError) in
         try file.truncate(to: answers.completeByteCount)
         if answers.lacksLineFeed { try file.append([UInt8(ascii: "\n")]) }
         try file.sync()
       }
       guard retriesFailures, answers.failureCount > 0 else { return answers }
-      return try removeFailures()
+      return try removeFailures(origin)
     }
   }
 
@@ -65,7 +69,7 @@ final class AnswerFile {
   }
 
   /// Replaces the file atomically by one without error records.
-  private func removeFailures() throws(BatchError) -> PreviousAnswers {
+  private func removeFailures(_ origin: AnswerOrigin) throws(BatchError) -> PreviousAnswers {
     let copyPath = path + ".retry"
     try? FileManager.default.removeItem(atPath: copyPath)
     var isReplaced = false
@@ -73,7 +77,7 @@ final class AnswerFile {
     let copy: OpenFile
     do { copy = try OpenFile(appendingTo: copyPath) } catch { throw .output(copyPath, error) }
     guard copy.lock() else { throw .outputInUse(path: name) }
-    let kept = try PreviousAnswers(of: path, copyingAnswersTo: copy, at: copyPath)
+    let kept = try PreviousAnswers(of: path, comparedWith: origin, copyingAnswersTo: copy, at: copyPath)
     do throws(SystemError) {
       try copy.sync()
       try OpenFile.rename(copyPath, to: path)
@@ -97,45 +101,125 @@ final class AnswerFile {
   }
 }
 
-/// The records that earlier runs have answered, in nine bytes each.
+/// The records that earlier runs have answered, in 17 bytes each.
 ///
 /// A record that occurs several times in the input is answered several times, so each answer matches one occurrence.
 struct AnsweredRecords {
-  /// Hashes of the keys, ascending, with a seed per process.
-  private var hashes: [UInt64] = []
-  private var isMatched: [Bool] = []
-
-  /// - Parameter hashes: The results of `hash` for the keys of the answers.
-  init(hashes: [UInt64] = []) {
-    self.hashes = hashes.sorted()
-    isMatched = Array(repeating: false, count: hashes.count)
+  /// An answer of an earlier run, or an error record that was removed to answer its record again.
+  struct Entry {
+    /// The result of `hash` for the key of the record.
+    var key: UInt64
+    /// The hash of its question; `nil` if the answer has none.
+    var question: UInt64?
+    var isRemoved = false
   }
 
-  var count: Int { hashes.count }
+  /// The relation of a record to the answers of earlier runs.
+  enum Match: Equatable {
+    case answered
+    case unanswered
+    /// The answers to its key are to other questions.
+    case otherQuestion(Set<UInt64>)
+  }
 
-  /// Whether an unmatched answer to the record exists, which is then matched with it.
-  mutating func match(_ key: RecordKey) -> Bool {
-    guard !hashes.isEmpty else { return false }
-    let hash = Self.hash(key)
-    var (low, high) = (0, hashes.count)
+  /// The entries by ascending keys, in three arrays to save memory; 0 is the question of an answer that has none.
+  private var keys: [UInt64] = []
+  private var questions: [UInt64] = []
+  private var states: [State] = []
+
+  private enum State: UInt8 { case answered, removed, matched }
+
+  /// Number of answers.
+  let count: Int
+
+  init(_ entries: [Entry] = []) {
+    count = entries.count { !$0.isRemoved }
+    for entry in entries.sorted(by: { $0.key < $1.key }) {
+      keys.append(entry.key)
+      questions.append(entry.question ?? 0)
+      states.append(entry.isRemoved ? .removed : .answered)
+    }
+  }
+
+  /// The relation of a record to the unmatched answers; an answer to it is then matched.
+  ///
+  /// An error record that was removed leaves its record unanswered, whatever its question is now.
+  mutating func match(_ record: BatchRecord) -> Match {
+    guard !keys.isEmpty else { return .unanswered }
+    let candidates = unmatched(Self.hash(record.key))
+    let question = record.questionHash
+    let best =
+      candidates.first { questions[$0] == question && states[$0] == .answered }
+      ?? candidates.first { questions[$0] == question }
+      ?? candidates.first { questions[$0] == 0 || question == nil }
+      ?? candidates.first { states[$0] == .removed }
+    guard let best else {
+      return candidates.isEmpty ? .unanswered : .otherQuestion(Set(candidates.map { questions[$0] }))
+    }
+    defer { states[best] = .matched }
+    return states[best] == .answered ? .answered : .unanswered
+  }
+
+  /// Indices of the unmatched entries with a key.
+  private func unmatched(_ key: UInt64) -> [Int] {
+    var (low, high) = (0, keys.count)
     while low < high {
       let middle = (low + high) / 2
-      if hashes[middle] < hash { low = middle + 1 } else { high = middle }
+      if keys[middle] < key { low = middle + 1 } else { high = middle }
     }
-    while low < hashes.count, hashes[low] == hash {
-      guard isMatched[low] else {
-        isMatched[low] = true
-        return true
-      }
-      low += 1
-    }
-    return false
+    return (low..<keys.count).prefix { keys[$0] == key }.filter { states[$0] != .matched }
   }
 
   static func hash(_ key: RecordKey) -> UInt64 {
     var hasher = Hasher()
     hasher.combine(key)
     return UInt64(bitPattern: Int64(hasher.finalize()))
+  }
+}
+
+/// The model and the policy of answers, as far as they contain them.
+struct AnswerOrigin {
+  private let model: String
+  private let policy: JSONValue
+
+  init(_ run: BatchRunDescription) {
+    model = run.model
+    policy = (try? JSONParser.parse([UInt8](JSONEncoder().encode(run.policy)))) ?? .null
+  }
+
+  /// The difference of an answer from this run, as text; `nil` for none.
+  ///
+  /// With a cost target, each record has its own schedule, so only method and target are compared.
+  func difference(_ answer: JSONValue) -> String? {
+    let body = answer["response"]["body"]
+    let model = answer["model_id"].string ?? body["model"].string
+    if let model, ByteString(model) != ByteString(self.model) {
+      return "the model \(model.excerpt) instead of \(self.model.excerpt)"
+    }
+    let policy = answer["metadata"].isNull ? body["metadata"]["policy"] : answer["metadata"]["policy"]
+    guard !policy.isNull else { return nil }
+    let hasTarget = !policy["target"].isNull && !self.policy["target"].isNull
+    let keys =
+      hasTarget ? ["method", "target"] : (policy.members ?? []).map(\.key) + (self.policy.members ?? []).map(\.key)
+    guard let key = keys.first(where: { !policy[$0].isEqual(self.policy[$0]) }) else { return nil }
+    let found = policy["method"].string ?? "other"
+    return key == "method"
+      ? "the policy \(found.excerpt) instead of \((self.policy[key].string ?? "").excerpt)"
+      : "the policy \(found.excerpt) with another value of \(key.excerpt)"
+  }
+}
+
+extension JSONValue {
+  fileprivate func isEqual(_ other: JSONValue) -> Bool {
+    switch (self, other) {
+    case (.null, .null): true
+    case (.bool(let a), .bool(let b)): a == b
+    case (.integer(let a), .integer(let b)): a == b
+    case (.number(let a), .number(let b)): a == b
+    case (.string(let a), .string(let b)): ByteString(a) == ByteString(b)
+    case (.array(let a), .array(let b)): a.elementsEqual(b) { $0.isEqual($1) }
+    default: false
+    }
   }
 }
 
@@ -148,15 +232,21 @@ struct PreviousAnswers {
   private(set) var completeByteCount = 0
   /// Whether the last answer is complete except for its line feed.
   private(set) var lacksLineFeed = false
+  /// Number of answers of another model or policy, and the difference of the first.
+  private(set) var otherOrigin: (count: Int, first: String)?
 
-  /// Reads a file, in memory for one line and nine bytes per answer.
+  /// Reads a file, in memory for one line and 17 bytes per answer.
   ///
   /// - Throws: `BatchError` for lines that are not answers, except a partial last line.
-  init(of path: String) throws(BatchError) { try self.init(of: path) { _, _ in true } }
+  init(of path: String, comparedWith origin: AnswerOrigin) throws(BatchError) {
+    try self.init(of: path, origin) { _, _ in true }
+  }
 
-  /// Reads a file and copies all lines without an error; those with an error are ignored.
-  init(of path: String, copyingAnswersTo copy: OpenFile, at copyPath: String) throws(BatchError) {
-    try self.init(of: path) { line, isFailure throws(BatchError) in
+  /// Reads a file and copies all lines without an error; those with an error are removed.
+  init(
+    of path: String, comparedWith origin: AnswerOrigin, copyingAnswersTo copy: OpenFile, at copyPath: String
+  ) throws(BatchError) {
+    try self.init(of: path, origin) { line, isFailure throws(BatchError) in
       guard !isFailure else { return false }
       do throws(SystemError) { try copy.append(line.bytes + [UInt8(ascii: "\n")]) } catch {
         throw .output(copyPath, error)
@@ -165,27 +255,39 @@ struct PreviousAnswers {
     }
   }
 
-  /// - Parameter isKept: Whether a line is used, by the line and whether it is an error.
+  /// - Parameter isKept: Whether a line is kept, by the line and whether it is an error.
   private init(
-    of path: String, isKept: (Line, _ isFailure: Bool) throws(BatchError) -> Bool
+    of path: String, _ origin: AnswerOrigin, isKept: (Line, _ isFailure: Bool) throws(BatchError) -> Bool
   ) throws(BatchError) {
-    var hashes: [UInt64] = []
+    var entries: [AnsweredRecords.Entry] = []
     var lines: LineReader
     do { lines = LineReader(try OpenFile(reading: path), lengthLimit: .max) } catch {
       throw .unreadable(path: path, reason: "\(error)")
     }
     while let line = try Self.nextLine(&lines, of: path) {
-      guard let answer = Self.answer(line) else {
+      guard let value = try? JSONParser.parse(line.bytes), let answer = Self.answer(value) else {
         if Self.isPartial(line) { break }
         throw .notAnAnswer(path: path, line: line.number)
       }
       completeByteCount = line.offset + line.byteCount + (line.isComplete ? 1 : 0)
       lacksLineFeed = !line.isComplete
-      guard try isKept(line, answer.isFailure) else { continue }
+      let isKept = try isKept(line, answer.isFailure)
+      entries.append(
+        AnsweredRecords.Entry(
+          key: AnsweredRecords.hash(answer.key), question: Self.questionHash(value), isRemoved: !isKept))
+      guard isKept else { continue }
       if answer.isFailure { failureCount += 1 }
-      hashes.append(AnsweredRecords.hash(answer.key))
+      if let difference = origin.difference(value) {
+        otherOrigin = ((otherOrigin?.count ?? 0) + 1, otherOrigin?.first ?? difference)
+      }
     }
-    answered = AnsweredRecords(hashes: hashes)
+    answered = AnsweredRecords(entries)
+  }
+
+  /// The hash of the question that a line of output answers; `nil` if it does not contain it.
+  private static func questionHash(_ answer: JSONValue) -> UInt64? {
+    if let prompt = answer["prompt"].string { return QuestionHash(prompt).value }
+    return answer["response"]["body"]["metadata"]["prompt_hash"].string.flatMap { UInt64($0, radix: 16) }
   }
 
   private static func nextLine(_ lines: inout LineReader, of path: String) throws(BatchError) -> Line? {
@@ -198,8 +300,7 @@ struct PreviousAnswers {
   }
 
   /// The record that a line of output answers, and whether it is an error; `nil` for any other line.
-  private static func answer(_ line: Line) -> (key: RecordKey, isFailure: Bool)? {
-    guard let value = try? JSONParser.parse(line.bytes) else { return nil }
+  private static func answer(_ value: JSONValue) -> (key: RecordKey, isFailure: Bool)? {
     let isFailure = !value["error"].isNull
     if let number = value["answer_id"].string.flatMap({ Int($0) }) {
       return (RecordKey(identifier(value["question_id"]), number: number), isFailure)

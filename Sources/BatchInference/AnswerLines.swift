@@ -48,9 +48,12 @@ struct AnswerMetadata: Encodable {
   var generatedTokens: Int
   var visualTokens: [Int]
   var finishReason: RunReport.FinishReason?
+  /// The hash of the question, in an answer that does not contain the question itself.
+  var promptHash: String?
 
   enum CodingKeys: String, CodingKey {
     case policy, flops
+    case promptHash = "prompt_hash"
     case timings = "timings_ms"
     case paperFlops = "flops_paper"
     case baselineFlops = "flops_prefill_without_dropping"
@@ -152,7 +155,7 @@ private struct CompletionLine: Encodable {
     switch outcome {
     case .success(let report):
       response = Response(
-        statusCode: 200, requestID: id, body: Completion("chatcmpl-\(record.number)", report, lines))
+        statusCode: 200, requestID: id, body: Completion(record, report, lines))
       error = nil
     case .failure(let failure):
       let isRecordError = failure.reason.isRecordError
@@ -225,13 +228,14 @@ private struct Completion: Encodable {
   var usage: Usage
   var metadata: AnswerMetadata
 
-  init(_ id: String, _ report: RunReport, _ lines: AnswerLines) {
-    self.id = id
+  init(_ record: BatchRecord, _ report: RunReport, _ lines: AnswerLines) {
+    id = "chatcmpl-\(record.number)"
     created = lines.keepsTimes ? Int(Date().timeIntervalSince1970) : 0
     model = lines.model
     choices = [Choice(message: .init(content: report.trimmedText), finishReason: report.finishReason)]
     let (prompt, generated) = (report.sequenceLength, report.tokens.count)
     usage = Usage(promptTokens: prompt, completionTokens: generated, totalTokens: prompt + generated)
     metadata = lines.metadata(report)
+    metadata.promptHash = record.questionHash.map { String($0, radix: 16) }
   }
 }

@@ -76,7 +76,11 @@ public struct Batch {
     case .images: input = nil
     case .lines("-", _): input = .standardInput
     case .lines(let path, _):
-      do { input = try OpenFile(reading: path) } catch { throw .unreadable(path: path, reason: "\(error)") }
+      let file: OpenFile
+      do { file = try OpenFile(reading: path) } catch { throw .unreadable(path: path, reason: "\(error)") }
+      // Before the output is changed.
+      if file.isRegular { try QuestionLines.check(firstBytes: file.firstBytes(4096), of: path) }
+      input = file
     }
     output = try AnswerFile(path: options.output, existing: options.existingOutput, input: input)
   }
@@ -130,8 +134,13 @@ public struct Batch {
   private func job(
     _ base: Request, _ run: BatchRunDescription, _ isStopped: @escaping () -> Bool, _ observer: (any BatchObserver)?
   ) throws(BatchError) -> BatchJob {
-    let previous = try output.begin()
+    let previous = try output.begin(run)
     if let previous { observer?.didFind(answered: previous.answered.count, failed: previous.failureCount) }
+    if let other = previous?.otherOrigin {
+      observer?.didWarn(
+        "\(options.output): \(other.count) of \(previous?.answered.count ?? 0) answers are by \(other.first); "
+          + "they are kept")
+    }
     var job = BatchJob(
       try source(base, isStopped), into: output,
       lines: AnswerLines(model: run.model, keepsTimes: options.keepsTimes, spelling: options.spelling),
@@ -181,6 +190,8 @@ public struct Batch {
 public protocol BatchObserver: AnyObject {
   /// Earlier runs have answered records, `failed` of them with an error.
   func didFind(answered: Int, failed: Int)
+  /// A condition that does not stop the run, in one line: earlier answers are by another model or policy.
+  func didWarn(_ message: String)
   /// Answers have been written to the disk.
   ///
   /// - Parameters:
@@ -193,6 +204,7 @@ public protocol BatchObserver: AnyObject {
 
 extension BatchObserver {
   public func didFind(answered: Int, failed: Int) {}
+  public func didWarn(_ message: String) {}
   public func didWrite(_ tally: BatchTally, fractionRead: Double?) {}
   public func didFail(_ record: BatchRecord, _ failure: RecordFailure) {}
 }
@@ -215,6 +227,7 @@ package struct BatchJob {
   private let lines: AnswerLines
   private var writer: RecordWriter
   private var answered: AnsweredRecords
+  private let outputPath: String
   private let isStopped: () -> Bool
   private weak var observer: (any BatchObserver)?
   private var nextIndex = 0
@@ -229,6 +242,7 @@ package struct BatchJob {
     self.source = source
     self.lines = lines
     self.answered = answered
+    outputPath = file.name
     self.isStopped = isStopped
     self.observer = observer
     writer = RecordWriter(file)
@@ -249,9 +263,16 @@ package struct BatchJob {
         return .finished
       case .pending: if !waits { return .pending }
       case .ready(let parsed):
-        guard !answered.match(parsed.record.key) else {
+        switch answered.match(parsed.record) {
+        case .unanswered: break
+        case .answered:
           tally.resumedCount += 1
           continue
+        case .otherQuestion(let hashes):
+          // An id may occur with several questions, of which earlier runs have answered only others.
+          guard try source.hasOther(parsed.record.key, askingOneOf: hashes) else {
+            throw .questionChanged(path: outputPath, record: parsed.record.number, id: parsed.record.identifier)
+          }
         }
         let index = nextIndex
         nextIndex += 1
@@ -304,6 +325,10 @@ public enum BatchError: UserFacingError, Equatable {
   /// A run can resume only from a regular file.
   case outputNotAFile(path: String)
   case notAnAnswer(path: String, line: Int)
+  /// The input is not UTF-8 text with a JSON object on each line.
+  case foreignInput(path: String, found: String)
+  /// The answer to a record, by its line or its number in the folder, is to another question.
+  case questionChanged(path: String, record: Int, id: RecordIdentifier?)
   /// The schedule does not fit the model.
   case policy(DropPolicyError)
 
@@ -325,6 +350,10 @@ public enum BatchError: UserFacingError, Equatable {
     case .outputNotAFile(let path): "\(path): is not a regular file, so a run cannot resume from it"
     case .notAnAnswer(let path, let line):
       "\(path): line \(line) is not an answer of a batch, so the file is left as it is; is it the right one?"
+    case .foreignInput(let path, let found): "\(path): is \(found)"
+    case .questionChanged(let path, let record, let id):
+      "\(path): the answer to record \(record)\(id.map { " (id \($0.excerpt))" } ?? "") is to another question than "
+        + "the input has now; restore the question"
     case .policy(let error): error.problem
     }
   }
@@ -334,6 +363,7 @@ public enum BatchError: UserFacingError, Equatable {
     case .outOfSpace(_, _, isResumable: true): [.freeSpaceAndResume]
     case .outputIsInput: [.otherOutput]
     case .outputNotEmpty: [.resume, .overwrite]
+    case .questionChanged: [.otherOutput, .overwrite]
     default: []
     }
   }

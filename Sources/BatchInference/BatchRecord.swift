@@ -12,9 +12,34 @@ public enum RecordFamily: Sendable, Equatable {
 }
 
 /// The identifier of a record, which its answer repeats unchanged.
+///
+/// Texts are compared byte by byte: composed and decomposed characters differ.
 public enum RecordIdentifier: Hashable, Sendable, Encodable {
   case number(Int)
   case text(String)
+
+  public static func == (a: Self, b: Self) -> Bool {
+    switch (a, b) {
+    case (.number(let a), .number(let b)): a == b
+    case (.text(let a), .text(let b)): ByteString(a) == ByteString(b)
+    default: false
+    }
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    switch self {
+    case .number(let number): hasher.combine(number)
+    case .text(let text): hasher.combine(ByteString(text))
+    }
+  }
+
+  /// The identifier for a message.
+  var excerpt: String {
+    switch self {
+    case .number(let number): "\(number)"
+    case .text(let text): text.excerpt
+    }
+  }
 
   public func encode(to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()
@@ -30,12 +55,14 @@ public struct BatchRecord: Sendable {
   public var family: RecordFamily
   /// Line of the input, or number of the image in its folder, from 1.
   public var number: Int
-  /// `nil` if the record is too damaged to read it.
+  /// `nil` if there is none, or if the record is damaged before it.
   public var identifier: RecordIdentifier?
   /// The text of a LLaVA question.
   public var question: String?
   /// The category of a LLaVA question.
   public var category: String?
+  /// The hash of the question, by which a resumed run recognizes it; `nil` if it cannot be read.
+  var questionHash: UInt64?
 
   /// The key by which a resumed run finds the answer to this record.
   var key: RecordKey { RecordKey(identifier, number: number) }
@@ -48,6 +75,28 @@ enum RecordKey: Hashable {
 
   init(_ identifier: RecordIdentifier?, number: Int) {
     self = identifier.map(Self.identifier) ?? .number(number)
+  }
+}
+
+/// The hash of a question's texts, equal in all runs of the program.
+///
+/// Images are not included: a batch may be moved to another folder between two runs.
+struct QuestionHash {
+  let value: UInt64
+
+  /// A LLaVA question.
+  init(_ text: String) { value = SharedBytes(copying: Array(text.utf8)).checksum }
+
+  /// The messages of a completion request.
+  init(messages: JSONValue) {
+    var text = ""
+    for message in messages.array ?? [] {
+      text += "\u{1E}" + (message["role"].string ?? "")
+      for part in message["content"].array ?? [message["content"]] {
+        text += "\u{1F}" + (part.string ?? part["text"].string ?? "")
+      }
+    }
+    self.init(text)
   }
 }
 
@@ -67,6 +116,11 @@ protocol RecordSource {
 
   /// Fraction of the input that has been read, 0 to 1; `nil` if its length is not known.
   var fractionRead: Double? { get }
+
+  /// Whether the whole input has a record with a key and one of these questions; false if it can be read only once.
+  ///
+  /// Reads the input again.
+  func hasOther(_ key: RecordKey, askingOneOf hashes: Set<UInt64>) throws(BatchError) -> Bool
 }
 
 /// A shard of a batch: every n-th record, or a run of consecutive ones.
@@ -189,12 +243,15 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
   private static func reason(_ error: any UserFacingError) -> Reason {
     switch error {
     case let error as ImageError: reason(error)
+    case ImageReferenceError.empty: .imageUnreadable
+    case ImageReferenceError.invalidPath: .imageMissing
     case ImageReferenceError.remote: .imageRemote
     case ImageReferenceError.malformedData: .imageDamaged
     case SequenceError.tooLong: .promptTooLong
     case is TargetError: .targetUnreachable
     case GenerationError.notANumber: .notANumber
     case is PromptError: .badRecord
+    case ConversationError.unsupported: .unsupportedOption
     default: error.category == .input ? .badRecord : .internalError
     }
   }

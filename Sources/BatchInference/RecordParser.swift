@@ -12,7 +12,7 @@ struct RecordParser: Sendable {
   func record(_ line: Line, orElse family: RecordFamily) -> ParsedRecord {
     var record = BatchRecord(family: family, number: line.number)
     do {
-      let value = try Self.value(line)
+      let value = try Self.value(line) { fields in Self.keep(fields, in: &record) }
       record.family = RecordFamily(of: value) ?? family
       let request =
         switch record.family {
@@ -26,17 +26,33 @@ struct RecordParser: Sendable {
   }
 
   /// The format of a line; `nil` if its fields do not determine it.
-  static func family(of line: Line) -> RecordFamily? { (try? value(line)).flatMap(RecordFamily.init(of:)) }
+  static func family(of line: Line) -> RecordFamily? {
+    var fields = JSONValue.null
+    return RecordFamily(of: (try? value(line) { fields = $0 }) ?? fields)
+  }
 
-  private static func value(_ line: Line) throws(RecordFailure) -> JSONValue {
+  /// The object of a line.
+  ///
+  /// - Parameter fallback: Receives the fields before the error of a line that is not JSON or too long.
+  /// - Throws: `RecordFailure` for such a line.
+  private static func value(_ line: Line, orFields fallback: (JSONValue) -> Void) throws(RecordFailure) -> JSONValue {
     guard !line.isTooLong else {
+      fallback(.object(JSONParser.membersBeforeError(line.beginning)))
       throw RecordFailure(
         .badRecord, "the line has \(line.byteCount) bytes, more than the limit of \(LineReader.lengthLimit)")
     }
     do throws(JSONParser.ParseError) { return try JSONParser.parse(line.bytes) } catch {
-      let start = String(decoding: line.bytes.prefix(60), as: UTF8.self)
+      fallback(.object(JSONParser.membersBeforeError(line.bytes)))
+      // A character has at most four bytes.
+      let start = String(decoding: line.bytes.prefix(4 * 61), as: UTF8.self).excerpt
       throw RecordFailure(.badRecord, "not JSON: expected \(error.expected) at byte \(error.offset), found \(start)")
     }
+  }
+
+  /// Keeps format and identifier of a damaged record, from the fields before its error.
+  private static func keep(_ fields: JSONValue, in record: inout BatchRecord) {
+    record.family = RecordFamily(of: fields) ?? record.family
+    try? identify(fields, by: record.family == .llava ? "question_id" : "custom_id", &record)
   }
 
   /// Sets the identifier of a record to the value of `key`, first of all, so that later errors include it.
@@ -51,10 +67,28 @@ struct RecordParser: Sendable {
     default: throw RecordFailure(.badRecord, "\(key): expected a string or a 64-bit integer")
     }
     // JSON readers differ in which of two members they use.
-    var keys: Set<String> = []
-    for member in members where !keys.insert(member.key).inserted {
-      if member.key == key { record.identifier = nil }
-      throw RecordFailure(.badRecord, "the key '\(member.key.prefix(40))' occurs twice")
+    if let repeated = members.repeatedKey {
+      if members.count(where: { ByteString($0.key) == ByteString(key) }) > 1 { record.identifier = nil }
+      throw RecordFailure(.badRecord, "the key \(repeated.excerpt) occurs twice")
+    }
+  }
+}
+
+extension [JSONValue.Member] {
+  /// The first key that occurs twice in an object, or in one inside it.
+  fileprivate var repeatedKey: String? {
+    var keys: Set<ByteString> = []
+    for member in self where !keys.insert(ByteString(member.key)).inserted { return member.key }
+    return lazy.compactMap(\.value.repeatedKey).first
+  }
+}
+
+extension JSONValue {
+  fileprivate var repeatedKey: String? {
+    switch self {
+    case .object(let members): members.repeatedKey
+    case .array(let values): values.lazy.compactMap(\.repeatedKey).first
+    default: nil
     }
   }
 }
@@ -81,7 +115,9 @@ extension RecordParser {
     try Self.identify(value, by: "question_id", &record)
     guard let text = value["text"].string else { throw RecordFailure(.badRecord, "text: expected the question") }
     record.question = text
+    record.questionHash = QuestionHash(text).value
     record.category = value["category"].string
+    try RecordFields.checkQuestion(value)
     var request = base
     request.images = try references(value["image"]).map { try Request.Image(reference: $0, folder: folder) }
     request.prompt = .messages([ChatMessage(question: text, imageCount: request.images.count)])
@@ -107,12 +143,14 @@ extension RecordParser {
     try Self.identify(value, by: "custom_id", &record)
     let (method, url, body) = (value["method"], value["url"], value["body"])
     guard method.isNull || method.string == "POST" else {
-      throw RecordFailure(.unsupportedOption, "method: expected POST, found \(method.kind.prefix(40))")
+      throw RecordFailure(.unsupportedOption, "method: expected POST, found \(method.excerpt)")
     }
     guard url.isNull || url.string == "/v1/chat/completions" else {
-      throw RecordFailure(.unsupportedOption, "url: expected /v1/chat/completions, found \(url.kind.prefix(80))")
+      throw RecordFailure(.unsupportedOption, "url: expected /v1/chat/completions, found \(url.excerpt)")
     }
+    try RecordFields.checkEnvelope(value)
     guard body.members != nil else { throw RecordFailure(.badRecord, "body: expected an object with messages") }
+    record.questionHash = QuestionHash(messages: body["messages"]).value
     let conversation = try Conversation(body["messages"], folder: folder)
     var request = base
     request.prompt = .messages(conversation.messages)
@@ -130,7 +168,7 @@ private struct CompletionOptions {
   ///
   /// - Throws: `RecordFailure` for invalid values, and for members that would change the answer but are not supported.
   func options(like base: GenerationOptions) throws(RecordFailure) -> GenerationOptions {
-    try rejectUnsupported()
+    try RecordFields.checkBody(body)
     var options = base
     if let limit = try integer("max_tokens", 0...Int.max) { options.maxTokens = limit }
     // The newer name takes precedence.
@@ -140,32 +178,11 @@ private struct CompletionOptions {
     // -1 means all tokens in vLLM.
     if let topK = try integer("top_k", -1...Int.max) { options.topK = max(0, topK) }
     if let seed = try integer("seed", Int.min...Int.max) { options.seed = UInt64(bitPattern: Int64(seed)) }
-    if let ignores = body["ignore_eos"].bool { options.ignoresEOS = ignores }
+    if !body["ignore_eos"].isNull {
+      guard let ignores = body["ignore_eos"].bool else { throw invalidValue("ignore_eos", "true or false") }
+      options.ignoresEOS = ignores
+    }
     return options
-  }
-
-  /// Rejects unsupported members unless they have their default values.
-  private func rejectUnsupported() throws(RecordFailure) {
-    let keys = [
-      "stream", "n", "best_of", "stop", "tools", "tool_choice", "functions", "response_format", "logprobs",
-      "top_logprobs", "logit_bias", "presence_penalty", "frequency_penalty", "repetition_penalty", "min_p",
-      "guided_json", "guided_regex", "guided_choice", "use_beam_search",
-    ]
-    for key in keys where !isDefault(body[key], key) {
-      throw RecordFailure(.unsupportedOption, "body.\(key) is not supported; leave it out")
-    }
-  }
-
-  private func isDefault(_ value: JSONValue, _ key: String) -> Bool {
-    switch value {
-    case .null, .bool(false): true
-    case .integer(let number): number == (["n", "best_of", "repetition_penalty"].contains(key) ? 1 : 0)
-    case .number(let number): number == (key == "repetition_penalty" ? 1 : 0)
-    case .string(let text): key == "tool_choice" && text == "none"
-    case .array(let values): values.isEmpty
-    case .object(let members): members.isEmpty || (key == "response_format" && value["type"].string == "text")
-    default: false
-    }
   }
 
   private func integer(_ key: String, _ range: ClosedRange<Int>) throws(RecordFailure) -> Int? {
@@ -187,6 +204,11 @@ private struct CompletionOptions {
   }
 
   private func invalidValue(_ key: String, _ expected: String) -> RecordFailure {
-    RecordFailure(.badRecord, "body.\(key): expected \(expected), found \(body[key].kind.prefix(40))")
+    RecordFailure(.badRecord, "body.\(key): expected \(expected), found \(body[key].excerpt)")
   }
+}
+
+extension JSONValue {
+  /// The value for a message: `kind`, with a text as an excerpt.
+  fileprivate var excerpt: String { string?.excerpt ?? kind }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import ImageProcessing
 import PDrop
 package import Storage
 
@@ -18,6 +19,8 @@ package struct Line: Sendable {
   package var number: Int
   /// Bytes of the line without its line feed; empty if the line is too long.
   package var bytes: [UInt8]
+  /// The first bytes of a line that is too long, otherwise empty.
+  package var beginning: [UInt8] = []
   /// Length of the line without its line feed.
   package var byteCount: Int
   /// Offset of the line in the file.
@@ -26,14 +29,22 @@ package struct Line: Sendable {
   package var isComplete: Bool
 
   package var isTooLong: Bool { bytes.count < byteCount }
-  /// Whether the line consists of white space.
-  package var isBlank: Bool { !isTooLong && bytes.allSatisfy { $0 == 0x20 || $0 == 0x09 || $0 == 0x0D } }
+  /// The beginning of some UTF-8 files, U+FEFF.
+  static let byteOrderMark: [UInt8] = [0xEF, 0xBB, 0xBF]
+
+  /// Whether the line consists of white space, with or without a byte order mark.
+  package var isBlank: Bool {
+    let text = bytes.starts(with: Self.byteOrderMark) ? bytes[Self.byteOrderMark.count...] : bytes[...]
+    return !isTooLong && text.allSatisfy { $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }
+  }
 }
 
 /// A reader of lines, in memory for one line, that returns each line as soon as it is complete.
 package struct LineReader {
   /// Maximum length of a line in bytes.
   package static let lengthLimit = 64 << 20
+  /// Number of bytes of `Line.beginning`.
+  private static let beginningLength = 4096
 
   private let file: OpenFile
   private let lengthLimit: Int
@@ -82,7 +93,12 @@ package struct LineReader {
   /// Appends bytes of the chunk to the line.
   private mutating func append(_ range: Range<Int>) {
     line.byteCount += range.count
-    if line.byteCount <= lengthLimit { line.bytes += chunk[range] } else { line.bytes = [] }
+    if line.byteCount <= lengthLimit {
+      line.bytes += chunk[range]
+    } else if line.beginning.isEmpty {
+      line.beginning = Array((line.bytes + chunk[range]).prefix(Self.beginningLength))
+      line.bytes = []
+    }
   }
 
   private mutating func takeLine() -> Line {
@@ -105,7 +121,7 @@ package struct LineReader {
 
 /// The records of a file or pipe with a JSON object on each line; blank lines are ignored.
 struct QuestionLines: RecordSource {
-  private let name: String
+  private let path: String
   private let parser: RecordParser
   private let members: BatchShard.Members
   private var lines: LineReader
@@ -124,7 +140,7 @@ struct QuestionLines: RecordSource {
     _ file: OpenFile, path: String, firstLine: Int, parser: RecordParser, shard: BatchShard,
     isStopped: @escaping () -> Bool
   ) throws(BatchError) {
-    name = path == "-" ? "standard input" : path
+    self.path = path
     self.parser = parser
     members = try shard.members { () throws(BatchError) in
       guard path != "-", file.isRegular else {
@@ -136,6 +152,8 @@ struct QuestionLines: RecordSource {
     byteCount = file.isRegular ? file.size : nil
     if path != "-", file.isRegular { family = try Self.firstFamily(path) }
   }
+
+  private var name: String { path == "-" ? "standard input" : path }
 
   var fractionRead: Double? { byteCount.map { $0 == 0 ? 1 : min(1, Double(bytesRead) / Double($0)) } }
 
@@ -149,6 +167,7 @@ struct QuestionLines: RecordSource {
       }
       bytesRead = line.offset + line.byteCount + 1
       if line.isBlank { continue }
+      if ordinal == 0 { try Self.check(firstBytes: line.isTooLong ? line.beginning : line.bytes, of: name) }
       ordinal += 1
       let isOurs = members.contains(ordinal)
       // Lines of other shards are parsed only until the format is known.
@@ -161,6 +180,36 @@ struct QuestionLines: RecordSource {
 
   private mutating func nextLine(waits: Bool) throws(BatchError) -> Poll<Line> {
     do { return try lines.next(waits: waits) } catch { throw .unreadable(path: name, reason: "\(error)") }
+  }
+
+  /// Checks that an input is UTF-8 text with an object on each line, by its first bytes.
+  ///
+  /// A line that is a JSON list is no record, but a file that begins with one is a list of records.
+  ///
+  /// - Throws: `BatchError.foreignInput`.
+  static func check(firstBytes bytes: [UInt8], of name: String) throws(BatchError) {
+    if let content = ForeignContent(firstBytes: bytes) { throw .foreignInput(path: name, found: content.problem) }
+    let text = bytes.starts(with: Line.byteOrderMark) ? bytes[Line.byteOrderMark.count...] : bytes[...]
+    if text.first(where: { ![0x20, 0x09, 0x0D, 0x0A].contains($0) }) == UInt8(ascii: "[") {
+      throw .foreignInput(
+        path: name, found: "a JSON list instead of an object on each line; convert it, as with 'jq -c .[]'")
+    }
+  }
+
+  func hasOther(_ key: RecordKey, askingOneOf hashes: Set<UInt64>) throws(BatchError) -> Bool {
+    guard path != "-", byteCount != nil else { return false }
+    let parser = parser
+    var family = family
+    var isFound = false
+    try Self.scan(path) { lines throws(SystemError) in
+      while !isFound, case .ready(let line) = try lines.next() {
+        guard !line.isBlank else { continue }
+        let record = parser.record(line, orElse: family ?? .llava).record
+        family = family ?? record.family
+        isFound = record.key == key && record.questionHash.map(hashes.contains) ?? false
+      }
+    }
+    return isFound
   }
 
   private static func firstFamily(_ path: String) throws(BatchError) -> RecordFamily? {
@@ -207,6 +256,7 @@ struct ImageFolder: RecordSource {
 
   private let base: Request
   private let question: String
+  private let questionHash: UInt64
   private let members: BatchShard.Members
   private let count: Int
   private var walk: FolderWalk
@@ -216,6 +266,7 @@ struct ImageFolder: RecordSource {
   init(_ path: String, asking question: String, base: Request, shard: BatchShard) throws(BatchError) {
     self.base = base
     self.question = question
+    questionHash = QuestionHash(question).value
     walk = try FolderWalk(path, extensions: Self.extensions)
     var walk = walk
     var count = 0
@@ -226,73 +277,109 @@ struct ImageFolder: RecordSource {
 
   var fractionRead: Double? { count == 0 ? 1 : min(1, Double(number) / Double(count)) }
 
+  /// A path is there once.
+  func hasOther(_: RecordKey, askingOneOf _: Set<UInt64>) -> Bool { false }
+
   mutating func next(waits: Bool) throws(BatchError) -> Poll<ParsedRecord> {
     while let path = try walk.next() {
       number += 1
       guard members.contains(number) else { continue }
-      let record = BatchRecord(family: .llava, number: number, identifier: .text(path), question: question)
-      var request = base
-      request.images = [.file(walk.root + "/" + path)]
-      return .ready(ParsedRecord(record: record, request: .success(request)))
+      let record = BatchRecord(
+        family: .llava, number: number, identifier: .text(path.description), question: question,
+        questionHash: questionHash)
+      let request = Result { () throws(RecordFailure) in
+        var request = base
+        request.images = [try Self.image(walk.root + path)]
+        return request
+      }
+      return .ready(ParsedRecord(record: record, request: request))
     }
     return .finished
+  }
+}
+
+extension ImageFolder {
+  /// The image of a path; a file whose name is not UTF-8 is read at once, because other functions take text.
+  fileprivate static func image(_ path: ByteString) throws(RecordFailure) -> Request.Image {
+    if let text = path.text { return .file(text) }
+    let name = path.description
+    do {
+      let file = try OpenFile(reading: path)
+      guard file.isRegular else {
+        throw ImageError.notAFile(name: name, found: file.isFolder ? "folder" : "device or pipe")
+      }
+      // One byte above the limit, so that a larger file is refused where others are.
+      return .encoded(try file.readAll(limit: ImageDecoder().byteLimit + 1), name: name)
+    } catch let error as SystemError {
+      throw RecordFailure(
+        error.isNotFound ? ImageError.missingFile(name: name) : .unreadableFile(name: name, reason: error.problem))
+    } catch {
+      throw RecordFailure(error)
+    }
   }
 }
 
 extension VisionLanguageModel {
   /// The paths of all images in a folder and its subfolders, relative to it and in order.
   ///
-  /// - Throws: `BatchError` for a folder that cannot be read.
+  /// - Throws: `BatchError` for a folder that cannot be read, and for a name that is not UTF-8.
   package static func images(inFolder path: String) throws(BatchError) -> [String] {
     var walk = try FolderWalk(path, extensions: ImageFolder.extensions)
     var paths: [String] = []
-    while let path = try walk.next() { paths.append(path) }
+    while let path = try walk.next() {
+      guard let text = path.text else {
+        throw .unreadable(path: (walk.root + path).description, reason: "its name is not UTF-8; rename it")
+      }
+      paths.append(text)
+    }
     return paths
   }
 }
 
 /// A traversal of a folder and its subfolders.
 private struct FolderWalk {
-  let root: String
+  /// The folder, with a slash at its end.
+  let root: ByteString
   private let extensions: Set<String>
   /// Entries to visit in the current folder and in those around it, the next one last.
-  private var pending: [[String]]
+  private var pending: [[Folder.Entry]] = []
 
   init(_ root: String, extensions: Set<String>) throws(BatchError) {
-    (self.root, self.extensions) = (root, extensions)
-    pending = []
-    pending = [try entries(below: "")]
+    (self.root, self.extensions) = (ByteString(root + "/"), extensions)
+    pending = [try entries(below: ByteString(""))]
   }
 
   /// The next file's path below the root.
-  mutating func next() throws(BatchError) -> String? {
+  mutating func next() throws(BatchError) -> ByteString? {
     while !pending.isEmpty {
-      guard let path = pending[pending.count - 1].popLast() else {
+      guard let entry = pending[pending.count - 1].popLast() else {
         pending.removeLast()
         continue
       }
-      if path.hasSuffix("/") {
-        pending.append(try entries(below: path))
-      } else {
-        return path
-      }
+      guard entry.isFolder else { return entry.name }
+      pending.append(try entries(below: entry.name))
     }
     return nil
   }
 
-  /// The images and folders in a folder, in reverse order; folders end in `/`.
-  private func entries(below folder: String) throws(BatchError) -> [String] {
-    let manager = FileManager.default
-    let path = root + "/" + folder
-    let names: [String]
-    do { names = try manager.contentsOfDirectory(atPath: path) } catch {
-      throw .unreadable(path: path, reason: "is it a folder?")
+  /// The images and folders in a folder, in reverse order; names begin below the root, and those of folders end in `/`.
+  private func entries(below folder: ByteString) throws(BatchError) -> [Folder.Entry] {
+    let entries: [Folder.Entry]
+    do { entries = try Folder.entries(of: root + folder) } catch {
+      throw .unreadable(path: (root + folder).description, reason: "\(error); is it a folder?")
     }
-    let entries = names.filter { !$0.hasPrefix(".") }.compactMap { name -> String? in
-      if extensions.contains((name as NSString).pathExtension.lowercased()) { return folder + name }
-      let kind = try? manager.attributesOfItem(atPath: path + "/" + name)[.type] as? FileAttributeType
-      return kind == .typeDirectory ? folder + name + "/" : nil
+    let visited = entries.compactMap { entry -> Folder.Entry? in
+      guard entry.name.bytes.first != UInt8(ascii: ".") else { return nil }
+      let isImage = isImage(entry.name)
+      guard isImage || entry.isFolder else { return nil }
+      return Folder.Entry(
+        name: folder + entry.name + ByteString(isImage ? "" : "/"), isFolder: !isImage)
     }
-    return entries.sorted { $1.utf8.lexicographicallyPrecedes($0.utf8) }
+    return visited.sorted { $1.name < $0.name }
+  }
+
+  private func isImage(_ name: ByteString) -> Bool {
+    guard let dot = name.bytes.lastIndex(of: UInt8(ascii: ".")), dot > 0 else { return false }
+    return extensions.contains(String(decoding: name.bytes[(dot + 1)...], as: UTF8.self).lowercased())
   }
 }

@@ -1,4 +1,5 @@
 public import Foundation
+import Storage
 
 /// The destination of data: standard output or a file.
 public struct Output {
@@ -26,10 +27,27 @@ public struct Output {
     self.init(handle, path)
   }
 
-  /// Checks that the folder of an output file is writable, before the work that produces the output.
-  public static func checkFolder(of path: String) throws(FileArgumentError) {
+  /// Writes a whole file: atomically if it is a regular file or does not exist; devices, pipes and the targets of links
+  /// are written where they are. `-` is standard output.
+  public static func write(_ data: Data, toFile path: String) throws(FileArgumentError) {
+    do { try AtomicFile.write([UInt8](data), to: path) } catch { throw FileArgumentError(error.problem) }
+  }
+
+  /// Checks that an output file can be written, before the work that produces the output.
+  public static func checkWritable(_ path: String) throws(FileArgumentError) {
+    if path == "-" { return }
+    let manager = FileManager.default
+    var isFolder: ObjCBool = false
+    if unsafe manager.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
+      throw FileArgumentError("\(path): is a folder; give the path of a file")
+    }
     let folder = URL(filePath: path).deletingLastPathComponent().path(percentEncoded: false)
-    guard FileManager.default.isWritableFile(atPath: folder) else {
+    // A file is replaced in its folder; a device or the target of a link is written itself, and may yet be created.
+    let isWritable =
+      AtomicFile.isReplaceable(path)
+      ? manager.isWritableFile(atPath: folder)
+      : manager.isWritableFile(atPath: path) || !manager.fileExists(atPath: path)
+    guard isWritable else {
       throw FileArgumentError("\(path): cannot be written; check the path and its permissions")
     }
   }
@@ -102,7 +120,7 @@ public enum JSONLine {
 
 /// Text files named on the command line.
 package enum TextFile {
-  /// The text of a file; `-` for standard input.
+  /// The text of a file, without a byte order mark; `-` for standard input.
   ///
   /// - Throws: `FileArgumentError` if it cannot be read or is not UTF-8.
   package static func read(_ path: String) throws(FileArgumentError) -> String {
@@ -114,9 +132,21 @@ package enum TextFile {
         throw FileArgumentError("\(path): cannot be read; does the file exist?")
       }
     }
-    guard let text = String(data: data, encoding: .utf8) else {
+    let bytes = [UInt8](data)
+    if let content = ForeignContent(firstBytes: bytes) { throw FileArgumentError("\(path): is \(content.problem)") }
+    let isMarked = bytes.starts(with: [0xEF, 0xBB, 0xBF])
+    guard let text = String(validating: isMarked ? bytes[3...] : bytes[...], as: UTF8.self) else {
       throw FileArgumentError("\(path): expected UTF-8 text")
     }
     return text
+  }
+
+  /// The question in a file; the line break at the end of the file is not part of it.
+  ///
+  /// - Throws: `FileArgumentError`.
+  package static func readQuestion(_ path: String) throws(FileArgumentError) -> String {
+    let text = try read(path)
+    // A carriage return and a line feed are one character.
+    return text.last == "\n" || text.last == "\r\n" ? String(text.dropLast()) : text
   }
 }

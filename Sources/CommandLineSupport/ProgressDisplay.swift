@@ -55,6 +55,8 @@ package final class ProgressDisplay: BatchObserver, Sendable {
     log("resuming after \(BatchSummary.count(answered, "answer"))\(failures)")
   }
 
+  package func didWarn(_ message: String) { log("warning: " + message) }
+
   package func didWrite(_ tally: BatchTally, fractionRead: Double?) {
     state.withLock { $0.progress.update(tally, fraction: fractionRead, at: .now) }
   }

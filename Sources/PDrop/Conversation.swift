@@ -39,6 +39,7 @@ public struct Conversation: Sendable {
       guard let role = message["role"].string.flatMap(ChatMessage.Role.init(rawValue:)) else {
         throw ConversationError.malformed(place: place, expected: "the role system, user or assistant")
       }
+      try Self.rejectUnread(message, MessageFields.isUnreadInMessage, place)
       self.messages.append(ChatMessage(role: role, parts: try parts(message["content"], place, folder)))
     }
     guard self.messages.last?.role == .user else {
@@ -61,6 +62,7 @@ public struct Conversation: Sendable {
   private mutating func part(
     _ part: JSONValue, _ place: String, _ folder: String?
   ) throws(ConversationError) -> ChatMessage.Part {
+    try Self.rejectUnread(part, MessageFields.isUnreadInPart, place)
     // The type decides, so that a part with an image and a caption is not read as the caption alone.
     let type = part["type"].string ?? ""
     if let text = part["text"].string, !type.contains("image") { return .text(text) }
@@ -71,17 +73,28 @@ public struct Conversation: Sendable {
     do { images.append(try Request.Image(reference: reference, folder: folder)) } catch { throw .image(error) }
     return .image
   }
+
+  /// Rejects an object with a member that is not read and would change the answer.
+  private static func rejectUnread(
+    _ object: JSONValue, _ isUnread: (JSONValue.Member, _ of: JSONValue) -> Bool, _ place: String
+  ) throws(ConversationError) {
+    guard let member = object.members?.first(where: { isUnread($0, object) }) else { return }
+    throw .unsupported(place: place, field: member.key)
+  }
 }
 
 /// An error of a conversation in OpenAI's format.
 public enum ConversationError: UserFacingError, Equatable {
   case malformed(place: String, expected: String)
+  /// A field of a message that would change the answer and is not read.
+  case unsupported(place: String, field: String)
   /// An image that is not on this machine, or not valid.
   case image(ImageReferenceError)
 
   public var category: ErrorCategory {
     switch self {
     case .malformed: .input
+    case .unsupported: .usage
     case .image(let error): error.category
     }
   }
@@ -90,6 +103,10 @@ public enum ConversationError: UserFacingError, Equatable {
     switch self {
     case .malformed(let place, let expected):
       "the conversation is not in OpenAI's form: expected \(expected) at \(place)"
+    case .unsupported(let place, let field) where MessageFields.isImage(field):
+      "\(place): the field \(field.excerpt) is not read; give an image as a part of type image_url"
+    case .unsupported(let place, let field):
+      "\(place): the field \(field.excerpt) is not supported; leave it out"
     case .image(let error): error.problem
     }
   }

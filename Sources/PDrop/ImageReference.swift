@@ -9,12 +9,19 @@ extension Request.Image {
   /// - Parameters:
   ///   - reference: The path, URL or base64 text.
   ///   - folder: The folder of relative paths.
-  /// - Throws: `ImageReferenceError` for other URLs, which are never fetched, and for data that are not base64.
+  /// - Throws: `ImageReferenceError` for an empty reference, for other URLs, which are never fetched, and for data that
+  ///   are not base64.
   public init(reference: String, folder: String? = nil) throws(ImageReferenceError) {
+    guard !reference.utf8.allSatisfy({ $0 == 0x20 || (0x09...0x0D).contains($0) }) else { throw .empty }
+    // The system would read such a path only up to the null character.
+    guard !reference.utf8.prefix(Self.maxPathLength + 1).contains(0) else { throw .invalidPath(reference: reference) }
     let path = Self.path(reference, in: folder)
     switch Self.scheme(of: reference) {
     case "data": self = try Self.data(reference)
-    case "file": self = .file(try Self.filePath(reference))
+    case "file":
+      let path = try Self.filePath(reference)
+      guard !path.utf8.contains(0) else { throw .invalidPath(reference: reference) }
+      self = .file(path)
     case .some: throw .remote(reference: reference)
     case nil:
       if let bytes = Self.bareData(reference), !FileManager.default.fileExists(atPath: path) {
@@ -106,16 +113,22 @@ private enum Base64 {
 
 /// A reference to an image that leads nowhere.
 public enum ImageReferenceError: UserFacingError, Equatable {
+  /// The reference is empty or white space.
+  case empty
+  /// A path with a null character, which no file has.
+  case invalidPath(reference: String)
   case remote(reference: String)
   case malformedData(start: String)
 
   public var category: ErrorCategory { .resource }
   public var problem: String {
     switch self {
+    case .empty: "the path of the image is empty; give the path of a file"
+    case .invalidPath(let reference): "\(reference.excerpt): no such file; a path has no null characters"
     case .remote(let reference):
-      "\(reference.prefix(80)): images are not fetched from a network; download it and give its path"
+      "\(reference.excerpt): images are not fetched from a network; download it and give its path"
     case .malformedData(let start):
-      "\(start)…: expected a data URL such as data:image/png;base64,…, found something else"
+      "\((start + "…").excerpt): expected a data URL such as data:image/png;base64,…, found something else"
     }
   }
 }

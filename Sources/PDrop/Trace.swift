@@ -22,8 +22,12 @@ package struct TraceTensors {
     let folder = URL(filePath: directory, directoryHint: .isDirectory)
     do {
       try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-      try encodedJSON(report).write(to: folder.appending(path: "trace.json"), options: .atomic)
-      try encoded().write(to: folder.appending(path: "trace.safetensors"), options: .atomic)
+      let files = [("trace.json", try encodedJSON(report)), ("trace.safetensors", try encoded())]
+      for (name, data) in files {
+        try AtomicFile.write([UInt8](data), to: folder.appending(path: name).path(percentEncoded: false))
+      }
+    } catch let error as FileError {
+      throw TraceError(directory: directory, reason: .unwritable(error.problem))
     } catch {
       throw TraceError(directory: directory, reason: .unwritable(error.localizedDescription))
     }

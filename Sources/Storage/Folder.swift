@@ -10,6 +10,8 @@ package enum Folder {
     package let name: ByteString
     /// Whether the entry is a folder; false for a symbolic link to one.
     package let isFolder: Bool
+
+    package init(name: ByteString, isFolder: Bool) { (self.name, self.isFolder) = (name, isFolder) }
   }
 
   /// The entries of a folder, in no particular order, without `.` and `..`.

@@ -12,6 +12,8 @@ package struct SystemError: UserFacingError, Equatable {
 
   /// Whether the disk is full, the user's quota is used up, or the file would exceed the maximum size.
   package var isOutOfSpace: Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
+  /// Whether a part of the path does not exist.
+  package var isNotFound: Bool { [ENOENT, ENOTDIR].contains(code) }
   package var category: ErrorCategory { .resource }
   package var problem: String { unsafe String(cString: strerror(code)) }
 

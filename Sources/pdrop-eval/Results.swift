@@ -178,13 +178,11 @@ struct RunManifest: Codable, Equatable {
   }
 }
 
-/// Output files, written atomically; missing folders are created.
+/// Output files, written as a whole; missing folders are created.
 enum OutputFile {
   static func write(_ data: Data, to path: String) throws(FileArgumentError) {
     try makeFolder(of: path)
-    do { try data.write(to: URL(filePath: path), options: .atomic) } catch {
-      throw FileArgumentError("\(path): cannot be written (\(error.localizedDescription))")
-    }
+    try Output.write(data, toFile: path)
   }
 
   static func makeFolder(of path: String) throws(FileArgumentError) {

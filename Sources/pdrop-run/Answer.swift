@@ -61,6 +61,7 @@ struct Answer: ParsableCommand {
     // Files are checked before the model is loaded.
     let batchRun = try batch.run(asking: question)
     try keptMap.check()
+    question.noteLiteralEscapes()
     // A dry run uses no cache: it writes no files, and it measures images that are not cached.
     let model = try modelOptions.load(featureCache: batch.dryRun ? nil : featureCache.options)
     // Checks that the schedule and the system prompt fit the model, before any work.

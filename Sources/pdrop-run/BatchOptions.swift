@@ -143,7 +143,7 @@ struct BatchOptions: ParsableArguments {
       return nil
     }
     // Before hours of work, so that they do not end with an unwritable report.
-    if let report { try Output.checkFolder(of: report) }
+    if let report { try Output.checkWritable(report) }
     var options = Batch.Options(input: source)
     options.spelling = { $0.option }
     // A dry run does not touch the answer file.

@@ -63,9 +63,7 @@ struct BatchRun {
   private func write(_ report: BatchReport, to path: String) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    do { try (encoder.encode(report) + Data("\n".utf8)).write(to: URL(filePath: path), options: .atomic) } catch {
-      throw FileArgumentError("\(path): the report cannot be written (\(error.localizedDescription))")
-    }
+    try Output.write(encoder.encode(report) + Data("\n".utf8), toFile: path)
   }
 }
 

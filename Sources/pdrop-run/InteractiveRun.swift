@@ -1,3 +1,4 @@
+import ArgumentParser
 import CommandLineSupport
 import Foundation
 import PDrop
@@ -5,6 +6,7 @@ import PDrop
 /// An interactive chat about images: every line of input is a turn, and its answer is written to stdout.
 ///
 /// A turn that fails is discarded and the chat continues. Its images stay for the next question, which may need them.
+/// After an image that cannot be read, no question is answered until another one is given or the chat is cleared.
 struct InteractiveRun {
   let model: VisionLanguageModel
   /// The request without question and images: policy, system prompt and generation options.
@@ -18,6 +20,9 @@ struct InteractiveRun {
   private let output = Output()
   private var chat = Chat()
   private var isFirstTurn = true
+  /// Whether the last image could not be read, which the next question may be about.
+  private var lacksImage = false
+  private var hasFailed = false
 
   init(
     model: VisionLanguageModel, base: Request, threads: Int, format: Answer.Format, verbose: Bool, verbosePrompt: Bool
@@ -35,24 +40,47 @@ struct InteractiveRun {
   /// - Parameters:
   ///   - images: The images of the first question.
   ///   - first: The first question, answered before any input is read.
-  /// - Throws: For an unusable image in `images`, and for output that cannot be written.
+  /// - Throws: For an unusable image in `images`, and for output that cannot be written; `ExitCode` 1 at the end of input
+  ///   from a pipe or file if an image or a question in it has failed.
   mutating func run(_ images: [Request.Image], first: String?) throws {
     StopSignal.installInterrupt()
     for image in images { try add(image) }
     terminal.note("chat with \(model.name); /help lists commands, /exit ends")
     if let first { try ask(first) }
-    while let line = terminal.readLine() {
+    loop: while let line = terminal.readLine() {
       switch ChatLine(line) {
       case .empty: continue
+      case .question where lacksImage:
+        fail("not answered: the image before the question is missing; give it with /image, or start again with /clear")
       case .question(let text): try ask(text)
-      case .image(let path): reporting { chat in try chat.add(Request.Image(reference: path)) }
+      case .image(let typed): readImage(typed)
       case .clear:
         chat = Chat()
+        lacksImage = false
         terminal.note("conversation and images cleared")
       case .help: for line in ChatLine.helpText { Log.write(line) }
-      case .exit: return
-      case .invalid(let reason): Log.error(reason)
+      case .exit: break loop
+      case .invalid(let reason): fail(reason)
       }
+    }
+    // A user at a terminal has seen the error.
+    if hasFailed, !terminal.isPresent { throw ExitCode(ExitStatus.someFailed.rawValue) }
+  }
+
+  private mutating func fail(_ message: String) {
+    hasFailed = true
+    Log.error(message)
+  }
+
+  /// Adds the image of a path as it was typed or pasted; one that cannot be read is reported.
+  private mutating func readImage(_ typed: String) {
+    do {
+      guard !typed.isEmpty else { throw FileArgumentError("/image needs the path of an image") }
+      try add(Request.Image(reference: PastedPath.path(typed, exists: FileManager.default.fileExists)))
+      lacksImage = false
+    } catch {
+      lacksImage = true
+      fail(errorText(error))
     }
   }
 
@@ -61,11 +89,6 @@ struct InteractiveRun {
     let encoded = try model.encode(image, appliesOrientation: base.appliesOrientation, threads: threads)
     chat.add(encoded)
     terminal.note("added an image of \(encoded.tokenCount) tokens to the next question")
-  }
-
-  /// Runs an action; an error is reported and does not end the chat.
-  private mutating func reporting(_ action: (inout InteractiveRun) throws -> Void) {
-    do { try action(&self) } catch { Log.error(errorText(error)) }
   }
 
   /// Runs a turn.
@@ -89,7 +112,7 @@ struct InteractiveRun {
       throw error
     } catch {
       if format == .text, !answer.text.isEmpty { try output.write("\n") }
-      Log.error(errorText(error))
+      fail(errorText(error))
       terminal.note("the question is discarded; /clear removes the whole conversation")
     }
   }
@@ -117,6 +140,7 @@ struct InteractiveRun {
 enum ChatLine: Equatable {
   case empty
   case question(String)
+  /// The path as it was typed or pasted.
   case image(path: String)
   case clear, help, exit
   /// An invalid command, with the error message.
@@ -132,25 +156,24 @@ enum ChatLine: Equatable {
 
   init(_ line: String) {
     let text = line.trimmingCharacters(in: .whitespacesAndNewlines)
-    guard line.hasPrefix("/") else {
+    guard text.hasPrefix("/") else {
       self = text.isEmpty ? .empty : .question(text)
       return
     }
     let words = text.split(maxSplits: 1, whereSeparator: \.isWhitespace).map(String.init)
-    switch (words[0], words.dropFirst().first) {
-    case ("/image", let path?): self = .image(path: (path as NSString).expandingTildeInPath)
-    case ("/image", nil): self = .invalid("/image needs the path of an image")
+    switch (words[0].lowercased(), words.dropFirst().first) {
+    case ("/image", let path): self = .image(path: path ?? "")
     case ("/clear", nil): self = .clear
     case ("/help", nil): self = .help
     case ("/exit", nil), ("/quit", nil): self = .exit
-    default: self = .invalid("\(text): no such command; /help lists them")
+    default: self = .invalid("\(words[0].prefix(60)): no such command; /help lists them")
     }
   }
 }
 
 /// The terminal of a chat; prompts and notes are written only if there is one.
 struct Terminal {
-  private let isPresent = isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0
+  let isPresent = isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0
 
   /// The next line of standard input without its newline; `nil` at the end of input.
   func readLine() -> String? {

@@ -41,7 +41,7 @@ struct KeptMapOptions: ParsableArguments {
 
   /// Checks that the file is writable; call before the model is loaded.
   func check() throws {
-    if let path { try Output.checkFolder(of: path) }
+    if let path { try Output.checkWritable(path) }
   }
 
   /// Draws the maps of all images of a question.
@@ -58,9 +58,10 @@ struct KeptMapOptions: ParsableArguments {
       var encoder = ImageEncoder()
       encoder.description = figures.map(\.summary).joined(separator: "\n")
       let image = Image.stacked(maps.map { $0.painted(showsScores: showsScores) })
-      try Output(path: path).write(Data(encoder.png(image)))
-    case .svg: try Output(path: path).write(KeptMapFile.svg(figures))
-    case .html: try Output(path: path).write(KeptMapReport.report(figures, report, prompt: prompt).html)
+      try Output.write(Data(encoder.png(image)), toFile: path)
+    case .svg: try Output.write(Data(KeptMapFile.svg(figures).utf8), toFile: path)
+    case .html:
+      try Output.write(Data(KeptMapReport.report(figures, report, prompt: prompt).html.utf8), toFile: path)
     }
   }
 }

@@ -18,7 +18,8 @@ struct QuestionOptions: ParsableArguments {
   @Option(name: [.short, .long], help: "Question; <image> marks the position of the image. (default: before the text)")
   var prompt: String?
 
-  @Option(name: [.short, .long], help: "File with the question; - for standard input.")
+  @Option(
+    name: [.short, .long], help: "File with the question, without the line break at its end; - for standard input.")
   var file: String?
 
   @Flag(help: "The question already has the chat template applied; <image> marks each image.")
@@ -82,7 +83,14 @@ struct QuestionOptions: ParsableArguments {
   }
 
   /// The question; `nil` for none.
-  func text() throws -> String? { try prompt ?? file.map(TextFile.read) }
+  func text() throws -> String? { try prompt ?? file.map(TextFile.readQuestion) }
+
+  /// Writes a hint on stderr if an option has a backslash and an `n`, which a shell does not turn into a line break.
+  func noteLiteralEscapes() {
+    for (option, text) in [("--prompt", prompt), ("--system", system)] where text?.contains(#"\n"#) ?? false {
+      Log.write(#"note: \n in \#(option) is two characters, not a line break; write $'…\n…' in the shell for one"#)
+    }
+  }
 
   func images() throws -> [Request.Image] {
     try image.flatMap(references).map { try Request.Image(reference: $0) }

@@ -81,10 +81,13 @@ import Testing
   @Test func `discards a turn that fails and continues`() throws {
     let long = String(repeating: "one two three ", count: 40)
     let run = try chat(
-      "-c", "64", "--verbose-prompt", input: "\(long)\n/image none.png\n/image\n/nonsense\nA <image>\nB\n")
-    #expect(run.status == 0 && answers(run).count == 1, "\(run)")
+      "-c", "64", "--verbose-prompt",
+      input: "\(long)\nA <image>\n/nonsense\n/image none.png\n/image\nA\n/clear\nB\n")
+    #expect(run.status == 1 && answers(run).count == 1, "\(run)")
     let errors = run.errorLines.filter { $0.hasPrefix("error: ") }
-    let words = ["only 64", "none.png: no such file", "needs the path", "/nonsense: no such command", "no image"]
+    let words = [
+      "only 64", "no image", "/nonsense: no such command", "none.png: no such file", "needs the path", "not answered",
+    ]
     #expect(errors.count == words.count, "\(run)")
     for (error, word) in zip(errors, words) { #expect(error.contains(word), "\(error)") }
     #expect(prompts(run).last { $0.hasPrefix("prompt ") }?.hasSuffix("\"USER: B ASSISTANT:\"") == true, "\(run)")
@@ -100,6 +103,30 @@ import Testing
     #expect(prompts[0].hasSuffix("\"SYSTEM: S USER: A ASSISTANT:\""))
     #expect(prompts[1].hasSuffix("\"SYSTEM: S USER: A ASSISTANT: \(answer) USER: <image>\\nB ASSISTANT:\""))
     #expect(prompts[2].hasSuffix("\"SYSTEM: S USER: C ASSISTANT:\""))
+  }
+
+  @Test func `answers no question about an image that cannot be read, until there is another one`() throws {
+    let run = try chat("--verbose-prompt", input: "/image none.png\nA\nB\n/image \(image)\nC\n")
+    #expect(run.status == 1 && answers(run).count == 1, "\(run)")
+    let errors = run.errorLines.filter { $0.hasPrefix("error: ") }
+    #expect(errors.count == 3 && errors[1].contains("not answered") && errors[2].contains("not answered"), "\(run)")
+    #expect(prompts(run).first?.hasSuffix("\"USER: <image>\\nC ASSISTANT:\"") == true, "\(run)")
+  }
+
+  @Test func `reads paths as terminals paste them`() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path("my \"own\" pic's.png")
+    try FileManager.default.copyItem(atPath: image, toPath: path)
+    let shell = path.replacing(#"'"#, with: #"'\''"#)
+    var escaped = path
+    for character in [" ", "'", "\""] { escaped = escaped.replacing(character, with: "\\" + character) }
+    let url = "file://" + path.replacing(" ", with: "%20").replacing("\"", with: "%22")
+    let pasted = [
+      path, "  \(path)  ", "'\(shell)'", "'\(shell)' ", escaped, "\"\(path.replacing("\"", with: "\\\""))\"", url,
+      "'\(url.replacing("'", with: "%27"))'",
+    ]
+    let run = try chat(input: pasted.map { "/image \($0)\nA\n/clear\n" }.joined())
+    #expect(run.status == 0 && answers(run).count == pasted.count && run.errors.isEmpty, "\(run)")
   }
 
   @Test func `prints help, and no notes without a terminal`() throws {

@@ -63,6 +63,28 @@ import Testing
     return try JSONDecoder().decode(Record.self, from: Data(run.output.utf8)).stages.map { $0.images[0].kept }
   }
 
+  @Test func `the line break at the end of a file is not part of its question`() throws {
+    let folder = try TemporaryFolder()
+    let arguments = ["-t", "1", "-n", "1", "--verbose-prompt"]
+    let expected = try ProgramRun(arguments + ["-p", "What is it?"]).errors
+    #expect(expected.contains("What is it? ASSISTANT"))
+    for text in ["What is it?", "What is it?\n", "What is it?\r\n", "\u{FEFF}What is it?\n"] {
+      #expect(try ProgramRun(arguments + ["-f", folder.write("question.txt", text)]).errors == expected, "\(text)")
+      #expect(try ProgramRun(arguments + ["-f", "-"], input: text).errors == expected, "\(text)")
+    }
+    let two = try ProgramRun(arguments + ["-f", folder.write("question.txt", "\nWhat is it?\n\n")])
+    #expect(two.errors.contains(#"\nWhat is it?\n ASSISTANT"#), "\(two)")
+    let utf16 = try folder.write("utf16.txt", [0xFF, 0xFE, 0x41, 0])
+    try ask("-f", utf16).expectFailure(3, "UTF-16")
+  }
+
+  @Test func `notes that a backslash and an n are no line break`() throws {
+    let run = try ask("-p", #"Question\nAnswer shortly."#)
+    #expect(run.status == 0 && run.errorLines.count == 1, "\(run)")
+    #expect(run.errors.hasPrefix(#"note: \n in --prompt is two characters"#), "\(run)")
+    #expect(try ask("-p", "Question\nAnswer shortly.").errors.isEmpty)
+  }
+
   @Test func `applies Exif orientation only on request`() throws {
     let photo = Fixtures.url("images/exif_6.jpg").path
     let stored = try kept(ask("-p", "a", "--image", photo, "--format", "json"))
@@ -74,7 +96,7 @@ import Testing
     let folder = try TemporaryFolder()
     let tiff = try folder.write("scan.jpg", "II*\0........")
     try ask("-p", "a", "--image", tiff).expectFailure(3, "scan.jpg: TIFF is not supported; convert it to one of JPEG")
-    try ask("-p", "a", "--image", "https://a/b.jpg").expectFailure(3, "https://a/b.jpg: images are not fetched")
+    try ask("-p", "a", "--image", "https://a/b.jpg").expectFailure(3, #""https://a/b.jpg": images are not fetched"#)
     let gif = "data:image/gif;base64,\(Data("GIF89a......".utf8).base64EncodedString())"
     try ask("-p", "a", "--image", gif).expectFailure(3, "image/gif data: GIF is not supported")
   }

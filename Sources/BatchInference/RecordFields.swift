@@ -1,0 +1,128 @@
+import PDrop
+import Storage
+
+/// The fields of records that are not read, by their effect on an answer.
+///
+/// A field that would change the answer is an error of the record, because the answer would be to another question than
+/// the record has. Notes about a record, such as its source, are ignored.
+enum RecordFields {
+  /// Rejects fields of a LLaVA question that would change its answer.
+  ///
+  /// - Throws: `RecordFailure`.
+  static func checkQuestion(_ question: JSONValue) throws(RecordFailure) {
+    let hasImage = !MessageFields.isAbsent(question["image"])
+    for member in question.members ?? [] where !isRead(member, ["question_id", "image", "text", "category"]) {
+      let isImage =
+        hasImage ? MessageFields.isOtherSpellingOfImage(member.key) : MessageFields.isImage(member.key)
+      if isImage, !MessageFields.isAbsent(member.value) {
+        throw RecordFailure(
+          .unsupportedOption, "the field \(member.key.excerpt) is not read; give images as \"image\"")
+      }
+      if changesAnswer(member) {
+        throw RecordFailure(
+          .unsupportedOption, "the field \(member.key.excerpt) is not supported in a LLaVA question; leave it out")
+      }
+    }
+  }
+
+  /// Rejects fields next to the body of a completion request that belong in it.
+  ///
+  /// - Throws: `RecordFailure`.
+  static func checkEnvelope(_ request: JSONValue) throws(RecordFailure) {
+    for member in request.members ?? [] where !isRead(member, ["custom_id", "method", "url", "body"]) {
+      let isImage = MessageFields.isImage(member.key) && !MessageFields.isAbsent(member.value)
+      guard isImage || changesAnswer(member) else { continue }
+      throw RecordFailure(
+        .unsupportedOption, "the field \(member.key.excerpt) is not read next to body; move it into body")
+    }
+  }
+
+  /// Rejects fields in the body of a completion request that are neither read nor known to leave the answer as it is.
+  ///
+  /// - Throws: `RecordFailure`.
+  static func checkBody(_ body: JSONValue) throws(RecordFailure) {
+    for member in body.members ?? [] where !isRead(member, ["messages"]) && !isRead(member, bodyOptions) {
+      guard !member.value.isNull, !isRead(member, bodyNotes) else { continue }
+      if let neutral = neutralValues[member.key], neutral.matches(member.value) { continue }
+      throw RecordFailure(.unsupportedOption, "body: the field \(member.key.excerpt) is not supported; leave it out")
+    }
+  }
+
+  /// The options of a body that are honoured.
+  static let bodyOptions: [String] = [
+    "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "seed", "ignore_eos",
+  ]
+
+  /// The fields of a body that do not change an answer.
+  private static let bodyNotes: [String] = [
+    "model", "user", "metadata", "store", "stream_options", "service_tier", "safety_identifier", "prompt_cache_key",
+    "prompt_cache_retention", "parallel_tool_calls", "request_id", "priority", "cache_salt",
+  ]
+
+  private static func isRead(_ member: JSONValue.Member, _ names: [String]) -> Bool {
+    names.contains { $0.utf8.elementsEqual(member.key.utf8) }
+  }
+
+  /// Whether a field outside of a body is an option of generation, or a part of the prompt, in any spelling.
+  private static func changesAnswer(_ member: JSONValue.Member) -> Bool {
+    let name = MessageFields.words(of: member.key).joined()
+    guard !member.value.isNull, optionNames.contains(name) else { return false }
+    return !(neutralValues[member.key] ?? .empty).matches(member.value)
+  }
+
+  /// Names of options and of parts of a prompt, in lower case without underscores.
+  private static let optionNames: Set<String> = Set(
+    (bodyOptions + neutralValues.keys + promptFields).map { MessageFields.words(of: $0).joined() })
+
+  private static let promptFields: [String] = [
+    "messages", "conversation", "conversations", "history", "prompt", "system", "system_prompt", "chat_template",
+    "conv_mode", "max_new_tokens", "max_length", "n_predict", "stop_sequences", "stopping_criteria",
+    "generation_config", "sampling_params", "reasoning_effort", "policy",
+  ]
+}
+
+extension RecordFields {
+  /// The value with which an unsupported option leaves an answer as it is.
+  private enum Neutral {
+    case bool(Bool)
+    case number(Double)
+    case empty
+    case words([String])
+    /// `{"type": "text"}`.
+    case textFormat
+    /// `["text"]`.
+    case textList
+
+    func matches(_ value: JSONValue) -> Bool {
+      switch (self, value) {
+      case (_, .null): true
+      case (.bool(let neutral), .bool(let value)): value == neutral
+      case (.number(let neutral), .integer(let value)): Double(value) == neutral
+      case (.number(let neutral), .number(let value)): value == neutral
+      case (.words(let words), .string(let word)): words.contains(word)
+      case (.textFormat, .object(let members)): members.isEmpty || value["type"].string == "text"
+      case (.textList, .array(let values)): values.allSatisfy { $0.string == "text" }
+      case (.empty, .array(let values)): values.isEmpty
+      case (.empty, .object(let members)): members.isEmpty
+      default: false
+      }
+    }
+  }
+
+  /// Options of OpenAI, vLLM and transformers that are not supported.
+  private static let neutralValues: [String: Neutral] = [
+    "add_generation_prompt": .bool(true), "add_special_tokens": .bool(false), "allowed_token_ids": .empty,
+    "audio": .empty, "bad_words": .empty, "best_of": .number(1), "chat_template_kwargs": .empty,
+    "continue_final_message": .bool(false), "detokenize": .bool(true), "do_sample": .bool(false),
+    "documents": .empty, "early_stopping": .bool(false), "echo": .bool(false), "frequency_penalty": .number(0),
+    "function_call": .words(["none", "auto"]), "functions": .empty, "guided_choice": .empty, "guided_json": .empty,
+    "include_stop_str_in_output": .bool(false), "length_penalty": .number(1), "logit_bias": .empty,
+    "logits_processors": .empty, "logprobs": .bool(false), "min_p": .number(0), "min_tokens": .number(0),
+    "mm_processor_kwargs": .empty, "modalities": .textList, "n": .number(1), "no_repeat_ngram_size": .number(0),
+    "num_beams": .number(1), "presence_penalty": .number(0), "prompt_logprobs": .number(0),
+    "repetition_penalty": .number(1), "response_format": .textFormat, "return_token_ids": .bool(false),
+    "skip_special_tokens": .bool(true), "spaces_between_special_tokens": .bool(true), "stop": .empty,
+    "stop_token_ids": .empty, "stream": .bool(false), "suffix": .words([""]), "tool_choice": .words(["none", "auto"]),
+    "tools": .empty, "top_logprobs": .number(0), "typical_p": .number(1), "use_beam_search": .bool(false),
+  ]
+}
