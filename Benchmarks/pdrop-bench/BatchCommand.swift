@@ -45,7 +45,7 @@ struct BatchCommand: ParsableCommand {
   }
 
   func run() throws {
-    let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
+    let threads = ThreadCount(requested: threads).count
     var rows: [TableRow] = []
     for source in try modelOptions.sources() {
       for precision in modelOptions.precision.names {

@@ -69,7 +69,7 @@ struct PlanCommand: ParsableCommand {
   /// The measured timing of this machine, for a target in seconds; else `nil`.
   private func timing(_ source: ModelSource) throws -> PrefillTiming? {
     guard policyOptions.target.firstToken != nil else { return nil }
-    let threads = threads ?? ProcessInfo.processInfo.activeProcessorCount
+    let threads = ThreadCount(requested: threads).count
     guard let precision = modelOptions.precision.names.first else { return nil }
     return try modelOptions.load(source, precision, threads: threads).prefillTiming(threads: threads)
   }

@@ -27,8 +27,10 @@ struct MemoryPlan: Sendable {
   init(_ model: VisionLanguageModel, limit: Int?, batchSize: Int) {
     self.model = model
     self.batchSize = batchSize
-    self.limit = limit ?? SystemMemory().defaultLimit
     weights = model.llava.distinctWeightBytes
+    // The addresses of weights and program are in use already.
+    let addresses = AddressSpace.available.map { $0 + model.llava.distinctWeightBytes + Self.program }
+    self.limit = limit ?? min(SystemMemory().defaultLimit, addresses ?? .max)
     images = max(0, min(256 << 20, (self.limit - weights - Self.program) / 16))
   }
 

@@ -75,6 +75,8 @@ static void handle(int number, siginfo_t *info, void *context) {
   // Not ours: the instruction runs again and faults under the previous handler.
   (void)context;
   sigaction(number, &previous, NULL);
+  // A signal that was sent does not come again by itself.
+  if (info->si_code <= 0) raise(number);
 }
 
 void pdrop_exit_on_cut_files(int status) {

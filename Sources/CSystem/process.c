@@ -1,9 +1,12 @@
 #define _GNU_SOURCE
 #include "process.h"
 
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
 #if defined(__linux__)
 #include <sched.h>
-#include <stdlib.h>
 #endif
 
 #if defined(__GLIBC__)
@@ -23,6 +26,22 @@ int pdrop_processor_affinity(void) {
   }
 #endif
   return 0;
+}
+
+static int abort_status;
+
+static void exit_on_abort(int number) {
+  (void)number;
+  _exit(abort_status);
+}
+
+void pdrop_exit_on_abort(int status) {
+  abort_status = status;
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = exit_on_abort;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGABRT, &action, NULL);
 }
 
 void pdrop_share_arena(void) {

@@ -12,23 +12,20 @@ package enum AddressSpace {
   /// Bytes left to small allocations, which are not checked.
   private static let reserve = 24 << 20
   /// Bytes of an allocation that is large enough to be checked.
-  static let checkedBytes = 1 << 20
+  static let checkedBytes = 16 << 10
 
   /// The limit in bytes; `nil` if there is none.
   package static var limit: Int? { limits.map(\.bytes).min() }
 
-  /// Bytes that can still be allocated; `nil` without a limit.
+  /// Bytes that can still be allocated while enough is left for small allocations; `nil` without a limit.
   package static var available: Int? {
     let limits = limits
     guard !limits.isEmpty, let pages = pageCounts() else { return nil }
-    return limits.map { limit in max(0, limit.bytes - (limit.countsAll ? pages.all : pages.data)) }.min()
+    return limits.map { limit in max(0, limit.bytes - (limit.countsAll ? pages.all : pages.data) - reserve) }.min()
   }
 
   /// Whether `bytes` can be allocated and enough is left for small allocations.
-  package static func hasRoom(for bytes: Int) -> Bool {
-    guard let available else { return true }
-    return bytes <= available - reserve
-  }
+  package static func hasRoom(for bytes: Int) -> Bool { available.map { bytes <= $0 } ?? true }
 
   /// Whether OpenBLAS and oneDNN may be loaded, which need much address space; our own kernels need none.
   package static var allowsLibraries: Bool { limit.map { $0 >= 512 << 20 } ?? true }

@@ -19,7 +19,10 @@ package enum ProcessFaults {
   package static func exit(with status: Int32) {
     exitStatus.store(status, ordering: .relaxed)
     pdrop_exit_on_cut_files(status)
-    if AddressSpace.limit != nil { pdrop_share_arena() }
+    if AddressSpace.limit != nil {
+      pdrop_share_arena()
+      pdrop_exit_on_abort(status)
+    }
   }
 
   /// The line for a mapped file that was cut.

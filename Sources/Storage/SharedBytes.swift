@@ -72,7 +72,8 @@ import CSystem
 
   private static func checkRoom(for count: Int, _ path: String) throws(FileError) {
     guard AddressSpace.hasRoom(for: count) else {
-      throw .unreadable(path: path, reason: "the limit on address space has no room for \(count) bytes; raise ulimit -v")
+      throw .unreadable(
+        path: path, reason: "the limit on address space has no room for \(count) bytes; raise ulimit -v")
     }
   }
 
