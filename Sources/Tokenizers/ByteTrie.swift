@@ -1,7 +1,7 @@
 /// A compact trie over byte strings with a value each: 9 bytes of memory a node, at most one node a byte.
 ///
 /// Nodes are in order of depth, so the children of a node are neighbours, in order of their bytes.
-struct ByteTrie: Sendable {
+package struct ByteTrie: Sendable {
   /// The byte on the edge into each node; the root comes first.
   private var bytes: [UInt8] = [0]
   /// The first child of each node, and the number of nodes; a node's children end where those of the next one start.
@@ -12,7 +12,7 @@ struct ByteTrie: Sendable {
   /// - Parameter entries: Strings and values from 0; of equal strings the last one is used.
   ///
   /// Cost: O(n log n) in the total length of the strings.
-  init(_ entries: [(bytes: [UInt8], value: Int32)]) {
+  package init(_ entries: [(bytes: [UInt8], value: Int32)]) {
     let sorted = entries.enumerated().sorted { left, right in
       if left.element.bytes.lexicographicallyPrecedes(right.element.bytes) { return true }
       return left.offset < right.offset && left.element.bytes == right.element.bytes
@@ -46,10 +46,10 @@ struct ByteTrie: Sendable {
   }
 
   /// Bytes of memory.
-  var byteCount: Int { bytes.count + 4 * (firstChild.count + values.count) }
+  package var byteCount: Int { bytes.count + 4 * (firstChild.count + values.count) }
 
   /// The longest string that `text` has at a position, by its value and its end; nil if there is none.
-  func longestMatch(in text: ArraySlice<UInt8>, at start: Int) -> (value: Int32, end: Int)? {
+  package func longestMatch(in text: ArraySlice<UInt8>, at start: Int) -> (value: Int32, end: Int)? {
     var match: (Int32, Int)? = nil
     var (node, position) = (0, start)
     while position < text.endIndex, let child = child(of: node, text[position]) {
@@ -61,7 +61,7 @@ struct ByteTrie: Sendable {
   }
 
   /// The value of a whole string; nil if it is not in the trie.
-  subscript(text: ArraySlice<UInt8>) -> Int32? {
+  package subscript(text: ArraySlice<UInt8>) -> Int32? {
     guard let match = longestMatch(in: text, at: text.startIndex), match.end == text.endIndex else { return nil }
     return match.value
   }
