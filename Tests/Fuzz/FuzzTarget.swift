@@ -51,7 +51,7 @@ enum FuzzTarget: String, CaseIterable {
     case .pickle: _ = try TorchArchive(Scratch.file("a.bin", zipArchive(ofPickle: bytes)))
     case .png: try readPNG(bytes)
     case .preprocessor: _ = try PreprocessorConfiguration(json: Data(bytes))
-    case .records: readRecords(bytes)
+    case .records: parseRecords(bytes)
     case .safetensors: try readSafetensors(bytes)
     case .sentencePiece: try useTokenizer(Vocabulary.read(sentencePieceModel: bytes))
     case .text: try readText(bytes)
@@ -72,9 +72,13 @@ enum FuzzTarget: String, CaseIterable {
 
 /// Messages are one line, without control characters, and of a bounded length.
 private func checkMessage(_ message: String) {
-  precondition(
-    !message.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F }, "control character: \(message)")
-  precondition(message.utf8.count <= 2000, "a message of \(message.utf8.count) bytes: \(message)")
+  check(!message.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F }, "a control character in: \(message)")
+  check(message.utf8.count <= 2000, "\(message.utf8.count) bytes in: \(message)")
+}
+
+/// Ends the process with a failure, with its reason also in release builds.
+private func check(_ condition: Bool, _ failure: @autoclosure () -> String) {
+  if !condition { fatalError(failure().debugDescription) }
 }
 
 // MARK: - Files of models
@@ -118,7 +122,7 @@ private let goldenTokenizers = ["Goldens/tokenizer", "Goldens/tokenizer_metaspac
 /// Encodes text and decodes bytes as tokens.
 private func readText(_ bytes: [UInt8]) throws {
   let text = String(decoding: bytes, as: UTF8.self)
-  precondition(goldenTokenizers.count == 3, "a golden tokenizer is missing")
+  check(goldenTokenizers.count == 3, "a golden tokenizer is missing")
   for tokenizer in goldenTokenizers {
     let tokens = tokenizer.encode(text)
     _ = tokenizer.decode(tokens, skipSpecialTokens: false)
@@ -130,7 +134,7 @@ private func readText(_ bytes: [UInt8]) throws {
 
 // MARK: - Files of batches and benchmarks
 
-private func readRecords(_ bytes: [UInt8]) {
+private func parseRecords(_ bytes: [UInt8]) {
   let parser = RecordParser(base: Request(question: ""), folder: nil)
   let writer = AnswerLines(model: "m")
   for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
@@ -139,8 +143,8 @@ private func readRecords(_ bytes: [UInt8]) {
     guard case .failure(let failure) = parsed.request else { continue }
     checkMessage(failure.description)
     let written = writer.line(parsed.record, .failure(failure))
-    precondition(written.count { $0 == UInt8(ascii: "\n") } == 1, "an answer of several lines")
-    precondition((try? JSONParser.parse(written)) != nil, "an answer that is not JSON")
+    check(written.count { $0 == UInt8(ascii: "\n") } == 1, "an answer of several lines")
+    check((try? JSONParser.parse(written)) != nil, "an answer that is not JSON")
   }
 }
 
@@ -173,5 +177,5 @@ private func readExif(_ bytes: [UInt8]) throws {
   var decoder = ImageDecoder()
   decoder.appliesOrientation = true
   let image = try decoder.decode(smallImage(place: place, metadata: Array(bytes.dropFirst())))
-  precondition(image.width * image.height == 8, "an image of \(image.width) x \(image.height) pixels")
+  check(image.width * image.height == 8, "an image of \(image.width) x \(image.height) pixels")
 }
