@@ -65,6 +65,8 @@ let package = Package(
     .target(
       name: "Tokenizers", dependencies: ["Storage", .product(name: "HeapModule", package: "swift-collections")],
       swiftSettings: settings),
+    // An interpreter of the Jinja subset of chat templates.
+    .target(name: "Jinja", dependencies: ["Storage"], swiftSettings: settings),
     .target(name: "ModelFormats", dependencies: ["Kernels", "Storage"], swiftSettings: settings),
     .target(
       name: "ImageProcessing", dependencies: ["CImageCodecs", "ModelFormats"], swiftSettings: settings),
@@ -151,6 +153,9 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(
       name: "TokenizersTests", dependencies: ["Storage", "TestSupport", "Tokenizers"], swiftSettings: settings),
+    .testTarget(
+      name: "JinjaTests", dependencies: ["Jinja", "Storage"], exclude: ["Fixtures", "generate.py"],
+      swiftSettings: settings),
     .testTarget(
       name: "ModelFormatsTests", dependencies: ["Kernels", "ModelFormats", "Storage", "TestSupport"],
       swiftSettings: settings),

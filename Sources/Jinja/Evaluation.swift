@@ -1,0 +1,422 @@
+// MARK: - Expressions
+
+extension Renderer {
+  /// The value of an expression; `input` is the text of a filter block.
+  func evaluate(_ expression: Expression, input: JinjaValue? = nil) throws(JinjaError) -> JinjaValue {
+    switch expression {
+    case .constant(let value): return value
+    case .name(let mention): return value(of: mention)
+    default: break
+    }
+    try meter.charge(1)
+    try meter.enter()
+    let value = try evaluateNode(expression, input)
+    meter.leave()
+    return value
+  }
+
+  private func evaluateNode(_ expression: Expression, _ input: JinjaValue?) throws(JinjaError) -> JinjaValue {
+    switch expression {
+    case .constant(let value): return value
+    case .name(let mention): return value(of: mention)
+    case .tuple(let items): return try checked(.tuple(try evaluate(items)))
+    case .list(let items): return try checked(.list(try evaluate(items)))
+    case .dict(let entries): return try dict(entries)
+    case .attribute(let base, let name, let line):
+      let object = try evaluate(base)
+      meter.line = line
+      return try attribute(name, of: object)
+    case .item(let base, let index, let line): return try item(base, index, line)
+    case .slice(let base, let start, let stop, let step, let line):
+      return try slice(base, start, stop, step, line)
+    case .call(let callee, let arguments, let line): return try call(callee, arguments, line)
+    case .filter(let filter, let base, let arguments, let line):
+      return try self.filter(filter, base, input, arguments, line)
+    case .test(let test, let operand, let arguments, let line): return try self.test(test, operand, arguments, line)
+    case .not(let operand): return .bool(!(try evaluate(operand).isTrue))
+    case .negative(let operand, let line): return try sign(operand, isNegative: true, line)
+    case .positive(let operand, let line): return try sign(operand, isNegative: false, line)
+    case .and(let operands): return try logical(operands, stopsAt: false)
+    case .or(let operands): return try logical(operands, stopsAt: true)
+    case .arithmetic(let first, let operations, let line): return try arithmetic(first, operations, line)
+    case .concatenation(let operands, let line): return try concatenation(operands, line)
+    case .comparison(let first, let operations, let line): return try comparison(first, operations, line)
+    case .conditional(let value, let test, let otherwise):
+      if try evaluate(test).isTrue { return try evaluate(value) }
+      if let otherwise { return try evaluate(otherwise) }
+      return .transient(.undefined("the inline 'if' is false and has no 'else'"))
+    }
+  }
+
+  private func evaluate(_ expressions: [Expression]) throws(JinjaError) -> [JinjaValue] {
+    var values: [JinjaValue] = []
+    for expression in expressions { values.append(try evaluate(expression)) }
+    try meter.charge(values.count)
+    return values
+  }
+
+  func evaluate(_ arguments: CallArguments) throws(JinjaError) -> Arguments {
+    var values = Arguments()
+    if !arguments.positional.isEmpty { values.positional = try evaluate(arguments.positional) }
+    for argument in arguments.named { values.named.append((argument.name, try evaluate(argument.value))) }
+    return values
+  }
+
+  /// The value, if it does not nest too deep. Its elements count as steps, so that shared ones cannot multiply.
+  func checked(_ value: JinjaValue) throws(JinjaError) -> JinjaValue {
+    try value.checkNesting(meter)
+    return value
+  }
+
+  func key(_ value: JinjaValue) throws(JinjaError) -> JinjaKey {
+    guard let key = JinjaKey(value) else { throw meter.evaluation("a key of type \(value.typeName)") }
+    try meter.charge(text: key.byteCount)
+    return key
+  }
+
+  private func dict(_ entries: [(key: Expression, value: Expression)]) throws(JinjaError) -> JinjaValue {
+    var dict = JinjaDict()
+    for entry in entries {
+      let keyValue = try evaluate(entry.key)
+      dict.set(try key(keyValue), keyValue, try evaluate(entry.value))
+    }
+    return try checked(.dict(dict))
+  }
+
+  private func item(_ base: Expression, _ index: Expression, _ line: Int) throws(JinjaError) -> JinjaValue {
+    let object = try evaluate(base)
+    let index = try evaluate(index)
+    meter.line = line
+    return try item(index, of: object)
+  }
+
+  private func slice(
+    _ base: Expression, _ start: Expression?, _ stop: Expression?, _ step: Expression?, _ line: Int
+  ) throws(JinjaError) -> JinjaValue {
+    let object = try evaluate(base)
+    var bounds: [Int?] = []
+    for bound in [start, stop, step] {
+      let value = if let bound { try evaluate(bound) } else { JinjaValue.none }
+      meter.line = line
+      if case .none = value {
+        bounds.append(nil)
+      } else {
+        bounds.append(try value.requireInteger(of: "a slice", meter))
+      }
+    }
+    meter.line = line
+    return try Slice(start: bounds[0], stop: bounds[1], step: bounds[2] ?? 1).elements(of: object, meter)
+  }
+
+  private func call(_ callee: Expression, _ arguments: CallArguments, _ line: Int) throws(JinjaError) -> JinjaValue {
+    let function = try evaluate(callee)
+    let values = try evaluate(arguments)
+    meter.line = line
+    return try call(function, values)
+  }
+
+  func call(_ function: JinjaValue, _ arguments: Arguments) throws(JinjaError) -> JinjaValue {
+    switch function {
+    case .transient(.macro(let place)): return try call(macro: place, arguments)
+    case .transient(.function(let function)): return try call(function, arguments)
+    case .transient(.method(let object, let name)): return try callMethod(name, of: object, arguments)
+    case .transient(.loop(let place, let identity)):
+      let state = try loop(place, identity)
+      guard state.loop.isRecursive else { throw meter.evaluation("'loop' is called, but the loop is not recursive") }
+      let sequence = try arguments.single(of: "loop", meter)
+      return .string(
+        try renderRecursive(state.loop, sequence, definition: state.definition, depth: state.depth + 1))
+    case .transient(.undefined(let reason)): throw .undefined(reason, line: meter.line)
+    default: throw meter.evaluation("a value of type \(function.typeName) is called")
+    }
+  }
+
+  private func filter(
+    _ filter: Filter, _ base: Expression?, _ input: JinjaValue?, _ arguments: CallArguments, _ line: Int
+  ) throws(JinjaError) -> JinjaValue {
+    let value = if let base { try evaluate(base, input: input) } else { input ?? JinjaValue.none }
+    let values = try evaluate(arguments)
+    meter.line = line
+    return try apply(filter, to: value, values)
+  }
+
+  private func test(
+    _ test: Test, _ operand: Expression, _ arguments: CallArguments, _ line: Int
+  ) throws(JinjaError) -> JinjaValue {
+    let value = try evaluate(operand)
+    let values = try evaluate(arguments)
+    meter.line = line
+    return .bool(try apply(test, to: value, values))
+  }
+
+  // MARK: - Operators
+
+  private func sign(_ operand: Expression, isNegative: Bool, _ line: Int) throws(JinjaError) -> JinjaValue {
+    let value = try evaluate(operand)
+    meter.line = line
+    return try Operators.sign(value, isNegative: isNegative, meter)
+  }
+
+  /// The first operand whose truth is `stop`, or the last.
+  private func logical(_ operands: [Expression], stopsAt stop: Bool) throws(JinjaError) -> JinjaValue {
+    var value = JinjaValue.none
+    for operand in operands {
+      value = try evaluate(operand)
+      if value.isTrue == stop { break }
+    }
+    return value
+  }
+
+  private func arithmetic(
+    _ first: Expression, _ operations: [(operation: Arithmetic, operand: Expression)], _ line: Int
+  ) throws(JinjaError) -> JinjaValue {
+    var value = try evaluate(first)
+    for (operation, operand) in operations {
+      let right = try evaluate(operand)
+      meter.line = line
+      value = try Operators.apply(operation, value, right, meter)
+    }
+    return value
+  }
+
+  private func concatenation(_ operands: [Expression], _ line: Int) throws(JinjaError) -> JinjaValue {
+    var text = ""
+    for operand in operands {
+      let value = try evaluate(operand)
+      meter.line = line
+      let part = try PythonText.string(of: value, meter)
+      try meter.charge(text: text.utf8.count + part.utf8.count, adding: part.utf8.count)
+      text += part
+    }
+    return .string(text)
+  }
+
+  private func comparison(
+    _ first: Expression, _ operations: [(operation: Comparison, operand: Expression)], _ line: Int
+  ) throws(JinjaError) -> JinjaValue {
+    var left = try evaluate(first)
+    for (operation, operand) in operations {
+      let right = try evaluate(operand)
+      meter.line = line
+      if try !compare(operation, left, right) { return false }
+      left = right
+    }
+    return true
+  }
+
+  private func compare(_ operation: Comparison, _ a: JinjaValue, _ b: JinjaValue) throws(JinjaError) -> Bool {
+    switch operation {
+    case .isIn: try contains(a, in: b)
+    case .isNotIn: try !contains(a, in: b)
+    default: try Operators.compare(operation, a, b, meter)
+    }
+  }
+
+  func contains(_ value: JinjaValue, in container: JinjaValue) throws(JinjaError) -> Bool {
+    if let text = container.text {
+      let part = try value.requireText(of: "in", meter)
+      try meter.charge(text: text.utf8.count + part.utf8.count, adding: text.utf8.count + part.utf8.count)
+      return TextSearch(part).isContained(in: text)
+    }
+    switch container {
+    case .dict(let dict), .transient(.view(.keys, let dict)): return dict[try key(value)] != nil
+    case .transient(.range(let range)):
+      if let integer = value.integer { return range.index(of: integer) != nil }
+    default: break
+    }
+    for element in try elements(of: container) where try element.equals(value, meter) { return true }
+    return false
+  }
+
+  // MARK: - Elements, attributes and items
+
+  /// The elements that a loop over the value has. A generator has none afterwards.
+  func elements(of value: JinjaValue) throws(JinjaError) -> [JinjaValue] {
+    switch value {
+    case .list(let items), .transient(.tuple(let items)): return items
+    case .string(let text), .transient(.markup(let text)):
+      try meter.charge(text.utf8.count)
+      return text.codePoints
+    case .dict(let dict), .transient(.view(.keys, let dict)):
+      try meter.charge(dict.count)
+      return dict.entries.map(\.key)
+    case .transient(.view(.values, let dict)):
+      try meter.charge(dict.count)
+      return dict.entries.map(\.value)
+    case .transient(.view(.items, let dict)):
+      try meter.charge(dict.count)
+      return dict.items
+    case .transient(.range(let range)):
+      try meter.charge(range.count)
+      return (0..<range.count).map { .int(range[$0]) }
+    case .transient(.iterator(let place)):
+      let items = iterators[place]
+      iterators[place] = []
+      try meter.charge(items.count)
+      return items.reversed()
+    case .transient(.undefined): return []
+    case .transient(.loop): throw meter.unsupported(.operation, "iteration over 'loop'")
+    default: throw meter.evaluation("a value of type \(value.typeName) has no elements")
+    }
+  }
+
+  func makeIterator(_ items: [JinjaValue]) throws(JinjaError) -> JinjaValue {
+    try meter.charge(1 + items.count)
+    iterators.append(items.reversed())
+    return .transient(.iterator(iterators.count - 1))
+  }
+
+  func loop(_ place: Int, _ identity: Int) throws(JinjaError) -> LoopState {
+    guard place < loops.count, loops[place].identity == identity else {
+      throw meter.unsupported(.operation, "'loop' after its loop")
+    }
+    return loops[place]
+  }
+
+  func attribute(_ name: String, of object: JinjaValue) throws(JinjaError) -> JinjaValue {
+    try refuseInternal(name)
+    switch object {
+    case .transient(.undefined(let reason)): throw .undefined(reason, line: meter.line)
+    case .transient(.namespace(let place)):
+      if let value = namespaces[place][name] { return value }
+    case .transient(.loop(let place, let identity)):
+      return try loopAttribute(name, place, try loop(place, identity))
+    case .transient(.macro), .transient(.function), .transient(.method):
+      throw meter.unsupported(.attribute, name)
+    default:
+      if let method = try method(name, of: object) { return method }
+      if case .dict(let dict) = object {
+        try meter.charge(text: name.utf8.count)
+        if let value = dict[name] { return value }
+      }
+    }
+    return .transient(
+      .undefined("\(object.typeName) has no attribute \(JinjaError.quoted(name))"))
+  }
+
+  /// The method of this name, nil if the Python type has no attribute of this name.
+  private func method(_ name: String, of object: JinjaValue) throws(JinjaError) -> JinjaValue? {
+    if Methods.supported(by: object).contains(name) { return .transient(.method(object, name)) }
+    if Methods.changing(object).contains(name) {
+      return .transient(.undefined("'\(name)' would change the \(object.typeName), which a template cannot"))
+    }
+    if Methods.others(of: object).contains(name) { throw meter.unsupported(.attribute, name) }
+    return nil
+  }
+
+  private func refuseInternal(_ name: String) throws(JinjaError) {
+    if name.hasPrefix("__") { throw meter.unsupported(.attribute, name) }
+  }
+
+  func item(_ index: JinjaValue, of object: JinjaValue) throws(JinjaError) -> JinjaValue {
+    switch object {
+    case .transient(.undefined(let reason)): throw .undefined(reason, line: meter.line)
+    case .dict(let dict):
+      if let key = JinjaKey(index) {
+        try meter.charge(text: key.byteCount)
+        if let value = dict[key] { return value }
+      }
+    case .transient(.namespace), .transient(.loop):
+      if let name = index.text { return try attribute(name, of: object) }
+    default:
+      if let position = index.integer, let value = try element(position, of: object) { return value }
+    }
+    if let name = index.text {
+      try refuseInternal(name)
+      if let method = try method(name, of: object) { return method }
+      return .transient(.undefined("\(object.typeName) has no attribute \(JinjaError.quoted(name))"))
+    }
+    return .transient(.undefined("\(object.typeName) has no such element"))
+  }
+
+  /// The element at a position, from the end if it is negative.
+  private func element(_ position: Int, of object: JinjaValue) throws(JinjaError) -> JinjaValue? {
+    if let items = object.sequence {
+      let index = position < 0 ? items.count + position : position
+      return items.indices.contains(index) ? items[index] : nil
+    }
+    if let text = object.text {
+      try meter.charge(text: text.utf8.count)
+      let scalars = text.unicodeScalars
+      let index =
+        position < 0
+        ? scalars.index(scalars.endIndex, offsetBy: position, limitedBy: scalars.startIndex)
+        : scalars.index(scalars.startIndex, offsetBy: position, limitedBy: scalars.endIndex)
+      return index.flatMap { $0 == scalars.endIndex ? nil : .string(String(Character(scalars[$0]))) }
+    }
+    if case .transient(.range(let range)) = object {
+      let index = position < 0 ? range.count + position : position
+      return (0..<range.count).contains(index) ? .int(range[index]) : nil
+    }
+    return nil
+  }
+
+  private func loopAttribute(_ name: String, _ place: Int, _ state: LoopState) throws(JinjaError) -> JinjaValue {
+    switch name {
+    case "index": return .int(state.index + 1)
+    case "index0": return .int(state.index)
+    case "first": return .bool(state.index == 0)
+    case "depth": return .int(state.depth + 1)
+    case "depth0": return .int(state.depth)
+    case "previtem":
+      return state.index == 0 ? .transient(.undefined("there is no previous item")) : state.previous ?? JinjaValue.none
+    case "last": return .bool(try peek(place) == nil)
+    case "nextitem": return try peek(place) ?? .transient(.undefined("there is no next item"))
+    case "length": return .int(try loopLength(place))
+    case "revindex": return .int(try loopLength(place) - state.index)
+    case "revindex0": return .int(try loopLength(place) - state.index - 1)
+    case "cycle", "changed": return .transient(.method(.transient(.loop(index: place, identity: state.identity)), name))
+    default: return .transient(.undefined("'loop' has no attribute \(JinjaError.quoted(name))"))
+    }
+  }
+
+  private func peek(_ place: Int) throws(JinjaError) -> JinjaValue? {
+    if loops[place].pending == nil { loops[place].pending = try nextItem(place) }
+    return loops[place].pending
+  }
+
+  /// The number of elements; the condition of the loop is evaluated for all that remain.
+  private func loopLength(_ place: Int) throws(JinjaError) -> Int {
+    if let length = loops[place].length { return length }
+    var remaining: [JinjaValue] = []
+    let pending = loops[place].pending
+    loops[place].pending = nil
+    while let item = try nextItem(place) { remaining.append(item) }
+    let length = remaining.count + loops[place].index + 1 + (pending == nil ? 0 : 1)
+    loops[place].replaceRemaining(remaining, pending: pending)
+    loops[place].length = length
+    return length
+  }
+}
+
+extension LoopState {
+  /// Sets the elements that remain, which passed the condition.
+  mutating func replaceRemaining(_ items: [JinjaValue], pending: JinjaValue?) {
+    self.items = items
+    self.pending = pending
+    position = 0
+    hasTested = true
+  }
+}
+
+extension JinjaValue {
+  /// Refuses a value that nests too deep for the recursion of this interpreter.
+  func checkNesting(_ meter: Meter, depth: Int = 1) throws(JinjaError) {
+    guard depth <= JinjaLimits.nesting + 20 else {
+      throw .limit("a value nests deeper than \(JinjaLimits.nesting + 20) levels", line: meter.line)
+    }
+    switch self {
+    case .list(let items), .transient(.tuple(let items)):
+      try meter.charge(items.count)
+      for item in items { try item.checkNesting(meter, depth: depth + 1) }
+    case .dict(let dict), .transient(.view(_, let dict)):
+      try meter.charge(dict.count)
+      for entry in dict.entries {
+        try entry.key.checkNesting(meter, depth: depth + 1)
+        try entry.value.checkNesting(meter, depth: depth + 1)
+      }
+    case .transient(.method(let object, _)): try object.checkNesting(meter, depth: depth + 1)
+    default: break
+    }
+  }
+}
