@@ -2,6 +2,7 @@
 import Evaluation
 import Foundation
 import ImageProcessing
+import Jinja
 import ModelFormats
 import PDrop
 import Storage
@@ -17,6 +18,7 @@ enum FuzzTarget: String, CaseIterable {
   case config
   case conversation
   case exif
+  case jinja
   case jpeg
   case json
   case pickle
@@ -46,6 +48,7 @@ enum FuzzTarget: String, CaseIterable {
     case .config: _ = try LLaVAConfiguration(directory: Scratch.folder(with: "config.json", bytes))
     case .conversation: _ = try Conversation(json: Data(bytes))
     case .exif: try readExif(bytes)
+    case .jinja: try renderTemplate(bytes)
     case .jpeg, .webp: _ = try Self.decoder.decode(bytes)
     case .json: _ = try JSONParser.parse(bytes)
     case .pickle: _ = try TorchArchive(Scratch.file("a.bin", zipArchive(ofPickle: bytes)))
@@ -97,6 +100,27 @@ private func readChatTemplate(_ bytes: [UInt8]) throws {
   guard let template = try ChatTemplate.load(directory: URL(filePath: folder)) else { return }
   _ = template.render([ChatMessage(question: "What is it?", imageCount: 1)], systemPrompt: nil)
 }
+
+/// Renders a conversation of two turns, with limits so low that a slow template ends early.
+private func renderTemplate(_ bytes: [UInt8]) throws {
+  let template = try JinjaTemplate(String(decoding: bytes, as: UTF8.self))
+  let limits = JinjaLimits(steps: 100_000, outputBytes: 1 << 16)
+  let now = JinjaTime(year: 2024, month: 7, day: 26, weekday: 5)
+  _ = try template.render(templateVariables, limits: limits, now: now)
+}
+
+private let templateVariables: [String: JinjaValue] = {
+  let json = """
+    {"messages": [
+      {"role": "system", "content": "Be brief. é"},
+      {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]},
+      {"role": "assistant", "content": "It."}, {"role": "user", "content": "Why?", "tool_calls": [1.5, null, true]}],
+     "add_generation_prompt": true, "bos_token": "<s>", "eos_token": "</s>", "s": " Hello ", "l": [3, 1, 2],
+     "d": {"b": 1, "a": {"z": null}}}
+    """
+  let members = (try? JSONParser.parse(Array(json.utf8)))?.members ?? []
+  return Dictionary(uniqueKeysWithValues: members.map { ($0.key, JinjaValue($0.value)) })
+}()
 
 private func readTokenizerConfiguration(_ bytes: [UInt8]) throws {
   let value = try JSONParser.parse(bytes)

@@ -19,7 +19,7 @@ import corpus
 
 HERE = pathlib.Path(__file__).resolve().parent
 # The longest inputs. Seeds of tokenizers are longer than others; texts and templates are slow.
-LENGTHS = {"chat-template": 2048, "sentencepiece": 8192, "text": 1024, "tokenizer-json": 8192}
+LENGTHS = {"chat-template": 2048, "jinja": 2048, "sentencepiece": 8192, "text": 1024, "tokenizer-json": 8192}
 # Seconds after which an input counts as a hang, and MiB after which it counts as too large. Images of the maximum
 # number of pixels take more of both.
 TIMEOUTS = {"jpeg": 60, "png": 60, "webp": 60}
