@@ -59,6 +59,21 @@ extension Renderer {
     var values = Arguments()
     if !arguments.positional.isEmpty { values.positional = try evaluate(arguments.positional) }
     for argument in arguments.named { values.named.append((argument.name, try evaluate(argument.value))) }
+    if let unpacked = arguments.unpackedPositional {
+      values.positional += try elements(of: try evaluate(unpacked))
+    }
+    if let unpacked = arguments.unpackedNamed {
+      guard case .dict(let dict) = try evaluate(unpacked) else { throw meter.evaluation("'**' expects a dictionary") }
+      for entry in dict.entries {
+        guard let name = entry.key.text, !values.named.contains(where: { $0.name.hasSameCodePoints(as: name) }) else {
+          throw meter.evaluation("an argument of '**' that is no name, or a second one of its name")
+        }
+        values.named.append((name, entry.value))
+      }
+    }
+    guard values.positional.count <= 1000, values.named.count <= 1000 else {
+      throw .limit("more than 1000 arguments", line: meter.line)
+    }
     return values
   }
 

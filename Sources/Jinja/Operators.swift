@@ -277,7 +277,6 @@ struct Slice {
     }
     let first = clamp(start, step < 0 ? count - 1 : 0)
     let end = clamp(stop, step < 0 ? -1 : count)
-    let step = max(-count - 1, min(step, count + 1))
-    return Array(stride(from: first, to: end, by: step))
+    return Array(stride(from: first, to: end, by: max(-count - 1, min(step, count + 1))))
   }
 }

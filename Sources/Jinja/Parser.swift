@@ -682,8 +682,11 @@ struct Parser {
       }
       isFirst = false
       if isAt(.mul) || isAt(.pow) {
-        throw .unsupported(.operation, name: isAt(.mul) ? "* before an argument" : "** before an argument", line: line)
+        try unpackedArgument(&arguments, line: line)
+        highest = max(highest, height)
+        continue
       }
+      guard arguments.unpackedNamed == nil else { throw .syntax("an argument after '**'", line: line) }
       if case .name(let name) = current.kind, follows(.symbol(.assign)) {
         advance()
         advance()
@@ -692,7 +695,9 @@ struct Parser {
         }
         arguments.named.append((name, try expression()))
       } else {
-        guard arguments.named.isEmpty else { throw .syntax("an argument without name after one with name", line: line) }
+        guard arguments.named.isEmpty, arguments.unpackedPositional == nil else {
+          throw .syntax("an argument without name after one with name", line: line)
+        }
         arguments.positional.append(try expression())
       }
       guard arguments.positional.count + arguments.named.count <= 255 else {
@@ -703,6 +708,16 @@ struct Parser {
     advance()
     height = highest
     return arguments
+  }
+
+  private mutating func unpackedArgument(_ arguments: inout CallArguments, line: Int) throws(JinjaError) {
+    let isNamed = isAt(.pow)
+    guard arguments.unpackedNamed == nil, isNamed || arguments.unpackedPositional == nil else {
+      throw .syntax("an argument after '**'", line: line)
+    }
+    advance()
+    let value = try expression()
+    if isNamed { arguments.unpackedNamed = value } else { arguments.unpackedPositional = value }
   }
 
   private mutating func filtersAndTests(_ base: Expression) throws(JinjaError) -> Expression {

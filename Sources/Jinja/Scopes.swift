@@ -381,5 +381,7 @@ extension CallArguments {
   fileprivate func forEachMention(_ visit: (Int) -> Void) {
     for value in positional { value.forEachMention(visit) }
     for argument in named { argument.value.forEachMention(visit) }
+    unpackedPositional?.forEachMention(visit)
+    unpackedNamed?.forEachMention(visit)
   }
 }

@@ -33,6 +33,9 @@ enum Comparison: Sendable { case equal, notEqual, less, lessEqual, greater, grea
 struct CallArguments: Sendable {
   var positional: [Expression] = []
   var named: [(name: String, value: Expression)] = []
+  /// The values after `*` and `**`.
+  var unpackedPositional: Expression?
+  var unpackedNamed: Expression?
 }
 
 /// The place where a statement stores values.
