@@ -63,7 +63,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--runs", type=int, default=-1)
     parser.add_argument("targets", nargs="*", metavar="TARGET")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     program = arguments.program.resolve()
     names = subprocess.run([program], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     if unknown := set(arguments.targets) - set(names):
