@@ -183,7 +183,7 @@ def main():
     parser.add_argument("--models", type=pathlib.Path, default=REPOSITORY / "Models", metavar="DIR")
     parser.add_argument("--limit", type=float, default=60, help="seconds a command of a case may run")
     parser.add_argument("--only", nargs="+", default=[""], metavar="PREFIX", help="only the cases of these names")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if not (arguments.bin / "pdrop-run").exists():
         sys.exit(f"{arguments.bin} has no pdrop-run; build the programs with `make build`")
     cases = sorted(p.parent for p in arguments.cases.resolve().glob("*/cmd") if p.parent.name.startswith(tuple(arguments.only)))

@@ -2,6 +2,7 @@
 import Evaluation
 import Foundation
 import ImageProcessing
+import Jinja
 import ModelFormats
 import PDrop
 import Storage
@@ -17,6 +18,7 @@ enum FuzzTarget: String, CaseIterable {
   case config
   case conversation
   case exif
+  case jinja
   case jpeg
   case json
   case pickle
@@ -46,12 +48,13 @@ enum FuzzTarget: String, CaseIterable {
     case .config: _ = try LLaVAConfiguration(directory: Scratch.folder(with: "config.json", bytes))
     case .conversation: _ = try Conversation(json: Data(bytes))
     case .exif: try readExif(bytes)
+    case .jinja: try renderTemplate(bytes)
     case .jpeg, .webp: _ = try Self.decoder.decode(bytes)
     case .json: _ = try JSONParser.parse(bytes)
     case .pickle: _ = try TorchArchive(Scratch.file("a.bin", zipArchive(ofPickle: bytes)))
     case .png: try readPNG(bytes)
     case .preprocessor: _ = try PreprocessorConfiguration(json: Data(bytes))
-    case .records: readRecords(bytes)
+    case .records: parseRecords(bytes)
     case .safetensors: try readSafetensors(bytes)
     case .sentencePiece: try useTokenizer(Vocabulary.read(sentencePieceModel: bytes))
     case .text: try readText(bytes)
@@ -72,9 +75,13 @@ enum FuzzTarget: String, CaseIterable {
 
 /// Messages are one line, without control characters, and of a bounded length.
 private func checkMessage(_ message: String) {
-  precondition(
-    !message.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F }, "control character: \(message)")
-  precondition(message.utf8.count <= 2000, "a message of \(message.utf8.count) bytes: \(message)")
+  check(!message.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7F }, "a control character in: \(message)")
+  check(message.utf8.count <= 2000, "\(message.utf8.count) bytes in: \(message)")
+}
+
+/// Ends the process with a failure, with its reason also in release builds.
+private func check(_ condition: Bool, _ failure: @autoclosure () -> String) {
+  if !condition { fatalError(failure().debugDescription) }
 }
 
 // MARK: - Files of models
@@ -93,6 +100,27 @@ private func readChatTemplate(_ bytes: [UInt8]) throws {
   guard let template = try ChatTemplate.load(directory: URL(filePath: folder)) else { return }
   _ = template.render([ChatMessage(question: "What is it?", imageCount: 1)], systemPrompt: nil)
 }
+
+/// Renders a conversation of two turns, with limits so low that a slow template ends early.
+private func renderTemplate(_ bytes: [UInt8]) throws {
+  let template = try JinjaTemplate(String(decoding: bytes, as: UTF8.self))
+  let limits = JinjaLimits(steps: 100_000, outputBytes: 1 << 16)
+  let now = JinjaTime(year: 2024, month: 7, day: 26, weekday: 5)
+  _ = try template.render(templateVariables, limits: limits, now: now)
+}
+
+private let templateVariables: [String: JinjaValue] = {
+  let json = """
+    {"messages": [
+      {"role": "system", "content": "Be brief. é"},
+      {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]},
+      {"role": "assistant", "content": "It."}, {"role": "user", "content": "Why?", "tool_calls": [1.5, null, true]}],
+     "add_generation_prompt": true, "bos_token": "<s>", "eos_token": "</s>", "s": " Hello ", "l": [3, 1, 2],
+     "d": {"b": 1, "a": {"z": null}}}
+    """
+  let members = (try? JSONParser.parse(Array(json.utf8)))?.members ?? []
+  return Dictionary(uniqueKeysWithValues: members.map { ($0.key, JinjaValue($0.value)) })
+}()
 
 private func readTokenizerConfiguration(_ bytes: [UInt8]) throws {
   let value = try JSONParser.parse(bytes)
@@ -118,7 +146,7 @@ private let goldenTokenizers = ["Goldens/tokenizer", "Goldens/tokenizer_metaspac
 /// Encodes text and decodes bytes as tokens.
 private func readText(_ bytes: [UInt8]) throws {
   let text = String(decoding: bytes, as: UTF8.self)
-  precondition(goldenTokenizers.count == 3, "a golden tokenizer is missing")
+  check(goldenTokenizers.count == 3, "a golden tokenizer is missing")
   for tokenizer in goldenTokenizers {
     let tokens = tokenizer.encode(text)
     _ = tokenizer.decode(tokens, skipSpecialTokens: false)
@@ -130,7 +158,7 @@ private func readText(_ bytes: [UInt8]) throws {
 
 // MARK: - Files of batches and benchmarks
 
-private func readRecords(_ bytes: [UInt8]) {
+private func parseRecords(_ bytes: [UInt8]) {
   let parser = RecordParser(base: Request(question: ""), folder: nil)
   let writer = AnswerLines(model: "m")
   for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
@@ -139,8 +167,8 @@ private func readRecords(_ bytes: [UInt8]) {
     guard case .failure(let failure) = parsed.request else { continue }
     checkMessage(failure.description)
     let written = writer.line(parsed.record, .failure(failure))
-    precondition(written.count { $0 == UInt8(ascii: "\n") } == 1, "an answer of several lines")
-    precondition((try? JSONParser.parse(written)) != nil, "an answer that is not JSON")
+    check(written.count { $0 == UInt8(ascii: "\n") } == 1, "an answer of several lines")
+    check((try? JSONParser.parse(written)) != nil, "an answer that is not JSON")
   }
 }
 
@@ -173,5 +201,5 @@ private func readExif(_ bytes: [UInt8]) throws {
   var decoder = ImageDecoder()
   decoder.appliesOrientation = true
   let image = try decoder.decode(smallImage(place: place, metadata: Array(bytes.dropFirst())))
-  precondition(image.width * image.height == 8, "an image of \(image.width) x \(image.height) pixels")
+  check(image.width * image.height == 8, "an image of \(image.width) x \(image.height) pixels")
 }

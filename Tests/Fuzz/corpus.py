@@ -120,6 +120,16 @@ def templates():
     yield from files("Goldens/**/chat_template.jinja", "Field/**/*.jinja")
 
 
+def expressions():
+    """Templates of ten expressions each, from the tests of the interpreter."""
+    for text in files("JinjaTests/Fixtures/expressions.json"):
+        sources = [case[0] for case in json.loads(text)["cases"]]
+        yield from ("\n".join(sources[i : i + 10]).encode() for i in range(0, len(sources), 10))
+    for text in files("JinjaTests/Fixtures/templates.json"):
+        found = json.loads(text)["templates"]
+        yield from (t.encode() for t in (found.values() if isinstance(found, dict) else found) if isinstance(t, str))
+
+
 def lines(*patterns):
     """Files of lines, shortened to their first three."""
     return [b"\n".join(text.split(b"\n")[:3]) + b"\n" for text in files(*patterns)]
@@ -173,6 +183,7 @@ def seeds():
         "config": configurations,
         "conversation": [messages, json.dumps(OPENAI["body"]).encode()],
         "exif": [bytes([place]) + data for image in images["jpg"] + images["png"] for place, data in metadata_blocks(image)],
+        "jinja": [*templates(), *expressions()],
         "jpeg": images["jpg"],
         "json": configurations + preprocessors + [b'{"a": [1, -2.5e3, "\\ud83d\\ude00\\n", true, false, null, {}]}'],
         "pickle": list(pickles(torch)),

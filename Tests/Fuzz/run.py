@@ -18,8 +18,8 @@ import sys
 import corpus
 
 HERE = pathlib.Path(__file__).resolve().parent
-# The longest inputs. Seeds of tokenizers are longer than others.
-LENGTHS = {"sentencepiece": 8192, "tokenizer-json": 8192}
+# The longest inputs. Seeds of tokenizers are longer than others; texts and templates are slow.
+LENGTHS = {"chat-template": 2048, "jinja": 2048, "sentencepiece": 8192, "text": 1024, "tokenizer-json": 8192}
 # Seconds after which an input counts as a hang, and MiB after which it counts as too large. Images of the maximum
 # number of pixels take more of both.
 TIMEOUTS = {"jpeg": 60, "png": 60, "webp": 60}
@@ -63,7 +63,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--runs", type=int, default=-1)
     parser.add_argument("targets", nargs="*", metavar="TARGET")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     program = arguments.program.resolve()
     names = subprocess.run([program], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     if unknown := set(arguments.targets) - set(names):
