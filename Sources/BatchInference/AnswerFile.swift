@@ -200,7 +200,8 @@ struct AnswerOrigin {
     guard !policy.isNull else { return nil }
     let hasTarget = !policy["target"].isNull && !self.policy["target"].isNull
     let keys =
-      hasTarget ? ["method", "target"] : (policy.members ?? []).map(\.key) + (self.policy.members ?? []).map(\.key)
+      ["method", "target"]
+      + (hasTarget ? [] : (policy.members ?? []).map(\.key) + (self.policy.members ?? []).map(\.key))
     guard let key = keys.first(where: { !policy[$0].isEqual(self.policy[$0]) }) else { return nil }
     let found = policy["method"].string ?? "other"
     return key == "method"

@@ -289,7 +289,9 @@ package struct BatchJob {
   ///
   /// - Throws: `BatchError` when they cannot be written.
   package mutating func finish(_ answers: [(Question, Result<RunReport, RecordFailure>)]) throws(BatchError) {
-    for (question, outcome) in answers { put(question.record, outcome, at: question.index) }
+    for (question, outcome) in answers {
+      put(question.record, outcome.mapError { $0.quoting(question.request.images) }, at: question.index)
+    }
     try commit()
   }
 

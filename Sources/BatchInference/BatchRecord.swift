@@ -240,6 +240,15 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
     }
   }
 
+  /// The failure with an excerpt in place of a path that is longer than real ones are.
+  package func quoting(_ images: [Request.Image]) -> RecordFailure {
+    let paths = images.compactMap { image -> String? in
+      if case .file(let path) = image, path.utf8.count > 255 { path } else { nil }
+    }
+    return RecordFailure(
+      reason, paths.reduce(problem) { $0.replacing($1, with: $1.excerpt) }, remedies: remedies)
+  }
+
   private static func reason(_ error: any UserFacingError) -> Reason {
     switch error {
     case let error as ImageError: reason(error)

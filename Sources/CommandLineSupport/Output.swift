@@ -37,10 +37,9 @@ public struct Output {
   public static func checkWritable(_ path: String) throws(FileArgumentError) {
     if path == "-" { return }
     let manager = FileManager.default
-    var isFolder: ObjCBool = false
-    if unsafe manager.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
-      throw FileArgumentError("\(path): is a folder; give the path of a file")
-    }
+    let target = URL(filePath: path).resolvingSymlinksInPath().path(percentEncoded: false)
+    let kind = try? manager.attributesOfItem(atPath: target)[.type] as? FileAttributeType
+    guard kind != .typeDirectory else { throw FileArgumentError("\(path): is a folder; give the path of a file") }
     let folder = URL(filePath: path).deletingLastPathComponent().path(percentEncoded: false)
     // A file is replaced in its folder; a device or the target of a link is written itself, and may yet be created.
     let isWritable =

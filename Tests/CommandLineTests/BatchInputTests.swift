@@ -118,6 +118,38 @@ import Testing
     try ProgramRun(["--image-folder", folder.path]).expectFailure(2, "about all images")
   }
 
+  @Test func `answers about images whose names are not UTF-8, and resumes after them`() throws {
+    let folder = try TemporaryFolder()
+    let image = try Data(contentsOf: URL(filePath: BatchFolder.samples + "/bike.png"))
+    try FileManager.default.createDirectory(atPath: folder.path("images"), withIntermediateDirectories: false)
+    let names: [[UInt8]] = [
+      Array("caf".utf8) + [0xE9] + Array(".png".utf8), Array(#"caf\xE9.png"#.utf8), Array("caf\u{E9}.png".utf8),
+      Array("cafe\u{301}.png".utf8),
+    ]
+    for name in names {
+      let path = (Array(folder.path("images/").utf8) + name).map { CChar(bitPattern: $0) } + [0]
+      // Not every file system has such names.
+      guard let file = unsafe fopen(path, "w") else { return }
+      defer { unsafe fclose(file) }
+      _ = unsafe [UInt8](image).withUnsafeBytes { unsafe fwrite($0.baseAddress, 1, $0.count, file) }
+    }
+    let output = folder.path("answers.jsonl")
+    let arguments = ["-t", "1", "-n", "2", "--no-timings", "--image-folder", folder.path("images"), "-p", "a"]
+    let run = try ProgramRun(arguments + ["--output", output])
+    #expect(run.status == 0, "\(run)")
+    let bytes = try Data(contentsOf: URL(filePath: output))
+    let lines = bytes.split(separator: 0x0A)
+    #expect(lines.count == names.count)
+    let answers = try lines.map { try JSONDecoder().decode(Answer.self, from: $0) }
+    #expect(Set(answers.map { Array(($0.questionID ?? "").utf8) }).count == names.count)
+    #expect(answers.contains { $0.questionID == #"caf\xE9.png"# } && Set(answers.map(\.text)).count == 1)
+    for count in 1..<lines.count {
+      try Data(lines[..<count].joined(separator: [0x0A])).write(to: URL(filePath: output))
+      #expect(try ProgramRun(arguments + ["--output", output, "--resume"]).status == 0)
+      #expect(try Data(contentsOf: URL(filePath: output)) == bytes)
+    }
+  }
+
   @Test func `a program in a pipe answers each question before it reads the next`() throws {
     let (input, output, errors) = (Pipe(), Pipe(), Pipe())
     let process = try ProgramRun.start(
@@ -160,7 +192,7 @@ import Testing
 
   /// Lines without a valid record, with the error code and the id that can still be read.
   static let hostile: [(line: [UInt8], code: String, name: String?)] = [
-    (Array(#"{"question_id": "a", "text": ""#.utf8) + [0xFF, 0xFE] + Array(#""}"#.utf8), "bad_record", nil),
+    (Array(#"{"question_id": "a", "text": ""#.utf8) + [0xFF, 0xFE] + Array(#""}"#.utf8), "bad_record", "a"),
     ([0, 1, 2, 3], "bad_record", nil),
     (Array(String(repeating: #"{"a":["#, count: 50_000).utf8), "bad_record", nil),
     (
@@ -185,7 +217,7 @@ import Testing
     (Array(#"{"question_id": "a", "text": "b", "text": "c"}"#.utf8), "bad_record", "a"),
     (Array(#"{"question_id": "a", "text": "b", "question_id": "c"}"#.utf8), "bad_record", nil),
     (Array(#"{"question_id": "a", "text": "<image> b"}"#.utf8), "bad_record", "a"),
-    (Array(#"{"question_id": "a", "text": "b"} {"#.utf8), "bad_record", nil), (Array("[]".utf8), "bad_record", nil),
+    (Array(#"{"question_id": "a", "text": "b"} {"#.utf8), "bad_record", "a"), (Array("[]".utf8), "bad_record", nil),
     (Array("null".utf8), "bad_record", nil), (Array("\"text\"".utf8), "bad_record", nil),
   ]
 

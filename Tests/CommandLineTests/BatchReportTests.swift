@@ -56,6 +56,28 @@ import Testing
     for (phase, count) in report.flops { #expect(lines.reduce(0) { $0 + $1.flops[phase]! } == count, "\(phase)") }
   }
 
+  @Test func `writes a report into pipes and through links, which stay what they are`() throws {
+    let batch = try BatchFolder(count: 1)
+    let target = try batch.folder.write("target", String(repeating: "x", count: 10_000))
+    let link = batch.folder.path("link")
+    try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: "target")
+    #expect(try ProgramRun(batch.arguments(["--report", link])).status == 0)
+    _ = try JSONDecoder().decode(Record.self, from: Data(contentsOf: URL(filePath: target)))
+    #expect(try FileManager.default.attributesOfItem(atPath: link)[.type] as? FileAttributeType == .typeSymbolicLink)
+    for path in ["/dev/stdout", "-"] {
+      let run = try ProgramRun(batch.arguments(["--overwrite", "--report", path]))
+      #expect(try JSONDecoder().decode(Record.self, from: Data(run.output.utf8)).answered == 1)
+    }
+    // A file that is standard output keeps the answers in it.
+    let both = batch.folder.path("both")
+    FileManager.default.createFile(atPath: both, contents: nil)
+    let file: FileHandle = try #require(FileHandle(forWritingAtPath: both))
+    #expect(try ProgramRun(batch.arguments(["--report", "/dev/stdout"], output: "-"), output: file).status == 0)
+    let lines = try batch.lines(both)
+    #expect(lines.first?.contains("question_id") == true && lines.last == "}" && lines.count > 10)
+    try ProgramRun(batch.arguments(["--report", batch.folder.path])).expectFailure(3, "is a folder")
+  }
+
   @Test func `refuses an unwritable report before any work`() throws {
     let batch = try BatchFolder(count: 1)
     let path = batch.folder.path("none/report.json")
