@@ -6,7 +6,7 @@ SWIFT_FLAGS ?= $(if $(MARCH),-Xcc -march=$(MARCH))
 SWIFT ?= swift
 RELEASE = .build/release
 PYSPARK = 4.1.4
-DEBIAN_PACKAGES = libopenblas-dev liblapacke-dev libdnnl-dev libturbojpeg0-dev libpng-dev libwebp-dev pkg-config
+DEBIAN_PACKAGES = libopenblas-dev liblapacke-dev libdnnl-dev libjpeg-dev libpng-dev libwebp-dev pkg-config
 
 IMAGE ?= Models/samples/bike.png
 QUESTION ?= What number is at the top right?
@@ -151,8 +151,8 @@ Requirements of the programs in bin
 
 - Linux on $(shell uname -m) with $(shell getconf GNU_LIBC_VERSION 2>/dev/null) or later
 - a processor of level $(or $(DIST_MARCH),$(shell uname -m)); x86-64-v3 is Intel Haswell or AMD Excavator and later
-- the shared C libraries OpenBLAS, LAPACKE, libjpeg-turbo, libpng and libwebp, but no Swift toolchain
-  Debian and Ubuntu: apt-get install libopenblas0 liblapacke libturbojpeg0 libpng16-16 libwebp7
+- the shared C libraries OpenBLAS, LAPACKE, libjpeg-turbo, libpng, libwebp and zlib, but no Swift toolchain
+  Debian: apt-get install libopenblas0 liblapacke libjpeg62-turbo libpng16-16 libwebp7 libwebpdemux2
 - optional: oneDNN for bf16 and int8, loaded at run time (Debian 12: libdnnl2)
 
 Try:      bin/pdrop-run --image share/swift-pyramid-drop/samples/bike.png -p "What number is at the top right?"
@@ -194,8 +194,8 @@ deps:
 	    run=; [ "$$(id -u)" = 0 ] || run=sudo; \
 	    $$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  fi; \
-	elif ! pkg-config --exists openblas libturbojpeg libpng libwebp; then \
-	  echo "required: OpenBLAS, LAPACKE, libjpeg-turbo, libpng, libwebp and pkg-config"; exit 1; \
+	elif ! pkg-config --exists openblas libjpeg libpng libwebp libwebpdemux zlib; then \
+	  echo "required: OpenBLAS, LAPACKE, libjpeg-turbo, libpng, libwebp, zlib and pkg-config"; exit 1; \
 	fi
 
 clean:
