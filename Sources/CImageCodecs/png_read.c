@@ -46,6 +46,7 @@ typedef struct {
   int color;
   bool is_interlaced;
   unsigned char palette[256 * 3];
+  bool has_long_palette;
 
   /// The area of the first frame of an animation.
   bool has_area;
@@ -236,7 +237,8 @@ static chunk_action read_frame_header(png_file *file, const png_chunk *chunk) {
 
 /// Reads a chunk, except for image data, of which the position is set to the first byte.
 static chunk_action read_chunk(png_file *file, const png_chunk *chunk) {
-  if (is_named(chunk, "IDAT")) {
+  // Image data before a valid header are an unknown chunk for Pillow.
+  if (is_named(chunk, "IDAT") && file->depth > 0) {
     file->data_left = chunk->length;
     return ACTION_DATA;
   }
@@ -257,9 +259,10 @@ static chunk_action read_chunk(png_file *file, const png_chunk *chunk) {
   if (is_named(chunk, "iCCP")) return read_profile(file, chunk);
   if (is_named(chunk, "tEXt") || is_named(chunk, "zTXt") || is_named(chunk, "iTXt")) return read_text(file, chunk);
   if (is_named(chunk, "PLTE") && file->color == PALETTE && file->depth > 0) {
-    if (chunk->length > sizeof file->palette + 2) return refuse(file, "a palette of more than 256 colours");
+    size_t colours = chunk->length / 3;
+    file->has_long_palette = colours > 256;
     memset(file->palette, 0, sizeof file->palette);
-    memcpy(file->palette, chunk->start, chunk->length / 3 * 3);
+    memcpy(file->palette, chunk->start, 3 * (colours < 256 ? colours : 256));
   }
   if (is_named(chunk, "acTL")) {
     if (chunk->length < 8) return refuse(file, "acTL is too short");
@@ -317,6 +320,7 @@ static bool read_header(png_file *file) {
   if (file->width == 0 || file->height == 0 || file->width > INT32_MAX || file->height > INT32_MAX) {
     return fail(file, "invalid size");
   }
+  if (file->has_long_palette) return fail(file, "a palette of more than 256 colours");
   if (!file->has_area) {
     file->area_width = file->width;
     file->area_height = file->height;
@@ -501,6 +505,10 @@ static bool decode_rows(png_file *file, unsigned char *rgb) {
   d.above = calloc(1, capacity);
   bool result = d.row && d.above && inflateInit(&d.stream) == Z_OK;
   if (!result) fail(file, "out of memory");
+  if (file->color == PALETTE && (file->palette[0] || file->palette[1] || file->palette[2])) {
+    // Missing pixels have the first colour.
+    for (size_t i = 0; i < (size_t)file->width * file->height; i++) memcpy(rgb + 3 * i, file->palette, 3);
+  }
   if (result) {
     start_pass(file, &d.order, 0);
     bool is_complete = false;

@@ -135,6 +135,8 @@ def png_files():
     yield "png/stored.png", png(13, 9, 8, 2, 74, level=0)
     yield "png/rows_missing.png", png(13, 9, 8, 2, 74, data=lambda raw: zlib.compress(raw[: 40 * 4]))
     yield "png/rows_missing_inside.png", png(13, 9, 8, 2, 74, data=lambda raw: zlib.compress(raw[: 40 * 4 + 5]))
+    yield "png/rows_missing_palette.png", png(
+        9, 9, 8, 3, 72, [palette], data=lambda raw: zlib.compress(raw[: 10 * 4]))
     yield "png/rows_too_many.png", png(13, 9, 8, 2, 74, data=lambda raw: zlib.compress(raw * 2))
     yield "png/no_adler.png", png(13, 9, 8, 2, 74, data=lambda raw: zlib.compress(raw)[:-4])
     yield "png/bad_adler.png", png(13, 9, 8, 2, 74, data=lambda raw: zlib.compress(raw)[:-4] + b"1234")
@@ -164,6 +166,7 @@ def png_files():
     yield "png/data_cut.png", good[: after - 9]
     yield "png/header_crc.png", good[:30] + b"x" + good[31:]
     yield "png/no_data.png", good[:data] + good[end:]
+    yield "png/data_before_header.png", good[:8] + good[data:after] + good[8:]
     frame = struct.pack(">IIIIIHHBB", 0, 37, 29, 0, 0, 1, 10, 0, 0)
     small = struct.pack(">IIIIIHHBB", 0, 9, 5, 3, 2, 1, 10, 0, 0)
     body = zlib.compress(b"".join(b"\0" + bytes([7 * y % 256] * 27) for y in range(5)))
