@@ -26,6 +26,10 @@ struct BatchEngine: ~Copyable {
     preparation = RequestPreparation(model, plan, threads: options.threads)
   }
 
+  deinit {
+    for item in pending { item.abandon() }
+  }
+
   /// Answers records until there are no more.
   mutating func run(_ job: inout BatchJob) throws(BatchError) {
     while true {

@@ -57,6 +57,11 @@ final class RequestPreparation: Sendable {
       current.withLock { $0 = .preparing }
       permission.signal()
     }
+
+    /// Grants the memory of all images, as the result is not used any more.
+    func abandon() {
+      for _ in question.request.images { permission.signal() }
+    }
   }
 
   private let queue = DispatchQueue(label: "pdrop.preparation")

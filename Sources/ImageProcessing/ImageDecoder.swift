@@ -93,7 +93,8 @@ public struct ImageDecoder: Sendable {
   }
 
   private func decodingByteCount(_ file: CompressedImage) -> Int {
-    let pixels = 3 * file.width * file.height
+    let (pixels, overflow) = (file.width * file.height).multipliedReportingOverflow(by: 3)
+    guard !overflow, pixels <= .max / 4, file.workingByteCount <= .max / 4 else { return .max }
     // The rotated copy is made after the decoder has freed its memory.
     return pixels + max(file.workingByteCount, appliesOrientation ? pixels : 0)
   }
