@@ -6,7 +6,7 @@ SWIFT_FLAGS ?= $(if $(MARCH),-Xcc -march=$(MARCH))
 SWIFT ?= swift
 RELEASE = .build/release
 PYSPARK = 4.1.4
-DEBIAN_PACKAGES = libopenblas0 libdnnl-dev libturbojpeg0-dev libpng-dev libwebp-dev pkg-config
+DEBIAN_PACKAGES = libopenblas0 libdnnl-dev libjpeg-dev libpng-dev libwebp-dev pkg-config
 
 IMAGE ?= Models/samples/bike.png
 QUESTION ?= What number is at the top right?
@@ -184,8 +184,8 @@ Requirements of the programs in bin
 
 - Linux on $(shell uname -m) with $(shell getconf GNU_LIBC_VERSION 2>/dev/null) or later
 - a processor of level $(or $(DIST_MARCH),$(shell uname -m)); x86-64-v3 is Intel Haswell or AMD Excavator and later
-- the shared C libraries libjpeg-turbo, libpng and libwebp, but no Swift toolchain
-  Debian and Ubuntu: apt-get install libopenblas0 libturbojpeg0 libpng16-16 libwebp7
+- the shared C libraries libjpeg-turbo, libpng, libwebp and zlib, but no Swift toolchain
+  Debian: apt-get install libopenblas0 libjpeg62-turbo libpng16-16 libwebp7 libwebpdemux2
 - loaded at run time: OpenBLAS for f32 (libopenblas0), and oneDNN for bf16 and int8 (Debian 12: libdnnl2); without
   them, matmuls are slower
 
@@ -228,8 +228,8 @@ deps:
 	    run=; [ "$$(id -u)" = 0 ] || run=sudo; \
 	    $$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  fi; \
-	elif ! pkg-config --exists libturbojpeg libpng libwebp; then \
-	  echo "required: libjpeg-turbo, libpng, libwebp and pkg-config; OpenBLAS for fast matmuls in f32"; exit 1; \
+	elif ! pkg-config --exists libjpeg libpng libwebp libwebpdemux zlib; then \
+	  echo "required: libjpeg-turbo, libpng, libwebp, zlib and pkg-config; OpenBLAS for fast matmuls in f32"; exit 1; \
 	fi
 
 clean:

@@ -40,7 +40,8 @@ let package = Package(
     .target(
       name: "CImageCodecs",
       linkerSettings: [
-        .linkedLibrary("turbojpeg"), .linkedLibrary("png"), .linkedLibrary("webp"),
+        .linkedLibrary("jpeg"), .linkedLibrary("png"), .linkedLibrary("webp"), .linkedLibrary("webpdemux"),
+        .linkedLibrary("z"),
       ]),
 
     // Attention, small-M GEMM and conversions, compiled for several instruction sets and selected at run time.

@@ -23,8 +23,11 @@ struct BatchEngine: ~Copyable {
     batchSize = min(max(options.batchSize, 1), EngineOptions.maxBatchSize)
     let plan = MemoryPlan(model, limit: options.memoryLimit, batchSize: batchSize)
     prefiller = Prefiller(model, plan, threads: options.threads)
-    preparation = RequestPreparation(
-      model, ImageCache(model, capacity: plan.images), threads: options.threads)
+    preparation = RequestPreparation(model, plan, threads: options.threads)
+  }
+
+  deinit {
+    for item in pending { item.abandon() }
   }
 
   /// Answers records until there are no more.
@@ -52,7 +55,7 @@ struct BatchEngine: ~Copyable {
   /// Prefills the prompts of prepared records while memory suffices; waits for one only when nothing is active.
   private mutating func beginReady(_ job: inout BatchJob) throws(BatchError) {
     while active.count < batchSize, let next = pending.first {
-      guard let outcome = active.isEmpty ? next.wait() : next.present else { return }
+      guard let outcome = outcome(of: next) else { return }
       switch outcome.flatMap({ prefiller.checked($0) }) {
       case .success(let request):
         guard prefiller.ensureCapacity(for: request, isAlone: active.isEmpty) else { return }
@@ -71,6 +74,20 @@ struct BatchEngine: ~Copyable {
       try finishComplete(&job)
       try prepareMore(&job)
     }
+  }
+
+  /// The prepared request of a record; `nil` if it is not ready, or needs memory, while others are active.
+  ///
+  /// While a large image is decoded, no record is started, so that its memory stays free.
+  private mutating func outcome(of item: RequestPreparation.Item) -> RequestPreparation.Outcome? {
+    var state = active.isEmpty ? item.wait() : item.state
+    while case .needsMemory(let bytes) = state {
+      guard prefiller.ensureCapacity(for: bytes, isAlone: active.isEmpty) else { return nil }
+      item.grantMemory()
+      state = item.wait()
+    }
+    if case .done(let outcome) = state { return outcome }
+    return nil
   }
 
   /// Decodes one token of every active record.
@@ -131,6 +148,18 @@ struct Prefiller: ~Copyable {
     memory.release(prefixCache.byteCount)
     prefixCache.removeAll()
     if memory.fits(request) { return true }
+    guard isAlone else { return false }
+    generator.releaseMemory()
+    memory = MemoryAccount(memory.plan)
+    return true
+  }
+
+  /// Whether a number of bytes that the plan accepts is free; frees what can be computed again if it is not.
+  mutating func ensureCapacity(for bytes: Int, isAlone: Bool) -> Bool {
+    if memory.hasCapacity(for: bytes) { return true }
+    memory.release(prefixCache.byteCount)
+    prefixCache.removeAll()
+    if memory.hasCapacity(for: bytes) { return true }
     guard isAlone else { return false }
     generator.releaseMemory()
     memory = MemoryAccount(memory.plan)

@@ -269,8 +269,8 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
     switch error {
     case .missingFile: .imageMissing
     case .notAFile, .unreadableFile: .imageUnreadable
-    case .fileTooLarge, .tooManyPixels, .sideTooLong: .imageTooLarge
-    case .unsupportedFormat, .unknownFormat, .animated: .imageUnsupported
+    case .fileTooLarge, .tooManyPixels, .sideTooLong, .tooMuchMemory: .imageTooLarge
+    case .unsupportedFormat, .unknownFormat, .notAnImage, .gitLFSPointer: .imageUnsupported
     case .emptyFile, .damaged, .invalidPixels: .imageDamaged
     }
   }

@@ -11,8 +11,10 @@ import TokenDropping
 /// All sizes are known in advance: a record is started when its KV cache, up to the longest answer, fits next to those
 /// of the active records.
 struct MemoryPlan: Sendable {
-  /// Bytes of the program, its libraries and their own memory, and of an image during decoding.
+  /// Bytes of the program, its libraries and their own memory, and of a small image during decoding.
   static let program = 128 << 20
+  /// The part of `program` for decoding an image. A larger image is decoded when its additional bytes are free.
+  static let smallImage = 64 << 20
 
   /// Maximum bytes of the process.
   let limit: Int
@@ -36,6 +38,23 @@ struct MemoryPlan: Sendable {
 
   /// Bytes that do not depend on the requests.
   var fixed: Int { weights + Self.program + images }
+
+  /// Maximum bytes for decoding an image while no record is active.
+  var decodingLimit: Int { Self.smallImage + max(0, limit - fixed) }
+
+  /// Bytes for decoding an image that `program` does not include.
+  static func additionalBytes(decoding bytes: Int) -> Int { max(0, bytes - smallImage) }
+
+  /// The failure of a record that could not be prepared.
+  func preparationError(_ error: any Error) -> RecordFailure {
+    let failure = RecordFailure(error)
+    guard case RequestError.image(.tooMuchMemory(_, _, _, let byteCount, let limit)) = error, limit == decodingLimit
+    else { return failure }
+    // A larger limit also enlarges the image cache, which gets one part of 16.
+    let need = weights + Self.program + Self.additionalBytes(decoding: byteCount) / 15 * 16 + 16
+    return RecordFailure(
+      .outOfMemory, failure.problem, remedies: [.memoryLimit(gibibytes: GiB.roundedUp(need))])
+  }
 
   /// Working memory for requests up to the given size.
   func workingMemory(_ size: PromptSize) -> WorkingMemory {
@@ -220,7 +239,7 @@ extension VisionLanguageModel {
     _ requests: [Request], recordCount: Int, _ options: EngineOptions, measures: Bool = true
   ) throws -> BatchEstimate? {
     let plan = MemoryPlan(self, limit: options.memoryLimit, batchSize: options.batchSize)
-    let images = ImageCache(self, capacity: plan.images)
+    let images = ImageCache(self, plan)
     let prepared = requests.lazy.compactMap {
       try? PreparedRequest($0, for: self, threads: options.threads, images: images)
     }.first
@@ -231,7 +250,8 @@ extension VisionLanguageModel {
     let imageBytes = prepared.images.reduce(0) { $0 + $1.byteCount(columns: llava.configuration.text.hiddenSize) }
     let (kept, overflows) = imageBytes.multipliedReportingOverflow(by: recordCount)
     var estimate = BatchEstimate(
-      limitBytes: plan.limit, weightBytes: plan.weights, programBytes: MemoryPlan.program,
+      limitBytes: plan.limit, weightBytes: plan.weights,
+      programBytes: MemoryPlan.program + MemoryPlan.additionalBytes(decoding: images.largestDecoding),
       imageBytes: overflows ? plan.images : min(kept, plan.images), workingBytes: working,
       promptTokens: prepared.report.sequenceLength, maxNewTokens: prepared.maxNewTokens,
       recordsAtATime: min(options.batchSize, (plan.limit - plan.fixed - working) / cacheBytes))

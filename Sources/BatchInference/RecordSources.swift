@@ -251,7 +251,8 @@ struct QuestionLines: RecordSource {
 struct ImageFolder: RecordSource {
   /// Extensions of image files: supported formats, and others, which result in an error record.
   fileprivate static let extensions: Set<String> = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2",
+    "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif",
+    "jxl", "jp2",
   ]
 
   private let base: Request

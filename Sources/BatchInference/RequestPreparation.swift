@@ -12,49 +12,97 @@ final class RequestPreparation: Sendable {
 
   /// A record whose request is being prepared.
   final class Item: Sendable {
+    enum State {
+      case preparing
+      /// A large image is decoded when its bytes are free.
+      case needsMemory(Int)
+      case done(Outcome)
+    }
+
     let question: BatchJob.Question
-    private let outcome = Mutex<Outcome?>(nil)
-    private let isPrepared = DispatchGroup()
+    private let current = Mutex(State.preparing)
+    private let change = DispatchSemaphore(value: 0)
+    private let permission = DispatchSemaphore(value: 0)
 
-    fileprivate init(_ question: BatchJob.Question) {
-      self.question = question
-      isPrepared.enter()
+    fileprivate init(_ question: BatchJob.Question) { self.question = question }
+
+    fileprivate func complete(_ outcome: Outcome) { set(.done(outcome)) }
+
+    /// Waits until the memory for a large image is granted.
+    fileprivate func waitForMemory(_ bytes: Int) {
+      set(.needsMemory(bytes))
+      permission.wait()
     }
 
-    fileprivate func complete(_ outcome: Outcome) {
-      self.outcome.withLock { $0 = outcome }
-      isPrepared.leave()
+    private func set(_ state: State) {
+      current.withLock { $0 = state }
+      change.signal()
     }
+
+    var state: State { current.withLock { $0 } }
 
     /// The result, if ready.
-    var present: Outcome? { outcome.withLock { $0 } }
+    var present: Outcome? {
+      if case .done(let outcome) = state { outcome } else { nil }
+    }
 
-    /// The result, once it is ready.
-    func wait() -> Outcome {
-      isPrepared.wait()
-      guard let present else { preconditionFailure("RequestPreparation: no result after the wait") }
-      return present
+    /// The state, once the item has a result or needs memory.
+    func wait() -> State {
+      while true {
+        if case .preparing = state { change.wait() } else { return state }
+      }
+    }
+
+    /// Grants the memory that the item needs.
+    func grantMemory() {
+      current.withLock { $0 = .preparing }
+      permission.signal()
+    }
+
+    /// Grants the memory of all images, as the result is not used any more.
+    func abandon() {
+      for _ in question.request.images { permission.signal() }
     }
   }
 
   private let queue = BackgroundQueue()
   private let model: VisionLanguageModel
   private let images: ImageCache
+  private let plan: MemoryPlan
   private let threads: Int
 
   /// - Parameter threads: The thread count of the reports.
-  init(_ model: VisionLanguageModel, _ images: ImageCache, threads: Int) {
-    (self.model, self.images, self.threads) = (model, images, threads)
+  init(_ model: VisionLanguageModel, _ plan: MemoryPlan, threads: Int) {
+    (self.model, self.plan, self.threads) = (model, plan, threads)
+    images = ImageCache(model, plan)
   }
 
   func begin(_ question: BatchJob.Question) -> Item {
     let item = Item(question)
-    queue.add { [model, images, threads] in
+    queue.add { [model, images, plan, threads] in
       item.complete(
-        Result { try PreparedRequest(question.request, for: model, threads: threads, images: images) }
-          .mapError(RecordFailure.init))
+        Result {
+          try PreparedRequest(
+            question.request, for: model, threads: threads, images: ItemImages(cache: images, item: item))
+        }
+        .mapError(plan.preparationError))
     }
     return item
+  }
+
+  /// The images of an item, whose large ones wait for memory.
+  private struct ItemImages: ImageSource {
+    let cache: ImageCache
+    let item: Item
+
+    func input(
+      of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings
+    ) throws(RequestError) -> ImageInput {
+      try cache.input(of: image, in: request, &timings) { byteCount in
+        let bytes = MemoryPlan.additionalBytes(decoding: byteCount)
+        if bytes > 0 { item.waitForMemory(bytes) }
+      }
+    }
   }
 }
 
@@ -72,27 +120,43 @@ final class ImageCache: ImageSource {
     var entries: [ImageDigest: Entry] = [:]
     var byteCount = 0
     var uses = 0
+    var largestDecoding = 0
   }
 
   private let model: VisionLanguageModel
+  /// Maximum number of bytes of images that no active record uses.
   private let capacity: Int
+  private let decodingLimit: Int
   private let state = Mutex(State())
 
-  /// - Parameter capacity: Maximum number of bytes of images that no active record uses.
-  init(_ model: VisionLanguageModel, capacity: Int) {
+  init(_ model: VisionLanguageModel, _ plan: MemoryPlan) {
     self.model = model
-    self.capacity = capacity
+    (capacity, decodingLimit) = (plan.images, plan.decodingLimit)
+  }
+
+  /// Maximum bytes that decoding an image took.
+  var largestDecoding: Int { state.withLock { $0.largestDecoding } }
+
+  func input(
+    of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings
+  ) throws(RequestError) -> ImageInput {
+    try input(of: image, in: request, &timings) { _ in }
   }
 
   /// Called by one thread at a time.
+  ///
+  /// - Parameter willDecode: Called with the bytes that decoding takes, before they are allocated.
   func input(
-    of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings
+    of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings, willDecode: (Int) -> Void
   ) throws(RequestError) -> ImageInput {
     do {
       if let file = try ImageFile(image, &timings) {
         let digest = ImageDigest(file.bytes, appliesOrientation: request.appliesOrientation)
         if let cached = cached(digest) { return cached }
-        let input = try model.input(of: file, digest, &timings)
+        let input = try model.input(of: file, digest, &timings, memoryLimit: decodingLimit) { byteCount in
+          state.withLock { $0.largestDecoding = max($0.largestDecoding, byteCount) }
+          willDecode(byteCount)
+        }
         keep(input, digest)
         return input
       }

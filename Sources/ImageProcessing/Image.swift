@@ -31,30 +31,6 @@ public struct Image: Sendable, Equatable {
     self.height = height
     self.pixels = pixels
   }
-
-  /// The image with rows and columns exchanged.
-  var transposed: Image { Image(transposing: self) }
-
-  private init(transposing image: Image) {
-    (width, height) = (image.height, image.width)
-    pixels = ImageProcessing.transposed(image.pixels, width: image.width, height: image.height)
-  }
-}
-
-/// RGB samples with rows and columns exchanged, from `[height, width, 3]` to `[width, height, 3]`.
-func transposed(_ samples: [UInt8], width: Int, height: Int) -> [UInt8] {
-  precondition(samples.count == 3 * width * height, "transposed: \(samples.count) samples of \(width) x \(height)")
-  var result: [UInt8] = []
-  result.reserveCapacity(samples.count)
-  for x in 0..<width {
-    for y in 0..<height {
-      let pixel = 3 * (y * width + x)
-      result.append(samples[pixel])
-      result.append(samples[pixel + 1])
-      result.append(samples[pixel + 2])
-    }
-  }
-  return result
 }
 
 /// An encoder of PNG files.

@@ -1,21 +1,25 @@
 import CImageCodecs
 public import Foundation
-public import Storage
+import Storage
 
 /// A decoder of JPEG, PNG and WebP images to 8-bit RGB.
 ///
-/// The pixels equal those of Pillow's `Image.open(file).convert("RGB")`. Alpha is dropped, not blended. Gamma and
-/// colour profiles are not applied, the orientation tag only on request. CMYK is assumed to be stored inverted. 16-bit
-/// samples are reduced to their high byte (Pillow clips 16-bit grey instead).
+/// Accepts the files that Pillow accepts, and the pixels equal those of Pillow's `Image.open(file).convert("RGB")`.
+/// Alpha is dropped, not blended. Gamma and colour profiles are not applied, the orientation only on request. CMYK is
+/// assumed to be stored inverted. 16-bit samples are reduced to their high byte (Pillow clips 16-bit grey instead). An
+/// animation is its first frame.
 public struct ImageDecoder: Sendable {
   /// The maximum number of pixels, checked before allocation; by default Pillow's limit.
   public var pixelLimit = 178_956_970
 
-  /// The maximum side; by default libpng's limit. The weights of a resize grow with the sides, not the area.
+  /// The maximum side; by default that of libpng. The weights of a resize grow with the sides, not the area.
   public var sideLimit = 1_000_000
 
   /// The maximum file size in bytes.
   public var byteLimit = 1 << 28
+
+  /// The maximum number of bytes that decoding takes, the decoded image included; checked before allocation.
+  public var memoryLimit = 1 << 30
 
   /// Whether images are rotated by their Exif orientation; off by default, as in the reference.
   public var appliesOrientation = false
@@ -40,16 +44,21 @@ public struct ImageDecoder: Sendable {
       attributes = try FileManager.default.attributesOfItem(atPath: url.path)
     } catch {
       guard FileManager.default.fileExists(atPath: url.path) else { throw .missingFile(name: path) }
-      throw .unreadableFile(name: path, reason: "\(error)")
+      throw .unreadableFile(name: path, reason: "no access to its attributes")
     }
     let kind = attributes[.type] as? FileAttributeType
+    // A link to a missing file is not resolved.
+    guard kind != .typeSymbolicLink else { throw .missingFile(name: path) }
     guard kind == .typeRegular else {
       throw .notAFile(name: path, found: kind == .typeDirectory ? "folder" : "device or pipe")
     }
     let byteCount = (attributes[.size] as? any BinaryInteger).map { Int($0) } ?? 0
     guard byteCount <= byteLimit else { throw .fileTooLarge(name: path, byteCount: byteCount, limit: byteLimit) }
+    do throws(SystemError) { _ = try OpenFile(reading: url.path) } catch {
+      throw .unreadableFile(name: path, reason: error.problem)
+    }
     do { return [UInt8](try Data(contentsOf: url)) } catch {
-      throw .unreadableFile(name: path, reason: "\(error)")
+      throw .unreadableFile(name: path, reason: "reading failed")
     }
   }
 
@@ -70,18 +79,42 @@ public struct ImageDecoder: Sendable {
   ///   - name: The name for errors.
   /// - Throws: ``ImageError``.
   public func decode(_ bytes: [UInt8], name: String = "image") throws(ImageError) -> Image {
+    let file = try file(bytes, name: name)
+    let image = try Image(width: file.width, height: file.height, pixels: file.pixels())
+    guard appliesOrientation, let orientation = ExifOrientation(encodedImage: bytes) else { return image }
+    return image.oriented(orientation)
+  }
+
+  /// The bytes that decoding takes, the decoded image included, by the header of a file.
+  ///
+  /// - Throws: ``ImageError`` for an image that `decode` refuses by its header.
+  package func decodingByteCount(_ bytes: [UInt8], name: String) throws(ImageError) -> Int {
+    decodingByteCount(try file(bytes, name: name))
+  }
+
+  private func decodingByteCount(_ file: CompressedImage) -> Int {
+    let (pixels, overflow) = (file.width * file.height).multipliedReportingOverflow(by: 3)
+    guard !overflow, pixels <= .max / 4, file.workingByteCount <= .max / 4 else { return .max }
+    // The rotated copy is made after the decoder has freed its memory.
+    return pixels + max(file.workingByteCount, appliesOrientation ? pixels : 0)
+  }
+
+  /// The file with its header, within the limits.
+  private func file(_ bytes: [UInt8], name: String) throws(ImageError) -> CompressedImage {
     guard !bytes.isEmpty else { throw .emptyFile(name: name) }
     guard bytes.count <= byteLimit else {
       throw .fileTooLarge(name: name, byteCount: bytes.count, limit: byteLimit)
     }
     guard let format = ImageFormat(signature: bytes) else {
-      if let found = ImageFormat.unsupportedName(signature: bytes) {
-        throw .unsupportedFormat(name: name, found: found)
+      switch OtherFile(bytes) {
+      case .image(let found): throw .unsupportedFormat(name: name, found: found)
+      case .notAnImage(let found): throw .notAnImage(name: name, found: found)
+      case .gitLFSPointer: throw .gitLFSPointer(name: name)
+      case nil: throw .unknownFormat(name: name, firstBytes: Array(bytes.prefix(8)))
       }
-      throw .unknownFormat(name: name, firstBytes: Array(bytes.prefix(8)))
     }
-    let file = CompressedImage(bytes: bytes, format: format, name: name)
-    let (width, height) = try file.size()
+    let file = try CompressedImage(bytes, format, name: name)
+    let (width, height) = (file.width, file.height)
     guard max(width, height) <= sideLimit else {
       throw .sideTooLong(name: name, width: width, height: height, limit: sideLimit)
     }
@@ -89,39 +122,46 @@ public struct ImageDecoder: Sendable {
     guard !overflow, area <= pixelLimit else {
       throw .tooManyPixels(name: name, width: width, height: height, limit: pixelLimit)
     }
-    let image = try Image(width: width, height: height, pixels: file.pixels(width: width, height: height))
-    guard appliesOrientation, let orientation = ExifOrientation(encodedImage: bytes) else { return image }
-    return image.oriented(orientation)
+    let byteCount = decodingByteCount(file)
+    guard byteCount <= memoryLimit else {
+      throw .tooMuchMemory(name: name, width: width, height: height, byteCount: byteCount, limit: memoryLimit)
+    }
+    return file
   }
 }
 
 /// An encoded image in memory, decoded by a C codec.
 private struct CompressedImage {
-  var bytes: [UInt8]
-  var format: ImageFormat
-  var name: String
+  let bytes: [UInt8]
+  let format: ImageFormat
+  let name: String
+  /// The number of columns, positive.
+  private(set) var width = 0
+  /// The number of rows, positive.
+  private(set) var height = 0
+  /// Bytes of the decoder, without the file and the decoded image.
+  private(set) var workingByteCount = 0
 
-  /// Reads the size from the header; both sides are positive.
-  func size() throws(ImageError) -> (width: Int, height: Int) {
-    var width: Int32 = 0
-    var height: Int32 = 0
-    var isAnimated = false
+  /// Reads the header.
+  init(_ bytes: [UInt8], _ format: ImageFormat, name: String) throws(ImageError) {
+    (self.bytes, self.format, self.name) = (bytes, format, name)
+    var header = pdrop_image_header()
     try unsafe run { message, messageSize in
       switch format {
-      case .jpeg: unsafe pdrop_jpeg_read_header(bytes, bytes.count, &width, &height, message, messageSize)
-      case .png: unsafe pdrop_png_read_header(bytes, bytes.count, &width, &height, message, messageSize)
-      case .webP: unsafe pdrop_webp_read_header(bytes, bytes.count, &width, &height, &isAnimated, message, messageSize)
+      case .jpeg: unsafe pdrop_jpeg_read_header(bytes, bytes.count, &header, message, messageSize)
+      case .png: unsafe pdrop_png_read_header(bytes, bytes.count, &header, message, messageSize)
+      case .webP: unsafe pdrop_webp_read_header(bytes, bytes.count, &header, message, messageSize)
       }
     }
-    guard !isAnimated else { throw .animated(name: name, format: format) }
-    guard width > 0, height > 0 else {
-      throw .damaged(name: name, format: format, reason: "the header has \(width) x \(height) pixels")
+    guard header.width > 0, header.height > 0 else {
+      throw .damaged(name: name, format: format, reason: "the header has \(header.width) x \(header.height) pixels")
     }
-    return (Int(width), Int(height))
+    (width, height) = (Int(header.width), Int(header.height))
+    workingByteCount = Int(clamping: header.working_bytes)
   }
 
-  /// Decodes the samples, `[height, width, 3]`, for the size in the header.
-  func pixels(width: Int, height: Int) throws(ImageError) -> [UInt8] {
+  /// Decodes the samples, `[height, width, 3]`.
+  func pixels() throws(ImageError) -> [UInt8] {
     var rgb = [UInt8](repeating: 0, count: width * height * 3)
     let columns = Int32(width)
     let rows = Int32(height)
@@ -145,118 +185,14 @@ private struct CompressedImage {
   }
 }
 
-/// The supported file formats.
-public enum ImageFormat: String, Sendable, CaseIterable {
-  case jpeg = "JPEG"
-  case png = "PNG"
-  case webP = "WebP"
-
-  /// The format of a file by its first bytes; nil for other formats.
-  package init?(signature bytes: [UInt8]) {
-    if bytes.starts(with: [0xFF, 0xD8, 0xFF]) {
-      self = .jpeg
-    } else if bytes.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]) {
-      self = .png
-    } else if bytes.starts(with: "RIFF".utf8), bytes.dropFirst(8).starts(with: "WEBP".utf8) {
-      self = .webP
-    } else {
-      return nil
-    }
-  }
-
-  /// The name of an image format that is recognised but not supported, or nil.
-  package static func unsupportedName(signature bytes: [UInt8]) -> String? {
-    if bytes.dropFirst(4).starts(with: "ftyp".utf8) { return mediaName(brands: bytes) }
-    if let other = others.first(where: { bytes.starts(with: $0.signature) }) { return other.name }
-    return isSVG(bytes) ? "SVG" : nil
-  }
-
-  private static let others: [(name: String, signature: [UInt8])] = [
-    ("GIF", Array("GIF8".utf8)),
-    ("BMP", Array("BM".utf8)),
-    ("TIFF", Array("II*\0".utf8)),
-    ("TIFF", Array("MM\0*".utf8)),
-    ("TIFF", Array("II+\0".utf8)),
-    ("TIFF", Array("MM\0+".utf8)),
-    ("JPEG XL", [0xFF, 0x0A]),
-    ("JPEG XL", [0, 0, 0, 0x0C, 0x4A, 0x58, 0x4C, 0x20]),
-    ("JPEG 2000", [0, 0, 0, 0x0C, 0x6A, 0x50, 0x20, 0x20]),
-    ("JPEG 2000", [0xFF, 0x4F, 0xFF, 0x51]),
-    ("icon", [0, 0, 1, 0]),
-    ("Photoshop", Array("8BPS".utf8)),
-    ("PDF", Array("%PDF".utf8)),
-    ("PostScript", Array("%!PS".utf8)),
-  ]
-
-  /// The image format of an ISO media file by the brands of its first box: major brand, version, compatible brands.
-  private static func mediaName(brands bytes: [UInt8]) -> String? {
-    let end = min(bytes.count, max(12, Int(bytes[2]) << 8 | Int(bytes[3])), 256)
-    let brands = stride(from: 8, to: end - 3, by: 4).filter { $0 != 12 }.map {
-      String(decoding: bytes[$0..<$0 + 4], as: UTF8.self)
-    }
-    // The brands mif1 and msf1 are used by both formats.
-    if brands.contains(where: { $0.hasPrefix("avi") }) { return "AVIF" }
-    if brands.contains(where: { $0.hasPrefix("he") || $0.hasPrefix("mif") || $0.hasPrefix("msf") }) { return "HEIC" }
-    return nil
-  }
-
-  /// Whether a text is an SVG: its first element, after declarations and comments, is `svg`.
-  private static func isSVG(_ bytes: [UInt8]) -> Bool {
-    let text = String(decoding: bytes.prefix(4096), as: UTF8.self)
-    guard text.first(where: { !$0.isWhitespace && $0 != "\u{FEFF}" }) == "<" else { return false }
-    let element = text.replacing(/<!--(?s:.*?)-->/, with: "").firstMatch(of: /<([A-Za-z][\w:.]*)/)
-    return element.map { $0.1.lowercased() == "svg" || $0.1.lowercased().hasSuffix(":svg") } ?? false
-  }
-}
-
-/// An error of decoding an image. `name` is the path of the file, or the caller's name for the bytes.
-public enum ImageError: UserFacingError, Equatable {
-  case missingFile(name: String)
-  case notAFile(name: String, found: String)
-  case unreadableFile(name: String, reason: String)
-  case fileTooLarge(name: String, byteCount: Int, limit: Int)
-  case emptyFile(name: String)
-  case unsupportedFormat(name: String, found: String)
-  case unknownFormat(name: String, firstBytes: [UInt8])
-  case animated(name: String, format: ImageFormat)
-  case tooManyPixels(name: String, width: Int, height: Int, limit: Int)
-  case sideTooLong(name: String, width: Int, height: Int, limit: Int)
-  case damaged(name: String, format: ImageFormat, reason: String)
-  case invalidPixels(width: Int, height: Int, expected: Int?, found: Int)
-}
-
-extension ImageError {
-  public var category: ErrorCategory { .resource }
-
-  public var problem: String {
-    let formats = ImageFormat.allCases.map(\.rawValue).joined(separator: ", ")
-    switch self {
-    case .missingFile(let name):
-      return "\(name): no such file; check the path"
-    case .notAFile(let name, let found):
-      return "\(name): is a \(found), not an image file; give the path of a file"
-    case .unreadableFile(let name, let reason):
-      return "\(name): cannot be read (\(reason)); check its permissions"
-    case .fileTooLarge(let name, let byteCount, let limit):
-      return "\(name): \(byteCount) bytes, more than the limit of \(limit); save the image smaller"
-    case .emptyFile(let name):
-      return "\(name): the file is empty; expected one of \(formats)"
-    case .unsupportedFormat(let name, let found):
-      return "\(name): \(found) is not supported; convert it to one of \(formats)"
-    case .unknownFormat(let name, let firstBytes):
-      let bytes = firstBytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
-      return "\(name): not a known image format (starts with \(bytes)); expected one of \(formats)"
-    case .animated(let name, let format):
-      return "\(name): an animated \(format.rawValue) is not supported; save one frame as a still image"
-    case .tooManyPixels(let name, let width, let height, let limit):
-      return "\(name): \(width) x \(height) pixels, more than the limit of \(limit); scale the image down"
-    case .sideTooLong(let name, let width, let height, let limit):
-      return "\(name): \(width) x \(height) pixels, a side longer than the limit of \(limit); crop the image"
-    case .damaged(let name, let format, let reason):
-      return "\(name): damaged \(format.rawValue) (\(reason)); save or download the image again"
-    case .invalidPixels(let width, let height, let expected, let found):
-      let wanted = expected.map { "\($0) bytes" } ?? "a size that fits in memory"
-      return "an image of \(width) x \(height) pixels needs positive sides and \(wanted), found \(found) bytes"
-    }
-  }
+/// The content of zlib data, at most `limit` bytes of it; `nil` if they are damaged.
+func inflated(_ bytes: ArraySlice<UInt8>, limit: Int) -> [UInt8]? {
+  // Deflate expands data at most 1032 times.
+  let capacity = min(limit, 64 + 1032 * bytes.count)
+  var target = [UInt8](repeating: 0, count: capacity)
+  var count = 0
+  let source = Array(bytes)
+  guard unsafe pdrop_inflate(source, source.count, &target, capacity, &count) else { return nil }
+  target.removeLast(capacity - count)
+  return target
 }

@@ -24,9 +24,7 @@ package func resizedBicubic(_ canvas: Canvas, width: Int, height: Int, columns: 
   guard canvas.height - height > max(0, 2 * (canvas.width - width)) else {
     return resizedRowsFirst(canvas, width: width, height: height, columns: columns, rows: rows)
   }
-  let transposedResult = resizedRowsFirst(
-    canvas.transposed, width: height, height: width, columns: rows, rows: columns)
-  return transposed(transposedResult, width: rows.count, height: columns.count)
+  return resizedColumnsFirst(canvas, width: width, height: height, columns: columns, rows: rows)
 }
 
 /// The resize with rows first, then columns.
@@ -71,6 +69,49 @@ private func resizedRowsFirst(
     result += plain[..<touched.lowerBound]
     for sum in sums[output] { result.append(BicubicWeights.sample(sum)) }
     result += plain[touched.upperBound...]
+  }
+  return result
+}
+
+/// The resize with columns first, then rows.
+///
+/// Each result row sums the rows of the image that it reads, and is then resized. The image is read row by row, about
+/// four times, and never transposed.
+private func resizedColumnsFirst(
+  _ canvas: Canvas, width: Int, height: Int, columns: Range<Int>, rows: Range<Int>
+) -> [UInt8] {
+  let horizontal = BicubicWeights(from: canvas.width, to: width, requested: columns, covered: canvas.columns)
+  let vertical = BicubicWeights(from: canvas.height, to: height, requested: rows, covered: canvas.rows)
+  let rowCount = 3 * canvas.image.width
+  var sums = [Int32](repeating: 0, count: rowCount)
+  var samples = [UInt8](repeating: 0, count: rowCount)
+  var touched = [UInt8](repeating: 0, count: 3 * horizontal.touched.count)
+  var result: [UInt8] = []
+  result.reserveCapacity(3 * rows.count * columns.count)
+  for output in 0..<rows.count {
+    // The background beside the image, after its columns were resized.
+    let fill = canvas.fill.map {
+      BicubicWeights.sample(BicubicWeights.half + Int32($0) * vertical.totalWeights[output])
+    }
+    let background = backgroundRow(horizontal, fill: fill)
+    guard vertical.touched.contains(output), !horizontal.touched.isEmpty else {
+      result += background
+      continue
+    }
+    let outside = canvas.fill.map { BicubicWeights.half + Int32($0) * vertical.outsideWeights[output] }
+    for x in 0..<canvas.image.width {
+      for channel in 0..<3 { sums[3 * x + channel] = outside[channel] }
+    }
+    for (i, y) in vertical.inputs[output].enumerated() {
+      var sum = sums.mutableSpan
+      let source = canvas.image.pixels.span.extracting(y * rowCount..<(y + 1) * rowCount)
+      addScaled(&sum, source, by: vertical.values[vertical.starts[output] + i])
+    }
+    for i in 0..<rowCount { samples[i] = BicubicWeights.sample(sums[i]) }
+    resizeRow(&touched, samples.span, horizontal, fill: fill)
+    result += background[..<(3 * horizontal.touched.lowerBound)]
+    result += touched
+    result += background[(3 * horizontal.touched.upperBound)...]
   }
   return result
 }
@@ -241,15 +282,5 @@ package struct Canvas {
     columns = left..<left + image.width
     rows = top..<top + image.height
     self.fill = fill
-  }
-
-  /// The canvas with rows and columns exchanged.
-  var transposed: Canvas { Canvas(transposing: self) }
-
-  private init(transposing canvas: Canvas) {
-    image = canvas.image.transposed
-    (width, height) = (canvas.height, canvas.width)
-    (columns, rows) = (canvas.rows, canvas.columns)
-    fill = canvas.fill
   }
 }

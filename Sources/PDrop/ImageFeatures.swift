@@ -103,9 +103,13 @@ extension VisionLanguageModel: ImageSource {
 
   /// An image whose file has been read: its features from the feature cache, or its views.
   ///
+  /// - Parameters:
+  ///   - memoryLimit: Maximum bytes that decoding takes; at most the limit of `ImageDecoder`.
+  ///   - willDecode: Called with the bytes that decoding takes, before they are allocated.
   /// - Throws: `ImageError`.
   package func input(
-    of file: ImageFile, _ digest: ImageDigest, _ timings: inout RunReport.Timings
+    of file: ImageFile, _ digest: ImageDigest, _ timings: inout RunReport.Timings, memoryLimit: Int = .max,
+    willDecode: (Int) -> Void = { _ in }
   ) throws(ImageError) -> ImageInput {
     let start = ContinuousClock.now
     if let (encoding, paddingTokens) = featureCache?.encoding(of: digest) {
@@ -114,6 +118,10 @@ extension VisionLanguageModel: ImageSource {
         tokenCount: encoding.features.count / llava.configuration.text.hiddenSize, paddingTokens: paddingTokens,
         views: nil, encoding: encoding)
     }
+    var decoder = ImageDecoder()
+    decoder.appliesOrientation = digest.appliesOrientation
+    decoder.memoryLimit = min(decoder.memoryLimit, memoryLimit)
+    willDecode(try decoder.decodingByteCount(file.bytes, name: file.name))
     let views = try views(
       of: .encoded(file.bytes, name: file.name), appliesOrientation: digest.appliesOrientation, &timings)
     return ImageInput(

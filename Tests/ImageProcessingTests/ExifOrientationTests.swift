@@ -55,7 +55,8 @@ import Testing
 
     var webP = [UInt8](try Data(contentsOf: Fixtures.url("images/exif_6.webp")))
     let chunk = try #require(webP.firstRange(of: Array("EXIF".utf8)))
-    webP.replaceSubrange(chunk.upperBound..., with: [size, 0, 0, 0] + Array("Exif\0\0\0\0\0\0".utf8))
+    let block = Array("Exif\0\0\0\0".utf8).prefix(Int(size)) + (size % 2 == 1 ? [0] : [])
+    webP.replaceSubrange(chunk.upperBound..., with: [size, 0, 0, 0] + block)
     webP[4] = UInt8(webP.count - 8)
     #expect(try decoder.decode(webP).width == 13)
   }

@@ -39,7 +39,7 @@ struct ReferenceImage: Decodable, CustomTestStringConvertible {
     expectPixels(try ImageDecoder().decode(contentsOfFile: path), reference)
   }
 
-  @Test(arguments: fixtures.filter { !$0.file.hasPrefix("animated") })
+  @Test(arguments: fixtures)
   func `reads all variants of JPEG, PNG and WebP like Pillow`(reference: ReferenceImage) throws {
     let data = try Data(contentsOf: Fixtures.url("images/\(reference.file)"))
     expectPixels(try ImageDecoder().decode(data), reference)

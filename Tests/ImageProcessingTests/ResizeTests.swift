@@ -73,4 +73,31 @@ import Testing
     let result = resizedBicubic(canvas, width: side, height: side, columns: 0..<side, rows: 0..<side)
     #expect(result == resized(built, width: side, height: side), "\(image.width)x\(image.height) to \(side)")
   }
+
+  private func transposed(_ samples: [UInt8], width: Int) -> [UInt8] {
+    let height = samples.count / 3 / width
+    return (0..<width).flatMap { x in
+      (0..<height).flatMap { y in samples[3 * (y * width + x)..<3 * (y * width + x + 1)] }
+    }
+  }
+
+  @Test(arguments: [(7, 200, 9, 11), (1, 300, 20, 20), (5, 64, 3, 1), (40, 90, 40, 30), (3, 50, 1, 2)])
+  func `resizes a tall image like the transposed wide one`(
+    width: Int, height: Int, newWidth: Int, newHeight: Int
+  ) throws {
+    var random = SeededGenerator(UInt64(height))
+    let tall = try random.image(width: width, height: height)
+    let wide = try Image(width: height, height: width, pixels: transposed(tall.pixels, width: width))
+    #expect(
+      resized(tall, width: newWidth, height: newHeight)
+        == transposed(resized(wide, width: newHeight, height: newWidth), width: newHeight))
+    // On a larger background, and only a part of it.
+    let fill: [UInt8] = [122, 0, 255]
+    let (canvas, wideCanvas) = (Canvas(squaring: tall, fill: fill), Canvas(squaring: wide, fill: fill))
+    let (columns, rows) = (2..<canvas.width - 3, 1..<canvas.width / 4)
+    let (longSide, shortSide) = (canvas.width - 2, canvas.width / 4 + 1)
+    let window = resizedBicubic(canvas, width: longSide, height: shortSide, columns: columns, rows: rows)
+    let wideWindow = resizedBicubic(wideCanvas, width: shortSide, height: longSide, columns: rows, rows: columns)
+    #expect(window == transposed(wideWindow, width: rows.count))
+  }
 }
