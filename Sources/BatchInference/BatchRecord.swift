@@ -191,7 +191,7 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
     case let error as ImageError: reason(error)
     case ImageReferenceError.remote: .imageRemote
     case ImageReferenceError.malformedData: .imageDamaged
-    case SequenceError.tooLong: .promptTooLong
+    case SequenceError.tooLong, SequenceError.beyondModel: .promptTooLong
     case SequenceError.tokenOutOfRange: .internalError
     case is TargetError: .targetUnreachable
     case GenerationError.notANumber: .notANumber

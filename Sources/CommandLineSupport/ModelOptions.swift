@@ -116,6 +116,7 @@ public struct LoadingOptions: ParsableArguments {
     options.template = chatTemplate.flatMap(ChatTemplate.init(named:))
     let model = try VisionLanguageModel(directory: try directory(), options: options)
     if let report = model.weightsCache, report.hasFailed { Log.warning("weights cache: \(report)") }
+    for warning in model.warnings { Log.warning("\(model.name): \(warning)") }
     return model
   }
 }

@@ -74,6 +74,8 @@ public enum SequenceError: UserFacingError, Equatable {
   case placeholderMismatch(placeholders: Int, images: Int)
   case tokenOutOfRange(token: Int, vocabularySize: Int)
   case tooLong(length: Int, limit: Int)
+  /// Longer than the model supports with any context length, as with a sliding window.
+  case beyondModel(length: Int, limit: Int)
   case empty
 
   public var category: ErrorCategory { .input }
@@ -89,6 +91,8 @@ public enum SequenceError: UserFacingError, Equatable {
       "token \(token) is outside the model's vocabulary of \(vocabularySize); do tokenizer and weights belong together?"
     case .tooLong(let length, let limit):
       "the prompt has \(length) tokens with its images, the context only \(limit)"
+    case .beyondModel(let length, let limit):
+      "the prompt has \(length) tokens with its images, the attention of the model covers only \(limit)"
     case .empty:
       "the prompt is empty"
     }
@@ -98,6 +102,7 @@ public enum SequenceError: UserFacingError, Equatable {
     switch self {
     case .placeholderMismatch(_, images: 0): [.addImage, .removePlaceholder]
     case .tooLong: [.shortenPrompt, .raiseContextLength]
+    case .beyondModel: [.shortenPrompt]
     default: []
     }
   }

@@ -40,6 +40,7 @@ extension VisionLanguageModel {
     templateDetection = ChatTemplateDetection(.mistralInstruct, .nothing)
     eosTokens = []
     unusedTensors = []
+    notes = []
     weightBytes = llava.weightBytes
     weightsCache = nil
     featureCache = nil

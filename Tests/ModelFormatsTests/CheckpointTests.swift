@@ -67,7 +67,7 @@ private typealias F = SafetensorsFixtures
     try folder.write("1.safetensors", F.tensors(["a"]))
     let path = try folder.write("model.safetensors.index.json", index(["a": name]))
     let error = CheckpointError.badValue(
-      file: path, key: "weight_map.a", expected: "a file name", found: "'\(name)'")
+      file: path, key: "weight_map.a", expected: "a file name", found: name.excerpt)
     #expect(throws: error) { try Checkpoint(directory: folder.path) }
   }
 
