@@ -96,7 +96,9 @@ package struct ModelDirectory {
     let side = vision.imageSize
     if let section = try JSONFile.sectionIfPresent(at: path + "/processor_config.json")?.section("image_processor"),
       let used = try JSONFile.sectionIfPresent(at: path + "/preprocessor_config.json"),
-      try PreprocessorConfiguration(section, side: side) != PreprocessorConfiguration(used, side: side)
+      // A section that is not used may have any values.
+      let followed = try? PreprocessorConfiguration(used, side: side),
+      (try? PreprocessorConfiguration(section, side: side)) != followed
     {
       notes.append(
         .contradiction(

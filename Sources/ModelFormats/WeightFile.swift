@@ -75,10 +75,15 @@ enum ParameterNames {
 
   /// The canonical name of a stored parameter.
   static func canonical(_ stored: String) -> String {
-    for (prefix, replacement, _) in prefixes where stored.hasPrefix(prefix) {
-      return replacement + stored.dropFirst(prefix.count)
+    var name = stored
+    if let (prefix, replacement, _) = prefixes.first(where: { stored.hasPrefix($0.stored) }) {
+      name = replacement + stored.dropFirst(prefix.count)
     }
-    return stored
+    // Version 5 of the reference library writes the modules of CLIP's vision encoder without `vision_model`.
+    let place = name.hasPrefix("vision_tower.") ? "vision_tower." : ""
+    let module = name.dropFirst(place.count).prefix { $0 != "." }
+    guard ["embeddings", "pre_layrnorm", "encoder", "post_layernorm"].contains(module) else { return name }
+    return place + "vision_model." + name.dropFirst(place.count)
   }
 
   /// The name of a parameter in a naming, for messages.

@@ -143,22 +143,27 @@ enum Adapter {
 
 /// The tensors of weights that are not those of a plain model.
 enum ForeignTensors {
-  /// Parts of names by the method of quantization that writes them.
+  /// Components of names by the method of quantization that writes them.
   private static let quantized = [
-    (".qweight", "AWQ or GPTQ"), (".qzeros", "AWQ or GPTQ"), (".quant_state.", "bitsandbytes"),
-    (".absmax", "bitsandbytes"), (".SCB", "bitsandbytes"), (".W_q", "HQQ"), (".weight_packed", "compressed-tensors"),
-    (".weight_scale", "FP8 or int8 with scales"), ("._data", "quanto"), (".codebooks", "AQLM"),
+    "qweight": "AWQ or GPTQ", "qzeros": "AWQ or GPTQ", "quant_state": "bitsandbytes", "absmax": "bitsandbytes",
+    "SCB": "bitsandbytes", "W_q": "HQQ", "weight_packed": "compressed-tensors", "_data": "quanto",
+    "codebooks": "AQLM", "weight_scale": "FP8 or int8 with scales", "weight_scale_inv": "FP8 or int8 with scales",
+    "weight_scales": "FP8 or int8 with scales",
   ]
 
-  private static let adapters = [
-    ".lora_A.", ".lora_B.", ".lora_a", ".lora_b", ".lora_embedding_", ".lora_magnitude_vector", ".base_layer.",
+  private static let adapters: Set = [
+    "lora_A", "lora_B", "lora_a", "lora_b", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector",
+    "base_layer",
   ]
 
   /// Refuses a tensor of quantized weights or of an adapter that is not merged.
   static func refuse(_ name: String, file: String) throws(CheckpointError) {
-    if adapters.contains(where: name.contains) { throw .unmergedAdapter(file: file, tensor: name) }
-    if let method = quantized.first(where: { name.contains($0.0) })?.1 {
-      throw .quantized(path: file, method: method, evidence: name.excerpt, source: nil)
+    for component in name.split(separator: ".") {
+      let component = String(component)
+      if adapters.contains(component) { throw .unmergedAdapter(file: file, tensor: name) }
+      if let method = quantized[component] {
+        throw .quantized(path: file, method: method, evidence: name.excerpt, source: nil)
+      }
     }
   }
 

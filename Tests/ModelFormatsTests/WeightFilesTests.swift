@@ -239,6 +239,10 @@ private typealias F = SafetensorsFixtures
     #expect(
       both == ["processor_config.json: image_processor an object contradicts preprocessor_config.json, and is not used"]
     )
+    let unusable = try notes([
+      "processor_config.json": #"{"image_processor":{"resample":99}}"#, "preprocessor_config.json": "{}",
+    ])
+    #expect(unusable == both)
     let text = try String(contentsOf: Goldens.url("models/tiny-llava-1.5/config.json"), encoding: .utf8)
     let configuration = text.replacing(/^{/, with: #"{"eos_token_id": 2,"#)
     #expect(try notes(["config.json": configuration]) == [])
