@@ -256,7 +256,7 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
     case ImageReferenceError.invalidPath: .imageMissing
     case ImageReferenceError.remote: .imageRemote
     case ImageReferenceError.malformedData: .imageDamaged
-    case SequenceError.tooLong: .promptTooLong
+    case SequenceError.tooLong, SequenceError.beyondModel: .promptTooLong
     case is TargetError: .targetUnreachable
     case GenerationError.notANumber: .notANumber
     case is PromptError: .badRecord

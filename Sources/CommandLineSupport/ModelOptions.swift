@@ -122,6 +122,7 @@ public struct LoadingOptions: ParsableArguments {
     let model = try VisionLanguageModel(directory: try directory(), options: options)
     if let warning = ThreadCount(requested: threads).warning { Log.warning(warning) }
     if let report = model.weightsCache, report.hasFailed { Log.warning("weights cache: \(report)") }
+    for warning in model.warnings { Log.warning("\(model.name): \(warning)") }
     return model
   }
 }

@@ -75,6 +75,8 @@ public enum SequenceError: UserFacingError, Equatable {
   /// A token after the embeddings, with its text if the tokenizer has one.
   case tokenOutOfRange(token: Int, text: String?, vocabularySize: Int)
   case tooLong(length: Int, limit: Int)
+  /// Longer than the model supports with any context length, as with a sliding window.
+  case beyondModel(length: Int, limit: Int)
   case empty
 
   public var category: ErrorCategory { .input }
@@ -91,6 +93,8 @@ public enum SequenceError: UserFacingError, Equatable {
         + "\(vocabularySize); leave it out, or use weights that belong to the tokenizer"
     case .tooLong(let length, let limit):
       "the prompt has \(length) tokens with its images, the context only \(limit)"
+    case .beyondModel(let length, let limit):
+      "the prompt has \(length) tokens with its images, the attention of the model covers only \(limit)"
     case .empty:
       "the prompt is empty"
     }
@@ -100,6 +104,7 @@ public enum SequenceError: UserFacingError, Equatable {
     switch self {
     case .placeholderMismatch(_, images: 0): [.addImage, .removePlaceholder]
     case .tooLong: [.shortenPrompt, .raiseContextLength]
+    case .beyondModel: [.shortenPrompt]
     default: []
     }
   }

@@ -1,5 +1,5 @@
-import Foundation
 import Kernels
+import Storage
 
 /// The tiling of images over several views in LLaVA-NeXT (anyres).
 package struct AnyResolution: Sendable, Equatable {
@@ -53,78 +53,67 @@ package struct AnyResolution: Sendable, Equatable {
   /// Checks that a file lists 1 to 64 canvases whose sides are multiples of the view size.
   init(
     checking pinpoints: [(Int, Int)], _ vision: VisionConfiguration, sizeRule: SizeRule,
-    merge: Merge = .spatialUnpad, _ check: ValueCheck
+    merge: Merge = .spatialUnpad, _ file: ConfigurationSection
   ) throws(CheckpointError) {
+    let key = "image_grid_pinpoints"
     guard (1...64).contains(pinpoints.count) else {
-      throw check.error("image_grid_pinpoints", "1 to 64 pairs", "\(pinpoints.count)")
+      throw file.error(key, "1 to 64 pairs", found: "\(pinpoints.count)")
     }
     let side = vision.imageSize
     for (first, second) in pinpoints where !first.isMultiple(of: side) || !second.isMultiple(of: side) {
-      throw check.error("image_grid_pinpoints", "multiples of the vision encoder's \(side)", "[\(first), \(second)]")
+      throw file.error(key, "multiples of the vision encoder's \(side)", found: "[\(first), \(second)]")
     }
     self.init(
       pinpoints: pinpoints, viewSize: side, patchesPerSide: vision.patchesPerSide, sizeRule: sizeRule, merge: merge)
   }
-}
 
-extension ConfigurationFile {
-  /// The tiling of a LLaVA-NeXT model, or `nil` for models with one view per image.
-  func checkedAnyResolution(
-    _ vision: VisionConfiguration, _ check: ValueCheck
-  ) throws(CheckpointError) -> AnyResolution? {
-    guard modelType == "llava_next" else { return nil }
-    guard useImageNewlineParameter ?? true else {
-      throw check.error("use_image_newline_parameter", "true", "false, which is not supported")
+  /// The tiling in a `config.json` of LLaVA-NeXT in the Hugging Face layout.
+  init(_ file: ConfigurationSection, _ vision: VisionConfiguration, dropsClassToken: Bool) throws(CheckpointError) {
+    guard try file.flag("use_image_newline_parameter", default: true) else {
+      throw file.error("use_image_newline_parameter", "true", found: "false, which is not supported")
     }
     // The class token has no position in a grid of features.
-    guard visionFeatureSelectStrategy ?? "default" == "default" else {
-      throw check.error(
-        "vision_feature_select_strategy", "'default' for llava_next", "'\(visionFeatureSelectStrategy ?? "")'")
-    }
-    let pinpoints = imageGridPinpoints?.pairs ?? AnyResolution.releasedPinpoints
-    return try AnyResolution(checking: pinpoints, vision, sizeRule: .huggingFace, check)
+    guard dropsClassToken else { throw file.error("vision_feature_select_strategy", "'default' for llava_next") }
+    let pinpoints = try file.gridPinpoints() ?? Self.releasedPinpoints
+    try self.init(checking: pinpoints, vision, sizeRule: .huggingFace, file)
   }
 }
 
-/// The value of `image_grid_pinpoints`: a list of pairs, or a string of such a list in square or round brackets.
-struct GridPinpoints: Decodable {
-  static let key = "image_grid_pinpoints"
-
-  /// The pairs of the file: height and width in Hugging Face files, width and height in original ones.
-  var pairs: [(Int, Int)]
-
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    let lists: [[Int]]
-    if let text = try? container.decode(String.self) {
-      let list = text.map { $0 == "(" ? "[" : $0 == ")" ? "]" : String($0) }.joined()
-      guard let decoded = try? JSONDecoder().decode([[Int]].self, from: Data(list.utf8)) else {
-        throw PreprocessorConfigurationError.invalidValue(
-          key: Self.key, expected: "a list of pairs of numbers", found: "\"\(text.prefix(60))\"")
+extension ConfigurationSection {
+  /// The value of `image_grid_pinpoints`: a list of pairs, or a text of such a list in square or round brackets.
+  ///
+  /// - Returns: Height and width in Hugging Face files, width and height in original ones; `nil` if the key is absent
+  ///   or null.
+  func gridPinpoints() throws(CheckpointError) -> [(Int, Int)]? {
+    let key = "image_grid_pinpoints"
+    var value = self[key]
+    if value.isNull { return nil }
+    if let text = value.string {
+      let list = text.utf8.map {
+        $0 == UInt8(ascii: "(") ? UInt8(ascii: "[") : $0 == UInt8(ascii: ")") ? UInt8(ascii: "]") : $0
       }
-      lists = decoded
-    } else {
-      lists = try container.decode([[Int]].self)
+      value = (try? JSONParser.parse(list)) ?? .null
     }
-    pairs = try lists.map { list in
-      guard list.count == 2 else {
-        throw PreprocessorConfigurationError.invalidValue(
-          key: Self.key, expected: "pairs of numbers", found: "\(list.prefix(8))")
+    guard let list = value.array else { throw error(key, "a list of pairs of integers") }
+    var pairs: [(Int, Int)] = []
+    for item in list {
+      guard let pair = item.array, pair.count == 2, let first = pair[0].wholeValue, let second = pair[1].wholeValue,
+        sideRange.contains(first), sideRange.contains(second)
+      else {
+        throw error(
+          key, "pairs of integers from 1 to \(sideRange.upperBound)",
+          found: item.array.map {
+            "[\($0.prefix(3).map(\.excerpt).joined(separator: ", "))\($0.count > 3 ? ", …" : "")]"
+          }
+            ?? item.excerpt)
       }
-      return (try checkedSide(list[0], key: Self.key), try checkedSide(list[1], key: Self.key))
+      pairs.append((first, second))
     }
+    return pairs
   }
-}
 
-/// The maximum side in pixels in a configuration file.
-private let maxSide = 4096
-
-/// A side in pixels, after a range check.
-func checkedSide(_ side: Int, key: String) throws(PreprocessorConfigurationError) -> Int {
-  guard (1...maxSide).contains(side) else {
-    throw .invalidValue(key: key, expected: "from 1 to \(maxSide)", found: "\(side)")
-  }
-  return side
+  /// The accepted sides in pixels.
+  var sideRange: ClosedRange<Int> { 1...4096 }
 }
 
 /// The size of an image in pixels, height first as in Hugging Face files.

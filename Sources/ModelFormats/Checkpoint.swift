@@ -1,5 +1,6 @@
 import Foundation
 package import Kernels
+import Storage
 
 /// The weights of a model by canonical name, from a single file, shards or a synthetic source.
 ///
@@ -7,40 +8,33 @@ package import Kernels
 package final class Checkpoint {
   package let directory: String
   private(set) var tensors: [String: (file: any WeightFile, storedName: String)] = [:]
+  /// Remarks about the files and about the tensors that were read.
+  package private(set) var notes: [LoadNote] = []
   private var read: Set<String> = []
   private let synthetic: SyntheticWeights?
   /// The linear layers that the layers of a synthetic model share, by name.
   private var sharedLinears: [String: Linear] = [:]
+  private var naming = ParameterNames.Naming.canonical
 
-  /// The supported weight files in order of preference; an index of shards has the same name plus `.index.json`.
-  private static let kinds: [(name: String, type: any WeightFile.Type)] = [
-    ("model.safetensors", SafetensorsFile.self), ("pytorch_model.bin", TorchArchive.self),
-  ]
-
-  /// The names of weight files, in search order.
-  static let fileNames = kinds.flatMap { [$0.name, $0.name + ".index.json"] }
-
-  /// Opens `model.safetensors`, the shards of `model.safetensors.index.json`, or PyTorch's files.
+  /// Opens the weight files of a directory.
   ///
-  /// - Throws: `CheckpointError` if there are no weights or a file is damaged.
+  /// - Throws: `CheckpointError` if there are no weights, a file is damaged, or the weights are quantized or have an
+  ///   adapter that is not merged.
   package init(directory: String) throws(CheckpointError) {
     self.directory = directory
     synthetic = nil
-    for (name, type) in Self.kinds {
-      let single = directory + "/" + name
-      let index = single + ".index.json"
-      if FileManager.default.fileExists(atPath: single) {
-        let file = try type.init(single)
-        for name in file.records.keys { try add(name, of: file) }
-        return
-      } else if FileManager.default.fileExists(atPath: index) {
-        try addShards(of: index, type)
-        return
+    let weights = try WeightFiles(directory: directory)
+    notes = weights.notes
+    let wrapper = ParameterNames.wrapper(of: weights.tensors.map(\.name))
+    if !wrapper.isEmpty { notes.append(.removedPrefix(wrapper)) }
+    for (storedName, file) in weights.tensors {
+      try ForeignTensors.refuse(storedName, file: file.path)
+      let name = ParameterNames.canonical(String(storedName.dropFirst(wrapper.count)))
+      guard tensors.updateValue((file, storedName), forKey: name) == nil else {
+        throw .duplicateTensor(name: name, file: file.path)
       }
     }
-    let others = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
-    throw .noWeights(
-      directory: directory, found: others.filter { $0.hasSuffix(".bin") || $0.hasSuffix(".gguf") }.sorted())
+    naming = ParameterNames.naming(of: weights.tensors.lazy.map { String($0.name.dropFirst(wrapper.count)) })
   }
 
   /// A checkpoint of synthetic weights, which has every tensor in every shape.
@@ -62,13 +56,46 @@ package final class Checkpoint {
   /// - Throws: `CheckpointError` if it is missing or has another shape.
   package func tensor(_ name: String, shape: [Int]) throws(CheckpointError) -> Tensor {
     if let synthetic { return synthetic.tensor(name, shape: shape) }
-    guard let entry = tensors[name] else { throw .missingTensor(name: name, directory: directory) }
+    guard let entry = tensors[name] else { throw missing(name) }
     let tensor = try entry.file.tensor(entry.storedName)
     guard tensor.shape == shape else {
       throw .shapeMismatch(name: entry.storedName, expected: shape, found: tensor.shape, file: entry.file.path)
     }
     read.insert(name)
     return tensor
+  }
+
+  /// The weight of a convolution, `[outputs, channels, side, side]`; a weight with channels last is turned.
+  func convolutionWeight(_ name: String, channels: Int, side: Int, outputs: Int) throws(CheckpointError) -> Tensor {
+    let turned = [outputs, side, side, channels]
+    guard side != channels, let entry = tensors[name], entry.file.records[entry.storedName]?.shape == turned else {
+      return try tensor(name, shape: [outputs, channels, side, side])
+    }
+    let stored = try tensor(name, shape: turned)
+    notes.append(.channelsLast(tensor: entry.storedName))
+    let width = stored.element.byteCount
+    let source = stored.storedBytes.copy(0..<stored.count * width)
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(source.count)
+    for output in 0..<outputs {
+      for channel in 0..<channels {
+        for place in 0..<side * side {
+          let start = ((output * side * side + place) * channels + channel) * width
+          bytes += source[start..<start + width]
+        }
+      }
+    }
+    return Tensor(SharedBytes(copying: bytes), shape: [outputs, channels, side, side], element: stored.element)
+  }
+
+  /// The error that a tensor is missing, by its name in the layout of this checkpoint.
+  private func missing(_ name: String) -> CheckpointError {
+    let storedName = ParameterNames.stored(name, naming)
+    let projector = "mm_projector.bin"
+    if name.hasPrefix("multi_modal_projector."), FileManager.default.fileExists(atPath: directory + "/" + projector) {
+      return .projectorApart(tensor: storedName, directory: directory, file: projector)
+    }
+    return .missingTensor(name: storedName, directory: directory)
   }
 
   /// The linear layer that `make` creates, called once for all layers that share its tensors.
@@ -90,32 +117,6 @@ package final class Checkpoint {
   /// The names of tensors that were never read, without buffers that models compute.
   package var unreadNames: [String] {
     tensors.keys.filter { !read.contains($0) && !ParameterNames.isComputedBuffer($0) }.sorted()
-  }
-
-  private func add(_ storedName: String, of file: any WeightFile) throws(CheckpointError) {
-    let name = ParameterNames.canonical(storedName)
-    guard tensors.updateValue((file, storedName), forKey: name) == nil else {
-      throw .duplicateTensor(name: name, file: file.path)
-    }
-  }
-
-  private func addShards(of index: String, _ type: any WeightFile.Type) throws(CheckpointError) {
-    struct Index: Decodable { var weight_map: [String: String] }
-    let map = try JSONFile.read(Index.self, at: index).weight_map
-    var files: [String: any WeightFile] = [:]
-    for (name, fileName) in map.sorted(by: { $0.key < $1.key }) {
-      // Checked by bytes: a slash with a combining accent is another character, but still a slash in a path.
-      guard !fileName.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == 0 }), fileName != "..", !fileName.isEmpty
-      else {
-        throw .badValue(file: index, key: "weight_map.\(name)", expected: "a file name", found: "'\(fileName)'")
-      }
-      let path = directory + "/" + fileName
-      let file: any WeightFile
-      if let open = files[path] { file = open } else { file = try type.init(path) }
-      files[path] = file
-      guard file.records[name] != nil else { throw .missingTensor(name: name, directory: path) }
-      try add(name, of: file)
-    }
   }
 }
 
@@ -160,7 +161,8 @@ package struct CheckpointScope {
   /// A convolution with stride `side`, as a linear layer over the `channels · side · side` values of a patch.
   package func convolution(_ name: String, channels: Int, side: Int, outputs: Int) throws(CheckpointError) -> Linear {
     let layer = scope(name)
-    let weight = try layer.tensor("weight", shape: [outputs, channels, side, side])
+    let weight = try checkpoint.convolutionWeight(
+      layer.prefix + "weight", channels: channels, side: side, outputs: outputs)
     return conversion(Linear(weight: weight), named: layer.prefix + "weight")
   }
 }

@@ -1,163 +1,155 @@
 import Kernels
-
-/// `config.json` in the Hugging Face layout, before defaults and checks.
-struct ConfigurationFile: Decodable {
-  var modelType: String?
-  var imageTokenIndex: Int?
-  var imageTokenID: Int?
-  var visionFeatureLayer: Int?
-  var visionFeatureSelectStrategy: String?
-  var projectorHiddenAct: String?
-  var multimodalProjectorBias: Bool?
-  var tieWordEmbeddings: Bool?
-  var imageAspectRatio: String?
-  var imageGridPinpoints: GridPinpoints?
-  var useImageNewlineParameter: Bool?
-  var eosTokenID: TokenList?
-  var textConfig: TextSection?
-  var visionConfig: VisionSection?
-
-  /// The checked configuration, with the reference library's defaults.
-  func checked(_ path: String) throws(CheckpointError) -> LLaVAConfiguration {
-    let check = ValueCheck(file: path)
-    guard let modelType = modelType, modelType == "llava" || modelType == "llava_next" else {
-      throw check.error(
-        "model_type", "'llava' or 'llava_next' (LLaVA-1.5 or LLaVA-NeXT), or an original LLaVA configuration",
-        modelType.map { "'\($0)'" } ?? "nothing")
-    }
-    let text = try (textConfig ?? TextSection()).checked(check.section("text_config"))
-    // The reference's default vision encoder is CLIP ViT-L/14-336 only when the whole section is missing.
-    let vision = try (visionConfig ?? .clipLarge336).checked(check.section("vision_config"))
-    let strategy = visionFeatureSelectStrategy ?? "default"
-    guard strategy == "default" || strategy == "full" else {
-      throw check.error("vision_feature_select_strategy", "'default' or 'full'", strategy)
-    }
-    let imageToken = imageTokenIndex ?? imageTokenID ?? 32_000
-    return try LLaVAConfiguration(
-      layout: .huggingFace, modelType: modelType,
-      imageTokenID: check.integer("image_token_index", imageToken, in: 0...text.vocabularySize - 1),
-      visionFeatureLayer: visionFeatureLayer ?? -2, dropsClassToken: strategy == "default",
-      projectorActivation: check.activation("projector_hidden_act", projectorHiddenAct ?? "gelu"),
-      projectorHasBias: multimodalProjectorBias ?? true,
-      tiesWordEmbeddings: textConfig?.tieWordEmbeddings ?? tieWordEmbeddings ?? false,
-      imageAspectRatio: imageAspectRatio, anyResolution: checkedAnyResolution(vision, check),
-      eosTokens: (textConfig?.eosTokenID ?? eosTokenID)?.tokens, text: text, vision: vision
-    ).checkingFeatureLayer("vision_feature_layer", check)
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case modelType = "model_type"
-    case imageTokenIndex = "image_token_index"
-    case imageTokenID = "image_token_id"
-    case visionFeatureLayer = "vision_feature_layer"
-    case visionFeatureSelectStrategy = "vision_feature_select_strategy"
-    case projectorHiddenAct = "projector_hidden_act"
-    case multimodalProjectorBias = "multimodal_projector_bias"
-    case tieWordEmbeddings = "tie_word_embeddings"
-    case imageAspectRatio = "image_aspect_ratio"
-    case imageGridPinpoints = "image_grid_pinpoints"
-    case useImageNewlineParameter = "use_image_newline_parameter"
-    case eosTokenID = "eos_token_id"
-    case textConfig = "text_config"
-    case visionConfig = "vision_config"
-  }
-}
+import Storage
 
 extension LLaVAConfiguration {
-  /// The configuration itself, after a check that the vision encoder has the feature layer.
-  func checkingFeatureLayer(_ key: String, _ check: ValueCheck) throws(CheckpointError) -> LLaVAConfiguration {
-    guard (0...vision.layerCount).contains(visionLayersNeeded) else {
-      throw check.error(key, "a layer of \(vision.layerCount)", "\(visionFeatureLayer)")
+  /// The configuration in a `config.json` of the Hugging Face layout, with the reference library's defaults.
+  init(huggingFace file: ConfigurationSection) throws(CheckpointError) {
+    let modelType = try Self.modelType(file)
+    let textSection = try file.section("text_config")
+    let text = try TextConfiguration(textSection ?? ConfigurationSection(file: file.file, prefix: "text_config."))
+    // The reference's default vision encoder is CLIP ViT-L/14-336 only when the whole section is missing.
+    let visionSection = try file.section("vision_config")
+    let vision =
+      try visionSection.map { section throws(CheckpointError) in try VisionConfiguration(section) }
+      ?? .clipLarge336
+    let dropsClassToken = try file.choice(
+      "vision_feature_select_strategy", ["default": true, "full": false], default: "default")
+    // The newer name wins. The row of the token in the embedding is never read, so the token may be outside of it.
+    let tokenKey = file.contains("image_token_id") ? "image_token_id" : "image_token_index"
+    var eosTokens = try textSection?.eosTokens()
+    if eosTokens == nil { eosTokens = try file.eosTokens() }
+    self.init(
+      layout: .huggingFace, modelType: modelType,
+      imageTokenID: try file.integer(tokenKey, in: 0...Int(Int32.max), default: 32_000),
+      visionFeatureLayer: try file.featureLayer("vision_feature_layer", of: vision), dropsClassToken: dropsClassToken,
+      projectorActivation: try file.activation("projector_hidden_act", default: "gelu"),
+      projectorHasBias: try file.flag("multimodal_projector_bias", default: true),
+      tiesWordEmbeddings: try textSection?.flag("tie_word_embeddings", default: false) ?? false,
+      imageAspectRatio: try file.text("image_aspect_ratio"),
+      anyResolution: modelType == "llava_next"
+        ? try AnyResolution(file, vision, dropsClassToken: dropsClassToken) : nil,
+      eosTokens: eosTokens, text: text, vision: vision)
+    readNames(file)
+    if textSection?.contains("tie_word_embeddings") != true {
+      tiesWordEmbeddingsAtTop = try file.flag("tie_word_embeddings", default: false)
     }
-    return self
+    if let className = architectures.first,
+      let declared = Self.architectures.first(where: { $0.key == className })?.value,
+      declared != modelType
+    {
+      notes.append(
+        .contradiction(
+          file: "config.json", key: "architectures", found: className.excerpt, used: "model_type '\(modelType)'"))
+    }
+  }
+
+  /// The model types by the classes of the reference library.
+  private static let architectures: KeyValuePairs = [
+    "LlavaForConditionalGeneration": "llava", "LlavaNextForConditionalGeneration": "llava_next",
+  ]
+
+  /// The model type, or that of the class in `architectures` if the file has none.
+  private static func modelType(_ file: ConfigurationSection) throws(CheckpointError) -> String {
+    let className = file["architectures"].array?.first?.string
+    let name = try file.text("model_type") ?? architectures.first { $0.key == className }?.value
+    guard let name, name == "llava" || name == "llava_next" else {
+      throw file.error(
+        "model_type", "'llava' or 'llava_next' (LLaVA-1.5 or LLaVA-NeXT), or an original LLaVA configuration")
+    }
+    return name
+  }
+
+  /// Reads the names that identify the model family.
+  mutating func readNames(_ file: ConfigurationSection) {
+    architectures = (file["architectures"].array ?? []).prefix(8).compactMap(\.string)
+    nameOrPath = file["_name_or_path"].string
+    notes = text.notes
   }
 }
 
-/// The language model section of a configuration file, before defaults and checks.
-struct TextSection: Decodable {
-  var modelType: String?
-  var hiddenSize: Int?
-  var intermediateSize: Int?
-  var numHiddenLayers: Int?
-  var numAttentionHeads: Int?
-  var numKeyValueHeads: Int?
-  var headDim: Int?
-  var vocabSize: Int?
-  var maxPositionEmbeddings: Int?
-  var rmsNormEps: Double?
-  var ropeTheta: Double?
-  var ropeScaling: RopeSection?
-  var ropeParameters: RopeSection?
-  var hiddenAct: String?
-  var attentionBias: Bool?
-  var mlpBias: Bool?
-  var slidingWindow: Int?
-  var useSlidingWindow: Bool?
-  var tieWordEmbeddings: Bool?
-  var eosTokenID: TokenList?
-
-  /// - Parameter kind: The language model family, if it is not defined by the section.
-  func checked(_ check: ValueCheck, kind: LanguageModelFamily? = nil) throws(CheckpointError) -> TextConfiguration {
-    let name = modelType ?? "llama"
-    guard let kind = kind ?? LanguageModelFamily(rawValue: name) else {
-      throw check.error("model_type", "'llama', 'mistral' or 'qwen2'", "'\(name)'")
+extension ConfigurationSection {
+  /// The hidden state of the vision encoder that is used: an integer or a list of one.
+  func featureLayer(_ key: String, of vision: VisionConfiguration) throws(CheckpointError) -> Int {
+    let range = -(vision.layerCount + 1)...vision.layerCount
+    guard let list = self[key].array else { return try integer(key, in: range, default: -2) }
+    guard list.count == 1, let layer = list[0].wholeValue, range.contains(layer) else {
+      throw error(
+        key, "one layer from \(range.lowerBound) to \(range.upperBound)",
+        found: list.count == 1
+          ? "a list of \(list[0].excerpt)" : "a list of \(list.count); features of several layers are not supported")
     }
-    let hiddenSize = try check.size("hidden_size", hiddenSize ?? 4096)
-    let headCount = try check.size("num_attention_heads", numAttentionHeads ?? 32)
-    let keyValueHeadCount = try check.size(
-      "num_key_value_heads", numKeyValueHeads ?? kind.defaultKeyValueHeadCount ?? headCount)
-    let headDimension = try check.size("head_dim", headDim ?? hiddenSize / headCount)
-    guard headCount.isMultiple(of: keyValueHeadCount) else {
-      throw check.error("num_key_value_heads", "a divisor of \(headCount)", "\(keyValueHeadCount)")
-    }
-    guard headDim != nil || hiddenSize.isMultiple(of: headCount), headDimension.isMultiple(of: 2) else {
-      throw check.error("num_attention_heads", "heads of even, equal size in \(hiddenSize)", "\(headCount)")
-    }
-    if mlpBias == true { throw check.error("mlp_bias", "false", "true") }
-    guard hiddenAct ?? "silu" == "silu" else {
-      throw check.error("hidden_act", "'silu'", "'\(hiddenAct ?? "")'")
-    }
-    let contextLength = try check.integer(
-      "max_position_embeddings", maxPositionEmbeddings ?? kind.defaultContextLength, in: 1...(1 << 24))
-    // Qwen2's files contain a sliding window that is off unless another key enables it.
-    if let window = slidingWindow, window < contextLength, kind != .qwen2 || useSlidingWindow == true {
-      throw check.error("sliding_window", "null", "\(window)")
-    }
-    let rope = ropeScaling ?? ropeParameters
-    return TextConfiguration(
-      kind: kind, hiddenSize: hiddenSize,
-      intermediateSize: try check.size("intermediate_size", intermediateSize ?? kind.defaultIntermediateSize),
-      layerCount: try check.integer("num_hidden_layers", numHiddenLayers ?? 32, in: 1...1024),
-      headCount: headCount, keyValueHeadCount: keyValueHeadCount, headDimension: headDimension,
-      vocabularySize: try check.integer("vocab_size", vocabSize ?? kind.defaultVocabularySize, in: 1...(1 << 24)),
-      contextLength: contextLength,
-      rmsNormEpsilon: try check.epsilon("rms_norm_eps", rmsNormEps ?? 1e-6),
-      ropeTheta: try check.theta("rope_theta", ropeTheta ?? ropeParameters?.ropeTheta ?? 10_000),
-      ropeScaling: try rope?.checked(check) ?? .none,
-      attentionBias: kind == .qwen2 ? .queriesKeysValues : attentionBias == true ? .all : .none)
+    return layer
   }
 
-  enum CodingKeys: String, CodingKey {
-    case modelType = "model_type"
-    case hiddenSize = "hidden_size"
-    case intermediateSize = "intermediate_size"
-    case numHiddenLayers = "num_hidden_layers"
-    case numAttentionHeads = "num_attention_heads"
-    case numKeyValueHeads = "num_key_value_heads"
-    case headDim = "head_dim"
-    case vocabSize = "vocab_size"
-    case maxPositionEmbeddings = "max_position_embeddings"
-    case rmsNormEps = "rms_norm_eps"
-    case ropeTheta = "rope_theta"
-    case ropeScaling = "rope_scaling"
-    case ropeParameters = "rope_parameters"
-    case hiddenAct = "hidden_act"
-    case attentionBias = "attention_bias"
-    case mlpBias = "mlp_bias"
-    case slidingWindow = "sliding_window"
-    case useSlidingWindow = "use_sliding_window"
-    case tieWordEmbeddings = "tie_word_embeddings"
-    case eosTokenID = "eos_token_id"
+  /// The tokens of `eos_token_id`; `nil` if it is absent or null. Tokens outside the vocabulary never occur.
+  func eosTokens() throws(CheckpointError) -> Set<Int>? {
+    try integers("eos_token_id", in: Int(Int32.min)...Int(Int32.max)).map(Set.init)
+  }
+}
+
+extension TextConfiguration {
+  /// - Parameters:
+  ///   - file: The keys of the language model.
+  ///   - given: The language model family, if it is not defined by the section.
+  init(_ file: ConfigurationSection, family given: LanguageModelFamily? = nil) throws(CheckpointError) {
+    let family: LanguageModelFamily
+    if let given {
+      family = given
+    } else {
+      family = try file.choice("model_type", ["llama": .llama, "mistral": .mistral, "qwen2": .qwen2], default: "llama")
+    }
+    let hiddenSize = try file.size("hidden_size", default: 4096)
+    let headCount = try file.size("num_attention_heads", default: 32)
+    let keyValueHeadCount =
+      file["num_key_value_heads"].isNull && file.contains("num_key_value_heads")
+      ? headCount : try file.size("num_key_value_heads", default: family.defaultKeyValueHeadCount ?? headCount)
+    let givenHeadDimension = try file.size("head_dim")
+    let headDimension = givenHeadDimension ?? hiddenSize / headCount
+    guard headDimension > 0 else { throw file.error("head_dim", "hidden_size / num_attention_heads of at least 1") }
+    guard headCount.isMultiple(of: keyValueHeadCount) else {
+      throw file.error("num_key_value_heads", "a divisor of \(headCount)", found: "\(keyValueHeadCount)")
+    }
+    guard givenHeadDimension != nil || hiddenSize.isMultiple(of: headCount), headDimension.isMultiple(of: 2) else {
+      throw file.error("num_attention_heads", "heads of even, equal size in \(hiddenSize)", found: "\(headCount)")
+    }
+    // The other families have no such biases in the reference library, whatever their files contain.
+    if family == .llama, try file.flag("mlp_bias", default: false) { throw file.error("mlp_bias", "false") }
+    _ = try file.choice("hidden_act", ["silu": (), "swish": ()], default: "silu")
+    if !file["partial_rotary_factor"].isNull, file["partial_rotary_factor"].real != 1 {
+      throw file.error("partial_rotary_factor", "1")
+    }
+
+    let positions = try file.integer("max_position_embeddings", in: 1...(1 << 24), default: family.defaultContextLength)
+    let rope = try RotaryConfiguration(file, family)
+    let window = try Self.slidingWindow(file, family)
+    let attentionBias: AttentionBias =
+      switch family {
+      case .llama: try file.flag("attention_bias", default: false) ? .all : .none
+      case .mistral: .none
+      case .qwen2: .queriesKeysValues
+      }
+    self.init(
+      kind: family, hiddenSize: hiddenSize,
+      intermediateSize: try file.size("intermediate_size", default: family.defaultIntermediateSize),
+      layerCount: try file.integer("num_hidden_layers", in: 1...1024, default: 32),
+      headCount: headCount, keyValueHeadCount: keyValueHeadCount, headDimension: headDimension,
+      vocabularySize: try file.integer("vocab_size", in: 1...(1 << 24), default: family.defaultVocabularySize),
+      contextLength: min(positions, window ?? positions),
+      rmsNormEpsilon: try file.epsilon("rms_norm_eps", default: 1e-6), ropeTheta: rope.theta,
+      ropeScaling: rope.scaling, attentionBias: attentionBias)
+    if let window, window <= positions { contextCeiling = window }
+    if rope.isDynamic { contextCeiling = min(contextCeiling ?? positions, positions) }
+    if let window, window < positions { notes.append(.cappedContext(slidingWindow: window, positions: positions)) }
+  }
+
+  /// The number of tokens that each token attends to; `nil` if it attends to all.
+  private static func slidingWindow(
+    _ file: ConfigurationSection, _ family: LanguageModelFamily
+  ) throws(CheckpointError) -> Int? {
+    // Files of Qwen2 contain a sliding window that is off unless another key enables it.
+    if family == .qwen2, try !file.flag("use_sliding_window", default: false) { return nil }
+    let missing = family == .llama || file.contains("sliding_window") ? nil : 4096
+    return try file.integer("sliding_window", in: 1...(1 << 24)) ?? missing
   }
 }
 
@@ -192,170 +184,83 @@ extension LanguageModelFamily {
   }
 }
 
-/// RoPE scaling, under `rope_scaling` or, in newer files, `rope_parameters`.
-struct RopeSection: Decodable {
-  var type: String?
-  var ropeType: String?
-  var ropeTheta: Double?
-  var factor: Double?
-  var lowFreqFactor: Double?
-  var highFreqFactor: Double?
-  var originalMaxPositionEmbeddings: Double?
+/// RoPE's base and scaling, from `rope_theta` and `rope_scaling` or, in newer files, `rope_parameters`.
+private struct RotaryConfiguration {
+  var theta: Double
+  var scaling = RotaryScaling.none
+  /// Whether RoPE changes after `max_position_embeddings` tokens.
+  var isDynamic = false
 
-  func checked(_ check: ValueCheck) throws(CheckpointError) -> RotaryScaling {
-    let kind = ropeType ?? type ?? "default"
-    let check = check.section("rope_scaling")
-    switch kind {
-    case "default": return .none
-    case "linear": return .linear(factor: try check.number("factor", factor, atLeast: 1))
+  init(_ file: ConfigurationSection, _ family: LanguageModelFamily) throws(CheckpointError) {
+    let old = try file.section("rope_scaling")
+    let newer = try file.section("rope_parameters")
+    let parameters = file.contains("rope_theta") ? file : newer ?? file
+    theta = try parameters.number("rope_theta", in: 1.000_001...Double.greatestFiniteMagnitude, default: 10_000)
+    guard let section = old ?? newer else { return }
+    // Of two names for the type, Mistral uses the newer one, the other families the older one.
+    let names = family == .mistral ? ["rope_type", "type"] : ["type", "rope_type"]
+    let key = names.first(where: section.contains) ?? "rope_type"
+    let type = old == nil && !section.contains(key) ? "default" : section[key].string
+    switch type {
+    case "default": break
+    case "linear": scaling = .linear(factor: try section.factor("factor", atLeast: 1))
+    case "dynamic":
+      _ = try section.factor("factor", atLeast: 1)
+      isDynamic = true
     case "llama3":
-      let low = try check.number("low_freq_factor", lowFreqFactor, atLeast: 0.001)
-      let high = try check.number("high_freq_factor", highFreqFactor, atLeast: 0.001)
-      guard high > low else { throw check.error("high_freq_factor", "more than low_freq_factor (\(low))", "\(high)") }
-      return .llama3(
-        factor: try check.number("factor", factor, atLeast: 1), lowFrequencyFactor: low, highFrequencyFactor: high,
-        originalContextLength: try check.number(
-          "original_max_position_embeddings", originalMaxPositionEmbeddings, atLeast: 1))
-    default: throw check.error("rope_type", "'default', 'linear' or 'llama3'", "'\(kind)', which is not supported")
+      let low = try section.factor("low_freq_factor", atLeast: 0.001)
+      let high = try section.factor("high_freq_factor", atLeast: 0.001)
+      guard high > low else {
+        throw section.error("high_freq_factor", "more than low_freq_factor (\(low))", found: "\(high)")
+      }
+      scaling = .llama3(
+        factor: try section.factor("factor", atLeast: 1), lowFrequencyFactor: low, highFrequencyFactor: high,
+        originalContextLength: try section.factor("original_max_position_embeddings", atLeast: 1))
+    default: throw section.error(key, "'default', 'linear', 'dynamic' or 'llama3'")
     }
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case type, factor
-    case ropeType = "rope_type"
-    case ropeTheta = "rope_theta"
-    case lowFreqFactor = "low_freq_factor"
-    case highFreqFactor = "high_freq_factor"
-    case originalMaxPositionEmbeddings = "original_max_position_embeddings"
   }
 }
 
-/// The vision encoder section of a configuration file, before defaults and checks.
-///
-/// Keys that the file omits have the values of CLIP ViT-B/32, as in the reference library.
-struct VisionSection: Decodable {
-  var modelType: String?
-  var hiddenSize: Int?
-  var intermediateSize: Int?
-  var numHiddenLayers: Int?
-  var numAttentionHeads: Int?
-  var imageSize: Int?
-  var patchSize: Int?
-  var numChannels: Int?
-  var layerNormEps: Double?
-  var hiddenAct: String?
+extension ConfigurationSection {
+  fileprivate func factor(_ key: String, atLeast least: Double) throws(CheckpointError) -> Double {
+    try number(key, in: least...Double.greatestFiniteMagnitude)
+  }
+}
 
-  static let clipLarge336 = VisionSection(
-    modelType: "clip_vision_model", hiddenSize: 1024, intermediateSize: 4096, numHiddenLayers: 24,
-    numAttentionHeads: 16, imageSize: 336, patchSize: 14)
-
+extension VisionConfiguration {
   /// The vision encoders of LLaVA's published checkpoints, by the last part of the name.
-  static func published(_ name: String) -> VisionSection? {
-    var visionTower = clipLarge336
+  static func published(_ name: String) -> VisionConfiguration? {
+    var configuration = clipLarge336
     switch name {
     case "clip-vit-large-patch14-336": break
-    case "clip-vit-large-patch14": visionTower.imageSize = 224
+    case "clip-vit-large-patch14": configuration.imageSize = 224
     default: return nil
-    }
-    return visionTower
-  }
-
-  func checked(_ check: ValueCheck) throws(CheckpointError) -> VisionConfiguration {
-    let kind = modelType ?? "clip_vision_model"
-    guard kind == "clip_vision_model" else { throw check.error("model_type", "'clip_vision_model'", "'\(kind)'") }
-    guard numChannels ?? 3 == 3 else { throw check.error("num_channels", "3", "\(numChannels ?? 3)") }
-    let configuration = VisionConfiguration(
-      hiddenSize: try check.size("hidden_size", hiddenSize ?? 768),
-      intermediateSize: try check.size("intermediate_size", intermediateSize ?? 3072),
-      layerCount: try check.integer("num_hidden_layers", numHiddenLayers ?? 12, in: 1...1024),
-      headCount: try check.size("num_attention_heads", numAttentionHeads ?? 12),
-      imageSize: try check.integer("image_size", imageSize ?? 224, in: 1...4096),
-      patchSize: try check.integer("patch_size", patchSize ?? 32, in: 1...4096),
-      layerNormEpsilon: try check.epsilon("layer_norm_eps", layerNormEps ?? 1e-5),
-      activation: try check.activation("hidden_act", hiddenAct ?? "quick_gelu"))
-    guard configuration.hiddenSize.isMultiple(of: configuration.headCount) else {
-      throw check.error(
-        "num_attention_heads", "a divisor of \(configuration.hiddenSize)", "\(configuration.headCount)")
-    }
-    guard configuration.patchSize <= configuration.imageSize else {
-      throw check.error("patch_size", "at most \(configuration.imageSize)", "\(configuration.patchSize)")
     }
     return configuration
   }
 
-  enum CodingKeys: String, CodingKey {
-    case modelType = "model_type"
-    case hiddenSize = "hidden_size"
-    case intermediateSize = "intermediate_size"
-    case numHiddenLayers = "num_hidden_layers"
-    case numAttentionHeads = "num_attention_heads"
-    case imageSize = "image_size"
-    case patchSize = "patch_size"
-    case numChannels = "num_channels"
-    case layerNormEps = "layer_norm_eps"
-    case hiddenAct = "hidden_act"
-  }
-}
-
-/// The value of `eos_token_id`: one token or a list.
-package struct TokenList: Decodable, Sendable, Equatable {
-  package var tokens: Set<Int>
-
-  package init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    if let one = try? container.decode(Int.self) {
-      tokens = [one]
-    } else {
-      tokens = Set(try container.decode([Int].self))
+  /// Keys that the file omits have the values of CLIP ViT-B/32, as in the reference library.
+  ///
+  /// - Parameter checksType: Whether the section has to be of a vision encoder; false for a part of a CLIP file.
+  init(_ file: ConfigurationSection, checksType: Bool = true) throws(CheckpointError) {
+    if checksType { _ = try file.choice("model_type", ["clip_vision_model": ()], default: "clip_vision_model") }
+    guard !file.contains("num_channels") || file["num_channels"].wholeValue == 3 else {
+      throw file.error("num_channels", "3")
     }
-  }
-}
-
-/// Range checks for the values of a configuration file.
-struct ValueCheck {
-  var file: String
-  /// The prefix of keys in a section, with a trailing dot; empty at the top level.
-  var section = ""
-
-  /// The checks of a section within this one.
-  func section(_ name: String) -> ValueCheck { ValueCheck(file: file, section: section + name + ".") }
-
-  func error(_ key: String, _ expected: String, _ found: String) -> CheckpointError {
-    .badValue(file: file, key: section + key, expected: expected, found: found)
-  }
-
-  func integer(_ key: String, _ value: Int, in range: ClosedRange<Int>) throws(CheckpointError) -> Int {
-    guard range.contains(value) else {
-      throw error(key, "a number from \(range.lowerBound) to \(range.upperBound)", "\(value)")
+    self.init(
+      hiddenSize: try file.size("hidden_size", default: 768),
+      intermediateSize: try file.size("intermediate_size", default: 3072),
+      layerCount: try file.integer("num_hidden_layers", in: 1...1024, default: 12),
+      headCount: try file.size("num_attention_heads", default: 12),
+      imageSize: try file.integer("image_size", in: 1...4096, default: 224),
+      patchSize: try file.integer("patch_size", in: 1...4096, default: 32),
+      layerNormEpsilon: try file.epsilon("layer_norm_eps", default: 1e-5),
+      activation: try file.activation("hidden_act", default: "quick_gelu"))
+    guard hiddenSize.isMultiple(of: headCount) else {
+      throw file.error("num_attention_heads", "a divisor of \(hiddenSize)", found: "\(headCount)")
     }
-    return value
-  }
-
-  /// The size of a weight dimension.
-  func size(_ key: String, _ value: Int) throws(CheckpointError) -> Int { try integer(key, value, in: 1...(1 << 20)) }
-
-  func epsilon(_ key: String, _ value: Double) throws(CheckpointError) -> Float {
-    guard value >= 0, value < 1 else { throw error(key, "a small positive number", "\(value)") }
-    return Float(value)
-  }
-
-  /// A finite number that is at least `least`.
-  func number(_ key: String, _ value: Double?, atLeast least: Double) throws(CheckpointError) -> Double {
-    guard let value, value >= least, value.isFinite else {
-      throw error(key, "a number of at least \(least)", value.map { "\($0)" } ?? "nothing")
+    guard patchSize <= imageSize else {
+      throw file.error("patch_size", "at most \(imageSize)", found: "\(patchSize)")
     }
-    return value
-  }
-
-  func theta(_ key: String, _ value: Double) throws(CheckpointError) -> Double {
-    guard value > 1, value.isFinite else { throw error(key, "a number above 1", "\(value)") }
-    return value
-  }
-
-  func activation(_ key: String, _ value: String) throws(CheckpointError) -> Activation {
-    guard let activation = Activation(rawValue: value) else {
-      throw error(key, "'quick_gelu', 'gelu' or 'silu'", "'\(value)'")
-    }
-    return activation
   }
 }

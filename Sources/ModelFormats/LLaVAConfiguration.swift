@@ -38,6 +38,13 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   package var eosTokens: Set<Int>?
   package var text: TextConfiguration
   package var vision: VisionConfiguration
+  /// The classes in `architectures`, such as `LlavaMistralForCausalLM`.
+  package var architectures: [String] = []
+  /// The model's name or path when its files were written, `_name_or_path`.
+  package var nameOrPath: String?
+  /// Whether only the top level of the file ties the embeddings, which the reference library ignores.
+  package var tiesWordEmbeddingsAtTop = false
+  package var notes: [LoadNote] = []
 
   /// The number of visual tokens of one view.
   package var visualTokensPerView: Int { vision.patchCount + (dropsClassToken ? 0 : 1) }
@@ -73,6 +80,10 @@ package struct TextConfiguration: Sendable, Equatable {
   package var ropeTheta: Double
   package var ropeScaling = RotaryScaling.none
   package var attentionBias = AttentionBias.none
+  /// The longest sequence with the same result as in the reference library; longer ones would need another attention
+  /// or RoPE.
+  package var contextCeiling: Int?
+  var notes: [LoadNote] = []
 
   package var heads: HeadLayout {
     HeadLayout(headCount: headCount, keyValueHeadCount: keyValueHeadCount, headDimension: headDimension)

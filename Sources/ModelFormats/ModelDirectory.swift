@@ -14,57 +14,110 @@ package struct ModelDirectory {
   /// - Throws: `CheckpointError` with the file and key, the expected and the found value.
   package init(_ path: String, visionTower given: String? = nil) throws(CheckpointError) {
     self.path = path
-    let configurationPath = path + "/config.json"
-    let original = try JSONFile.read(OriginalConfigurationFile.self, at: configurationPath)
-    if original.isOriginal {
-      let check = ValueCheck(file: configurationPath)
-      // The model type is checked before the weights, so that other models are refused by their type.
-      _ = try original.languageModelFamily(check)
+    let file: ConfigurationSection
+    do { file = try JSONFile.section(at: path + "/config.json") } catch .file(.notFound) {
+      try Adapter.refuse(path)
+      throw .file(.notFound(path: path + "/config.json"))
+    } catch { throw error }
+    // Model type and quantization are checked before the weights, so that they are the reason of the error.
+    if OriginalConfiguration.matches(file) {
+      let original = try OriginalConfiguration(file)
+      try ForeignTensors.refuseQuantization(in: file, directory: path)
       checkpoint = try Checkpoint(directory: path)
-      visionTower = try VisionTower(of: original, in: checkpoint, given: given, check)
-      configuration = try original.checked(
-        JSONFile.read(TextSection.self, at: configurationPath), vision: visionTower.configuration, check)
+      visionTower = try VisionTower(of: original, in: checkpoint, given: given)
+      configuration = try original.configuration(vision: visionTower.configuration)
     } else {
-      configuration = try LLaVAConfiguration(directory: path)
+      var configuration = try LLaVAConfiguration(huggingFace: file)
+      try ForeignTensors.refuseQuantization(in: file, directory: path)
       if let given { throw .unneededVisionTower(directory: path, given: given) }
       checkpoint = try Checkpoint(directory: path)
+      if configuration.tiesWordEmbeddingsAtTop, !configuration.tiesWordEmbeddings {
+        let hasHead = checkpoint.contains("language_model.lm_head.weight")
+        configuration.tiesWordEmbeddings = !hasHead
+        configuration.notes.append(.tiedAtTop(hasHead: hasHead))
+      }
       visionTower = VisionTower(ownWeights: configuration.vision)
+      self.configuration = configuration
     }
   }
 
   /// The preprocessor configuration of the model's directory or of its vision encoder's; nil if neither has one.
   package func preprocessor() throws(CheckpointError) -> PreprocessorConfiguration? {
-    if let own = try Self.preprocessor(in: path) { return own }
-    return try visionTower.directory.map(Self.preprocessor(in:)) ?? nil
+    if let own = try Self.preprocessor(in: path, side: configuration.vision.imageSize) { return own }
+    guard let directory = visionTower.directory else { return nil }
+    return try Self.preprocessor(in: directory, side: configuration.vision.imageSize)
   }
 
   /// The content of `preprocessor_config.json`, or of the section of `processor_config.json` where version 5 of the
   /// reference library keeps it.
-  private static func preprocessor(in directory: String) throws(CheckpointError) -> PreprocessorConfiguration? {
-    struct File: Decodable {
-      var imageProcessor: PreprocessorConfiguration?
-
-      enum CodingKeys: String, CodingKey {
-        case imageProcessor = "image_processor"
-      }
+  private static func preprocessor(
+    in directory: String, side: Int
+  ) throws(CheckpointError) -> PreprocessorConfiguration? {
+    if let own = try JSONFile.sectionIfPresent(at: directory + "/preprocessor_config.json") {
+      return try PreprocessorConfiguration(own, side: side)
     }
-    let own = try JSONFile.readIfPresent(PreprocessorConfiguration.self, at: directory + "/preprocessor_config.json")
-    if let own { return own }
-    return try JSONFile.readIfPresent(File.self, at: directory + "/processor_config.json")?.imageProcessor
+    let processor = try JSONFile.sectionIfPresent(at: directory + "/processor_config.json")
+    guard let section = try processor?.section("image_processor") else { return nil }
+    return try PreprocessorConfiguration(section, side: side)
   }
 
   /// The EOS tokens of `generation_config.json` or of the configuration, and that file; nil if neither defines them.
   package func eosTokens() throws(CheckpointError) -> (tokens: Set<Int>, file: String)? {
-    struct File: Decodable {
-      var eosTokenID: TokenList?
-
-      enum CodingKeys: String, CodingKey {
-        case eosTokenID = "eos_token_id"
-      }
-    }
-    let file = try JSONFile.readIfPresent(File.self, at: path + "/generation_config.json")
-    if let tokens = file?.eosTokenID?.tokens { return (tokens, "generation_config.json") }
+    let file = "generation_config.json"
+    if let tokens = try JSONFile.sectionIfPresent(at: path + "/" + file)?.eosTokens() { return (tokens, file) }
     return configuration.eosTokens.map { ($0, "config.json") }
+  }
+
+  /// Remarks about the directory's files; complete when all weights are loaded.
+  ///
+  /// - Parameter imageToken: The text of the tokenizer's image token.
+  package func notes(imageToken: String) throws(CheckpointError) -> [LoadNote] {
+    configuration.notes + checkpoint.notes + (visionTower.checkpoint?.notes ?? [])
+      + (try contradictions(imageToken: imageToken))
+  }
+
+  /// The values of other files that `config.json` contradicts.
+  private func contradictions(imageToken: String) throws(CheckpointError) -> [LoadNote] {
+    var notes: [LoadNote] = []
+    let vision = configuration.vision
+    let strategy = configuration.dropsClassToken ? "default" : "full"
+    for name in ["processor_config.json", "preprocessor_config.json"] {
+      guard let file = try JSONFile.sectionIfPresent(at: path + "/" + name) else { continue }
+      func compare(_ key: String, _ agrees: (JSONValue) -> Bool, _ used: String) {
+        let value = file[key]
+        guard !value.isNull, !agrees(value) else { return }
+        notes.append(.contradiction(file: name, key: key, found: value.excerpt, used: used))
+      }
+      compare("patch_size", { $0.wholeValue == vision.patchSize }, "\(vision.patchSize) of config.json")
+      compare("vision_feature_select_strategy", { $0.string == strategy }, "'\(strategy)' of config.json")
+      compare(
+        "image_token", { ($0.string ?? $0["content"].string) == imageToken },
+        "\(imageToken.excerpt) of the tokenizer")
+      compare("num_additional_image_tokens", { $0.wholeValue == 1 }, "the one class token of the vision encoder")
+    }
+    let side = vision.imageSize
+    if let section = try JSONFile.sectionIfPresent(at: path + "/processor_config.json")?.section("image_processor"),
+      let used = try JSONFile.sectionIfPresent(at: path + "/preprocessor_config.json"),
+      // A section that is not used may have any values.
+      let followed = try? PreprocessorConfiguration(used, side: side),
+      (try? PreprocessorConfiguration(section, side: side)) != followed
+    {
+      notes.append(
+        .contradiction(
+          file: "processor_config.json", key: "image_processor", found: "an object", used: "preprocessor_config.json"))
+    }
+    let generation = try JSONFile.sectionIfPresent(at: path + "/generation_config.json")?.eosTokens()
+    if let generation, let tokens = configuration.eosTokens, tokens != generation {
+      notes.append(
+        .contradiction(
+          file: "config.json", key: "eos_token_id", found: Self.list(tokens),
+          used: "\(Self.list(generation)) of generation_config.json"))
+    }
+    return notes
+  }
+
+  private static func list(_ tokens: Set<Int>) -> String {
+    tokens.sorted().prefix(8).map(String.init).joined(separator: ", ") + (tokens.count > 8 ? ", …" : "")
   }
 }
 
@@ -73,8 +126,7 @@ extension LLaVAConfiguration {
   ///
   /// - Throws: `CheckpointError` with the key, the expected and the found value.
   package init(directory: String) throws(CheckpointError) {
-    let path = directory + "/config.json"
-    self = try JSONFile.read(ConfigurationFile.self, at: path).checked(path)
+    try self.init(huggingFace: JSONFile.section(at: directory + "/config.json"))
   }
 }
 
@@ -97,10 +149,8 @@ package struct VisionTower {
   ///   - given: The user's CLIP directory; the model's own weights have precedence only if the configuration declares
   ///     that the vision encoder was trained.
   /// - Throws: `CheckpointError` if no vision encoder is found, or only one with other weights.
-  init(
-    of file: OriginalConfigurationFile, in model: Checkpoint, given: String?, _ check: ValueCheck
-  ) throws(CheckpointError) {
-    let name = file.mmVisionTower ?? "openai/clip-vit-large-patch14-336"
+  init(of file: OriginalConfiguration, in model: Checkpoint, given: String?) throws(CheckpointError) {
+    let name = file.visionTower
     let candidates = given.map { [$0] } ?? Self.candidates(name, nearTo: model.directory)
     directory = candidates.first { FileManager.default.fileExists(atPath: $0 + "/config.json") }
     if let given, directory == nil { throw .file(.notFound(path: given + "/config.json")) }
@@ -109,14 +159,19 @@ package struct VisionTower {
     if file.trainsVisionTower == true, !isInside { throw .missingTrainedVisionTower(directory: model.directory) }
     let usesOwnWeights = file.trainsVisionTower == true || (isInside && given == nil && file.trainsVisionTower == nil)
     if let directory {
-      configuration = try ClipFile.configuration(directory)
+      configuration = try Self.configuration(directory)
       if !usesOwnWeights {
         do { checkpoint = try Checkpoint(directory: directory) } catch .noWeights where isInside {}
       }
     } else if isInside {
-      let section = file.visionConfig ?? .published(name.split(separator: "/").last.map(String.init) ?? name)
-      guard let section else { throw .missingVisionTower(directory: model.directory, name: name, looked: candidates) }
-      configuration = try section.checked(check.section("vision_config"))
+      // Not a key of the original code; some converted directories have it.
+      if let section = try file.file.section("vision_config") {
+        configuration = try VisionConfiguration(section)
+      } else if let published = VisionConfiguration.published(Self.lastPart(of: name)) {
+        configuration = published
+      } else {
+        throw .missingVisionTower(directory: model.directory, name: name, looked: candidates)
+      }
     } else {
       throw .missingVisionTower(directory: model.directory, name: name, looked: candidates)
     }
@@ -125,102 +180,49 @@ package struct VisionTower {
   /// The vision encoder of a converted checkpoint.
   init(ownWeights configuration: VisionConfiguration) { self.configuration = configuration }
 
-  /// The candidate paths of a named CLIP directory: the path itself, in the model's directory, next to it, and one
-  /// folder above.
-  private static func candidates(_ name: String, nearTo model: String) -> [String] {
-    let short = name.split(separator: "/").last.map(String.init) ?? name
-    if name.hasPrefix("/") { return [name, model + "/" + short] }
-    return ([name, short, "vision_tower"].map { "\(model)/\($0)" })
-      + ["..", "../.."].flatMap { up in [name, short].map { "\(model)/\(up)/\($0)" } }
-  }
-}
-
-/// `config.json` of a CLIP directory: the vision encoder alone, or a section for each of CLIP's two encoders.
-private struct ClipFile: Decodable {
-  var modelType: String?
-  var visionConfig: VisionSection?
-
-  static func configuration(_ directory: String) throws(CheckpointError) -> VisionConfiguration {
-    let path = directory + "/config.json"
-    let (file, check) = (try JSONFile.read(ClipFile.self, at: path), ValueCheck(file: path))
-    switch file.modelType {
-    case "clip_vision_model": return try JSONFile.read(VisionSection.self, at: path).checked(check)
+  /// `config.json` of a CLIP directory: the vision encoder alone, or a section for each of CLIP's two encoders.
+  private static func configuration(_ directory: String) throws(CheckpointError) -> VisionConfiguration {
+    let file = try JSONFile.section(at: directory + "/config.json")
+    switch file["model_type"].string {
+    case "clip_vision_model": return try VisionConfiguration(file)
     case "clip":
-      var section = file.visionConfig ?? VisionSection()
-      section.modelType = "clip_vision_model"
-      return try section.checked(check.section("vision_config"))
-    default:
-      let found = file.modelType.map { "'\($0)'" } ?? "nothing"
-      throw check.error("model_type", "'clip' or 'clip_vision_model', a CLIP directory", found)
+      let empty = ConfigurationSection(file: file.file, prefix: "vision_config.")
+      return try VisionConfiguration(file.section("vision_config") ?? empty, checksType: false)
+    default: throw file.error("model_type", "'clip' or 'clip_vision_model', a CLIP directory")
     }
   }
 
-  enum CodingKeys: String, CodingKey {
-    case modelType = "model_type"
-    case visionConfig = "vision_config"
-  }
-}
-
-/// Decodes JSON files, with errors that name the file and the key.
-package enum JSONFile {
-  /// The maximum file size in bytes; tokenizers are a few megabytes.
-  static let sizeLimit = 256 << 20
-
-  /// Reads a JSON file.
+  /// The candidate paths of a CLIP directory: the path itself, in the model's directory, next to it and one folder
+  /// above, also next to a link to the model's directory, and in the cache of the hub.
   ///
-  /// - Throws: `CheckpointError` if the file is missing, too large, not JSON, or does not match the type.
-  package static func read<Value: Decodable>(_ type: Value.Type, at path: String) throws(CheckpointError) -> Value {
-    let bytes: SharedBytes
-    do { bytes = try SharedBytes(mapping: path) } catch { throw .file(error) }
-    guard bytes.count <= sizeLimit else {
-      throw .malformed(file: path, reason: "\(bytes.count) bytes of JSON, expected at most \(sizeLimit)")
+  /// An absolute path may be one of the machine that trained the model, so its last part is searched for as well.
+  private static func candidates(_ name: String, nearTo model: String) -> [String] {
+    let short = lastPart(of: name)
+    let isAbsolute = name.hasPrefix("/") || name.contains("\\")
+    let names = (isAbsolute ? [short] : [name, short]).filter { !["", "/", ".", ".."].contains($0) }
+    var paths = name.hasPrefix("/") ? [name] : []
+    paths += (names + ["vision_tower"]).map { "\(model)/\($0)" }
+    paths += ["..", "../.."].flatMap { up in names.map { "\(model)/\(up)/\($0)" } }
+    // `..` is the parent of the directory that a link leads to; a parent by name is that of the link.
+    let link = URL(filePath: model, directoryHint: .isDirectory).standardizedFileURL
+    if link.resolvingSymlinksInPath().path != link.path {
+      let parents = [link.deletingLastPathComponent(), link.deletingLastPathComponent().deletingLastPathComponent()]
+      paths += parents.flatMap { parent in names.map { parent.appending(path: $0).path(percentEncoded: false) } }
     }
-    return try decode(type, from: bytes.copy(0..<bytes.count), file: path)
-  }
-
-  /// Like `read`, or `nil` if there is no such file.
-  package static func readIfPresent<Value: Decodable>(
-    _ type: Value.Type, at path: String
-  ) throws(CheckpointError) -> Value? {
-    do { return try read(type, at: path) } catch .file(.notFound) { return nil } catch { throw error }
-  }
-
-  /// The value of a JSON text.
-  package static func decode<Value: Decodable>(
-    _ type: Value.Type, from bytes: [UInt8], file: String
-  ) throws(CheckpointError) -> Value {
-    do { return try JSONDecoder().decode(type, from: Data(bytes)) } catch let error as CheckpointError {
-      throw error
-    } catch PreprocessorConfigurationError.invalidValue(let key, let expected, let found) {
-      throw .badValue(file: file, key: key, expected: expected, found: found)
-    } catch let error as DecodingError {
-      throw .malformed(file: file, reason: error.oneLine)
-    } catch {
-      throw .malformed(file: file, reason: "not JSON")
+    if !isAbsolute {
+      let snapshots = "\(model)/../../../models--\(name.replacing("/", with: "--"))/snapshots"
+      let revisions = (try? FileManager.default.contentsOfDirectory(atPath: snapshots)) ?? []
+      paths += revisions.sorted().prefix(4).map { "\(snapshots)/\($0)" }
     }
+    return paths
   }
-}
 
-extension DecodingError {
-  /// The reason and the key, in one line.
-  fileprivate var oneLine: String {
-    switch self {
-    case .keyNotFound(let key, let context):
-      "missing key '\((context.codingPath + [key]).dotted)'"
-    case .typeMismatch(let type, let context):
-      "'\(context.codingPath.dotted)': expected \(type), found another type"
-    case .valueNotFound(let type, let context):
-      "'\(context.codingPath.dotted)': expected \(type), found null"
-    case .dataCorrupted(let context) where context.codingPath.isEmpty:
-      "not valid JSON"
-    case .dataCorrupted(let context):
-      "'\(context.codingPath.dotted)': \(context.debugDescription)"
-    @unknown default:
-      "does not have the expected structure"
+  /// The last part of a name or path; that of a snapshot in the cache of the hub is the model's name.
+  private static func lastPart(of name: String) -> String {
+    let parts = name.split { $0 == "/" || $0 == "\\" }.map(String.init)
+    if let cached = parts.last(where: { $0.hasPrefix("models--") }) {
+      return cached.components(separatedBy: "--").last ?? cached
     }
+    return parts.last ?? name
   }
-}
-
-extension [any CodingKey] {
-  fileprivate var dotted: String { map(\.stringValue).joined(separator: ".") }
 }

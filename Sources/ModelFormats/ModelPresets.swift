@@ -38,7 +38,7 @@ package enum ModelPreset: String, CaseIterable, Sendable {
 
 extension VisionConfiguration {
   /// CLIP ViT-L/14 at 336 pixels, the vision encoder of all published LLaVA models.
-  fileprivate static let clipLarge336 = VisionConfiguration(
+  static let clipLarge336 = VisionConfiguration(
     hiddenSize: 1024, intermediateSize: 4096, layerCount: 24, headCount: 16, imageSize: 336, patchSize: 14,
     layerNormEpsilon: 1e-5, activation: .quickGELU)
 }

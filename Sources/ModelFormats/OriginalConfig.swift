@@ -1,119 +1,115 @@
 import Kernels
+import Storage
 
 /// `config.json` of the original LLaVA code: a language model's configuration with additional LLaVA keys.
 ///
 /// Source: `LlavaMetaModel` in LLaVA's `llava/model/llava_arch.py`, `CLIPVisionTower` in its
 /// `llava/model/multimodal_encoder/clip_encoder.py`.
-struct OriginalConfigurationFile: Decodable {
-  var modelType: String?
-  var mmVisionTower: String?
-  var mmHiddenSize: Int?
-  var mmProjectorType: String?
-  var mmVisionSelectLayer: Int?
-  var mmVisionSelectFeature: String?
-  var mmPatchMergeType: String?
-  var mmUseImStartEnd: Bool?
-  var mmTunableParts: String?
-  var unfreezeMmVisionTower: Bool?
-  var imageAspectRatio: String?
-  var imageGridPinpoints: GridPinpoints?
-  var tokenizerModelMaxLength: Int?
-  /// Not a key of the original code; some converted directories have it.
-  var visionConfig: VisionSection?
-
-  /// Whether the file has this layout: converted files have none of these keys of the original code.
-  var isOriginal: Bool { mmVisionTower != nil || mmHiddenSize != nil || mmProjectorType != nil }
-
+struct OriginalConfiguration {
+  let file: ConfigurationSection
+  /// The family of the language model.
+  let family: LanguageModelFamily
+  /// The vision encoder by name or path.
+  let visionTower: String
   /// Whether the vision encoder was trained with the model, so that its weights differ from stock CLIP; `nil` if the
   /// file does not define it.
-  var trainsVisionTower: Bool? {
-    if let mmTunableParts, mmTunableParts.contains("mm_vision_tower") { return true }
-    return unfreezeMmVisionTower
-  }
+  let trainsVisionTower: Bool?
 
-  /// The family of the language model.
-  func languageModelFamily(_ check: ValueCheck) throws(CheckpointError) -> LanguageModelFamily {
-    switch modelType ?? "llava" {
-    case "llava", "llava_llama": return .llama
-    case "llava_mistral": return .mistral
-    case "llava_qwen": return .qwen2
-    default:
-      throw check.error(
-        "model_type", "'llava', 'llava_llama', 'llava_mistral' or 'llava_qwen'", "'\(modelType ?? "")'")
-    }
-  }
-
-  /// The checked configuration.
+  /// Whether a file has this layout.
   ///
-  /// - Parameters:
-  ///   - textSection: The language model's keys in the same file.
-  ///   - vision: The configuration of the vision encoder, from another file.
-  func checked(
-    _ textSection: TextSection, vision: VisionConfiguration, _ check: ValueCheck
-  ) throws(CheckpointError) -> LLaVAConfiguration {
-    let text = try textSection.checked(check, kind: try languageModelFamily(check))
-    guard mmProjectorType == "mlp2x_gelu" else {
-      throw check.error(
-        "mm_projector_type", "'mlp2x_gelu'", mmProjectorType.map { "'\($0)'" } ?? "nothing ('linear')")
-    }
-    if mmUseImStartEnd == true { throw check.error("mm_use_im_start_end", "false", "true, which is not supported") }
-    if let size = mmHiddenSize, size != vision.hiddenSize {
-      throw check.error("mm_hidden_size", "\(vision.hiddenSize), the vision encoder's", "\(size)")
-    }
-    let feature = mmVisionSelectFeature ?? "patch"
-    guard feature == "patch" || feature == "cls_patch" else {
-      throw check.error("mm_vision_select_feature", "'patch' or 'cls_patch'", "'\(feature)'")
-    }
-    return try LLaVAConfiguration(
-      layout: .original, modelType: modelType ?? "llava", imageTokenID: LLaVAConfiguration.imageSentinel,
-      visionFeatureLayer: mmVisionSelectLayer ?? -2, dropsClassToken: feature == "patch", projectorActivation: .gelu,
-      projectorHasBias: true, tiesWordEmbeddings: textSection.tieWordEmbeddings ?? false,
-      imageAspectRatio: imageAspectRatio, anyResolution: checkedAnyResolution(vision, check),
-      promptLimit: promptLimit(check), eosTokens: textSection.eosTokenID?.tokens, text: text, vision: vision
-    ).checkingFeatureLayer("mm_vision_select_layer", check)
+  /// Converted files may keep keys of the original code, but have a section for the language model.
+  static func matches(_ file: ConfigurationSection) -> Bool {
+    let keys = ["mm_vision_tower", "mm_hidden_size", "mm_projector_type"]
+    return keys.contains { !file[$0].isNull } && file["text_config"].isNull
   }
 
-  private func promptLimit(_ check: ValueCheck) throws(CheckpointError) -> Int? {
-    guard let limit = tokenizerModelMaxLength else { return nil }
-    return try check.integer("tokenizer_model_max_length", limit, in: 1...(1 << 24))
+  /// Checks the model's type and its modules, so that other models are refused by these before their weights are read.
+  init(_ file: ConfigurationSection) throws(CheckpointError) {
+    self.file = file
+    family = try Self.family(file)
+    visionTower = try file.text("mm_vision_tower") ?? "openai/clip-vit-large-patch14-336"
+    if let parts = try file.text("mm_tunable_parts"), parts.contains("mm_vision_tower") {
+      trainsVisionTower = true
+    } else {
+      let key = "unfreeze_mm_vision_tower"
+      trainsVisionTower = file[key].isNull ? nil : try file.flag(key, default: false)
+    }
+    guard file["mm_projector_type"].string == "mlp2x_gelu" else {
+      throw file.error(
+        "mm_projector_type", "'mlp2x_gelu'", found: file["mm_projector_type"].isNull ? "nothing ('linear')" : nil)
+    }
+    for key in ["mm_use_im_start_end", "s2"] {
+      guard try !file.flag(key, default: false) else {
+        throw file.error(key, "false", found: "true, which is not supported")
+      }
+    }
+    if !file["mm_resampler_type"].isNull {
+      throw file.error(
+        "mm_resampler_type", "null", found: "\(file["mm_resampler_type"].excerpt); resamplers are not supported")
+    }
   }
 
-  private func checkedAnyResolution(
-    _ vision: VisionConfiguration, _ check: ValueCheck
+  /// The family by the class in `architectures`, which the original code writes, or by `model_type`.
+  ///
+  /// Early checkpoints of all families have the model type `llava`.
+  private static func family(_ file: ConfigurationSection) throws(CheckpointError) -> LanguageModelFamily {
+    let byType: LanguageModelFamily = try file.choice(
+      "model_type", ["llava": .llama, "llava_llama": .llama, "llava_mistral": .mistral, "llava_qwen": .qwen2],
+      default: "llava")
+    guard let className = file["architectures"].array?.first?.string, className.hasPrefix("Llava"),
+      className.hasSuffix("ForCausalLM")
+    else { return byType }
+    switch className {
+    case "LlavaLlamaForCausalLM": return byType
+    case "LlavaMistralForCausalLM": return .mistral
+    case "LlavaQwenForCausalLM": return .qwen2
+    default:
+      throw file.error(
+        "architectures", "'LlavaLlamaForCausalLM', 'LlavaMistralForCausalLM' or 'LlavaQwenForCausalLM'",
+        found: className.excerpt)
+    }
+  }
+
+  /// The checked configuration of the model.
+  ///
+  /// - Parameter vision: The configuration of the vision encoder, from another file.
+  func configuration(vision: VisionConfiguration) throws(CheckpointError) -> LLaVAConfiguration {
+    let text = try TextConfiguration(file, family: family)
+    if let size = try file.size("mm_hidden_size"), size != vision.hiddenSize {
+      throw file.error("mm_hidden_size", "\(vision.hiddenSize), the vision encoder's", found: "\(size)")
+    }
+    let dropsClassToken = try file.choice(
+      "mm_vision_select_feature", ["patch": true, "cls_patch": false], default: "patch")
+    var configuration = LLaVAConfiguration(
+      layout: .original, modelType: try file.text("model_type") ?? "llava",
+      imageTokenID: LLaVAConfiguration.imageSentinel,
+      visionFeatureLayer: try file.featureLayer("mm_vision_select_layer", of: vision),
+      dropsClassToken: dropsClassToken, projectorActivation: .gelu, projectorHasBias: true,
+      tiesWordEmbeddings: try file.flag("tie_word_embeddings", default: false),
+      imageAspectRatio: try file.text("image_aspect_ratio"),
+      anyResolution: try anyResolution(vision, dropsClassToken: dropsClassToken),
+      promptLimit: try file.integer("tokenizer_model_max_length", in: 1...(1 << 24)), eosTokens: try file.eosTokens(),
+      text: text, vision: vision)
+    configuration.readNames(file)
+    return configuration
+  }
+
+  private func anyResolution(
+    _ vision: VisionConfiguration, dropsClassToken: Bool
   ) throws(CheckpointError) -> AnyResolution? {
-    guard let ratio = imageAspectRatio, ratio.hasPrefix("anyres") else { return nil }
+    guard let ratio = try file.text("image_aspect_ratio"), ratio.hasPrefix("anyres") else { return nil }
     guard ratio == "anyres" else {
-      throw check.error("image_aspect_ratio", "'pad', 'anyres' or 'square'", "'\(ratio)', which is not supported")
+      throw file.error(
+        "image_aspect_ratio", "'pad', 'anyres' or 'square'", found: "\(ratio.excerpt), which is not supported")
     }
-    let merge: AnyResolution.Merge
-    switch mmPatchMergeType ?? "flat" {
-    case "spatial_unpad": merge = .spatialUnpad
-    case "flat": merge = .flat
-    case let other: throw check.error("mm_patch_merge_type", "'spatial_unpad' or 'flat'", "'\(other)'")
+    let merge = try file.choice(
+      "mm_patch_merge_type", ["spatial_unpad": AnyResolution.Merge.spatialUnpad, "flat": .flat], default: "flat")
+    guard dropsClassToken else {
+      throw file.error("mm_vision_select_feature", "'patch' for image_aspect_ratio 'anyres'")
     }
-    guard mmVisionSelectFeature ?? "patch" == "patch" else {
-      throw check.error("mm_vision_select_feature", "'patch' for image_aspect_ratio 'anyres'", "'cls_patch'")
+    guard let pinpoints = try file.gridPinpoints() else {
+      throw file.error("image_grid_pinpoints", "the canvases of image_aspect_ratio 'anyres'")
     }
-    guard let pinpoints = imageGridPinpoints?.pairs else {
-      throw check.error("image_grid_pinpoints", "the canvases of image_aspect_ratio 'anyres'", "nothing")
-    }
-    return try AnyResolution(checking: pinpoints, vision, sizeRule: .original, merge: merge, check)
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case modelType = "model_type"
-    case mmVisionTower = "mm_vision_tower"
-    case mmHiddenSize = "mm_hidden_size"
-    case mmProjectorType = "mm_projector_type"
-    case mmVisionSelectLayer = "mm_vision_select_layer"
-    case mmVisionSelectFeature = "mm_vision_select_feature"
-    case mmPatchMergeType = "mm_patch_merge_type"
-    case mmUseImStartEnd = "mm_use_im_start_end"
-    case mmTunableParts = "mm_tunable_parts"
-    case unfreezeMmVisionTower = "unfreeze_mm_vision_tower"
-    case imageAspectRatio = "image_aspect_ratio"
-    case imageGridPinpoints = "image_grid_pinpoints"
-    case tokenizerModelMaxLength = "tokenizer_model_max_length"
-    case visionConfig = "vision_config"
+    return try AnyResolution(checking: pinpoints, vision, sizeRule: .original, merge: merge, file)
   }
 }

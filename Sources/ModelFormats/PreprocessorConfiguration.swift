@@ -1,4 +1,3 @@
-package import Foundation
 package import Storage
 
 /// The configuration of image preprocessing, from a checkpoint's `preprocessor_config.json`.
@@ -42,135 +41,71 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
     cropSize = Size(height: side, width: side)
   }
 
-  /// Reads the text of a `preprocessor_config.json`.
+  /// Reads a `preprocessor_config.json` or its section of a `processor_config.json`.
   ///
-  /// - Parameters:
-  ///   - json: The whole file.
-  ///   - file: The name of the file in errors.
-  /// - Throws: ``PreprocessorConfigurationError``.
-  package init(json: Data, file: String = "preprocessor_config.json") throws(PreprocessorConfigurationError) {
-    do {
-      self = try JSONDecoder().decode(Self.self, from: json)
-    } catch let error as PreprocessorConfigurationError {
-      throw error
-    } catch DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context),
-      DecodingError.keyNotFound(_, let context)
-    {
-      let path = context.codingPath.map(\.stringValue).joined(separator: ".")
-      throw .malformed(file: file, reason: path.isEmpty ? "not an object" : "\(path) has another type")
-    } catch {
-      throw .malformed(file: file, reason: "not JSON")
+  /// - Parameter side: The size of a view if the file has none.
+  package init(_ file: ConfigurationSection, side: Int = 336) throws(CheckpointError) {
+    self.init(side: side)
+    if !file["size"].isNull { resizesTo = try file.resizeTarget("size") }
+    if !file["crop_size"].isNull { cropSize = try file.pixelSize("crop_size") }
+    mean = try file.numbers("image_mean", in: -1000...1000) ?? mean
+    standardDeviation = try file.numbers("image_std", in: 1e-6...1e6) ?? standardDeviation
+    if !file["rescale_factor"].isNull { rescaleFactor = try file.number("rescale_factor", in: 1e-9...1000) }
+    func flag(_ key: String, default value: Bool) throws(CheckpointError) -> Bool {
+      file[key].isNull ? value : try file.flag(key, default: value)
     }
-  }
-}
-
-extension PreprocessorConfiguration: Decodable {
-  private enum CodingKeys: String, CodingKey {
-    case size
-    case cropSize = "crop_size"
-    case mean = "image_mean"
-    case standardDeviation = "image_std"
-    case rescaleFactor = "rescale_factor"
-    case resample
-    case resizes = "do_resize"
-    case centerCrops = "do_center_crop"
-    case rescales = "do_rescale"
-    case normalizes = "do_normalize"
-    case convertsToRGB = "do_convert_rgb"
-    case pads = "do_pad"
-    case imageProcessorType = "image_processor_type"
-    case gridPinpoints = "image_grid_pinpoints"
-  }
-
-  package init(from decoder: any Decoder) throws {
-    let file = try decoder.container(keyedBy: CodingKeys.self)
-    func flag(_ key: CodingKeys, default value: Bool) throws -> Bool {
-      try file.decodeIfPresent(Bool.self, forKey: key) ?? value
-    }
-    if let size = try file.decodeIfPresent(SizeField.self, forKey: .size) {
-      resizesTo = try size.resizeTarget(key: "size")
-    }
-    if let size = try file.decodeIfPresent(SizeField.self, forKey: .cropSize) {
-      cropSize = try size.cropSize(key: "crop_size")
-    }
-    mean = try file.decodeIfPresent([Double].self, forKey: .mean) ?? mean
-    standardDeviation = try file.decodeIfPresent([Double].self, forKey: .standardDeviation) ?? standardDeviation
-    rescaleFactor = try file.decodeIfPresent(Double.self, forKey: .rescaleFactor) ?? rescaleFactor
-    resizes = try flag(.resizes, default: resizes)
-    centerCrops = try flag(.centerCrops, default: centerCrops)
-    rescales = try flag(.rescales, default: rescales)
-    normalizes = try flag(.normalizes, default: normalizes)
-    convertsToRGB = try flag(.convertsToRGB, default: convertsToRGB)
-    imageProcessorType = try file.decodeIfPresent(String.self, forKey: .imageProcessorType)
+    resizes = try flag("do_resize", default: resizes)
+    centerCrops = try flag("do_center_crop", default: centerCrops)
+    rescales = try flag("do_rescale", default: rescales)
+    normalizes = try flag("do_normalize", default: normalizes)
+    convertsToRGB = try flag("do_convert_rgb", default: convertsToRGB)
+    imageProcessorType = try file.text("image_processor_type")
     let padsBatch = imageProcessorType?.hasPrefix("LlavaNext") ?? false
-    padsToSquare = try flag(.pads, default: false) && !padsBatch
-    gridPinpoints =
-      try file.decodeIfPresent(GridPinpoints.self, forKey: .gridPinpoints)?.pairs
-      .map { Size(height: $0, width: $1) } ?? []
-    try checkNumbers()
-    let resample = try file.decodeIfPresent(Int.self, forKey: .resample) ?? 3
-    guard resample == 3 else {
-      throw PreprocessorConfigurationError.invalidValue(
-        key: "resample", expected: "3 (bicubic, as in the training of LLaVA's vision encoder)", found: "\(resample)")
-    }
-  }
-
-  private func checkNumbers() throws(PreprocessorConfigurationError) {
-    let deviations = standardDeviation
-    guard mean.count == 3, mean.allSatisfy({ abs($0) <= 1000 }) else {
-      throw .invalidValue(key: "image_mean", expected: "three numbers from -1000 to 1000", found: "\(mean)")
-    }
-    guard deviations.count == 3, deviations.allSatisfy({ $0 >= 1e-6 && $0 <= 1e6 }) else {
-      throw .invalidValue(key: "image_std", expected: "three numbers from 1e-6 to 1e6", found: "\(deviations)")
-    }
-    guard rescaleFactor >= 1e-9 && rescaleFactor <= 1000 else {
-      throw .invalidValue(key: "rescale_factor", expected: "a number from 1e-9 to 1000", found: "\(rescaleFactor)")
+    padsToSquare = try flag("do_pad", default: false) && !padsBatch
+    gridPinpoints = try file.gridPinpoints()?.map { Size(height: $0, width: $1) } ?? []
+    guard file["resample"].isNull || file["resample"].wholeValue == 3 else {
+      throw file.error("resample", "3 (bicubic, as in the training of LLaVA's vision encoder)")
     }
   }
 }
 
-// MARK: - Fields with several notations
-
-/// A number, or an object with `shortest_edge`, or one with `height`, `width` or both.
-private struct SizeField: Decodable {
-  private enum CodingKeys: String, CodingKey {
-    case shortestEdge = "shortest_edge"
-    case height
-    case width
-  }
-
-  var shortestEdge: Int?
-  var height: Int?
-  var width: Int?
-
-  init(from decoder: any Decoder) throws {
-    if let number = try? decoder.singleValueContainer().decode(Int.self) {
-      shortestEdge = number
-      return
+extension ConfigurationSection {
+  /// Three numbers, one for each color; `nil` if the key is absent or null.
+  fileprivate func numbers(_ key: String, in range: ClosedRange<Double>) throws(CheckpointError) -> [Double]? {
+    guard !self[key].isNull else { return nil }
+    let numbers = (self[key].array ?? []).prefix(4).map { $0.real ?? .nan }
+    guard self[key].array?.count == 3, numbers.allSatisfy(range.contains) else {
+      throw error(
+        key, "three numbers from \(range.lowerBound) to \(range.upperBound)",
+        found: self[key].array?.count == 3 ? "\(numbers)" : nil)
     }
-    let object = try decoder.container(keyedBy: CodingKeys.self)
-    shortestEdge = try object.decodeIfPresent(Int.self, forKey: .shortestEdge)
-    height = try object.decodeIfPresent(Int.self, forKey: .height)
-    width = try object.decodeIfPresent(Int.self, forKey: .width)
+    return numbers
   }
 
-  func resizeTarget(key: String) throws(PreprocessorConfigurationError) -> PreprocessorConfiguration.ResizeTarget {
-    if let shortestEdge { return .shortestEdge(try checkedSide(shortestEdge, key: key)) }
-    return .exact(try cropSize(key: key))
+  /// The value of `size`: a number, or an object with `shortest_edge`, or one with `height`, `width` or both.
+  fileprivate func resizeTarget(_ key: String) throws(CheckpointError) -> PreprocessorConfiguration.ResizeTarget {
+    guard self[key].members != nil else { return .shortestEdge(try integer(key, in: sideRange, default: 0)) }
+    if let edge = try section(key)?.integer("shortest_edge", in: sideRange) { return .shortestEdge(edge) }
+    return .exact(try pixelSize(key))
   }
 
-  func cropSize(key: String) throws(PreprocessorConfigurationError) -> PreprocessorConfiguration.Size {
-    guard let rows = height ?? width ?? shortestEdge, let columns = width ?? height ?? shortestEdge else {
-      throw .invalidValue(key: key, expected: "shortest_edge, height or width", found: "none of them")
+  /// The value of `crop_size`: a number, or an object with `height`, `width` or both.
+  fileprivate func pixelSize(_ key: String) throws(CheckpointError) -> PixelSize {
+    guard self[key].members != nil, let size = try section(key) else {
+      let side = try integer(key, in: sideRange, default: 0)
+      return PixelSize(height: side, width: side)
     }
-    return PreprocessorConfiguration.Size(
-      height: try checkedSide(rows, key: key), width: try checkedSide(columns, key: key))
+    let edge = try size.integer("shortest_edge", in: sideRange)
+    let (height, width) = (try size.integer("height", in: sideRange), try size.integer("width", in: sideRange))
+    guard let rows = height ?? width ?? edge, let columns = width ?? height ?? edge else {
+      throw error(key, "shortest_edge, height or width", found: "none of them")
+    }
+    return PixelSize(height: rows, width: columns)
   }
 }
 
-/// An error in a `preprocessor_config.json`.
+/// An error of a `preprocessor_config.json` that does not fit the model.
 package enum PreprocessorConfigurationError: UserFacingError, Equatable {
-  case malformed(file: String, reason: String)
   case invalidValue(key: String, expected: String, found: String)
 }
 
@@ -179,8 +114,6 @@ extension PreprocessorConfigurationError {
 
   package var problem: String {
     switch self {
-    case .malformed(let file, let reason):
-      "\(file): not a preprocessor configuration (\(reason)); download the file again"
     case .invalidValue(let key, let expected, let found):
       "preprocessor_config.json: \(key) is \(found), expected \(expected); correct the file"
     }

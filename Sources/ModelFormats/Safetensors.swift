@@ -69,19 +69,21 @@ package struct SafetensorsFile: WeightFile {
         throw .unsupportedElement(name: name, found: entry.dtype, file: file)
       }
       guard let bits = TensorInfo.bitCount(shape: entry.shape, width: width) else {
-        throw .malformed(file: file, reason: "'\(name)' has the impossible shape \(entry.shape)")
+        throw .malformed(file: file, reason: "\(name.excerpt) has the impossible shape \(entry.shape.shapeText)")
       }
       let offsets = entry.offsets
       guard offsets[0] >= 0, offsets[0] <= offsets[1], offsets[1] <= payload.count else {
         throw .malformed(
-          file: file, reason: "'\(name)' is at \(offsets) of \(payload.count) bytes; the file is truncated or damaged"
+          file: file,
+          reason: "\(name.excerpt) is at \(offsets) of \(payload.count) bytes; the file is truncated or damaged"
         )
       }
       guard bits.isMultiple(of: 8), bits / 8 == offsets[1] - offsets[0] else {
         throw .malformed(
           file: file,
           reason:
-            "'\(name)' has \(offsets[1] - offsets[0]) bytes, expected \(bits / 8) for \(entry.dtype) \(entry.shape)")
+            "\(name.excerpt) has \(offsets[1] - offsets[0]) bytes, expected \(bits / 8) for \(entry.dtype) \(entry.shape.shapeText)"
+        )
       }
       records[name] = TensorInfo(
         elementName: entry.dtype, shape: entry.shape,
@@ -94,7 +96,7 @@ package struct SafetensorsFile: WeightFile {
     for (name, info) in byOffset {
       guard info.bytes.lowerBound == end else {
         let problem = info.bytes.lowerBound < end ? "overlaps another tensor" : "has a gap before it"
-        throw .malformed(file: file, reason: "'\(name)' \(problem)")
+        throw .malformed(file: file, reason: "\(name.excerpt) \(problem)")
       }
       end = info.bytes.upperBound
     }
@@ -141,7 +143,7 @@ private struct Header {
       guard let dtype = member.value["dtype"].string, let shape = Self.integers(member.value["shape"]),
         let offsets = Self.integers(member.value["data_offsets"]), offsets.count == 2
       else {
-        throw .malformed(file: file, reason: "'\(member.key)' has no dtype, shape and data_offsets of integers")
+        throw .malformed(file: file, reason: "\(member.key.excerpt) has no dtype, shape and data_offsets of integers")
       }
       let entry = Entry(dtype: dtype, shape: shape, offsets: offsets)
       guard entries.updateValue(entry, forKey: member.key) == nil else {

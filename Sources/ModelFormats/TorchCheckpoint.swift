@@ -25,7 +25,8 @@ package struct TorchArchive: WeightFile {
     }
     guard let range = archive["data.pkl"] else {
       throw .malformed(
-        file: path, reason: "an archive without '\(archive.folder)/data.pkl', expected a file of torch.save")
+        file: path,
+        reason: "an archive without \((archive.folder + "/data.pkl").excerpt), expected a file of torch.save")
     }
     let (value, objects) = try PickleReader.read(ByteReader(storage, range, file: path))
     records = try StateDictionary(value, objects, file: path).records(archive)
@@ -68,7 +69,7 @@ struct StateDictionary {
     if tensors.isEmpty, let key = Self.keyOfTensors(in: objects.dictionaries[index], objects) {
       throw .malformed(
         file: file,
-        reason: "the tensors are under the key '\(key)', expected at the top level; save that dictionary alone")
+        reason: "the tensors are under the key \(key.excerpt), expected at the top level; save that dictionary alone")
     }
   }
 
@@ -84,18 +85,23 @@ struct StateDictionary {
   {
     let storage = tensor.storage
     guard let bytes = archive["data/\(storage.key)"] else {
-      throw .malformed(file: file, reason: "the data of '\(name)' is missing, expected an entry 'data/\(storage.key)'")
+      throw .malformed(
+        file: file,
+        reason: "the data of \(name.excerpt) is missing, expected an entry \(("data/" + storage.key).excerpt)")
     }
     guard storage.count.multipliedReportingOverflow(by: storage.element.byteCount) == (bytes.count, false) else {
       throw .malformed(
         file: file,
-        reason: "the storage of '\(name)' has \(bytes.count) bytes, expected \(storage.count) \(storage.element.name)")
+        reason:
+          "the storage of \(name.excerpt) has \(bytes.count) bytes, expected \(storage.count) \(storage.element.name)")
     }
     guard tensor.strides.count == tensor.shape.count,
       let bits = TensorInfo.bitCount(shape: tensor.shape, width: 8 * tensor.element.byteCount)
     else {
       throw .malformed(
-        file: file, reason: "'\(name)' has the impossible shape \(tensor.shape) with strides \(tensor.strides)")
+        file: file,
+        reason:
+          "\(name.excerpt) has the impossible shape \(tensor.shape.shapeText) with strides \(tensor.strides.shapeText)")
     }
     guard tensor.isContiguous else {
       return TensorInfo(
@@ -106,7 +112,8 @@ struct StateDictionary {
       throw .malformed(
         file: file,
         reason:
-          "'\(name)' of shape \(tensor.shape) is at element \(tensor.offset) of a storage of \(bytes.count) bytes")
+          "\(name.excerpt) of shape \(tensor.shape.shapeText) is at element \(tensor.offset) of a storage of \(bytes.count) bytes"
+      )
     }
     let first = bytes.lowerBound + start
     return TensorInfo(elementName: tensor.element.name, shape: tensor.shape, bytes: first..<first + bits / 8)

@@ -54,28 +54,75 @@ extension WeightFile {
 /// the reference library write `model.language_model.layers.0…`, the original LLaVA code `model.layers.0…`. No name has
 /// two meanings, so one table covers all layouts.
 enum ParameterNames {
-  private static let prefixes = [
+  /// The naming of a checkpoint.
+  enum Naming { case canonical, newer, original }
+
+  private static let prefixes: [(stored: String, canonical: String, naming: Naming)] = [
     // Newer versions of the reference library.
-    ("model.language_model.", "language_model.model."),
-    ("model.multi_modal_projector.", "multi_modal_projector."),
-    ("model.image_newline", "image_newline"),
-    ("lm_head.", "language_model.lm_head."),
+    ("model.language_model.", "language_model.model.", .newer),
+    ("model.multi_modal_projector.", "multi_modal_projector.", .newer),
+    ("model.image_newline", "image_newline", .newer),
+    ("lm_head.", "language_model.lm_head.", .newer),
     // The original code, whose vision encoder is a nested module: the longer prefix comes before the newer library's.
-    ("model.vision_tower.vision_tower.", "vision_tower."),
-    ("model.vision_tower.", "vision_tower."),
-    ("model.embed_tokens.", "language_model.model.embed_tokens."),
-    ("model.layers.", "language_model.model.layers."),
-    ("model.norm.", "language_model.model.norm."),
-    ("model.mm_projector.0.", "multi_modal_projector.linear_1."),
-    ("model.mm_projector.2.", "multi_modal_projector.linear_2."),
+    ("model.vision_tower.vision_tower.", "vision_tower.", .original),
+    ("model.vision_tower.", "vision_tower.", .newer),
+    ("model.embed_tokens.", "language_model.model.embed_tokens.", .original),
+    ("model.layers.", "language_model.model.layers.", .original),
+    ("model.norm.", "language_model.model.norm.", .original),
+    ("model.mm_projector.0.", "multi_modal_projector.linear_1.", .original),
+    ("model.mm_projector.2.", "multi_modal_projector.linear_2.", .original),
   ]
 
   /// The canonical name of a stored parameter.
   static func canonical(_ stored: String) -> String {
-    for (prefix, replacement) in prefixes where stored.hasPrefix(prefix) {
-      return replacement + stored.dropFirst(prefix.count)
+    var name = stored
+    if let (prefix, replacement, _) = prefixes.first(where: { stored.hasPrefix($0.stored) }) {
+      name = replacement + stored.dropFirst(prefix.count)
     }
-    return stored
+    // Version 5 of the reference library writes the modules of CLIP's vision encoder without `vision_model`.
+    let place = name.hasPrefix("vision_tower.") ? "vision_tower." : ""
+    let module = name.dropFirst(place.count).prefix { $0 != "." }
+    guard ["embeddings", "pre_layrnorm", "encoder", "post_layernorm"].contains(module) else { return name }
+    return place + "vision_model." + name.dropFirst(place.count)
+  }
+
+  /// The name of a parameter in a naming, for messages.
+  static func stored(_ canonical: String, _ naming: Naming) -> String {
+    // Output head and newline have one name in both of the later namings.
+    let shared = ["lm_head.", "model.image_newline"]
+    for (prefix, name, owner) in prefixes where canonical.hasPrefix(name) {
+      if owner == naming || (naming == .original && shared.contains(prefix)) {
+        return prefix + canonical.dropFirst(name.count)
+      }
+    }
+    return canonical
+  }
+
+  /// The naming of a checkpoint with these stored names.
+  static func naming(of names: some Sequence<String>) -> Naming {
+    var naming = Naming.canonical
+    for name in names {
+      if name.hasPrefix("model.language_model.") { naming = .newer }
+      if ["model.layers.", "model.embed_tokens.", "model.mm_projector."].contains(where: name.hasPrefix) {
+        return .original
+      }
+    }
+    return naming
+  }
+
+  /// The prefix of all names that a training program or a wrapper added; empty if there is none.
+  static func wrapper(of names: some Collection<String>) -> String {
+    var wrapper = ""
+    func all(_ prefix: String) -> Bool { !names.isEmpty && names.allSatisfy { $0.hasPrefix(wrapper + prefix) } }
+    // DistributedDataParallel, peft, torch.compile and DeepSpeed.
+    let prefixes = ["module.", "base_model.model.", "_orig_mod.", "_forward_module."]
+    while wrapper.utf8.count < 64, let prefix = prefixes.first(where: all) { wrapper += prefix }
+    // `model.` begins names of two namings, so a name that occurs in neither has to follow it.
+    let inner = ["language_model.model.", "language_model.lm_head.", "model.", "lm_head."].map {
+      wrapper + "model." + $0
+    }
+    if all("model."), names.contains(where: { name in inner.contains { name.hasPrefix($0) } }) { wrapper += "model." }
+    return wrapper
   }
 
   /// Whether a stored tensor is a buffer that models compute.

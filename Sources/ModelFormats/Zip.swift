@@ -20,7 +20,7 @@ struct ZipArchive {
       let entry = try ZipEntry(&reader)
       let (extent, data) = try entry.locate(in: bytes, before: directory.range.lowerBound, file: file)
       guard entries.updateValue(data, forKey: entry.name) == nil else {
-        throw .malformed(file: file, reason: "the entry '\(entry.name)' occurs twice")
+        throw .malformed(file: file, reason: "the entry \(entry.name.excerpt) occurs twice")
       }
       extents.append((entry.name, extent))
     }
@@ -29,7 +29,7 @@ struct ZipArchive {
     var end = 0
     for extent in extents.sorted(by: { $0.bytes.lowerBound < $1.bytes.lowerBound }) {
       guard extent.bytes.lowerBound >= end else {
-        throw .malformed(file: file, reason: "the entry '\(extent.name)' overlaps another")
+        throw .malformed(file: file, reason: "the entry \(extent.name.excerpt) overlaps another")
       }
       end = extent.bytes.upperBound
     }
@@ -151,7 +151,8 @@ struct ZipEntry {
     guard let name = Self.name(nameBytes) else {
       throw .malformed(
         file: directory.file,
-        reason: "an entry is named '\(String(decoding: nameBytes, as: UTF8.self))', expected a path inside the archive"
+        reason:
+          "an entry is named \(String(decoding: nameBytes, as: UTF8.self).excerpt), expected a path inside the archive"
       )
     }
     try header.checkPlain(name, file: directory.file)
@@ -161,7 +162,7 @@ struct ZipEntry {
     offset = try zip64.value(offset32)
     _ = try directory.skip(commentSize)
     guard storedSize == size, disk == 0 else {
-      throw .malformed(file: directory.file, reason: "the entry '\(name)' stores \(storedSize) bytes for \(size)")
+      throw .malformed(file: directory.file, reason: "the entry \(name.excerpt) stores \(storedSize) bytes for \(size)")
     }
     self.name = name
   }
@@ -174,27 +175,29 @@ struct ZipEntry {
     in archive: SharedBytes, before end: Int, file: String
   ) throws(CheckpointError) -> (extent: Range<Int>, data: Range<Int>) {
     guard offset < UInt64(end) else {
-      throw .malformed(file: file, reason: "the entry '\(name)' is at byte \(offset), expected before byte \(end)")
+      throw .malformed(
+        file: file, reason: "the entry \(name.excerpt) is at byte \(offset), expected before byte \(end)")
     }
     var reader = ByteReader(archive, Int(offset)..<end, file: file)
-    try reader.signature(0x0403_4B50, of: "the header of '\(name)'")
+    try reader.signature(0x0403_4B50, of: "the header of \(name.excerpt)")
     let header = try ZipHeader(&reader)
     try header.checkPlain(name, file: file)
     guard try reader.bytes(header.nameSize) == nameBytes else {
-      throw .malformed(file: file, reason: "the entry '\(name)' has another name in its local header")
+      throw .malformed(file: file, reason: "the entry \(name.excerpt) has another name in its local header")
     }
     var zip64 = try Zip64Field(reader.part(header.extraSize))
     for size32 in [header.size, header.storedSize] {
       let found = try zip64.value(size32)
       guard found == size || header.isStreamed && found == 0 else {
-        throw .malformed(file: file, reason: "the entry '\(name)' has \(size) bytes, but \(found) in its local header")
+        throw .malformed(
+          file: file, reason: "the entry \(name.excerpt) has \(size) bytes, but \(found) in its local header")
       }
     }
     guard size <= UInt64(reader.rest.count) else {
       throw .malformed(
         file: file,
         reason:
-          "the entry '\(name)' has \(size) bytes at byte \(reader.rest.lowerBound), expected its end before byte \(end)"
+          "the entry \(name.excerpt) has \(size) bytes at byte \(reader.rest.lowerBound), expected its end before byte \(end)"
       )
     }
     let data = try reader.skip(size)
@@ -240,12 +243,13 @@ struct ZipHeader {
   /// Refuses entries that are not stored as plain bytes.
   func checkPlain(_ name: String, file: String) throws(CheckpointError) {
     guard flags & Self.refusedFlags == 0 else {
-      throw .malformed(file: file, reason: "the entry '\(name)' is encrypted or patched, expected plain bytes")
+      throw .malformed(file: file, reason: "the entry \(name.excerpt) is encrypted or patched, expected plain bytes")
     }
     guard method == 0 else {
       throw .malformed(
         file: file,
-        reason: "the entry '\(name)' is compressed (method \(method)), expected stored bytes as torch.save writes them")
+        reason:
+          "the entry \(name.excerpt) is compressed (method \(method)), expected stored bytes as torch.save writes them")
     }
   }
 }

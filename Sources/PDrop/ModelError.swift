@@ -52,7 +52,8 @@ public struct ModelError: UserFacingError {
       case .badValue: .configuration
       case .forbiddenGlobal: .refusedWeights
       case .missingVisionTower, .missingTrainedVisionTower, .unneededVisionTower: .visionTower
-      case .noWeights, .malformed, .missingTensor, .shapeMismatch, .unsupportedElement, .duplicateTensor,
+      case .noWeights, .adapterAlone, .unmergedAdapter, .quantized, .missingShards, .ambiguousShards, .projectorApart,
+        .malformed, .missingTensor, .shapeMismatch, .unsupportedElement, .duplicateTensor,
         .stridedTensor, .convertible:
         .weights
       }

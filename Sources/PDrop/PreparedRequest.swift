@@ -49,11 +49,13 @@ package struct PreparedRequest: Sendable {
       try DropPlan(
         policy, layerCount: text.layerCount, visualTokenCounts: counts, padding: images.map(\.paddingTokens))
     }
-    let contextLength = request.options.contextLength ?? text.contextLength
+    let ceiling = text.contextCeiling ?? .max
+    let contextLength = min(request.options.contextLength ?? text.contextLength, ceiling)
     let promptLimit = request.options.contextLength ?? configuration.promptLimit ?? contextLength
     let visualTokenCount = counts.reduce(0, +)
     let length = report.promptTokens.count - counts.count + visualTokenCount
     guard length > 0 else { throw .sequence(.empty) }
+    guard length <= ceiling else { throw .sequence(.beyondModel(length: length, limit: ceiling)) }
     guard length <= promptLimit else { throw .sequence(.tooLong(length: length, limit: promptLimit)) }
     maxNewTokens = max(0, min(request.options.maxTokens, contextLength - length))
     rowsPerLayer = plan.rowsPerLayer(rowCount: length, visualTokenCount: visualTokenCount, layerCount: text.layerCount)

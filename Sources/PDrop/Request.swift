@@ -94,6 +94,7 @@ public struct GenerationOptions: Sendable, Hashable {
 /// An error of generation, with a valid model and valid images.
 public enum GenerationError: UserFacingError, Equatable {
   case imageTokenMismatch(tokenizer: Int, configuration: Int)
+  case noImageToken(configuration: Int)
   case notANumber(tokenCount: Int)
   case foreignImage
   case tensorsNotRecorded
@@ -103,6 +104,9 @@ public enum GenerationError: UserFacingError, Equatable {
     switch self {
     case .imageTokenMismatch(let tokenizer, let configuration):
       "<image> is token \(tokenizer) of the tokenizer but \(configuration) in config.json; the files do not belong together"
+    case .noImageToken(let configuration):
+      "the tokenizer has no <image>, expected the token \(configuration) of config.json; add the token to "
+        + "tokenizer.json (added_tokens) or take the tokenizer of the model"
     case .notANumber(let tokenCount):
       "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
     case .foreignImage:

@@ -41,6 +41,7 @@ extension VisionLanguageModel {
     eosTokens = []
     eosTokensFile = nil
     unusedTensors = []
+    notes = []
     weightBytes = llava.weightBytes
     weightsCache = nil
     featureCache = nil

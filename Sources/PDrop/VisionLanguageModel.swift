@@ -55,6 +55,7 @@ public struct VisionLanguageModel: Sendable {
   public let eosTokensFile: String?
   /// Names of stored tensors that are not used, which may indicate a model of another kind.
   public let unusedTensors: [String]
+  let notes: [LoadNote]
   /// Bytes of all weights after conversion.
   public let weightBytes: Int
   /// Compute types of the model.
@@ -75,7 +76,8 @@ public struct VisionLanguageModel: Sendable {
     let start = ContinuousClock.now
     var isDirectory = false
     guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory else {
-      throw ModelError(CheckpointError.notADirectory(path: directory))
+      throw ModelError(
+        CheckpointError.notADirectory(path: directory, isFile: FileManager.default.fileExists(atPath: directory)))
     }
     name = URL(filePath: directory).standardizedFileURL.lastPathComponent
     do {
@@ -83,7 +85,14 @@ public struct VisionLanguageModel: Sendable {
       let url = URL(filePath: directory, directoryHint: .isDirectory)
       var configuration = files.configuration
       var vocabulary = try Vocabulary.load(directory: url, prefersSentencePiece: configuration.layout == .original)
-      if configuration.layout == .original {
+      if configuration.layout == .huggingFace {
+        guard let token = vocabulary.specialTokens.image else {
+          throw GenerationError.noImageToken(configuration: configuration.imageTokenID)
+        }
+        guard Int(token) == configuration.imageTokenID else {
+          throw GenerationError.imageTokenMismatch(tokenizer: Int(token), configuration: configuration.imageTokenID)
+        }
+      } else {
         configuration.imageTokenID = Int(vocabulary.imageToken(orElse: Int32(LLaVAConfiguration.imageSentinel)))
       }
       let storedBytes = files.checkpoint.byteCount + (files.visionTower.checkpoint?.byteCount ?? 0)
@@ -113,20 +122,24 @@ public struct VisionLanguageModel: Sendable {
       eosTokens = configured?.tokens ?? Set(tokenizer.eosToken.map { [Int($0)] } ?? [])
       eosTokensFile = configured?.file
       unusedTensors = llava.unusedTensors(of: files.checkpoint)
+      let imageToken = vocabulary.addedTokens.first { $0.id == vocabulary.specialTokens.image }?.content
+      notes =
+        try files.notes(imageToken: imageToken ?? "<image>")
+        + LoadNote.notes(unusedTensors: unusedTensors, layerCount: configuration.text.layerCount)
       weightBytes = llava.weightBytes
       visionTower = files.visionTower.checkpoint == nil ? nil : files.visionTower.directory
     } catch {
       throw ModelError(loading: error, in: directory)
-    }
-    if let token = tokenizer.imageToken, Int(token) != llava.configuration.imageTokenID {
-      throw ModelError(
-        GenerationError.imageTokenMismatch(tokenizer: Int(token), configuration: llava.configuration.imageTokenID))
     }
     loadTime = ContinuousClock.now - start
   }
 
   /// Counts of the feature cache so far; `nil` without `Options.featureCache`.
   public var featureCacheStatistics: FeatureCacheStatistics? { featureCache?.report }
+  /// Remarks about the directory's files that may explain unexpected answers, one line each.
+  package var warnings: [String] { notes.filter(\.isWarning).map(\.description) }
+  /// All other remarks about the directory's files.
+  package var remarks: [String] { notes.filter { !$0.isWarning }.map(\.description) }
   public var template: ChatTemplate { templateDetection.template }
   /// Number of decoder layers.
   public var layerCount: Int { llava.configuration.text.layerCount }

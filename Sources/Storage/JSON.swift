@@ -63,11 +63,15 @@ package struct JSONParser {
   package static let depthLimit = 100
 
   private let bytes: [UInt8]
+  private let allowsNonFinite: Bool
   private var position = 0
 
   /// Parses a UTF-8 document, with or without a byte order mark.
-  package static func parse(_ bytes: [UInt8]) throws(ParseError) -> JSONValue {
-    var parser = JSONParser(bytes: bytes)
+  ///
+  /// - Parameter allowsNonFinite: Whether `NaN`, `Infinity` and `-Infinity` are numbers, as Python writes and reads
+  ///   them, and numbers outside the range of a `Double` are infinite.
+  package static func parse(_ bytes: [UInt8], allowsNonFinite: Bool = false) throws(ParseError) -> JSONValue {
+    var parser = JSONParser(bytes: bytes, allowsNonFinite: allowsNonFinite)
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { parser.position = 3 }
     let value = try parser.value(depth: 0)
     parser.skipSpace()
@@ -79,7 +83,7 @@ package struct JSONParser {
   ///
   /// A number at the very end may be cut off, so it is not among them.
   package static func membersBeforeError(_ bytes: [UInt8]) -> [JSONValue.Member] {
-    var parser = JSONParser(bytes: bytes)
+    var parser = JSONParser(bytes: bytes, allowsNonFinite: false)
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { parser.position = 3 }
     parser.skipSpace()
     guard parser.take("{") else { return [] }
@@ -92,7 +96,10 @@ package struct JSONParser {
     return members
   }
 
-  private init(bytes: [UInt8]) { self.bytes = bytes }
+  private init(bytes: [UInt8], allowsNonFinite: Bool) {
+    self.bytes = bytes
+    self.allowsNonFinite = allowsNonFinite
+  }
 
   private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
 
@@ -120,6 +127,8 @@ package struct JSONParser {
     case UInt8(ascii: "t"): return try word("true", .bool(true))
     case UInt8(ascii: "f"): return try word("false", .bool(false))
     case UInt8(ascii: "n"): return try word("null", .null)
+    case UInt8(ascii: "N") where allowsNonFinite: return try word("NaN", .number(.nan))
+    case UInt8(ascii: "I") where allowsNonFinite: return try word("Infinity", .number(.infinity))
     default: return try number()
     }
   }
@@ -167,7 +176,7 @@ package struct JSONParser {
   private mutating func number() throws(ParseError) -> JSONValue {
     let start = position
     var isInteger = true
-    _ = take("-")
+    if take("-"), allowsNonFinite, next == UInt8(ascii: "I") { return try word("Infinity", .number(-.infinity)) }
     if !take("0") { try digits() }
     if take(".") {
       isInteger = false
@@ -180,7 +189,7 @@ package struct JSONParser {
     }
     let text = String(decoding: bytes[start..<position], as: UTF8.self)
     if isInteger, let value = Int(text) { return .integer(value) }
-    guard let value = Double(text), value.isFinite else { throw expected("a number within range") }
+    guard let value = Double(text), value.isFinite || allowsNonFinite else { throw expected("a number within range") }
     return .number(value)
   }
 

@@ -105,7 +105,7 @@ struct Answer: ParsableCommand {
 
 /// The log lines of `-v` and `--verbose-prompt`.
 enum VerboseLog {
-  /// The model, its compute precision and its unused tensors.
+  /// The model, its compute precision and the remarks about its files.
   static func model(_ model: VisionLanguageModel, _ options: ModelOptions) {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
@@ -115,13 +115,12 @@ enum VerboseLog {
     for line in model.eosDescription { Log.write(line) }
     if let visionTower = model.visionTower { Log.write("vision encoder: weights from \(visionTower)") }
     if let report = model.weightsCache, !report.hasFailed { Log.write("weights cache: \(report)") }
-    unusedTensors(of: model)
+    notes(of: model)
   }
 
-  /// Stored tensors that the model does not use, up to 8 by name.
-  static func unusedTensors(of model: VisionLanguageModel) {
-    for name in model.unusedTensors.prefix(8) { Log.write("note: the tensor '\(name)' is not used") }
-    if model.unusedTensors.count > 8 { Log.write("note: \(model.unusedTensors.count - 8) more tensors are not used") }
+  /// Remarks about the model's files; warnings are printed when it is loaded.
+  static func notes(of model: VisionLanguageModel) {
+    for remark in model.remarks { Log.write("note: \(remark)") }
   }
 
   /// Warns if the chat template is a guess, which may degrade every answer.

@@ -37,7 +37,7 @@ struct Check: ParsableCommand {
       throw ValidationError(
         "--case '\(unknown)' does not exist; use one of \(folder.caseNames.joined(separator: ", "))")
     }
-    VerboseLog.unusedTensors(of: model)
+    VerboseLog.notes(of: model)
     let check = ModelCheck(model, folder, threads: modelOptions.threadCount)
     let names = cases.isEmpty ? folder.caseNames : cases
     // Reports unreadable files before the work.

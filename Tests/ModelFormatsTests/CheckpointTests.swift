@@ -26,6 +26,17 @@ private typealias F = SafetensorsFixtures
     #expect(checkpoint.unreadNames == expected)
   }
 
+  @Test(arguments: ["", "vision_tower.", "model.vision_tower."])
+  func `finds CLIP's modules without vision_model, as version 5 of the reference library writes them`(
+    prefix: String
+  ) throws {
+    let folder = try TemporaryFolder()
+    let modules = ["embeddings.class_embedding", "encoder.layers.0.x", "post_layernorm.bias", "pre_layrnorm.bias"]
+    try folder.write("model.safetensors", F.tensors(modules.map { prefix + $0 }))
+    let canonical = (prefix.isEmpty ? "" : "vision_tower.") + "vision_model."
+    #expect(try Checkpoint(directory: folder.path).unreadNames == modules.map { canonical + $0 })
+  }
+
   @Test func `refuses two names of one tensor`() throws {
     let folder = try TemporaryFolder()
     let names = ["lm_head.weight", "language_model.lm_head.weight"]
@@ -67,7 +78,7 @@ private typealias F = SafetensorsFixtures
     try folder.write("1.safetensors", F.tensors(["a"]))
     let path = try folder.write("model.safetensors.index.json", index(["a": name]))
     let error = CheckpointError.badValue(
-      file: path, key: "weight_map.a", expected: "a file name", found: "'\(name)'")
+      file: path, key: "weight_map.a", expected: "a file name", found: name.excerpt)
     #expect(throws: error) { try Checkpoint(directory: folder.path) }
   }
 

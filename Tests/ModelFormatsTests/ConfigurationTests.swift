@@ -34,12 +34,11 @@ import Testing
   @Test(arguments: [
     #"{"model_type":"llava"}"#, #"{"model_type":"llava","text_config":{}}"#,
     #"{"model_type":"llava","text_config":null}"#,
-    #"{"model_type":"llava","text_config":{"hidden_size":null,"rope_scaling":null,"head_dim":null,"sliding_window":null}}"#,
+    #"{"model_type":"llava","text_config":{"rope_scaling":null,"head_dim":null,"sliding_window":null}}"#,
+    #"{"model_type":"llava","text_config":{"num_key_value_heads":null,"mlp_bias":null,"attention_bias":null}}"#,
   ])
   func `has Llama's values for missing keys`(file: String) throws {
-    // The default image token is just outside Llama's default vocabulary, so the file must define one of the two.
-    let named = String(file.dropLast()) + #","image_token_index":31999}"#
-    let text = try read(named).text
+    let text = try read(file).text
     #expect(text.kind == .llama)
     #expect(sizes(text) == [4096, 11_008, 32, 32, 32, 128, 32_000, 2048])
     #expect(text.rmsNormEpsilon == 1e-6 && text.ropeTheta == 10_000)
@@ -49,7 +48,10 @@ import Testing
     let members = #""image_token_index":9,"text_config":{"model_type":"mistral"}"#
     let text = try read(llava(members)).text
     #expect(text.kind == .mistral)
-    #expect(sizes(text) == [4096, 14_336, 32, 32, 8, 128, 32_000, 131_072])
+    // The default sliding window of 4096 tokens limits the context.
+    #expect(sizes(text) == [4096, 14_336, 32, 32, 8, 128, 32_000, 4096])
+    let full = #""text_config":{"model_type":"mistral","sliding_window":null,"num_key_value_heads":null}"#
+    #expect(try sizes(read(llava(full)).text) == [4096, 14_336, 32, 32, 32, 128, 32_000, 131_072])
     #expect(text.rmsNormEpsilon == 1e-6 && text.ropeTheta == 10_000)
   }
 
@@ -60,10 +62,23 @@ import Testing
     #expect(text.kind == .qwen2 && text.attentionBias == .queriesKeysValues)
     #expect(try read(llava(#""image_token_index":9,"text_config":{"attention_bias":true}"#)).text.attentionBias == .all)
     #expect(try read(llava(#""image_token_index":9"#)).text.attentionBias == .none)
-    expectError(
-      llava(
-        #""image_token_index":9,"text_config":{"model_type":"qwen2","sliding_window":4096,"use_sliding_window":true}"#),
-      "text_config.sliding_window")
+    let mistral = #""text_config":{"model_type":"mistral","attention_bias":true,"mlp_bias":true}"#
+    #expect(try read(llava(mistral)).text.attentionBias == .none)
+  }
+
+  @Test(arguments: [
+    (#""sliding_window":512"#, 512), (#""sliding_window":4096"#, 2048), (#""sliding_window":2048"#, 2048),
+    (#""model_type":"mistral","max_position_embeddings":32768"#, 4096),
+    (#""model_type":"qwen2","sliding_window":64"#, 32_768),
+    (#""model_type":"qwen2","sliding_window":64,"use_sliding_window":true"#, 64),
+    (#""model_type":"qwen2","use_sliding_window":true"#, 4096),
+  ])
+  func `limits the context to the sliding window`(members: String, contextLength: Int) throws {
+    let configuration = try read(llava(#""text_config":{\#(members)}"#))
+    #expect(configuration.text.contextLength == contextLength)
+    let isCapped = ![2048, 32_768].contains(contextLength)
+    #expect(configuration.notes.count == (isCapped ? 1 : 0))
+    #expect(!isCapped || configuration.text.contextCeiling == contextLength)
   }
 
   @Test func `reads RoPE scaling`() throws {
@@ -71,6 +86,10 @@ import Testing
     for (member, scaling) in [
       (#""rope_scaling":{"type":"linear","factor":2.5}"#, RotaryScaling.linear(factor: 2.5)),
       (#""rope_scaling":{"rope_type":"default"}"#, .none),
+      (#""rope_parameters":{"rope_theta":1e6}"#, .none),
+      (#""rope_scaling":{"type":"linear","rope_type":"default","factor":4}"#, .linear(factor: 4)),
+      (#""model_type":"mistral","rope_scaling":{"type":"linear","rope_type":"default","factor":4}"#, .none),
+      (#""rope_scaling":{"type":"dynamic","factor":2}"#, .none),
       (
         #""rope_scaling":{\#(llama3),"original_max_position_embeddings":8192}"#,
         .llama3(factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContextLength: 8192)
@@ -91,20 +110,25 @@ import Testing
   }
 
   @Test(arguments: [
-    (#""image_token_index":7"#, 7), (#""image_token_id":7"#, 7), (#""image_token_index":7,"image_token_id":8"#, 7),
+    (#""image_token_index":7"#, 7), (#""image_token_id":7"#, 7), (#""image_token_index":7,"image_token_id":8"#, 8),
     (#""text_config":{"vocab_size":32064}"#, 32_000), (#""image_token_index":0"#, 0),
+    (#""text_config":{"vocab_size":640},"image_token_index":640"#, 640),
+    (#""image_token_index":2147483647"#, 2_147_483_647),
   ])
-  func `reads the image token by both names`(members: String, token: Int) throws {
+  func `reads the image token by both names, in or after the vocabulary`(members: String, token: Int) throws {
     #expect(try read(llava(members)).imageTokenID == token)
   }
 
   @Test(arguments: [
-    ("", false), (#","tie_word_embeddings":true"#, true), (#","text_config":{"tie_word_embeddings":true}"#, true),
+    ("", false), (#","tie_word_embeddings":true"#, false), (#","text_config":{"tie_word_embeddings":true}"#, true),
+    (#","text_config":{"tie_word_embeddings":null}"#, false),
     (#","tie_word_embeddings":true,"text_config":{"tie_word_embeddings":false}"#, false),
     (#","tie_word_embeddings":false,"text_config":{"tie_word_embeddings":true}"#, true),
   ])
-  func `prefers tie_word_embeddings of text_config`(members: String, ties: Bool) throws {
-    #expect(try read(llava(#""image_token_index":9"# + members)).tiesWordEmbeddings == ties)
+  func `reads tie_word_embeddings of text_config alone`(members: String, ties: Bool) throws {
+    let configuration = try read(llava(#""image_token_index":9"# + members))
+    #expect(configuration.tiesWordEmbeddings == ties)
+    #expect(configuration.tiesWordEmbeddingsAtTop == (members == #","tie_word_embeddings":true"#))
   }
 
   @Test(arguments: [(-2, 23), (-1, 24), (-25, 0), (0, 0), (24, 24)])
@@ -112,6 +136,68 @@ import Testing
     let configuration = try read(llava(#""image_token_index":9,"vision_feature_layer":\#(layer)"#))
     #expect(configuration.visionLayersNeeded == needed)
     #expect(configuration.visualTokensPerView == 576)
+    let list = try read(llava(#""image_token_index":9,"vision_feature_layer":[\#(layer)]"#))
+    #expect(list.visionLayersNeeded == needed)
+  }
+
+  @Test(arguments: ["[]", "[-2,-5]", "[25]", "[[-2]]", "[1.5]", "null", "\"-2\"", "[null]"])
+  func `refuses several feature layers or none`(value: String) {
+    expectError(llava(#""image_token_index":9,"vision_feature_layer":\#(value)"#), "vision_feature_layer")
+  }
+
+  @Test func `reads the model type from architectures if the file has none`() throws {
+    for (name, type) in [
+      ("LlavaForConditionalGeneration", "llava"), ("LlavaNextForConditionalGeneration", "llava_next"),
+    ] {
+      let configuration = try read(#"{"architectures":["\#(name)"],"_name_or_path":"org/model"}"#)
+      #expect(configuration.modelType == type)
+      #expect(configuration.architectures == [name] && configuration.nameOrPath == "org/model")
+    }
+    let other = try read(llava(#""architectures":["LlavaNextForConditionalGeneration"]"#))
+    #expect(other.modelType == "llava" && other.notes.count == 1)
+  }
+
+  /// Values outside the range of a key, as JSON and as the message quotes them.
+  private static let outside = [
+    ("1e30", "1e+30"), ("1180591620717411303424", "1.1805916207174113e+21"), ("-1", "-1"), ("1.5", "1.5"),
+    ("NaN", "nan"), ("-Infinity", "-inf"), ("1e999", "inf"), ("null", "null"), ("\"4096\"", "\"4096\""),
+    ("true", "true"),
+    ("[1,2]", "a list of 2"), ("{}", "an object"),
+  ]
+
+  @Test(arguments: outside)
+  func `names the key and the range of a number that is not in it`(value: String, found: String) {
+    for (key, top) in [("hidden_size", 1 << 20), ("max_position_embeddings", 1 << 24), ("num_hidden_layers", 1024)] {
+      let error = #expect(throws: CheckpointError.self) { try read(llava(#""text_config":{"\#(key)":\#(value)}"#)) }
+      guard case .badValue(_, let named, "an integer from 1 to \(top)", found) = error else {
+        Issue.record("\(value): \(String(describing: error))")
+        continue
+      }
+      #expect(named == "text_config." + key)
+    }
+    guard !["1e+30", "1.5", "1.1805916207174113e+21"].contains(found) else { return }
+    expectError(llava(#""text_config":{"rope_theta":\#(value)}"#), "text_config.rope_theta")
+  }
+
+  @Test func `reads an integer with an empty fraction, and the last of two values of a key`() throws {
+    #expect(try read(llava(#""text_config":{"max_position_embeddings":512.0}"#)).text.contextLength == 512)
+    let twice = #""text_config":{"max_position_embeddings":512,"max_position_embeddings":64}"#
+    #expect(try read(llava(twice)).text.contextLength == 64)
+  }
+
+  @Test func `quotes at most 60 characters of a value, and no type of ours`() {
+    let long = String(repeating: "x", count: 1 << 16)
+    for member in [
+      #""vision_feature_select_strategy":"\#(long)""#, #""text_config":{"model_type":"\#(long)"}"#,
+      #""projector_hidden_act":"\#(long)""#, #""text_config":{"rope_scaling":{"type":"\#(long)"}}"#,
+      #""vision_feature_layer":"\#(long)""#, #""tie_word_embeddings":{"a":"\#(long)"}"#,
+      #""image_grid_pinpoints":[[\#(String(repeating: "1,", count: 1 << 16))1]]"#,
+    ] {
+      let error = #expect(throws: CheckpointError.self) { try read(#"{"model_type":"llava_next",\#(member)}"#) }
+      let text = error?.description ?? ""
+      #expect(text.count < 400 && !text.contains(String(repeating: "x", count: 61)), "\(text.prefix(1000))")
+      for name in ["Int", "Double", "String", "Bool", "Dictionary", "Array", "Decod"] { #expect(!text.contains(name)) }
+    }
   }
 
   @Test func `does not overflow with the largest accepted sizes`() throws {
@@ -149,10 +235,12 @@ import Testing
       #""rope_scaling":{"rope_type":"llama3","factor":8,"low_freq_factor":1,"high_freq_factor":4}"#,
       "rope_scaling.original_max_position_embeddings"
     ),
-    (#""rope_scaling":{"type":"dynamic","factor":2}"#, "rope_scaling.rope_type"),
-    (#""rope_parameters":{"rope_type":"yarn","rope_theta":1e6}"#, "rope_scaling.rope_type"),
-    (#""hidden_act":"gelu""#, "hidden_act"), (#""mlp_bias":true"#, "mlp_bias"),
-    (#""sliding_window":4"#, "sliding_window"), (#""model_type":"phi3""#, "model_type"),
+    (#""rope_scaling":{"type":"yarn","factor":2}"#, "rope_scaling.type"),
+    (#""rope_scaling":{}"#, "rope_scaling.rope_type"),
+    (#""rope_parameters":{"rope_type":"yarn","rope_theta":1e6}"#, "rope_parameters.rope_type"),
+    (#""hidden_act":"gelu""#, "hidden_act"), (#""mlp_bias":true"#, "mlp_bias"), (#""hidden_size":null"#, "hidden_size"),
+    (#""sliding_window":0"#, "sliding_window"), (#""model_type":"phi3""#, "model_type"),
+    (#""model_type":null"#, "model_type"), (#""partial_rotary_factor":0.5"#, "partial_rotary_factor"),
   ]
 
   @Test(arguments: invalidText)
@@ -179,7 +267,13 @@ import Testing
   @Test(arguments: [
     (#"{}"#, "model_type"), (#"{"model_type":"llava_onevision"}"#, "model_type"),
     (#"{"model_type":"llama"}"#, "model_type"),
-    (#"{"model_type":"llava","image_token_index":32000}"#, "image_token_index"),
+    (#"{"model_type":"llava","image_token_index":2147483648}"#, "image_token_index"),
+    (#"{"model_type":"llava","image_token_index":true}"#, "image_token_index"), (#"{"model_type":5}"#, "model_type"),
+    (#"{"model_type":"llava","text_config":[]}"#, "text_config"),
+    (#"{"model_type":"llava","vision_config":7}"#, "vision_config"),
+    (#"{"model_type":"llava","text_config":{"rope_scaling":"linear"}}"#, "text_config.rope_scaling"),
+    (#"{"model_type":"llava","text_config":{"attention_bias":"no"}}"#, "text_config.attention_bias"),
+    (#"{"model_type":"llava","text_config":{"rms_norm_eps":1e999}}"#, "text_config.rms_norm_eps"),
     (#"{"model_type":"llava","image_token_index":-1}"#, "image_token_index"),
     (#"{"model_type":"llava","image_token_index":9,"vision_feature_layer":25}"#, "vision_feature_layer"),
     (#"{"model_type":"llava","image_token_index":9,"vision_feature_layer":-26}"#, "vision_feature_layer"),
@@ -210,15 +304,7 @@ import Testing
   }
 
   @Test(arguments: [
-    "null", "[]", "3", "{", "not JSON", #"{"model_type":5}"#, #"{"model_type":"llava","text_config":[]}"#,
-    #"{"model_type":"llava","text_config":{"hidden_size":"4096"}}"#,
-    #"{"model_type":"llava","text_config":{"hidden_size":4096.5}}"#,
-    #"{"model_type":"llava","text_config":{"hidden_size":99999999999999999999}}"#,
-    #"{"model_type":"llava","text_config":{"rms_norm_eps":1e999}}"#,
-    #"{"model_type":"llava","text_config":{"rope_scaling":"linear"}}"#,
-    #"{"model_type":"llava","text_config":{"attention_bias":"no"}}"#,
-    #"{"model_type":"llava","vision_feature_layer":[-2,-5]}"#, #"{"model_type":"llava","vision_config":7}"#,
-    #"{"model_type":"llava","image_token_index":true}"#, "{\"model_type\":\"\u{0}",
+    "null", "[]", "3", "{", "not JSON", "{\"model_type\":\"\u{0}",
     String(repeating: "[", count: 100_000), String(repeating: #"{"text_config":"#, count: 100_000),
   ])
   func `refuses a malformed file`(text: String) throws {
@@ -253,7 +339,7 @@ import Testing
   @Test func `names the key of an invalid value in a preprocessor file`() throws {
     let folder = try TemporaryFolder()
     let path = try folder.write("preprocessor_config.json", #"{"resample":2}"#)
-    let error = #expect(throws: CheckpointError.self) { try JSONFile.read(PreprocessorConfiguration.self, at: path) }
+    let error = #expect(throws: CheckpointError.self) { try PreprocessorConfiguration(JSONFile.section(at: path)) }
     guard case .badValue(path, "resample", _, "2") = error else {
       Issue.record("\(String(describing: error))")
       return

@@ -52,7 +52,7 @@ private typealias F = TorchFixtures
     ("instruction of protocol 0", value(ascii("I1\n")), "an instruction that torch.save writes"),
     ("instruction of protocol 4", value([0x8C, 1, 0x61]), "an instruction that torch.save writes"),
     ("instance by name", value(ascii("(ios\nsystem\n")), "an instruction that torch.save writes"),
-    ("object", value(ascii("(cos\nsystem\no")), "'os.system'"),
+    ("object", value(ascii("(cos\nsystem\no")), #""os.system""#),
     ("new object", value(F.global("collections", "OrderedDict") + ascii(")") + [0x81]), "an instruction"),
     ("global from the stack", value(F.text("os") + F.text("system") + [0x93]), "an instruction"),
     ("extension", value([0x82, 1]), "an instruction"),

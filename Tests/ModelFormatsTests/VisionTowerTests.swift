@@ -33,6 +33,51 @@ import Testing
       visionTower.directory.map { URL(filePath: $0).standardizedFileURL.path } == folder.appending(path: place).path)
   }
 
+  @Test(arguments: [
+    "/home/trainer/ckpt/clip-tiny", "/ckpt/clip-tiny/", "/", #"C:\models\clip-tiny"#,
+    "/root/.cache/huggingface/hub/models--openai--clip-tiny/snapshots/ce19dc",
+  ])
+  func `finds the directory by the last part of an absolute path of another machine`(path: String) throws {
+    let place = path == "/" ? "model/vision_tower" : "clip-tiny"
+    let visionTower = try visionWeights(.directory(place)) { $0["mm_vision_tower"] = path }
+    #expect(visionTower.checkpoint != nil)
+  }
+
+  @Test func `finds the directory next to a link to the model, and next to the model itself`() throws {
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let manager = FileManager.default
+    for (place, link) in [("links/clip-tiny", "links/one"), ("clip-tiny", "links/two")] {
+      let model = try layout.write(into: folder, visionTower: .directory(place))
+      try manager.createSymbolicLink(at: folder.appending(path: link), withDestinationURL: model)
+      #expect(try ModelDirectory(folder.appending(path: link).path).visionTower.checkpoint != nil)
+      try manager.removeItem(at: folder.appending(path: place))
+      try manager.removeItem(at: model)
+    }
+  }
+
+  @Test func `finds the directory in the cache of the hub`() throws {
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let model = try layout.write(into: folder, visionTower: .directory("hub/models--openai--clip-tiny/snapshots/b"))
+    let snapshot = folder.appending(path: "hub/models--org--llava/snapshots/a")
+    try FileManager.default.createDirectory(
+      at: snapshot.deletingLastPathComponent(), withIntermediateDirectories: true)
+    try FileManager.default.moveItem(at: model, to: snapshot)
+    #expect(try ModelDirectory(snapshot.path).visionTower.checkpoint != nil)
+  }
+
+  @Test func `prefers architectures to the model type`() throws {
+    defer { try? FileManager.default.removeItem(at: folder) }
+    for (name, kind) in [("LlavaLlamaForCausalLM", LanguageModelFamily.llama), ("LlavaMistralForCausalLM", .mistral)] {
+      var layout = layout
+      layout.configuration["architectures"] = [name]
+      layout.configuration["num_key_value_heads"] = 4
+      let model = try layout.write(into: folder, visionTower: .directory("clip-tiny"))
+      let configuration = try ModelDirectory(model.path).configuration
+      #expect(configuration.text.kind == kind && configuration.architectures == [name])
+      try FileManager.default.removeItem(at: folder)
+    }
+  }
+
   @Test func `uses the given directory`() throws {
     #expect(try visionWeights(.directory("elsewhere"), given: "elsewhere").checkpoint != nil)
   }
@@ -54,7 +99,7 @@ import Testing
     try FileManager.default.createDirectory(at: other, withIntermediateDirectories: true)
     try Data(#"{"model_type":"siglip"}"#.utf8).write(to: other.appending(path: "config.json"))
     let error = #expect(throws: CheckpointError.self) { try visionWeights(.inside, given: "other") }
-    guard case .badValue(_, "model_type", _, "'siglip'") = error else {
+    guard case .badValue(_, "model_type", _, "\"siglip\"") = error else {
       Issue.record("\(String(describing: error))")
       return
     }
@@ -115,13 +160,14 @@ import Testing
 
   @Test(arguments: [
     ("model_type", "llava_mpt"), ("mm_projector_type", "linear"), ("mm_projector_type", "resampler"),
+    ("mm_resampler_type", "spatial_pool"), ("architectures", "LlavaMptForCausalLM"),
     ("mm_vision_select_feature", "cls"), ("image_aspect_ratio", "anyres_max_9"), ("mm_patch_merge_type", "maxpool2x2"),
   ])
   func `refuses an unsupported value and names its key`(key: String, value: String) throws {
     let error = #expect(throws: CheckpointError.self) {
       try visionWeights(.directory("clip-tiny")) {
         if key == "mm_patch_merge_type" { $0["image_aspect_ratio"] = "anyres" }
-        $0[key] = value
+        $0[key] = key == "architectures" ? [value] : value
       }
     }
     guard case .badValue(_, key, _, let found) = error, found.contains(value) else {
