@@ -57,7 +57,7 @@ public struct LoadingOptions: ParsableArguments {
 
   @Option(
     name: [.customLong("chat-template"), .customLong("conv-mode")],
-    help: "Chat template, such as vicuna_v1 or mistral_instruct. (default: detected from the model)")
+    help: "Chat template: a name, such as vicuna_v1, or a Jinja file. (default: detected from the model)")
   public var chatTemplate: String?
 
   @Option(
@@ -84,9 +84,12 @@ public struct LoadingOptions: ParsableArguments {
     guard threads.map({ (1...1024).contains($0) }) ?? true else {
       throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
     }
-    if let chatTemplate, ChatTemplate(named: chatTemplate) == nil {
+    if let chatTemplate, ChatTemplate(named: chatTemplate) == nil,
+      !FileManager.default.fileExists(atPath: chatTemplate)
+    {
       let names = ChatTemplate.named.map(\.name).joined(separator: ", ")
-      throw ValidationError("--chat-template '\(chatTemplate)' does not exist; use one of \(names)")
+      throw ValidationError(
+        "--chat-template \(chatTemplate.excerpt) is neither a file nor one of the names \(names)")
     }
   }
 
@@ -118,7 +121,7 @@ public struct LoadingOptions: ParsableArguments {
     options.weightsCache = weightsCache
     options.featureCache = featureCache
     options.threads = threadCount
-    options.template = chatTemplate.flatMap(ChatTemplate.init(named:))
+    options.template = try chatTemplate.map { try ChatTemplate(named: $0) ?? ChatTemplate(file: $0) }
     let model = try VisionLanguageModel(directory: try directory(), options: options)
     if let warning = ThreadCount(requested: threads).warning { Log.warning(warning) }
     if let report = model.weightsCache, report.hasFailed { Log.warning("weights cache: \(report)") }

@@ -1,73 +1,47 @@
+import Jinja
 import LLaVA
 import ModelFormats
-import Tokenizers
+public import Storage
+public import Tokenizers
 
-/// The format in which a model expects a conversation.
-///
-/// A prompt is the system prompt, then the messages, then the generation prompt. Images come first within a message,
-/// whatever their place among its parts, as in all published templates.
+/// The format in which a model expects a conversation: a Jinja template that renders messages to the prompt's text.
 ///
 ///     let question = ChatMessage(question: "What is on the sign?", imageCount: 1)
-///     print(ChatTemplate.llava15HF.render([question]))  // USER: <image>\nWhat is on the sign? ASSISTANT:
+///     print(try ChatTemplate.llava15HF.render([question]))  // USER: <image>\nWhat is on the sign? ASSISTANT:
 ///
-/// Source: LLaVA's `conversation.py`; the chat templates of the llava-hf checkpoints.
-public struct ChatTemplate: Equatable, Sendable {
-  /// The text around the messages of one role.
-  public struct Turn: Equatable, Sendable {
-    public var prefix: String
-    public var suffix: String
-
-    /// Text after each text part of the message, in addition to `suffix` at its end.
-    public var textSuffix: String
-
-    public init(prefix: String, suffix: String, textSuffix: String = "") {
-      self.prefix = prefix
-      self.suffix = suffix
-      self.textSuffix = textSuffix
-    }
-  }
-
-  /// The treatment of messages with the role `system`.
-  public enum SystemMessages: Equatable, Sendable {
-    /// A system message at the beginning replaces the template's system prompt.
-    case replaceSystemPrompt
-
-    /// Every system message is rendered at its place.
-    case writeInPlace
-
-    /// System messages are omitted.
-    case leaveOut
-  }
-
+/// A template is rendered with the variables and settings of transformers: `messages`, `add_generation_prompt`,
+/// `bos_token` and the other special tokens; `trim_blocks` and `lstrip_blocks` are set. A message has `role` and
+/// `content`, a list of parts such as `{"type": "image"}` and `{"type": "text", "text": "..."}`.
+///
+/// Source: `apply_chat_template` of transformers; LLaVA's `conversation.py` for the named templates.
+public struct ChatTemplate: Sendable {
+  /// The name of a named template, or the file of the source.
   public var name: String
+  /// The Jinja source.
+  public let source: String
+  /// The text of the special tokens by their variable.
+  private var specialTokens = ["bos_token": "<s>", "eos_token": "</s>"]
+  private let jinja: JinjaTemplate
 
-  /// The default system prompt, rendered at the beginning; empty for none.
-  public var systemPrompt: String
-  public var systemMessages: SystemMessages
-  public var system: Turn
+  /// A template from its Jinja source.
+  ///
+  /// - Throws: `PromptError.invalidTemplate` naming the line of an error, or what is not supported.
+  public init(name: String, source: String) throws(PromptError) {
+    do { jinja = try JinjaTemplate(source) } catch {
+      throw .invalidTemplate(name: name, reason: error.problem)
+    }
+    self.name = name
+    self.source = source
+  }
 
-  /// The text around the template's own system prompt; `nil` to use that of system messages.
-  public var preamble: Turn?
-
-  /// Whether the system turn is rendered inside the first user turn.
-  public var nestsSystemPrompt = false
-  public var user: Turn
-  public var assistant: Turn
-
-  /// Text before every user turn that follows another turn.
-  public var userSeparator = ""
-
-  /// Text that represents one image.
-  public var image = "<image>\n"
-
-  /// Text before each text part.
-  public var textPrefix = ""
-
-  /// Text at the end of a prompt, after which the model generates the answer.
-  public var generationPrompt: String
-
-  /// Whether the template renders a system prompt.
-  public var supportsSystemPrompt: Bool { systemMessages != .leaveOut || !systemPrompt.isEmpty }
+  /// Sets the variables `bos_token`, `eos_token`, `pad_token` and `unk_token` to a tokenizer's special tokens.
+  mutating func useSpecialTokens(of tokenizer: Tokenizer) {
+    let tokens = [
+      "bos_token": tokenizer.bosToken, "eos_token": tokenizer.eosToken, "pad_token": tokenizer.padToken,
+      "unk_token": tokenizer.unkToken,
+    ]
+    specialTokens = tokens.compactMapValues { $0.flatMap { tokenizer.pieces(of: [$0])[0] } }
+  }
 
   /// Renders a conversation.
   ///
@@ -75,173 +49,129 @@ public struct ChatTemplate: Equatable, Sendable {
   ///   - messages: The turns, in order.
   ///   - addGenerationPrompt: Whether the generation prompt is appended.
   ///   - systemPrompt: A replacement for the template's own system prompt and for system messages at the beginning;
-  ///     empty for none. A template without a system prompt omits it, see `supportsSystemPrompt`.
+  ///     empty for none.
+  /// - Throws: `PromptError.notRendered` for messages that the template refuses, `.systemPromptUnsupported` if the
+  ///   template omits a system prompt.
   public func render(
     _ messages: [ChatMessage], addGenerationPrompt: Bool = true, systemPrompt: String? = nil
-  ) -> String {
-    var messages = messages[...]
-    var ownSystemPrompt = self.systemPrompt
-    if let systemPrompt {
-      messages = messages.drop { $0.role == .system }
-      if !ownSystemPrompt.isEmpty || systemMessages == .replaceSystemPrompt {
-        ownSystemPrompt = systemPrompt
-      } else if !systemPrompt.isEmpty {
-        messages = [ChatMessage(role: .system, parts: [.text(systemPrompt)])] + messages
-      }
-    } else if systemMessages == .replaceSystemPrompt, let first = messages.first, first.role == .system {
-      ownSystemPrompt = content(of: first, textSuffix: "")
-      messages = messages.dropFirst()
+  ) throws(PromptError) -> String {
+    func prompt(_ messages: some Sequence<ChatMessage>) throws(PromptError) -> String {
+      try text(of: messages, addGenerationPrompt: addGenerationPrompt)
     }
-    let systemTurn = preamble ?? system
-    var pending = ownSystemPrompt.isEmpty ? "" : systemTurn.prefix + ownSystemPrompt + systemTurn.suffix
-    var prompt = ""
-    if !nestsSystemPrompt { prompt = take(&pending) }
-    for message in messages {
-      let turn = turn(of: message.role)
-      switch message.role {
-      case .system where systemMessages == .leaveOut: continue
-      case .user where !prompt.isEmpty: prompt += userSeparator
-      default: break
-      }
-      prompt += turn.prefix
-      if message.role == .user { prompt += take(&pending) }
-      prompt += content(of: message, textSuffix: turn.textSuffix) + turn.suffix
+    guard let systemPrompt else { return try prompt(messages) }
+    let turns = messages.drop { $0.role == .system }
+    let system = [ChatMessage(role: .system, parts: [.text(systemPrompt)])]
+    let plain = Result { () throws(PromptError) in try prompt(turns) }
+    if let preamble, let plain = try? plain.get(), let own = plain.firstRange(of: preamble),
+      ["", specialTokens["bos_token"]].contains(String(plain[..<own.lowerBound]))
+    {
+      let rest = plain[own.upperBound...]
+      let replaced = systemPrompt.isEmpty ? rest.drop(while: \.isWhitespace) : systemPrompt + rest
+      return String(plain[..<own.lowerBound] + replaced)
     }
-    return prompt + (addGenerationPrompt ? generationPrompt : "")
+    if systemPrompt.isEmpty {
+      // A template can have a default that only a system message replaces, or a system turn that remains if empty.
+      guard let replaced = try? prompt(system + turns), let plain = try? plain.get() else { return try plain.get() }
+      return replaced.count < plain.count ? replaced : plain
+    }
+    let replaced = try prompt(system + turns)
+    guard replaced != (try? plain.get()) else { throw .systemPromptUnsupported(template: name) }
+    return replaced
   }
 
-  private func turn(of role: ChatMessage.Role) -> Turn {
-    switch role {
-    case .system: system
-    case .user: user
-    case .assistant: assistant
+  /// The text of exactly these messages.
+  private func text(of messages: some Sequence<ChatMessage>, addGenerationPrompt: Bool) throws(PromptError) -> String {
+    var variables = specialTokens.mapValues { JinjaValue.string($0) }
+    variables["messages"] = .list(messages.map(\.jinjaValue))
+    variables["add_generation_prompt"] = .bool(addGenerationPrompt)
+    variables["tools"] = JinjaValue.none
+    variables["documents"] = JinjaValue.none
+    do { return try jinja.render(variables) } catch {
+      throw .notRendered(template: name, reason: error.problem)
     }
   }
 
-  private func content(of message: ChatMessage, textSuffix: String) -> String {
-    var images = ""
-    var texts = ""
-    for part in message.parts {
-      switch part {
-      case .image: images += image
-      case .text(let text): texts += textPrefix + text + textSuffix
-      }
+  /// Whether an image part of a message becomes this text, exactly once.
+  func writesImages(as placeholder: String) -> Bool {
+    func count(_ parts: [ChatMessage.Part]) -> Int? {
+      let message = ChatMessage(role: .user, parts: parts + [.text("Q")])
+      return try? text(of: [message], addGenerationPrompt: true).ranges(of: placeholder).count
     }
-    return images + texts
+    guard let without = count([]), let with = count([.image]) else { return false }
+    return with == without + 1
   }
 
-  private func take(_ text: inout String) -> String {
-    defer { text = "" }
-    return text
+  /// The literal text before the first statement, without the white space around it: a system prompt that no message
+  /// replaces. `nil` if there is none.
+  private var preamble: String? {
+    guard let statement = source.firstRange(of: "{%") else { return nil }
+    let literal = source[..<statement.lowerBound].trimmingPrefix(/{{-?\s*bos_token\s*-?}}/)
+    guard !literal.contains("{{"), !literal.contains("{#"), let end = literal.lastIndex(where: { !$0.isWhitespace })
+    else { return nil }
+    return String(literal[...end].drop(while: \.isWhitespace))
   }
 }
 
-extension ChatTemplate {
-  /// The templates that can be selected by name.
-  public static let named: [ChatTemplate] = [
-    .vicunaV1, .llavaV1, .mistralInstruct, .chatMLDirect, .llavaLlama2, .llavaLlama3, .qwen15, .plain, .llava15HF,
-  ]
+extension ChatTemplate: Equatable {
+  public static func == (a: ChatTemplate, b: ChatTemplate) -> Bool {
+    a.name == b.name && a.source.utf8.elementsEqual(b.source.utf8) && a.specialTokens == b.specialTokens
+  }
+}
 
-  private static let aliases = [
-    "v1": "vicuna_v1", "mistral_direct": "chatml_direct", "llama3": "llava_llama_3", "qwen2": "qwen_1_5",
-  ]
+extension ChatMessage {
+  /// The message as a template sees it.
+  fileprivate var jinjaValue: JinjaValue {
+    let parts = parts.map { part in
+      switch part {
+      case .image: JinjaValue.dict(JinjaDict([("type", .string("image"))]))
+      case .text(let text): JinjaValue.dict(JinjaDict([("type", .string("text")), ("text", .string(text))]))
+      }
+    }
+    return .dict(JinjaDict([("role", .string(role.rawValue)), ("content", .list(parts))]))
+  }
+}
 
-  /// The template of this name; case is ignored, and `-` and `.` are the same as `_`.
-  public init?(named name: String) {
-    let key = Self.key(name)
-    let canonicalKey = Self.aliases[key] ?? key
-    guard let template = Self.named.first(where: { Self.key($0.name) == canonicalKey }) else { return nil }
-    self = template
+/// An error of a chat template or a system prompt.
+public enum PromptError: UserFacingError, Equatable {
+  /// The source of a template has an error, or uses a part of Jinja that is not supported.
+  case invalidTemplate(name: String, reason: String)
+  /// A file has something else than the source of a template.
+  case noTemplate(file: String, found: String)
+  /// A file of templates cannot be read.
+  case file(VocabularyError)
+  /// The template refuses the messages, or does not support their form.
+  case notRendered(template: String, reason: String)
+  case systemPromptUnsupported(template: String)
+  /// A system prompt was given for a prompt that is written out already.
+  case systemPromptForRenderedPrompt
+
+  public var category: ErrorCategory {
+    switch self {
+    case .invalidTemplate, .noTemplate, .file: .model
+    case .notRendered: .input
+    case .systemPromptUnsupported, .systemPromptForRenderedPrompt: .usage
+    }
   }
 
-  private static func key(_ name: String) -> String {
-    String(name.lowercased().map { $0 == "-" || $0 == "." ? "_" : $0 })
+  public var problem: String {
+    switch self {
+    case .invalidTemplate(let name, let reason): "the chat template \(name): \(reason)"
+    case .noTemplate(let file, let found): "\(file): expected a chat template, found \(found)"
+    case .file(let error): error.problem
+    case .notRendered(let template, let reason): "the chat template \(template) does not take these messages: \(reason)"
+    case .systemPromptUnsupported(let template): "the chat template \(template) has no place for a system prompt"
+    case .systemPromptForRenderedPrompt: "a prompt in the model's own format has its system prompt already"
+    }
   }
 
-  // MARK: - Templates of the original code
-
-  /// The template of LLaVA's evaluation scripts.
-  public static let vicunaV1 = vicuna(
-    name: "vicuna_v1",
-    systemPrompt: """
-      A chat between a curious user and an artificial intelligence assistant. \
-      The assistant gives helpful, detailed, and polite answers to the user's questions.
-      """)
-
-  /// The template that LLaVA's interactive scripts choose for model names with `v1`.
-  public static let llavaV1 = vicuna(
-    name: "llava_v1",
-    systemPrompt: """
-      A chat between a curious human and an artificial intelligence assistant. \
-      The assistant gives helpful, detailed, and polite answers to the human's questions.
-      """)
-
-  public static let mistralInstruct = ChatTemplate(
-    name: "mistral_instruct", systemPrompt: "", systemMessages: .replaceSystemPrompt, system: llama2System,
-    nestsSystemPrompt: true, user: Turn(prefix: "[INST] ", suffix: " [/INST]"),
-    assistant: Turn(prefix: " ", suffix: " </s>"), generationPrompt: "")
-
-  /// The template of LLaVA-1.6-34B; the original code also calls it `mistral_direct`.
-  public static let chatMLDirect = ChatTemplate(
-    name: "chatml_direct", systemPrompt: "Answer the questions.", systemMessages: .replaceSystemPrompt,
-    system: Turn(prefix: "<|im_start|>system\n", suffix: "<|im_end|>"),
-    user: Turn(prefix: "<|im_start|>user\n", suffix: "<|im_end|>"),
-    assistant: Turn(prefix: "<|im_start|>assistant\n", suffix: "<|im_end|>"),
-    generationPrompt: "<|im_start|>assistant\n")
-
-  public static let llavaLlama2 = ChatTemplate(
-    name: "llava_llama_2",
-    systemPrompt: visionAssistant,
-    systemMessages: .replaceSystemPrompt, system: llama2System, nestsSystemPrompt: true,
-    user: Turn(prefix: "[INST] ", suffix: " [/INST]"), assistant: Turn(prefix: " ", suffix: " </s>"),
-    userSeparator: "<s>", generationPrompt: "")
-
-  public static let llavaLlama3 = ChatTemplate(
-    name: "llava_llama_3", systemPrompt: visionAssistant, systemMessages: .replaceSystemPrompt,
-    system: llama3Turn("system"),
-    user: llama3Turn("user"), assistant: llama3Turn("assistant"), generationPrompt: llama3Turn("assistant").prefix)
-
-  /// The template of the LLaVA-NeXT models over Qwen1.5 and Qwen2.
-  public static let qwen15 = ChatTemplate(
-    name: "qwen_1_5", systemPrompt: "You are a helpful assistant.", systemMessages: .replaceSystemPrompt,
-    system: Turn(prefix: "<|im_start|>system\n", suffix: "<|im_end|>\n"),
-    user: Turn(prefix: "<|im_start|>user\n", suffix: "<|im_end|>\n"),
-    assistant: Turn(prefix: "<|im_start|>assistant\n", suffix: "<|im_end|>\n"),
-    generationPrompt: "<|im_start|>assistant\n")
-
-  /// The pretraining format: an image, then its caption.
-  public static let plain = ChatTemplate(
-    name: "plain", systemPrompt: "", systemMessages: .leaveOut, system: Turn(prefix: "", suffix: ""),
-    user: Turn(prefix: "", suffix: "", textSuffix: "\n"), assistant: Turn(prefix: "", suffix: "", textSuffix: "\n"),
-    image: "<image>", generationPrompt: "")
-
-  // MARK: - Templates of the converted checkpoints
-
-  /// The template published with llava-1.5-7b-hf, which has no system prompt.
-  public static let llava15HF = ChatTemplate(
-    name: "llava-1.5-hf", systemPrompt: "", systemMessages: .writeInPlace,
-    system: Turn(prefix: "", suffix: "", textSuffix: " "), user: Turn(prefix: "USER: ", suffix: "", textSuffix: " "),
-    assistant: Turn(prefix: "ASSISTANT: ", suffix: "", textSuffix: " "), generationPrompt: "ASSISTANT:")
-
-  /// The system prompt of LLaVA over Llama-2 and Llama-3.
-  private static let visionAssistant = """
-    You are a helpful language and vision assistant. You are able to understand the visual content that the user \
-    provides, and assist the user with a variety of tasks using natural language.
-    """
-
-  private static let llama2System = Turn(prefix: "<<SYS>>\n", suffix: "\n<</SYS>>\n\n")
-
-  /// A turn of a Llama-3 conversation.
-  static func llama3Turn(_ role: String) -> Turn {
-    Turn(prefix: "<|start_header_id|>\(role)<|end_header_id|>\n\n", suffix: "<|eot_id|>")
-  }
-
-  private static func vicuna(name: String, systemPrompt: String) -> ChatTemplate {
-    ChatTemplate(
-      name: name, systemPrompt: systemPrompt, systemMessages: .replaceSystemPrompt,
-      system: Turn(prefix: "", suffix: " "),
-      user: Turn(prefix: "USER: ", suffix: " "), assistant: Turn(prefix: "ASSISTANT: ", suffix: "</s>"),
-      generationPrompt: "ASSISTANT:")
+  public var remedies: [Remedy] {
+    switch self {
+    case .invalidTemplate, .notRendered: [.chatTemplate]
+    case .noTemplate: []
+    case .file(let error): error.remedies
+    case .systemPromptUnsupported: [.omitSystemPrompt, .chatTemplate]
+    case .systemPromptForRenderedPrompt: [.omitSystemPrompt, .omitRendered]
+    }
   }
 }
 
@@ -251,19 +181,21 @@ extension VisionLanguageModel {
   /// - Parameters:
   ///   - prompt: The prompt of a request.
   ///   - systemPrompt: The system prompt of a request, for messages.
-  /// - Throws: `PromptError` for a system prompt that the template or the prompt does not support.
+  /// - Throws: `PromptError` for messages or a system prompt that the template or the prompt does not support.
   public func rendered(_ prompt: Request.Prompt, systemPrompt: String? = nil) throws(PromptError) -> String {
     switch (prompt, systemPrompt) {
-    case (.messages(let messages), _):
-      guard (systemPrompt ?? "").isEmpty || template.supportsSystemPrompt else {
-        throw .systemPromptUnsupported(template: template.name)
-      }
-      return template.render(messages, systemPrompt: systemPrompt)
+    case (.messages(let messages), _): return try template.render(messages, systemPrompt: systemPrompt)
     case (_, .some): throw .systemPromptForRenderedPrompt
     case (.rendered(let text), nil): return text
     case (.tokens(let tokens), nil):
       return tokenizer.decode(tokens.map(Int32.init(truncatingIfNeeded:)), skipSpecialTokens: false)
     }
+  }
+
+  /// Whether a prompt is text that begins with the BOS token; `tokens(of:)` adds no second one.
+  public func hasOwnBOSToken(_ prompt: Request.Prompt) -> Bool {
+    guard case .rendered(let text) = prompt, tokenizer.addsBOSToken else { return false }
+    return tokenizer.encode(text).first.map { $0 == tokenizer.bosToken } ?? false
   }
 
   /// The tokens of a prompt, BOS token included, one image token per image.

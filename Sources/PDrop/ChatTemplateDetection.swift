@@ -1,204 +1,87 @@
 public import Foundation
-public import Storage
-import Tokenizers
+import Storage
+public import Tokenizers
 
 extension ChatTemplate {
-  /// The chat template for a checkpoint's Jinja source, or `nil` if the source is of no LLaVA family.
+  /// A template from a file: the Jinja source, or JSON with the source as `chat_template`.
   ///
-  /// The source is not executed. Markers determine the family, and spellings that differ within a family are searched
-  /// for.
+  /// - Throws: `PromptError` for a file that cannot be read and for a template that is not supported.
+  public init(file: String) throws(PromptError) {
+    let url = URL(filePath: file)
+    let name = url.lastPathComponent
+    guard let source = try ChatTemplateFiles.source(name, in: url.deletingLastPathComponent()) else {
+      throw .noTemplate(file: name, found: "none")
+    }
+    try self.init(name: name, source: source)
+  }
+
+  /// The chat template of a checkpoint's folder, or `nil` if it has none with a place for images.
   ///
-  /// - Parameter chatTemplate: The Jinja source.
-  public static func recognise(chatTemplate: String) -> ChatTemplate? {
-    let source = ChatTemplateSource(chatTemplate)
-    guard source.contains("<image>"), let preamble = source.preamble else { return nil }
-    var template: ChatTemplate
-    if source.contains("[INST]"), source.contains("[/INST]") {
-      template = mistral(source)
-    } else if source.contains("<|im_start|>"), source.contains("<|im_end|>") {
-      template = chatML(source)
-    } else if source.contains("<|start_header_id|>"), source.contains("<|end_header_id|>\n\n"),
-      source.contains("<|eot_id|>")
-    {
-      template = llama3
-    } else if source.contains("upper"), source.contains("ASSISTANT:"), source.contains(": ") {
-      template = vicuna(source)
-    } else {
-      return nil
-    }
-    template.image = source.contains("<image>\n") ? "<image>\n" : "<image>"
-    // Some templates put the line break before the text: `'\n' + content['text']`.
-    template.textPrefix = source.text.contains(/'\n'\s*\+\s*[a-z]+(\['text'\]|\.text)/) ? "\n" : ""
-    if !preamble.isEmpty {
-      let end = preamble.lastIndex { !$0.isWhitespace } ?? preamble.startIndex
-      template.systemPrompt = String(preamble[...end])
-      template.preamble = Turn(prefix: "", suffix: String(preamble[end...].dropFirst()))
-    }
-    return template
-  }
-
-  private static func mistral(_ source: ChatTemplateSource) -> ChatTemplate {
-    let hasSystem = source.contains("<<SYS>>")
-    // The assistant's branch begins with a space, as plain text or as an expression.
-    let startsWithSpace = source.text.contains(/'assistant'\s*-?%}( |\s*{{-?\s*' )/)
-    let endsWithSpace = source.contains(" </s>") || source.text.contains(/' '\s*\+\s*eos_token/)
-    return ChatTemplate(
-      name: "mistral", systemPrompt: "", systemMessages: hasSystem ? .writeInPlace : .leaveOut,
-      system: Turn(prefix: "<<SYS>>\n", suffix: "\n<</SYS>>\n\n"), user: Turn(prefix: "[INST] ", suffix: " [/INST]"),
-      assistant: Turn(
-        prefix: startsWithSpace ? " " : "", suffix: source.ending.map { (endsWithSpace ? " " : "") + $0 } ?? " "),
-      generationPrompt: "")
-  }
-
-  private static func chatML(_ source: ChatTemplateSource) -> ChatTemplate {
-    let roleEnd = source.text.contains(/role('\])?\s*\+\s*' '/) ? " " : "\n"
-    let end =
-      source.text.contains(/<\|im_end\|>('\s*\+\s*'|'\s*}}\s*{{\s*')?\n/) ? "<|im_end|>\n" : "<|im_end|>"
-    let opening = source.contains("<|im_start|>assistant\n") ? "<|im_start|>assistant\n" : "<|im_start|>assistant"
-    func turn(_ role: ChatMessage.Role) -> Turn { Turn(prefix: "<|im_start|>" + role.rawValue + roleEnd, suffix: end) }
-    let systemPrompt = source.text.firstMatch(of: /<\|im_start\|>system\n([^'{}<]+)<\|im_end\|>/).map { String($0.1) }
-    return ChatTemplate(
-      name: "chatml", systemPrompt: systemPrompt ?? "",
-      systemMessages: systemPrompt == nil ? .writeInPlace : .replaceSystemPrompt, system: turn(.system),
-      user: turn(.user),
-      assistant: turn(.assistant), generationPrompt: opening)
-  }
-
-  private static let llama3 = ChatTemplate(
-    name: "llama3", systemPrompt: "", systemMessages: .writeInPlace, system: llama3Turn("system"),
-    user: llama3Turn("user"),
-    assistant: llama3Turn("assistant"), generationPrompt: llama3Turn("assistant").prefix)
-
-  private static func vicuna(_ source: ChatTemplateSource) -> ChatTemplate {
-    let hasTextSuffix = source.text.contains(/(\['text'\]|\.text)\s*\+\s*' '/)
-    let hasBareSystem = source.text.contains(/role('\])?\s*[!=]=\s*'system'/)
-    let plain = hasTextSuffix ? Turn(prefix: "", suffix: "", textSuffix: " ") : Turn(prefix: "", suffix: " ")
-    func turn(_ prefix: String) -> Turn { Turn(prefix: prefix, suffix: plain.suffix, textSuffix: plain.textSuffix) }
-    return ChatTemplate(
-      name: "vicuna", systemPrompt: "", systemMessages: .writeInPlace, system: turn(hasBareSystem ? "" : "SYSTEM: "),
-      user: turn("USER: "),
-      assistant: source.ending.map { Turn(prefix: "ASSISTANT: ", suffix: $0) } ?? turn("ASSISTANT: "),
-      generationPrompt: "ASSISTANT:")
+  /// - Throws: `PromptError` for a file that cannot be read and for a template that is not supported.
+  public static func load(directory: URL, tokenizer: Tokenizer) throws(PromptError) -> ChatTemplate? {
+    try ChatTemplateFiles(directory: directory, tokenizer: tokenizer).template
   }
 }
 
-/// A normalized Jinja source: no comments, single quotes, line breaks for `\n`.
-private struct ChatTemplateSource {
-  let text: String
+/// The chat templates of a checkpoint's folder, in the order of transformers.
+///
+/// The files are `chat_template.jinja`, then the key `chat_template` of `chat_template.json`, `processor_config.json`
+/// and `tokenizer_config.json`. A template without a place for images is the language model's own, which many
+/// checkpoints include, and is passed over.
+package struct ChatTemplateFiles {
+  /// The first template with a place for images.
+  package private(set) var template: ChatTemplate?
+  /// The files before it whose templates have no place for images.
+  package private(set) var passedOver: [String] = []
 
-  init(_ source: String) {
-    text = source.replacing(/(?s){#.*?#}/, with: "").replacing("\"", with: "'").replacing("\\n", with: "\n")
-  }
-
-  func contains(_ marker: String) -> Bool { text.contains(marker) }
-
-  /// The EOS token after a completed answer, with the space that may follow; `nil` if the template has none.
-  ///
-  /// An early llava-v1.6-mistral-7b-hf has a backslash in its EOS token, which the reference renders too.
-  var ending: String? {
-    let isMisspelled = text.contains(/<\\+s>/)
-    guard isMisspelled || contains("</s>") || contains("eos_token") else { return nil }
-    let space = text.contains(/<[\/\\]+s> ['{]|eos_token\s*\+\s*' '/) ? " " : ""
-    return (isMisspelled ? #"<\s>"# : "</s>") + space
-  }
-
-  /// The literal text before the first statement, or `nil` if it contains an expression.
-  ///
-  /// An expression for the BOS token is ignored, as the tokenizer adds that token.
-  var preamble: String? {
-    guard let statement = text.firstRange(of: "{%") else { return nil }
-    var preamble = String(text[..<statement.lowerBound]).replacing(/{{-?\s*bos_token\s*-?}}/, with: "")
-    guard !preamble.contains("{{") else { return nil }
-    let isTrimmed = text[statement.upperBound...].hasPrefix("-")
-    while let last = preamble.last, isTrimmed && last.isWhitespace { preamble.removeLast() }
-    return preamble.allSatisfy(\.isWhitespace) ? "" : preamble
-  }
-}
-
-/// An error of a chat template or a system prompt.
-public enum PromptError: UserFacingError, Equatable {
-  /// The chat template is not one of the supported templates.
-  case unrecognisedTemplate(file: String)
-  case noTemplate(file: String, found: String)
-  case systemPromptUnsupported(template: String)
-  /// A system prompt was given for a prompt that is written out already.
-  case systemPromptForRenderedPrompt
-
-  public var category: ErrorCategory { .usage }
-  public var problem: String {
-    switch self {
-    case .unrecognisedTemplate(let file):
-      "\(file): the chat template is not a supported LLaVA template"
-    case .noTemplate(let file, let found): "\(file): expected a chat template, found \(found)"
-    case .systemPromptUnsupported(let template):
-      "the chat template \(template) has no place for a system prompt"
-    case .systemPromptForRenderedPrompt:
-      "a prompt in the model's own format has its system prompt already"
+  package init(directory: URL, tokenizer: Tokenizer) throws(PromptError) {
+    let placeholder = tokenizer.imageToken.flatMap { tokenizer.pieces(of: [$0])[0] } ?? "<image>"
+    for file in ["chat_template.jinja", "chat_template.json", "processor_config.json", "tokenizer_config.json"] {
+      guard let source = try Self.source(file, in: directory) else { continue }
+      var template = try ChatTemplate(name: file, source: source)
+      template.useSpecialTokens(of: tokenizer)
+      if template.writesImages(as: placeholder) {
+        self.template = template
+        return
+      }
+      passedOver.append(file)
     }
   }
 
-  public var remedies: [Remedy] {
-    switch self {
-    case .unrecognisedTemplate: [.chatTemplate]
-    case .noTemplate: []
-    case .systemPromptUnsupported: [.omitSystemPrompt, .chatTemplate]
-    case .systemPromptForRenderedPrompt: [.omitSystemPrompt, .omitRendered]
-    }
-  }
-}
-
-extension ChatTemplate {
-  /// The chat template of a checkpoint's folder, or `nil` if it has none.
-  ///
-  /// The files are `chat_template.json`, `chat_template.jinja` and `tokenizer_config.json` with its key
-  /// `chat_template`, in this order. The last is used only if its template supports images.
-  ///
-  /// - Throws: `PromptError` for a template that is not recognised; other errors for files that cannot be read.
-  public static func load(directory: URL) throws -> ChatTemplate? {
-    try ChatTemplateDetection(directory: directory)?.template
-  }
-}
-
-extension ChatTemplateDetection {
-  /// The chat template of a checkpoint's folder and its file, as in `ChatTemplate.load`.
-  init?(directory: URL) throws {
-    guard let (file, source) = try Self.chatTemplate(directory: directory) else { return nil }
-    guard let template = ChatTemplate.recognise(chatTemplate: source) else {
-      throw PromptError.unrecognisedTemplate(file: file)
-    }
-    self.init(template, .file(file))
-  }
-
-  private static func chatTemplate(directory: URL) throws -> (file: String, source: String)? {
-    var file = "chat_template.json"
-    if let root = try TokenizerFile.json(file, in: directory) {
-      guard let source = try source(root, file) else { throw PromptError.noTemplate(file: file, found: root.kind) }
-      return (file, source)
-    }
-    file = "chat_template.jinja"
-    if let bytes = try TokenizerFile.bytes(file, in: directory) {
+  /// The Jinja source in a file, or `nil` if there is no such file or it has no template.
+  fileprivate static func source(_ file: String, in directory: URL) throws(PromptError) -> String? {
+    guard file.hasSuffix(".json") else {
+      guard
+        let bytes = try PromptError.wrapping({ () throws(VocabularyError) in
+          try TokenizerFile.bytes(file, in: directory)
+        })
+      else { return nil }
       guard let source = String(validating: bytes, as: UTF8.self) else {
         throw PromptError.noTemplate(file: file, found: "bytes that are not UTF-8")
       }
-      return (file, source)
+      return source
     }
-    file = "tokenizer_config.json"
-    guard let root = try TokenizerFile.json(file, in: directory), let source = try source(root, file) else {
-      return nil
+    let root = try PromptError.wrapping { () throws(VocabularyError) in
+      try TokenizerFile.json(file, in: directory)
     }
-    // A template without images is the language model's own, which original checkpoints include.
-    return source.contains("<image>") ? (file, source) : nil
+    return try root.flatMap { root throws(PromptError) in try source(root["chat_template"], file) }
   }
 
-  /// The template in a JSON file: a string, or the entry `default` of a list of named templates.
-  private static func source(_ root: JSONValue, _ file: String) throws -> String? {
-    let value = root["chat_template"]
+  /// The template of a JSON value: a string, or the entry `default` of named templates.
+  private static func source(_ value: JSONValue, _ file: String) throws(PromptError) -> String? {
     if value.isNull { return nil }
-    let named = value.array?.first { $0["name"].string == "default" }
-    guard let source = value.string ?? named?["template"].string else {
-      throw PromptError.noTemplate(file: file, found: value.kind)
+    let named = value.array?.first { $0["name"].string == "default" }?["template"] ?? value["default"]
+    guard let source = value.string ?? named.string else {
+      throw .noTemplate(file: file, found: value.kind)
     }
     return source
+  }
+}
+
+extension PromptError {
+  /// The result of reading a file, or its error as `.file`.
+  fileprivate static func wrapping<T>(_ body: () throws(VocabularyError) -> T) throws(PromptError) -> T {
+    do { return try body() } catch { throw .file(error) }
   }
 }
 
@@ -217,6 +100,8 @@ public struct ChatTemplateDetection: Equatable, Sendable {
 
   public var template: ChatTemplate
   public var reason: Reason
+  /// The files whose templates have no place for images and were passed over.
+  public var passedOver: [String] = []
 
   public init(_ template: ChatTemplate, _ reason: Reason) {
     self.template = template
@@ -228,11 +113,11 @@ public struct ChatTemplateDetection: Equatable, Sendable {
 }
 
 extension ChatTemplateDetection: CustomStringConvertible {
-  /// The name and the reason, such as `vicuna, from chat_template.json`.
+  /// The name and the reason, such as `vicuna_v1, as requested` or `from chat_template.json`.
   public var description: String {
     switch reason {
     case .given: "\(template.name), as requested"
-    case .file(let file): "\(template.name), from \(file)"
+    case .file(let file): "from \(file)"
     case .family(let evidence): "\(template.name), since \(evidence)"
     case .nothing: "\(template.name), the default"
     }
@@ -240,6 +125,20 @@ extension ChatTemplateDetection: CustomStringConvertible {
 }
 
 extension ChatTemplateDetection {
+  /// The template that is given, else that of the directory's files, else that of the model's family.
+  init(
+    given: ChatTemplate?, directory: URL, _ tokenizer: Tokenizer, family: @autoclosure () -> ChatTemplateDetection
+  ) throws(PromptError) {
+    if var given {
+      given.useSpecialTokens(of: tokenizer)
+      self.init(given, .given)
+      return
+    }
+    let files = try ChatTemplateFiles(directory: directory, tokenizer: tokenizer)
+    self = files.template.map { ChatTemplateDetection($0, .file($0.name)) } ?? family()
+    passedOver = files.passedOver
+  }
+
   /// The template of the model's family, for a directory without a chat template, as the original code writes them.
   ///
   /// `config.json` takes precedence over the directory's name, and the name over the default.

@@ -109,11 +109,11 @@ public struct VisionLanguageModel: Sendable {
         workers: workers, cache: cache)
       weightsCache = (cache?.finish()).map(WeightsCacheStatistics.init)
       tokenizer = Tokenizer(vocabulary)
-      templateDetection =
-        try options.template.map { ChatTemplateDetection($0, .given) } ?? ChatTemplateDetection(directory: url)
-        ?? ChatTemplateDetection(
+      templateDetection = try ChatTemplateDetection(
+        given: options.template, directory: url, tokenizer,
+        family: ChatTemplateDetection(
           modelType: configuration.modelType, textModelType: configuration.text.kind.rawValue,
-          vocabularySize: configuration.text.vocabularySize, name: name)
+          vocabularySize: configuration.text.vocabularySize, name: name))
       preprocessor = try configuration.preprocessor(files.preprocessor(), mode: options.imageMode)
       featureCache = options.featureCache.map { [llava, preprocessor, precision] in
         FeatureCache($0, FeatureCache.Model(files, llava, preprocessor, precision))

@@ -102,9 +102,12 @@ public struct Tokenizer: Sendable {
     return ids
   }
 
-  /// The ids of a rendered prompt: the BOS token if the checkpoint adds one, then the ids of the text.
+  /// The ids of a rendered prompt: the BOS token if the checkpoint adds one and the text has none, then the ids of the
+  /// text.
   public func encodePrompt(_ rendered: String) -> [Int32] {
-    (addsBOSToken ? bosToken.map { [$0] } ?? [] : []) + encode(rendered)
+    let ids = encode(rendered)
+    guard addsBOSToken, let bosToken, ids.first != bosToken else { return ids }
+    return [bosToken] + ids
   }
 
   // MARK: - Ids to text

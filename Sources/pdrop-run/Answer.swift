@@ -66,10 +66,12 @@ struct Answer: ParsableCommand {
     let model = try modelOptions.load(featureCache: batch.dryRun ? nil : featureCache.options)
     // Checks that the schedule and the system prompt fit the model, before any work.
     _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
-    _ = try model.rendered(base.prompt, systemPrompt: base.systemPrompt)
+    if !question.raw, let system = base.systemPrompt {
+      _ = try model.rendered(.messages([ChatMessage(question: "Q", imageCount: 0)]), systemPrompt: system)
+    }
     base.policy = model.timed(policy, threads: modelOptions.threadCount)
     if verbose { VerboseLog.model(model, modelOptions) }
-    if !question.raw { VerboseLog.warnOfGuessedTemplate(model) }
+    if !question.raw { VerboseLog.warnOfTemplate(model, verbose: verbose) }
     if let batchRun {
       try batchRun.answer(with: model, like: base, threads: modelOptions.threadCount)
     } else if question.interactive {
@@ -86,6 +88,7 @@ struct Answer: ParsableCommand {
   private func answer(_ request: Request, with model: VisionLanguageModel) throws {
     var request = request
     request.recordsTensors = trace != nil || keptMap.path != nil
+    VerboseLog.warnOfBOSToken(request.prompt, model)
     if verbosePrompt { try VerboseLog.prompt(request, model) }
     var session = try Session(model, request, threads: modelOptions.threadCount)
     let output = Output()
@@ -123,12 +126,22 @@ enum VerboseLog {
     for remark in model.remarks { Log.write("note: \(remark)") }
   }
 
-  /// Warns if the chat template is a guess, which may degrade every answer.
-  static func warnOfGuessedTemplate(_ model: VisionLanguageModel) {
-    guard model.templateDetection.isGuess else { return }
-    Log.write(
-      "warning: \(model.name) has no chat template and no known model family; using \(model.template.name), "
-        + "set another with --chat-template if answers look wrong")
+  /// Warns if the chat template is a guess, which may degrade every answer; with `verbose` also of templates that are
+  /// not used.
+  static func warnOfTemplate(_ model: VisionLanguageModel, verbose: Bool) {
+    let detection = model.templateDetection
+    guard detection.isGuess || (verbose && !detection.passedOver.isEmpty) else { return }
+    var found = detection.passedOver.map { "the template in \($0) has no place for images and is not used" }
+    if detection.isGuess { found.append("no chat template and no known model family") }
+    Log.warning(
+      "\(model.name): \(found.joined(separator: "; ")); using \(detection), set another with --chat-template if answers "
+        + "look wrong")
+  }
+
+  /// Warns of a prompt that begins with a BOS token of its own.
+  static func warnOfBOSToken(_ prompt: Request.Prompt, _ model: VisionLanguageModel) {
+    guard model.hasOwnBOSToken(prompt) else { return }
+    Log.warning("the prompt begins with the BOS token, so no second one is added; leave it out of the text")
   }
 
   /// The prompt after the chat template, and its token ids, one per image.

@@ -57,11 +57,11 @@ import Testing
       try ProgramRun(question + ["--system", "S", "--chat-template", "plain"]).expectUsageLine("plain has no place")
     }
     let model = Goldens.path("models/tiny-llava-next-mistral")
-    try ProgramRun(["-m", model, "-p", "a", "--system", "S"]).expectUsageLine("mistral has no place")
+    try ProgramRun(["-m", model, "-p", "a", "--system", "S"]).expectUsageLine("chat_template.json has no place")
   }
 
   @Test func `prints the origin of the chat template, and warns of a guess`() throws {
-    #expect(try prompt("-p", "A").hasPrefix("prompt (vicuna, from chat_template.json): "))
+    #expect(try prompt("-p", "A").hasPrefix("prompt (from chat_template.json): "))
     #expect(try prompt("-p", "A", "--chat-template", "v1").hasPrefix("prompt (vicuna_v1, as requested): "))
 
     let folder = try TemporaryFolder()
@@ -72,6 +72,9 @@ import Testing
     let guess = try ProgramRun(["-m", folder.path, "-t", "1", "-n", "1", "-i"], input: "A\nB\n")
     #expect(guess.status == 0 && guess.errorLines.count == 1, "\(guess)")
     #expect(guess.errors.hasPrefix("warning: ") && guess.errors.contains("using vicuna_v1"), "\(guess)")
+    try folder.write("my.jinja", Data("{{ messages[0].content[0].text }}".utf8))
+    #expect(
+      try prompt("-p", "A", "--chat-template", folder.path + "/my.jinja") == "prompt (my.jinja, as requested): \"A\"")
     for settled in [["-p", "a", "--chat-template", "v1"], ["--raw", "-p", "a"]] {
       #expect(try ProgramRun(["-m", folder.path, "-t", "1", "-n", "1"] + settled).errors.isEmpty)
     }

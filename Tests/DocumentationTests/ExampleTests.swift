@@ -130,8 +130,8 @@ struct ExampleTests {
         """)
   }
 
-  @Test func `renders a chat template`() {
-    let printed = PrintedText.of { chatTemplateExample() }
+  @Test func `renders a chat template`() throws {
+    let printed = try PrintedText.of { try chatTemplateExample() }
     #expect(printed == "USER: <image>\nWhat is on the sign? ASSISTANT:\n")
   }
 

@@ -63,9 +63,9 @@ func keptMapExample(_ model: VisionLanguageModel) throws {
   }
 }
 
-func chatTemplateExample() {
+func chatTemplateExample() throws {
   let question = ChatMessage(question: "What is on the sign?", imageCount: 1)
-  print(ChatTemplate.llava15HF.render([question]))  // USER: <image>\nWhat is on the sign? ASSISTANT:
+  print(try ChatTemplate.llava15HF.render([question]))  // USER: <image>\nWhat is on the sign? ASSISTANT:
 }
 
 func featureCacheExample(_ folder: String) throws {

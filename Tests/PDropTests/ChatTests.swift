@@ -109,10 +109,10 @@ import Tokenizers
 
     let other = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-next-mistral"))
     #expect(try other.rendered(question, systemPrompt: "") == "[INST] Q [/INST]")
-    let error = #expect(throws: PromptError.systemPromptUnsupported(template: "mistral")) {
+    let error = #expect(throws: PromptError.systemPromptUnsupported(template: "chat_template.json")) {
       try other.rendered(question, systemPrompt: "S")
     }
-    #expect(error?.description.contains("mistral") == true && error?.description.contains("\n") == false)
+    #expect(error?.description.contains("chat_template.json") == true && error?.description.contains("\n") == false)
   }
 
   @Test func `the prompt of a session contains the request's system prompt`() throws {

@@ -1,6 +1,8 @@
 import BatchInference
 import Foundation
+import LLaVA
 import PDrop
+import Storage
 import TestSupport
 import Testing
 
@@ -22,7 +24,7 @@ import Testing
   @Test func `names a prompt token that has no embedding`() throws {
     let model = try model(["added_tokens.json": #"{"<image>": 1200, "<pad>": 1201, "<new>": 1216, "<in>": 1202}"#])
     func error(_ prompt: Request.Prompt) -> RequestError? {
-      #expect(throws: RequestError.self) { try Session(model, Request(prompt: prompt), threads: 1) }
+      #expect(throws: RequestError.self) { _ = try Session(model, Request(prompt: prompt), threads: 1) }
     }
     #expect(
       error(.rendered("What is <new>?"))
