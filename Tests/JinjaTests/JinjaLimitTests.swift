@@ -11,6 +11,11 @@ private func error(_ source: String, _ variables: [String: JinjaValue] = [:]) ->
   }
 }
 
+/// A piece of source, many times, with what comes before and after it.
+private func nested(_ open: String, _ middle: String, _ close: String, _ count: Int) -> String {
+  String(repeating: open, count: count) + middle + String(repeating: close, count: count)
+}
+
 @Suite struct JinjaRefusalTests {
   @Test(arguments: [
     ("a\nb\n{{ x | groupby('a') }}", "line 3: the filter 'groupby' is not supported"),
@@ -65,11 +70,6 @@ private func error(_ source: String, _ variables: [String: JinjaValue] = [:]) ->
 }
 
 @Suite struct JinjaLimitTests {
-  /// A piece of source, many times, with what comes before and after it.
-  private static func nested(_ open: String, _ middle: String, _ close: String, _ count: Int) -> String {
-    String(repeating: open, count: count) + middle + String(repeating: close, count: count)
-  }
-
   @Test(arguments: [
     ("{{ " + nested("(", "1", ")", 5000) + " }}"),
     ("{{ " + nested("[", "", "]", 5000) + " }}"),
