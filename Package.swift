@@ -154,7 +154,8 @@ let package = Package(
     .testTarget(
       name: "TokenizersTests", dependencies: ["Storage", "TestSupport", "Tokenizers"], swiftSettings: settings),
     .testTarget(
-      name: "JinjaTests", dependencies: ["Jinja", "Storage"], exclude: ["Fixtures", "expressions.py", "families.py", "generate.py"],
+      name: "JinjaTests", dependencies: ["Jinja", "Storage"],
+      exclude: ["Fixtures", "expressions.py", "families.py", "generate.py"],
       swiftSettings: settings),
     .testTarget(
       name: "ModelFormatsTests", dependencies: ["Kernels", "ModelFormats", "Storage", "TestSupport"],
