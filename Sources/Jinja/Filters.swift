@@ -137,7 +137,8 @@ extension Renderer {
       let fallback = try bind(arguments, ["default"], filter)[0] ?? .double(0)
       if case .transient(.undefined(let reason)) = value { throw .undefined(reason, line: meter.line) }
       if let number = value.number { return .double(number) }
-      return value.text.flatMap(PythonNumber.double).map(JinjaValue.double) ?? fallback
+      guard let number = value.text.flatMap(PythonNumber.double) else { return fallback }
+      return try Operators.finite(number, meter)
     case .abs:
       try arguments.requireNone(of: filter.rawValue, meter)
       if case .double(let number) = value { return .double(number.magnitude) }

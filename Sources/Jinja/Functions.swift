@@ -59,6 +59,8 @@ extension Renderer {
     if let source = arguments.positional.first {
       if case .dict(let dict) = source {
         result = dict
+      } else if case .transient(.undefined(let reason)) = source {
+        throw .undefined(reason, line: meter.line)
       } else {
         for pair in try elements(of: source) {
           let pair = try elements(of: pair)

@@ -52,10 +52,12 @@ package struct JinjaLimits: Sendable, Equatable {
 
   /// The largest source that is parsed, in bytes.
   package static let sourceBytes = 256 << 10
-  /// The maximum nesting of statements, of expressions and of values.
-  static let nesting = 100
+  /// The maximum nesting of statements and expressions. With the next one it keeps the stack below 512 KiB.
+  static let nesting = 64
   /// The maximum nesting of evaluation, through macros.
-  static let evaluationDepth = 400
+  static let evaluationDepth = 200
+  /// The maximum nesting of values; JSON has at most 100 levels.
+  static let valueNesting = 120
   /// The maximum number of integers in a `range`, as in Jinja's sandbox.
   static let rangeCount = 100_000
 }

@@ -158,6 +158,8 @@ struct Lexer {
       }
       position += 1
     }
+    // As in jinja2, a tag that the template ends with is no error.
+    if start == source.count { return }
     throw .syntax("a comment without '#}'", line: line)
   }
 
@@ -204,6 +206,10 @@ struct Lexer {
         }
       }
       open += 2
+    }
+    if start == source.count {
+      position = start
+      return
     }
     throw .syntax("'raw' without 'endraw'", line: line)
   }
@@ -434,7 +440,12 @@ struct Lexer {
         code = value
         i += count
       case UInt8(ascii: "N"): throw .unsupported(.operation, name: "\\N in a string", line: line)
-      case 0x80...: throw .syntax("a backslash before a character that is not ASCII", line: line)
+      case 0x80...:
+        // Python reads the backslash as one, and the character as the escape that stands for it.
+        let length = escape < 0xE0 ? 2 : escape < 0xF0 ? 3 : 4
+        let scalar = String(bytes[i - 1..<min(i - 1 + length, bytes.endIndex)]).unicodeScalars.first ?? "?"
+        result += Array(("\\" + PythonText.escape(scalar)).utf8)
+        i += length - 1
       default: result += [UInt8(ascii: "\\"), escape]
       }
       if let code {

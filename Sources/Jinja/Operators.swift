@@ -11,7 +11,7 @@ enum Operators {
     if case .transient(.undefined(let reason)) = a { throw .undefined(reason, line: meter.line) }
     if case .transient(.undefined(let reason)) = b { throw .undefined(reason, line: meter.line) }
     if let a = a.integer, let b = b.integer { return try integers(operation, a, b, meter) }
-    if let a = a.number, let b = b.number { return try numbers(operation, a, b, meter) }
+    if let a = a.number, let b = b.number { return try finite(try numbers(operation, a, b, meter), meter) }
     switch operation {
     case .add: if let sum = try joined(a, b, meter) { return sum }
     case .multiply:
@@ -90,14 +90,14 @@ enum Operators {
 
   private static func numbers(
     _ operation: Arithmetic, _ a: Double, _ b: Double, _ meter: Meter
-  ) throws(JinjaError) -> JinjaValue {
+  ) throws(JinjaError) -> Double {
     switch operation {
-    case .add: return .double(a + b)
-    case .subtract: return .double(a - b)
-    case .multiply: return .double(a * b)
+    case .add: return a + b
+    case .subtract: return a - b
+    case .multiply: return a * b
     case .divide:
       if b == 0 { throw meter.evaluation("a division by zero") }
-      return .double(a / b)
+      return a / b
     case .floorDivide, .remainder:
       if b == 0 { throw meter.evaluation("a division by zero") }
       var remainder = a.truncatingRemainder(dividingBy: b)
@@ -108,17 +108,20 @@ enum Operators {
         remainder += b
         quotient -= 1
       }
-      if operation == .remainder { return .double(remainder) }
-      if quotient == 0 { return .double(Double(signOf: a / b, magnitudeOf: 0)) }
+      if operation == .remainder { return remainder }
+      if quotient == 0 { return Double(signOf: a / b, magnitudeOf: 0) }
       let floor = quotient.rounded(.down)
-      return .double(quotient - floor > 0.5 ? floor + 1 : floor)
+      return quotient - floor > 0.5 ? floor + 1 : floor
     case .power:
       if a == 0, b < 0 { throw meter.evaluation("a division by zero") }
-      let result = pow(a, b)
-      if result.isNaN, !a.isNaN, !b.isNaN { throw meter.unsupported(.operation, "** with a complex result") }
-      if result.isInfinite, a.isFinite, b.isFinite { throw meter.evaluation("a number that is too large") }
-      return .double(result)
+      return pow(a, b)
     }
+  }
+
+  /// The number, if it is finite. Python has other rules for each operator, and jinja2 for constants.
+  static func finite(_ number: Double, _ meter: Meter) throws(JinjaError) -> JinjaValue {
+    guard number.isFinite else { throw meter.unsupported(.operation, "a number that is not finite") }
+    return .double(number)
   }
 
   static func sign(_ value: JinjaValue, isNegative: Bool, _ meter: Meter) throws(JinjaError) -> JinjaValue {

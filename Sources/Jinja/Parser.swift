@@ -12,15 +12,15 @@ struct ParsedTemplate: Sendable {
   var guardedNames: Set<String> = []
 }
 
-/// A parser of Jinja's grammar, in the order of precedence of jinja2.
+/// A parser of Jinja's grammar.
 struct Parser {
   private let tokens: [Token]
   private var next = 0
-  private(set) var template = ParsedTemplate()
+  var template = ParsedTemplate()
   /// The nesting of the parser itself.
-  private var depth = 0
+  var depth = 0
   /// The height of the expression that was parsed last.
-  private var height = 0
+  var height = 0
   private var loopDepth = 0
 
   static func parse(_ source: String) throws(JinjaError) -> ParsedTemplate {
@@ -34,59 +34,59 @@ struct Parser {
 
   // MARK: - Tokens
 
-  private var current: Token { tokens[next] }
-  private var line: Int { current.line }
+  var current: Token { tokens[next] }
+  var line: Int { current.line }
 
-  private mutating func advance() { if next + 1 < tokens.count { next += 1 } }
+  mutating func advance() { if next + 1 < tokens.count { next += 1 } }
 
-  private func isAt(_ symbol: Token.Symbol) -> Bool { current.kind == .symbol(symbol) }
-  private func isAt(_ name: String) -> Bool { current.kind == .name(name) }
+  func isAt(_ symbol: Token.Symbol) -> Bool { current.kind == .symbol(symbol) }
+  func isAt(_ name: String) -> Bool { current.kind == .name(name) }
 
-  private func follows(_ kind: Token.Kind) -> Bool { next + 1 < tokens.count && tokens[next + 1].kind == kind }
+  func follows(_ kind: Token.Kind) -> Bool { next + 1 < tokens.count && tokens[next + 1].kind == kind }
 
-  private mutating func take(_ symbol: Token.Symbol) -> Bool {
+  mutating func take(_ symbol: Token.Symbol) -> Bool {
     guard isAt(symbol) else { return false }
     advance()
     return true
   }
 
-  private mutating func take(_ name: String) -> Bool {
+  mutating func take(_ name: String) -> Bool {
     guard isAt(name) else { return false }
     advance()
     return true
   }
 
-  private func unexpected(_ expected: String) -> JinjaError {
+  func unexpected(_ expected: String) -> JinjaError {
     .syntax("expected \(expected), found \(current.description)", line: line)
   }
 
-  private mutating func expect(_ kind: Token.Kind) throws(JinjaError) {
+  mutating func expect(_ kind: Token.Kind) throws(JinjaError) {
     guard current.kind == kind else { throw unexpected(Token(kind: kind, line: 0).description) }
     advance()
   }
 
-  private mutating func expectName() throws(JinjaError) -> String {
+  mutating func expectName() throws(JinjaError) -> String {
     guard case .name(let name) = current.kind else { throw unexpected("a name") }
     advance()
     return name
   }
 
-  private mutating func descend() throws(JinjaError) {
+  mutating func descend() throws(JinjaError) {
     depth += 1
     if depth > JinjaLimits.nesting { throw tooDeep }
   }
 
-  private var tooDeep: JinjaError {
+  var tooDeep: JinjaError {
     .limit("the template nests deeper than \(JinjaLimits.nesting) levels", line: line)
   }
 
   /// Notes that an expression contains others of the given height.
-  private mutating func raise(over height: Int) throws(JinjaError) {
+  mutating func raise(over height: Int) throws(JinjaError) {
     self.height = height + 1
     if self.height > JinjaLimits.nesting { throw tooDeep }
   }
 
-  private mutating func mention(_ name: String, line: Int) -> Int {
+  mutating func mention(_ name: String, line: Int) -> Int {
     template.names.append((name, line))
     return template.names.count - 1
   }
@@ -340,472 +340,7 @@ struct Parser {
     return .name(place)
   }
 
-  private var isAtTupleEnd: Bool {
+  var isAtTupleEnd: Bool {
     current.kind == .variableEnd || current.kind == .blockEnd || isAt(.rightParenthesis)
-  }
-
-  // MARK: - Expressions
-
-  /// An expression, or a tuple of expressions that commas separate.
-  private mutating func tuple(
-    hasConditional: Bool = true, end: String? = nil, isParenthesized: Bool = false
-  ) throws(JinjaError) -> Expression {
-    var items: [Expression] = []
-    var isTuple = false
-    var highest = 0
-    while true {
-      if isAtTupleEnd || end.map({ isAt($0) }) ?? false { break }
-      items.append(hasConditional ? try expression() : try or())
-      highest = max(highest, height)
-      guard take(.comma) else { break }
-      isTuple = true
-    }
-    if !isTuple, let item = items.first { return item }
-    guard isTuple || isParenthesized else { throw unexpected("an expression") }
-    try raise(over: highest)
-    return .tuple(items)
-  }
-
-  private mutating func expression() throws(JinjaError) -> Expression {
-    try descend()
-    defer { depth -= 1 }
-    var result = try or()
-    while take("if") {
-      var highest = height
-      let test = try or()
-      highest = max(highest, height)
-      var otherwise: Expression?
-      if take("else") {
-        otherwise = try expression()
-        highest = max(highest, height)
-      }
-      result = .conditional(result, test: test, otherwise: otherwise)
-      try raise(over: highest)
-    }
-    return result
-  }
-
-  private mutating func or() throws(JinjaError) -> Expression {
-    let first = try and()
-    guard isAt("or") else { return first }
-    var operands = [first]
-    var highest = height
-    while take("or") {
-      operands.append(try and())
-      highest = max(highest, height)
-    }
-    try raise(over: highest)
-    return .or(operands)
-  }
-
-  private mutating func and() throws(JinjaError) -> Expression {
-    let first = try negation()
-    guard isAt("and") else { return first }
-    var operands = [first]
-    var highest = height
-    while take("and") {
-      operands.append(try negation())
-      highest = max(highest, height)
-    }
-    try raise(over: highest)
-    return .and(operands)
-  }
-
-  private mutating func negation() throws(JinjaError) -> Expression {
-    var count = 0
-    while take("not") { count += 1 }
-    let operand = try comparison()
-    if count == 0 { return operand }
-    try raise(over: height + 1)
-    return count.isMultiple(of: 2) ? .not(.not(operand)) : .not(operand)
-  }
-
-  private mutating func comparison() throws(JinjaError) -> Expression {
-    let line = line
-    let first = try sum()
-    var highest = height
-    var operations: [(operation: Comparison, operand: Expression)] = []
-    while let operation = takeComparison() {
-      operations.append((operation, try sum()))
-      highest = max(highest, height)
-    }
-    if operations.isEmpty { return first }
-    try raise(over: highest)
-    return .comparison(first, operations, line: line)
-  }
-
-  private mutating func takeComparison() -> Comparison? {
-    let operation: Comparison
-    switch current.kind {
-    case .symbol(.equal): operation = .equal
-    case .symbol(.notEqual): operation = .notEqual
-    case .symbol(.less): operation = .less
-    case .symbol(.lessEqual): operation = .lessEqual
-    case .symbol(.greater): operation = .greater
-    case .symbol(.greaterEqual): operation = .greaterEqual
-    case .name("in"): operation = .isIn
-    case .name("not"):
-      guard follows(.name("in")) else { return nil }
-      advance()
-      operation = .isNotIn
-    default: return nil
-    }
-    advance()
-    return operation
-  }
-
-  /// A chain of operators of one precedence, which group from the left.
-  private mutating func chain(
-    _ symbols: [(Token.Symbol, Arithmetic)], of operand: (inout Parser) throws(JinjaError) -> Expression
-  ) throws(JinjaError) -> Expression {
-    let line = line
-    let first = try operand(&self)
-    var highest = height
-    var operations: [(operation: Arithmetic, operand: Expression)] = []
-    while let match = symbols.first(where: { isAt($0.0) }) {
-      advance()
-      operations.append((match.1, try operand(&self)))
-      highest = max(highest, height)
-    }
-    if operations.isEmpty { return first }
-    try raise(over: highest)
-    return .arithmetic(first, operations, line: line)
-  }
-
-  private mutating func sum() throws(JinjaError) -> Expression {
-    try chain([(.add, .add), (.sub, .subtract)]) { (parser) throws(JinjaError) in try parser.concatenation() }
-  }
-
-  private mutating func concatenation() throws(JinjaError) -> Expression {
-    let line = line
-    let first = try product()
-    guard isAt(.tilde) else { return first }
-    var operands = [first]
-    var highest = height
-    while take(.tilde) {
-      operands.append(try product())
-      highest = max(highest, height)
-    }
-    try raise(over: highest)
-    return .concatenation(operands, line: line)
-  }
-
-  private mutating func product() throws(JinjaError) -> Expression {
-    try chain([(.mul, .multiply), (.div, .divide), (.floorDiv, .floorDivide), (.mod, .remainder)]) {
-      (parser) throws(JinjaError) in
-      try parser.chain([(.pow, .power)]) { (parser) throws(JinjaError) in try parser.unary() }
-    }
-  }
-
-  private mutating func unary(hasFilters: Bool = true) throws(JinjaError) -> Expression {
-    try descend()
-    defer { depth -= 1 }
-    let line = line
-    var result: Expression
-    if take(.sub) {
-      result = .negative(try unary(hasFilters: false), line: line)
-      try raise(over: height)
-    } else if take(.add) {
-      result = .positive(try unary(hasFilters: false), line: line)
-      try raise(over: height)
-    } else {
-      result = try primary()
-    }
-    result = try postfix(result)
-    return hasFilters ? try filtersAndTests(result) : result
-  }
-
-  private mutating func primary() throws(JinjaError) -> Expression {
-    let token = current
-    switch token.kind {
-    case .name(let name):
-      advance()
-      height = 1
-      switch name {
-      case "true", "True": return .constant(.bool(true))
-      case "false", "False": return .constant(.bool(false))
-      case "none", "None": return .constant(.none)
-      default: return .name(mention(name, line: token.line))
-      }
-    case .string(let text):
-      advance()
-      height = 1
-      var parts = [text]
-      while case .string(let more) = current.kind {
-        parts.append(more)
-        advance()
-      }
-      return .constant(.string(parts.joined()))
-    case .integer(let value):
-      advance()
-      height = 1
-      return .constant(.int(value))
-    case .float(let value):
-      advance()
-      height = 1
-      return .constant(.double(value))
-    case .symbol(.leftParenthesis):
-      advance()
-      height = 1
-      let inner = try tuple(isParenthesized: true)
-      try expect(.symbol(.rightParenthesis))
-      return inner
-    case .symbol(.leftBracket):
-      advance()
-      var items: [Expression] = []
-      var highest = 0
-      while !isAt(.rightBracket) {
-        if !items.isEmpty { try expect(.symbol(.comma)) }
-        if isAt(.rightBracket) { break }
-        items.append(try expression())
-        highest = max(highest, height)
-      }
-      try expect(.symbol(.rightBracket))
-      try raise(over: highest)
-      return .list(items)
-    case .symbol(.leftBrace): return try dict()
-    default: throw unexpected("an expression")
-    }
-  }
-
-  private mutating func dict() throws(JinjaError) -> Expression {
-    advance()
-    var entries: [(key: Expression, value: Expression)] = []
-    var highest = 0
-    while !isAt(.rightBrace) {
-      if !entries.isEmpty { try expect(.symbol(.comma)) }
-      if isAt(.rightBrace) { break }
-      let key = try expression()
-      highest = max(highest, height)
-      try expect(.symbol(.colon))
-      entries.append((key, try expression()))
-      highest = max(highest, height)
-    }
-    try expect(.symbol(.rightBrace))
-    try raise(over: highest)
-    return .dict(entries)
-  }
-
-  // MARK: - Attributes, calls, filters and tests
-
-  private mutating func postfix(_ base: Expression) throws(JinjaError) -> Expression {
-    var result = base
-    while true {
-      if isAt(.dot) {
-        result = try attribute(of: result)
-      } else if isAt(.leftBracket) {
-        result = try item(of: result)
-      } else if isAt(.leftParenthesis) {
-        result = try call(result)
-      } else {
-        return result
-      }
-    }
-  }
-
-  private mutating func attribute(of base: Expression) throws(JinjaError) -> Expression {
-    let line = line
-    advance()
-    try raise(over: height)
-    switch current.kind {
-    case .name(let name):
-      advance()
-      return .attribute(base, name, line: line)
-    case .integer(let value):
-      advance()
-      return .item(base, .constant(.int(value)), line: line)
-    default: throw unexpected("a name or number")
-    }
-  }
-
-  private mutating func item(of base: Expression) throws(JinjaError) -> Expression {
-    let line = line
-    var highest = height
-    advance()
-    var indices: [Expression] = []
-    var slice: Expression?
-    while !isAt(.rightBracket) {
-      if !indices.isEmpty || slice != nil { try expect(.symbol(.comma)) }
-      guard slice == nil else { throw .unsupported(.operation, name: "a slice with ','", line: line) }
-      var start: Expression?
-      if !isAt(.colon) {
-        start = try expression()
-        highest = max(highest, height)
-      }
-      guard take(.colon) else {
-        if let start { indices.append(start) }
-        continue
-      }
-      guard indices.isEmpty else { throw .unsupported(.operation, name: "a slice with ','", line: line) }
-      let stop = try sliceBound(&highest)
-      let step = take(.colon) ? try sliceBound(&highest) : nil
-      slice = .slice(base, start: start, stop: stop, step: step, line: line)
-    }
-    advance()
-    try raise(over: highest)
-    if let slice { return slice }
-    return .item(base, indices.count == 1 ? indices[0] : .tuple(indices), line: line)
-  }
-
-  private mutating func sliceBound(_ highest: inout Int) throws(JinjaError) -> Expression? {
-    if isAt(.colon) || isAt(.rightBracket) || isAt(.comma) { return nil }
-    let bound = try expression()
-    highest = max(highest, height)
-    return bound
-  }
-
-  private mutating func call(_ callee: Expression) throws(JinjaError) -> Expression {
-    let line = line
-    let calleeHeight = height
-    let arguments = try callArguments()
-    try raise(over: max(calleeHeight, height))
-    switch callee {
-    case .name(let place): template.calledNames.append(place)
-    case .attribute(_, let name, let line):
-      guard Methods.names.contains(name) else { throw .unsupported(.method, name: name, line: line) }
-    default: break
-    }
-    return .call(callee, arguments, line: line)
-  }
-
-  /// The arguments in parentheses; `height` is that of the highest.
-  private mutating func callArguments() throws(JinjaError) -> CallArguments {
-    let line = line
-    var arguments = CallArguments()
-    var highest = 0
-    try expect(.symbol(.leftParenthesis))
-    var isFirst = true
-    while !isAt(.rightParenthesis) {
-      if !isFirst {
-        try expect(.symbol(.comma))
-        if isAt(.rightParenthesis) { break }
-      }
-      isFirst = false
-      if isAt(.mul) || isAt(.pow) {
-        try unpackedArgument(&arguments, line: line)
-        highest = max(highest, height)
-        continue
-      }
-      guard arguments.unpackedNamed == nil else { throw .syntax("an argument after '**'", line: line) }
-      if case .name(let name) = current.kind, follows(.symbol(.assign)) {
-        advance()
-        advance()
-        guard !arguments.named.contains(where: { $0.name == name }) else {
-          throw .syntax("two arguments \(JinjaError.quoted(name))", line: line)
-        }
-        arguments.named.append((name, try expression()))
-      } else {
-        guard arguments.named.isEmpty, arguments.unpackedPositional == nil else {
-          throw .syntax("an argument without name after one with name", line: line)
-        }
-        arguments.positional.append(try expression())
-      }
-      guard arguments.positional.count + arguments.named.count <= 255 else {
-        throw .limit("more than 255 arguments", line: line)
-      }
-      highest = max(highest, height)
-    }
-    advance()
-    height = highest
-    return arguments
-  }
-
-  private mutating func unpackedArgument(_ arguments: inout CallArguments, line: Int) throws(JinjaError) {
-    let isNamed = isAt(.pow)
-    guard arguments.unpackedNamed == nil, isNamed || arguments.unpackedPositional == nil else {
-      throw .syntax("an argument after '**'", line: line)
-    }
-    advance()
-    let value = try expression()
-    if isNamed { arguments.unpackedNamed = value } else { arguments.unpackedPositional = value }
-  }
-
-  private mutating func filtersAndTests(_ base: Expression) throws(JinjaError) -> Expression {
-    var result = base
-    while true {
-      if isAt(.pipe) {
-        advance()
-        result = try filter(result)
-      } else if isAt("is") {
-        result = try test(result)
-      } else if isAt(.leftParenthesis) {
-        result = try call(result)
-      } else {
-        return result
-      }
-    }
-  }
-
-  /// The filters of a filter block or block set.
-  private mutating func filterChain(_ input: Expression?) throws(JinjaError) -> Expression {
-    height = 0
-    _ = take(.pipe)
-    var result = try filter(input)
-    while take(.pipe) { result = try filter(result) }
-    return result
-  }
-
-  private mutating func filter(_ input: Expression?) throws(JinjaError) -> Expression {
-    let line = line
-    let inputHeight = height
-    var name = try expectName()
-    while take(.dot) { name += "." + (try expectName()) }
-    guard let filter = Filter(rawValue: name) else { throw .unsupported(.filter, name: name, line: line) }
-    var arguments = CallArguments()
-    height = 0
-    if isAt(.leftParenthesis) { arguments = try callArguments() }
-    try checkInner(filter, arguments, line: line)
-    try raise(over: max(inputHeight, height))
-    return .filter(filter, input, arguments, line: line)
-  }
-
-  /// Refuses unknown filters and tests that a filter applies to elements.
-  private func checkInner(_ filter: Filter, _ arguments: CallArguments, line: Int) throws(JinjaError) {
-    let place: Int
-    switch filter {
-    case .map, .select, .reject: place = 0
-    case .selectattr, .rejectattr: place = 1
-    default: return
-    }
-    guard arguments.positional.count > place, case .constant(.string(let name)) = arguments.positional[place] else {
-      return
-    }
-    if filter == .map {
-      guard Filter(rawValue: name) != nil else { throw .unsupported(.filter, name: name, line: line) }
-    } else {
-      guard Test(rawValue: name) != nil else { throw .unsupported(.test, name: name, line: line) }
-    }
-  }
-
-  private mutating func test(_ operand: Expression) throws(JinjaError) -> Expression {
-    let line = line
-    let operandHeight = height
-    advance()
-    let isNegated = take("not")
-    var name = try expectName()
-    while take(.dot) { name += "." + (try expectName()) }
-    guard let test = Test(rawValue: name) else { throw .unsupported(.test, name: name, line: line) }
-    if case .name(let place) = operand { template.guardedNames.insert(template.names[place].name) }
-    var arguments = CallArguments()
-    height = 0
-    if isAt(.leftParenthesis) {
-      arguments = try callArguments()
-    } else if startsTestArgument {
-      if isAt("is") { throw .syntax("two tests in a row", line: line) }
-      try descend()
-      arguments.positional = [try postfix(try primary())]
-      depth -= 1
-    }
-    try raise(over: max(operandHeight, height) + 1)
-    let result = Expression.test(test, operand, arguments, line: line)
-    return isNegated ? .not(result) : result
-  }
-
-  private var startsTestArgument: Bool {
-    switch current.kind {
-    case .name(let name): !["else", "or", "and"].contains(name)
-    case .string, .integer, .float, .symbol(.leftBracket), .symbol(.leftBrace): true
-    default: false
-    }
   }
 }

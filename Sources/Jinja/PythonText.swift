@@ -122,15 +122,19 @@ struct PythonText {
         if isPrintable(scalar) {
           result.append(scalar)
         } else {
-          let (letter, width) = scalar.value < 0x100 ? ("x", 2) : scalar.value < 0x10000 ? ("u", 4) : ("U", 8)
-          let digits = String(scalar.value, radix: 16)
-          let escape = "\\" + letter + String(repeating: "0", count: width - digits.count) + digits
-          result.append(contentsOf: escape.unicodeScalars)
+          result.append(contentsOf: ("\\" + escape(scalar)).unicodeScalars)
         }
       }
     }
     result.append(quote)
     return String(result)
+  }
+
+  /// The escape sequence of a character, without its backslash.
+  static func escape(_ scalar: Unicode.Scalar) -> String {
+    let (letter, width) = scalar.value < 0x100 ? ("x", 2) : scalar.value < 0x10000 ? ("u", 4) : ("U", 8)
+    let digits = String(scalar.value, radix: 16)
+    return letter + String(repeating: "0", count: width - digits.count) + digits
   }
 
   private static func isPrintable(_ scalar: Unicode.Scalar) -> Bool {

@@ -235,9 +235,11 @@ final class Renderer {
     frame = inner
     enter(scope: macro.block.scope)
     if let place = macro.caller, let caller { store(caller, place) }
-    if let place = macro.kwargs { store(.dict(JinjaDict(named.map { ($0.name, $0.value) })), place) }
+    if let place = macro.kwargs {
+      store(try checked(.dict(JinjaDict(named.map { ($0.name, $0.value) }))), place)
+    }
     if let place = macro.varargs {
-      store(.tuple(Array(arguments.positional.dropFirst(macro.parameters.count))), place)
+      store(try checked(.tuple(Array(arguments.positional.dropFirst(macro.parameters.count)))), place)
     }
     for (parameter, value) in zip(macro.parameters, values) { if let value { store(value, parameter.place) } }
     let firstDefault = macro.parameters.count - macro.defaults.count

@@ -194,8 +194,12 @@ extension Renderer {
       for path in paths { key.append(try folded(try attribute(path, of: item), isCaseSensitive)) }
       keys.append(.list(key))
     }
-    let order = try Sorting.order(of: keys, isReversed: values[0]?.isTrue ?? false, meter)
+    let order = try Sorting.order(of: keys, isReversed: try isReversed(values[0]), meter)
     return .list(order.map { items[$0] })
+  }
+
+  private func isReversed(_ value: JinjaValue?) throws(JinjaError) -> Bool {
+    try value?.requireInteger(of: "reverse", meter) ?? 0 != 0
   }
 
   private func sortedItems(_ value: JinjaValue, _ arguments: Arguments) throws(JinjaError) -> JinjaValue {
@@ -210,7 +214,7 @@ extension Renderer {
     for entry in dict.entries {
       keys.append(try folded(by == "key" ? entry.key : entry.value, values[0]?.isTrue ?? false))
     }
-    let order = try Sorting.order(of: keys, isReversed: values[2]?.isTrue ?? false, meter)
+    let order = try Sorting.order(of: keys, isReversed: try isReversed(values[2]), meter)
     let items = dict.items
     return .list(order.map { items[$0] })
   }
