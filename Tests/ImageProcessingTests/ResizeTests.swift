@@ -75,10 +75,11 @@ import Testing
   }
 
   private func transposed(_ samples: [UInt8], width: Int) -> [UInt8] {
-    let height = samples.count / 3 / width
-    return (0..<width).flatMap { x in
-      (0..<height).flatMap { y in samples[3 * (y * width + x)..<3 * (y * width + x + 1)] }
+    var result: [UInt8] = []
+    for x in 0..<width {
+      for pixel in stride(from: 3 * x, to: samples.count, by: 3 * width) { result += samples[pixel..<pixel + 3] }
     }
+    return result
   }
 
   @Test(arguments: [(7, 200, 9, 11), (1, 300, 20, 20), (5, 64, 3, 1), (40, 90, 40, 30), (3, 50, 1, 2)])
