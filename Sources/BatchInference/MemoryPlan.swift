@@ -48,7 +48,9 @@ struct MemoryPlan: Sendable {
   /// The failure of a record that could not be prepared.
   func preparationError(_ error: any Error) -> RecordFailure {
     let failure = RecordFailure(error)
-    guard case RequestError.image(.tooMuchMemory(_, _, _, let byteCount, let limit)) = error, limit == decodingLimit
+    guard case RequestError.image(.tooMuchMemory(_, _, _, let byteCount, let limit)) = error, limit == decodingLimit,
+      // No memory helps an image above the limit of the decoder.
+      byteCount <= ImageDecoder().memoryLimit
     else { return failure }
     // A larger limit also enlarges the image cache, which gets one part of 16.
     let need = weights + Self.program + Self.additionalBytes(decoding: byteCount) / 15 * 16 + 16
@@ -251,11 +253,14 @@ extension VisionLanguageModel {
     let (kept, overflows) = imageBytes.multipliedReportingOverflow(by: recordCount)
     var estimate = BatchEstimate(
       limitBytes: plan.limit, weightBytes: plan.weights,
-      programBytes: MemoryPlan.program + MemoryPlan.additionalBytes(decoding: images.largestDecoding),
+      programBytes: MemoryPlan.program,
       imageBytes: overflows ? plan.images : min(kept, plan.images), workingBytes: working,
       promptTokens: prepared.report.sequenceLength, maxNewTokens: prepared.maxNewTokens,
       recordsAtATime: min(options.batchSize, (plan.limit - plan.fixed - working) / cacheBytes))
     estimate.stages = stages(prepared)
+    // A large image waits until its bytes are free, so that the sum keeps the limit.
+    let decoding = MemoryPlan.additionalBytes(decoding: images.largestDecoding)
+    estimate.programBytes += min(decoding, max(0, plan.limit - estimate.peakBytes))
     if measures { try measure(prepared, &estimate, plan, threads: options.threads) }
     return estimate
   }

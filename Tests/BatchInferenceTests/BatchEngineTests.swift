@@ -142,4 +142,31 @@ import TokenDropping
     base.policy = PyramidDrop()
     #expect(try run(limit).answered == 4)
   }
+
+  /// A progressive JPEG whose header has 8192 x 8192 pixels takes 386 MiB; its data end early.
+  @Test func `decodes a large image when its memory is free, and refuses one that never fits`() throws {
+    let model = try Self.load(.f32)
+    var bytes = [UInt8](try Data(contentsOf: Fixtures.url("images/progressive.jpg")))
+    let frame = try #require(bytes.indices.first { bytes[$0] == 0xFF && bytes[$0 + 1] == 0xC2 })
+    bytes.replaceSubrange(frame + 5..<frame + 9, with: [0x20, 0, 0x20, 0])
+    bytes.removeLast(100)
+    let path = fixture.folder.path("large.jpg")
+    try Data(bytes).write(to: URL(filePath: path))
+    let large = #"{"question_id": "large", "image": "\#(path)", "text": "What is it?"}"#
+    let small = Self.questions(2, perImage: 1)
+    func run(_ limit: Int) throws -> BatchReport {
+      var options = EngineOptions(threads: 1)
+      options.memoryLimit = limit
+      return try fixture.run(
+        [large] + small + [large], existingOutput: .overwrite, engine: model.batchEngine(options))
+    }
+    #expect(try run(1 << 40).failed == ["image_damaged": 2])
+    let report = try run(300 << 20)
+    #expect(report.answered == 2 && report.failed == ["out_of_memory": 2])
+    let error = try fixture.lines()[0]
+    #expect(error.contains("8192 x 8192 pixels take 386 MiB to decode"), "\(error)")
+    // The remedy works.
+    let gibibytes = try #require(error.firstMatch(of: /allow ([0-9.]+) GiB/).flatMap { Double($0.1) })
+    #expect(try run(Int(gibibytes * Double(1 << 30))).failed == ["image_damaged": 2])
+  }
 }

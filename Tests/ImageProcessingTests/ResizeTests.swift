@@ -75,10 +75,9 @@ import Testing
   }
 
   private func transposed(_ samples: [UInt8], width: Int) -> [UInt8] {
-    let height = samples.count / 3 / width
     var result: [UInt8] = []
     for x in 0..<width {
-      for y in 0..<height { result += samples[3 * (y * width + x)..<3 * (y * width + x + 1)] }
+      for pixel in stride(from: 3 * x, to: samples.count, by: 3 * width) { result += samples[pixel..<pixel + 3] }
     }
     return result
   }
