@@ -56,7 +56,7 @@ struct WeightFiles {
   }
 
   private mutating func add(_ file: any WeightFile) {
-    for name in file.records.keys { tensors.append((name, file)) }
+    for name in file.records.keys.sorted() { tensors.append((name, file)) }
   }
 
   private mutating func addShards(

@@ -226,9 +226,7 @@ class Parity:
         preprocessor["crop_size"] = {"height": side, "width": side}
         (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
         try:
-            settings = AutoConfig.from_pretrained(folder)
-            if getattr(settings.text_config, "hidden_size", 0) > 256 or settings.vision_config.hidden_size > 256:
-                raise ValueError("too large")
+            settings = self.settings(folder)
             model = fill(AutoModelForImageTextToText.from_config(settings, attn_implementation="eager").float())
             model.save_pretrained(folder / "saved", safe_serialization=True)
             shutil.move(folder / "saved" / "model.safetensors", folder / "model.safetensors")
@@ -237,8 +235,17 @@ class Parity:
         shutil.rmtree(folder / "saved", ignore_errors=True)
         return folder
 
+    @staticmethod
+    def settings(folder):
+        """The configuration of transformers; defaults of the size of the 7B are refused, as they do not fit the weights."""
+        settings = AutoConfig.from_pretrained(folder)
+        if settings.text_config.hidden_size > 256 or settings.vision_config.hidden_size > 256:
+            raise ValueError("other sizes than those of the weights")
+        return settings
+
     def theirs(self, folder):
         """Logits and tokens of transformers."""
+        self.settings(folder)
         model, info = AutoModelForImageTextToText.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
         if info["missing_keys"] or info["mismatched_keys"]:

@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// Model directories with values that some programs refuse, read as by the reference library.
-@Suite struct CheckpointReadingTests {
+@Suite struct CheckpointFieldTests {
   private static let prompt = "USER: <image>\nWhat is this? ASSISTANT:"
 
   /// A changed `tiny-llava-1.5` whose tokenizer is `tokenizer.model` with these added tokens.
