@@ -70,7 +70,7 @@ import Testing
     }
     // A file that is standard output keeps the answers in it.
     let both = batch.folder.path("both")
-    FileManager.default.createFile(atPath: both, contents: nil)
+    _ = FileManager.default.createFile(atPath: both, contents: nil)
     let file: FileHandle = try #require(FileHandle(forWritingAtPath: both))
     #expect(try ProgramRun(batch.arguments(["--report", "/dev/stdout"], output: "-"), output: file).status == 0)
     let lines = try batch.lines(both)
