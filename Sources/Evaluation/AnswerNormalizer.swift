@@ -18,12 +18,25 @@ package enum AnswerNormalizer {
   /// The normalized answer: `"The two dogs, don't bark!"` becomes `"2 dogs don't bark"`.
   package static func normalized(_ answer: String) -> String {
     var text = Array(answer.lowercased().unicodeScalars).filter { $0 != "," && $0 != "?" }
-    text = trimmed(separatingGenitives(text))
-    text = trimmed(text.map { $0 == "\n" || $0 == "\t" ? " " : $0 })
-    text = withoutPeriods(withoutPunctuation(text))
-    let words = text.split { $0.properties.isWhitespace }.map(string)
-    return words.map { numbers[$0] ?? $0 }.filter { !articles.contains($0) }.map { Contractions.table[$0] ?? $0 }
-      .joined(separator: " ")
+    text = PythonText.stripped(separatingGenitives(text))
+    text = PythonText.stripped(text.map { $0 == "\n" || $0 == "\t" ? " " : $0 })
+    return withNumbersAndContractions(withoutPeriods(withoutPunctuation(text)))
+  }
+
+  /// The answer as the evaluation server of VQAv2 normalizes it, unless all annotators agree.
+  ///
+  /// Unlike `normalized`, it keeps commas and question marks, and a comma between digits removes all punctuation.
+  ///
+  /// Source: `processPunctuation` and `processDigitArticle` in `vqaEval.py` of Antol et al. 2015.
+  package static func normalizedByServer(_ answer: String) -> String {
+    let text = PythonText.stripped(answer.unicodeScalars.map { $0 == "\n" || $0 == "\t" ? " " : $0 })
+    return withNumbersAndContractions(withoutPeriods(withoutPunctuation(text)))
+  }
+
+  /// The words in lower case without articles, with digits for numbers, and with the apostrophes of contractions.
+  private static func withNumbersAndContractions(_ text: [Unicode.Scalar]) -> String {
+    PythonText.words(PythonText.string(text).lowercased().unicodeScalars).map { numbers[$0] ?? $0 }
+      .filter { !articles.contains($0) }.map { Contractions.table[$0] ?? $0 }.joined(separator: " ")
   }
 
   /// The text with a space inserted before every `'s`.
@@ -38,8 +51,12 @@ package enum AnswerNormalizer {
 
   /// The text without punctuation.
   ///
-  /// A mark that is next to a space anywhere in the text is removed everywhere; any other mark becomes a space.
+  /// A mark that is next to a space anywhere in the text is removed everywhere; any other mark becomes a space, unless
+  /// the text has a comma between digits.
   private static func withoutPunctuation(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
+    let hasDigitGroups = text.indices.dropFirst().dropLast().contains {
+      text[$0] == "," && isDigit(text[$0 - 1]) && isDigit(text[$0 + 1])
+    }
     var besideSpace: Set<Unicode.Scalar> = []
     for (scalar, next) in zip(text, text.dropFirst()) {
       if next == " " { besideSpace.insert(scalar) }
@@ -47,7 +64,7 @@ package enum AnswerNormalizer {
     }
     return text.compactMap { scalar in
       guard punctuation.contains(scalar) else { return scalar }
-      return besideSpace.contains(scalar) ? nil : " "
+      return hasDigitGroups || besideSpace.contains(scalar) ? nil : " "
     }
   }
 
@@ -56,23 +73,14 @@ package enum AnswerNormalizer {
     var remaining = maxRemovedPeriods
     var result: [Unicode.Scalar] = []
     for (index, scalar) in text.enumerated() {
-      let isBeforeDigit = index + 1 < text.count && text[index + 1].properties.generalCategory == .decimalNumber
+      let isBeforeDigit = index + 1 < text.count && isDigit(text[index + 1])
       if scalar == ".", !isBeforeDigit, remaining > 0 { remaining -= 1 } else { result.append(scalar) }
     }
     return result
   }
 
-  private static func trimmed(_ text: [Unicode.Scalar]) -> [Unicode.Scalar] {
-    guard let first = text.firstIndex(where: { !$0.properties.isWhitespace }),
-      let last = text.lastIndex(where: { !$0.properties.isWhitespace })
-    else { return [] }
-    return Array(text[first...last])
-  }
-
-  private static func string(_ scalars: some Sequence<Unicode.Scalar>) -> String {
-    var view = String.UnicodeScalarView()
-    view.append(contentsOf: scalars)
-    return String(view)
+  private static func isDigit(_ scalar: Unicode.Scalar) -> Bool {
+    scalar.properties.generalCategory == .decimalNumber
   }
 }
 

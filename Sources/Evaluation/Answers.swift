@@ -16,9 +16,11 @@ package struct Answer: Sendable, Equatable {
   /// The answer; `nil` for a question that failed.
   package var text: String?
   package var cost: Cost?
+  /// The line in the answer file, for error messages; `nil` for an answer that is not in it.
+  package var place: String?
 
-  package init(id: QuestionID, prompt: String = "", text: String?, cost: Cost? = nil) {
-    (self.id, self.prompt, self.text, self.cost) = (id, prompt, text, cost)
+  package init(id: QuestionID, prompt: String = "", text: String?, cost: Cost? = nil, place: String? = nil) {
+    (self.id, self.prompt, self.text, self.cost, self.place) = (id, prompt, text, cost, place)
   }
 }
 
@@ -27,7 +29,7 @@ extension Answer {
     let isFailure = entry.has("error")
     self.init(
       id: try entry.identifier("question_id"), prompt: entry.json["prompt"].string ?? "",
-      text: isFailure ? nil : try entry.string("text"), cost: Cost(entry.json["metadata"]))
+      text: isFailure ? nil : try entry.string("text"), cost: Cost(entry.json["metadata"]), place: entry.place)
   }
 }
 
@@ -58,10 +60,20 @@ package struct AnswerSet: Sendable {
   package init(reading path: String, countsMissing: Bool = true) throws {
     var items: [Answer] = []
     try DataValue.readLines(path) { items.append(try Answer($0)) }
+    guard !items.isEmpty else { throw DataError(path, "has no answers") }
     self.init(items, countsMissing: countsMissing, path: path)
   }
 
   package var failedCount: Int { items.count { $0.text == nil } }
+
+  /// The number of answers with the id and the prompt of an earlier one.
+  package var repeatedCount: Int {
+    struct Key: Hashable {
+      var id: QuestionID
+      var prompt: ByteKey
+    }
+    return items.count - Set(items.map { Key(id: $0.id, prompt: ByteKey($0.prompt)) }).count
+  }
 
   /// The fraction of the baseline's prefill FLOPs that dropping saved; `nil` when no answer contains its cost.
   package var savedFlops: Double? {
@@ -70,19 +82,8 @@ package struct AnswerSet: Sendable {
     return baseline == 0 ? nil : 1 - Double(costs.reduce(0) { $0 + $1.prefillFlops }) / Double(baseline)
   }
 
-  /// The references with their answers.
-  ///
-  /// The last of several answers to a question is used. A question without an answer is left out, or gets an answer
-  /// without text if `countsMissing`.
-  func paired<Reference>(_ references: [(id: QuestionID, reference: Reference)]) -> [(
-    answer: Answer, reference: Reference
-  )] {
-    let byID = Dictionary(items.map { ($0.id, $0) }, uniquingKeysWith: { $1 })
-    return references.compactMap { id, reference in
-      guard let answer = byID[id] else { return countsMissing ? (Answer(id: id, text: nil), reference) : nil }
-      return (answer, reference)
-    }
-  }
+  /// An error in the line of an answer.
+  func error(_ answer: Answer, _ reason: String) -> DataError { DataError(path, at: answer.place, reason) }
 }
 
 /// A question of a benchmark, with its answer instruction.
@@ -107,6 +108,11 @@ package struct Question: Sendable, Equatable {
   static let shortAnswerInstruction = "Answer the question using a single word or phrase."
   /// The last line of multiple-choice questions.
   static let optionLetterInstruction = "Answer with the option's letter from the given choices directly."
+
+  /// A prompt without the last line that asks for a short answer.
+  static func withoutInstruction(_ prompt: String) -> String {
+    PythonText.stripped(prompt.replacing(shortAnswerInstruction, with: ""))
+  }
 }
 
 /// A line of a question file of LLaVA.
@@ -154,15 +160,19 @@ enum QuestionFile {
 }
 
 /// The identifier of a question; `7` and `"7"` are equal, because published files use both.
+///
+/// Identifiers are compared by their bytes.
 package struct QuestionID: Hashable, Sendable, Encodable, CustomStringConvertible {
-  package let description: String
+  private let key: ByteKey
   private let number: Int?
 
-  package init(_ text: String) { (description, number) = (text, nil) }
-  package init(_ number: Int) { (description, self.number) = ("\(number)", number) }
+  package init(_ text: String) { (key, number) = (ByteKey(text), nil) }
+  package init(_ number: Int) { (key, self.number) = (ByteKey("\(number)"), number) }
 
-  package static func == (a: Self, b: Self) -> Bool { a.description == b.description }
-  package func hash(into hasher: inout Hasher) { hasher.combine(description) }
+  package var description: String { key.text }
+
+  package static func == (a: Self, b: Self) -> Bool { a.key == b.key }
+  package func hash(into hasher: inout Hasher) { hasher.combine(key) }
 
   package func encode(to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()

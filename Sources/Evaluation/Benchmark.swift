@@ -105,6 +105,11 @@ package struct Score: Sendable, Equatable {
   package subscript(name: String) -> Metric? { metrics.first { $0.name == name } }
 }
 
+extension [Metric] {
+  /// The metrics that have a question; an accuracy of no questions is no score.
+  var ofAnyQuestions: [Metric] { filter { $0.count > 0 } }
+}
+
 /// Items grouped by a key, with the keys in the order of their first item.
 func grouped<Key: Hashable, Item>(_ items: [Item], by key: (Item) -> Key) -> [(key: Key, items: [Item])] {
   let groups = Dictionary(grouping: items.enumerated(), by: { key($0.element) })

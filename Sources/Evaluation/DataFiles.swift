@@ -53,7 +53,7 @@ struct DataValue {
   /// The members of the object at a key, or of the value itself, in file order.
   func members(_ key: String? = nil) throws(DataError) -> [(key: String, entry: DataValue)] {
     guard let members = (key.map { json[$0] } ?? json).members else { throw expected("an object", at: key) }
-    return members.map { ($0.key, DataValue(json: $0.value, path: path, place: joined("'\($0.key)'"))) }
+    return members.map { ($0.key, DataValue(json: $0.value, path: path, place: joined($0.key.excerpt))) }
   }
 
   private func joined(_ step: String) -> String { place.map { $0 + "." + step } ?? step }
@@ -62,7 +62,7 @@ struct DataValue {
     let found = key.map { json[$0] } ?? json
     return error(
       (key.map { "\($0): " } ?? "")
-        + "expected \(what), found \(found.isNull ? "none" : found.kind.prefix(40).description)")
+        + "expected \(what), found \(found.isNull ? "none" : found.string?.excerpt ?? found.kind)")
   }
 }
 
@@ -86,7 +86,7 @@ extension DataValue {
         throw DataError(path, at: place, "not JSON: expected \(error.expected) at byte \(error.offset) of the line")
       }
       guard json.members != nil else {
-        throw DataError(path, at: place, "expected a JSON object, found \(json.kind)")
+        throw DataError(path, at: place, "expected a JSON object, found \(json.string?.excerpt ?? json.kind)")
       }
       try body(DataValue(json: json, path: path, place: place))
     }
@@ -112,6 +112,12 @@ package struct DataFolder: Sendable {
   package func path(_ name: String) -> String { path + "/" + name }
 
   package func has(_ name: String) -> Bool { FileManager.default.fileExists(atPath: path(name)) }
+
+  /// Whether a path leads to a file of the system instead of data: a hidden file, such as `.DS_Store`, or a file of
+  /// attributes that an archive made on macOS has next to every file, `._1.txt` or `__MACOSX/1.txt`.
+  package static func isSystemFile(_ path: String) -> Bool {
+    path.split(separator: "/").contains { $0.hasPrefix(".") || $0 == "__MACOSX" }
+  }
 }
 
 /// A file or folder of a benchmark.

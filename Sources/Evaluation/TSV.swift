@@ -23,9 +23,9 @@ package struct TSVReader {
 
     func error(_ reason: String) -> DataError { DataError(path, at: "line \(line)", reason) }
 
-    /// The text of a field that must not be empty.
+    /// The text of a field that must not be empty; `nan` and `none` are texts.
     func string(_ column: String) throws(DataError) -> String {
-      guard let text = self[column] else { throw error("\(column): expected a string, found none") }
+      guard let text = raw(column), !text.isEmpty else { throw error("\(column): expected a string, found none") }
       return text
     }
   }
@@ -126,116 +126,8 @@ package struct TSVReader {
         isAtStart = false
       }
     }
+    if fields[fields.count - 1].last == UInt8(ascii: "\r") { fields[fields.count - 1].removeLast() }
     guard !isQuoted else { throw DataError(path, at: "line \(startLine)", "a quoted field has no closing quote") }
     return fields
-  }
-}
-
-/// A benchmark table in the TSV format of MMBench and VLMEvalKit.
-///
-/// The columns are `index`, `question`, `image` in base64 and `answer`; multiple-choice tables also have `A`, `B` etc.
-struct VLMEvalKitTable {
-  /// The path relative to the data folder.
-  let file: String
-
-  /// The minimum length of an image in base64; a shorter text is the `index` of the row with the image.
-  private static let minImageLength = 65
-
-  var files: [DataFile] { [DataFile(file, .questions, .images, .groundTruth)] }
-
-  /// Calls `body` with each question.
-  ///
-  /// - Parameter prompt: The prompt for a row.
-  func questions(
-    in data: DataFolder, prompt: (TSVReader.Row) throws -> String, _ body: (Question) throws -> Void
-  ) throws {
-    var table = try TSVReader(data.path(file), required: ["index", "question", "image"])
-    // Rows with an image, which later rows may reference.
-    var places: [String: (offset: Int, line: Int)] = [:]
-    var images = table
-    while let (row, offset) = try table.next() {
-      let index = try row.string("index")
-      var image = try row.string("image")
-      if image.utf8.count >= Self.minImageLength {
-        places[index] = (offset, row.line)
-      } else {
-        guard let place = places[image], let other = try images.row(at: place.offset, line: place.line) else {
-          throw row.error("image: expected base64 or the index of a row above, found \(image)")
-        }
-        image = try other.string("image")
-      }
-      try body(Question(id: Self.identifier(index), image: .base64(image), text: try prompt(row)))
-    }
-  }
-
-  /// The reference answer of each row, or any other value read from its columns.
-  func references<Reference>(
-    in data: DataFolder, columns: [String] = ["answer"], _ reference: (TSVReader.Row) throws -> Reference
-  ) throws -> [(id: QuestionID, reference: Reference)] {
-    var table = try TSVReader(data.path(file), required: ["index"] + columns)
-    var references: [(id: QuestionID, reference: Reference)] = []
-    while let (row, _) = try table.next() {
-      references.append((Self.identifier(try row.string("index")), try reference(row)))
-    }
-    return references
-  }
-
-  static func identifier(_ index: String) -> QuestionID { Int(index).map { QuestionID($0) } ?? QuestionID(index) }
-}
-
-extension TSVReader.Row {
-  /// The options of a multiple-choice question, with their letters.
-  var options: [(letter: String, text: String)] {
-    "ABCDEFGH".map { (String($0), self[String($0)]) }.prefix { $0.1 != nil }.map { ($0, $1 ?? "") }
-  }
-
-  /// The prompt of a multiple-choice question: hint, question, options and instruction, one per line.
-  func multipleChoicePrompt(_ instruction: String = Question.optionLetterInstruction) throws -> String {
-    let parts = [self["hint"], try string("question")].compactMap(\.self)
-    return (parts + options.map { "\($0.letter). \($0.text)" } + [instruction]).joined(separator: "\n")
-  }
-
-  /// The prompt of a question with a short answer: question and instruction.
-  func shortAnswerPrompt() throws -> String { try string("question") + "\n" + Question.shortAnswerInstruction }
-
-  /// The reference answers: the items of a Python list, or the whole field.
-  func answers() throws -> [String] {
-    guard let answer = raw("answer"), !answer.isEmpty else { throw error("answer: expected a string, found none") }
-    return PythonList.strings(answer) ?? [answer]
-  }
-}
-
-/// A parser of Python lists of strings, `['a', "it's"]`, as VLMEvalKit's tables store several reference answers.
-package enum PythonList {
-  /// The strings of a list; `nil` for any other text.
-  package static func strings(_ text: String) -> [String]? {
-    let trimmed = text.drop { $0.isWhitespace }
-    guard trimmed.first == "[", let end = trimmed.lastIndex(of: "]"),
-      trimmed[end...].dropFirst().allSatisfy(\.isWhitespace)
-    else { return nil }
-    var rest = trimmed[..<end].dropFirst().drop { $0.isWhitespace }
-    var strings: [String] = []
-    while let quote = rest.first {
-      guard quote == "'" || quote == "\"", let item = quoted(rest.dropFirst(), until: quote) else { return nil }
-      strings.append(item.text)
-      rest = item.rest.drop { $0.isWhitespace }
-      guard rest.isEmpty || rest.first == "," else { return nil }
-      rest = rest.dropFirst().drop { $0.isWhitespace }
-    }
-    return strings
-  }
-
-  private static func quoted(_ text: Substring, until quote: Character) -> (text: String, rest: Substring)? {
-    var (result, rest) = ("", text)
-    while let character = rest.popFirst() {
-      switch character {
-      case quote: return (result, rest)
-      case "\\":
-        guard let escaped = rest.popFirst() else { return nil }
-        result.append(["n": "\n", "t": "\t", "r": "\r"][escaped] ?? escaped)
-      default: result.append(character)
-      }
-    }
-    return nil
   }
 }

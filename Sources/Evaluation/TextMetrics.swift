@@ -1,23 +1,25 @@
-import Foundation
-
 /// ANLS, the average normalized Levenshtein similarity of one answer: its best similarity to a reference, 0 to 1.
 ///
 /// The edit distance ignores case and runs of white space. It is divided by the length of the longer original text.
 /// A similarity below 0.5 scores 0.
 ///
-/// Source: Biten et al. 2019, Scene text visual question answering, as DocVQA's evaluation applies it.
-package func anls(_ answer: String, _ references: [String]) -> Double {
+/// - Parameter countsHalf: Whether a similarity of exactly 0.5 counts. It does in the evaluation code of the
+///   competitions and in VLMEvalKit; in the formula of the paper, and in the package `anls`, it scores 0.
+///
+/// Source: Biten et al. 2019, Scene text visual question answering, as `anls_compute` and `hit_calculate` in
+/// VLMEvalKit's `vqa_eval.py` apply it to DocVQA.
+package func anls(_ answer: String, _ references: [String], countsHalf: Bool = true) -> Double {
   let distances = references.map { reference in
-    let longer = max(answer.unicodeScalars.count, reference.unicodeScalars.count)
+    let longer = max(answer.uppercased().unicodeScalars.count, reference.uppercased().unicodeScalars.count)
     return longer == 0 ? 0 : Double(editDistance(collapsed(answer), collapsed(reference))) / Double(longer)
   }
   let similarity = 1 - (distances.min() ?? 1)
-  return similarity < 0.5 ? 0 : similarity
+  return similarity > 0.5 || similarity == 0.5 && countsHalf ? similarity : 0
 }
 
 /// The text in lower case, with each run of white space as one space.
 private func collapsed(_ text: String) -> [Unicode.Scalar] {
-  Array(text.lowercased().split { $0.isWhitespace }.joined(separator: " ").unicodeScalars)
+  Array(PythonText.words(text.lowercased().unicodeScalars).joined(separator: " ").unicodeScalars)
 }
 
 /// The Levenshtein distance: the minimum number of insertions, deletions and substitutions.
@@ -39,35 +41,39 @@ func editDistance(_ a: [Unicode.Scalar], _ b: [Unicode.Scalar]) -> Int {
 
 /// Whether an answer equals the label, ignoring case and surrounding white space.
 package func isExactMatch(_ answer: String, _ label: String) -> Bool {
-  trimmedLowercase(answer) == trimmedLowercase(label)
+  trimmedLowercase(answer).hasBytes(of: trimmedLowercase(label))
 }
 
 /// The text in lower case, without surrounding white space.
-func trimmedLowercase(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines).lowercased() }
+func trimmedLowercase(_ text: String) -> String { PythonText.stripped(text).lowercased() }
 
 /// ChartQA's relaxed match: a number within 5% of the reference, or the same text ignoring case.
 ///
-/// Source: Masry et al. 2022, ChartQA, section 5.1, after Methani et al. 2020.
+/// A number is what Python's `float` reads; after a percent sign, a hundredth of it. A relative tolerance is undefined
+/// for a reference of zero, so that needs the same text.
+///
+/// Source: Masry et al. 2022, ChartQA, section 5.1, as `relaxed_correctness` in pix2struct's `metrics.py` and in
+/// VLMEvalKit's `vqa_eval.py` applies it.
 package func isRelaxedMatch(_ answer: String, _ reference: String) -> Bool {
-  let (answer, reference) = (trimmedLowercase(answer), trimmedLowercase(reference))
-  // A relative tolerance is undefined for a reference of zero.
+  let answer = PythonText.stripped(answer)
   if let found = number(answer), let expected = number(reference), expected != 0 {
     return abs(found - expected) / abs(expected) <= 0.05
   }
-  return answer == reference
+  return answer.lowercased().hasBytes(of: reference.lowercased())
 }
 
 /// The number in a text, divided by 100 if a percent sign follows; `nil` for any other text.
 private func number(_ text: String) -> Double? {
-  var digits = text[...]
+  var digits = text.unicodeScalars[...]
   while digits.last == "%" { digits.removeLast() }
-  guard digits.allSatisfy({ $0.isNumber || "+-.e".contains($0) }), let number = Double(digits) else { return nil }
-  return digits.endIndex < text.endIndex ? number / 100 : number
+  let number = PythonText.float(PythonText.string(digits))
+  return digits.endIndex < text.endIndex ? number.map { $0 / 100 } : number
 }
 
 /// The soft accuracy of answers to a VQA question, from the answers of its annotators.
 package struct SoftAccuracy: Sendable {
-  private let values: [String: Double]
+  private let values: [ByteKey: Double]
+  private let normalize: @Sendable (String) -> String
 
   /// Computes the accuracy of each annotated answer.
   ///
@@ -76,44 +82,33 @@ package struct SoftAccuracy: Sendable {
   /// - Parameter annotations: The answers of the annotators, ten in the published data.
   ///
   /// Source: Antol et al. 2015, VQA; `TextVQAAccuracyEvaluator` in LLaVA's `llava/eval/m4c_evaluator.py`.
-  package init(annotations: [String]) {
-    let answers = annotations.map(AnswerNormalizer.normalized)
-    let counts = Dictionary(answers.map { ($0, 1) }, uniquingKeysWith: +)
+  package init(annotations: [String]) { self.init(annotations, AnswerNormalizer.normalized) }
+
+  /// The accuracy on the evaluation server of VQAv2: answers are only normalized if the annotators differ.
+  ///
+  /// Source: `vqaEval.py` of Antol et al. 2015.
+  package init(scoredByServer annotations: [String]) {
+    let isUnanimous = Set(annotations.map { ByteKey(Self.trimmed($0)) }).count < 2
+    self.init(annotations, isUnanimous ? Self.trimmed : AnswerNormalizer.normalizedByServer)
+  }
+
+  private init(_ annotations: [String], _ normalize: @escaping @Sendable (String) -> String) {
+    self.normalize = normalize
+    let counts = Dictionary(annotations.map { (ByteKey(normalize($0)), 1) }, uniquingKeysWith: +)
     values = counts.mapValues { count in
       // For the `count` annotators with this answer, one fewer of the others has it.
       let own = Double(count) * min(1, Double(count - 1) / 3)
-      let others = Double(answers.count - count) * min(1, Double(count) / 3)
-      return (own + others) / Double(answers.count)
+      let others = Double(annotations.count - count) * min(1, Double(count) / 3)
+      return (own + others) / Double(annotations.count)
     }
   }
 
+  private static func trimmed(_ text: String) -> String {
+    PythonText.string(PythonText.stripped(text.unicodeScalars.map { $0 == "\n" || $0 == "\t" ? " " : $0 }))
+  }
+
   /// The accuracy of an answer, 0 to 1.
-  package func value(of answer: String) -> Double { values[AnswerNormalizer.normalized(answer)] ?? 0 }
-}
-
-/// Option letters in answers to multiple-choice questions.
-package enum OptionLetter {
-  /// Whether an answer begins with an option's letter, optionally after `(`, `option ` or `the answer is `.
-  ///
-  /// Case is ignored.
-  ///
-  /// Source: the evaluation code of Chen et al. 2024, MMStar.
-  package static func isNamed(_ letter: String, by answer: String) -> Bool {
-    let (letter, answer) = (trimmedLowercase(letter), trimmedLowercase(answer))
-    return !letter.isEmpty && ["", "(", "option ", "the answer is "].contains { answer.hasPrefix($0 + letter) }
-  }
-
-  /// The option letter by ScienceQA's rule: alone, before `. `, or in a single `The answer is X.`.
-  ///
-  /// Source: LLaVA's `llava/eval/eval_science_qa.py`.
-  package static func parsedForScienceQA(_ answer: String) -> Character? {
-    let letters = "ABCDE"
-    let characters = Array(answer)
-    guard let first = characters.first else { return nil }
-    if letters.contains(first), characters.count == 1 || characters.dropFirst().starts(with: ". ") { return first }
-    let found = answer.matches(of: /The answer is ([A-E])\./)
-    return found.count == 1 ? found[0].output.1.first : nil
-  }
+  package func value(of answer: String) -> Double { values[ByteKey(normalize(answer))] ?? 0 }
 }
 
 /// Parsing of answers to yes-or-no questions.
@@ -122,8 +117,8 @@ package enum YesNo {
   ///
   /// Source: LLaVA's `llava/eval/eval_pope.py`.
   package static func isYesForPOPE(_ answer: String) -> Bool {
-    let sentence = answer.prefix { $0 != "." }.filter { $0 != "," }
-    let words = sentence.split(separator: " ", omittingEmptySubsequences: false)
+    let sentence = answer.unicodeScalars.prefix { $0 != "." }.filter { $0 != "," }
+    let words = sentence.split(separator: " ", omittingEmptySubsequences: false).map(PythonText.string)
     return !words.contains { ["No", "not", "no"].contains($0) }
   }
 
@@ -131,13 +126,13 @@ package enum YesNo {
   ///
   /// Source: lmms-eval's task for MME, after the benchmark's `calculation.py`.
   package static func isYesForMME(_ answer: String) -> Bool? {
-    let text = trimmedLowercase(answer).filter { $0 != "." }
+    let text = PythonText.string(trimmedLowercase(answer).unicodeScalars.filter { $0 != "." })
     switch text {
     case "y": return true
     case "n": return false
     default:
-      let start = text.prefix(4)
-      return start.contains("yes") ? true : start.contains("no") ? false : nil
+      let start = text.unicodeScalars.prefix(4)
+      return start.contains("yes".unicodeScalars) ? true : start.contains("no".unicodeScalars) ? false : nil
     }
   }
 }

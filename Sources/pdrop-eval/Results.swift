@@ -6,6 +6,7 @@ import Foundation
 import ImageProcessing
 import PDrop
 import Reports
+import Storage
 
 extension TableFormat: ExpressibleByArgument {}
 
@@ -40,7 +41,7 @@ struct Results {
     _ benchmark: any Benchmark, in data: DataFolder, _ file: (name: String, path: String), uploads: String?,
     countsMissing: Bool
   ) throws {
-    let manifest = RunManifest(of: file.path)
+    let manifest = try RunManifest(of: file.path)
     let answers = try AnswerSet(reading: file.path, countsMissing: countsMissing && manifest?.limit == nil)
     let submissions = try uploads == nil ? [] : benchmark.submissions(answers, in: data)
     for submission in submissions {
@@ -51,10 +52,16 @@ struct Results {
     if answers.failedCount > 0 { hasErrors = true }
     scoredCount += 1
     notes += (score?.notes ?? []).filter { !notes.contains($0) }
-    for metric in score?.metrics ?? [] {
-      add(row(benchmark, file.name, manifest, answers, metric), isMain: metric.isMain)
+    // Some questions of TextVQA occur twice, and so do their answers.
+    let repeated = score?.metrics.contains { $0.count >= answers.items.count } ?? true ? 0 : answers.repeatedCount
+    if repeated > 0 {
+      notes.append(
+        "\(benchmark.name): \(file.name): answers to a question that has a later answer, not counted: \(repeated)")
     }
-    if score == nil { add(row(benchmark, file.name, manifest, answers, nil), isMain: true) }
+    for metric in score?.metrics ?? [] {
+      add(row(benchmark, file.name, manifest, answers, repeated, metric), isMain: metric.isMain)
+    }
+    if score == nil { add(row(benchmark, file.name, manifest, answers, repeated, nil), isMain: true) }
   }
 
   private mutating func add(_ row: TableRow, isMain: Bool) {
@@ -63,7 +70,8 @@ struct Results {
   }
 
   private func row(
-    _ benchmark: any Benchmark, _ name: String, _ run: RunManifest?, _ answers: AnswerSet, _ metric: Metric?
+    _ benchmark: any Benchmark, _ name: String, _ run: RunManifest?, _ answers: AnswerSet, _ repeated: Int,
+    _ metric: Metric?
   ) -> TableRow {
     let interval = metric?.interval
     let text = metric.map {
@@ -77,7 +85,7 @@ struct Results {
       Field("ci_low", interval.map { .number($0.low) } ?? .none),
       Field("ci_high", interval.map { .number($0.high) } ?? .none),
       Field("count", .integer(metric?.count ?? answers.items.count), heading: "questions"),
-      Field("answered", .integer(answers.items.count - answers.failedCount), heading: "answered"),
+      Field("answered", .integer(max(0, answers.items.count - answers.failedCount - repeated)), heading: "answered"),
       Field("failed", .integer(answers.failedCount), heading: "failed"),
       Field(
         "flops_prefill_saved", answers.savedFlops.map { .number($0) } ?? .none, heading: "prefill FLOPs saved",
@@ -102,13 +110,23 @@ struct Results {
   /// - Throws: `ExitCode` 1 if there were errors, `FileArgumentError` if no answer file was scored.
   func finish(_ options: ResultOptions, emptyMessage: String) throws {
     if let report = options.report {
-      try OutputFile.write(Data(TableFormat.json.rendered(rows, name: "pdrop_eval").utf8), to: report)
+      try writeReport(Data(TableFormat.json.rendered(rows, name: "pdrop_eval").utf8), to: report)
     }
     guard scoredCount > 0 else { throw FileArgumentError(emptyMessage) }
     let shown = options.format == .md && !options.verbose ? mainRows : rows
     try Output().write(options.format.rendered(shown, name: "pdrop_eval"))
     for note in notes { Log.write("note: " + note) }
     if hasErrors { throw ExitCode(ExitStatus.someFailed.rawValue) }
+  }
+
+  /// Writes the report, through a device, a pipe or a link to where it leads, which a new file would replace.
+  private func writeReport(_ data: Data, to path: String) throws {
+    let type = try? FileManager.default.attributesOfItem(atPath: path)[.type] as? FileAttributeType
+    if type == nil || type == .typeRegular {
+      try OutputFile.write(data, to: path)
+    } else {
+      try Output(path: path).write(data)
+    }
   }
 }
 
@@ -148,11 +166,17 @@ struct RunManifest: Codable, Equatable {
   }
 
   /// Reads the manifest of an answer file; `nil` if there is none, as for files of other programs.
-  init?(of answers: String) {
-    guard let data = FileManager.default.contents(atPath: Self.path(answers)),
-      let manifest = try? JSONDecoder().decode(Self.self, from: data)
-    else { return nil }
-    self = manifest
+  ///
+  /// - Throws: `DataError` for a manifest that cannot be read.
+  init?(of answers: String) throws(DataError) {
+    let path = Self.path(answers)
+    guard let data = FileManager.default.contents(atPath: path) else { return nil }
+    do { self = try JSONDecoder().decode(Self.self, from: data) } catch {
+      throw DataError(
+        path,
+        "expected the run manifest that pdrop-eval wrote, found another or a damaged file; remove it if the answers next "
+          + "to it are from one run")
+    }
   }
 
   private static func path(_ answers: String) -> String {
@@ -164,7 +188,7 @@ struct RunManifest: Codable, Equatable {
   /// - Throws: `FileArgumentError` if the file has answers with another manifest and `overwrites` is false.
   func write(nextTo answers: String, overwrites: Bool) throws {
     let exists = FileManager.default.fileExists(atPath: answers)
-    if exists, !overwrites, let existing = RunManifest(of: answers), existing != self {
+    if exists, !overwrites, let existing = try RunManifest(of: answers), existing != self {
       throw FileArgumentError(
         "\(answers): has answers from a run with other options (\(existing.line)); use --overwrite to remove them, or "
           + "another --output or --name")

@@ -58,10 +58,11 @@ enum AnswerFiles {
   /// The answer files in a folder with their names, sorted by path.
   ///
   /// LLaVA's scripts write the parts of an answer file and the merged `merge.jsonl` into a folder named after the
-  /// model. Only the merged file counts. The `_output.jsonl` files of ScienceQA's scorer are not answer files.
+  /// model. Only the merged file counts. The `_output.jsonl` files of ScienceQA's scorer are not answer files, and
+  /// neither are those of the system, such as `._merge.jsonl`.
   static func find(in folder: String) -> [(name: String, path: String)] {
     let paths = (FileManager.default.enumerator(atPath: folder)?.compactMap { $0 as? String } ?? [])
-      .filter { $0.hasSuffix(".jsonl") && !$0.hasSuffix("_output.jsonl") }
+      .filter { $0.hasSuffix(".jsonl") && !$0.hasSuffix("_output.jsonl") && !DataFolder.isSystemFile($0) }
     let merged = Set(paths.filter { $0.hasSuffix("/merge.jsonl") }.map(directory))
     let whole = paths.filter { !merged.contains(directory($0)) || $0.hasSuffix("/merge.jsonl") }
     return whole.sorted().map { path in

@@ -12,14 +12,18 @@ struct EvaluationFolder: ~Copyable {
     let folder = try TemporaryFolder()
     let short = #"\nAnswer the question using a single word or phrase."#
     var questions: [String] = []
+    var labels: [String: [String]] = [:]
     for (index, category) in ["adversarial", "popular", "random", "random"].enumerated() {
       let image = ["bike", "river"][index % 2]
       questions.append(
         #"{"question_id": \#(index), "image": "\#(image).png", "text": "Is there a bike?\#(short)", "#
           + #""category": "\#(category)"}"#)
-      let label = #"{"question_id": 1, "label": "\#(index % 2 == 0 ? "yes" : "no")"}"#
-      let others = category == "random" ? [#"{"label": "yes"}"#] : []
-      try folder.write("data/pope/coco/coco_pope_\(category).json", (others + [label]).joined(separator: "\n"))
+      labels[category, default: []].append(
+        #"{"question_id": 1, "image": "\#(image).png", "text": "Is there a bike?", "#
+          + #""label": "\#(index % 2 == 0 ? "yes" : "no")"}"#)
+    }
+    for (category, lines) in labels {
+      try folder.write("data/pope/coco/coco_pope_\(category).json", lines.joined(separator: "\n"))
     }
     try folder.write("data/pope/llava_pope_test.jsonl", questions.joined(separator: "\n") + "\n")
     try folder.write(

@@ -30,21 +30,34 @@ import Testing
     #expect(ConfusionMatrix().f1 == 0 && ConfusionMatrix().precision == 0)
   }
 
-  @Test(arguments: [
-    ("B", true), ("b", true), ("B. a dog", true), ("(B) a dog", true), ("Option B", true), ("The answer is B.", true),
-    ("bird", true), ("A", false), ("It is B", false), ("", false), (" B\n", true),
-  ])
-  func `an answer names the option letter at its start`(answer: String, isNamed: Bool) {
-    #expect(OptionLetter.isNamed("B", by: answer) == isNamed)
-    #expect(!OptionLetter.isNamed("", by: answer))
+  private static let options = [ChoiceOption("A", "cat"), ChoiceOption("B", "dog"), ChoiceOption("C", "bird")]
+
+  /// VLMEvalKit's rules, and for what they leave, a letter that is set off at the start.
+  @Test(
+    arguments: [
+      ("B", "B"), ("b", "B"), ("B. a dog", "B"), ("(B) a dog", "B"), ("Option B", "B"), ("The answer is B.", "B"),
+      ("A", "A"),
+      ("It is B", "B"), (" B\n", "B"), ("Answer: B", "B"), ("(b)", "B"), ("b)", "B"), ("answer: b", "B"),
+      ("b. dog", "B"),
+      ("bird", "C"), ("the Dog", "B"), ("The answer is b", "B"), ("B. It barks, as you can hear, at the postman", "B"),
+      ("", nil), ("All of them", nil), ("Another one", nil), ("A or B", nil), ("cat or dog", nil), ("D", nil),
+      ("Z", nil),
+      ("b because", nil), ("a) A or C", nil), ("Because", nil), ("The answer is another", nil),
+      ("The answer is a fish", nil),
+    ] as [(String, Unicode.Scalar?)])
+  func `an answer names an option by letter or text`(answer: String, letter: Unicode.Scalar?) {
+    #expect(OptionMatching.option(namedBy: answer, among: Self.options) == letter)
+    #expect(OptionMatching.option(namedBy: answer, among: []) == nil)
   }
 
   @Test(
     arguments: [
-      ("C", "C"), ("C. the cat", "C"), ("The answer is C.", "C"), ("So: The answer is A. Well, The answer is B.", nil),
-      ("C.", nil), ("c", nil), ("F", nil), ("The answer is C", nil), ("", nil), ("Cat", nil),
-    ] as [(String, Character?)])
-  func `ScienceQA accepts a letter, or one sentence with it`(answer: String, letter: Character?) {
-    #expect(OptionLetter.parsedForScienceQA(answer) == letter)
+      ("C", 2), ("C. the cat", 2), ("The answer is C.", 2), ("The answer is C!", 2), ("C.", nil), ("c", nil),
+      ("F", nil),
+      ("So: The answer is A. Well, The answer is B.", nil), ("The answer is F. The answer is A.", nil),
+      ("The answer is C", nil), ("", nil), ("Cat", nil), ("E", nil), ("(B)", nil),
+    ] as [(String, Int?)])
+  func `ScienceQA accepts a letter, or one sentence with it`(answer: String, index: Int?) {
+    #expect(OptionLetter.parsedForScienceQA(answer, choices: 4) == index)
   }
 }

@@ -3,17 +3,23 @@ import Testing
 
 /// Benchmarks with yes-or-no and multiple-choice questions.
 @Suite struct ChoiceQuestionTests {
-  private static func popeFiles(labels: Int = 2) -> [String: String] {
+  private static let short = #"\nAnswer the question using a single word or phrase."#
+
+  /// Two questions in each category, with the labels yes and no. The files of labels have other ids and another order,
+  /// and a question more.
+  private static func popeFiles(labels: [String] = ["yes", "no", "yes"]) -> [String: String] {
     var questions: [String] = []
     var files: [String: String] = [:]
     for (index, category) in ["adversarial", "popular", "random"].enumerated() {
       for k in 0..<2 {
         questions.append(
-          #"{"question_id": \#(2 * index + k), "image": "a.jpg", "text": "?", "category": "\#(category)"}"#)
+          #"{"question_id": \#(2 * index + k), "image": "\#(k).jpg", "text": "Is there a dog?\#(short)", "#
+            + #""category": "\#(category)"}"#)
       }
-      files["pope/coco/coco_pope_\(category).json"] = ["yes", "no"].prefix(labels)
-        // The ids of the labels are not used: every file counts from the start.
-        .map { #"{"question_id": 1, "label": "\#($0)"}"# }.joined(separator: "\n")
+      let lines = labels.enumerated().map {
+        #"{"question_id": 1, "image": "\#($0).jpg", "text": "Is there a dog?", "label": "\#($1)"}"#
+      }
+      files["pope/coco/coco_pope_\(category).json"] = lines.reversed().joined(separator: "\n")
     }
     files["pope/llava_pope_test.jsonl"] = questions.joined(separator: "\n")
     return files
@@ -21,10 +27,10 @@ import Testing
 
   /// The labels are yes, no. Adversarial: yes, yes, so TP 1, FP 1, F1 2/3; popular: yes, no, so F1 1; random: no, no,
   /// so TP 0, FN 1, F1 0.
-  @Test func `POPE pairs labels by order and averages F1`() throws {
+  @Test func `POPE pairs labels by image and text, and averages F1`() throws {
     let folder = try BenchmarkFolder("pope", Self.popeFiles())
     let texts = ["Yes", "Yes.", "Yes", "No", "No", "There is not"]
-    let lines = texts.enumerated().map { llavaLine("\($0)", $1) }
+    let lines = texts.enumerated().map { llavaLine("\($0)", $1, prompt: "Is there a dog?\nAnswer.") }
     // The order of the answers does not matter.
     for lines in [lines, lines.reversed()] {
       let score = try folder.score(lines)
@@ -34,15 +40,29 @@ import Testing
     }
     // A missing answer counts as wrong: the popular category has FN 1, TN 1.
     #expect(try folder.score(lines.filter { !$0.contains(": 2,") }).value("popular F1") == 0)
+    let part = try folder.score(Array(lines[..<2]), countsMissing: false)
+    #expect(abs(part.value("F1") - 100 * 2.0 / 3) < 1e-9)
+    #expect(part.notes == ["pope: no questions of popular, random, so the mean does not include these categories"])
   }
 
-  @Test func `POPE reports missing labels and repeated ids`() throws {
-    try BenchmarkFolder("pope", Self.popeFiles(labels: 1))
-      .expectError("llava_pope_test.jsonl, line 2: question 2 of adversarial", scoring: [llavaLine("0", "Yes")])
+  @Test func `POPE reports missing labels, contradictions, repeated ids and prompts of other questions`() throws {
+    let answer = [llavaLine("0", "Yes")]
+    try BenchmarkFolder("pope", Self.popeFiles(labels: ["yes"])).expectError(
+      #"llava_pope_test.jsonl, line 2: expected a question with a label in pope/coco/coco_pope_adversarial.json, "#
+        + #"found none for the image "1.jpg" and the question "Is there a dog?""#, scoring: answer)
+    try BenchmarkFolder("pope", Self.popeFiles(labels: ["Ja", "no"])).expectError(
+      #"coco_pope_adversarial.json, line 2: label: expected yes or no, found "Ja""#, scoring: answer)
     var files = Self.popeFiles()
+    files["pope/coco/coco_pope_random.json"]?.replace("2.jpg", with: "0.jpg")
+    files["pope/coco/coco_pope_random.json"]?.replace(#""yes"}"#, with: #""no"}"#, maxReplacements: 1)
+    try BenchmarkFolder("pope", files).expectError("coco_pope_random.json, line 3: the question", scoring: answer)
+    files = Self.popeFiles()
     files["pope/llava_pope_test.jsonl"]?.replace("\"question_id\": 3", with: "\"question_id\": 2")
-    try BenchmarkFolder("pope", files).expectError(
-      "line 4: question_id: 2 occurs twice", scoring: [llavaLine("0", "Yes")])
+    try BenchmarkFolder("pope", files).expectError("line 4: question_id: \"2\" occurs twice", scoring: answer)
+    let folder = try BenchmarkFolder("pope", Self.popeFiles())
+    try folder.expectError(
+      "answers.jsonl, line 2: prompt: expected the question \"1\"",
+      scoring: answer + [llavaLine("1", "Yes", prompt: "Is there a cat?\nAnswer.")])
   }
 
   private static let mmeFiles = [
@@ -96,7 +116,9 @@ import Testing
         "1.txt\tIs it red? Please answer yes or no.\tYes\tYes\n"
           + "1.txt\tIs it blue?  Please answer yes or no.\tNo\tNo or yes\n"
       ))
-    try folder.expectError("is not in 9.txt", scoring: [llavaLine("\"color/9.png\"", "Yes", prompt: "Is it red?")])
+    try folder.expectError(
+      "answers.jsonl, line 1: question_id: \"color/9.png\" has a question that is not in \"9.txt\"",
+      scoring: [llavaLine("\"color/9.png\"", "Yes", prompt: "Is it red?")])
     try folder.expectError("expected category/file", scoring: [llavaLine("\"9.png\"", "Yes", prompt: "Is it red?")])
     let damaged = try BenchmarkFolder(
       "mme", ["MME/MME_Benchmark_release_version/OCR/1.txt": "Is it?\tYes\nIs it? No\n"])

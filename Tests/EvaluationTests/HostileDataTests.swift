@@ -21,8 +21,8 @@ import Testing
 
   @Test(arguments: [
     ("{\n\"1\": {\n}", "line 3: not JSON"), ("[]", "expected an object"),
-    ("{\"1\": {\"answer\": 3}}", "'1': answer: expected"),
-    ("{\"1\": null}", "'1': answer: expected"),
+    ("{\"1\": {\"answer\": 3}}", "\"1\": answer: expected"),
+    ("{\"1\": null}", "\"1\": answer: expected"),
   ])
   func `ground-truth files`(text: String, words: String) throws {
     let folder = try BenchmarkFolder("gqa", ["gqa/data/testdev_balanced_questions.json": text])

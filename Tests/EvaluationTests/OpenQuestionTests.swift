@@ -32,9 +32,15 @@ import Testing
       #expect(try abs(withOCR.score([line]).value("accuracy") - 45) < 1e-9)
       #expect(try abs(withOCR.score([line], countsMissing: false).value("accuracy") - 90) < 1e-9)
     }
-    try withOCR.expectError("TextVQA format", scoring: [llavaLine("\"p\"", "red", prompt: "one line")])
     try withOCR.expectError(
-      "not in textvqa/", scoring: [llavaLine("\"q\"", "red", prompt: "What colour?\n\(Self.short)")])
+      "answers.jsonl, line 1: prompt: expected a question, OCR tokens and",
+      scoring: [llavaLine("\"p\"", "red", prompt: "one line")])
+    try withOCR.expectError(
+      "answers.jsonl, line 1: question_id: \"q\" is not an image of",
+      scoring: [llavaLine("\"q\"", "red", prompt: "What colour?\n\(Self.short)")])
+    try withOCR.expectError(
+      "has no question \"What word?\" about the image \"p\"",
+      scoring: [llavaLine("\"p\"", "red", prompt: "What word?\n\(Self.short)")])
   }
 
   /// Three questions: `Cat..` is `cat`, `a dog` is not `dog`, one is missing.

@@ -34,8 +34,9 @@ import Testing
 
   @Test func `parses Python lists of strings`() {
     let lists: [(text: String, strings: [String]?)] = [
-      ("['a', \"it's\"]", ["a", "it's"]), (" [ 'a\\'b' , ] ", ["a'b"]), ("[]", []), ("[1, 2]", nil), ("['a'", nil),
-      ("['a' 'b']", nil), ("['a", nil), ("['a\\", nil), ("plain", nil), ("['a'] b", nil),
+      ("['a', \"it's\"]", ["a", "it's"]), (" [ 'a\\'b' , ] ", ["a'b"]), ("[]", []), ("[1, 2.50]", ["1", "2.5"]),
+      ("['a'", nil),
+      ("['a' 'b']", ["ab"]), ("[Yes, No]", nil), ("['a", nil), ("['a\\", nil), ("plain", nil), ("['a'] b", nil),
     ]
     for (text, strings) in lists { #expect(PythonList.strings(text) == strings, "\(text)") }
   }

@@ -1,4 +1,5 @@
 import Foundation
+import Storage
 
 /// GQA: the balanced questions of the test-dev split.
 struct GQA: Benchmark {
@@ -19,15 +20,18 @@ struct GQA: Benchmark {
 
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
     let references = try DataValue.read(data.path(Self.groundTruthFile)).members().map { id, entry in
-      (id: QuestionID(id), reference: try entry.string("answer"))
+      Reference(QuestionID(id), question: entry.optionalString("question"), try entry.string("answer"))
     }
-    let pairs = answers.paired(references).map { (answer: $0.answer.text, reference: $0.reference) }
+    let pairs = try answers.paired(references, of: data.path(Self.groundTruthFile)).map {
+      (answer: $0.answer.text, reference: $0.reference)
+    }
     return Score([
-      .percentage("accuracy", pairs.map { pair in pair.answer.map { Self.prediction($0) == pair.reference } ?? false }),
+      .percentage(
+        "accuracy", pairs.map { pair in pair.answer.map { Self.prediction($0).hasBytes(of: pair.reference) } ?? false }),
       .percentage(
         "accuracy without punctuation",
         pairs.map { pair in
-          pair.answer.map { Self.withoutPunctuation($0) == Self.withoutPunctuation(pair.reference) } ?? false
+          pair.answer.map { Self.withoutPunctuation($0).hasBytes(of: Self.withoutPunctuation(pair.reference)) } ?? false
         },
         isMain: false),
     ])
@@ -46,9 +50,9 @@ struct GQA: Benchmark {
   }
 
   private static func prediction(_ answer: String) -> String {
-    var text = answer[...]
+    var text = answer.unicodeScalars[...]
     while text.last == "." { text.removeLast() }
-    return text.lowercased()
+    return PythonText.string(text).lowercased()
   }
 
   private static func withoutPunctuation(_ text: String) -> String {
@@ -89,28 +93,37 @@ struct ScienceQA: Benchmark {
     }
   }
 
+  /// Scores by the letter.
+  ///
+  /// The source recognizes questions with an image by the placeholder in the prompt of the answer. A question without
+  /// an answer has none, so the problem's image counts as well.
+  ///
+  /// Source: LLaVA's `llava/eval/eval_science_qa.py`.
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
     let splits = try DataValue.read(data.path(Self.splitFile))
     let problems = Dictionary(
-      try DataValue.read(data.path(Self.problemFile)).members().map { ($0.key, $0.entry) }, uniquingKeysWith: { $1 })
+      try DataValue.read(data.path(Self.problemFile)).members().map { (ByteKey($0.key), $0.entry) },
+      uniquingKeysWith: { $1 })
     let references = try splits.strings("test").map { id in
-      guard let problem = problems[id] else { throw splits.error("test: \(id) is not in \(Self.problemFile)") }
+      guard let problem = problems[ByteKey(id)] else {
+        throw splits.error("test: \(id.excerpt) is not in \(Self.problemFile)")
+      }
+      return Reference(
+        QuestionID(id), question: problem.optionalString("question"),
+        (
+          index: try problem.integer("answer"), choices: try problem.strings("choices").count,
+          hasImage: problem.has("image")
+        ))
+    }
+    let results = try answers.paired(references, of: data.path(Self.splitFile)).map { answer, reference in
+      let index = answer.text.flatMap { OptionLetter.parsedForScienceQA($0, choices: reference.choices) }
       return (
-        id: QuestionID(id),
-        reference: (index: try problem.integer("answer"), choices: try problem.strings("choices").count)
+        isCorrect: index == reference.index, hasImage: reference.hasImage || answer.prompt.contains(Self.placeholder)
       )
     }
-    let results = answers.paired(references).map { answer, reference in
-      let index = answer.text.flatMap(OptionLetter.parsedForScienceQA).flatMap { Array("ABCDE").firstIndex(of: $0) }
-      return (
-        isCorrect: index == reference.index && reference.index < reference.choices,
-        hasImage: answer.prompt.contains(Self.placeholder)
-      )
-    }
-    return Score([
-      .percentage("accuracy", results.map(\.isCorrect)),
-      .percentage("IMG accuracy", results.filter(\.hasImage).map(\.isCorrect)),
-    ])
+    return Score(
+      [.percentage("accuracy", results.map(\.isCorrect))]
+        + [.percentage("IMG accuracy", results.filter(\.hasImage).map(\.isCorrect))].ofAnyQuestions)
   }
 }
 
@@ -139,19 +152,20 @@ struct SEEDBench: Benchmark {
       try groundTruth.members("question_type").map { (try $0.entry.integer(), $0.key) }, uniquingKeysWith: { $1 })
     let references = try groundTruth.list("questions").map { entry in
       let type = try entry.integer("question_type_id")
-      return (
-        id: try entry.identifier("question_id"),
-        reference: (
-          answer: try entry.string("answer"), kind: try entry.string("data_type"), type: types[type] ?? "type \(type)"
-        )
-      )
+      return Reference(
+        try entry.identifier("question_id"), question: entry.optionalString("question"),
+        (answer: try entry.string("answer"), kind: try entry.string("data_type"), type: types[type] ?? "type \(type)"))
     }
-    let results = answers.paired(references).map { answer, reference in
-      (isCorrect: answer.text == reference.answer, kind: reference.kind, type: reference.type)
+    let results = try answers.paired(references, of: data.path(Self.groundTruthFile)).map { answer, reference in
+      (
+        isCorrect: answer.text?.hasBytes(of: reference.answer) ?? false, kind: reference.kind, type: reference.type
+      )
     }
     return Score(
       [.percentage("accuracy", results.map(\.isCorrect))]
-        + ["image", "video"].map { kind in .percentage(kind, results.filter { $0.kind == kind }.map(\.isCorrect)) }
+        + ["image", "video"].map { kind in
+          Metric.percentage(kind, results.filter { $0.kind == kind }.map(\.isCorrect))
+        }.ofAnyQuestions
         + grouped(results, by: \.type).map { .percentage($0.key, $0.items.map(\.isCorrect), isMain: false) })
   }
 
@@ -170,9 +184,9 @@ struct SEEDBench: Benchmark {
     }
     let ids = try DataValue.read(data.path(Self.groundTruthFile)).list("questions").map { entry in
       let id = try entry.identifier("question_id")
-      return (id: id, reference: id)
+      return Reference(id, id)
     }
-    let predictions = answers.paired(ids).map {
+    let predictions = try answers.paired(ids, of: data.path(Self.groundTruthFile)).map {
       Prediction(questionID: $0.reference, prediction: $0.answer.text ?? "")
     }
     return [try Submission(suffix: ".jsonl", lines: predictions)]
@@ -198,12 +212,14 @@ struct TinyTextVQA: Benchmark {
   }
 
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
-    var references: [(id: QuestionID, reference: (answer: String, family: String))] = []
+    var references: [Reference<(answer: String, family: String)>] = []
     try DataValue.readLines(data.path(Self.groundTruthFile)) { entry in
       references.append(
-        (try entry.identifier("question_id"), (try entry.string("answer"), try entry.string("category"))))
+        Reference(
+          try entry.identifier("question_id"), question: entry.optionalString("text"),
+          (try entry.string("answer"), try entry.string("category"))))
     }
-    let results = answers.paired(references).map { answer, reference in
+    let results = try answers.paired(references, of: data.path(Self.groundTruthFile)).map { answer, reference in
       (isCorrect: answer.text.map { isExactMatch($0, reference.answer) } ?? false, family: reference.family)
     }
     return Score(

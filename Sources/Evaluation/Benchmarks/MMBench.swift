@@ -14,7 +14,9 @@ struct MMBench: Benchmark {
   init(_ language: Language) { self.language = language }
 
   private var split: String { language == .english ? "mmbench_dev_20230712" : "mmbench_dev_cn_20231003" }
-  private var table: VLMEvalKitTable { VLMEvalKitTable(file: "mmbench/\(split).tsv") }
+  private var table: VLMEvalKitTable {
+    VLMEvalKitTable(file: "mmbench/\(split).tsv", endsOptionsWithNaN: true)
+  }
 
   var name: String { language == .english ? "mmbench" : "mmbench-cn" }
   var answerFolder: String { "mmbench/answers/\(split)" }
@@ -26,32 +28,23 @@ struct MMBench: Benchmark {
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
     let instruction = language == .english ? Question.optionLetterInstruction : "请直接回答选项字母。"
-    try table.questions(in: data, prompt: { try $0.multipleChoicePrompt(instruction) }, body)
+    try table.questions(in: data, prompt: { try table.multipleChoicePrompt($0, instruction: instruction) }, body)
   }
 
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
-    let references = try table.references(in: data) { row in
+    let choices = try table.choices(in: data) { row in
       guard let index = Int(try row.string("index")) else { throw row.error("index: expected an integer") }
-      return (
-        question: index % Self.rotation, isFirst: index < Self.rotation, answer: try row.string("answer"),
-        category: row["category"] ?? "other"
-      )
+      return (question: index % Self.rotation, isFirst: index < Self.rotation, category: row["category"] ?? "other")
     }
-    let results = answers.paired(references).map { answer, reference in
-      (isCorrect: answer.text.map { OptionLetter.isNamed(reference.answer, by: $0) } ?? false, reference: reference)
-    }
-    let first = results.filter(\.reference.isFirst)
-    let orders = grouped(results, by: \.reference.question).map(\.items)
+    let matches = ChoiceResults(try answers.paired(choices, of: data.path(table.file)))
+    let results = matches.results
+    let first = results.filter(\.value.isFirst)
+    let orders = grouped(results, by: \.value.question).map(\.items)
     let circular = Metric.percentage("circular", orders.map { $0.allSatisfy(\.isCorrect) })
     return Score(
       [.percentage("accuracy", first.map(\.isCorrect))] + (orders.count < results.count ? [circular] : [])
-        + grouped(first, by: \.reference.category).map {
-          .percentage($0.key, $0.items.map(\.isCorrect), isMain: false)
-        },
-      notes: [
-        "\(name): scored by the option letter at the start of an answer; the leaderboard's matching of free text and "
-          + "its circular rule (correct in all orders, by index modulo \(Self.rotation)) may differ"
-      ])
+        + grouped(first, by: \.value.category).map { .percentage($0.key, $0.items.map(\.isCorrect), isMain: false) },
+      notes: matches.notes(name))
   }
 
   /// The table for the evaluation server, which expects a spreadsheet, as TSV.
@@ -68,10 +61,11 @@ struct MMBench: Benchmark {
     }
     let rows = try table.references(in: data, columns: []) { row in columns.map { row.raw($0) ?? "" } }
     let all = AnswerSet(answers.items, path: answers.path)
+    let lines = try all.paired(rows, of: data.path(table.file)).map { line($0.reference, $0.answer.text ?? "") }
     return [
       Submission(
         suffix: ".tsv",
-        text: line(columns, "prediction") + all.paired(rows).map { line($0.reference, $0.answer.text ?? "") }.joined())
+        text: line(columns, "prediction") + lines.joined())
     ]
   }
 

@@ -1,5 +1,6 @@
 import Foundation
 import Kernels
+import Storage
 
 /// MME: two questions about each image, one with the answer yes and one with the answer no.
 struct MME: Benchmark {
@@ -25,7 +26,7 @@ struct MME: Benchmark {
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
     let groundTruth = try MMEGroundTruth(in: data.path(Self.release), categories: Self.perception + Self.cognition)
     let answersByKey = Dictionary(
-      try answers.items.map { (try groundTruth.key($0, in: answers.path), $0) }, uniquingKeysWith: { $1 })
+      try answers.items.map { (try groundTruth.key($0, in: answers), $0) }, uniquingKeysWith: { $1 })
     var scores: [String: CategoryScore] = [:]
     for image in groundTruth.images {
       let correct = image.questions.compactMap { question -> Bool? in
@@ -50,11 +51,11 @@ struct MME: Benchmark {
   func submissions(_ answers: AnswerSet, in data: DataFolder) throws -> [Submission] {
     let groundTruth = try MMEGroundTruth(in: data.path(Self.release), categories: Self.perception + Self.cognition)
     let lines = try answers.items.map { answer in
-      let key = try groundTruth.key(answer, in: answers.path)
+      let key = try groundTruth.key(answer, in: answers)
       let text = (answer.text ?? "").split { $0 == "\n" || $0 == "\t" || $0 == "\r\n" }.joined(separator: " ")
       return (
-        category: key.category,
-        line: "\(key.file)\t\(key.question)\t\(groundTruth.isYes(key) ? "Yes" : "No")\t\(text)\n"
+        category: key.category.text,
+        line: "\(key.file.text)\t\(key.question.text)\t\(groundTruth.isYes(key) ? "Yes" : "No")\t\(text)\n"
       )
     }
     return grouped(lines, by: \.category).map { category, lines in
@@ -97,10 +98,14 @@ private struct CategoryScore {
 /// The ground truth of MME: a text file per image, with a question, a tab and Yes or No on each line.
 struct MMEGroundTruth {
   struct Key: Hashable {
-    var category: String
+    var category: ByteKey
     /// The text file's name.
-    var file: String
-    var question: String
+    var file: ByteKey
+    var question: ByteKey
+
+    init(category: String, file: String, question: String) {
+      (self.category, self.file, self.question) = (ByteKey(category), ByteKey(file), ByteKey(question))
+    }
   }
 
   struct Image {
@@ -119,21 +124,29 @@ struct MMEGroundTruth {
       let separate = path + "/questions_answers_YN"
       let texts = FileManager.default.fileExists(atPath: separate) ? separate : path
       let names = (try? FileManager.default.contentsOfDirectory(atPath: texts)) ?? []
-      for name in names.sorted() where name.hasSuffix(".txt") { try read(texts + "/" + name, name, category) }
+      for name in names.sorted() where name.hasSuffix(".txt") && !DataFolder.isSystemFile(name) {
+        try read(texts + "/" + name, name, category)
+      }
     }
+    if images.isEmpty { throw DataError(folder, "expected the categories of MME with their text files, found none") }
   }
 
   private mutating func read(_ path: String, _ name: String, _ category: String) throws(DataError) {
-    guard let text = FileManager.default.contents(atPath: path).flatMap({ String(data: $0, encoding: .utf8) }) else {
-      throw DataError(path, "expected UTF-8 text")
-    }
+    let bytes: [UInt8]
+    do {
+      let file = try SharedBytes(mapping: path)
+      bytes = file.copy(0..<file.count)
+    } catch { throw DataError(path, reading: error) }
+    guard var text = String(validating: bytes, as: UTF8.self) else { throw DataError(path, "expected UTF-8 text") }
+    if text.unicodeScalars.first == "\u{FEFF}" { text.unicodeScalars.removeFirst() }
     var image = Image(category: category, questions: [])
-    for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
-      let line = line.trimmingCharacters(in: .whitespaces)
+    for (index, line) in PythonText.lines(text.replacing("\r\n", with: "\n")).enumerated() {
+      let line = PythonText.stripped(line)
       if line.isEmpty { continue }
       let parts = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
       guard parts.count == 2, let isYes = ["yes": true, "no": false][parts[1].lowercased()] else {
-        throw DataError(path, at: "line \(index + 1)", "expected a question, a tab and Yes or No")
+        throw DataError(
+          path, at: "line \(index + 1)", "expected a question, a tab and Yes or No, found \(line.excerpt)")
       }
       let key = Key(category: category, file: name, question: parts[0])
       image.questions.append((key, isYes))
@@ -147,18 +160,19 @@ struct MMEGroundTruth {
   /// LLaVA's prompts replace the benchmark's instruction, which follows the question after one or two spaces.
   ///
   /// - Throws: `DataError` if there is no such question.
-  func key(_ answer: Answer, in path: String) throws(DataError) -> Key {
-    let parts = answer.id.description.split(separator: "/")
+  func key(_ answer: Answer, in set: AnswerSet) throws(DataError) -> Key {
+    let id = answer.id.description
+    let parts = id.split(separator: "/")
     guard parts.count > 1 else {
-      throw DataError(path, "question_id: expected category/file, found \(answer.id)")
+      throw set.error(answer, "question_id: expected category/file, found \(id.excerpt)")
     }
     let file = String(parts[parts.count - 1].prefix { $0 != "." }) + ".txt"
-    let question = answer.prompt.replacing(Question.shortAnswerInstruction, with: "").trimmingCharacters(
-      in: .whitespacesAndNewlines)
+    let question = Question.withoutInstruction(answer.prompt)
     let forms = question.contains(Self.instruction) ? [question] : [" ", "  "].map { question + $0 + Self.instruction }
     let keys = forms.map { Key(category: String(parts[0]), file: file, question: $0) }
     guard let key = keys.first(where: { answers[$0] != nil }) else {
-      throw DataError(path, "\(answer.id) has a question that is not in \(file): \(question.prefix(80))")
+      throw set.error(
+        answer, "question_id: \(id.excerpt) has a question that is not in \(file.excerpt): \(question.excerpt)")
     }
     return key
   }

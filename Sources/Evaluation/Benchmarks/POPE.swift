@@ -1,3 +1,5 @@
+import Storage
+
 /// POPE: yes-or-no questions about objects that are in the image, or that often occur together with them.
 struct POPE: Benchmark {
   private static let questionFile = "pope/llava_pope_test.jsonl"
@@ -19,16 +21,16 @@ struct POPE: Benchmark {
   }
 
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
-    let references = try references(in: data)
+    let pairs = try answers.paired(
+      try references(in: data), of: data.path(Self.questionFile), requiresPrompts: true)
     var f1: [Metric] = []
     var metrics: [Metric] = []
     for category in Self.categories {
-      let pairs = answers.paired(
-        references.filter { $0.reference.category == category }.map { ($0.id, $0.reference.isYes) })
       // A question without an answer counts as wrong, whatever its label.
-      let outcomes = pairs.map { answer, isYes in
-        (predicted: answer.text.map(YesNo.isYesForPOPE) ?? !isYes, actual: isYes)
+      let outcomes = pairs.filter { $0.reference.category == category }.map { answer, reference in
+        (predicted: answer.text.map(YesNo.isYesForPOPE) ?? !reference.isYes, actual: reference.isYes)
       }
+      if outcomes.isEmpty { continue }
       let confusion = ConfusionMatrix(outcomes)
       let interval = bootstrap(outcomes.count) { ConfusionMatrix($0.map { outcomes[$0] }).f1 }
       func metric(_ name: String, _ ratio: Double) -> Metric {
@@ -41,37 +43,64 @@ struct POPE: Benchmark {
       metrics.append(metric("recall", confusion.recall))
       metrics.append(metric("yes ratio", confusion.yesRatio))
     }
-    return Score([.meanOfParts("F1", f1)] + f1 + metrics)
+    let missing = Self.categories.filter { category in !pairs.contains { $0.reference.category == category } }
+    return Score(
+      [.meanOfParts("F1", f1)] + f1 + metrics,
+      notes: missing.isEmpty
+        ? []
+        : ["pope: no questions of \(missing.joined(separator: ", ")), so the mean does not include these categories"])
   }
 
-  /// The label of each question: the n-th label of a category belongs to its n-th question.
-  ///
-  /// The published scorer uses the n-th answer instead, which is the same for files in question order.
-  private func references(in data: DataFolder) throws -> [(id: QuestionID, reference: (category: String, isYes: Bool))]
-  {
-    var labels: [String: [Bool]] = [:]
-    for category in Self.categories {
-      try DataValue.readLines(data.path(Self.labelFile(category))) { entry in
-        labels[category, default: []].append(try entry.string("label") != "no")
-      }
+  private struct LabelKey: Hashable {
+    var image: ByteKey
+    var question: ByteKey
+
+    init(image: String, question: String) {
+      (self.image, self.question) = (ByteKey(image), ByteKey(Question.withoutInstruction(question)))
     }
-    var counts: [String: Int] = [:]
+  }
+
+  /// The label of each question: the label in the category's file with the same image and text.
+  ///
+  /// The published scorer gives the n-th answer of a category its n-th label instead, which is the same only for
+  /// files in the same order. The files of labels have other ids, and the newer ones have more questions.
+  private func references(in data: DataFolder) throws -> [Reference<(category: String, isYes: Bool)>] {
+    var labels: [String: [LabelKey: Bool]] = [:]
+    for category in Self.categories { labels[category] = try Self.labels(category, in: data) }
+    var references: [Reference<(category: String, isYes: Bool)>] = []
     var seen: Set<QuestionID> = []
-    var references: [(id: QuestionID, reference: (category: String, isYes: Bool))] = []
     try DataValue.readLines(data.path(Self.questionFile)) { entry in
       let (id, category) = (try entry.identifier("question_id"), try entry.string("category"))
       guard let labels = labels[category] else {
-        throw entry.error("category: expected \(Self.categories.joined(separator: ", ")), found \(category)")
+        throw entry.error("category: expected \(Remedy.list(Self.categories)), found \(category.excerpt)")
       }
-      guard seen.insert(id).inserted else { throw entry.error("question_id: \(id) occurs twice") }
-      let index = counts[category, default: 0]
-      guard index < labels.count else {
-        throw entry.error("question \(index + 1) of \(category), which has only \(labels.count) labels")
+      guard seen.insert(id).inserted else {
+        throw entry.error("question_id: \(id.description.excerpt) occurs twice")
       }
-      counts[category] = index + 1
-      references.append((id, (category, labels[index])))
+      let (image, text) = (try entry.string("image"), try entry.string("text"))
+      guard let isYes = labels[LabelKey(image: image, question: text)] else {
+        throw entry.error(
+          "expected a question with a label in \(Self.labelFile(category)), found none for the image \(image.excerpt) "
+            + "and the question \(Question.withoutInstruction(text).excerpt)")
+      }
+      references.append(Reference(id, question: text, (category, isYes)))
     }
     return references
+  }
+
+  private static func labels(_ category: String, in data: DataFolder) throws -> [LabelKey: Bool] {
+    var labels: [LabelKey: Bool] = [:]
+    try DataValue.readLines(data.path(labelFile(category))) { entry in
+      let label = try entry.string("label")
+      guard let isYes = ["yes": true, "no": false][PythonText.stripped(label).lowercased()] else {
+        throw entry.error("label: expected yes or no, found \(label.excerpt)")
+      }
+      let key = LabelKey(image: try entry.string("image"), question: try entry.string("text"))
+      if let other = labels.updateValue(isYes, forKey: key), other != isYes {
+        throw entry.error("the question \(key.question.text.excerpt) about this image has both labels")
+      }
+    }
+    return labels
   }
 }
 

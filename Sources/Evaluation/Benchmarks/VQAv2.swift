@@ -1,3 +1,5 @@
+import Storage
+
 /// VQAv2: the test-dev questions; only the evaluation server can score them.
 struct VQAv2: Benchmark {
   private static let split = "llava_vqav2_mscoco_test-dev2015"
@@ -28,14 +30,14 @@ struct VQAv2: Benchmark {
         case questionID = "question_id"
       }
     }
-    var ids: [(id: QuestionID, reference: QuestionID)] = []
+    var ids: [Reference<QuestionID>] = []
     let file = data.has(Self.submissionFile) ? Self.submissionFile : Self.questionFile
     try DataValue.readLines(data.path(file)) { entry in
       let id = try entry.identifier("question_id")
-      ids.append((id, id))
+      ids.append(Reference(id, id))
     }
     let all = AnswerSet(answers.items, path: answers.path)
-    let lines = all.paired(ids).map { answer, id in
+    let lines = try all.paired(ids, of: data.path(file)).map { answer, id in
       Line(questionID: id, answer: AnswerNormalizer.normalized(answer.text ?? ""))
     }
     return [try Submission(suffix: ".json", json: lines)]
@@ -66,16 +68,22 @@ struct VQAv2Validation: Benchmark {
     }
   }
 
+  /// Scores as LLaVA's submission is scored by the evaluation server.
+  ///
+  /// Source: LLaVA's `scripts/convert_vqav2_for_submission.py`, and `vqaEval.py` of Antol et al. 2015.
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
     let references = try DataValue.read(data.path(Self.groundTruthFile)).list("annotations").map { entry in
       let answers = try entry.list("answers").map { try $0.string("answer") }
-      return (
-        id: try entry.identifier("question_id"),
-        reference: (answers: answers, type: entry.optionalString("answer_type") ?? "other")
-      )
+      guard !answers.isEmpty else { throw entry.error("answers: expected those of the annotators, found none") }
+      return Reference(
+        try entry.identifier("question_id"),
+        (answers: answers, type: entry.optionalString("answer_type") ?? "other"))
     }
-    let scores = answers.paired(references).map { answer, reference in
-      (type: reference.type, value: answer.text.map(SoftAccuracy(annotations: reference.answers).value) ?? 0)
+    let scores = try answers.paired(references, of: data.path(Self.groundTruthFile)).map { answer, reference in
+      let accuracy = SoftAccuracy(scoredByServer: reference.answers)
+      return (
+        type: reference.type, value: answer.text.map { accuracy.value(of: AnswerNormalizer.normalized($0)) } ?? 0
+      )
     }
     return Score(
       [.mean("accuracy", scores.map(\.value))]
@@ -105,11 +113,11 @@ struct VizWiz: Benchmark {
       var image: String
       var answer: String
     }
-    var images: [(id: QuestionID, reference: String)] = []
+    var images: [Reference<String>] = []
     try DataValue.readLines(data.path(Self.questionFile)) { entry in
-      images.append((try entry.identifier("question_id"), try entry.string("image")))
+      images.append(Reference(try entry.identifier("question_id"), try entry.string("image")))
     }
-    let lines = answers.paired(images).map { answer, image in
+    let lines = try answers.paired(images, of: data.path(Self.questionFile)).map { answer, image in
       Line(image: image, answer: AnswerNormalizer.normalized(answer.text ?? ""))
     }
     return [try Submission(suffix: ".json", json: lines)]
@@ -124,9 +132,12 @@ struct VizWizValidation: Benchmark {
   private static let unanswerableInstruction =
     "When the provided information is insufficient, respond with 'Unanswerable'."
 
+  private static let unanswerable = "unanswerable"
+
   let name = "vizwiz-val"
   let answerFolder = "vizwiz-val/answers"
-  let metricDescription = "soft accuracy over 10 annotators"
+  let metricDescription =
+    "soft accuracy over 10 annotators: all, answerable, unanswerable; percentage of answers 'unanswerable'"
   let files = [DataFile(groundTruthFile, .questions, .groundTruth), DataFile(images, .images)]
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
@@ -140,14 +151,33 @@ struct VizWizValidation: Benchmark {
     }
   }
 
+  /// Scores all questions, and apart those that can be answered.
+  ///
+  /// A model that refuses every question has the accuracy of the unanswerable ones, about a third, so the percentage
+  /// of refusals is shown as well. A question is unanswerable if the file says so, or most annotators.
+  ///
+  /// Source: lmms-eval's task `vizwiz_vqa`; Gurari et al. 2018, VizWiz grand challenge, for the two kinds of questions.
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
     let references = try DataValue.read(data.path(Self.groundTruthFile)).list().map { entry in
-      (id: QuestionID(try entry.string("image")), reference: try entry.list("answers").map { try $0.string("answer") })
+      let answers = try entry.list("answers").map { try $0.string("answer") }
+      guard !answers.isEmpty else { throw entry.error("answers: expected those of the annotators, found none") }
+      let refusals = answers.count { AnswerNormalizer.normalized($0) == Self.unanswerable }
+      return Reference(
+        QuestionID(try entry.string("image")), question: entry.optionalString("question"),
+        (answers: answers, isAnswerable: entry.json["answerable"].integer != 0 && 2 * refusals <= answers.count))
     }
-    return Score([
-      .mean(
-        "accuracy",
-        answers.paired(references).map { $0.answer.text.map(SoftAccuracy(annotations: $0.reference).value) ?? 0 })
-    ])
+    let scores = try answers.paired(references, of: data.path(Self.groundTruthFile)).map { answer, reference in
+      (
+        value: answer.text.map(SoftAccuracy(annotations: reference.answers).value) ?? 0,
+        isRefusal: answer.text.map { AnswerNormalizer.normalized($0) == Self.unanswerable } ?? false,
+        isAnswerable: reference.isAnswerable
+      )
+    }
+    let kinds: [Metric] = [
+      .mean("answerable questions", scores.filter(\.isAnswerable).map(\.value)),
+      .mean("unanswerable questions", scores.filter { !$0.isAnswerable }.map(\.value)),
+      .percentage("answers 'unanswerable'", scores.map(\.isRefusal)),
+    ]
+    return Score([.mean("accuracy", scores.map(\.value))] + kinds.ofAnyQuestions)
   }
 }
