@@ -18,8 +18,12 @@ import sys
 import corpus
 
 HERE = pathlib.Path(__file__).resolve().parent
-# The longest inputs. Seeds of tokenizers are longer than others; texts and templates are slow.
-LENGTHS = {"chat-template": 2048, "jinja": 2048, "sentencepiece": 8192, "text": 1024, "tokenizer-json": 8192}
+# The longest inputs: short ones run more often, and have room for whatever a reader does. Files that are long even when
+# small have more.
+LENGTH = 1024
+LENGTHS = {
+    "config": 2048, "jpeg": 2048, "pickle": 2048, "png": 2048, "safetensors": 2048, "sentencepiece": 4096,
+    "tokenizer-config": 4096, "tokenizer-json": 4096, "torch": 4096, "webp": 2048}
 # Seconds after which an input counts as a hang, and MiB after which it counts as too large. Images of the maximum
 # number of pixels take more of both.
 TIMEOUTS = {"jpeg": 60, "png": 60, "webp": 60}
@@ -36,7 +40,7 @@ def fuzz(program, work, target, seconds, runs):
         folder.mkdir(parents=True, exist_ok=True)
     inputs = [str(p) for p in [work / "seeds" / target, HERE / "inputs" / target] if p.is_dir()]
     options = [
-        f"-max_len={LENGTHS.get(target, 4096)}", f"-timeout={TIMEOUTS.get(target, 10)}", f"-runs={runs}",
+        f"-max_len={LENGTHS.get(target, LENGTH)}", f"-timeout={TIMEOUTS.get(target, 10)}", f"-runs={runs}",
         f"-rss_limit_mb={MEMORY.get(target, 2048)}", f"-max_total_time={seconds}", "-print_final_stats=1",
         f"-artifact_prefix={folders['failed']}/"]
     environment = os.environ | {
