@@ -146,35 +146,50 @@ extension ChatTemplateDetection {
   /// - Parameters:
   ///   - modelType: The model type of `config.json`, such as `llava_mistral`.
   ///   - textModelType: The language model's type, such as `llama`.
+  ///   - architectures: The class names of `config.json`, such as `LlavaMistralForCausalLM`.
+  ///   - nameOrPath: `_name_or_path` of `config.json`: the model that this one was trained from or saved as.
   ///   - vocabularySize: The vocabulary size of the language model, `N`.
   ///   - name: The directory's name; case is ignored.
   ///
   /// Source: the names that LLaVA's `run_llava.py` and `builder.py` search for, in their order.
-  package init(modelType: String, textModelType: String, vocabularySize: Int, name: String) {
-    let types = [modelType, textModelType].map { $0.lowercased() }
-    let name = name.lowercased()
-    func type(_ word: String) -> ChatTemplateDetection.Reason? {
-      types.first { $0.contains(word) }.map { .family("the model type of config.json is \($0)") }
+  package init(
+    modelType: String, textModelType: String, architectures: [String] = [], nameOrPath: String? = nil,
+    vocabularySize: Int, name: String
+  ) {
+    func type(_ word: String) -> Reason? {
+      [modelType, textModelType].first { $0.lowercased().contains(word) }
+        .map { .family("the model type of config.json is \($0.lowercased())") }
+        ?? architectures.first { $0.lowercased().contains(word) }
+        .map { .family("the architecture of config.json is \($0)") }
     }
-    func vocabulary(_ sizes: Range<Int>, of owner: String) -> ChatTemplateDetection.Reason? {
+    func vocabulary(_ sizes: Range<Int>, of owner: String) -> Reason? {
       sizes.contains(vocabularySize) ? .family("the vocabulary of \(vocabularySize) is \(owner)'s") : nil
     }
-    func named(_ words: String...) -> ChatTemplateDetection.Reason? {
-      words.first { name.contains($0) }.map { .family("the directory's name contains '\($0)'") }
+    func rules(name: String, in place: String) -> [(ChatTemplate, Reason?)] {
+      let name = name.lowercased()
+      func named(_ words: String...) -> Reason? {
+        words.first { name.contains($0) }.map { .family("\(place) contains '\($0)'") }
+      }
+      return [
+        (.llavaLlama2, named("llama-2", "llama2")),
+        (.mistralInstruct, named("mistral")),
+        (.chatMLDirect, named("34b")),
+        (.qwen15, named("qwen")),
+        (.vicunaV1, named("vicuna", "v1.5", "v1.6")),
+      ]
     }
     // Size ranges begin at the family's own vocabulary and include added tokens and padding.
-    let rules: [(ChatTemplate, ChatTemplateDetection.Reason?)] = [
+    let config: [(ChatTemplate, Reason?)] = [
       (.mistralInstruct, type("mistral")),
       (.qwen15, type("qwen")),
       (.llavaLlama3, vocabulary(128_256..<129_024, of: "Llama-3")),
       (.chatMLDirect, vocabulary(64_000..<64_512, of: "Yi")),
-      (.llavaLlama2, named("llama-2", "llama2")),
-      (.mistralInstruct, named("mistral")),
-      (.chatMLDirect, named("34b")),
-      (.qwen15, named("qwen")),
-      (.vicunaV1, named("vicuna", "v1.5", "v1.6")),
     ]
-    let chosen = rules.lazy.compactMap { template, reason in reason.map { ChatTemplateDetection(template, $0) } }.first
+    let savedName = nameOrPath?.split(separator: "/").last.map(String.init) ?? ""
+    let all =
+      config + rules(name: savedName, in: "_name_or_path of config.json")
+      + rules(name: name, in: "the directory's name")
+    let chosen = all.lazy.compactMap { template, reason in reason.map { ChatTemplateDetection(template, $0) } }.first
     self = chosen ?? ChatTemplateDetection(.vicunaV1, .nothing)
   }
 }

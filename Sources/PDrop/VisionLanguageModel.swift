@@ -113,6 +113,7 @@ public struct VisionLanguageModel: Sendable {
         given: options.template, directory: url, tokenizer,
         family: ChatTemplateDetection(
           modelType: configuration.modelType, textModelType: configuration.text.kind.rawValue,
+          architectures: configuration.architectures, nameOrPath: configuration.nameOrPath,
           vocabularySize: configuration.text.vocabularySize, name: name))
       preprocessor = try configuration.preprocessor(files.preprocessor(), mode: options.imageMode)
       featureCache = options.featureCache.map { [llava, preprocessor, precision] in

@@ -35,6 +35,21 @@ import Testing
     #expect(!choice.isGuess)
   }
 
+  @Test(arguments: [
+    ("LlavaMistralForCausalLM", nil, "mistral_instruct"),
+    ("LlavaLlamaForCausalLM", "liuhaotian/llava-v1.6-mistral-7b", "mistral_instruct"),
+    ("LlavaQwenForCausalLM", "lmsys/vicuna-7b-v1.5", "qwen_1_5"),
+    ("LlavaLlamaForCausalLM", "/home/mistral/checkpoints/vicuna-7b-v1.5", "vicuna_v1"),
+  ])
+  func `architecture and saved name select the template before the directory's name`(
+    architecture: String, nameOrPath: String?, expected: String
+  ) {
+    let choice = ChatTemplateDetection(
+      modelType: "llava", textModelType: "llama", architectures: [architecture], nameOrPath: nameOrPath,
+      vocabularySize: 32000, name: "llava-llama-2")
+    #expect(choice.template.name == expected && !choice.isGuess, "\(choice)")
+  }
+
   @Test(arguments: ["model", "", "llava-1.5-7b-hf"])
   func `guesses vicuna_v1 where the family is not detected`(name: String) {
     let choice = ChatTemplateDetection(modelType: "llava", textModelType: "llama", vocabularySize: 32064, name: name)
