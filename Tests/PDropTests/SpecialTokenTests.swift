@@ -41,7 +41,7 @@ import Testing
     #expect(try model([:]).eosDescription == [#"EOS tokens: "</s>" 2 (from generation_config.json)"#])
     #expect(
       try model(["generation_config.json": #"{"eos_token_id": [17, 262]}"#]).eosDescription == [
-        #"EOS tokens: "<0x0E>" 17, "a" 262 (from generation_config.json)"#,
+        #"EOS tokens: "<0x0E>" 17, "▁a" 262 (from generation_config.json)"#,
         #"note: "</s>" 2, the tokenizer's EOS token, is none of them and does not end an answer"#,
       ])
     #expect(try model(["generation_config.json": ""]).eosDescription == [#"EOS tokens: "</s>" 2 (from the tokenizer)"#])
