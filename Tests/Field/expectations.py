@@ -128,12 +128,12 @@ def table(text):
     return [dict(zip(rows[0], row)) for row in rows[2:]] if rows else []
 
 
-def score(run, measure):
-    """The score and the number of questions of a measure, such as (80.0, 10)."""
-    rows = [row for row in table(run.out) if row.get("measure", "").lower() == measure.lower()]
-    need(rows, f"no row {measure!r}: {run.text.strip()[:160]!r}")
+def score(run, metric):
+    """The score and the number of questions of a metric, such as (80.0, 10)."""
+    rows = [row for row in table(run.out) if row["metric"].lower() == metric.lower()]
+    need(rows, f"no row {metric!r}: {run.text.strip()[:160]!r}")
     value = next(v for k, v in rows[0].items() if k.startswith("score"))
-    return float(value.split()[0]), int(rows[0]["of"])
+    return float(value.split()[0]), int(rows[0]["questions"])
 
 
 def tensor(path, name):
@@ -674,11 +674,12 @@ def _(case):
 def _(case):
     """The share of answers "unanswerable", and the score by answerable and unanswerable questions."""
     run = case.run()
-    rows = {row["measure"].lower(): row for row in table(run.out)}
-    text = "\n".join([*rows, *run.err.splitlines()])
-    mentions(text, r"\banswerable\b", r"\bunanswerable\b")
-    share = [x for x in run.lines if has(x, "unanswerable", r"\b100(\.0+)?\b|\b4 of 4\b")]
+    lines = [x for x in run.lines if has(x, r"\b(un)?answerable\b")]
+    share = [x for x in lines if has(x, r"answers?\W+unanswerable|unanswerable\W+answers?|share", r"\b100(\.0+)?\b|\b4 of 4\b")]
     need(share, f"no share of 100%: {run.text[:300]!r}")
+    scores = [x for x in lines if x not in share]
+    need(any(has(x, r"\banswerable\b") for x in scores) and any(has(x, r"\bunanswerable\b") for x in scores),
+         f"no scores by kind of question: {lines}")
 
 
 # F: the machine

@@ -24,9 +24,10 @@ LENGTH = 1024
 LENGTHS = {
     "config": 2048, "jpeg": 2048, "pickle": 2048, "png": 2048, "safetensors": 2048, "sentencepiece": 4096,
     "tokenizer-config": 4096, "tokenizer-json": 4096, "torch": 4096, "webp": 2048}
-# Seconds after which an input counts as a hang, and MiB after which it counts as too large. Images of the maximum
-# number of pixels take more of both.
-TIMEOUTS = {"jpeg": 60, "png": 60, "webp": 60}
+# Seconds of wall time after which an input counts as a hang: many, as a busy machine stops the fuzzer for a while. MiB of
+# memory after which it counts as too large. Images of the maximum number of pixels take more of both.
+TIMEOUT = 60
+TIMEOUTS = {"jpeg": 180, "png": 180, "webp": 180}
 MEMORY = {"jpeg": 4096, "png": 4096, "webp": 4096}
 
 
@@ -40,7 +41,7 @@ def fuzz(program, work, target, seconds, runs):
         folder.mkdir(parents=True, exist_ok=True)
     inputs = [str(p) for p in [work / "seeds" / target, HERE / "inputs" / target] if p.is_dir()]
     options = [
-        f"-max_len={LENGTHS.get(target, LENGTH)}", f"-timeout={TIMEOUTS.get(target, 10)}", f"-runs={runs}",
+        f"-max_len={LENGTHS.get(target, LENGTH)}", f"-timeout={TIMEOUTS.get(target, TIMEOUT)}", f"-runs={runs}",
         f"-rss_limit_mb={MEMORY.get(target, 2048)}", f"-max_total_time={seconds}", "-print_final_stats=1",
         f"-artifact_prefix={folders['failed']}/"]
     environment = os.environ | {
