@@ -33,6 +33,82 @@ import Verification
 
   @Test func `detects a tokenizer without half its merges`() throws {
     let changed = try ChangedModel()
+    try changed.changeJSON("tiny-llava-1.5/tokenizer.json") { file in
+      var model = file["model"] as? [String: Any] ?? [:]
+      model["merges"] = (model["merges"] as? [String])?.prefix(400).map { $0 }
+      file["model"] = model
+    }
+    try expectDeparture(changed.report(), .promptTokens, at: "token 3", "tokenizer")
+  }
+
+  @Test func `detects a changed embedding table`() throws {
+    let changed = try ChangedModel()
+    try changed.add(0.01, to: "language_model.model.embed_tokens.weight")
+    try expectDeparture(changed.report(), .embedding, "embed_tokens")
+  }
+
+  @Test func `detects a changed rope_theta at layer 0`() throws {
+    let changed = try ChangedModel()
+    try changed.changeJSON("tiny-llava-1.5/config.json") { file in
+      var text = file["text_config"] as? [String: Any] ?? [:]
+      text["rope_theta"] = 20000
+      file["text_config"] = text
+    }
+    try expectDeparture(changed.report(), .layers, at: "layer 0", "rope_theta")
+  }
+
+  @Test(arguments: [1, 5, 31])
+  func `finds the layer with different weights`(layer: Int) throws {
+    let changed = try ChangedModel()
+    try changed.add(0.01, to: "language_model.model.layers.\(layer).mlp.down_proj.weight")
+    try expectDeparture(changed.report(), .layers, at: "layer \(layer)", "layer \(layer) has different weights")
+  }
+
+  @Test(arguments: ["language_model.lm_head.weight", "language_model.model.norm.weight"])
+  func `detects a changed final norm or output head`(tensor: String) throws {
+    let changed = try ChangedModel()
+    try changed.add(0.1, to: tensor)
+    try expectDeparture(changed.report(), .lastLogits, "lm_head")
+  }
+
+  @Test func `NaN weights are a departure`() throws {
+    let changed = try ChangedModel()
+    try changed.add(.nan, to: "language_model.model.layers.7.mlp.up_proj.weight")
+    let report = try changed.report()
+    try expectDeparture(report, .layers, at: "layer 7", "layer 7")
+    #expect(report.departure?.difference == .infinity && report.departure?.place?.found == "nan")
+    #expect(report.stages.contains { $0.stage.kind == .tokens && !$0.agrees })
+  }
+
+  @Test func `detects a different chat template`() throws {
+    let changed = try ChangedModel()
+    let question = "What is shown in this image?"
+    try changed.changeJSON("reference/cases/tiny-llava-1.5/text_only.json") { $0["question"] = question }
+    #expect(try changed.report().agrees)
+    var options = VisionLanguageModel.Options()
+    options.template = ChatTemplate(named: "mistral_instruct")
+    let model = try VisionLanguageModel(directory: changed.directory, options: options)
+    try expectDeparture(changed.report(of: model), .prompt, at: "character 0", "chat_template")
+  }
+
+  // MARK: - Cases with an image
+
+  private static let case15 = "multi_turn"
+
+  private func changed(runs: [String] = ["vanilla"]) throws -> ChangedModel {
+    try ChangedModel(case: Self.case15, runs: runs)
+  }
+
+  @Test func `agrees for the original layout, whose vocabulary has no image token`() throws {
+    let folder = try TemporaryFolder()
+    let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, visionTower: .directory("clip-tiny"))
+    let model = try VisionLanguageModel(directory: directory.path)
+    let report = try changed(runs: ["pdrop_default"]).report(on: Self.case15, of: model)
+    #expect(model.imageToken < 0 && report.agrees, "\(report)")
+  }
+
+  @Test func `stops at a prompt without its image placeholder, and reports why`() throws {
+    let changed = try changed()
     try changed.changeJSON("reference/cases/tiny-llava-1.5/multi_turn.json") { expected in
       expected["prompt"] = (expected["prompt"] as? String ?? "").replacing("<image>", with: "")
     }
