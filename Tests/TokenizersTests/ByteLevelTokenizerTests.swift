@@ -67,6 +67,19 @@ private struct ByteLevelCases: Decodable {
     }
   }
 
+  @Test(arguments: [
+    ["\u{301}", "\u{323}"], ["\u{F72}", "\u{F73}", "\u{F71}"], ["\u{344}", "\u{5B0}", "\u{300}", "\u{3099}"],
+  ])
+  func `composes long runs of marks`(marks: [String]) throws {
+    let tokenizer = try tokenizer("qwen2")
+    for count in [1, 9, 20, 300] {
+      let text = "xa" + String(repeating: marks.joined(), count: count) + "e\u{301}"
+      let ids = tokenizer.encode(text.precomposedStringWithCanonicalMapping)
+      #expect(tokenizer.encode(text) == ids)
+      #expect(tokenizer.decode(ids).utf8.elementsEqual(text.precomposedStringWithCanonicalMapping.utf8))
+    }
+  }
+
   @Test func `buffers a character until its last byte arrives`() throws {
     let tokenizer = try tokenizer("llama3")
     // One token per byte, because the vocabulary has no token for the character.
