@@ -127,7 +127,7 @@ import Testing
       Array("cafe\u{301}.png".utf8),
     ]
     for name in names {
-      let path = (Array(folder.path("images/").utf8) + name).map { CChar(bitPattern: $0) } + [0]
+      let path = (Array((folder.path("images") + "/").utf8) + name).map { CChar(bitPattern: $0) } + [0]
       // Not every file system has such names.
       guard let file = unsafe fopen(path, "w") else { return }
       defer { unsafe fclose(file) }
@@ -139,7 +139,7 @@ import Testing
     #expect(run.status == 0, "\(run)")
     let bytes = try Data(contentsOf: URL(filePath: output))
     let lines = bytes.split(separator: 0x0A)
-    #expect(lines.count == names.count)
+    try #require(lines.count == names.count)
     let answers = try lines.map { try JSONDecoder().decode(Answer.self, from: $0) }
     #expect(Set(answers.map { Array(($0.questionID ?? "").utf8) }).count == names.count)
     #expect(answers.contains { $0.questionID == #"caf\xE9.png"# } && Set(answers.map(\.text)).count == 1)
