@@ -92,13 +92,18 @@ extension DataValue {
     }
   }
 
-  private static func contents(of path: String) throws(DataError) -> [UInt8] {
-    do {
-      let bytes = try SharedBytes(mapping: path)
-      return bytes.copy(0..<bytes.count)
-    } catch {
-      throw DataError(path, reading: error)
+  /// Checks that a file does not begin with the byte order mark of UTF-16, as some spreadsheets and shells write it.
+  static func checkUTF8(_ beginning: [UInt8], _ path: String) throws(DataError) {
+    guard beginning != [0xFF, 0xFE], beginning != [0xFE, 0xFF] else {
+      throw DataError(path, "expected UTF-8, found UTF-16; save it as UTF-8")
     }
+  }
+
+  private static func contents(of path: String) throws(DataError) -> [UInt8] {
+    let bytes: SharedBytes
+    do { bytes = try SharedBytes(mapping: path) } catch { throw DataError(path, reading: error) }
+    try checkUTF8(bytes.copy(0..<min(2, bytes.count)), path)
+    return bytes.copy(0..<bytes.count)
   }
 }
 

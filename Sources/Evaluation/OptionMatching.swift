@@ -37,8 +37,8 @@ package enum OptionMatching {
 
   /// An option letter as a word of its own.
   ///
-  /// It must be the only one, and among the last four words, or follow `answer is`. Unlike in the source, a letter after
-  /// `answer is` is not the beginning of a word, nor the article of one.
+  /// It must be the only one, and among the last four words, or follow `answer is`. Unlike in the source, a letter
+  /// after `answer is` is not the beginning of a word, nor the article of one.
   ///
   /// Source: `can_infer_option` in VLMEvalKit's `vlmeval/utils/matching_util.py`.
   private static func letter(in answer: String, among options: [ChoiceOption]) -> Letter {

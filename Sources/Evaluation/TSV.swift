@@ -51,6 +51,7 @@ package struct TSVReader {
     do { bytes = try SharedBytes(mapping: path) } catch {
       throw DataError(path, reading: error)
     }
+    try DataValue.checkUTF8(bytes.copy(0..<min(2, bytes.count)), path)
     var header = try nextFields() ?? []
     if header.first?.starts(with: [0xEF, 0xBB, 0xBF]) ?? false { header[0].removeFirst(3) }
     columns = header.map { String(decoding: $0, as: UTF8.self) }

@@ -70,8 +70,8 @@ extension VLMEvalKitTable {
 
   /// The options and the correct option of each row, with another value read from its columns.
   ///
-  /// Answers are letters. Some copies of the tables have indices instead: if all answers are integers and one is 0, they
-  /// count from 0.
+  /// Answers are letters. Some copies of the tables have indices instead: if all answers are integers and one is 0,
+  /// they count from 0.
   func choices<Value>(
     in data: DataFolder, columns: [String] = [], _ value: (TSVReader.Row) throws -> Value
   ) throws -> [Reference<Choice<Value>>] {

@@ -174,8 +174,8 @@ struct RunManifest: Codable, Equatable {
     do { self = try JSONDecoder().decode(Self.self, from: data) } catch {
       throw DataError(
         path,
-        "expected the run manifest that pdrop-eval wrote, found another or a damaged file; remove it if the answers next "
-          + "to it are from one run")
+        "expected the run manifest that pdrop-eval wrote, found another or a damaged file; remove it if the answers "
+          + "next to it are from one run")
     }
   }
 

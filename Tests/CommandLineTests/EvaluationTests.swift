@@ -119,6 +119,32 @@ import Testing
     #expect(run.status == 3 && run.errors.contains("llava_pope_test.jsonl, line 1: question_id"), "\(run.errors)")
   }
 
+  @Test func `skips files of macOS, and refuses a damaged manifest`() throws {
+    let folder = try EvaluationFolder()
+    let lines = Self.llavaLines(["Yes", "No", "Yes", "Yes"])
+    try folder.folder.write("data/pope/answers/model/merge.jsonl", lines)
+    for name in ["model/._merge.jsonl", "._run.jsonl", "__MACOSX/model/merge.jsonl", ".DS_Store"] {
+      try folder.folder.write("data/pope/answers/\(name)", [UInt8]([0, 5, 0x16, 7]))
+    }
+    let run = try folder.score()
+    #expect(run.status == 0 && run.output.contains("| model |"), "\(run)")
+    try folder.folder.write("data/pope/answers/model/merge.run.json", "{")
+    let damaged = try folder.score()
+    #expect(damaged.status == 3 && damaged.errors.contains("merge.run.json: expected the run manifest"), "\(damaged)")
+  }
+
+  @Test func `notes repeated answers, and refuses those of other questions`() throws {
+    let folder = try EvaluationFolder()
+    try folder.folder.write(
+      "data/pope/answers/twice.jsonl", Self.llavaLines(["No", "Yes"]) + Self.llavaLines(["Yes", "No", "Yes", "Yes"]))
+    let twice = try folder.score(["-o", "jsonl"])
+    #expect(twice.status == 0 && twice.errors.contains("pope: twice: answers to a question that has"), "\(twice)")
+    #expect(try EvaluationFolder.rows(twice.output)[0]["answered"] as? Int == 4)
+    try folder.folder.write("data/pope/answers/twice.jsonl", Self.llavaLines(["No", "Yes", "No", "No", "No"]))
+    let other = try folder.score()
+    #expect(other.status == 3 && other.errors.contains("twice.jsonl, line 5: question_id: \"4\""), "\(other)")
+  }
+
   @Test func `lists states and missing files`() throws {
     let folder = try EvaluationFolder()
     let run = try ProgramRun(["list", "--data", folder.data, "-o", "jsonl"], program: "pdrop-eval")

@@ -1,4 +1,5 @@
 import Evaluation
+import TestSupport
 import Testing
 
 /// Files as people have them: ids in other forms, answers of other benchmarks, tables of other exports.
@@ -51,6 +52,16 @@ import Testing
   @Test func `a byte order mark and line ends of Windows are no part of an answer file`() throws {
     let score = try Self.gqa().score(["\u{FEFF}" + llavaLine("1", "cat") + "\r", "\r", llavaLine("2", "cat") + "\r"])
     #expect(score.value("accuracy") == 100)
+  }
+
+  @Test func `UTF-16 is named`() throws {
+    let bytes = [UInt8]("\u{FEFF}{}".utf16.flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] })
+    let folder = try Self.gqa()
+    try folder.folder.write("gqa/data/testdev_balanced_questions.json", bytes)
+    try folder.expectError("expected UTF-8, found UTF-16", scoring: [llavaLine("1", "cat")])
+    let table = try BenchmarkFolder("docvqa")
+    try table.folder.write("docvqa/DocVQA_VAL.tsv", bytes)
+    try table.expectError("DocVQA_VAL.tsv: expected UTF-8, found UTF-16")
   }
 
   @Test func `a file without answers is an error`() throws {
@@ -119,8 +130,8 @@ import Testing
 
   @Test func `the number of a TextVQA question is not its id`() throws {
     try Self.textVQA([("img1", "what?")]).expectError(
-      #"answers.jsonl, line 1: question_id: expected the id of the image, "img1", found TextVQA's number of the question, "#
-        + #""100""#, scoring: [llavaLine("100", "stop", prompt: "what?\nAnswer.")])
+      #"answers.jsonl, line 1: question_id: expected the id of the image, "img1", found TextVQA's number of the "#
+        + #"question, "100""#, scoring: [llavaLine("100", "stop", prompt: "what?\nAnswer.")])
   }
 
   /// The image has one question twice and another once. An answer more than questions replaces the first.

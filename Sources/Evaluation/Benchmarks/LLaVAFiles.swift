@@ -27,7 +27,10 @@ struct GQA: Benchmark {
     }
     return Score([
       .percentage(
-        "accuracy", pairs.map { pair in pair.answer.map { Self.prediction($0).hasBytes(of: pair.reference) } ?? false }),
+        "accuracy",
+        pairs.map { pair in
+          pair.answer.map { Self.prediction($0).hasBytes(of: pair.reference) } ?? false
+        }),
       .percentage(
         "accuracy without punctuation",
         pairs.map { pair in

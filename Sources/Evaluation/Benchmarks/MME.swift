@@ -41,7 +41,8 @@ struct MME: Benchmark {
     let categories = Self.perception + Self.cognition
     let missing = categories.filter { scores[$0] == nil }
     return Score(
-      [sum("perception", Self.perception), sum("cognition", Self.cognition), sum("total", categories)]
+      [sum("perception", Self.perception), sum("cognition", Self.cognition)].ofAnyQuestions
+        + [sum("total", categories)]
         + categories.compactMap { name in scores[name].map { CategoryScore.sum(name, [$0], isMain: false) } },
       notes: missing.isEmpty
         ? [] : ["mme: no questions of \(missing.joined(separator: ", ")), so the sums do not include these categories"])
