@@ -206,7 +206,8 @@ public struct Fraction: ExpressibleByArgument, Sendable {
   public init?(argument: String) {
     let isPercent = argument.hasSuffix("%")
     guard let number = Double(isPercent ? String(argument.dropLast()) : argument) else { return nil }
-    value = isPercent ? number / 100 : number
+    // Rounded to 15 decimals, as the quotient 99.99 / 100 is not the number 0.9999.
+    value = isPercent ? (number * 1e13).rounded() / 1e15 : number
     guard (0...1).contains(value) else { return nil }
   }
 }
