@@ -1,7 +1,9 @@
 import Foundation
 import LLaVA
+import ModelFormats
 import ModelTestSupport
 import PDrop
+import Storage
 import TestSupport
 import Testing
 
