@@ -78,7 +78,7 @@ import TokenDropping
     options.output = fixture.output
     options.existingOutput = .resume(retriesFailures: false)
     let run = BatchRunDescription(
-      model: model, policy: try RunReport.Policy(policy, layerCount: 4), precision: "f32", threads: 1)
+      model: model, policy: try RunReport.Policy(policy, layerCount: 32), precision: "f32", threads: 1)
     let warnings = Warnings()
     _ = try Batch(options).run(like: Request(prompt: .messages([])), by: run, observer: warnings) { job in
       while case .ready(let question) = try job.take() { try job.finish([(question, fixture.answer(question))]) }
