@@ -1,6 +1,8 @@
 import BatchInference
 import Foundation
+import LLaVA
 import PDrop
+import Storage
 import TestSupport
 import Testing
 
@@ -22,7 +24,9 @@ import Testing
   @Test func `names a prompt token that has no embedding`() throws {
     let model = try model(["added_tokens.json": #"{"<image>": 1200, "<pad>": 1201, "<new>": 1216, "<in>": 1202}"#])
     func error(_ prompt: Request.Prompt) -> RequestError? {
-      #expect(throws: RequestError.self) { try Session(model, Request(prompt: prompt), threads: 1) }
+      #expect(throws: RequestError.self) {
+        _ = try Session(model, Request(prompt: prompt), threads: 1)
+      }
     }
     #expect(
       error(.rendered("What is <new>?"))
@@ -39,7 +43,7 @@ import Testing
     #expect(try model([:]).eosDescription == [#"EOS tokens: "</s>" 2 (from generation_config.json)"#])
     #expect(
       try model(["generation_config.json": #"{"eos_token_id": [17, 262]}"#]).eosDescription == [
-        #"EOS tokens: "<0x0E>" 17, "a" 262 (from generation_config.json)"#,
+        #"EOS tokens: "<0x0E>" 17, "▁a" 262 (from generation_config.json)"#,
         #"note: "</s>" 2, the tokenizer's EOS token, is none of them and does not end an answer"#,
       ])
     #expect(try model(["generation_config.json": ""]).eosDescription == [#"EOS tokens: "</s>" 2 (from the tokenizer)"#])
