@@ -90,34 +90,36 @@ extension Array {
   ///
   /// - Parameter merge: The symbol that a pair merges into, and its rank; nil if the pair does not merge.
   mutating func mergeNeighbours(_ merge: (Element, Element) -> (symbol: Element, rank: Int32)?) {
+    var symbols = self
     /// The number of original symbols in each symbol; 0 for one that was merged into its left neighbour.
-    var widths = [Int](repeating: 1, count: count)
-    var previous = [Int](-1..<count - 1)
+    var widths = [Int32](repeating: 1, count: count)
+    var previous = [Int32](-1..<Int32(count) - 1)
     var candidates = Heap<MergeCandidate<Element>>()
 
     func push(_ left: Int, _ right: Int) {
-      guard let (symbol, rank) = merge(self[left], self[right]) else { return }
+      guard let (symbol, rank) = merge(symbols[left], symbols[right]) else { return }
       candidates.insert(
-        MergeCandidate(rank: rank, position: left, width: widths[left] + widths[right], symbol: symbol))
+        MergeCandidate(rank: rank, position: Int32(left), width: widths[left] + widths[right], symbol: symbol))
     }
 
-    for right in indices.dropFirst() { push(right - 1, right) }
+    for right in symbols.indices.dropFirst() { push(right - 1, right) }
     while let candidate = candidates.popMin() {
-      let left = candidate.position
-      let right = left + widths[left]
+      let left = Int(candidate.position)
+      let right = left + Int(widths[left])
       // Stale candidates are skipped: either side may have been merged with another symbol since.
-      guard widths[left] > 0, right < count, widths[left] + widths[right] == candidate.width else { continue }
-      self[left] = candidate.symbol
+      guard widths[left] > 0, right < symbols.count, widths[left] + widths[right] == candidate.width else { continue }
+      symbols[left] = candidate.symbol
       widths[left] = candidate.width
       widths[right] = 0
-      let next = left + candidate.width
-      if next < count {
-        previous[next] = left
+      let next = left + Int(candidate.width)
+      if next < symbols.count {
+        previous[next] = Int32(left)
         push(left, next)
       }
-      if previous[left] >= 0 { push(previous[left], left) }
+      if previous[left] >= 0 { push(Int(previous[left]), left) }
     }
-    self = indices.filter { widths[$0] > 0 }.map { self[$0] }
+    removeAll(keepingCapacity: true)
+    for index in symbols.indices where widths[index] > 0 { append(symbols[index]) }
   }
 }
 
@@ -125,9 +127,9 @@ extension Array {
 private struct MergeCandidate<Symbol>: Comparable {
   var rank: Int32
   /// The index of the left symbol.
-  var position: Int
+  var position: Int32
   /// The number of original symbols in both.
-  var width: Int
+  var width: Int32
   /// The merged symbol.
   var symbol: Symbol
 

@@ -85,36 +85,45 @@ extension Normalizer {
     return normalized
   }
 
-  /// A text with each long run of combining marks in canonical order, which composition needs.
+  /// A text whose marks are decomposed, with each long run of them in canonical order, so that it can be composed.
   ///
-  /// Foundation sorts a run in quadratic time, unless it is sorted already. The three marks of Tibetan that are not
-  /// in a combining class themselves are written as their parts.
+  /// Foundation takes quadratic time for a run that is not in order, and loses marks of a run that decompose.
   ///
-  /// Source: Unicode Standard Annex 15, which limits runs to 30 marks in its Stream-Safe Text Format.
+  /// Source: Unicode Standard Annex 15, which limits runs to 30 marks in its Stream-Safe Text Format; the table has all
+  /// characters that decompose into marks alone.
   private static func canonicallyOrdered(_ text: String) -> String {
     let parts: [Unicode.Scalar: [Unicode.Scalar]] = [
+      "\u{340}": ["\u{300}"], "\u{341}": ["\u{301}"], "\u{343}": ["\u{313}"], "\u{344}": ["\u{308}", "\u{301}"],
       "\u{F73}": ["\u{F71}", "\u{F72}"], "\u{F75}": ["\u{F71}", "\u{F74}"], "\u{F81}": ["\u{F71}", "\u{F80}"],
     ]
-    var ordered = String.UnicodeScalarView()
+    var ordered: [Unicode.Scalar] = []
     var marks: [Unicode.Scalar] = []
-    func takeMarks() -> [Unicode.Scalar] {
-      defer { marks.removeAll(keepingCapacity: true) }
-      guard marks.count > 30 else { return marks }
-      let classes = marks.map(\.properties.canonicalCombiningClass)
-      return marks.indices.sorted { (classes[$0], $0) < (classes[$1], $1) }.map { marks[$0] }
+    func takeMarks() {
+      if marks.count > 30 {
+        if let base = ordered.popLast() {
+          let base = Array(String(base).decomposedStringWithCanonicalMapping.unicodeScalars)
+          let first = base.lastIndex { $0.properties.canonicalCombiningClass == .notReordered } ?? 0
+          ordered += base[...first]
+          marks.insert(contentsOf: base[(first + 1)...], at: 0)
+        }
+        let classes = marks.map(\.properties.canonicalCombiningClass)
+        marks = marks.indices.sorted { (classes[$0], $0) < (classes[$1], $1) }.map { marks[$0] }
+      }
+      ordered += marks
+      marks.removeAll(keepingCapacity: true)
     }
     for scalar in text.unicodeScalars {
       if let parts = parts[scalar] {
         marks += parts
-      } else if scalar.properties.canonicalCombiningClass == .notReordered {
-        ordered += takeMarks()
-        ordered.append(scalar)
-      } else {
+      } else if scalar.properties.canonicalCombiningClass != .notReordered {
         marks.append(scalar)
+      } else {
+        takeMarks()
+        ordered.append(scalar)
       }
     }
-    ordered += takeMarks()
-    return String(ordered)
+    takeMarks()
+    return String(String.UnicodeScalarView(ordered))
   }
 }
 

@@ -24,7 +24,9 @@ import Testing
   @Test func `names a prompt token that has no embedding`() throws {
     let model = try model(["added_tokens.json": #"{"<image>": 1200, "<pad>": 1201, "<new>": 1216, "<in>": 1202}"#])
     func error(_ prompt: Request.Prompt) -> RequestError? {
-      #expect(throws: RequestError.self) { _ = try Session(model, Request(prompt: prompt), threads: 1) }
+      #expect(throws: RequestError.self) {
+        _ = try Session(model, Request(prompt: prompt), threads: 1)
+      }
     }
     #expect(
       error(.rendered("What is <new>?"))
