@@ -70,9 +70,9 @@ package struct AnswerSet: Sendable {
   package var repeatedCount: Int {
     struct Key: Hashable {
       var id: QuestionID
-      var prompt: ByteKey
+      var prompt: ByteString
     }
-    return items.count - Set(items.map { Key(id: $0.id, prompt: ByteKey($0.prompt)) }).count
+    return items.count - Set(items.map { Key(id: $0.id, prompt: ByteString($0.prompt)) }).count
   }
 
   /// The fraction of the baseline's prefill FLOPs that dropping saved; `nil` when no answer contains its cost.
@@ -163,16 +163,14 @@ enum QuestionFile {
 ///
 /// Identifiers are compared by their bytes.
 package struct QuestionID: Hashable, Sendable, Encodable, CustomStringConvertible {
-  private let key: ByteKey
+  package let description: String
   private let number: Int?
 
-  package init(_ text: String) { (key, number) = (ByteKey(text), nil) }
-  package init(_ number: Int) { (key, self.number) = (ByteKey("\(number)"), number) }
+  package init(_ text: String) { (description, number) = (text, nil) }
+  package init(_ number: Int) { (description, self.number) = ("\(number)", number) }
 
-  package var description: String { key.text }
-
-  package static func == (a: Self, b: Self) -> Bool { a.key == b.key }
-  package func hash(into hasher: inout Hasher) { hasher.combine(key) }
+  package static func == (a: Self, b: Self) -> Bool { a.description.hasBytes(of: b.description) }
+  package func hash(into hasher: inout Hasher) { hasher.combine(ByteString(description)) }
 
   package func encode(to encoder: any Encoder) throws {
     var container = encoder.singleValueContainer()

@@ -1,3 +1,5 @@
+import Storage
+
 /// ANLS, the average normalized Levenshtein similarity of one answer: its best similarity to a reference, 0 to 1.
 ///
 /// The edit distance ignores case and runs of white space. It is divided by the length of the longer original text.
@@ -72,7 +74,7 @@ private func number(_ text: String) -> Double? {
 
 /// The soft accuracy of answers to a VQA question, from the answers of its annotators.
 package struct SoftAccuracy: Sendable {
-  private let values: [ByteKey: Double]
+  private let values: [ByteString: Double]
   private let normalize: @Sendable (String) -> String
 
   /// Computes the accuracy of each annotated answer.
@@ -88,13 +90,13 @@ package struct SoftAccuracy: Sendable {
   ///
   /// Source: `vqaEval.py` of Antol et al. 2015.
   package init(scoredByServer annotations: [String]) {
-    let isUnanimous = Set(annotations.map { ByteKey(Self.trimmed($0)) }).count < 2
+    let isUnanimous = Set(annotations.map { ByteString(Self.trimmed($0)) }).count < 2
     self.init(annotations, isUnanimous ? Self.trimmed : AnswerNormalizer.normalizedByServer)
   }
 
   private init(_ annotations: [String], _ normalize: @escaping @Sendable (String) -> String) {
     self.normalize = normalize
-    let counts = Dictionary(annotations.map { (ByteKey(normalize($0)), 1) }, uniquingKeysWith: +)
+    let counts = Dictionary(annotations.map { (ByteString(normalize($0)), 1) }, uniquingKeysWith: +)
     values = counts.mapValues { count in
       // For the `count` annotators with this answer, one fewer of the others has it.
       let own = Double(count) * min(1, Double(count - 1) / 3)
@@ -108,7 +110,7 @@ package struct SoftAccuracy: Sendable {
   }
 
   /// The accuracy of an answer, 0 to 1.
-  package func value(of answer: String) -> Double { values[ByteKey(normalize(answer))] ?? 0 }
+  package func value(of answer: String) -> Double { values[ByteString(normalize(answer))] ?? 0 }
 }
 
 /// Parsing of answers to yes-or-no questions.

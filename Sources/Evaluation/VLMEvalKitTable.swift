@@ -22,15 +22,16 @@ struct VLMEvalKitTable {
   ) throws {
     var table = try TSVReader(data.path(file), required: ["index", "question", "image"])
     // Rows with an image, which later rows may reference.
-    var places: [ByteKey: (offset: Int, line: Int)] = [:]
+    var places: [ByteString: (offset: Int, line: Int)] = [:]
     var images = table
     while let (row, offset) = try table.next() {
       let index = try row.string("index")
       var image = try row.string("image")
       if image.utf8.count >= Self.minImageLength {
-        places[ByteKey(index)] = (offset, row.line)
+        places[ByteString(index)] = (offset, row.line)
       } else {
-        guard let place = places[ByteKey(image)], let other = try images.row(at: place.offset, line: place.line) else {
+        guard let place = places[ByteString(image)], let other = try images.row(at: place.offset, line: place.line)
+        else {
           throw row.error("image: expected base64 or the index of a row above, found \(image.excerpt)")
         }
         image = try other.string("image")

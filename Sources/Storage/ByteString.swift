@@ -46,6 +46,11 @@ package struct ByteString: Hashable, Comparable, Sendable, CustomStringConvertib
   }
 }
 
+extension StringProtocol {
+  /// Whether the texts have equal bytes; `==` also holds for canonically equivalent texts.
+  package func hasBytes(of other: some StringProtocol) -> Bool { utf8.elementsEqual(other.utf8) }
+}
+
 extension Array where Element == UInt8 {
   /// A null-terminated copy for system calls; `nil` if a byte is null, which would end the string early.
   var cString: [CChar]? { contains(0) ? nil : map { CChar(bitPattern: $0) } + [0] }

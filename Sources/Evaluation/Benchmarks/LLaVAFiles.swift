@@ -105,10 +105,10 @@ struct ScienceQA: Benchmark {
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
     let splits = try DataValue.read(data.path(Self.splitFile))
     let problems = Dictionary(
-      try DataValue.read(data.path(Self.problemFile)).members().map { (ByteKey($0.key), $0.entry) },
+      try DataValue.read(data.path(Self.problemFile)).members().map { (ByteString($0.key), $0.entry) },
       uniquingKeysWith: { $1 })
     let references = try splits.strings("test").map { id in
-      guard let problem = problems[ByteKey(id)] else {
+      guard let problem = problems[ByteString(id)] else {
         throw splits.error("test: \(id.excerpt) is not in \(Self.problemFile)")
       }
       return Reference(

@@ -55,14 +55,16 @@ struct MME: Benchmark {
       let key = try groundTruth.key(answer, in: answers)
       let text = (answer.text ?? "").split { $0 == "\n" || $0 == "\t" || $0 == "\r\n" }.joined(separator: " ")
       return (
-        category: key.category.text,
-        line: "\(key.file.text)\t\(key.question.text)\t\(groundTruth.isYes(key) ? "Yes" : "No")\t\(text)\n"
+        category: Self.text(key.category),
+        line: "\(Self.text(key.file))\t\(Self.text(key.question))\t\(groundTruth.isYes(key) ? "Yes" : "No")\t\(text)\n"
       )
     }
     return grouped(lines, by: \.category).map { category, lines in
       Submission(suffix: "/\(category).txt", text: lines.map(\.line).joined())
     }
   }
+
+  private static func text(_ key: ByteString) -> String { String(decoding: key.bytes, as: UTF8.self) }
 }
 
 /// The score of one category.
@@ -99,13 +101,13 @@ private struct CategoryScore {
 /// The ground truth of MME: a text file per image, with a question, a tab and Yes or No on each line.
 struct MMEGroundTruth {
   struct Key: Hashable {
-    var category: ByteKey
+    var category: ByteString
     /// The text file's name.
-    var file: ByteKey
-    var question: ByteKey
+    var file: ByteString
+    var question: ByteString
 
     init(category: String, file: String, question: String) {
-      (self.category, self.file, self.question) = (ByteKey(category), ByteKey(file), ByteKey(question))
+      (self.category, self.file, self.question) = (ByteString(category), ByteString(file), ByteString(question))
     }
   }
 

@@ -52,11 +52,11 @@ struct POPE: Benchmark {
   }
 
   private struct LabelKey: Hashable {
-    var image: ByteKey
-    var question: ByteKey
+    var image: ByteString
+    var question: ByteString
 
     init(image: String, question: String) {
-      (self.image, self.question) = (ByteKey(image), ByteKey(Question.withoutInstruction(question)))
+      (self.image, self.question) = (ByteString(image), ByteString(Question.withoutInstruction(question)))
     }
   }
 
@@ -97,7 +97,7 @@ struct POPE: Benchmark {
       }
       let key = LabelKey(image: try entry.string("image"), question: try entry.string("text"))
       if let other = labels.updateValue(isYes, forKey: key), other != isYes {
-        throw entry.error("the question \(key.question.text.excerpt) about this image has both labels")
+        throw entry.error("the question \(key.question.description.excerpt) about this image has both labels")
       }
     }
     return labels

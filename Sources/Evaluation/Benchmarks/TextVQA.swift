@@ -56,10 +56,10 @@ struct TextVQA: Benchmark {
 
   private struct Key: Hashable {
     var image: QuestionID
-    var question: ByteKey
+    var question: ByteString
 
     init(_ image: QuestionID, _ question: String) {
-      (self.image, self.question) = (image, ByteKey(question.lowercased()))
+      (self.image, self.question) = (image, ByteString(question.lowercased()))
     }
   }
 
