@@ -38,7 +38,9 @@ extension Answer.Cost {
     guard let prefill = metadata["flops"]["prefill"].integer, let rank = metadata["flops"]["rank"].integer,
       let baseline = metadata["flops_prefill_without_dropping"].integer
     else { return nil }
-    self.init(prefillFlops: prefill + rank, baselineFlops: baseline)
+    let (sum, overflow) = prefill.addingReportingOverflow(rank)
+    guard !overflow else { return nil }
+    self.init(prefillFlops: sum, baselineFlops: baseline)
   }
 }
 
@@ -78,8 +80,9 @@ package struct AnswerSet: Sendable {
   /// The fraction of the baseline's prefill FLOPs that dropping saved; `nil` when no answer contains its cost.
   package var savedFlops: Double? {
     let costs = items.compactMap(\.cost)
-    let baseline = costs.reduce(0) { $0 + $1.baselineFlops }
-    return baseline == 0 ? nil : 1 - Double(costs.reduce(0) { $0 + $1.prefillFlops }) / Double(baseline)
+    // Sums of Double, because the numbers of a hostile file may overflow an Int.
+    let baseline = costs.reduce(0) { $0 + Double($1.baselineFlops) }
+    return baseline == 0 ? nil : 1 - costs.reduce(0) { $0 + Double($1.prefillFlops) } / baseline
   }
 
   /// An error in the line of an answer.

@@ -1,4 +1,5 @@
 import Evaluation
+import TestSupport
 import Testing
 
 /// Malformed files: a one-line error with the location.
@@ -69,5 +70,17 @@ import Testing
     #expect(Set(Benchmarks.all.map(\.name)).count == Benchmarks.all.count)
     #expect(Set(Benchmarks.all.map(\.answerFolder)).count == Benchmarks.all.count)
     #expect(Benchmarks.all.allSatisfy { !$0.files.isEmpty && $0.uploadFolder != $0.answerFolder })
+  }
+
+  @Test func `costs of answers that overflow are left out, and their sums do not overflow`() throws {
+    let largest = "9223372036854775807"
+    let lines = [1, 0, 0].map { rank in
+      #"{"question_id": 1, "text": "a", "metadata": {"flops": {"prefill": \#(largest), "rank": \#(rank)}, "#
+        + #""flops_prefill_without_dropping": \#(largest)}}"#
+    }
+    let folder = try TemporaryFolder()
+    let answers = try AnswerSet(reading: folder.write("a.jsonl", lines.joined(separator: "\n")))
+    #expect(answers.items.map { $0.cost == nil } == [true, false, false])
+    #expect(answers.savedFlops == 0)
   }
 }

@@ -6,6 +6,7 @@ import Jinja
 import ModelFormats
 import PDrop
 import Storage
+import TokenDropping
 import Tokenizers
 
 /// A reader of untrusted bytes.
@@ -53,7 +54,8 @@ enum FuzzTarget: String, CaseIterable {
     case .json: _ = try JSONParser.parse(bytes)
     case .pickle: _ = try TorchArchive(Scratch.file("a.bin", zipArchive(ofPickle: bytes)))
     case .png: try readPNG(bytes)
-    case .preprocessor: _ = try PreprocessorConfiguration(json: Data(bytes))
+    case .preprocessor:
+      _ = try PreprocessorConfiguration(JSONFile.section(at: Scratch.file("preprocessor_config.json", bytes)))
     case .records: parseRecords(bytes)
     case .safetensors: try readSafetensors(bytes)
     case .sentencePiece: try useTokenizer(Vocabulary.read(sentencePieceModel: bytes))
@@ -174,7 +176,9 @@ private func parseRecords(_ bytes: [UInt8]) {
 
 private func readAnswers(_ bytes: [UInt8]) throws {
   let path = try Scratch.file("answers.jsonl", bytes)
-  do { _ = try PreviousAnswers(of: path) } catch { checkMessage(error.description) }
+  let policy = try RunReport.Policy(NoDropping(), layerCount: 4)
+  let origin = AnswerOrigin(BatchRunDescription(model: "m", policy: policy, precision: "f32", threads: 1))
+  do { _ = try PreviousAnswers(of: path, comparedWith: origin) } catch { checkMessage(error.description) }
   _ = try AnswerSet(reading: path).savedFlops
 }
 
