@@ -99,8 +99,12 @@ private func readSafetensors(_ bytes: [UInt8]) throws {
 
 private func readChatTemplate(_ bytes: [UInt8]) throws {
   let folder = try Scratch.folder(with: "chat_template.jinja", bytes)
-  guard let template = try ChatTemplate.load(directory: URL(filePath: folder)) else { return }
-  _ = template.render([ChatMessage(question: "What is it?", imageCount: 1)], systemPrompt: nil)
+  check(!goldenTokenizers.isEmpty, "a golden tokenizer is missing")
+  let directory = URL(filePath: folder)
+  guard let template = try ChatTemplate.load(directory: directory, tokenizer: goldenTokenizers[0]) else { return }
+  for systemPrompt in [nil, "", "Be brief."] {
+    _ = try template.render([ChatMessage(question: "What is it?", imageCount: 1)], systemPrompt: systemPrompt)
+  }
 }
 
 /// Renders a conversation of two turns, with limits so low that a slow template ends early.
