@@ -260,8 +260,10 @@ struct Lexer {
 
   private mutating func token() throws(JinjaError) {
     let byte = source[position]
-    if Self.isDigit(byte) { return try number() }
-    if byte == UInt8(ascii: "'") || byte == UInt8(ascii: "\"") { return try string(quote: byte) }
+    if Literal.isDigit(byte) { return take(try Literal.number(source, at: position, line: line)) }
+    if byte == UInt8(ascii: "'") || byte == UInt8(ascii: "\"") {
+      return take(try Literal.string(source, at: position, line: line))
+    }
     if let length = identifierLength() {
       append(.name(String(decoding: source[position..<position + length], as: UTF8.self)))
       position += length
@@ -278,6 +280,12 @@ struct Lexer {
     let scalar = String(decoding: source[position..<min(position + 4, source.count)], as: UTF8.self).unicodeScalars
       .first
     throw .syntax("the unexpected character \(String(scalar.map(Character.init) ?? "?").excerpt)", line: line)
+  }
+
+  private mutating func take(_ literal: Literal) {
+    append(literal.kind)
+    line += source[position..<literal.end].count { $0 == UInt8(ascii: "\n") }
+    position = literal.end
   }
 
   private mutating func balance(_ byte: UInt8) throws(JinjaError) {
@@ -299,7 +307,7 @@ struct Lexer {
       if source[end] < 0x80 {
         let byte = source[end]
         guard
-          Self.isDigit(byte) && end > position || byte == UInt8(ascii: "_")
+          Literal.isDigit(byte) && end > position || byte == UInt8(ascii: "_")
             || (byte | 0x20) >= UInt8(ascii: "a") && (byte | 0x20) <= UInt8(ascii: "z")
         else { break }
         end += 1
@@ -312,147 +320,5 @@ struct Lexer {
       }
     }
     return end > position ? end - position : nil
-  }
-
-  // MARK: - Literals
-
-  private static func isDigit(_ byte: UInt8) -> Bool { byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9") }
-
-  /// The place after decimal digits with single underscores between them.
-  private func digits(from place: Int) -> Int {
-    var end = place
-    while end < source.count {
-      if Self.isDigit(source[end]) {
-        end += 1
-      } else if source[end] == UInt8(ascii: "_"), end > place, end + 1 < source.count, Self.isDigit(source[end + 1]) {
-        end += 1
-      } else {
-        break
-      }
-    }
-    return end
-  }
-
-  private func literal(_ range: Range<Int>) -> String {
-    String(decoding: source[range].lazy.filter { $0 != UInt8(ascii: "_") }, as: UTF8.self)
-  }
-
-  private mutating func number() throws(JinjaError) {
-    let start = position
-    let whole = digits(from: start)
-    var end = whole
-    if end + 1 < source.count, source[end] == UInt8(ascii: "."), Self.isDigit(source[end + 1]) {
-      end = digits(from: end + 1)
-    }
-    if end < source.count, source[end] | 0x20 == UInt8(ascii: "e") {
-      let hasSign = end + 1 < source.count && [UInt8(ascii: "+"), UInt8(ascii: "-")].contains(source[end + 1])
-      let exponent = end + (hasSign ? 2 : 1)
-      if exponent < source.count, Self.isDigit(source[exponent]) { end = digits(from: exponent) }
-    }
-    if end > whole, start == 0 || source[start - 1] != UInt8(ascii: ".") {
-      guard let value = Double(literal(start..<end)) else { throw .syntax("a number that cannot be read", line: line) }
-      append(.float(value))
-      position = end
-      return
-    }
-    var radix = 10
-    end = whole
-    if source[start] == UInt8(ascii: "0"), start + 1 < source.count {
-      switch source[start + 1] | 0x20 {
-      case UInt8(ascii: "x"): radix = 16
-      case UInt8(ascii: "o"): radix = 8
-      case UInt8(ascii: "b"): radix = 2
-      default: break
-      }
-    }
-    var text = start..<end
-    if radix != 10 {
-      throw .unsupported(.operation, name: "integers of base \(radix)", line: line)
-    }
-    if source[start] == UInt8(ascii: "0"), source[text].contains(where: { $0 != UInt8(ascii: "0") }) {
-      // As in jinja2, a leading zero is a number of its own, which no expression can continue.
-      text = start..<start + 1
-    }
-    guard let value = Int(literal(text)) else {
-      throw .limit("an integer above \(Int.max)", line: line)
-    }
-    append(.integer(value))
-    position = text.upperBound
-  }
-
-  private mutating func string(quote: UInt8) throws(JinjaError) {
-    let start = position + 1
-    let first = line
-    var end = start
-    var isEscaped = false
-    while end < source.count, source[end] != quote {
-      if source[end] == UInt8(ascii: "\\") {
-        isEscaped = true
-        end += 1
-      }
-      end += 1
-    }
-    guard end < source.count else { throw .syntax("a string without its end", line: line) }
-    line += source[start..<end].count { $0 == UInt8(ascii: "\n") }
-    let bytes = isEscaped ? try Self.unescaped(source[start..<end], line: first) : Array(source[start..<end])
-    tokens.append(Token(kind: .string(String(decoding: bytes, as: UTF8.self)), line: first))
-    position = end + 1
-  }
-
-  /// Python's escape sequences, without `\N`.
-  private static func unescaped(_ bytes: ArraySlice<UInt8>, line: Int) throws(JinjaError) -> [UInt8] {
-    var result: [UInt8] = []
-    var i = bytes.startIndex
-    while i < bytes.endIndex {
-      guard bytes[i] == UInt8(ascii: "\\") else {
-        result.append(bytes[i])
-        i += 1
-        continue
-      }
-      let escape = bytes[i + 1]
-      i += 2
-      var code: UInt32?
-      switch escape {
-      case UInt8(ascii: "\n"): break
-      case UInt8(ascii: "\\"), UInt8(ascii: "'"), UInt8(ascii: "\""): result.append(escape)
-      case UInt8(ascii: "a"): result.append(7)
-      case UInt8(ascii: "b"): result.append(8)
-      case UInt8(ascii: "t"): result.append(9)
-      case UInt8(ascii: "n"): result.append(10)
-      case UInt8(ascii: "v"): result.append(11)
-      case UInt8(ascii: "f"): result.append(12)
-      case UInt8(ascii: "r"): result.append(13)
-      case UInt8(ascii: "0")...UInt8(ascii: "7"):
-        var value = UInt32(escape - UInt8(ascii: "0"))
-        var count = 1
-        while count < 3, i < bytes.endIndex, (UInt8(ascii: "0")...UInt8(ascii: "7")).contains(bytes[i]) {
-          value = value * 8 + UInt32(bytes[i] - UInt8(ascii: "0"))
-          i += 1
-          count += 1
-        }
-        code = value
-      case UInt8(ascii: "x"), UInt8(ascii: "u"), UInt8(ascii: "U"):
-        let count = escape == UInt8(ascii: "x") ? 2 : escape == UInt8(ascii: "u") ? 4 : 8
-        let digits = bytes[i..<min(i + count, bytes.endIndex)]
-        guard digits.count == count, digits.allSatisfy({ Character(Unicode.Scalar($0)).isHexDigit }),
-          let value = UInt32(String(decoding: digits, as: UTF8.self), radix: 16)
-        else { throw .syntax("an escape sequence without its \(count) digits", line: line) }
-        code = value
-        i += count
-      case UInt8(ascii: "N"): throw .unsupported(.operation, name: "\\N in a string", line: line)
-      case 0x80...:
-        // Python reads the backslash as one, and the character as the escape that stands for it.
-        let length = escape < 0xE0 ? 2 : escape < 0xF0 ? 3 : 4
-        let scalar = String(bytes[i - 1..<min(i - 1 + length, bytes.endIndex)]).unicodeScalars.first ?? "?"
-        result += Array(("\\" + PythonText.escape(scalar)).utf8)
-        i += length - 1
-      default: result += [UInt8(ascii: "\\"), escape]
-      }
-      if let code {
-        guard let scalar = Unicode.Scalar(code) else { throw .syntax("half of a surrogate pair", line: line) }
-        result += Array(String(Character(scalar)).utf8)
-      }
-    }
-    return result
   }
 }
