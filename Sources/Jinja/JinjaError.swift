@@ -4,7 +4,7 @@ package import Storage
 package enum JinjaError: UserFacingError, Equatable {
   /// A template that is not Jinja.
   case syntax(String, line: Int)
-  /// A statement, filter, test, function or method of Jinja, or of none, that this interpreter does not have.
+  /// A statement, filter, test, function or method that this interpreter does not have.
   case unsupported(Feature, name: String, line: Int)
   /// An operation on a value that the conversation does not have.
   case undefined(String, line: Int)

@@ -39,8 +39,7 @@ package enum MessageFields {
   /// `image_file`, `imagePath`, `img`, `file_name`, `video_url` and so on.
   package static func isImage(_ name: String) -> Bool {
     let words = words(of: name)
-    // The prefix stands for the word that the glossary replaces by image.
-    return words.contains { imageWords.contains($0) || $0.hasPrefix("pict") } || fileNames.contains(words.joined())
+    return words.contains { imageWords.contains($0) || $0.hasPrefix("picture") } || fileNames.contains(words.joined())
   }
 
   private static let imageWords: Set<String> = [
@@ -59,7 +58,7 @@ package enum MessageFields {
   /// Whether a field's name is another spelling of `image`, not a note about an image such as `image_id`.
   package static func isOtherSpellingOfImage(_ name: String) -> Bool {
     let name = words(of: name).joined()
-    return ["image", "img", "pic", "pict" + "ure", "photo", "video"].contains { word in
+    return ["image", "img", "pic", "picture", "photo", "video"].contains { word in
       ["", "s", "file", "files", "path", "paths", "url", "urls", "data", "list"].contains { name == word + $0 }
     }
   }

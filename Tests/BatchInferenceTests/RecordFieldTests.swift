@@ -49,7 +49,7 @@ import Testing
 
   @Test func `refuses an image in another spelling`() throws {
     let names = [
-      "images", "Image", "IMAGE", "img", "imgs", "pict" + "ure", "photo", "image_file", "image_path", "imagePath",
+      "images", "Image", "IMAGE", "img", "imgs", "picture", "photo", "image_file", "image_path", "imagePath",
       "image-url", "image_url", "image_base64", "file_name", "filename", "fileName", "path", "video", "left_image",
     ]
     try expect("unsupported_option", names.map { question(#""\#($0)": "a.png""#) })

@@ -128,8 +128,7 @@ import Testing
     ]
     for name in names {
       let path = (Array((folder.path("images") + "/").utf8) + name).map { CChar(bitPattern: $0) } + [0]
-      // Not every file system has such names.
-      guard let file = unsafe fopen(path, "w") else { return }
+      let file = try #require(unsafe fopen(path, "w"), "the file system has no such names")
       defer { unsafe fclose(file) }
       _ = unsafe [UInt8](image).withUnsafeBytes { unsafe fwrite($0.baseAddress, 1, $0.count, file) }
     }

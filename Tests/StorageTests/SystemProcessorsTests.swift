@@ -21,7 +21,7 @@ import Testing
     ("max 100000", 8), ("100000 100000", 1), ("150000 100000", 2), ("1000 100000", 1), ("400000 100000", 4),
     ("9000000 100000", 8), ("300000", 3), ("50000 25000\n", 2), ("9223372036854775807 1", 8),
   ])
-  func `heeds the quota of a version 2 group, rounded up`(text: String, expected: Int) throws {
+  func `follows the quota of a version 2 group, rounded up`(text: String, expected: Int) throws {
     #expect(try count(["proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/cpu.max": text]) == expected)
   }
 
@@ -30,7 +30,7 @@ import Testing
     #expect(try count(["proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": text]) == 8)
   }
 
-  @Test func `heeds the quotas of all parents`() throws {
+  @Test func `follows the quotas of all parents`() throws {
     let own = ["proc/self/cgroup": "0::/a/b/c\n", "sys/fs/cgroup/a/b/c/cpu.max": "400000 100000"]
     #expect(try count(own) == 4)
     #expect(try count(own.merging(["sys/fs/cgroup/a/cpu.max": "200000 100000"]) { $1 }) == 2)
@@ -41,7 +41,7 @@ import Testing
     #expect(try count(container.merging(["proc/self/cgroup": "0::/../../x\n"]) { $1 }) == 3)
   }
 
-  @Test func `heeds version 1 and both versions side by side`() throws {
+  @Test func `follows version 1 and both versions side by side`() throws {
     let group = ["proc/self/cgroup": "4:cpu,cpuacct:/x/y\n0::/z\n"]
     func v1(_ folder: String, _ quota: String, _ period: String = "100000\n") -> [String: String] {
       ["\(folder)/cpu.cfs_quota_us": quota, "\(folder)/cpu.cfs_period_us": period]
