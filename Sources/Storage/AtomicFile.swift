@@ -58,6 +58,7 @@ package struct AtomicFile: ~Copyable {
   deinit {
     guard !isFinished else { return }
     unsafe unlink(partialPath)
+    releaseLock(descriptor)
     close(descriptor)
   }
 
@@ -92,6 +93,7 @@ package struct AtomicFile: ~Copyable {
     guard !isDurable || fsync(descriptor) == 0, setTime(seconds), unsafe rename(partialPath, path) == 0
     else { throw .unwritable(path: path, reason: lastSystemError()) }
     isFinished = true
+    releaseLock(descriptor)
     close(descriptor)
   }
 

@@ -25,6 +25,12 @@ package struct SystemError: UserFacingError, Equatable {
   }
 }
 
+/// Releases the advisory lock of a file, if it has one, at once.
+///
+/// Without this, a process that another thread starts keeps the lock until it has loaded its program, because it begins
+/// with a copy of every descriptor.
+func releaseLock(_ descriptor: Int32) { flock(descriptor, LOCK_UN) }
+
 /// An open file, pipe or device with unbuffered reads and writes; closed when the last reference is released.
 package final class OpenFile: Sendable {
   /// Device and inode of a file; equal for all paths of the same file.
@@ -70,7 +76,11 @@ package final class OpenFile: Sendable {
     guard descriptor >= 0 else { throw .last }
   }
 
-  deinit { if descriptor > STDERR_FILENO { close(descriptor) } }
+  deinit {
+    guard descriptor > STDERR_FILENO else { return }
+    releaseLock(descriptor)
+    close(descriptor)
+  }
 
   // MARK: Reading
 
