@@ -12,6 +12,7 @@ import Storage
   package private(set) var durations: [Phase: Duration] = [:]
   private let scratch: [Scratch]
   private let integers: [Scratch]
+  private let weights: [Scratch]
   private let shared = Scratch()
 
   package init(workers: Workers, processor: Processor = .current) {
@@ -19,6 +20,7 @@ import Storage
     self.processor = processor
     scratch = (0..<workers.count).map { _ in Scratch() }
     integers = (0..<workers.count).map { _ in Scratch() }
+    weights = (0..<workers.count).map { _ in Scratch() }
   }
 
   /// Runs `body` as part of a phase and charges its multiply-adds and its time to the phase.
@@ -58,6 +60,11 @@ import Storage
   /// Scratch memory of a worker: at least `count` uninitialized 32-bit integers, separate from its floats.
   func integerScratch(_ worker: Int, count: Int) -> UnsafeMutablePointer<Int32> {
     unsafe integers[worker].reserve(count * MemoryLayout<Int32>.stride).bindMemory(to: Int32.self, capacity: count)
+  }
+
+  /// Scratch memory of a worker for the weights of a panel in another type, 64-byte aligned.
+  func weightScratch(_ worker: Int, byteCount: Int) -> UnsafeMutableRawPointer {
+    unsafe weights[worker].reserve(byteCount)
   }
 
   /// Scratch memory shared by all workers, 64-byte aligned; valid until the next call.

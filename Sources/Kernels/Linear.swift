@@ -10,6 +10,8 @@ package struct Linear: Sendable {
     case bf16(Tensor)
     /// int8 with scales, for matmuls in int8.
     case int8(Int8Weights)
+    /// Packed blocks, for matmuls over blocks.
+    case blocks(BlockWeights)
   }
 
   package let weight: Weight
@@ -39,14 +41,16 @@ package struct Linear: Sendable {
     case .native: .f32
     case .bf16: .bf16
     case .int8: .int8
+    case .blocks: .blocks
     }
   }
 
   /// Bytes of the weight in its current form.
   package var weightByteCount: Int {
     switch weight {
-    case .native(let tensor), .bf16(let tensor): tensor.count * tensor.element.byteCount
+    case .native(let tensor), .bf16(let tensor): tensor.byteCount
     case .int8(let weights): weights.byteCount
+    case .blocks(let weights): weights.byteCount
     }
   }
 
@@ -55,26 +59,37 @@ package struct Linear: Sendable {
     switch weight {
     case .native(let tensor), .bf16(let tensor): UInt(bitPattern: unsafe tensor.storedBytes.address(of: 0))
     case .int8(let weights): UInt(bitPattern: unsafe weights.numbers.address(of: 0))
+    case .blocks(let weights): UInt(bitPattern: unsafe weights.groups.address(of: 0))
     }
   }
 
   /// The same layer for another compute type; the weight is converted once, in parallel.
   ///
   /// A weight stored as bf16 is not copied for f32 and bf16; one stored as f16 is rounded for bf16. For int8, a weight
-  /// with more than `Int8Weights.maxInputCount` inputs is left as stored.
+  /// with more than `Int8Weights.maxInputCount` inputs is left as stored. For blocks, so is one with rows that are not
+  /// whole blocks. Afterwards the pages of a mapped file are given back.
   ///
   /// - Precondition: The weight is as stored, or already has the compute type.
-  package func converted(to computeType: ComputeType, workers: Workers) -> Linear {
+  /// - Parameters:
+  ///   - computeType: The compute type of the result.
+  ///   - blockType: The type of block that floats are quantized to, for blocks.
+  ///   - workers: The threads that convert the weight.
+  package func converted(
+    to computeType: ComputeType, blockType: BlockType = .q4K, workers: Workers
+  ) -> Linear {
     guard case .native(let tensor) = weight else {
       precondition(computeType == self.computeType, "Linear: \(self.computeType) cannot become \(computeType)")
       return self
     }
+    guard needsConversion(to: computeType) else {
+      return computeType == .bf16 ? with(.bf16(tensor)) : self
+    }
+    defer { tensor.releasePages() }
     switch computeType {
     case .f32: return self
     case .bf16: return with(.bf16(tensor.rounded(workers: workers)))
-    case .int8:
-      guard inputSize <= Int8Weights.maxInputCount else { return self }
-      return with(.int8(Int8Weights(quantizing: tensor, workers: workers)))
+    case .int8: return with(.int8(Int8Weights(quantizing: tensor, workers: workers)))
+    case .blocks: return with(.blocks(BlockWeights(packing: tensor, as: blockType, workers: workers)))
     }
   }
 
@@ -85,6 +100,7 @@ package struct Linear: Sendable {
     case .f32: return false
     case .bf16: return !tensor.isAlignedBF16
     case .int8: return inputSize <= Int8Weights.maxInputCount
+    case .blocks: return BlockWeights.supports(inputs: inputSize)
     }
   }
 
@@ -96,6 +112,7 @@ package struct Linear: Sendable {
       switch weight {
       case .native(let tensor), .bf16(let tensor): (tensor.rows, tensor.columns)
       case .int8(let weights): (weights.outputs, weights.inputs)
+      case .blocks(let weights): (weights.outputs, weights.inputs)
       }
     precondition(
       rows == outputSize && columns == inputSize, "Linear: \(rows)×\(columns) for \(outputSize)×\(inputSize)")

@@ -93,6 +93,7 @@ extension ComputeContext {
     case .native(let tensor): matmulF32(panel, input, tensor, worker)
     case .bf16(let tensor): matmulBF16(panel, input, tensor, worker)
     case .int8(let weights): matmulInt8(panel, input, weights, worker)
+    case .blocks(let weights): matmulBlocks(panel, input, weights, worker)
     }
     if let bias = linear.bias { panel.add(bias) }
   }
@@ -164,7 +165,8 @@ extension ComputeContext {
   let rowBytes: Int
   let isPacked: Bool
   let forcesLargeKernels: Bool
-  /// Scale of each row for int8, `[rows]`; rows are stored as u8 with zero point 128.
+  /// Scale of each row for int8, `[rows]`; rows are stored as u8 with zero point 128. Few rows for blocks have their
+  /// scales within `base`.
   let scales: UnsafePointer<Float>?
 }
 
@@ -183,6 +185,9 @@ extension ComputeContext {
     case .f32: elementBytes = 4
     case .bf16: elementBytes = 2
     case .int8: elementBytes = 1
+    case .blocks:
+      if isPacked { return unsafe blockInput(source, rows: rows, columns: columns) }
+      elementBytes = 1
     }
     let rowBytes = columns * elementBytes
     // Scales, converted rows and packed rows, each 64-byte aligned.
@@ -217,5 +222,14 @@ extension ComputeContext {
     return unsafe MatmulInput(
       rows: rows, base: UnsafeRawPointer(packed), rowBytes: rowBytes, isPacked: true,
       forcesLargeKernels: forcesLargeKernels, scales: UnsafePointer(scales))
+  }
+
+  /// Few rows of activations for blocks.
+  private func blockInput(_ source: UnsafePointer<Float>, rows: Int, columns: Int) -> MatmulInput {
+    let memory = unsafe sharedScratch(byteCount: pdrop_block_input_bytes(Int32(rows), columns))
+    unsafe pdrop_quantize_block_input(processor.instructions.code, source, columns, Int32(rows), columns, memory)
+    return unsafe MatmulInput(
+      rows: rows, base: UnsafeRawPointer(memory), rowBytes: columns, isPacked: true, forcesLargeKernels: false,
+      scales: nil)
   }
 }

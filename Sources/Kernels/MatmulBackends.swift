@@ -9,11 +9,16 @@ extension ComputeContext {
   func matmulF32(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Tensor, _ worker: Int) {
     let inputs = weight.columns
     guard !input.isPacked, let openBLAS = processor.openBLAS else {
-      let first = unsafe weight.address + panel.columns.lowerBound * inputs * weight.element.byteCount
+      // Floats are widened within the kernel, blocks before it.
+      let element = weight.element ?? .f32
+      let first =
+        weight.element == nil
+        ? unsafe UnsafeRawPointer(widenedRows(of: weight, panel.columns, worker))
+        : unsafe weight.address + panel.columns.lowerBound * weight.rowByteCount
       unsafe forEachPackedGroup(of: input, worker) { packed, rows in
         unsafe smallMatmul(
           panel, packed, rows.count, first, inputs, panel.base + rows.lowerBound * panel.stride,
-          .f32(weights: weight.element))
+          .f32(weights: element))
       }
       return
     }
@@ -43,28 +48,68 @@ extension ComputeContext {
 
   /// A panel in int8: exact integer sums, then scaled per row and per output.
   func matmulInt8(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Int8Weights, _ worker: Int) {
-    let (inputs, outputs) = (weight.inputs, panel.columns.count)
-    let weights = unsafe weight.numbers.address(of: panel.columns.lowerBound * inputs)
+    let first = panel.columns.lowerBound
+    let weights = unsafe Int8Rows(
+      numbers: weight.numbers.address(of: first * weight.inputs),
+      scales: weight.scales.address(of: first * 4).assumingMemoryBound(to: Float.self),
+      sums: weight.sums.address(of: first * 4).assumingMemoryBound(to: Int32.self))
+    matmulInt8(panel, input, weights, inputs: weight.inputs, worker)
+  }
+
+  /// The int8 weights of a panel.
+  @safe private struct Int8Rows {
+    /// Row-major, `[outputs, inputs]`.
+    let numbers: UnsafeRawPointer
+    /// `[outputs]`.
+    let scales: UnsafePointer<Float>
+    /// The sum of each row's numbers, `[outputs]`.
+    let sums: UnsafePointer<Int32>
+  }
+
+  private func matmulInt8(
+    _ panel: MatmulPanel, _ input: MatmulInput, _ weights: Int8Rows, inputs: Int, _ worker: Int
+  ) {
+    let outputs = panel.columns.count
     let sums = unsafe integerScratch(worker, count: panel.rows * outputs)
     let isComputed =
       !input.isPacked && processor.oneDNN?.hasInt8 == true
       && (unsafe pdrop_onednn_gemm(
-        pdrop_onednn_u8_s8, input.base, panel.rows, weights, inputs, outputs, sums, outputs, false))
+        pdrop_onednn_u8_s8, input.base, panel.rows, weights.numbers, inputs, outputs, sums, outputs, false))
     if !isComputed {
       unsafe forEachPackedGroup(of: input, worker) { packed, rows in
         unsafe pdrop_gemm_u8_s8(
-          processor.instructions.code, packed, Int32(rows.count), weights, inputs, outputs,
+          processor.instructions.code, packed, Int32(rows.count), weights.numbers, inputs, outputs,
           sums + rows.lowerBound * outputs, outputs)
       }
     }
     guard let rowScales = unsafe input.scales else { return }
-    let scales = unsafe weight.scales.address(of: 0).assumingMemoryBound(to: Float.self) + panel.columns.lowerBound
-    let weightSums = unsafe weight.sums.address(of: 0).assumingMemoryBound(to: Int32.self) + panel.columns.lowerBound
     for row in 0..<panel.rows {
       unsafe pdrop_dequantize_row(
-        sums + row * outputs, weightSums, scales, rowScales[row], outputs, panel.base + row * panel.stride,
+        sums + row * outputs, weights.sums, weights.scales, rowScales[row], outputs, panel.base + row * panel.stride,
         panel.accumulates)
     }
+  }
+
+  /// A panel over packed blocks: few rows with the codes as they are, many rows with the panel rounded to int8.
+  func matmulBlocks(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: BlockWeights, _ worker: Int) {
+    let (inputs, outputs, first) = (weight.inputs, panel.columns.count, panel.columns.lowerBound)
+    let groups = unsafe weight.address(ofGroupAt: first)
+    let isa = processor.instructions.code
+    if input.isPacked {
+      unsafe pdrop_gemm_blocks(
+        isa, weight.type.code, input.base, Int32(input.rows), groups, inputs, outputs, panel.base, panel.stride,
+        panel.accumulates)
+      return
+    }
+    // Rounded numbers, and their sums after them.
+    let numberBytes = (outputs * inputs + 63) / 64 * 64
+    let numbers = unsafe weightScratch(worker, byteCount: numberBytes + outputs * MemoryLayout<Int32>.stride)
+    let sums = unsafe (numbers + numberBytes).bindMemory(to: Int32.self, capacity: outputs)
+    let scales = unsafe weight.scales.address(of: first * 4).assumingMemoryBound(to: Float.self)
+    unsafe pdrop_round_groups_to_s8(
+      isa, weight.type.code, groups, inputs, outputs, scales, numbers.assumingMemoryBound(to: Int8.self), sums)
+    let weights = unsafe Int8Rows(numbers: UnsafeRawPointer(numbers), scales: scales, sums: UnsafePointer(sums))
+    matmulInt8(panel, input, weights, inputs: inputs, worker)
   }
 
   /// The small-M kernels with f32 results, by element types.
@@ -115,7 +160,8 @@ extension ComputeContext {
   private func widenedRows(of weight: Tensor, _ rows: Range<Int>, _ worker: Int) -> UnsafePointer<Float> {
     let range = rows.lowerBound * weight.columns..<rows.upperBound * weight.columns
     if let stored = unsafe weight.storedFloats { return unsafe stored + range.lowerBound }
-    let panel = unsafe scratch(worker, count: range.count)
+    let bytes = unsafe weightScratch(worker, byteCount: range.count * ElementType.f32.byteCount)
+    let panel = unsafe bytes.bindMemory(to: Float.self, capacity: range.count)
     unsafe weight.widen(range, into: panel)
     return unsafe UnsafePointer(panel)
   }

@@ -10,24 +10,32 @@ package enum ElementType: String, Sendable, CaseIterable {
   package var byteCount: Int { self == .f32 ? 4 : 2 }
 }
 
-/// A tensor as stored in a file: a shape and an element type over shared bytes, without a copy. Values are widened to
-/// `Float` on use.
+/// A tensor as stored in a file: a shape and a type over shared bytes, without a copy. Values are widened to `Float` on
+/// use.
 @safe package struct Tensor: Sendable {
   package let shape: [Int]
-  package let element: ElementType
+  package let type: StoredType
   private let bytes: SharedBytes
   private let offset: Int
 
-  /// - Precondition: `bytes` holds all elements of `shape` from byte `offset` on.
-  package init(_ bytes: SharedBytes, offset: Int = 0, shape: [Int], element: ElementType) {
-    let byteCount = shape.reduce(element.byteCount, *)
+  /// - Precondition: `bytes` holds all values of `shape` from byte `offset` on, and a row is whole blocks.
+  package init(_ bytes: SharedBytes, offset: Int = 0, shape: [Int], type: StoredType) {
+    let byteCount = type.byteCount(shape.reduce(1, *))
     precondition(
-      offset >= 0 && byteCount >= 0 && offset <= bytes.count - byteCount,
-      "Tensor: \(shape) \(element) at \(offset) of \(bytes.count) bytes")
+      offset >= 0 && byteCount >= 0 && offset <= bytes.count - byteCount
+        && (shape.last ?? 1).isMultiple(of: type.valuesPerBlock),
+      "Tensor: \(shape) \(type.name) at \(offset) of \(bytes.count) bytes")
     self.shape = shape
-    self.element = element
+    self.type = type
     self.bytes = bytes
     self.offset = offset
+  }
+
+  /// A tensor of floats.
+  ///
+  /// - Precondition: `bytes` holds all elements of `shape` from byte `offset` on.
+  package init(_ bytes: SharedBytes, offset: Int = 0, shape: [Int], element: ElementType) {
+    self.init(bytes, offset: offset, shape: shape, type: .floats(element))
   }
 
   /// An f32 tensor with a copy of `values`.
@@ -35,14 +43,20 @@ package enum ElementType: String, Sendable, CaseIterable {
     self.init(SharedBytes(copying: values), shape: shape, element: .f32)
   }
 
-  /// Number of elements.
+  /// Number of values.
   package var count: Int { shape.reduce(1, *) }
+
+  /// Bytes of all values as stored.
+  package var byteCount: Int { type.byteCount(count) }
 
   /// Rows of the tensor as a matrix: the first dimension.
   package var rows: Int { shape.first ?? 1 }
 
   /// Columns of the tensor as a matrix: the product of all dimensions but the first.
   package var columns: Int { shape.dropFirst().reduce(1, *) }
+
+  /// Bytes of a row of the tensor as a matrix.
+  package var rowByteCount: Int { type.byteCount(columns) }
 
   /// All values, widened to f32.
   package func floats() -> [Float] {
@@ -53,7 +67,13 @@ package enum ElementType: String, Sendable, CaseIterable {
   }
 
   /// The stored bytes of all values, without a copy.
-  package var storedBytes: SharedBytes { bytes.part(offset..<offset + count * element.byteCount) }
+  package var storedBytes: SharedBytes { bytes.part(offset..<offset + byteCount) }
+
+  /// The element type of floats; `nil` for blocks.
+  package var element: ElementType? {
+    guard case .floats(let element) = type else { return nil }
+    return element
+  }
 
   /// Whether the values are bf16 and 2-byte aligned, as matmuls in bf16 require.
   package var isAlignedBF16: Bool {
@@ -71,15 +91,40 @@ package enum ElementType: String, Sendable, CaseIterable {
   var address: UnsafeRawPointer { unsafe bytes.address(of: offset) }
 
   /// Writes a range of the values, widened exactly, to `destination`.
+  ///
+  /// - Precondition: The range is whole blocks.
   func widen(_ range: Range<Int>, into destination: UnsafeMutablePointer<Float>) {
-    precondition(range.lowerBound >= 0 && range.upperBound <= count, "widen: \(range) of \(count)")
-    let source = unsafe bytes.address(of: offset + range.lowerBound * element.byteCount)
-    switch element {
-    case .f32: unsafe UnsafeMutableRawPointer(destination).copyMemory(from: source, byteCount: range.count * 4)
-    case .f16: unsafe widenF16(source, into: destination, count: range.count)
-    case .bf16: unsafe widenBF16(source, into: destination, count: range.count)
+    precondition(
+      range.lowerBound >= 0 && range.upperBound <= count && range.lowerBound.isMultiple(of: type.valuesPerBlock)
+        && range.upperBound.isMultiple(of: type.valuesPerBlock),
+      "widen: \(range) of \(count) in \(type.name)")
+    let source = unsafe bytes.address(of: offset + type.byteCount(range.lowerBound))
+    switch type {
+    case .floats(.f32):
+      unsafe UnsafeMutableRawPointer(destination).copyMemory(from: source, byteCount: range.count * 4)
+    case .floats(.f16): unsafe widenF16(source, into: destination, count: range.count)
+    case .floats(.bf16): unsafe widenBF16(source, into: destination, count: range.count)
+    case .blocks(let type): unsafe pdrop_dequantize_blocks(type.code, source, range.count, destination)
     }
   }
+
+  /// The tensor with its rows in another order, as a copy in memory.
+  ///
+  /// - Parameter source: The row of this tensor that each row of the result is, once each.
+  package func reordered(rows source: [Int]) -> Tensor {
+    precondition(source.count == rows, "reordered: \(source.count) of \(rows) rows")
+    let rowBytes = rowByteCount
+    let copy = unsafe SharedBytes(count: byteCount) { target in
+      for (row, from) in source.enumerated() {
+        precondition(from >= 0 && from < rows, "reordered: row \(from) of \(rows)")
+        unsafe (target + row * rowBytes).copyMemory(from: address + from * rowBytes, byteCount: rowBytes)
+      }
+    }
+    return Tensor(copy, shape: shape, type: type)
+  }
+
+  /// Gives the pages of a mapped file back to the system; they are read again if they are used again.
+  package func releasePages() { bytes.releasePages(offset..<offset + byteCount) }
 }
 
 /// Widens f16 (IEEE binary16) values exactly; infinities stay infinite, NaN stays NaN.

@@ -65,7 +65,7 @@ package struct LLaVAModel: Sendable {
   package var weightBytes: Int {
     let embedding = languageModel.embedding
     let embeddingBytes =
-      configuration.tiesWordEmbeddings ? 0 : embedding.count * embedding.element.byteCount
+      configuration.tiesWordEmbeddings ? 0 : embedding.byteCount
     return linears.reduce(embeddingBytes) { $0 + $1.weightByteCount }
   }
 

@@ -73,7 +73,9 @@ package final class Checkpoint {
     }
     let stored = try tensor(name, shape: turned)
     notes.append(.channelsLast(tensor: entry.storedName))
-    let width = stored.element.byteCount
+    guard let width = stored.element?.byteCount else {
+      throw .unsupportedElement(name: entry.storedName, found: stored.type.name, file: entry.file.path)
+    }
     let source = stored.storedBytes.copy(0..<stored.count * width)
     var bytes: [UInt8] = []
     bytes.reserveCapacity(source.count)
@@ -85,7 +87,7 @@ package final class Checkpoint {
         }
       }
     }
-    return Tensor(SharedBytes(copying: bytes), shape: [outputs, channels, side, side], element: stored.element)
+    return Tensor(SharedBytes(copying: bytes), shape: [outputs, channels, side, side], type: stored.type)
   }
 
   /// The error that a tensor is missing, by its name in the layout of this checkpoint.
@@ -170,6 +172,8 @@ package struct CheckpointScope {
 /// The conversion of linear layers to a compute type at load time, with an optional cache.
 package struct LinearConversion {
   package let computeType: ComputeType
+  /// The type of block that floats are quantized to, for blocks.
+  package let blockType: BlockType
   package let workers: Workers
   /// The cache of converted weights; `nil` to convert at every load.
   private let cache: WeightsCache?
@@ -179,10 +183,14 @@ package struct LinearConversion {
 
   /// - Parameters:
   ///   - computeType: The compute type of the converted layers.
+  ///   - blockType: The type of block that floats are quantized to, for blocks.
   ///   - workers: The threads that convert the rows of a layer.
   ///   - cache: The cache of converted weights, if any.
-  package init(to computeType: ComputeType, workers: Workers, cache: WeightsCache? = nil) {
+  package init(
+    to computeType: ComputeType, blockType: BlockType = .q4K, workers: Workers, cache: WeightsCache? = nil
+  ) {
     self.computeType = computeType
+    self.blockType = blockType
     self.workers = workers
     self.cache = cache
   }
@@ -192,8 +200,8 @@ package struct LinearConversion {
   /// - Parameter name: The unique name of its weight.
   package func callAsFunction(_ stored: Linear, named name: String) -> Linear {
     guard let cache, stored.needsConversion(to: computeType) else {
-      return stored.converted(to: computeType, workers: workers)
+      return stored.converted(to: computeType, blockType: blockType, workers: workers)
     }
-    return cache.converted(stored, named: name, to: computeType)
+    return cache.converted(stored, named: name, to: computeType, blockType: blockType)
   }
 }

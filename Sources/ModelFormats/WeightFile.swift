@@ -14,7 +14,7 @@ package protocol WeightFile: Sendable {
 
 /// The element type, shape and byte range of a stored tensor.
 package struct TensorInfo: Sendable, Equatable {
-  /// The element type in safetensors notation, such as `BF16`.
+  /// The type of the values in safetensors notation, such as `BF16`, or in ggml notation, such as `Q4_K`.
   package let elementName: String
   package let shape: [Int]
   package let bytes: Range<Int>
@@ -38,13 +38,13 @@ extension WeightFile {
   /// The tensor of floats with a stored name.
   package func tensor(_ name: String) throws(CheckpointError) -> Tensor {
     guard let info = records[name] else { throw .missingTensor(name: name, directory: path) }
-    guard let element = ElementType(rawValue: info.elementName) else {
+    guard let type = StoredType(name: info.elementName) else {
       throw .unsupportedElement(name: name, found: info.elementName, file: path)
     }
     if let strides = info.strides {
       throw .stridedTensor(name: name, shape: info.shape, strides: strides, file: path)
     }
-    return Tensor(storage, offset: info.bytes.lowerBound, shape: info.shape, element: element)
+    return Tensor(storage, offset: info.bytes.lowerBound, shape: info.shape, type: type)
   }
 }
 

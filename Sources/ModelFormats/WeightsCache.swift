@@ -47,12 +47,14 @@ package final class WeightsCache {
   }
 
   /// A layer with its weight from the file, or a converted layer.
-  func converted(_ stored: Linear, named name: String, to computeType: ComputeType) -> Linear {
+  func converted(
+    _ stored: Linear, named name: String, to computeType: ComputeType, blockType: BlockType
+  ) -> Linear {
     let converted: Linear
     if let cached = cachedWeight(name, for: computeType, like: stored) {
       converted = stored.with(cached)
     } else {
-      converted = stored.converted(to: computeType, workers: workers)
+      converted = stored.converted(to: computeType, blockType: blockType, workers: workers)
     }
     weights.append((name, converted.weight))
     return converted
@@ -122,9 +124,10 @@ package enum WeightsCacheError: UserFacingError, Equatable {
 /// A memory-mapped safetensors file of a model's converted weights.
 ///
 /// An int8 weight is three tensors: its name, `[outputs, inputs]` in `I8`; the name plus `.scales`, `[outputs]` in
-/// `F32`; and the name plus `.sums`, `[outputs]` in `I32`. A bf16 weight is one tensor, `[outputs, inputs]`. Tensors
-/// begin at multiples of 64 bytes, with `U8` tensors named `padding.…` between them where needed. `TensorChecksums`
-/// follow.
+/// `F32`; and the name plus `.sums`, `[outputs]` in `I32`. A bf16 weight is one tensor, `[outputs, inputs]`. A weight of
+/// packed blocks is two: its name plus a dot and the type, such as `.Q4_K`, in `I8`; and the name plus `.scales`,
+/// `[outputs]` in `F32`. Tensors begin at multiples of 64 bytes, with `U8` tensors named `padding.…` between them where
+/// needed. `TensorChecksums` follow.
 ///
 /// Checks before use:
 /// - Always: sizes and offsets, as in every safetensors file; the version; the key of the model's content; the checksum
@@ -135,7 +138,7 @@ package enum WeightsCacheError: UserFacingError, Equatable {
 ///   checkpoint.
 package struct WeightsCacheFile {
   /// The version of the layout; increment it with every change. The quantization scheme has its own version.
-  static let version = "pdrop-weights 1; " + Int8Weights.scheme
+  static let version = "pdrop-weights 1; \(Int8Weights.scheme); \(BlockWeights.scheme)"
   static let alignment = 64
   static let paddingElement = "U8"
   /// The size in bytes below which tensors are always checked.
@@ -170,7 +173,7 @@ package struct WeightsCacheFile {
 
   /// A weight for a compute type; `nil` unless the file has it in the matching type and shape.
   ///
-  /// - Parameter inputs: At most `Int8Weights.maxInputCount` for int8.
+  /// - Parameter inputs: As many as the compute type supports.
   package func weight(_ name: String, for computeType: ComputeType, outputs: Int, inputs: Int) -> Linear.Weight? {
     switch computeType {
     case .f32: return nil
@@ -182,6 +185,15 @@ package struct WeightsCacheFile {
         let sums = bytes(name + ".sums", "I32", [outputs])
       else { return nil }
       return .int8(Int8Weights(outputs: outputs, inputs: inputs, numbers: numbers, scales: scales, sums: sums))
+    case .blocks:
+      guard let scales = bytes(name + ".scales", "F32", [outputs]) else { return nil }
+      for type in BlockWeights.types where inputs.isMultiple(of: type.valuesPerBlock) {
+        let byteCount = BlockWeights.groupByteCount(type, outputs: outputs, inputs: inputs)
+        guard let groups = bytes("\(name).\(type.rawValue)", "I8", [byteCount]) else { continue }
+        return .blocks(
+          BlockWeights(type: type, outputs: outputs, inputs: inputs, groups: groups, scales: scales))
+      }
+      return nil
     }
   }
 
@@ -249,6 +261,9 @@ extension WeightsCacheFile {
         add(name, "I8", [weights.outputs, weights.inputs], weights.numbers)
         add(name + ".scales", "F32", [weights.outputs], weights.scales)
         add(name + ".sums", "I32", [weights.outputs], weights.sums)
+      case .blocks(let weights):
+        add("\(name).\(weights.type.rawValue)", "I8", [weights.groups.count], weights.groups)
+        add(name + ".scales", "F32", [weights.outputs], weights.scales)
       }
     }
 

@@ -174,6 +174,27 @@ import CSystem
     return unsafe [UInt8](UnsafeRawBufferPointer(start: base + range.lowerBound, count: range.count))
   }
 
+  /// Gives the pages within a range of a mapped file back to the system, which reads them again when they are used.
+  ///
+  /// No effect on bytes in memory. Keeps the memory of the process small while a large file is converted.
+  ///
+  /// - Precondition: `range` lies within `0..<count`.
+  package func releasePages(_ range: Range<Int>) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "releasePages: \(range) of \(count) bytes")
+    switch owner {
+    case .whole(let whole):
+      let offset = unsafe base - whole.base
+      whole.releasePages(range.lowerBound + offset..<range.upperBound + offset)
+    case .mapping:
+      // A page on the border may be in use by the neighbor.
+      let size = Int(getpagesize())
+      let (first, end) = ((range.lowerBound + size - 1) / size * size, range.upperBound / size * size)
+      guard first < end else { return }
+      unsafe madvise(UnsafeMutableRawPointer(mutating: base + first), end - first, MADV_DONTNEED)
+    case .heap: break
+    }
+  }
+
   /// The address of a byte; valid while `self` is alive.
   package func address(of offset: Int) -> UnsafeRawPointer { unsafe base + offset }
 }
