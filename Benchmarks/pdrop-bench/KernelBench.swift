@@ -49,7 +49,7 @@ struct KernelsCommand: ParsableCommand {
       guard let choice = choices[computeType] else { continue }
       for shape in shapes { results += kernels.matmuls(shape, computeType).map { ($0, choice.summary()) } }
       // Attention has no int8 kernels.
-      guard computeType != .int8 else { continue }
+      guard computeType != .int8, computeType != .blocks else { continue }
       for count in positions.numbers {
         let attention = kernels.attention(configuration.text.heads, positions: count, computeType)
         results += attention.map { ($0, "own kernels") }

@@ -14,7 +14,7 @@ extension CachePrecision: ExpressibleByArgument {}
 public struct ModelOptions: ParsableArguments {
   @OptionGroup public var loading: LoadingOptions
 
-  @Option(help: "Compute precision of the language model: auto, f32, bf16 or int8.")
+  @Option(help: "Compute precision of the language model: auto, f32, bf16, int8 or int4.")
   public var precision = Precision.auto
 
   public init() {}
@@ -67,7 +67,7 @@ public struct LoadingOptions: ParsableArguments {
 
   @Option(
     name: .customLong("precision-vision"),
-    help: "Compute precision of the vision encoder. (default: as --precision, but not int8)")
+    help: "Compute precision of the vision encoder. (default: as --precision, but not quantized)")
   public var visionPrecision = Precision.auto
 
   @Option(name: .customLong("kv"), help: "KV cache data type: auto, f32 or bf16.")

@@ -48,12 +48,15 @@ package enum BlockType: String, Sendable, CaseIterable {
   package var bitsPerWeight: Double { 8 * Double(bytesPerBlock) / Double(valuesPerBlock) }
 
   /// The type that the kernels for few rows read: the type itself, or Q8_0, to which rarer types are rounded.
-  var packedType: BlockType {
+  package var packedType: BlockType {
     switch self {
     case .q4zero, .q8zero, .q4K, .q5K, .q6K: self
     case .q4one, .q5zero, .q5one, .q2K, .q3K, .iq4NL, .iq4XS: .q8zero
     }
   }
+
+  /// The type that matmuls of few rows use instead; `nil` if the kernels read the type itself.
+  package var conversion: BlockType? { packedType == self ? nil : packedType }
 }
 
 /// The type of the values of a stored tensor.

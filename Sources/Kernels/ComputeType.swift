@@ -26,9 +26,11 @@ extension ComputeType {
 
     /// Such as `int8 (own kernels, avx2; no oneDNN)`.
     ///
-    /// - Parameter note: Said beside the reason of a fallback.
-    package func summary(note: String? = nil) -> String {
-      "\(computeType) (\([library, fallbackReason, note].compactMap(\.self).joined(separator: "; ")))"
+    /// - Parameters:
+    ///   - name: The name of the type; `nil` for its own.
+    ///   - note: Said beside the reason of a fallback.
+    package func summary(_ name: String? = nil, note: String? = nil) -> String {
+      "\(name ?? computeType.rawValue) (\([library, fallbackReason, note].compactMap(\.self).joined(separator: "; ")))"
     }
   }
 

@@ -180,7 +180,7 @@ package struct WorkingMemory: Sendable, Equatable {
       switch computeType {
       case .f32: 0
       case .bf16: 2
-      case .int8: 1
+      case .int8, .blocks: 1
       }
     }
 

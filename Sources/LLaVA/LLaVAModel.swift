@@ -39,8 +39,8 @@ package struct LLaVAModel: Sendable {
     cache: WeightsCache? = nil
   ) throws(CheckpointError) {
     self.configuration = configuration
-    func conversion(_ computeType: ComputeType) -> LinearConversion {
-      LinearConversion(to: computeType, workers: workers, cache: cache)
+    func conversion(_ type: ComputeType, blocks: BlockType? = nil) -> LinearConversion {
+      LinearConversion(to: type, blockType: blocks ?? computeType.blocks, workers: workers, cache: cache)
     }
     let visionConversion = conversion(computeType.vision)
     let visionScope =
@@ -52,7 +52,9 @@ package struct LLaVAModel: Sendable {
       configuration.anyResolution?.merge != .spatialUnpad
       ? nil : try checkpoint.tensor("image_newline", shape: [configuration.text.hiddenSize]).floats()
     languageModel = try LanguageModel(
-      checkpoint, configuration, layers: conversion(computeType.decoder), head: conversion(computeType.head))
+      checkpoint, configuration, layers: conversion(computeType.decoder),
+      // Logits are sensitive to rounding.
+      head: conversion(computeType.head, blocks: .q6K))
   }
 
   /// All linear layers of the model.
@@ -126,8 +128,11 @@ package struct ModelComputeTypes: Sendable, Equatable {
   package var vision: ComputeType
   /// Compute type of the output head, from the last hidden state to logits.
   package var head: ComputeType
+  /// The type of block that floats of the decoder's layers are quantized to, for blocks.
+  package var blocks: BlockType
 
-  package init(decoder: ComputeType, vision: ComputeType, head: ComputeType) {
+  package init(decoder: ComputeType, vision: ComputeType, head: ComputeType, blocks: BlockType = .q4K) {
+    self.blocks = blocks
     self.decoder = decoder
     self.vision = vision
     self.head = head
@@ -137,5 +142,7 @@ package struct ModelComputeTypes: Sendable, Equatable {
   package init(_ computeType: ComputeType) { self.init(decoder: computeType, vision: computeType, head: computeType) }
 
   /// Compute types of decoder, vision encoder and head as one word, such as `int8-bf16-bf16`.
-  package var label: String { [decoder, vision, head].map(\.rawValue).joined(separator: "-") }
+  package var label: String {
+    [decoder, vision, head].map { $0 == .blocks ? blocks.rawValue : $0.rawValue }.joined(separator: "-")
+  }
 }

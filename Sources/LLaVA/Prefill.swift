@@ -132,7 +132,7 @@ extension LanguageModel {
   package func splitsMatmuls(rows: Int, first: Int, on compute: ComputeContext) -> Bool {
     guard splitsPrompts, let layer = layers.first else { return false }
     return [layer.queries, layer.gate, layer.down].allSatisfy { linear in
-      linear.computeType == .int8 || splitsMatmul(linear, rows: rows, first: first, on: compute)
+      [.int8, .blocks].contains(linear.computeType) || splitsMatmul(linear, rows: rows, first: first, on: compute)
     }
   }
 

@@ -1,17 +1,23 @@
 package import Kernels
 package import LLaVA
+import ModelFormats
+import Storage
 
 /// The requested compute type of a model.
 public enum Precision: String, CaseIterable, Sendable {
-  /// The fastest type without quantization: bf16 for large models on processors that support it, otherwise f32.
+  /// Block-quantized weights as they are stored. Otherwise the fastest type without quantization that memory has room
+  /// for: bf16 for large models on processors that support it, else f32; int8 or int4 if the memory is too small.
   case auto
   case f32
   case bf16
   /// Decoder layers in int8, with one scale per output and one per row; head and vision encoder are not quantized.
   case int8
+  /// Decoder layers in 4-bit blocks (Q4_K), the head in 6-bit blocks (Q6_K); the vision encoder is not quantized. Weights
+  /// that are stored in blocks keep their type.
+  case int4
 
   /// `nil` for `auto`.
-  package var computeType: ComputeType? { ComputeType(rawValue: rawValue) }
+  package var computeType: ComputeType? { self == .int4 ? .blocks : ComputeType(rawValue: rawValue) }
 }
 
 /// The requested data type of the KV cache.
@@ -25,12 +31,14 @@ public enum CachePrecision: String, CaseIterable, Sendable {
 
 /// The compute types of a loaded model and the reason for the choice.
 public struct ModelPrecision: Sendable, Equatable {
-  /// Compute type of the decoder: `f32`, `bf16` or `int8`.
+  /// Compute type of the decoder: `f32`, `bf16`, `int8`, `int4`, or the type of the stored blocks, such as `Q4_K`.
   public let name: String
   /// Explanation in one line: the library, and why the requested type is not used.
   public let reason: String
   /// Library of the prefill matmuls, such as `oneDNN 2.6.3`.
   public let library: String
+  /// Why `auto` quantizes weights that are stored as floats; `nil` if it does not.
+  public let memoryNote: String?
   package let computeType: ModelComputeTypes
   /// Element type of the KV cache.
   package let cacheElement: ElementType
@@ -42,30 +50,79 @@ public struct ModelPrecision: Sendable, Equatable {
   ///   - precision: Requested type of the decoder.
   ///   - vision: Requested type of vision encoder and projector; `auto` follows the decoder, but does not quantize.
   ///   - cache: Requested type of the KV cache.
-  ///   - weightBytes: Bytes of the weights as stored.
+  ///   - weights: The weights as stored.
+  ///   - memory: Available memory in bytes; `nil` if unknown.
   init(
-    _ precision: Precision, vision: Precision, cache: CachePrecision = .auto, weightBytes: Int,
-    on processor: Processor = .current
+    _ precision: Precision, vision: Precision, cache: CachePrecision = .auto, weights: StoredWeights,
+    memory: Int? = SystemMemory().available, on processor: Processor = .current
   ) {
-    let isSmall = precision == .auto && weightBytes < Self.largeModelBytes
-    let choice = ComputeType.best(for: isSmall ? .f32 : precision.computeType, on: processor)
-    let unquantized =
-      choice.computeType == .int8 ? ComputeType.best(for: nil, on: processor).computeType : choice.computeType
+    let keepsBlocks = precision == .auto && weights.isBlockQuantized
+    let isSmall = precision == .auto && !keepsBlocks && weights.byteCount < Self.largeModelBytes
+    var request = isSmall ? .f32 : precision.computeType
+    var fallback: String?
+    if keepsBlocks {
+      request = .blocks
+    } else if precision == .auto, !isSmall, let memory {
+      (request, fallback) = Self.fitting(weights, in: memory, on: processor)
+    }
+    let choice = ComputeType.best(for: request, on: processor)
+    let isQuantized = choice.computeType == .int8 || choice.computeType == .blocks
+    let unquantized = isQuantized ? ComputeType.best(for: nil, on: processor).computeType : choice.computeType
     let visionEncoder =
       vision == .auto ? unquantized : ComputeType.best(for: vision.computeType, on: processor).computeType
-    computeType = ModelComputeTypes(decoder: choice.computeType, vision: visionEncoder, head: unquantized)
+    let usesBlocks = choice.computeType == .blocks
+    computeType = ModelComputeTypes(
+      decoder: choice.computeType, vision: visionEncoder,
+      head: usesBlocks && (!keepsBlocks || weights.headHasBlocks) ? .blocks : unquantized,
+      // In a file of blocks, weights that are floats are meant to be precise.
+      blocks: keepsBlocks ? .q8zero : .q4K)
     switch cache {
     case .auto: cacheElement = choice.computeType == .f32 ? .f32 : .bf16
     case .f32: cacheElement = .f32
     case .bf16: cacheElement = .bf16
     }
-    name = choice.computeType.rawValue
+    name =
+      switch choice.computeType {
+      case .blocks: keepsBlocks ? weights.blockTypes.first?.rawValue ?? "Q8_0" : Precision.int4.rawValue
+      default: choice.computeType.rawValue
+      }
     library = choice.library
-    var reason = choice.summary(note: isSmall ? "auto chose f32: weights < 256 MB" : nil)
-    if visionEncoder != choice.computeType || unquantized != choice.computeType {
-      reason += "; vision encoder in \(visionEncoder.rawValue), head in \(unquantized.rawValue)"
+    memoryNote = fallback
+    var reason = choice.summary(name, note: isSmall ? "auto chose f32: weights < 256 MB" : fallback)
+    if usesBlocks, let conversions = Self.conversions(weights.blockTypes) { reason += "; \(conversions)" }
+    if visionEncoder != choice.computeType || computeType.head != choice.computeType {
+      let head = computeType.head == .blocks ? "blocks" : computeType.head.rawValue
+      reason += "; vision encoder in \(visionEncoder.rawValue), head in \(head)"
     }
     if cacheElement == .bf16 { reason += "; KV cache in bf16" }
     self.reason = reason
+  }
+
+  /// The compute type for weights that are floats, and why it is a quantized one.
+  private static func fitting(
+    _ weights: StoredWeights, in memory: Int, on processor: Processor
+  ) -> (request: ComputeType?, reason: String?) {
+    // Activations, the KV cache of a prompt and the program.
+    let others = 1 << 30
+    let unquantized = ComputeType.best(for: nil, on: processor).computeType
+    let bytes = unquantized == .bf16 ? 2 * weights.valueCount : weights.byteCount
+    guard bytes + others > memory else { return (nil, nil) }
+    let quantized: Precision = weights.valueCount + others <= memory ? .int8 : .int4
+    return (
+      quantized.computeType,
+      "auto chose \(quantized.rawValue): \(unquantized.rawValue) needs \(gigabytes(bytes + others)) of memory, "
+        + "\(gigabytes(memory)) are available"
+    )
+  }
+
+  private static func gigabytes(_ bytes: Int) -> String {
+    let tenths = bytes / 100_000_000
+    return "\(tenths / 10).\(tenths % 10) GB"
+  }
+
+  /// The conversions of block types that the kernels do not read; `nil` without any.
+  private static func conversions(_ types: [BlockType]) -> String? {
+    let converted = types.compactMap { type in type.conversion.map { "\(type.rawValue) as \($0.rawValue)" } }
+    return converted.isEmpty ? nil : "computes \(converted.sorted().joined(separator: ", "))"
   }
 }

@@ -8,7 +8,7 @@ import Tokenizers
 extension VisionLanguageModel {
   /// A model of a given shape with random weights, which costs as much as a real one; its answers are noise.
   ///
-  /// Weights are f32 for the compute type f32 and otherwise bf16, from which int8 is quantized as usual.
+  /// Weights are f32 for the compute type f32 and otherwise bf16, from which int8 and int4 are quantized as usual.
   ///
   /// - Parameters:
   ///   - name: The model's name in reports.
@@ -23,7 +23,9 @@ extension VisionLanguageModel {
     let workers = Workers(count: options.threads)
     precision = ModelPrecision(
       options.precision, vision: options.visionPrecision, cache: options.cachePrecision,
-      weightBytes: 2 * configuration.parameterCount)
+      weights: StoredWeights(
+        byteCount: 2 * configuration.parameterCount, valueCount: configuration.parameterCount),
+      memory: nil)
     let weights = SyntheticWeights(
       element: precision.computeType == ModelComputeTypes(.f32) ? .f32 : .bf16, sharesLayers: !distinctLayers,
       workers: workers)

@@ -95,14 +95,14 @@ public struct VisionLanguageModel: Sendable {
       } else {
         configuration.imageTokenID = Int(vocabulary.imageToken(orElse: Int32(LLaVAConfiguration.imageSentinel)))
       }
-      let storedBytes = files.checkpoint.byteCount + (files.visionTower.checkpoint?.byteCount ?? 0)
+      let checkpoints = [files.checkpoint] + (files.visionTower.checkpoint.map { [$0] } ?? [])
       precision = ModelPrecision(
-        options.precision, vision: options.visionPrecision, cache: options.cachePrecision, weightBytes: storedBytes)
+        options.precision, vision: options.visionPrecision, cache: options.cachePrecision,
+        weights: StoredWeights(checkpoints))
       let workers = Workers(count: options.threads)
       let cache = options.weightsCache.map { [computeType = precision.computeType] in
         WeightsCache(
-          directory: $0, sources: [files.checkpoint] + (files.visionTower.checkpoint.map { [$0] } ?? []),
-          computeType: computeType.label, workers: workers)
+          directory: $0, sources: checkpoints, computeType: computeType.label, workers: workers)
       }
       llava = try LLaVAModel(
         files.checkpoint, configuration, visionTower: files.visionTower.checkpoint, computeType: precision.computeType,
@@ -138,7 +138,9 @@ public struct VisionLanguageModel: Sendable {
   /// Counts of the feature cache so far; `nil` without `Options.featureCache`.
   public var featureCacheStatistics: FeatureCacheStatistics? { featureCache?.report }
   /// Remarks about the directory's files that may explain unexpected answers, one line each.
-  package var warnings: [String] { notes.filter(\.isWarning).map(\.description) }
+  package var warnings: [String] {
+    notes.filter(\.isWarning).map(\.description) + (precision.memoryNote.map { [$0] } ?? [])
+  }
   /// All other remarks about the directory's files.
   package var remarks: [String] { notes.filter { !$0.isWarning }.map(\.description) }
   public var template: ChatTemplate { templateDetection.template }

@@ -26,7 +26,7 @@ struct PDropRun: ParsableCommand {
         --lambda             keep ratio from one stage to the next, by default 0.5
         -n, --n-predict      maximum number of new tokens, by default 128
         --temp               sampling temperature, by default 0 for greedy decoding
-        --precision          compute precision: auto, f32, bf16 or int8
+        --precision          compute precision: auto, f32, bf16, int8, int4
         -t, --threads        number of threads, by default all cores
         --kept-map           file for the image with dropped patches dimmed
         --format             text or json
