@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "isa.h"
+#include "matmul.h"
 
 // Block-quantized weights, as GGUF files store them: blocks of 32 or 256 consecutive weights of a row with shared
 // scales. Rows are runs of blocks; a block may start at any address. No function keeps a pointer or starts a thread.
@@ -101,5 +102,5 @@ void pdrop_round_groups_to_s8(pdrop_isa isa, pdrop_block_type type, const void *
                               const float *scales, int8_t *values, int32_t *sums);
 
 /// Rounds packed weights to bf16, row-major.
-void pdrop_round_groups_to_bf16(pdrop_isa isa, pdrop_block_type type, const void *groups, size_t inputs,
-                                size_t outputs, uint16_t *values);
+void pdrop_round_groups_to_bf16(pdrop_isa isa, pdrop_block_type type, const void *groups, size_t inputs, size_t outputs,
+                                uint16_t *values);

@@ -1,0 +1,31 @@
+// Dispatch to the kernels of an instruction set.
+
+#include "blocks.h"
+
+#include "kernels.h"
+#include "layout.h"
+
+static const pdrop_block_kernels *kernels(pdrop_isa isa) {
+  switch (isa) {
+#if defined(__x86_64__)
+    case pdrop_isa_avx2: return &pdrop_block_kernels_avx2;
+    case pdrop_isa_avx512: return &pdrop_block_kernels_avx512;
+    case pdrop_isa_avx512_vnni:
+    case pdrop_isa_avx512_bf16: return &pdrop_block_kernels_avx512_vnni;
+#endif
+    default: return &pdrop_block_kernels_portable;
+  }
+}
+
+size_t pdrop_block_input_bytes(int rows, size_t inputs) {
+  return (inputs + SPAN - 1) / SPAN * (size_t)rows * sizeof(input_row);
+}
+
+void pdrop_quantize_block_input(pdrop_isa isa, const float *x, size_t stride, int rows, size_t inputs, void *input) {
+  kernels(isa)->quantize_input(x, stride, rows, inputs, input);
+}
+
+void pdrop_gemm_blocks(pdrop_isa isa, pdrop_block_type type, const void *input, int rows, const void *groups,
+                       size_t inputs, size_t outputs, float *y, size_t stride, bool add) {
+  kernels(isa)->gemm(type, input, rows, groups, inputs, outputs, y, stride, add);
+}
