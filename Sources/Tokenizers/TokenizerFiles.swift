@@ -212,7 +212,7 @@ extension Int32 {
   /// Reads a token id from a JSON value.
   init(_ value: JSONValue, token: String, file: String) throws(VocabularyError) {
     guard let id = value.integer, (0..<TokenTable.idLimit).contains(id) else {
-      throw .idOutOfRange(file: file, token: token, id: value.kind, limit: TokenTable.idLimit)
+      throw .idOutOfRange(file: file, token: token, id: value.string?.excerpt ?? value.kind, limit: TokenTable.idLimit)
     }
     self = Int32(id)
   }
@@ -262,7 +262,7 @@ extension VocabularyError {
     case .unsupported(let file, let part, let found):
       "\(file): \(part) \(found.excerpt) is not supported"
     case .idOutOfRange(let file, let token, let id, let limit):
-      "\(file): expected the id of \(token.excerpt) in 0..<\(limit), found \(id.prefix(60))"
+      "\(file): expected the id of \(token.excerpt) in 0..<\(limit), found \(id)"
     case .duplicateID(let file, let id, let tokens):
       "\(file): id \(id) is used by \(tokens.map(\.excerpt).joined(separator: " and "))"
     case .duplicateToken(let file, let token):
