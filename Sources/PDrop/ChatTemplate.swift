@@ -22,6 +22,8 @@ public struct ChatTemplate: Sendable {
   /// The text of the special tokens by their variable.
   private var specialTokens = ["bos_token": "<s>", "eos_token": "</s>"]
   private let jinja: JinjaTemplate
+  /// The text that stands for an image in a message whose content is one text; `nil` for a list of parts.
+  private var imageText: String?
 
   /// A template from its Jinja source.
   ///
@@ -42,6 +44,11 @@ public struct ChatTemplate: Sendable {
     ]
     specialTokens = tokens.compactMapValues { $0.flatMap { tokenizer.pieces(of: [$0])[0] } }
   }
+
+  /// Renders the content of messages as one text, with each image as a text on a line of its own.
+  ///
+  /// Language models in GGUF files have templates for text alone.
+  mutating func useTextContent(imageText: String) { self.imageText = imageText + "\n" }
 
   /// Renders a conversation.
   ///
@@ -82,7 +89,7 @@ public struct ChatTemplate: Sendable {
   /// The text of exactly these messages.
   private func text(of messages: some Sequence<ChatMessage>, addGenerationPrompt: Bool) throws(PromptError) -> String {
     var variables = specialTokens.mapValues { JinjaValue.string($0) }
-    variables["messages"] = .list(messages.map(\.jinjaValue))
+    variables["messages"] = .list(messages.map { $0.jinjaValue(imageText: imageText) })
     variables["add_generation_prompt"] = .bool(addGenerationPrompt)
     variables["tools"] = JinjaValue.none
     variables["documents"] = JinjaValue.none
@@ -115,12 +122,24 @@ public struct ChatTemplate: Sendable {
 extension ChatTemplate: Equatable {
   public static func == (a: ChatTemplate, b: ChatTemplate) -> Bool {
     a.name == b.name && a.source.utf8.elementsEqual(b.source.utf8) && a.specialTokens == b.specialTokens
+      && a.imageText == b.imageText
   }
 }
 
 extension ChatMessage {
   /// The message as a template sees it.
-  fileprivate var jinjaValue: JinjaValue {
+  ///
+  /// - Parameter imageText: The text of an image in a content that is one text; `nil` for a list of parts.
+  fileprivate func jinjaValue(imageText: String?) -> JinjaValue {
+    if let imageText {
+      let text = parts.map { part in
+        switch part {
+        case .image: imageText
+        case .text(let text): text
+        }
+      }
+      return .dict(JinjaDict([("role", .string(role.rawValue)), ("content", .string(text.joined()))]))
+    }
     let parts = parts.map { part in
       switch part {
       case .image: JinjaValue.dict(JinjaDict([("type", .string("image"))]))

@@ -48,6 +48,16 @@ package struct ChatTemplateFiles {
     }
   }
 
+  /// The template of a GGUF file, which may be one for text alone: images are then written into the text.
+  init(gguf source: String?, file: String, tokenizer: Tokenizer) throws(PromptError) {
+    guard let source else { return }
+    let placeholder = tokenizer.imageToken.flatMap { tokenizer.pieces(of: [$0])[0] } ?? "<image>"
+    var template = try ChatTemplate(name: file, source: source)
+    template.useSpecialTokens(of: tokenizer)
+    if !template.writesImages(as: placeholder) { template.useTextContent(imageText: placeholder) }
+    if template.writesImages(as: placeholder) { self.template = template } else { passedOver = [file] }
+  }
+
   /// The Jinja source in a file, or `nil` if there is no such file or it has no template.
   fileprivate static func source(_ file: String, in directory: URL) throws(PromptError) -> String? {
     guard file.hasSuffix(".json") else {
@@ -125,16 +135,17 @@ extension ChatTemplateDetection: CustomStringConvertible {
 }
 
 extension ChatTemplateDetection {
-  /// The template that is given, else that of the directory's files, else that of the model's family.
+  /// The template that is given, else that of the model's files, else that of the model's family.
   init(
-    given: ChatTemplate?, directory: URL, _ tokenizer: Tokenizer, family: @autoclosure () -> ChatTemplateDetection
+    given: ChatTemplate?, _ tokenizer: Tokenizer, files: () throws(PromptError) -> ChatTemplateFiles,
+    family: @autoclosure () -> ChatTemplateDetection
   ) throws(PromptError) {
     if var given {
       given.useSpecialTokens(of: tokenizer)
       self.init(given, .given)
       return
     }
-    let files = try ChatTemplateFiles(directory: directory, tokenizer: tokenizer)
+    let files = try files()
     self = files.template.map { ChatTemplateDetection($0, .file($0.name)) } ?? family()
     passedOver = files.passedOver
   }

@@ -130,6 +130,9 @@ struct ReferenceCaseFile: Decodable {
     }
   }
 
+  /// The GGUF file of the language model, and that of the vision encoder.
+  var model: String?
+  var mmproj: String?
   var images: [String]
   var question: String?
   var prompt: String
@@ -140,7 +143,7 @@ struct ReferenceCaseFile: Decodable {
   var runs: [Run]
 
   private enum CodingKeys: String, CodingKey {
-    case images, question, prompt, runs
+    case model, mmproj, images, question, prompt, runs
     case promptTokens = "prompt_ids", imageSpans = "image_spans", sequenceLength = "sequence_length"
     case newTokens = "new_tokens"
   }
@@ -178,8 +181,11 @@ extension ReferenceCase.Image {
     _ image: String, of folder: ReferenceFolder, for model: VisionLanguageModel, _ file: String
   ) throws(ReferenceError) {
     let parts = image.split(separator: "/", omittingEmptySubsequences: false)
-    guard let last = parts.last, parts.allSatisfy({ !["", ".", ".."].contains($0) }) else {
-      throw .badValue(file: file, key: "images", expected: "paths inside the reference's folder", found: "'\(image)'")
+    // References of several kinds may share the images of one next to them.
+    let inner = parts.first == ".." ? parts.dropFirst() : parts[...]
+    guard let last = inner.last, inner.allSatisfy({ !["", ".", ".."].contains($0) }) else {
+      throw .badValue(
+        file: file, key: "images", expected: "paths inside the reference's folder or next to it", found: image.excerpt)
     }
     name = String(last)
     path = "\(folder.path)/\(image)"

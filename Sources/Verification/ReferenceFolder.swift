@@ -13,33 +13,43 @@ package struct ReferenceFolder: Sendable {
 
   /// Opens a folder.
   ///
-  /// - Parameter model: The name of the model directory. A folder with the cases of a single model accepts any name.
+  /// - Parameters:
+  ///   - model: The name of the model directory. A folder with the cases of a single model accepts any name.
+  ///   - ggufFiles: The paths of a model's GGUF files, whose folder is named after the model; cases of other files are
+  ///     left out. Empty for another model.
   /// - Throws: `ReferenceError.noCases` if the folder has no cases of the model.
-  package init(_ path: String, model: String) throws(ReferenceError) {
-    if let folder = ReferenceFolder(path, exactly: model) {
+  package init(_ path: String, model: String, ggufFiles: [String] = []) throws(ReferenceError) {
+    let name = ggufFiles.first.map(Self.folderName) ?? model
+    if let folder = ReferenceFolder(path, exactly: name, ggufFiles) {
       self = folder
-    } else if let only = Self.models(path).only, let folder = ReferenceFolder(path, exactly: only) {
+    } else if let only = Self.models(path).only, let folder = ReferenceFolder(path, exactly: only, ggufFiles) {
       self = folder
     } else {
-      throw .noCases(folder: path, model: model)
+      throw .noCases(folder: path, model: name)
     }
   }
 
-  /// Finds the reference of a model directory: its folder `reference`, or the nearest folder above with its cases.
+  /// Finds the reference of a model: the folder `reference` in its directory, or the nearest folder above with its
+  /// cases.
   ///
+  /// - Parameters:
+  ///   - directory: The model directory.
+  ///   - ggufFiles: The paths of a model's GGUF files, whose directory is used; empty for another model.
   /// - Throws: `ReferenceError.notFound`.
-  package init(besideModel directory: String) throws(ReferenceError) {
-    let model = URL(filePath: directory, directoryHint: .isDirectory).standardizedFileURL
+  package init(besideModel directory: String, ggufFiles: [String] = []) throws(ReferenceError) {
+    let model =
+      ggufFiles.first.map { URL(filePath: $0).standardizedFileURL.deletingLastPathComponent() }
+      ?? URL(filePath: directory, directoryHint: .isDirectory).standardizedFileURL
     let name = model.lastPathComponent
     let own = model.appending(path: "reference").path(percentEncoded: false)
-    if let folder = try? ReferenceFolder(own, model: name) {
+    if let folder = try? ReferenceFolder(own, model: name, ggufFiles: ggufFiles) {
       self = folder
       return
     }
     var above = model
     while above.pathComponents.count > 1 {
       above.deleteLastPathComponent()
-      if let folder = ReferenceFolder(above.path(percentEncoded: false), exactly: name) {
+      if let folder = ReferenceFolder(above.path(percentEncoded: false), exactly: name, ggufFiles) {
         self = folder
         return
       }
@@ -47,11 +57,26 @@ package struct ReferenceFolder: Sendable {
     throw .notFound(model: name, searched: [own, "cases/\(name) of a folder above the model's"])
   }
 
-  private init?(_ path: String, exactly model: String) {
-    let names = Self.entries("\(path)/cases/\(model)").filter { $0.hasSuffix(".json") }.map { String($0.dropLast(5)) }
+  private init?(_ path: String, exactly model: String, _ ggufFiles: [String]) {
+    var names = Self.entries("\(path)/cases/\(model)").filter { $0.hasSuffix(".json") }.map { String($0.dropLast(5)) }
+    if !ggufFiles.isEmpty {
+      let files = Set(ggufFiles.map(Self.fileName))
+      // A case that cannot be read is reported when it is run.
+      names.removeAll { name in
+        let stored = try? JSONFile.read(ReferenceCaseFile.self, at: "\(path)/cases/\(model)/\(name).json")
+        return [stored?.model, stored?.mmproj].compactMap(\.self).contains { !files.contains(Self.fileName($0)) }
+      }
+    }
     guard !names.isEmpty else { return nil }
     self.path = path.hasSuffix("/") ? String(path.dropLast()) : path
     (self.model, caseNames) = (model, names)
+  }
+
+  private static func fileName(_ path: String) -> String { URL(filePath: path).lastPathComponent }
+
+  /// The name of the folder of a file.
+  private static func folderName(_ path: String) -> String {
+    URL(filePath: path).standardizedFileURL.deletingLastPathComponent().lastPathComponent
   }
 
   private static func models(_ path: String) -> [String] {

@@ -4,7 +4,7 @@ import Foundation
 import PDrop
 import Verification
 
-/// `pdrop-run check`: a model directory compared with reference vectors, stage by stage.
+/// `pdrop-run check`: a model compared with reference vectors, stage by stage.
 struct Check: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Compares a model with the results of the reference library, stage by stage.",
@@ -32,7 +32,8 @@ struct Check: ParsableCommand {
     let directory = try modelOptions.directory()
     let model = try modelOptions.load()
     let folder =
-      try reference.map { try ReferenceFolder($0, model: model.name) } ?? ReferenceFolder(besideModel: directory)
+      try reference.map { try ReferenceFolder($0, model: model.name, ggufFiles: model.ggufFiles) }
+      ?? ReferenceFolder(besideModel: directory, ggufFiles: model.ggufFiles)
     if let unknown = cases.first(where: { !folder.caseNames.contains($0) }) {
       throw ValidationError(
         "--case '\(unknown)' does not exist; use one of \(folder.caseNames.joined(separator: ", "))")
