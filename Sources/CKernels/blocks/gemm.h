@@ -23,10 +23,17 @@
 INLINE vec_i32 splat_i32(int32_t x) { return x - (vec_i32){}; }
 
 INLINE vec_u32 load_tile(const uint8_t *from) {
-  __builtin_prefetch(from + PREFETCH);
   vec_u32 tile;
   memcpy(&tile, from, sizeof tile);
   return tile;
+}
+
+/// Prefetches one of `parts` parts of the span that is PREFETCH bytes ahead of `w`.
+INLINE void prefetch_part(const uint8_t *w, const int bytes, int part, const int parts) {
+  const int lines = (bytes + TILE * parts - 1) / (TILE * parts);
+  const uint8_t *from = w + PREFETCH + part * lines * TILE;
+  UNROLL
+  for (int i = 0; i < lines; i++) __builtin_prefetch(from + i * TILE);
 }
 
 INLINE vec_f32 to_f32(vec_i32 x) { return __builtin_convertvector(x, vec_f32); }
@@ -54,6 +61,27 @@ INLINE void add_scaled(vec_i32 *total, const int rows, vec_i32 scale, const vec_
   }
 }
 
+/// Sub-blocks 2 · g and 2 · g + 1 of Q4_K or Q5_K, whose codes share bytes; `words` holds their scales in its low bytes.
+INLINE void pair_k(const int bits, const int rows, const uint8_t *low, const uint8_t *high, vec_u32 words, int g,
+                   const input_row *x, vec_i32 *total) {
+  const int in_place = HIGH_IN_PLACE && bits == 4;
+  prefetch_part(low, (bits == 5 ? 44 : 36) * TILE, g, 4);
+  codes u;
+  UNROLL
+  for (int i = 0; i < 8; i++) {
+    u.tiles[i] = load_tile(low + (8 * g + i) * TILE) & 0x0F0F0F0F;
+    if (bits == 5) u.tiles[i] |= (load_tile(high + i * TILE) >> 2 * g & 0x01010101) << 4;
+  }
+  add_scaled(total, rows, (vec_i32)((words & 255) << (in_place ? 4 : 0)), u.tiles, 8, x, 64 * g, 0, bits);
+  UNROLL
+  for (int i = 0; i < 8; i++) {
+    const vec_u32 tile = load_tile(low + (8 * g + i) * TILE);
+    u.tiles[i] = in_place ? tile & 0xF0F0F0F0 : tile >> 4 & 0x0F0F0F0F;
+    if (bits == 5) u.tiles[i] |= (load_tile(high + i * TILE) >> (2 * g + 1) & 0x01010101) << 4;
+  }
+  add_scaled(total, rows, (vec_i32)(words >> 8 & 255), u.tiles, 8, x, 64 * g + 32, 0, bits);
+}
+
 /// One span of Q4_K or Q5_K.
 INLINE void span_k(const int bits, const int rows, const uint8_t *w, const int half, const input_row *x,
                    vec_f32 *sums) {
@@ -74,22 +102,12 @@ INLINE void span_k(const int bits, const int rows, const uint8_t *w, const int h
     total[r] = splat_i32(0);
   }
   const int in_place = HIGH_IN_PLACE && bits == 4;
-  for (int g = 0; g < 4; g++) {
-    const vec_u32 words = scales[g / 2] >> 16 * (g % 2);
-    codes u;
+  if (bits == 5 && rows > 2) {
+    // With constant shifts of the high bits; a single row is faster with less code.
     UNROLL
-    for (int i = 0; i < 8; i++) {
-      u.tiles[i] = load_tile(low + (8 * g + i) * TILE) & 0x0F0F0F0F;
-      if (bits == 5) u.tiles[i] |= (load_tile(high + i * TILE) >> 2 * g & 0x01010101) << 4;
-    }
-    add_scaled(total, rows, (vec_i32)((words & 255) << (in_place ? 4 : 0)), u.tiles, 8, x, 64 * g, 0, bits);
-    UNROLL
-    for (int i = 0; i < 8; i++) {
-      const vec_u32 tile = load_tile(low + (8 * g + i) * TILE);
-      u.tiles[i] = in_place ? tile & 0xF0F0F0F0 : tile >> 4 & 0x0F0F0F0F;
-      if (bits == 5) u.tiles[i] |= (load_tile(high + i * TILE) >> (2 * g + 1) & 0x01010101) << 4;
-    }
-    add_scaled(total, rows, (vec_i32)(words >> 8 & 255), u.tiles, 8, x, 64 * g + 32, 0, bits);
+    for (int g = 0; g < 4; g++) pair_k(bits, rows, low, high, scales[g / 2] >> 16 * (g % 2), g, x, total);
+  } else {
+    for (int g = 0; g < 4; g++) pair_k(bits, rows, low, high, scales[g / 2] >> 16 * (g % 2), g, x, total);
   }
   w += half * 2 * LANES;
   const vec_f32 d = load_f16(w) * (in_place ? 0.0625f : 1), dmin = load_f16(w + 2 * ROWS);
@@ -100,7 +118,7 @@ INLINE void span_k(const int bits, const int rows, const uint8_t *w, const int h
   }
 }
 
-/// One span of Q6_K; `d` is its place in the scales after the last span.
+/// One span of Q6_K; `d` is the place of its scales.
 INLINE void span_q6_k(const int rows, const uint8_t *w, const uint8_t *d, const int half, const input_row *x,
                       vec_f32 *sums) {
   typedef int8_t vec_s8 __attribute__((vector_size(LANES)));
@@ -110,13 +128,15 @@ INLINE void span_q6_k(const int rows, const uint8_t *w, const uint8_t *d, const 
   for (int part = 0; part < 2; part++) {
     const uint8_t *const high = w + (4 + 8 * part) * TILE + half * 4 * LANES, *const low =
                                                                                   high + (16 + 8 * part) * TILE;
+    UNROLL
     for (int k = 0; k < 4; k++) {
       codes u;
+      prefetch_part(w, 52 * TILE, 4 * part + k, 8);
       UNROLL
       for (int i = 0; i < 8; i++) {
-        const vec_u32 l = load_tile(low + (8 * (k % 2) + i) * TILE) >> (k & 2) * 2,
-                      h = load_tile(high + i * TILE) >> 2 * k;
-        u.tiles[i] = (l & 0x0F0F0F0F) | (h & 0x03030303) << 4;
+        const vec_u32 l = load_tile(low + (8 * (k % 2) + i) * TILE), h = load_tile(high + i * TILE);
+        const vec_u32 top = k == 0 ? h << 4 : k == 1 ? h << 2 : k == 2 ? h : h >> 2;
+        u.tiles[i] = ((k < 2 ? l : l >> 4) & 0x0F0F0F0F) | (top & 0x30303030);
       }
       UNROLL
       for (int i = 0; i < 2; i++) {
@@ -142,6 +162,7 @@ INLINE void span_0(const int bits, const int rows, const uint8_t *w, const uint8
   for (int r = 0; r < rows; r++) total[r] = splat(0);
   for (int j = 0; j < blocks; j++) {
     codes u;
+    prefetch_part(w, (bits == 8 ? 68 : 36) * TILE, j, 8);
     if (bits == 4) {
       UNROLL
       for (int i = 0; i < 4; i++) {
@@ -184,7 +205,6 @@ INLINE void span(const pdrop_block_type type, const int rows, const uint8_t *w, 
 INLINE void gemm_of(const pdrop_block_type type, const input_row *input, int rows, const uint8_t *groups, size_t inputs,
                     size_t outputs, float *y, size_t stride, bool add) {
   const size_t bytes = pdrop_group_bytes(type, inputs), span_size = span_bytes(type);
-  const size_t full = inputs / SPAN;
   // Passes of nearly equal numbers of rows.
   const int passes = (rows + ROW_TILE - 1) / ROW_TILE, per_pass = (rows + passes - 1) / passes;
   for (size_t n = 0; n < outputs; n += ROWS, groups += bytes) {
@@ -192,9 +212,10 @@ INLINE void gemm_of(const pdrop_block_type type, const input_row *input, int row
     memset(sums, 0, sizeof sums);
     const input_row *x = input;
     for (size_t k = 0; k < inputs; k += SPAN, x += rows) {
-      const uint8_t *w = groups + k / SPAN * span_size, *d = groups + full * span_size + k / SPAN * 2 * ROWS;
+      const uint8_t *const w = groups + first_span(type, inputs) + k / SPAN * span_size;
       const int blocks = inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32;
-      if (type != pdrop_q6_k) d = w + (size_t)blocks * tile_bytes(type);
+      const uint8_t *const d =
+          type == pdrop_q6_k ? groups + k / SPAN * 2 * ROWS : w + (size_t)blocks * tile_bytes(type);
       for (int half = 0; half < HALVES; half++)
         for (int r = 0; r < rows; r += per_pass) {
           vec_f32 *const to = sums[half] + r;

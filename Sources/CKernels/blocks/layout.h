@@ -17,7 +17,7 @@
 //   Q8_0   tiles [blocks][8] of codes + 128, d f16 [blocks][16]
 //   Q4_K   d f16 [16], dmin f16 [16], scale words [3][16], tiles [32]
 //   Q5_K   d f16 [16], dmin f16 [16], scale words [3][16], high bits [8], tiles [32]
-//   Q6_K   scales i8 [16][16], high bits [16], tiles [32]; d f16 [spans][16] after the last span
+//   Q6_K   scales i8 [16][16], high bits [16], tiles [32]; d f16 [spans][16] before the first span
 
 #define ROWS PDROP_GROUP_ROWS
 
@@ -30,7 +30,12 @@
 /// Bytes of the codes of one block of Q4_0 or Q8_0 in all rows.
 static inline size_t tile_bytes(pdrop_block_type type) { return type == pdrop_q8_0 ? 8 * TILE : 4 * TILE; }
 
-/// Bytes of a full span, without the scales that follow the last span.
+/// The place of the first span in a group.
+static inline size_t first_span(pdrop_block_type type, size_t inputs) {
+  return type == pdrop_q6_k ? (inputs / SPAN * 2 * ROWS + TILE - 1) / TILE * TILE : 0;
+}
+
+/// Bytes of a full span.
 static inline size_t span_bytes(pdrop_block_type type) {
   switch (type) {
     case pdrop_q4_0: return 8 * (4 * TILE + 2 * ROWS);

@@ -4,9 +4,8 @@
 
 size_t pdrop_group_bytes(pdrop_block_type type, size_t inputs) {
   const size_t spans = inputs / SPAN, rest = inputs % SPAN / 32;
-  size_t bytes = spans * span_bytes(type) + rest * (tile_bytes(type) + 2 * ROWS);
-  if (type == pdrop_q6_k) bytes += spans * 2 * ROWS;
-  return (bytes + 63) / 64 * 64;
+  const size_t bytes = spans * span_bytes(type) + rest * (tile_bytes(type) + 2 * ROWS);
+  return first_span(type, inputs) + (bytes + TILE - 1) / TILE * TILE;
 }
 
 /// A block of zeros, for missing rows.
@@ -50,10 +49,11 @@ void pdrop_pack_group(pdrop_block_type type, const void *rows, size_t row_bytes,
                       void *group) {
   const size_t size = (size_t)pdrop_block_values(type), bytes = pdrop_block_bytes(type), blocks = inputs / size;
   const size_t total = pdrop_group_bytes(type, inputs);
-  uint8_t *to = group;
-  // The padding at the end is part of the group.
-  memset(to + total - 64, 0, 64);
-  uint8_t *after = to + blocks * span_bytes(type);
+  // Padding may follow the first scales and the last block.
+  const size_t first = first_span(type, inputs);
+  memset(group, 0, first);
+  memset((uint8_t *)group + total - TILE, 0, TILE);
+  uint8_t *d = group, *to = d + first;
   for (size_t b = 0; b < blocks; b++) {
     const uint8_t *from[ROWS];
     for (int r = 0; r < ROWS; r++)
@@ -61,8 +61,8 @@ void pdrop_pack_group(pdrop_block_type type, const void *rows, size_t row_bytes,
     switch (type) {
       case pdrop_q4_0:
       case pdrop_q8_0: {
-        const size_t in_span = b % 8, first = b - in_span, span_blocks = blocks - first < 8 ? blocks - first : 8;
-        uint8_t *span = (uint8_t *)group + first / 8 * span_bytes(type);
+        const size_t in_span = b % 8, span_blocks = blocks - b + in_span < 8 ? blocks - b + in_span : 8;
+        uint8_t *span = (uint8_t *)group + b / 8 * span_bytes(type);
         if (type == pdrop_q4_0)
           pack_words(span + in_span * 4 * TILE, from, 2, 4, 0);
         else
@@ -75,7 +75,7 @@ void pdrop_pack_group(pdrop_block_type type, const void *rows, size_t row_bytes,
           for (int r = 0; r < ROWS; r++) *to++ = from[r][192 + j];
         to = pack_words(to, from, 128, 16, 0);
         to = pack_words(to, from, 0, 32, 0);
-        after = pack_f16(after, from, 208);
+        d = pack_f16(d, from, 208);
         break;
       default:
         to = pack_f16(to, from, 0);
@@ -88,15 +88,15 @@ void pdrop_pack_group(pdrop_block_type type, const void *rows, size_t row_bytes,
 void pdrop_unpack_group(pdrop_block_type type, const void *group, int count, size_t inputs, void *rows,
                         size_t row_bytes) {
   const size_t size = (size_t)pdrop_block_values(type), bytes = pdrop_block_bytes(type), blocks = inputs / size;
-  const uint8_t *from = group, *after = from + blocks * span_bytes(type);
+  const uint8_t *d = group, *from = d + first_span(type, inputs);
   for (size_t b = 0; b < blocks; b++) {
     uint8_t *to[ROWS];
     for (int r = 0; r < count; r++) to[r] = (uint8_t *)rows + (size_t)r * row_bytes + b * bytes;
     switch (type) {
       case pdrop_q4_0:
       case pdrop_q8_0: {
-        const size_t in_span = b % 8, first = b - in_span, span_blocks = blocks - first < 8 ? blocks - first : 8;
-        const uint8_t *span = (const uint8_t *)group + first / 8 * span_bytes(type);
+        const size_t in_span = b % 8, span_blocks = blocks - b + in_span < 8 ? blocks - b + in_span : 8;
+        const uint8_t *span = (const uint8_t *)group + b / 8 * span_bytes(type);
         if (type == pdrop_q4_0)
           unpack_words(span + in_span * 4 * TILE, to, 2, 4, count, 0);
         else
@@ -109,7 +109,7 @@ void pdrop_unpack_group(pdrop_block_type type, const void *group, int count, siz
           for (int r = 0; r < count; r++) to[r][192 + j] = from[r];
         from = unpack_words(from, to, 128, 16, count, 0);
         from = unpack_words(from, to, 0, 32, count, 0);
-        after = unpack_f16(after, to, 208, count);
+        d = unpack_f16(d, to, 208, count);
         break;
       default:
         from = unpack_f16(from, to, 0, count);

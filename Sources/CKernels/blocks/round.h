@@ -84,14 +84,13 @@ INLINE vec_f32 weight_at(vec_u32 tile, int c, vec_f32 scale, vec_f32 minus_offse
 }
 
 /// Runs a body for each sub-block `s` at column `k` of half a group.
-#define FOR_SUB_BLOCKS(type, group, inputs, half)                                                                \
-  for (size_t k = 0; k < inputs; k += SPAN) {                                                                    \
-    const int blocks = inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32;                                   \
-    const uint8_t *const w = group + k / SPAN * span_bytes(type);                                                \
-    const uint8_t *const d = type == pdrop_q6_k ? group + inputs / SPAN * span_bytes(type) + k / SPAN * 2 * ROWS \
-                                                : w + (size_t)blocks * tile_bytes(type);                         \
-    for (int j = 0; j < blocks; j++) {                                                                           \
-      sub_block s;                                                                                               \
+#define FOR_SUB_BLOCKS(type, group, inputs, half)                                                                      \
+  for (size_t k = 0; k < inputs; k += SPAN) {                                                                          \
+    const int blocks = inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32;                                         \
+    const uint8_t *const w = group + first_span(type, inputs) + k / SPAN * span_bytes(type);                           \
+    const uint8_t *const d = type == pdrop_q6_k ? group + k / SPAN * 2 * ROWS : w + (size_t)blocks * tile_bytes(type); \
+    for (int j = 0; j < blocks; j++) {                                                                                 \
+      sub_block s;                                                                                                     \
       unpack(type, w, d, j, half, &s);
 
 #define END_SUB_BLOCKS \
