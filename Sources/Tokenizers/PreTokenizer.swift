@@ -139,6 +139,17 @@ package struct PreTokenizerPattern: Equatable, Sendable {
     case nonLetter
   }
 
+  /// The characters that are split off before all else.
+  package enum Isolation: Equatable, Sendable {
+    case none
+
+    /// Each digit or other number by itself.
+    case numbers
+
+    /// Runs of punctuation; then numbers are words without the space before them, with three ASCII digits each.
+    case punctuation
+  }
+
   /// Whether contractions match in either case, so that `'S` is one like `'s`.
   package var ignoresCaseOfContractions: Bool
   package var lead: Lead
@@ -152,12 +163,28 @@ package struct PreTokenizerPattern: Equatable, Sendable {
   /// Whether line breaks join the symbols before them and end a run of white space.
   package var endsAtLineBreaks: Bool
 
+  package var isolation = Isolation.none
+
   package static let gpt2 = PreTokenizerPattern(
     ignoresCaseOfContractions: false, lead: .space, numbersTakeSpace: true, maxDigits: .max, endsAtLineBreaks: false)
   package static let llama3 = PreTokenizerPattern(
     ignoresCaseOfContractions: true, lead: .nonLetter, numbersTakeSpace: false, maxDigits: 3, endsAtLineBreaks: true)
   package static let qwen2 = PreTokenizerPattern(
     ignoresCaseOfContractions: true, lead: .nonLetter, numbersTakeSpace: false, maxDigits: 1, endsAtLineBreaks: true)
+
+  /// The pattern of SmolLM and StarCoder: GPT-2's between single digits.
+  package static let smolLM = gpt2.isolating(.numbers)
+
+  /// The pattern of a GGUF file that names none.
+  ///
+  /// Source: llama.cpp's `llama-vocab.cpp`.
+  package static let ggufDefault = gpt2.isolating(.punctuation)
+
+  private func isolating(_ isolation: Isolation) -> Self {
+    var pattern = self
+    pattern.isolation = isolation
+    return pattern
+  }
 
   /// The pattern of a published regex; nil for any other expression.
   init?(expression: String) {
@@ -182,102 +209,6 @@ package struct PreTokenizerPattern: Equatable, Sendable {
   private static func modern(numbers: String) -> String {
     #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"# + numbers
       + #"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
-  }
-}
-
-/// Splits text into words by a published pre-tokenizer regex.
-///
-/// The alternatives of the regex are tried in its order at each position; together they match every character.
-///
-/// Source: the `Split` and `ByteLevel` pre-tokenizers of the tokenizers library.
-struct PreTokenizerSplitter {
-  private enum Kind {
-    case letter, number, lineBreak, space, symbol
-
-    init(_ scalar: Unicode.Scalar) {
-      switch scalar.properties.generalCategory {
-      case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter: self = .letter
-      case .decimalNumber, .letterNumber, .otherNumber: self = .number
-      default:
-        self = scalar == "\r" || scalar == "\n" ? .lineBreak : scalar.properties.isWhitespace ? .space : .symbol
-      }
-    }
-
-    var isSpace: Bool { self == .space || self == .lineBreak }
-  }
-
-  private let pattern: PreTokenizerPattern
-  private let scalars: [Unicode.Scalar]
-  private let kinds: [Kind]
-
-  init(_ text: String, _ pattern: PreTokenizerPattern) {
-    self.pattern = pattern
-    scalars = Array(text.unicodeScalars)
-    kinds = scalars.map(Kind.init)
-  }
-
-  /// The words in order, none of them empty; their concatenation is the text.
-  var words: [ArraySlice<Unicode.Scalar>] {
-    var words: [ArraySlice<Unicode.Scalar>] = []
-    var start = 0
-    while start < scalars.count {
-      let end = wordEnd(from: start)
-      words.append(scalars[start..<end])
-      start = end
-    }
-    return words
-  }
-
-  private func wordEnd(from start: Int) -> Int {
-    if let end = contractionEnd(from: start) { return end }
-    let afterSpace = scalars[start] == " " ? start + 1 : start
-    let letters =
-      pattern.lead == .space ? afterSpace : kinds[start] == .space || kinds[start] == .symbol ? start + 1 : start
-    if kind(at: letters) == .letter { return end(of: letters) { $0 == .letter } }
-    let digits = pattern.numbersTakeSpace ? afterSpace : start
-    if kind(at: digits) == .number { return end(of: digits, limit: pattern.maxDigits) { $0 == .number } }
-    if kind(at: afterSpace) == .symbol {
-      let symbolsEnd = end(of: afterSpace) { $0 == .symbol }
-      return pattern.endsAtLineBreaks ? end(of: symbolsEnd) { $0 == .lineBreak } : symbolsEnd
-    }
-    return spaceEnd(from: start)
-  }
-
-  /// The end of a run of white space.
-  ///
-  /// It is after the last line break of the run, if line breaks end it. Otherwise it is the end of the text, or one
-  /// character before the next word, which takes that character along.
-  private func spaceEnd(from start: Int) -> Int {
-    let end = end(of: start, while: \.isSpace)
-    if pattern.endsAtLineBreaks, let last = kinds[start..<end].lastIndex(of: .lineBreak) { return last + 1 }
-    return end == scalars.count || end == start + 1 ? end : end - 1
-  }
-
-  /// The end of the contraction `'s`, `'t`, `'re`, `'ve`, `'m`, `'ll` or `'d`.
-  private func contractionEnd(from start: Int) -> Int? {
-    guard scalars[start] == "'", start + 1 < scalars.count else { return nil }
-    let rest = scalars[(start + 1)...].prefix(2).map(folded)
-    if "stmd".unicodeScalars.contains(rest[0]) { return start + 2 }
-    let isPair = rest == ["r", "e"] || rest == ["v", "e"] || rest == ["l", "l"]
-    return isPair ? start + 3 : nil
-  }
-
-  private func folded(_ scalar: Unicode.Scalar) -> Unicode.Scalar {
-    guard pattern.ignoresCaseOfContractions else { return scalar }
-    switch scalar {
-    case "A"..."Z": return Unicode.Scalar(UInt8(scalar.value) | 0x20)
-    // The long s (ſ) also folds to s.
-    case "\u{17F}": return "s"
-    default: return scalar
-    }
-  }
-
-  private func kind(at index: Int) -> Kind? { index < kinds.count ? kinds[index] : nil }
-
-  private func end(of start: Int, limit: Int = .max, while condition: (Kind) -> Bool) -> Int {
-    var end = start
-    while end < kinds.count, end - start < limit, condition(kinds[end]) { end += 1 }
-    return end
   }
 }
 

@@ -158,17 +158,24 @@ extension Vocabulary {
     }
   }
 
-  /// The rank of each piece that merges can make, by score; equal scores share a rank.
+  /// The rank of each piece that merges can make.
   private static func ranks(_ model: SentencePieceModel) -> [Int32?] {
     let merged = model.pieces.indices.filter {
       [SentencePieceModel.Kind.normal, SentencePieceModel.Kind.userDefined].contains(model.pieces[$0].kind)
     }
-    var ranks = [Int32?](repeating: nil, count: model.pieces.count)
+    return SentencePieceRules.ranks(merged.map { ($0, model.pieces[$0].score) }, count: model.pieces.count)
+  }
+}
+
+extension SentencePieceRules {
+  /// The rank of each piece by score; equal scores share a rank, and pieces without a score have none.
+  static func ranks(_ scores: [(id: Int, score: Float)], count: Int) -> [Int32?] {
+    var ranks = [Int32?](repeating: nil, count: count)
     var rank: Int32 = -1
     var lastScore = Float.infinity
-    for id in merged.sorted(by: { model.pieces[$0].score > model.pieces[$1].score }) {
-      if model.pieces[id].score != lastScore {
-        lastScore = model.pieces[id].score
+    for (id, score) in scores.sorted(by: { $0.score > $1.score }) {
+      if score != lastScore {
+        lastScore = score
         rank += 1
       }
       ranks[id] = rank

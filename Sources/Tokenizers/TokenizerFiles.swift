@@ -240,6 +240,18 @@ public enum VocabularyError: UserFacingError, Equatable {
   case duplicateToken(file: String, token: String)
   case unknownToken(file: String, token: String, neededFor: String)
   case tokenTooLong(file: String, token: String, byteCount: Int, limit: Int)
+
+  /// A list of a GGUF file whose length does not fit the number of tokens.
+  case countMismatch(file: String, field: String, expected: Int, found: Int)
+
+  /// A name that is none of those supported.
+  case unknownName(file: String, field: String, found: String, known: [String])
+
+  /// An error in a tokenizer file that is part of a GGUF file.
+  indirect case embedded(file: String, error: VocabularyError)
+
+  /// A tokenizer with a property that the keys of a GGUF file do not hold.
+  case notInGGUF(file: String, part: String)
 }
 
 extension VocabularyError {
@@ -271,6 +283,14 @@ extension VocabularyError {
       "\(file): \(use) needs token \(token.excerpt), which is not in the vocabulary"
     case .tokenTooLong(let file, let token, let byteCount, let limit):
       "\(file): expected tokens of at most \(limit) bytes, found \(token.excerpt) of \(byteCount)"
+    case .countMismatch(let file, let field, let expected, let found):
+      "\(file): expected \(expected) values in \(field.excerpt), one for each token, found \(found)"
+    case .unknownName(let file, let field, let found, let known):
+      "\(file): \(field.excerpt) \(found.excerpt) is not supported; supported are \(known.joined(separator: ", "))"
+    case .embedded(let file, let error):
+      "\(file): \(error.problem)"
+    case .notInGGUF(let file, let part):
+      "\(file): a GGUF file cannot hold \(part) of this tokenizer"
     }
   }
 }
