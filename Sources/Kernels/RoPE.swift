@@ -105,6 +105,9 @@ package enum RotaryScaling: Sendable, Equatable {
   case llama3(
     factor: Double, lowFrequencyFactor: Double, highFrequencyFactor: Double, originalContextLength: Double)
 
+  /// Each frequency is divided by its own factor, `[d / 2]`, as GGUF files of Llama 3 store the scaling.
+  case divided(by: [Float])
+
   /// The scaled frequencies `theta^(-2i/d)` of a head's pairs of dimensions, `[d / 2]`, in radians per position.
   ///
   /// Every step is rounded to `Float` in the order of the reference, because at large positions the last bit of a
@@ -118,6 +121,9 @@ package enum RotaryScaling: Sendable, Equatable {
     switch self {
     case .none: return plain
     case .linear(let factor): return plain.map { $0 / Float(factor) }
+    case .divided(let factors):
+      precondition(factors.count == plain.count, "frequencies: \(factors.count) factors, d \(headDimension)")
+      return zip(plain, factors).map { $0 / $1 }
     case .llama3(let factor, let low, let high, let length):
       return plain.map { frequency in
         let wavelength = (1 / frequency) * Float(2 * Double.pi)

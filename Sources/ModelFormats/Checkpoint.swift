@@ -15,6 +15,8 @@ package final class Checkpoint {
   /// The linear layers that the layers of a synthetic model share, by name.
   private var sharedLinears: [String: Linear] = [:]
   private var naming = ParameterNames.Naming.canonical
+  /// The pair of GGUF files that the tensors come from; `nil` for other files.
+  private var gguf: GGUFWeights?
 
   /// Opens the weight files of a directory.
   ///
@@ -35,6 +37,18 @@ package final class Checkpoint {
       }
     }
     naming = ParameterNames.naming(of: weights.tensors.lazy.map { String($0.name.dropFirst(wrapper.count)) })
+  }
+
+  /// The tensors of a pair of GGUF files.
+  package init(_ gguf: GGUFWeights) throws(CheckpointError) {
+    directory = gguf.model.path
+    synthetic = nil
+    self.gguf = gguf
+    for (name, file, storedName) in gguf.tensors {
+      guard tensors.updateValue((file, storedName), forKey: name) == nil else {
+        throw .duplicateTensor(name: storedName, file: file.path)
+      }
+    }
   }
 
   /// A checkpoint of synthetic weights, which has every tensor in every shape.
@@ -62,7 +76,9 @@ package final class Checkpoint {
       throw .shapeMismatch(name: entry.storedName, expected: shape, found: tensor.shape, file: entry.file.path)
     }
     read.insert(name)
-    return tensor
+    guard let rows = gguf?.interleavedRows?.sources(name), rows.count == tensor.rows else { return tensor }
+    defer { tensor.releasePages() }
+    return tensor.reordered(rows: rows)
   }
 
   /// The weight of a convolution, `[outputs, channels, side, side]`; a weight with channels last is turned.
@@ -92,6 +108,7 @@ package final class Checkpoint {
 
   /// The error that a tensor is missing, by its name in the layout of this checkpoint.
   private func missing(_ name: String) -> CheckpointError {
+    if let gguf { return gguf.missing(name) }
     let storedName = ParameterNames.stored(name, naming)
     let projector = "mm_projector.bin"
     if name.hasPrefix("multi_modal_projector."), FileManager.default.fileExists(atPath: directory + "/" + projector) {

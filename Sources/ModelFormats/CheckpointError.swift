@@ -23,6 +23,21 @@ package enum CheckpointError: UserFacingError, Equatable {
   case missingTensor(name: String, directory: String)
   case shapeMismatch(name: String, expected: [Int], found: [Int], file: String)
   case unsupportedElement(name: String, found: String, file: String)
+  /// A tensor type of a GGUF file that is not supported.
+  case unsupportedTensorType(name: String, found: String, file: String)
+  /// A vision encoder (mmproj) and a language model of different models.
+  case pairMismatch(mmproj: String, features: Int, model: String, embeddings: Int)
+  /// A language model in place of a vision encoder, or the reverse.
+  case swappedGGUF(file: String, isVisionEncoder: Bool)
+  /// Several GGUF files of one kind, of which one is needed.
+  case ambiguousGGUF(directory: String, isVisionEncoder: Bool, found: [String])
+  /// A directory of GGUF files without a language model.
+  case noLanguageModel(directory: String, found: [String])
+  /// A language model without a vision encoder beside it.
+  case noVisionEncoder(model: String)
+  case unneededMMProj(directory: String, given: String)
+  /// A CLIP directory for a GGUF file, whose vision encoder is an mmproj file.
+  case visionTowerOfGGUF(path: String, given: String)
   case duplicateTensor(name: String, file: String)
   case missingVisionTower(directory: String, name: String, looked: [String])
   case missingTrainedVisionTower(directory: String)
@@ -69,10 +84,32 @@ package enum CheckpointError: UserFacingError, Equatable {
     case .missingTensor(let name, let directory):
       "\(directory): the checkpoint has no tensor \(name.excerpt); is the download complete?"
     case .shapeMismatch(let name, let expected, let found, let file):
-      "\(file): \(name.excerpt) has shape \(found.shapeText), expected \(expected.shapeText) from config.json"
+      "\(file): \(name.excerpt) has shape \(found.shapeText), expected \(expected.shapeText) from the configuration"
     case .unsupportedElement(let name, let found, let file):
       "\(file): \(name.excerpt) is stored as \(found.excerpt), expected F32, F16 or BF16; "
         + "save the model in one of them (save_pretrained after model.to(torch.bfloat16))"
+    case .unsupportedTensorType(let name, let found, let file):
+      "\(file): \(name.excerpt) is stored as \(found), which is not supported; take a file in F16, Q8_0, Q4_K_M or "
+        + "another common type"
+    case .pairMismatch(let mmproj, let features, let model, let embeddings):
+      "\(mmproj): the features of images have \(features) columns (rows of mm.2.weight), expected the "
+        + "\(embeddings) of \(model) (embedding_length); the files are not of one model"
+    case .swappedGGUF(let file, isVisionEncoder: true):
+      "\(file): a vision encoder (mmproj), expected a language model; give the two files the other way round"
+    case .swappedGGUF(let file, isVisionEncoder: false):
+      "\(file): a language model, expected a vision encoder (mmproj, general.architecture 'clip')"
+    case .ambiguousGGUF(let directory, isVisionEncoder: true, let found):
+      "\(directory): \(found.count) vision encoders (mmproj), found \(Self.list(found))"
+    case .ambiguousGGUF(let directory, isVisionEncoder: false, let found):
+      "\(directory): \(found.count) language models, found \(Self.list(found)); give the path of one"
+    case .noLanguageModel(let directory, let found):
+      "\(directory): no language model in a GGUF file, found \(Self.list(found)) (mmproj); add the model of the pair"
+    case .noVisionEncoder(let model):
+      "\(model): no vision encoder (mmproj) next to the language model"
+    case .unneededMMProj(let directory, _):
+      "\(directory): the checkpoint contains its vision encoder"
+    case .visionTowerOfGGUF(let path, _):
+      "\(path): the vision encoder of a GGUF model is its mmproj file"
     case .duplicateTensor(let name, let file):
       "\(file): the tensor \(name.excerpt) occurs twice"
     case .missingVisionTower(let directory, let name, let looked):
@@ -96,7 +133,9 @@ package enum CheckpointError: UserFacingError, Equatable {
   package var remedies: [Remedy] {
     switch self {
     case .missingVisionTower: [.visionTower]
-    case .unneededVisionTower(_, let given): [.omitVisionTower(given)]
+    case .unneededVisionTower(_, let given), .visionTowerOfGGUF(_, let given): [.omitVisionTower(given)]
+    case .ambiguousGGUF(_, isVisionEncoder: true, _): [.mmproj]
+    case .unneededMMProj(_, let given): [.omitMMProj(given)]
     default: []
     }
   }

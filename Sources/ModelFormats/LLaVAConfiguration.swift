@@ -1,11 +1,13 @@
 package import Kernels
 
-/// The layout of a LLaVA model directory: file names, tensor names, configuration keys and rounding rules.
+/// The layout of a LLaVA model: file names, tensor names, configuration keys and rounding rules.
 package enum CheckpointLayout: Sendable {
   /// The layout of the Hugging Face library, as in `llava-hf/*`.
   case huggingFace
   /// The layout of the original LLaVA code, as in `liuhaotian/*`.
   case original
+  /// A pair of GGUF files, as llama.cpp's converters write them; rules as in the Hugging Face layout.
+  case gguf
 }
 
 /// The configuration of a LLaVA model, from its `config.json`.

@@ -2,11 +2,12 @@ import Foundation
 import Storage
 
 /// An open LLaVA model directory of either published layout: configuration and weights.
-package struct ModelDirectory {
+package struct ModelDirectory: ModelFiles {
   package let path: String
   package let configuration: LLaVAConfiguration
   package let checkpoint: Checkpoint
   package let visionTower: VisionTower
+  package var metadata: GGUFMetadata? { nil }
 
   /// - Parameters:
   ///   - path: The model's directory.

@@ -41,6 +41,14 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
     cropSize = Size(height: side, width: side)
   }
 
+  /// The values of LLaVA-1.5 with the normalization of an mmproj file, which has no other keys.
+  init(gguf file: GGUFFile, side: Int) throws(CheckpointError) {
+    self.init(side: side)
+    let section = file.metadata.section("clip.vision.")
+    mean = try section.numbers("image_mean", in: -1000...1000) ?? mean
+    standardDeviation = try section.numbers("image_std", in: 1e-6...1e6) ?? standardDeviation
+  }
+
   /// Reads a `preprocessor_config.json` or its section of a `processor_config.json`.
   ///
   /// - Parameter side: The size of a view if the file has none.

@@ -10,6 +10,9 @@ package protocol WeightFile: Sendable {
 
   /// - Throws: `CheckpointError` with the file and the reason.
   init(_ path: String) throws(CheckpointError)
+
+  /// The error that the type of a tensor is not supported.
+  func unsupported(_ name: String, _ info: TensorInfo) -> CheckpointError
 }
 
 /// The element type, shape and byte range of a stored tensor.
@@ -35,12 +38,14 @@ package struct TensorInfo: Sendable, Equatable {
 }
 
 extension WeightFile {
-  /// The tensor of floats with a stored name.
+  package func unsupported(_ name: String, _ info: TensorInfo) -> CheckpointError {
+    .unsupportedElement(name: name, found: info.elementName, file: path)
+  }
+
+  /// The tensor with a stored name.
   package func tensor(_ name: String) throws(CheckpointError) -> Tensor {
     guard let info = records[name] else { throw .missingTensor(name: name, directory: path) }
-    guard let type = StoredType(name: info.elementName) else {
-      throw .unsupportedElement(name: name, found: info.elementName, file: path)
-    }
+    guard let type = StoredType(name: info.elementName) else { throw unsupported(name, info) }
     if let strides = info.strides {
       throw .stridedTensor(name: name, shape: info.shape, strides: strides, file: path)
     }
@@ -127,7 +132,8 @@ enum ParameterNames {
 
   /// Whether a stored tensor is a buffer that models compute.
   static func isComputedBuffer(_ name: String) -> Bool {
-    name.hasSuffix(".rotary_emb.inv_freq") || name.hasSuffix(".embeddings.position_ids")
+    // Frequencies of RoPE in GGUF files are part of the configuration.
+    name == "rope_freqs.weight" || name.hasSuffix(".rotary_emb.inv_freq") || name.hasSuffix(".embeddings.position_ids")
   }
 }
 

@@ -314,10 +314,8 @@ extension Checkpoint {
 }
 
 extension ModelDirectory {
-  /// A checksum of everything that image features depend on, the key of cached features.
-  ///
-  /// It covers the content keys of the weights, vision encoder included, and the configuration files of preprocessing
-  /// and vision encoder.
+  /// The key of cached features; it covers the content keys of the weights, vision encoder included, and the
+  /// configuration files of preprocessing and vision encoder.
   package var contentKey: String {
     let directories = [path] + (visionTower.directory.map { [$0] } ?? [])
     let settings = directories.flatMap { directory in

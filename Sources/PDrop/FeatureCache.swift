@@ -195,12 +195,12 @@ public struct FeatureCacheStatistics: Codable, Sendable, Equatable {
 
 extension FeatureCache.Model {
   /// - Parameters:
-  ///   - files: The model's directory.
+  ///   - files: The model's files.
   ///   - llava: The model that was loaded from it.
   ///   - preprocessor: Its image preprocessor.
   ///   - precision: Its compute types.
   init(
-    _ files: ModelDirectory, _ llava: LLaVAModel, _ preprocessor: any ImagePreprocessor, _ precision: ModelPrecision
+    _ files: any ModelFiles, _ llava: LLaVAModel, _ preprocessor: any ImagePreprocessor, _ precision: ModelPrecision
   ) {
     let processor = Processor.current
     let settings = [

@@ -16,6 +16,8 @@ package enum JSONValue: Sendable {
   package struct Member: Sendable {
     package var key: String
     package var value: JSONValue
+
+    package init(key: String, value: JSONValue) { (self.key, self.value) = (key, value) }
   }
 
   /// The first member whose key has these bytes; null if there is none or the value is not an object.

@@ -166,6 +166,15 @@ import CSystem
     return unsafe base.load(fromByteOffset: offset, as: UInt8.self)
   }
 
+  /// The little-endian number at an offset of any alignment.
+  ///
+  /// - Precondition: All its bytes lie within `0..<count`.
+  package func littleEndian<Value: FixedWidthInteger>(_ offset: Int, as type: Value.Type = Value.self) -> Value {
+    let size = MemoryLayout<Value>.size
+    precondition(offset >= 0 && offset <= count - size, "\(size) bytes at \(offset) of \(count)")
+    return Value(littleEndian: unsafe base.loadUnaligned(fromByteOffset: offset, as: Value.self))
+  }
+
   /// A copy of a range of the bytes.
   ///
   /// - Precondition: `range` lies within `0..<count`.

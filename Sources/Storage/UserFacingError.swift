@@ -39,6 +39,9 @@ extension UserFacingError {
 public enum Remedy: Equatable, Hashable, Sendable, CustomStringConvertible {
   case visionTower
   case omitVisionTower(String)
+  /// Name one of several vision encoders in GGUF files.
+  case mmproj
+  case omitMMProj(String)
   case imageMode([String])
   case addImage
   case removePlaceholder
@@ -68,6 +71,8 @@ public enum Remedy: Equatable, Hashable, Sendable, CustomStringConvertible {
     switch self {
     case .visionTower: "set Options.visionTower to its directory (config.json and weights)"
     case .omitVisionTower: "leave Options.visionTower at nil"
+    case .mmproj: "set Options.mmproj to one of them"
+    case .omitMMProj: "leave Options.mmproj at nil"
     case .imageMode(let modes): "use \(Self.list(modes))"
     case .addImage: "give an image"
     case .removePlaceholder: "remove <image>"

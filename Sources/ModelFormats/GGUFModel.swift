@@ -1,0 +1,86 @@
+import Foundation
+import Kernels
+import Storage
+
+/// The weights of a pair of GGUF files: a language model and a vision encoder with projector (mmproj).
+package struct GGUFWeights: Sendable {
+  package let model: GGUFFile
+  package let mmproj: GGUFFile
+  /// The order of the rows of queries and keys; `nil` if it is that of other files.
+  let interleavedRows: InterleavedRows?
+  private let visionHiddenSize: Int
+
+  init(model: GGUFFile, mmproj: GGUFFile, _ configuration: LLaVAConfiguration) {
+    self.model = model
+    self.mmproj = mmproj
+    interleavedRows = configuration.text.kind == .llama ? InterleavedRows(heads: configuration.text.heads) : nil
+    visionHiddenSize = configuration.vision.hiddenSize
+  }
+
+  /// The tensors of both files by canonical name.
+  var tensors: [(name: String, file: GGUFFile, storedName: String)] {
+    model.records.keys.map { (GGUFNames.canonicalText($0), model, $0) }
+      + mmproj.records.map { name, info in
+        (GGUFNames.canonicalVision(name, shape: info.shape, hiddenSize: visionHiddenSize), mmproj, name)
+      }
+  }
+
+  /// The error that a tensor is missing, by its name in the file that should have it.
+  func missing(_ name: String) -> CheckpointError {
+    .missingTensor(name: GGUFNames.stored(name), directory: (GGUFNames.isVision(name) ? mmproj : model).path)
+  }
+}
+
+/// An open LLaVA model in GGUF files.
+package struct GGUFModel: ModelFiles {
+  package let path: String
+  package let configuration: LLaVAConfiguration
+  package let checkpoint: Checkpoint
+  private let model: GGUFFile
+  private let mmproj: GGUFFile
+
+  /// - Parameters:
+  ///   - path: The path for errors and names, of the language model or of the directory.
+  ///   - model: The language model's file.
+  ///   - mmproj: The vision encoder's file.
+  /// - Throws: `CheckpointError` with file and key, the expected and the found value.
+  package init(_ path: String, model: GGUFFile, mmproj: GGUFFile) throws(CheckpointError) {
+    self.path = path
+    self.model = model
+    self.mmproj = mmproj
+    guard !model.isVisionEncoder else { throw .swappedGGUF(file: model.path, isVisionEncoder: true) }
+    guard mmproj.isVisionEncoder else { throw .swappedGGUF(file: mmproj.path, isVisionEncoder: false) }
+    configuration = try LLaVAConfiguration(gguf: model, mmproj: mmproj)
+    checkpoint = try Checkpoint(GGUFWeights(model: model, mmproj: mmproj, configuration))
+  }
+
+  package var metadata: GGUFMetadata? { model.metadata }
+
+  package var visionTower: VisionTower { VisionTower(ownWeights: configuration.vision) }
+
+  package func preprocessor() throws(CheckpointError) -> PreprocessorConfiguration? {
+    try PreprocessorConfiguration(gguf: mmproj, side: configuration.vision.imageSize)
+  }
+
+  /// The EOS token and, in models with turns, the token that ends a turn.
+  package func eosTokens() throws(CheckpointError) -> (tokens: Set<Int>, file: String)? {
+    var tokens: Set<Int> = []
+    for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
+      guard let token = try model.metadata.integer(key) else { continue }
+      guard (0..<configuration.text.vocabularySize).contains(token) else {
+        throw .badValue(
+          file: model.path, key: key, expected: "a token from 0 to \(configuration.text.vocabularySize - 1)",
+          found: "\(token)")
+      }
+      tokens.insert(token)
+    }
+    return tokens.isEmpty ? nil : (tokens, URL(filePath: model.path).lastPathComponent)
+  }
+
+  package func notes(imageToken: String) -> [LoadNote] { configuration.notes + checkpoint.notes }
+
+  package var contentKey: String {
+    let headers = [model, mmproj].map { String($0.storage.checksum(0..<$0.headerCount)) }
+    return SharedBytes.checksum(of: ([checkpoint.contentKey] + headers).joined(separator: "\n"))
+  }
+}
