@@ -41,7 +41,7 @@ public struct ModelOptions: ParsableArguments {
 public struct LoadingOptions: ParsableArguments {
   @Option(
     name: [.short, .long],
-    help: "Model directory in Hugging Face or original LLaVA layout. (default: the bundled tiny-textvqa)")
+    help: "Model directory in Hugging Face or original LLaVA layout, or a GGUF file. (default: the bundled tiny-textvqa)")
   public var model: String?
 
   @Option(
@@ -64,6 +64,10 @@ public struct LoadingOptions: ParsableArguments {
     name: [.customLong("vision-tower")],
     help: "CLIP directory for an original LLaVA checkpoint. (default: searched next to the model)")
   public var visionTower: String?
+
+  @Option(
+    help: "GGUF file of the vision encoder, for a model in GGUF. (default: the only one beside the model)")
+  public var mmproj: String?
 
   @Option(
     name: .customLong("precision-vision"),
@@ -115,6 +119,7 @@ public struct LoadingOptions: ParsableArguments {
     var options = VisionLanguageModel.Options()
     options.imageMode = imageMode
     options.visionTower = visionTower
+    options.mmproj = mmproj
     options.precision = precision
     options.visionPrecision = visionPrecision
     options.cachePrecision = cachePrecision

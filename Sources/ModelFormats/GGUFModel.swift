@@ -54,6 +54,8 @@ package struct GGUFModel: ModelFiles {
     checkpoint = try Checkpoint(GGUFWeights(model: model, mmproj: mmproj, configuration))
   }
 
+  package var ggufFiles: [String] { [model.path, mmproj.path] }
+
   package var metadata: GGUFMetadata? { model.metadata }
 
   package var visionTower: VisionTower { VisionTower(ownWeights: configuration.vision) }

@@ -7,6 +7,7 @@ package struct ModelDirectory: ModelFiles {
   package let configuration: LLaVAConfiguration
   package let checkpoint: Checkpoint
   package let visionTower: VisionTower
+  package var ggufFiles: [String] { [] }
   package var metadata: GGUFMetadata? { nil }
 
   /// - Parameters:

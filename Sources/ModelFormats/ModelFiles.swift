@@ -7,6 +7,8 @@ package protocol ModelFiles {
   var configuration: LLaVAConfiguration { get }
   var checkpoint: Checkpoint { get }
   var visionTower: VisionTower { get }
+  /// The paths of GGUF files, that of the language model first; empty for a directory of other files.
+  var ggufFiles: [String] { get }
   /// The metadata of the language model's GGUF file, with vocabulary and chat template; `nil` for a directory, which has
   /// files for them.
   var metadata: GGUFMetadata? { get }
@@ -38,6 +40,9 @@ package enum ModelSearch {
   ) throws(CheckpointError) -> any ModelFiles {
     let found = try Found(path)
     guard let found else {
+      var isDirectory = false
+      let exists = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
+      guard isDirectory else { throw .notADirectory(path: path, isFile: exists) }
       if let mmproj { throw .unneededMMProj(directory: path, given: mmproj) }
       return try ModelDirectory(path, visionTower: visionTower)
     }

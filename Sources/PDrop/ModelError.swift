@@ -51,10 +51,12 @@ public struct ModelError: UserFacingError {
       case .notADirectory: .notADirectory
       case .badValue: .configuration
       case .forbiddenGlobal: .refusedWeights
-      case .missingVisionTower, .missingTrainedVisionTower, .unneededVisionTower: .visionTower
+      case .missingVisionTower, .missingTrainedVisionTower, .unneededVisionTower, .visionTowerOfGGUF,
+        .ambiguousGGUF(_, isVisionEncoder: true, _), .noVisionEncoder, .unneededMMProj, .pairMismatch, .swappedGGUF:
+        .visionTower
       case .noWeights, .adapterAlone, .unmergedAdapter, .quantized, .missingShards, .ambiguousShards, .projectorApart,
         .malformed, .missingTensor, .shapeMismatch, .unsupportedElement, .duplicateTensor,
-        .stridedTensor, .convertible:
+        .stridedTensor, .convertible, .unsupportedTensorType, .ambiguousGGUF, .noLanguageModel:
         .weights
       }
     case is PromptError: .chatTemplate

@@ -48,6 +48,7 @@ extension VisionLanguageModel {
     weightsCache = nil
     featureCache = nil
     visionTower = nil
+    ggufFiles = []
     loadTime = ContinuousClock.now - start
   }
 }

@@ -26,6 +26,8 @@ public struct VisionLanguageModel: Sendable {
     public var template: ChatTemplate?
     /// The CLIP directory for an original LLaVA checkpoint without a vision encoder; `nil` to search next to the model.
     public var visionTower: String?
+    /// The GGUF file of the vision encoder and the projector for a model in GGUF; `nil` for the only one beside it.
+    public var mmproj: String?
     /// Compute type of the decoder.
     public var precision = Precision.auto
     /// Compute type of the vision encoder and the projector; `auto` follows `precision`, but does not quantize.
@@ -43,7 +45,7 @@ public struct VisionLanguageModel: Sendable {
     public init() {}
   }
 
-  /// The directory's name.
+  /// The name of the directory, or of the GGUF file without its extension.
   public let name: String
   public let tokenizer: Tokenizer
   /// The chat template and the reason for the choice.
@@ -64,27 +66,33 @@ public struct VisionLanguageModel: Sendable {
   public let weightsCache: WeightsCacheStatistics?
   /// The CLIP directory of the vision encoder's weights; `nil` if the model includes them.
   public let visionTower: String?
+  /// The GGUF files of the model, that of the language model first; empty for other models.
+  package let ggufFiles: [String]
   public let loadTime: Duration
   package let llava: LLaVAModel
   let identity = ModelIdentity()
   package let featureCache: FeatureCache?
 
-  /// Loads a LLaVA directory in the layout of Hugging Face or of the original LLaVA code.
+  /// Loads a LLaVA model: a directory in the layout of Hugging Face or of the original LLaVA code, the GGUF file of a
+  /// language model, or a directory with one such file and that of its vision encoder.
   ///
   /// - Throws: `ModelError` naming the file, what was expected, what was found and the remedy.
   public init(directory: String, options: Options = Options()) throws(ModelError) {
     let start = ContinuousClock.now
-    var isDirectory = false
-    guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory else {
-      throw ModelError(
-        CheckpointError.notADirectory(path: directory, isFile: FileManager.default.fileExists(atPath: directory)))
-    }
-    name = URL(filePath: directory).standardizedFileURL.lastPathComponent
+    let url = URL(filePath: directory).standardizedFileURL
     do {
-      let files = try ModelDirectory(directory, visionTower: options.visionTower)
-      let url = URL(filePath: directory, directoryHint: .isDirectory)
+      let files = try ModelSearch.open(directory, visionTower: options.visionTower, mmproj: options.mmproj)
+      name = files.metadata == nil ? url.lastPathComponent : url.deletingPathExtension().lastPathComponent
+      ggufFiles = files.ggufFiles
+      let fileName = URL(filePath: ggufFiles.first ?? directory).lastPathComponent
       var configuration = files.configuration
-      var vocabulary = try Vocabulary.load(directory: url, prefersSentencePiece: configuration.layout == .original)
+      let gguf = try files.metadata.map { metadata throws(CheckpointError) in try GGUFTokenizer(metadata) }
+      var vocabulary =
+        if let gguf {
+          try Vocabulary.load(gguf: gguf, file: fileName)
+        } else {
+          try Vocabulary.load(directory: url, prefersSentencePiece: configuration.layout == .original)
+        }
       if configuration.layout == .huggingFace {
         guard let token = vocabulary.specialTokens.image else {
           throw GenerationError.noImageToken(configuration: configuration.imageTokenID)
@@ -110,7 +118,14 @@ public struct VisionLanguageModel: Sendable {
       weightsCache = (cache?.finish()).map(WeightsCacheStatistics.init)
       tokenizer = Tokenizer(vocabulary)
       templateDetection = try ChatTemplateDetection(
-        given: options.template, directory: url, tokenizer,
+        given: options.template, tokenizer,
+        files: { [tokenizer] () throws(PromptError) in
+          if let gguf {
+            try ChatTemplateFiles(gguf: gguf.chatTemplate, file: fileName, tokenizer: tokenizer)
+          } else {
+            try ChatTemplateFiles(directory: url, tokenizer: tokenizer)
+          }
+        },
         family: ChatTemplateDetection(
           modelType: configuration.modelType, textModelType: configuration.text.kind.rawValue,
           architectures: configuration.architectures, nameOrPath: configuration.nameOrPath,
@@ -119,7 +134,9 @@ public struct VisionLanguageModel: Sendable {
       featureCache = options.featureCache.map { [llava, preprocessor, precision] in
         FeatureCache($0, FeatureCache.Model(files, llava, preprocessor, precision))
       }
-      let configured = try files.eosTokens()
+      let configured =
+        try gguf.map { ($0.eosTokens.isEmpty ? nil : (tokens: Set($0.eosTokens.map(Int.init)), file: fileName)) }
+        ?? files.eosTokens()
       eosTokens = configured?.tokens ?? Set(tokenizer.eosToken.map { [Int($0)] } ?? [])
       eosTokensFile = configured?.file
       unusedTensors = llava.unusedTensors(of: files.checkpoint)
