@@ -147,7 +147,7 @@ let package = Package(
     .testTarget(
       name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
-      name: "KernelsTests", dependencies: ["Kernels", "Storage", "TestSupport"],
+      name: "KernelsTests", dependencies: ["CKernels", "Kernels", "Storage", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "TokenizersTests", dependencies: ["Storage", "TestSupport", "Tokenizers"], swiftSettings: settings),

@@ -46,6 +46,12 @@ void pdrop_dequantize_blocks(pdrop_block_type type, const void *blocks, size_t c
 void pdrop_quantize_blocks(pdrop_block_type type, const float *values, const float *importance, size_t count,
                            void *blocks);
 
+/// Converts stored blocks of any type to Q8_0, which is packed. Exact for Q5_0 and IQ4_NL, and for Q3_K unless a code
+/// times its scale is 128; otherwise rounded to 8 bits.
+///
+/// - count: The number of weights, a multiple of the block.
+void pdrop_convert_blocks_to_q8_0(pdrop_block_type type, const void *blocks, size_t count, void *q8_0);
+
 // MARK: - Packed rows
 //
 // The kernels read groups of 16 rows in an interleaved layout. It exists for Q4_0, Q4_K, Q5_K, Q6_K and Q8_0.
