@@ -86,13 +86,17 @@ extension GGUFTokenizer {
     ].map { Array($0.utf8) })
 
   /// Whether a token ends an answer because of its text.
-  static func endsAnswer(_ token: String) -> Bool { eosNames.contains(Array(token.utf8)) }
+  static func endsAnswer(_ token: String) -> Bool {
+    // Most tokens differ in the first byte.
+    let first = token.utf8.first
+    return (first == UInt8(ascii: "<") || first == UInt8(ascii: "_")) && eosNames.contains(Array(token.utf8))
+  }
 
   /// The tokens that end an answer: the EOS token, those at the end of a turn or message, and those with usual names.
   package var eosTokens: Set<Int32> {
     let defaultEOS = model == GGUFModel.llama.rawValue ? 2 : nil
     let named = [eosToken ?? defaultEOS, eotToken, eomToken].compactMap(\.self).filter(tokens.indices.contains)
-    let usual = tokens.indices.filter { tokens[$0].utf8.count < 32 && Self.endsAnswer(tokens[$0]) }
+    let usual = tokens.indices.filter { Self.endsAnswer(tokens[$0]) }
     return Set((named + usual).map(Int32.init(truncatingIfNeeded:)))
   }
 }

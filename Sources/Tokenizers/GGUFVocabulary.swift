@@ -117,6 +117,8 @@ struct GGUFTokenTable {
   /// The tokens that are matched in the text before BPE, in order of id.
   let addedTokens: [AddedToken]
   private let types: [Int32]
+
+  /// The tokens by their texts; of a `llama` tokenizer only those that can be byte tokens, which have six bytes.
   private let ids: [ArraySlice<UInt8>: Int32]
 
   init(_ tokenizer: GGUFTokenizer, file: String) throws(VocabularyError) {
@@ -135,11 +137,12 @@ struct GGUFTokenTable {
     var types = tokenizer.types ?? [Int32](repeating: TokenType.normal, count: count)
     var addedTokens: [AddedToken] = []
     var ids: [ArraySlice<UInt8>: Int32] = [:]
-    ids.reserveCapacity(count)
+    let needsAllIDs = tokenizer.model == GGUFModel.gpt2.rawValue
+    if needsAllIDs { ids.reserveCapacity(count) }
     var end = 0
     for (id, token) in tokenizer.tokens.enumerated() {
       if token.isEmpty { types[id] = TokenType.unused }
-      if token.utf8.count < 32, GGUFTokenizer.endsAnswer(token) { types[id] = TokenType.control }
+      if GGUFTokenizer.endsAnswer(token) { types[id] = TokenType.control }
       switch types[id] {
       case TokenType.unknown, TokenType.control, TokenType.userDefined:
         try token.checkLength(file: file)
@@ -148,7 +151,9 @@ struct GGUFTokenTable {
       case TokenType.unused: break
       default: end = id + 1
       }
-      if types[id] != TokenType.unused { ids[Array(token.utf8)[...]] = Int32(id) }
+      if types[id] != TokenType.unused, needsAllIDs || token.utf8.count == 6 {
+        ids[Array(token.utf8)[...]] = Int32(id)
+      }
     }
     self.addedTokens = addedTokens
     self.types = types

@@ -185,6 +185,10 @@ extension Normalizer {
     let splits = steps.dropLast()
     var pattern: PreTokenizerPattern? = last["use_regex"].bool ?? true ? .gpt2 : nil
     for split in splits {
+      if split["type"].string == "Digits", split["individual_digits"].bool == true, pattern == .gpt2 {
+        pattern = .smolLM
+        continue
+      }
       guard pattern == nil, split["type"].string == "Split" else {
         throw unsupported("pre_tokenizer", split["type"].kind)
       }

@@ -19,6 +19,7 @@ enum FuzzTarget: String, CaseIterable {
   case config
   case conversation
   case exif
+  case ggufTokenizer = "gguf-tokenizer"
   case jinja
   case jpeg
   case json
@@ -49,6 +50,7 @@ enum FuzzTarget: String, CaseIterable {
     case .config: _ = try LLaVAConfiguration(directory: Scratch.folder(with: "config.json", bytes))
     case .conversation: _ = try Conversation(json: Data(bytes))
     case .exif: try readExif(bytes)
+    case .ggufTokenizer: try readGGUFTokenizer(bytes)
     case .jinja: try renderTemplate(bytes)
     case .jpeg, .webp: _ = try Self.decoder.decode(bytes)
     case .json: _ = try JSONParser.parse(bytes)
@@ -144,6 +146,40 @@ private func useTokenizer(_ vocabulary: Vocabulary) throws {
   let tokens = tokenizer.encodePrompt("USER: <image>\nWhat is ab? é\u{1F600} </s>")
   _ = tokenizer.decode(tokens, skipSpecialTokens: false)
   _ = tokenizer.pieces(of: tokens)
+}
+
+/// Reads the values of GGUF keys from JSON, so that mutations reach what is made of them, and writes them again.
+private func readGGUFTokenizer(_ bytes: [UInt8]) throws {
+  let root = try JSONParser.parse(bytes)
+  func list<Element>(_ key: GGUFTokenizer.Key, _ element: (JSONValue) -> Element?) -> [Element]? {
+    root[key.rawValue].array?.compactMap(element)
+  }
+  func value(_ key: GGUFTokenizer.Key) -> JSONValue { root[key.rawValue] }
+  var tokenizer = GGUFTokenizer()
+  tokenizer.model = value(.model).string ?? ""
+  tokenizer.pre = value(.pre).string
+  tokenizer.tokens = list(.tokens, \.string) ?? []
+  tokenizer.scores = list(.scores) { score in
+    if case .number(let value) = score { Float(value) } else { score.integer.map(Float.init) }
+  }
+  tokenizer.types = list(.types) { $0.integer.map(Int32.init(truncatingIfNeeded:)) }
+  tokenizer.merges = list(.merges, \.string)
+  tokenizer.bosToken = value(.bosToken).integer
+  tokenizer.eosToken = value(.eosToken).integer
+  tokenizer.eotToken = value(.eotToken).integer
+  tokenizer.eomToken = value(.eomToken).integer
+  tokenizer.unkToken = value(.unkToken).integer
+  tokenizer.padToken = value(.padToken).integer
+  tokenizer.addsBOS = value(.addsBOS).bool
+  tokenizer.addsSpacePrefix = value(.addsSpacePrefix).bool
+  tokenizer.removesExtraWhitespaces = value(.removesExtraWhitespaces).bool
+  tokenizer.huggingFaceJSON = value(.huggingFaceJSON).string
+  tokenizer.isLegacy = value(.isLegacy).bool
+  let ends = tokenizer.eosTokens
+  check(ends.allSatisfy { $0 >= 0 && $0 < tokenizer.tokens.count }, "EOS tokens \(ends) outside the vocabulary")
+  let vocabulary = try Vocabulary.load(gguf: tokenizer, file: "model.gguf")
+  try useTokenizer(vocabulary)
+  _ = try GGUFTokenizer(vocabulary)
 }
 
 private let goldenTokenizers = ["Goldens/tokenizer", "Goldens/tokenizer_metaspace", "Fixtures/tokenizers/llama3"]

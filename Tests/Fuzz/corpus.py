@@ -94,6 +94,44 @@ def small_tokenizers(text):
         yield json.dumps(value, ensure_ascii=False).encode()
 
 
+def gguf_tokenizers(data):
+    """The tokenizer of a GGUF file as JSON: the special tokens and the first others, with and without byte tokens."""
+    position = 24
+    sizes = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+    def value(kind):
+        nonlocal position
+        if kind == 8:
+            size = value(10)
+            position += size
+            return data[position - size : position].decode()
+        if kind == 9:
+            element, count = value(4), value(10)
+            return [value(element) for _ in range(count)]
+        (result,) = struct.unpack_from("<" + sizes[kind], data, position)
+        position += struct.calcsize("<" + sizes[kind])
+        return result
+
+    values = {}
+    for _ in range(struct.unpack_from("<Q", data, 16)[0]):
+        key = value(8)
+        values[key] = value(value(4))
+    values = {key: v for key, v in values.items() if key.startswith("tokenizer.ggml.")}
+    tokens, types = values["tokenizer.ggml.tokens"], values["tokenizer.ggml.token_type"]
+    merges = values.get("tokenizer.ggml.merges", [])[:20]
+    parts = {part for merge in merges for part in [*merge.split(" "), merge.replace(" ", "")]}
+    for kinds in ({1, 2, 3, 4}, {1, 2, 3, 4, 6}):
+        others = [i for i, token in enumerate(tokens) if types[i] == 1 and token not in parts][:20]
+        ids = [i for i, kind in enumerate(types) if kind in kinds and (kind != 1 or tokens[i] in parts or i in others)]
+        small = {key: [v[i] for i in ids] if isinstance(v, list) else v for key, v in values.items() if "merges" not in key}
+        for key, v in values.items():
+            if key.endswith("_id"):
+                small[key] = ids.index(v) if v in ids else 0
+        if merges:
+            small["tokenizer.ggml.merges"] = merges
+        yield json.dumps(small, ensure_ascii=False).encode()
+
+
 def metadata_blocks(image):
     """The contents of the APP1 segments of a JPEG and of the chunks of a PNG."""
     if image.startswith(b"\xff\xd8"):
@@ -183,6 +221,8 @@ def seeds():
         "config": configurations,
         "conversation": [messages, json.dumps(OPENAI["body"]).encode()],
         "exif": [bytes([place]) + data for image in images["jpg"] + images["png"] for place, data in metadata_blocks(image)],
+        "gguf-tokenizer": [
+            small for data in files("Fixtures/tokenizers/gguf/*.gguf") for small in gguf_tokenizers(data)],
         "jinja": [*templates(), *expressions()],
         "jpeg": images["jpg"],
         "json": configurations + preprocessors + [b'{"a": [1, -2.5e3, "\\ud83d\\ude00\\n", true, false, null, {}]}'],

@@ -100,6 +100,17 @@ private struct ByteLevelCases: Decodable {
     #expect(tokenizer.pieces(of: tokenizer.encode("x question")) == ["x", "Ġquestion"])
   }
 
+  @Test func `splits at each digit with a Digits step`() throws {
+    let json = """
+      {"model": {"type": "BPE", "vocab": {"1": 0, "a": 1, "11": 2, "aa": 3, "Ġ": 4, "Ġ1": 5}, "merges":
+       ["1 1", "a a", "Ġ 1"]}, "decoder": {"type": "ByteLevel"}, "pre_tokenizer": {"type": "Sequence", "pretokenizers":
+       [{"type": "Digits", "individual_digits": true}, {"type": "ByteLevel", "add_prefix_space": false}]}}
+      """
+    let vocabulary = try Vocabulary.read(tokenizerJSON: Array(json.utf8))
+    #expect(Tokenizer(vocabulary).encode("aa11 1") == [3, 0, 0, 4, 0])
+    #expect(try GGUFTokenizer(vocabulary).pre == "smollm")
+  }
+
   @Test(arguments: [
     (#"{"type": "Split", "pattern": {"Regex": "\\s+"}, "behavior": "Isolated"}"#, "pre_tokenizer pattern"),
     (#"{"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated"}"#, "pre_tokenizer pattern"),
