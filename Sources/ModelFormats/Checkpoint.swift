@@ -76,7 +76,7 @@ package final class Checkpoint {
       throw .shapeMismatch(name: entry.storedName, expected: shape, found: tensor.shape, file: entry.file.path)
     }
     read.insert(name)
-    guard let rows = gguf?.interleavedRows?.sources(name), rows.count == tensor.rows else { return tensor }
+    guard let rows = gguf?.interleavedRows?.sources(name, count: tensor.rows) else { return tensor }
     defer { tensor.releasePages() }
     return tensor.reordered(rows: rows)
   }

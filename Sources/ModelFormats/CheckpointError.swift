@@ -38,6 +38,8 @@ package enum CheckpointError: UserFacingError, Equatable {
   case unneededMMProj(directory: String, given: String)
   /// A CLIP directory for a GGUF file, whose vision encoder is an mmproj file.
   case visionTowerOfGGUF(path: String, given: String)
+  /// A part of a model that GGUF files cannot describe.
+  case notInGGUF(part: String)
   case duplicateTensor(name: String, file: String)
   case missingVisionTower(directory: String, name: String, looked: [String])
   case missingTrainedVisionTower(directory: String)
@@ -110,6 +112,8 @@ package enum CheckpointError: UserFacingError, Equatable {
       "\(directory): the checkpoint contains its vision encoder"
     case .visionTowerOfGGUF(let path, _):
       "\(path): the vision encoder of a GGUF model is its mmproj file"
+    case .notInGGUF(let part):
+      "the model cannot be written as GGUF: it has \(part), which GGUF files cannot describe"
     case .duplicateTensor(let name, let file):
       "\(file): the tensor \(name.excerpt) occurs twice"
     case .missingVisionTower(let directory, let name, let looked):

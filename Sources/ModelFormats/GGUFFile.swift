@@ -44,8 +44,11 @@ package struct GGUFFile: WeightFile {
 
   /// Whether a file begins as GGUF files do; false if it cannot be read.
   package static func isFound(at path: String) -> Bool {
-    guard let bytes = try? SharedBytes(mapping: path), bytes.count >= GGUFReader.magic.count else { return false }
-    return bytes.copy(0..<GGUFReader.magic.count) == GGUFReader.magic
+    let magic = GGUFReader.magic
+    guard let bytes = try? SharedBytes(mapping: path), bytes.count >= magic.count + 4 else { return false }
+    // A text may begin with the same word, but not with a version after it.
+    let version: UInt32 = bytes.littleEndian(magic.count)
+    return bytes.copy(0..<magic.count) == magic && (version & 0xFFFF == 0 || version >> 16 == 0)
   }
 
   package func unsupported(_ name: String, _ info: TensorInfo) -> CheckpointError {

@@ -64,20 +64,8 @@ package struct GGUFModel: ModelFiles {
     try PreprocessorConfiguration(gguf: mmproj, side: configuration.vision.imageSize)
   }
 
-  /// The EOS token and, in models with turns, the token that ends a turn.
-  package func eosTokens() throws(CheckpointError) -> (tokens: Set<Int>, file: String)? {
-    var tokens: Set<Int> = []
-    for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
-      guard let token = try model.metadata.integer(key) else { continue }
-      guard (0..<configuration.text.vocabularySize).contains(token) else {
-        throw .badValue(
-          file: model.path, key: key, expected: "a token from 0 to \(configuration.text.vocabularySize - 1)",
-          found: "\(token)")
-      }
-      tokens.insert(token)
-    }
-    return tokens.isEmpty ? nil : (tokens, URL(filePath: model.path).lastPathComponent)
-  }
+  /// None: the vocabulary in the metadata defines them.
+  package func eosTokens() -> (tokens: Set<Int>, file: String)? { nil }
 
   package func notes(imageToken: String) -> [LoadNote] { configuration.notes + checkpoint.notes }
 

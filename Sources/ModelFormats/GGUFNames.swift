@@ -110,20 +110,26 @@ struct InterleavedRows: Sendable {
   let heads: HeadLayout
 
   /// For each row of a tensor the row of the GGUF tensor that it is; `nil` if the order of the tensor is the same.
-  func sources(_ canonical: String) -> [Int]? {
+  ///
+  /// - Precondition: A tensor of queries or keys has a row for each dimension of each head.
+  func sources(_ canonical: String, count: Int) -> [Int]? {
     guard let headCount = headCount(canonical) else { return nil }
     let (size, half) = (heads.headDimension, heads.headDimension / 2)
-    return (0..<headCount * size).map { row in
+    precondition(count == headCount * size, "sources: \(count) rows of \(headCount) heads of \(size)")
+    return (0..<count).map { row in
       let (head, i) = (row / size, row % size)
       return head * size + (i < half ? 2 * i : 2 * (i - half) + 1)
     }
   }
 
   /// For each row of the GGUF tensor the row of a tensor that it is; `nil` if the order of the tensor is the same.
-  func destinations(_ canonical: String) -> [Int]? {
+  ///
+  /// - Precondition: As for `sources`.
+  func destinations(_ canonical: String, count: Int) -> [Int]? {
     guard let headCount = headCount(canonical) else { return nil }
     let (size, half) = (heads.headDimension, heads.headDimension / 2)
-    return (0..<headCount * size).map { row in
+    precondition(count == headCount * size, "destinations: \(count) rows of \(headCount) heads of \(size)")
+    return (0..<count).map { row in
       let (head, i) = (row / size, row % size)
       return head * size + i / 2 + (i.isMultiple(of: 2) ? 0 : half)
     }

@@ -47,6 +47,7 @@ package enum ModelSearch {
       return try ModelDirectory(path, visionTower: visionTower)
     }
     if let visionTower { throw .visionTowerOfGGUF(path: path, given: visionTower) }
+    guard !found.model.isVisionEncoder else { throw .swappedGGUF(file: found.model.path, isVisionEncoder: true) }
     let encoder: GGUFFile?
     if let mmproj { encoder = try GGUFFile(mmproj) } else { encoder = try found.visionEncoder() }
     guard let encoder else { throw .noVisionEncoder(model: found.model.path) }
