@@ -105,7 +105,7 @@ public struct LoadingOptions: ParsableArguments {
 
   /// Loads only the tokenizer of the model.
   public func loadTokenizer() throws -> Tokenizer {
-    try Tokenizer(directory: URL(filePath: directory(), directoryHint: .isDirectory))
+    try Tokenizer(model: directory())
   }
 
   /// Loads the model; a weights cache that cannot be used only causes a warning.

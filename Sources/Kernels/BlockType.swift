@@ -47,7 +47,8 @@ package enum BlockType: String, Sendable, CaseIterable {
   /// Bits per weight, scales included.
   package var bitsPerWeight: Double { 8 * Double(bytesPerBlock) / Double(valuesPerBlock) }
 
-  /// The type that the kernels for few rows read: the type itself, or Q8_0, to which rarer types are rounded.
+  /// The type that the kernels for few rows read: the type itself, or Q8_0: without a change for Q5_0 and IQ4_NL, rounded to
+  /// 8 bits for the others.
   package var packedType: BlockType {
     switch self {
     case .q4zero, .q8zero, .q4K, .q5K, .q6K: self

@@ -31,7 +31,7 @@ package struct BlockWeights: Sendable {
   }
 
   /// The type for rows of `inputs` floats: `requested`, or Q4_0 or Q8_0 if its blocks do not divide the row.
-  static func type(_ requested: BlockType, inputs: Int) -> BlockType {
+  package static func type(_ requested: BlockType, inputs: Int) -> BlockType {
     if inputs.isMultiple(of: requested.valuesPerBlock) { return requested }
     return requested == .q4K ? .q4zero : .q8zero
   }
@@ -67,16 +67,11 @@ package struct BlockWeights: Sendable {
           let first = unsafe tensor.address + rows.lowerBound * rowBytes
           unsafe pdrop_pack_group(code, first, rowBytes, Int32(rows.count), inputs, packed)
         } else {
-          // Quantized row by row, so that memory holds no copy of the whole weight.
+          // Quantized group by group, so that memory holds no copy of the whole weight.
           let blocks = unsafe allocateBytes(groupRows * rowBytes)
-          let values = unsafe allocateFloats(inputs)
-          defer {
-            unsafe blocks.deallocate()
-            unsafe values.deallocate()
-          }
+          defer { unsafe blocks.deallocate() }
           for (index, row) in rows.enumerated() {
-            unsafe tensor.widen(row * inputs..<(row + 1) * inputs, into: values)
-            unsafe pdrop_quantize_blocks(code, values, nil, inputs, blocks + index * rowBytes)
+            unsafe Self.quantize(tensor, row: row, to: type, blocks + index * rowBytes)
           }
           unsafe pdrop_pack_group(code, blocks, rowBytes, Int32(rows.count), inputs, packed)
         }
@@ -87,6 +82,20 @@ package struct BlockWeights: Sendable {
     self.type = type
     self.outputs = outputs
     self.inputs = inputs
+  }
+
+  /// Writes a row of a stored weight in blocks of another type.
+  private static func quantize(_ tensor: Tensor, row: Int, to type: BlockType, _ blocks: UnsafeMutableRawPointer) {
+    let inputs = tensor.columns
+    if case .blocks(let stored) = tensor.type, type == .q8zero {
+      let source = unsafe tensor.address + row * tensor.rowByteCount
+      unsafe pdrop_convert_blocks_to_q8_0(stored.code, source, inputs, blocks)
+      return
+    }
+    let values = unsafe allocateFloats(inputs)
+    defer { unsafe values.deallocate() }
+    unsafe tensor.widen(row * inputs..<(row + 1) * inputs, into: values)
+    unsafe pdrop_quantize_blocks(type.code, values, nil, inputs, blocks)
   }
 
   /// A weight that is already packed; the values are not checked.

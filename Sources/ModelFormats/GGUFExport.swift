@@ -32,6 +32,29 @@ package struct GGUFExport: Sendable {
     return tensor.reordered(rows: rows)
   }
 
+  /// Appends a metadata value.
+  package mutating func append(_ key: String, _ value: GGUFWriter.Value) { metadata.append((key, value)) }
+
+  /// Writes the file; an existing one is replaced when the new one is complete.
+  ///
+  /// - Parameters:
+  ///   - type: The type of each part in the file.
+  ///   - tensor: The values of each part, in that type.
+  /// - Returns: The size of the file in bytes.
+  package func write(
+    to path: String, types type: (Part) -> StoredType, _ tensor: (Part) throws(CheckpointError) -> Tensor
+  ) throws(CheckpointError) -> Int {
+    var writer = GGUFWriter()
+    for (key, value) in metadata { writer.set(key, value) }
+    for part in parts { writer.add(part.storedName, type(part), shape: part.shape) }
+    let byName = Dictionary(uniqueKeysWithValues: parts.map { ($0.storedName, $0) })
+    try writer.write(to: path) { name throws(CheckpointError) in
+      guard let part = byName[name] else { preconditionFailure("GGUFExport: \(name) was not added") }
+      return try tensor(part)
+    }
+    return writer.byteCount
+  }
+
   private mutating func add(_ name: String, _ shape: [Int]) {
     parts.append(Part(name: name, storedName: GGUFNames.stored(name), shape: shape))
   }

@@ -53,6 +53,11 @@ package enum ModelSearch {
     guard let encoder else { throw .noVisionEncoder(model: found.model.path) }
     return try GGUFModel(path, model: found.model, mmproj: encoder)
   }
+
+  /// The metadata of the language model's GGUF file at a path; `nil` for a path without one.
+  package static func metadata(_ path: String) throws(CheckpointError) -> GGUFMetadata? {
+    try Found(path)?.model.metadata
+  }
 }
 
 /// The GGUF files at a path.

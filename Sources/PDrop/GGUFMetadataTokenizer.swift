@@ -10,6 +10,8 @@ extension GGUFTokenizer {
     func key(_ key: Key) -> String { key.rawValue }
     model = try metadata.string(key(.model)) ?? ""
     pre = try metadata.string(key(.pre))
+    // Files of 2023 have no name of the rules, and those of Qwen2 differ from the default ones.
+    if pre == nil, try metadata.string("general.architecture") == "qwen2" { pre = "qwen2" }
     tokens = try metadata.strings(key(.tokens)) ?? []
     scores = try metadata.floats(key(.scores))
     types = try metadata.integers(key(.types))?.map { Int32(clamping: $0) }

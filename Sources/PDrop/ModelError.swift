@@ -56,7 +56,7 @@ public struct ModelError: UserFacingError {
         .visionTower
       case .noWeights, .adapterAlone, .unmergedAdapter, .quantized, .missingShards, .ambiguousShards, .projectorApart,
         .malformed, .missingTensor, .shapeMismatch, .unsupportedElement, .duplicateTensor,
-        .stridedTensor, .convertible, .unsupportedTensorType, .ambiguousGGUF, .noLanguageModel:
+        .stridedTensor, .convertible, .unsupportedTensorType, .ambiguousGGUF, .noLanguageModel, .notInGGUF:
         .weights
       }
     case is PromptError: .chatTemplate

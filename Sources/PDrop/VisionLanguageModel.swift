@@ -84,15 +84,9 @@ public struct VisionLanguageModel: Sendable {
       let files = try ModelSearch.open(directory, visionTower: options.visionTower, mmproj: options.mmproj)
       name = files.metadata == nil ? url.lastPathComponent : url.deletingPathExtension().lastPathComponent
       ggufFiles = files.ggufFiles
-      let fileName = URL(filePath: ggufFiles.first ?? directory).lastPathComponent
       var configuration = files.configuration
-      let gguf = try files.metadata.map { metadata throws(CheckpointError) in try GGUFTokenizer(metadata) }
-      var vocabulary =
-        if let gguf {
-          try Vocabulary.load(gguf: gguf, file: fileName)
-        } else {
-          try Vocabulary.load(directory: url, prefersSentencePiece: configuration.layout == .original)
-        }
+      let loaded = try ModelVocabulary(files)
+      var vocabulary = loaded.vocabulary
       if configuration.layout == .huggingFace {
         guard let token = vocabulary.specialTokens.image else {
           throw GenerationError.noImageToken(configuration: configuration.imageTokenID)
@@ -119,13 +113,7 @@ public struct VisionLanguageModel: Sendable {
       tokenizer = Tokenizer(vocabulary)
       templateDetection = try ChatTemplateDetection(
         given: options.template, tokenizer,
-        files: { [tokenizer] () throws(PromptError) in
-          if let gguf {
-            try ChatTemplateFiles(gguf: gguf.chatTemplate, file: fileName, tokenizer: tokenizer)
-          } else {
-            try ChatTemplateFiles(directory: url, tokenizer: tokenizer)
-          }
-        },
+        files: { [tokenizer] () throws(PromptError) in try loaded.chatTemplates(tokenizer) },
         family: ChatTemplateDetection(
           modelType: configuration.modelType, textModelType: configuration.text.kind.rawValue,
           architectures: configuration.architectures, nameOrPath: configuration.nameOrPath,
@@ -134,9 +122,7 @@ public struct VisionLanguageModel: Sendable {
       featureCache = options.featureCache.map { [llava, preprocessor, precision] in
         FeatureCache($0, FeatureCache.Model(files, llava, preprocessor, precision))
       }
-      let configured =
-        try gguf.map { ($0.eosTokens.isEmpty ? nil : (tokens: Set($0.eosTokens.map(Int.init)), file: fileName)) }
-        ?? files.eosTokens()
+      let configured = try loaded.eosTokens ?? files.eosTokens()
       eosTokens = configured?.tokens ?? Set(tokenizer.eosToken.map { [Int($0)] } ?? [])
       eosTokensFile = configured?.file
       unusedTensors = llava.unusedTensors(of: files.checkpoint)
