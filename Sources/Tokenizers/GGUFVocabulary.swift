@@ -129,6 +129,12 @@ struct GGUFTokenTable {
     guard count <= TokenTable.idLimit else {
       throw .unsupported(file: file, part: "vocabulary size", found: "\(count)")
     }
+    for (key, texts) in [(Key.tokens, tokenizer.tokens), (.merges, tokenizer.merges ?? [])] {
+      let byteCount = texts.reduce(0) { $0 + $1.utf8.count }
+      guard byteCount <= TokenizerFile.byteLimit else {
+        throw .tooLarge(file: "\(file): \(key.rawValue)", byteCount: byteCount, limit: TokenizerFile.byteLimit)
+      }
+    }
     for (key, found) in [(Key.scores, tokenizer.scores?.count), (.types, tokenizer.types?.count)] {
       if let found, found != count {
         throw .countMismatch(file: file, field: key.rawValue, expected: count, found: found)

@@ -23,6 +23,9 @@ import Tokenizers
       $0.model = "be\nrt"
     },
     Case("no tokens", #"expected a list of tokens in "tokenizer.ggml.tokens""#) { $0.tokens = [] },
+    Case("tokens of 129 MB", "tokenizer.ggml.tokens: expected at most 134217728 bytes, found 1352") {
+      $0.tokens[5] = String(repeating: "x", count: 129 << 20)
+    },
     Case("no scores", #"expected a score for each token in "tokenizer.ggml.scores""#) { $0.scores = nil },
     Case("few scores", #"expected 1200 values in "tokenizer.ggml.scores", one for each token, found 1199"#) {
       $0.scores?.removeLast()

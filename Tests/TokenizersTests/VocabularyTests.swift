@@ -109,6 +109,9 @@ import Tokenizers
       .idOutOfRange(file: "f", token: token, id: "-1", limit: 9), .duplicateID(file: "f", id: 1, tokens: [token, "b"]),
       .duplicateToken(file: "f", token: token), .unknownToken(file: "f", token: token, neededFor: "merge 3"),
       .tokenTooLong(file: "f", token: token, byteCount: 600, limit: 512),
+      .countMismatch(file: "f", field: "k", expected: 3, found: 2),
+      .unknownName(file: "f", field: "k", found: token, known: ["a", "b"]),
+      .embedded(file: "f", error: .duplicateToken(file: "f", token: token)), .notInGGUF(file: "f", part: "the scores"),
     ]
     for error in errors {
       #expect(!error.description.contains("\n") && error.description.count < 200, "\(error)")
