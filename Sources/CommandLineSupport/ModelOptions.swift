@@ -9,6 +9,7 @@ public import Tokenizers
 extension ImageMode: ExpressibleByArgument {}
 extension Precision: ExpressibleByArgument {}
 extension CachePrecision: ExpressibleByArgument {}
+extension ModelQuantizer.WeightType: ExpressibleByArgument {}
 
 /// The model to load, its compute precision, image preprocessing, chat template and number of threads.
 public struct ModelOptions: ParsableArguments {

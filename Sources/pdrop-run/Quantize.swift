@@ -3,8 +3,6 @@ import CommandLineSupport
 import Foundation
 import PDrop
 
-extension ModelQuantizer.WeightType: ExpressibleByArgument {}
-
 /// `pdrop-run quantize`: a model as a pair of GGUF files with quantized weights.
 struct Quantize: ParsableCommand {
   static let configuration = CommandConfiguration(
