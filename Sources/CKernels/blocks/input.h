@@ -46,7 +46,6 @@ INLINE void quantize_row(const float *x, int count, input_row *row) {
 }
 
 static void quantize_input(const float *x, size_t stride, int rows, size_t inputs, void *input) {
-#pragma STDC FP_CONTRACT OFF
   input_row *to = input;
   for (size_t k = 0; k < inputs; k += SPAN)
     for (int r = 0; r < rows; r++)

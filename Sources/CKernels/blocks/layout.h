@@ -13,11 +13,13 @@
 //
 // A span is 256 columns of a group. Spans follow each other; the last one of Q4_0 and Q8_0 may be shorter.
 //
-//   Q4_0   tiles [blocks][4], d f16 [blocks][16]
-//   Q8_0   tiles [blocks][8] of codes + 128, d f16 [blocks][16]
+//   Q4_0   d f16 [blocks][16], tiles [blocks][4]
+//   Q8_0   d f16 [blocks][16], tiles [blocks][8] of codes + 128
 //   Q4_K   d f16 [16], dmin f16 [16], scale words [3][16], tiles [32]
 //   Q5_K   d f16 [16], dmin f16 [16], scale words [3][16], high bits [8], tiles [32]
-//   Q6_K   scales i8 [16][16], high bits [16], tiles [32]; d f16 [spans][16] before the first span
+//   Q6_K   scales i8 [16][16], two halves of high bits [8], tiles [16]; d f16 [spans][16] before the first span
+//
+// This is the order in which the kernels read, so that processors prefetch what follows.
 
 #define ROWS PDROP_GROUP_ROWS
 
@@ -29,6 +31,9 @@
 
 /// Bytes of the codes of one block of Q4_0 or Q8_0 in all rows.
 static inline size_t tile_bytes(pdrop_block_type type) { return type == pdrop_q8_0 ? 8 * TILE : 4 * TILE; }
+
+/// Bytes of the scales of a span of Q4_0 or Q8_0, a multiple of a tile.
+static inline size_t scale_bytes(size_t blocks) { return (blocks + 1) / 2 * TILE; }
 
 /// The place of the first span in a group.
 static inline size_t first_span(pdrop_block_type type, size_t inputs) {

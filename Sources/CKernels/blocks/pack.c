@@ -4,8 +4,7 @@
 
 size_t pdrop_group_bytes(pdrop_block_type type, size_t inputs) {
   const size_t spans = inputs / SPAN, rest = inputs % SPAN / 32;
-  const size_t bytes = spans * span_bytes(type) + rest * (tile_bytes(type) + 2 * ROWS);
-  return first_span(type, inputs) + (bytes + TILE - 1) / TILE * TILE;
+  return first_span(type, inputs) + spans * span_bytes(type) + rest * tile_bytes(type) + scale_bytes(rest);
 }
 
 /// A block of zeros, for missing rows.
@@ -48,12 +47,9 @@ static inline const uint8_t *unpack_f16(const uint8_t *from, uint8_t *const *to,
 void pdrop_pack_group(pdrop_block_type type, const void *rows, size_t row_bytes, int count, size_t inputs,
                       void *group) {
   const size_t size = (size_t)pdrop_block_values(type), bytes = pdrop_block_bytes(type), blocks = inputs / size;
-  const size_t total = pdrop_group_bytes(type, inputs);
-  // Padding may follow the first scales and the last block.
-  const size_t first = first_span(type, inputs);
-  memset(group, 0, first);
-  memset((uint8_t *)group + total - TILE, 0, TILE);
-  uint8_t *d = group, *to = d + first;
+  uint8_t *d = group, *to = d + first_span(type, inputs);
+  // Scales may end in padding.
+  memset(d, 0, first_span(type, inputs));
   for (size_t b = 0; b < blocks; b++) {
     const uint8_t *from[ROWS];
     for (int r = 0; r < ROWS; r++)
@@ -62,19 +58,22 @@ void pdrop_pack_group(pdrop_block_type type, const void *rows, size_t row_bytes,
       case pdrop_q4_0:
       case pdrop_q8_0: {
         const size_t in_span = b % 8, span_blocks = blocks - b + in_span < 8 ? blocks - b + in_span : 8;
-        uint8_t *span = (uint8_t *)group + b / 8 * span_bytes(type);
+        uint8_t *span = (uint8_t *)group + b / 8 * span_bytes(type), *codes = span + scale_bytes(span_blocks);
+        if (in_span == 0) memset(span, 0, scale_bytes(span_blocks));
         if (type == pdrop_q4_0)
-          pack_words(span + in_span * 4 * TILE, from, 2, 4, 0);
+          pack_words(codes + in_span * 4 * TILE, from, 2, 4, 0);
         else
-          pack_words(span + in_span * 8 * TILE, from, 2, 8, 0x80808080);
-        pack_f16(span + span_blocks * tile_bytes(type) + in_span * 2 * ROWS, from, 0);
+          pack_words(codes + in_span * 8 * TILE, from, 2, 8, 0x80808080);
+        pack_f16(span + in_span * 2 * ROWS, from, 0);
         break;
       }
       case pdrop_q6_k:
         for (int j = 0; j < 16; j++)
           for (int r = 0; r < ROWS; r++) *to++ = from[r][192 + j];
-        to = pack_words(to, from, 128, 16, 0);
-        to = pack_words(to, from, 0, 32, 0);
+        for (int half = 0; half < 2; half++) {
+          to = pack_words(to, from, 128 + 32 * half, 8, 0);
+          to = pack_words(to, from, 64 * half, 16, 0);
+        }
         d = pack_f16(d, from, 208);
         break;
       default:
@@ -96,19 +95,22 @@ void pdrop_unpack_group(pdrop_block_type type, const void *group, int count, siz
       case pdrop_q4_0:
       case pdrop_q8_0: {
         const size_t in_span = b % 8, span_blocks = blocks - b + in_span < 8 ? blocks - b + in_span : 8;
-        const uint8_t *span = (const uint8_t *)group + b / 8 * span_bytes(type);
+        const uint8_t *span = (const uint8_t *)group + b / 8 * span_bytes(type),
+                      *codes = span + scale_bytes(span_blocks);
         if (type == pdrop_q4_0)
-          unpack_words(span + in_span * 4 * TILE, to, 2, 4, count, 0);
+          unpack_words(codes + in_span * 4 * TILE, to, 2, 4, count, 0);
         else
-          unpack_words(span + in_span * 8 * TILE, to, 2, 8, count, 0x80808080);
-        unpack_f16(span + span_blocks * tile_bytes(type) + in_span * 2 * ROWS, to, 0, count);
+          unpack_words(codes + in_span * 8 * TILE, to, 2, 8, count, 0x80808080);
+        unpack_f16(span + in_span * 2 * ROWS, to, 0, count);
         break;
       }
       case pdrop_q6_k:
         for (int j = 0; j < 16; j++, from += ROWS)
           for (int r = 0; r < count; r++) to[r][192 + j] = from[r];
-        from = unpack_words(from, to, 128, 16, count, 0);
-        from = unpack_words(from, to, 0, 32, count, 0);
+        for (int half = 0; half < 2; half++) {
+          from = unpack_words(from, to, 128 + 32 * half, 8, count, 0);
+          from = unpack_words(from, to, 64 * half, 16, count, 0);
+        }
         d = unpack_f16(d, to, 208, count);
         break;
       default:

@@ -20,22 +20,22 @@ INLINE vec_f32 load_scales(const uint8_t *from) {
 }
 
 /// Unpacks sub-block `j` of a span with `blocks` sub-blocks.
-INLINE void unpack(const pdrop_block_type type, const uint8_t *w, const uint8_t *d, int j, const int half,
+INLINE void unpack(const pdrop_block_type type, const uint8_t *w, const uint8_t *d, int blocks, int j, const int half,
                    sub_block *to) {
-  const uint8_t *const words = w + half * 4 * LANES;
+  const uint8_t *const words = w + half * 4 * LANES, *const codes = words + scale_bytes((size_t)blocks);
   vec_u32 *const u = to->codes.tiles;
   if (type == pdrop_q4_0 || type == pdrop_q8_0) {
     UNROLL
     for (int i = 0; i < 8; i++)
-      u[i] = type == pdrop_q8_0 ? load_tile(words + (8 * j + i) * TILE)
-                                : load_tile(words + (4 * j + i % 4) * TILE) >> i / 4 * 4 & 0x0F0F0F0F;
+      u[i] = type == pdrop_q8_0 ? load_tile(codes + (8 * j + i) * TILE)
+                                : load_tile(codes + (4 * j + i % 4) * TILE) >> i / 4 * 4 & 0x0F0F0F0F;
     to->scale[0] = load_scales(d + 2 * (ROWS * j + half * LANES));
     to->offset[0] = to->scale[0] * (type == pdrop_q8_0 ? 128.0f : 8.0f);
     to->scale[1] = to->scale[0], to->offset[1] = to->offset[0];
   } else if (type == pdrop_q6_k) {
     typedef int8_t vec_s8 __attribute__((vector_size(LANES)));
     const int part = j / 4, k = j % 4;
-    const uint8_t *const high = words + (4 + 8 * part) * TILE, *const low = words + (20 + 16 * part) * TILE;
+    const uint8_t *const high = words + (4 + 24 * part) * TILE, *const low = high + 8 * TILE;
     UNROLL
     for (int i = 0; i < 8; i++) {
       const vec_u32 l = load_tile(low + (8 * (k % 2) + i) * TILE) >> (k & 2) * 2,
@@ -84,14 +84,14 @@ INLINE vec_f32 weight_at(vec_u32 tile, int c, vec_f32 scale, vec_f32 minus_offse
 }
 
 /// Runs a body for each sub-block `s` at column `k` of half a group.
-#define FOR_SUB_BLOCKS(type, group, inputs, half)                                                                      \
-  for (size_t k = 0; k < inputs; k += SPAN) {                                                                          \
-    const int blocks = inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32;                                         \
-    const uint8_t *const w = group + first_span(type, inputs) + k / SPAN * span_bytes(type);                           \
-    const uint8_t *const d = type == pdrop_q6_k ? group + k / SPAN * 2 * ROWS : w + (size_t)blocks * tile_bytes(type); \
-    for (int j = 0; j < blocks; j++) {                                                                                 \
-      sub_block s;                                                                                                     \
-      unpack(type, w, d, j, half, &s);
+#define FOR_SUB_BLOCKS(type, group, inputs, half)                                            \
+  for (size_t k = 0; k < inputs; k += SPAN) {                                                \
+    const int blocks = inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32;               \
+    const uint8_t *const w = group + first_span(type, inputs) + k / SPAN * span_bytes(type); \
+    const uint8_t *const d = type == pdrop_q6_k ? group + k / SPAN * 2 * ROWS : w;           \
+    for (int j = 0; j < blocks; j++) {                                                       \
+      sub_block s;                                                                           \
+      unpack(type, w, d, blocks, j, half, &s);
 
 #define END_SUB_BLOCKS \
   }                    \

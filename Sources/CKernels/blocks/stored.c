@@ -43,7 +43,7 @@ size_t pdrop_block_bytes(pdrop_block_type type) {
 
 static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
-static inline void decode_q4_0(const uint8_t *b, float *y) {
+static inline void decode_q4_0(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b);
   for (int i = 0; i < 16; i++) {
     y[i] = d * (float)((b[2 + i] & 15) - 8);
@@ -51,7 +51,7 @@ static inline void decode_q4_0(const uint8_t *b, float *y) {
   }
 }
 
-static inline void decode_q4_1(const uint8_t *b, float *y) {
+static inline void decode_q4_1(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b), m = load_scale(b + 2);
   for (int i = 0; i < 16; i++) {
     y[i] = d * (float)(b[4 + i] & 15) + m;
@@ -66,7 +66,7 @@ static inline void fifth_bits(const uint8_t *from, int *bits) {
   for (int i = 0; i < 32; i++) bits[i] = (int)(h >> i & 1) << 4;
 }
 
-static inline void decode_q5_0(const uint8_t *b, float *y) {
+static inline void decode_q5_0(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b);
   int high[32];
   fifth_bits(b + 2, high);
@@ -76,7 +76,7 @@ static inline void decode_q5_0(const uint8_t *b, float *y) {
   }
 }
 
-static inline void decode_q5_1(const uint8_t *b, float *y) {
+static inline void decode_q5_1(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b), m = load_scale(b + 2);
   int high[32];
   fifth_bits(b + 4, high);
@@ -86,12 +86,12 @@ static inline void decode_q5_1(const uint8_t *b, float *y) {
   }
 }
 
-static inline void decode_q8_0(const uint8_t *b, float *y) {
+static inline void decode_q8_0(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b);
   for (int i = 0; i < 32; i++) y[i] = d * (float)(int8_t)b[2 + i];
 }
 
-static inline void decode_q2_k(const uint8_t *b, float *y) {
+static inline void decode_q2_k(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b + 80), dmin = load_scale(b + 82);
   for (int j = 0; j < 16; j++) {
     const float scale = d * (float)(b[j] & 15), minimum = dmin * (float)(b[j] >> 4);
@@ -101,7 +101,7 @@ static inline void decode_q2_k(const uint8_t *b, float *y) {
   }
 }
 
-static inline void decode_q3_k(const uint8_t *b, float *y) {
+static inline void decode_q3_k(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b + 108);
   const uint8_t *s = b + 96;
   for (int j = 0; j < 16; j++) {
@@ -119,19 +119,21 @@ static inline void scale_and_minimum(const uint8_t *s, int j, int *scale, int *m
   *minimum = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | (s[j] >> 6) << 4;
 }
 
-static inline void decode_q4_k(const uint8_t *b, float *y) {
+static inline void decode_q4_k(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b), dmin = load_scale(b + 2);
-  for (int j = 0; j < 8; j++) {
-    int sc, mn;
-    scale_and_minimum(b + 4, j, &sc, &mn);
-    const float scale = d * (float)sc, minimum = dmin * (float)mn;
-    const uint8_t *q = b + 16 + 32 * (j / 2);
-    const int shift = 4 * (j % 2);
-    for (int i = 0; i < 32; i++) y[32 * j + i] = scale * (float)(q[i] >> shift & 15) - minimum;
+  for (int j = 0; j < 8; j += 2) {
+    int low, low_min, high, high_min;
+    scale_and_minimum(b + 4, j, &low, &low_min);
+    scale_and_minimum(b + 4, j + 1, &high, &high_min);
+    const float scale = d * (float)low, minimum = dmin * (float)low_min;
+    const float scale_2 = d * (float)high, minimum_2 = dmin * (float)high_min;
+    const uint8_t *q = b + 16 + 16 * j;
+    for (int i = 0; i < 32; i++) y[32 * j + i] = scale * (float)(q[i] & 15) - minimum;
+    for (int i = 0; i < 32; i++) y[32 * j + 32 + i] = scale_2 * (float)(q[i] >> 4) - minimum_2;
   }
 }
 
-static inline void decode_q5_k(const uint8_t *b, float *y) {
+static inline void decode_q5_k(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b), dmin = load_scale(b + 2);
   for (int j = 0; j < 8; j++) {
     int sc, mn;
@@ -143,7 +145,7 @@ static inline void decode_q5_k(const uint8_t *b, float *y) {
   }
 }
 
-static inline void decode_q6_k(const uint8_t *b, float *y) {
+static inline void decode_q6_k(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b + 208);
   for (int j = 0; j < 16; j++) {
     const float scale = d * (float)(int8_t)b[192 + j];
@@ -156,7 +158,7 @@ static inline void decode_q6_k(const uint8_t *b, float *y) {
   }
 }
 
-static inline void decode_iq4_nl(const uint8_t *b, float *y) {
+static inline void decode_iq4_nl(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b);
   for (int i = 0; i < 16; i++) {
     y[i] = d * (float)iq4_values[b[2 + i] & 15];
@@ -164,7 +166,7 @@ static inline void decode_iq4_nl(const uint8_t *b, float *y) {
   }
 }
 
-static inline void decode_iq4_xs(const uint8_t *b, float *y) {
+static inline void decode_iq4_xs(const uint8_t *restrict b, float *restrict y) {
   const float d = load_scale(b);
   const int high = b[2] | b[3] << 8;
   for (int j = 0; j < 8; j++) {
