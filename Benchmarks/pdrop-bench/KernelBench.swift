@@ -233,8 +233,9 @@ extension LLaVAConfiguration {
     ]
   }
 
-  /// The matmuls of the vision encoder and the projector for one view.
+  /// The matmuls of the vision encoder and the projector for one view; none for a language model alone.
   var visionShapes: [KernelShape] {
+    guard let vision else { return [] }
     let (d, m, patch) = (vision.hiddenSize, vision.intermediateSize, vision.patchSize)
     let (patches, rows) = ([vision.patchCount], [1 + vision.patchCount])
     return [

@@ -148,9 +148,9 @@ struct Pipeline {
   private func encode(_ subject: Subject) throws -> VisionRun {
     let model = subject.model
     let image = try model.encode(.decoded(image(for: subject)), threads: threads)
-    guard model.preprocessor.mode == .anyres else { return VisionRun(image: image) }
+    guard let preprocessor = model.preprocessor, preprocessor.mode == .anyres else { return VisionRun(image: image) }
     let compute = ComputeContext(workers: Workers(count: threads))
-    let side = model.preprocessor.size
+    let side = preprocessor.size
     let pixels = Tensor(
       randomShape: [3, side, side], deviation: 1, element: .f32, seed: 2, workers: compute.workers)
     let values = pixels.floats()
@@ -186,7 +186,7 @@ struct Pipeline {
 
   /// An image of random pixels.
   private func image(for subject: Subject) throws -> Image {
-    let preprocessor = subject.model.preprocessor
+    guard let preprocessor = subject.model.preprocessor else { throw GenerationError.noVisionEncoder }
     let photograph = PixelSize(height: 480, width: 640)
     let view = PixelSize(height: preprocessor.size, width: preprocessor.size)
     let size = subject.image ?? (preprocessor.mode == .anyres ? photograph : view)

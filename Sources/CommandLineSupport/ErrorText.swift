@@ -13,7 +13,7 @@ extension Remedy {
     switch self {
     case .visionTower: "give its directory (config.json and weights) with --vision-tower"
     case .omitVisionTower(let path): "leave out --vision-tower \(path)"
-    case .mmproj: "name one with --mmproj"
+    case .mmproj: "name the vision encoder's file with --mmproj"
     case .omitMMProj(let path): "leave out --mmproj \(path)"
     case .imageMode(let modes): "use --image-mode \(Self.list(modes))"
     case .addImage: "add --image"

@@ -21,7 +21,8 @@ extension LLaVAConfiguration {
   ///   - mode: The image mode; `auto` uses several views if the model supports them.
   /// - Throws: ``PreprocessorConfigurationError`` if the file does not fit the model, ``ImageModeError`` if the mode
   ///   does not.
-  package func preprocessor(_ file: PreprocessorConfiguration?, mode: ImageMode) throws -> any ImagePreprocessor {
+  package func preprocessor(_ file: PreprocessorConfiguration?, mode: ImageMode) throws -> (any ImagePreprocessor)? {
+    guard let vision else { return nil }
     let configuration = file ?? PreprocessorConfiguration(side: vision.imageSize)
     if let anyResolution, mode == .auto || mode == .anyres {
       return try AnyResolutionPreprocessor(configuration, anyResolution)

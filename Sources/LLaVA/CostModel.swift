@@ -174,7 +174,7 @@ package struct WorkingMemory: Sendable, Equatable {
   ///   - visualTokens: Visual tokens of all images of a prompt, `V`.
   ///   - sequences: Number of sequences that are decoded together.
   package init(_ model: LLaVAModel, rows: Int, views: Int, visualTokens: Int, sequences: Int) {
-    let (text, vision) = (model.configuration.text, model.configuration.vision)
+    let text = model.configuration.text
     let float = ElementType.f32.byteCount
     func converted(_ computeType: ComputeType) -> Int {
       switch computeType {
@@ -194,10 +194,14 @@ package struct WorkingMemory: Sendable, Equatable {
 
     // The matrices of `VisionScratch` and the residual stream, the pixels and their patches, and the projector's
     // matrices.
+    guard let vision = model.configuration.vision, let encoder = model.imageEncoder?.vision else {
+      visionEncoder = 0
+      return
+    }
     let (visionRows, side) = (views * (1 + vision.patchCount), vision.imageSize)
     let visionColumns = 7 * vision.hiddenSize + vision.intermediateSize
     let visionEncoderInput =
-      converted(model.vision.layers.first?.queries.computeType ?? .f32)
+      converted(encoder.layers.first?.queries.computeType ?? .f32)
       * max(vision.hiddenSize, vision.intermediateSize)
     let embedding = float * 2 * views * 3 * side * side
     let projector = float * 2 * visionRows * text.hiddenSize

@@ -34,9 +34,9 @@ extension LLaVAModel {
     let views = 1 + (tiles?.tileCount ?? 0)
     precondition(
       features.rows == views * configuration.visualTokensPerView, "packed: \(features.rows) features of \(views) views")
-    guard let imageNewline else { return features }
+    guard let vision = configuration.vision, let imageNewline = imageEncoder?.newline else { return features }
     let perView = configuration.visualTokensPerView
-    let (side, firstPatch) = (configuration.vision.patchesPerSide, perView - configuration.vision.patchCount)
+    let (side, firstPatch) = (vision.patchesPerSide, perView - vision.patchCount)
     let places = visualTokenPlaces(tiles)
 
     let columns = features.columns
@@ -117,10 +117,10 @@ extension LLaVAModel {
   /// - Parameter tiles: The image's tiles; `nil` for an image in one view.
   /// - Returns: `visualTokenCount(tiles)` places.
   package func visualTokenPlaces(_ tiles: TileGrid?) -> [VisualTokenPlace] {
-    VisualTokenPlace.all(
-      of: tiles, side: configuration.vision.patchesPerSide,
-      hasClassToken: configuration.visualTokensPerView > configuration.vision.patchCount,
-      hasNewline: imageNewline != nil)
+    guard let vision = configuration.vision else { return [] }
+    return VisualTokenPlace.all(
+      of: tiles, side: vision.patchesPerSide, hasClassToken: configuration.visualTokensPerView > vision.patchCount,
+      hasNewline: imageEncoder?.newline != nil)
   }
 }
 
@@ -134,8 +134,7 @@ extension LLaVAModel {
   ///   - tiles: The image's tiles; `nil` for an image in one view.
   ///   - area: The area that the image fills; `nil` for an image without padding.
   package func paddingTokens(_ tiles: TileGrid?, _ area: ImageArea?) -> [Int] {
-    guard let area else { return [] }
-    let vision = configuration.vision
+    guard let area, let vision = configuration.vision else { return [] }
     let side = vision.patchesPerSide
     let places = visualTokenPlaces(tiles)
     return places.indices.filter { index in

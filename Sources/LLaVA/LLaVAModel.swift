@@ -18,10 +18,8 @@ package import ModelFormats
 /// | `N` | vocabulary size |
 package struct LLaVAModel: Sendable {
   package let configuration: LLaVAConfiguration
-  package let vision: VisionEncoder
-  let projector: Projector
-  /// Newline embedding, which ends each row of a LLaVA-NeXT image, `[D]`; `nil` for models without one.
-  let imageNewline: [Float]?
+  /// The part from pixels to visual tokens; `nil` for a language model that takes no images.
+  package let imageEncoder: ImageEncoder?
   package let languageModel: LanguageModel
 
   /// Loads all weights of a checkpoint; weights that need no conversion stay mapped from disk.
@@ -43,14 +41,17 @@ package struct LLaVAModel: Sendable {
       LinearConversion(to: type, blockType: blocks ?? computeType.blocks, workers: workers, cache: cache)
     }
     let visionConversion = conversion(computeType.vision)
-    let visionScope =
-      visionTower?.scope("vision_model", visionConversion)
-      ?? checkpoint.scope("vision_tower.vision_model", visionConversion)
-    vision = try VisionEncoder(visionScope, configuration)
-    projector = try Projector(checkpoint.scope("multi_modal_projector", visionConversion), configuration)
-    imageNewline =
-      configuration.anyResolution?.merge != .spatialUnpad
-      ? nil : try checkpoint.tensor("image_newline", shape: [configuration.text.hiddenSize]).floats()
+    imageEncoder = try configuration.vision.map { vision throws(CheckpointError) in
+      let scope =
+        visionTower?.scope("vision_model", visionConversion)
+        ?? checkpoint.scope("vision_tower.vision_model", visionConversion)
+      return ImageEncoder(
+        vision: try VisionEncoder(scope, vision, configuration),
+        projector: try Projector(
+          checkpoint.scope("multi_modal_projector", visionConversion), inputs: vision.hiddenSize, configuration),
+        newline: configuration.anyResolution?.merge != .spatialUnpad
+          ? nil : try checkpoint.tensor("image_newline", shape: [configuration.text.hiddenSize]).floats())
+    }
     languageModel = try LanguageModel(
       checkpoint, configuration, layers: conversion(computeType.decoder),
       // Logits are sensitive to rounding.
@@ -59,8 +60,7 @@ package struct LLaVAModel: Sendable {
 
   /// All linear layers of the model.
   private var linears: [Linear] {
-    vision.linears + [projector.expand, projector.contract] + languageModel.layers.flatMap(\.linears)
-      + [languageModel.head]
+    (imageEncoder?.linears ?? []) + languageModel.layers.flatMap(\.linears) + [languageModel.head]
   }
 
   /// Bytes of the embedding and of all linear layers, after conversion.
@@ -91,7 +91,7 @@ package struct LLaVAModel: Sendable {
     let unneededLayers =
       configuration
       .visionLayersNeeded..<max(
-        configuration.visionLayersNeeded, configuration.vision.layerCount)
+        configuration.visionLayersNeeded, configuration.vision?.layerCount ?? 0)
     let unneeded = unneededLayers.map { "\(prefix)encoder.layers.\($0)." } + ["\(prefix)post_layernorm."]
     return checkpoint.unreadNames.filter { name in !unneeded.contains { name.hasPrefix($0) } }
   }
@@ -103,6 +103,7 @@ package struct LLaVAModel: Sendable {
   ///     tiles row by row.
   ///   - tiles: The image's tiles; `nil` for an image in one view.
   /// - Returns: `[V, D]`, with `V` equal to `visualTokenCount(tiles)`.
+  /// - Precondition: The model has an image encoder.
   package func imageFeatures(_ pixels: [Float], tiles: TileGrid?, on compute: ComputeContext) -> Matrix {
     packed(viewFeatures(pixels, views: 1 + (tiles?.tileCount ?? 0), on: compute), tiles)
   }
@@ -111,10 +112,22 @@ package struct LLaVAModel: Sendable {
   ///
   /// - Parameter pixels: Normalized values, `[views, 3, imageSize, imageSize]`.
   /// - Returns: `[views · tokensPerView, D]`.
+  /// - Precondition: The model has an image encoder.
   package func viewFeatures(_ pixels: [Float], views: Int, on compute: ComputeContext) -> Matrix {
-    let features = compute.during(.encode) { vision(pixels, views: views, on: compute) }
-    return compute.during(.project) { projector(features, on: compute) }
+    guard let imageEncoder else { preconditionFailure("viewFeatures: the model has no image encoder") }
+    let features = compute.during(.encode) { imageEncoder.vision(pixels, views: views, on: compute) }
+    return compute.during(.project) { imageEncoder.projector(features, on: compute) }
   }
+}
+
+/// The part of a model from pixels to visual tokens.
+package struct ImageEncoder: Sendable {
+  package let vision: VisionEncoder
+  let projector: Projector
+  /// Newline embedding, which ends each row of a LLaVA-NeXT image, `[D]`; `nil` for models without one.
+  let newline: [Float]?
+
+  var linears: [Linear] { vision.linears + [projector.expand, projector.contract] }
 }
 
 /// Compute types of the parts of a model.

@@ -11,8 +11,9 @@ package struct VisionEncoder: Sendable {
   let inputNorm: LayerNorm
   let layers: [VisionLayer]
 
-  init(_ scope: CheckpointScope, _ configuration: LLaVAConfiguration) throws(CheckpointError) {
-    let vision = configuration.vision
+  init(
+    _ scope: CheckpointScope, _ vision: VisionConfiguration, _ configuration: LLaVAConfiguration
+  ) throws(CheckpointError) {
     self.configuration = vision
     dropsClassToken = configuration.dropsClassToken
     embedding = try PatchEmbedding(scope.scope("embeddings"), vision)
@@ -230,8 +231,10 @@ struct Projector: Sendable {
   let contract: Linear
   let activation: Activation
 
-  init(_ scope: CheckpointScope, _ configuration: LLaVAConfiguration) throws(CheckpointError) {
-    let (inputs, outputs) = (configuration.vision.hiddenSize, configuration.text.hiddenSize)
+  init(
+    _ scope: CheckpointScope, inputs: Int, _ configuration: LLaVAConfiguration
+  ) throws(CheckpointError) {
+    let outputs = configuration.text.hiddenSize
     let bias = configuration.projectorHasBias
     expand = try scope.linear("linear_1", inputs: inputs, outputs: outputs, bias: bias)
     contract = try scope.linear("linear_2", inputs: outputs, outputs: outputs, bias: bias)

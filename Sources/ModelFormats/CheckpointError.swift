@@ -33,8 +33,6 @@ package enum CheckpointError: UserFacingError, Equatable {
   case ambiguousGGUF(directory: String, isVisionEncoder: Bool, found: [String])
   /// A directory of GGUF files without a language model.
   case noLanguageModel(directory: String, found: [String])
-  /// A language model without a vision encoder beside it.
-  case noVisionEncoder(model: String)
   case unneededMMProj(directory: String, given: String)
   /// A CLIP directory for a GGUF file, whose vision encoder is an mmproj file.
   case visionTowerOfGGUF(path: String, given: String)
@@ -106,8 +104,6 @@ package enum CheckpointError: UserFacingError, Equatable {
       "\(directory): \(found.count) language models, found \(Self.list(found)); give the path of one"
     case .noLanguageModel(let directory, let found):
       "\(directory): no language model in a GGUF file, found \(Self.list(found)) (mmproj); add the model of the pair"
-    case .noVisionEncoder(let model):
-      "\(model): no vision encoder (mmproj) next to the language model"
     case .unneededMMProj(let directory, _):
       "\(directory): the checkpoint contains its vision encoder"
     case .visionTowerOfGGUF(let path, _):

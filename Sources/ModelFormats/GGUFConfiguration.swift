@@ -4,21 +4,26 @@ import Storage
 extension LLaVAConfiguration {
   /// The configuration of a pair of GGUF files; the image token is that of prompts without one in the vocabulary.
   ///
+  /// - Parameter mmproj: The vision encoder with projector; `nil` for a language model alone.
   /// - Throws: `CheckpointError` if the files are not of LLaVA, or not of one model.
-  init(gguf model: GGUFFile, mmproj: GGUFFile) throws(CheckpointError) {
+  init(gguf model: GGUFFile, mmproj: GGUFFile?) throws(CheckpointError) {
     let text = try TextConfiguration(gguf: model)
+    self.init(
+      layout: .gguf, modelType: "llava", imageTokenID: Self.imageSentinel, visionFeatureLayer: -1,
+      dropsClassToken: true,
+      projectorActivation: .gelu, projectorHasBias: true, tiesWordEmbeddings: model.records["output.weight"] == nil,
+      text: text)
+    nameOrPath = try model.metadata.string("general.name")
+    notes = text.notes
+    guard let mmproj else { return }
     let projector = try GGUFProjector(mmproj)
     try projector.check(fits: text, of: model)
     let section = mmproj.metadata.section("clip.vision.")
-    let anyResolution = try AnyResolution(gguf: section, projector.vision, hasNewline: projector.hasNewline)
-    self.init(
-      layout: .gguf, modelType: anyResolution == nil ? "llava" : "llava_next", imageTokenID: Self.imageSentinel,
-      visionFeatureLayer: try projector.featureLayer(), dropsClassToken: true, projectorActivation: .gelu,
-      projectorHasBias: true, tiesWordEmbeddings: model.records["output.weight"] == nil,
-      imageAspectRatio: try section.text("image_aspect_ratio"), anyResolution: anyResolution, text: text,
-      vision: projector.vision)
-    nameOrPath = try model.metadata.string("general.name")
-    notes = text.notes
+    vision = projector.vision
+    visionFeatureLayer = try projector.featureLayer()
+    imageAspectRatio = try section.text("image_aspect_ratio")
+    anyResolution = try AnyResolution(gguf: section, projector.vision, hasNewline: projector.hasNewline)
+    if anyResolution != nil { modelType = "llava_next" }
   }
 }
 

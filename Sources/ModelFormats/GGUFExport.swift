@@ -160,9 +160,9 @@ extension GGUFExport {
   package static func visionEncoder(
     _ configuration: LLaVAConfiguration, _ preprocessor: PreprocessorConfiguration?, name: String
   ) throws(CheckpointError) -> GGUFExport {
-    let vision = configuration.vision
+    guard let vision = configuration.vision else { throw .notInGGUF(part: "no vision encoder") }
     let preprocessor = preprocessor ?? PreprocessorConfiguration(side: vision.imageSize)
-    try refuse(configuration, preprocessor)
+    try refuse(configuration, vision, preprocessor)
     var export = GGUFExport()
     export.set("general.architecture", .text("clip"))
     export.set("general.type", .text("mmproj"))
@@ -193,14 +193,14 @@ extension GGUFExport {
     } else if preprocessor.padsToSquare || configuration.imageAspectRatio == "pad" {
       export.set("clip.vision.image_aspect_ratio", .text("pad"))
     }
-    export.addVisionTensors(configuration)
+    export.addVisionTensors(configuration, vision)
     return export
   }
 
   private static func refuse(
-    _ configuration: LLaVAConfiguration, _ preprocessor: PreprocessorConfiguration
+    _ configuration: LLaVAConfiguration, _ vision: VisionConfiguration, _ preprocessor: PreprocessorConfiguration
   ) throws(CheckpointError) {
-    var plain = PreprocessorConfiguration(side: configuration.vision.imageSize)
+    var plain = PreprocessorConfiguration(side: vision.imageSize)
     plain.mean = preprocessor.mean
     plain.standardDeviation = preprocessor.standardDeviation
     plain.padsToSquare = preprocessor.padsToSquare
@@ -221,8 +221,8 @@ extension GGUFExport {
     if let part = parts.first(where: { !$0.0 }) { throw .notInGGUF(part: part.1) }
   }
 
-  private mutating func addVisionTensors(_ configuration: LLaVAConfiguration) {
-    let (vision, d) = (configuration.vision, configuration.vision.hiddenSize)
+  private mutating func addVisionTensors(_ configuration: LLaVAConfiguration, _ vision: VisionConfiguration) {
+    let d = vision.hiddenSize
     let encoder = "vision_tower.vision_model."
     func norm(_ name: String) {
       add(name + ".weight", [d])
@@ -256,7 +256,7 @@ extension ModelFiles {
   package func tensor(_ name: String, shape: [Int]) throws(CheckpointError) -> Tensor {
     let tower = "vision_tower."
     let (source, name) =
-      if let checkpoint = visionTower.checkpoint, name.hasPrefix(tower) {
+      if let checkpoint = visionCheckpoint, name.hasPrefix(tower) {
         (checkpoint, String(name.dropFirst(tower.count)))
       } else {
         (checkpoint, name)

@@ -3,15 +3,12 @@ import Storage
 
 extension LLaVAConfiguration {
   /// The configuration in a `config.json` of the Hugging Face layout, with the reference library's defaults.
-  init(huggingFace file: ConfigurationSection) throws(CheckpointError) {
+  ///
+  /// - Parameter vision: The configuration of its vision encoder.
+  init(huggingFace file: ConfigurationSection, vision: VisionConfiguration) throws(CheckpointError) {
     let modelType = try Self.modelType(file)
     let textSection = try file.section("text_config")
     let text = try TextConfiguration(textSection ?? ConfigurationSection(file: file.file, prefix: "text_config."))
-    // The reference's default vision encoder is CLIP ViT-L/14-336 only when the whole section is missing.
-    let visionSection = try file.section("vision_config")
-    let vision =
-      try visionSection.map { section throws(CheckpointError) in try VisionConfiguration(section) }
-      ?? .clipLarge336
     let dropsClassToken = try file.choice(
       "vision_feature_select_strategy", ["default": true, "full": false], default: "default")
     // The newer name wins. The row of the token in the embedding is never read, so the token may be outside of it.
@@ -228,6 +225,17 @@ extension ConfigurationSection {
 }
 
 extension VisionConfiguration {
+  /// The vision encoder of a `config.json` of the Hugging Face layout.
+  ///
+  /// The reference's default is CLIP ViT-L/14-336 only when the whole section is missing.
+  init(ofHuggingFace file: ConfigurationSection) throws(CheckpointError) {
+    guard let section = try file.section("vision_config") else {
+      self = .clipLarge336
+      return
+    }
+    try self.init(section)
+  }
+
   /// The vision encoders of LLaVA's published checkpoints, by the last part of the name.
   static func published(_ name: String) -> VisionConfiguration? {
     var configuration = clipLarge336

@@ -39,7 +39,8 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   /// EOS tokens, unless `generation_config.json` defines them.
   package var eosTokens: Set<Int>?
   package var text: TextConfiguration
-  package var vision: VisionConfiguration
+  /// The vision encoder; `nil` for a language model without one, which takes no images.
+  package var vision: VisionConfiguration?
   /// The classes in `architectures`, such as `LlavaMistralForCausalLM`.
   package var architectures: [String] = []
   /// The model's name or path when its files were written, `_name_or_path`.
@@ -49,11 +50,11 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   package var notes: [LoadNote] = []
 
   /// The number of visual tokens of one view.
-  package var visualTokensPerView: Int { vision.patchCount + (dropsClassToken ? 0 : 1) }
+  package var visualTokensPerView: Int { vision.map { $0.patchCount + (dropsClassToken ? 0 : 1) } ?? 0 }
 
   /// The number of vision encoder layers up to the feature layer.
   package var visionLayersNeeded: Int {
-    visionFeatureLayer >= 0 ? visionFeatureLayer : vision.layerCount + 1 + visionFeatureLayer
+    vision.map { visionFeatureLayer >= 0 ? visionFeatureLayer : $0.layerCount + 1 + visionFeatureLayer } ?? 0
   }
 }
 
@@ -117,10 +118,12 @@ extension LLaVAConfiguration {
   ///
   /// LLaVA-1.5-7B has 7,063,427,072.
   package var parameterCount: Int {
-    let (d, visionSize) = (text.hiddenSize, vision.hiddenSize)
-    let projector = visionSize * d + d * d + (projectorHasBias ? 2 * d : 0)
+    let d = text.hiddenSize
+    let language = text.parameterCount(tiesWordEmbeddings: tiesWordEmbeddings)
+    guard let vision else { return language }
+    let projector = vision.hiddenSize * d + d * d + (projectorHasBias ? 2 * d : 0)
     let newline = anyResolution?.merge == .spatialUnpad ? d : 0
-    return vision.parameterCount + projector + newline + text.parameterCount(tiesWordEmbeddings: tiesWordEmbeddings)
+    return vision.parameterCount + projector + newline + language
   }
 }
 

@@ -7,6 +7,8 @@ package struct ModelDirectory: ModelFiles {
   package let configuration: LLaVAConfiguration
   package let checkpoint: Checkpoint
   package let visionTower: VisionTower
+  package var visionCheckpoint: Checkpoint? { visionTower.checkpoint }
+  package var visionDirectory: String? { visionTower.directory }
   package var ggufFiles: [String] { [] }
   package var metadata: GGUFMetadata? { nil }
 
@@ -29,7 +31,8 @@ package struct ModelDirectory: ModelFiles {
       visionTower = try VisionTower(of: original, in: checkpoint, given: given)
       configuration = try original.configuration(vision: visionTower.configuration)
     } else {
-      var configuration = try LLaVAConfiguration(huggingFace: file)
+      let vision = try VisionConfiguration(ofHuggingFace: file)
+      var configuration = try LLaVAConfiguration(huggingFace: file, vision: vision)
       try ForeignTensors.refuseQuantization(in: file, directory: path)
       if let given { throw .unneededVisionTower(directory: path, given: given) }
       checkpoint = try Checkpoint(directory: path)
@@ -38,16 +41,17 @@ package struct ModelDirectory: ModelFiles {
         configuration.tiesWordEmbeddings = !hasHead
         configuration.notes.append(.tiedAtTop(hasHead: hasHead))
       }
-      visionTower = VisionTower(ownWeights: configuration.vision)
+      visionTower = VisionTower(ownWeights: vision)
       self.configuration = configuration
     }
   }
 
   /// The preprocessor configuration of the model's directory or of its vision encoder's; nil if neither has one.
   package func preprocessor() throws(CheckpointError) -> PreprocessorConfiguration? {
-    if let own = try Self.preprocessor(in: path, side: configuration.vision.imageSize) { return own }
+    let side = visionTower.configuration.imageSize
+    if let own = try Self.preprocessor(in: path, side: side) { return own }
     guard let directory = visionTower.directory else { return nil }
-    return try Self.preprocessor(in: directory, side: configuration.vision.imageSize)
+    return try Self.preprocessor(in: directory, side: side)
   }
 
   /// The content of `preprocessor_config.json`, or of the section of `processor_config.json` where version 5 of the
@@ -81,7 +85,7 @@ package struct ModelDirectory: ModelFiles {
   /// The values of other files that `config.json` contradicts.
   private func contradictions(imageToken: String) throws(CheckpointError) -> [LoadNote] {
     var notes: [LoadNote] = []
-    let vision = configuration.vision
+    let vision = visionTower.configuration
     let strategy = configuration.dropsClassToken ? "default" : "full"
     for name in ["processor_config.json", "preprocessor_config.json"] {
       guard let file = try JSONFile.sectionIfPresent(at: path + "/" + name) else { continue }
@@ -128,7 +132,8 @@ extension LLaVAConfiguration {
   ///
   /// - Throws: `CheckpointError` with the key, the expected and the found value.
   package init(directory: String) throws(CheckpointError) {
-    try self.init(huggingFace: JSONFile.section(at: directory + "/config.json"))
+    let file = try JSONFile.section(at: directory + "/config.json")
+    try self.init(huggingFace: file, vision: VisionConfiguration(ofHuggingFace: file))
   }
 }
 

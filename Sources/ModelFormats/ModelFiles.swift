@@ -6,7 +6,10 @@ package protocol ModelFiles {
   var path: String { get }
   var configuration: LLaVAConfiguration { get }
   var checkpoint: Checkpoint { get }
-  var visionTower: VisionTower { get }
+  /// The weights of the vision encoder's CLIP directory; `nil` if `checkpoint` contains them or there are none.
+  var visionCheckpoint: Checkpoint? { get }
+  /// The vision encoder's CLIP directory, with or without weights; `nil` without such a directory.
+  var visionDirectory: String? { get }
   /// The paths of GGUF files, that of the language model first; empty for a directory of other files.
   var ggufFiles: [String] { get }
   /// The metadata of the language model's GGUF file, with vocabulary and chat template; `nil` for a directory, which has
@@ -33,7 +36,8 @@ package enum ModelSearch {
   ///
   /// - Parameters:
   ///   - visionTower: The CLIP directory of an original checkpoint; `nil` to search for it.
-  ///   - mmproj: The GGUF file of the vision encoder; `nil` for the only one beside the model.
+  ///   - mmproj: The GGUF file of the vision encoder; `nil` for the only one next to the model. Without one the model
+  ///     takes no images.
   /// - Throws: `CheckpointError` with the file, the expected and the found value.
   package static func open(
     _ path: String, visionTower: String? = nil, mmproj: String? = nil
@@ -50,7 +54,6 @@ package enum ModelSearch {
     guard !found.model.isVisionEncoder else { throw .swappedGGUF(file: found.model.path, isVisionEncoder: true) }
     let encoder: GGUFFile?
     if let mmproj { encoder = try GGUFFile(mmproj) } else { encoder = try found.visionEncoder() }
-    guard let encoder else { throw .noVisionEncoder(model: found.model.path) }
     return try GGUFModel(path, model: found.model, mmproj: encoder)
   }
 

@@ -317,13 +317,13 @@ extension ModelDirectory {
   /// The key of cached features; it covers the content keys of the weights, vision encoder included, and the
   /// configuration files of preprocessing and vision encoder.
   package var contentKey: String {
-    let directories = [path] + (visionTower.directory.map { [$0] } ?? [])
+    let directories = [path] + (visionDirectory.map { [$0] } ?? [])
     let settings = directories.flatMap { directory in
       ["config.json", "preprocessor_config.json", "processor_config.json"].map { name in
         (try? SharedBytes(mapping: directory + "/" + name)).map { "\(name) \($0.count) \($0.checksum)" } ?? "no \(name)"
       }
     }
-    let weights = [checkpoint.contentKey] + (visionTower.checkpoint.map { [$0.contentKey] } ?? [])
+    let weights = [checkpoint.contentKey] + (visionCheckpoint.map { [$0.contentKey] } ?? [])
     return SharedBytes.checksum(of: (weights + settings).joined(separator: "\n"))
   }
 }

@@ -82,6 +82,7 @@ extension VisionLanguageModel: ImageSource {
   func input(
     of image: Request.Image, appliesOrientation: Bool, usesFeatureCache: Bool = true, _ timings: inout RunReport.Timings
   ) throws(RequestError) -> ImageInput {
+    guard preprocessor != nil else { throw .generation(.noVisionEncoder) }
     if case .features(let encoded) = image {
       guard encoded.model === identity else { throw .generation(.foreignImage) }
       return ImageInput(
@@ -216,7 +217,7 @@ extension RunReport {
 extension VisionLanguageModel {
   /// The views of an image, decoded and preprocessed.
   ///
-  /// - Precondition: The image is not `.features`.
+  /// - Precondition: The image is not `.features`, and the model has a vision encoder.
   func views(
     of image: Request.Image, appliesOrientation: Bool, _ timings: inout RunReport.Timings
   ) throws(ImageError) -> ImageViews {
@@ -231,6 +232,7 @@ extension VisionLanguageModel {
     case .features: preconditionFailure("views: the image is encoded already")
     }
     let decoded = ContinuousClock.now
+    guard let preprocessor else { preconditionFailure("views: the model has no vision encoder") }
     let views = preprocessor(pixels)
     timings.decodeImage += (decoded - start).milliseconds
     timings.preprocess += (ContinuousClock.now - decoded).milliseconds

@@ -172,16 +172,17 @@ extension ImageViews {
 }
 
 extension Session {
-  /// The kept-token map of each image.
+  /// The kept-token map of each image; none for a model that takes no images.
   ///
   /// - Throws: `GenerationError.tensorsNotRecorded` unless the request records tensors.
   public var keptMaps: [KeptMap] {
     get throws(GenerationError) {
       guard let tensors else { throw .tensorsNotRecorded }
       let llava = generator.model.llava
+      guard let vision = llava.configuration.vision else { return [] }
       return tensors.views.enumerated().map { index, views in
         KeptMap(
-          views, llava.visualTokenPlaces(views.tiles), patchSize: llava.configuration.vision.patchSize,
+          views, llava.visualTokenPlaces(views.tiles), patchSize: vision.patchSize,
           drops: tensors.drops.map { (layer: $0.layer, $0.images[index]) })
       }
     }

@@ -52,7 +52,7 @@ public struct ModelError: UserFacingError {
       case .badValue: .configuration
       case .forbiddenGlobal: .refusedWeights
       case .missingVisionTower, .missingTrainedVisionTower, .unneededVisionTower, .visionTowerOfGGUF,
-        .ambiguousGGUF(_, isVisionEncoder: true, _), .noVisionEncoder, .unneededMMProj, .pairMismatch, .swappedGGUF:
+        .ambiguousGGUF(_, isVisionEncoder: true, _), .unneededMMProj, .pairMismatch, .swappedGGUF:
         .visionTower
       case .noWeights, .adapterAlone, .unmergedAdapter, .quantized, .missingShards, .ambiguousShards, .projectorApart,
         .malformed, .missingTensor, .shapeMismatch, .unsupportedElement, .duplicateTensor,

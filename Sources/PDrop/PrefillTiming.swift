@@ -20,8 +20,10 @@ extension VisionLanguageModel {
   package func prefillTiming(threads: Int) -> PrefillTiming {
     let compute = ComputeContext(workers: Workers(count: threads))
     let (text, decoder) = (llava.configuration.text, llava.languageModel)
-    let pixels = [Float](repeating: 0, count: 3 * preprocessor.size * preprocessor.size)
-    let view = Self.warmSeconds { _ = llava.viewFeatures(pixels, views: 1, on: compute) }
+    let view = preprocessor.map { preprocessor in
+      let pixels = [Float](repeating: 0, count: 3 * preprocessor.size * preprocessor.size)
+      return Self.warmSeconds { _ = llava.viewFeatures(pixels, views: 1, on: compute) }
+    }
 
     var state = DecoderState(text)
     let depth = min(2, text.layerCount)
@@ -37,14 +39,16 @@ extension VisionLanguageModel {
       measured.append((rows, 1e3 * seconds / Double(depth)))
     }
     let head = Self.warmSeconds { _ = decoder.logits(state, on: compute) }
-    return PrefillTiming(secondsPerView: view, layer: Self.layerSeconds(measured), headSeconds: head)
+    return PrefillTiming(secondsPerView: view ?? 0, layer: Self.layerSeconds(measured), headSeconds: head)
   }
 
   /// Rows of a prompt with an image of the maximum number of tiles.
   private var longestPrompt: Int {
-    let (configuration, size) = (llava.configuration, preprocessor.size)
-    let tiles = (configuration.anyResolution?.canvases ?? []).map { $0.width / size * ($0.height / size) }
-    let rows = configuration.visualTokensPerView * (1 + (tiles.max() ?? 0)) + 64
+    let configuration = llava.configuration
+    let tiles = configuration.anyResolution.map { rules in
+      rules.canvases.map { $0.width / rules.viewSize * ($0.height / rules.viewSize) }
+    }
+    let rows = configuration.visualTokensPerView * (1 + (tiles?.max() ?? 0)) + 64
     return min(configuration.text.contextLength, rows)
   }
 

@@ -33,6 +33,7 @@ package struct PreparedRequest: Sendable {
     var report = RunReport(
       model: model.name, policy: try .init(described: request.policy, layerCount: text.layerCount),
       precision: model.precision.name, threads: threads)
+    guard request.images.isEmpty || model.preprocessor != nil else { throw .generation(.noVisionEncoder) }
     report.promptTokens = try model.promptTokens(of: request)
     var images: [ImageInput] = []
     for image in request.images { images.append(try source.input(of: image, in: request, &report.timings)) }

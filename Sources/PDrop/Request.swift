@@ -97,9 +97,12 @@ public enum GenerationError: UserFacingError, Equatable {
   case noImageToken(configuration: Int)
   case notANumber(tokenCount: Int)
   case foreignImage
+  /// An image for a model without a vision encoder.
+  case noVisionEncoder
   case tensorsNotRecorded
 
-  public var category: ErrorCategory { .internal }
+  public var category: ErrorCategory { self == .noVisionEncoder ? .usage : .internal }
+  public var remedies: [Remedy] { self == .noVisionEncoder ? [.mmproj] : [] }
   public var problem: String {
     switch self {
     case .imageTokenMismatch(let tokenizer, let configuration):
@@ -111,6 +114,8 @@ public enum GenerationError: UserFacingError, Equatable {
       "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
     case .foreignImage:
       "the image was encoded by another model; encode it with the model of this session"
+    case .noVisionEncoder:
+      "the model takes no images: there is no vision encoder (mmproj) next to the language model"
     case .tensorsNotRecorded:
       "the session has no tensors; set Request.recordsTensors"
     }

@@ -50,7 +50,8 @@ public struct VisionLanguageModel: Sendable {
   public let tokenizer: Tokenizer
   /// The chat template and the reason for the choice.
   public let templateDetection: ChatTemplateDetection
-  public let preprocessor: any ImagePreprocessor
+  /// The image preprocessor; `nil` for a language model without a vision encoder, which takes no images.
+  public let preprocessor: (any ImagePreprocessor)?
   /// The EOS tokens, which end an answer.
   public let eosTokens: Set<Int>
   /// The file that defines `eosTokens`; `nil` for the EOS token of the tokenizer.
@@ -97,7 +98,7 @@ public struct VisionLanguageModel: Sendable {
       } else {
         configuration.imageTokenID = Int(vocabulary.imageToken(orElse: Int32(LLaVAConfiguration.imageSentinel)))
       }
-      let checkpoints = [files.checkpoint] + (files.visionTower.checkpoint.map { [$0] } ?? [])
+      let checkpoints = [files.checkpoint] + (files.visionCheckpoint.map { [$0] } ?? [])
       precision = ModelPrecision(
         options.precision, vision: options.visionPrecision, cache: options.cachePrecision,
         weights: StoredWeights(checkpoints))
@@ -107,7 +108,7 @@ public struct VisionLanguageModel: Sendable {
           directory: $0, sources: checkpoints, computeType: computeType.label, workers: workers)
       }
       llava = try LLaVAModel(
-        files.checkpoint, configuration, visionTower: files.visionTower.checkpoint, computeType: precision.computeType,
+        files.checkpoint, configuration, visionTower: files.visionCheckpoint, computeType: precision.computeType,
         workers: workers, cache: cache)
       weightsCache = (cache?.finish()).map(WeightsCacheStatistics.init)
       tokenizer = Tokenizer(vocabulary)
@@ -119,8 +120,8 @@ public struct VisionLanguageModel: Sendable {
           architectures: configuration.architectures, nameOrPath: configuration.nameOrPath,
           vocabularySize: configuration.text.vocabularySize, name: name))
       preprocessor = try configuration.preprocessor(files.preprocessor(), mode: options.imageMode)
-      featureCache = options.featureCache.map { [llava, preprocessor, precision] in
-        FeatureCache($0, FeatureCache.Model(files, llava, preprocessor, precision))
+      featureCache = options.featureCache.flatMap { [llava, preprocessor, precision] options in
+        preprocessor.map { FeatureCache(options, FeatureCache.Model(files, llava, $0, precision)) }
       }
       let configured = try loaded.eosTokens ?? files.eosTokens()
       eosTokens = configured?.tokens ?? Set(tokenizer.eosToken.map { [Int($0)] } ?? [])
@@ -131,7 +132,7 @@ public struct VisionLanguageModel: Sendable {
         try files.notes(imageToken: imageToken ?? "<image>")
         + LoadNote.notes(unusedTensors: unusedTensors, layerCount: configuration.text.layerCount)
       weightBytes = llava.weightBytes
-      visionTower = files.visionTower.checkpoint == nil ? nil : files.visionTower.directory
+      visionTower = files.visionCheckpoint == nil ? nil : files.visionDirectory
     } catch {
       throw ModelError(loading: error, in: directory)
     }

@@ -39,7 +39,7 @@ extension UserFacingError {
 public enum Remedy: Equatable, Hashable, Sendable, CustomStringConvertible {
   case visionTower
   case omitVisionTower(String)
-  /// Name one of several vision encoders in GGUF files.
+  /// Name the GGUF file of the vision encoder.
   case mmproj
   case omitMMProj(String)
   case imageMode([String])
@@ -71,7 +71,7 @@ public enum Remedy: Equatable, Hashable, Sendable, CustomStringConvertible {
     switch self {
     case .visionTower: "set Options.visionTower to its directory (config.json and weights)"
     case .omitVisionTower: "leave Options.visionTower at nil"
-    case .mmproj: "set Options.mmproj to one of them"
+    case .mmproj: "set Options.mmproj to the vision encoder's file"
     case .omitMMProj: "leave Options.mmproj at nil"
     case .imageMode(let modes): "use \(Self.list(modes))"
     case .addImage: "give an image"

@@ -175,7 +175,7 @@ struct LikelyCause {
   private var pixels: String {
     result.place?.coordinates.isEmpty == true
       ? "the image is split into different views: image_grid_pinpoints differs"
-      : "the image is fitted to the square in another mode (here '\(model.preprocessor.mode.rawValue)'; see "
+      : "the image is fitted to the square in another mode (here '\(model.preprocessor?.mode.rawValue ?? "none")'; see "
         + "preprocessor_config.json and image mode), or resized with another filter"
   }
 

@@ -196,8 +196,12 @@ extension ReferenceCase.Image {
       throw .file(.file(error))
     }
 
-    let (configuration, size) = (model.llava.configuration, model.preprocessor.size)
-    let kind = model.preprocessor.mode == .anyres ? "llava_next" : "llava15"
+    let configuration = model.llava.configuration
+    guard let vision = configuration.vision, let preprocessor = model.preprocessor else {
+      throw .badValue(file: file, key: "images", expected: "none, as the model takes no images", found: image.excerpt)
+    }
+    let size = preprocessor.size
+    let kind = preprocessor.mode == .anyres ? "llava_next" : "llava15"
     if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/preprocess/\(kind)/\(name).safetensors") {
       // An image with one view may be stored without the axis of views.
       func views(_ name: String) -> [Int] { (tensors.rank(name) == 3 ? [] : [0]) + [3, size, size] }
@@ -205,7 +209,7 @@ extension ReferenceCase.Image {
       pixelValues = try tensors.floats("pixel_values", views("pixel_values"))
     }
     if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/features/\(folder.model)/\(name).safetensors") {
-      let shape = [1 + configuration.vision.patchCount, configuration.vision.hiddenSize]
+      let shape = [1 + vision.patchCount, vision.hiddenSize]
       visionEncoderInput = try tensors.floats("vision_hidden_0", shape)
       visionEncoderOutput = try tensors.floats("vision_hidden_select", shape)
       features = try tensors.floats("features", [0, configuration.text.hiddenSize])

@@ -27,7 +27,7 @@ extension CaseChecker {
     var rows = 0
     for ((image, views), span) in zip(zip(expected.images, tensors.views), report.imageSpans) {
       comparePixels(image, views)
-      compareVisionEncoder(image, views, llava.vision, on: compute)
+      if let encoder = llava.imageEncoder { compareVisionEncoder(image, views, encoder.vision, on: compute) }
       let features = Array(tensors.features[rows * hiddenSize..<(rows + span[1]) * hiddenSize])
       add(
         CheckStage(kind: .features, image: image.name), features, image.features, .features,

@@ -159,7 +159,7 @@ struct RunManifest: Codable, Equatable {
     self.model = model.name
     policy = try BatchRunDescription(model, base, threads: 1).policy
     precision = model.precision.name
-    imageMode = model.preprocessor.mode.rawValue
+    imageMode = model.preprocessor?.mode.rawValue ?? "none"
     template = model.template.name
     maxTokens = base.options.maxTokens
     self.limit = limit

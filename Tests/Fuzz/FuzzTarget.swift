@@ -19,6 +19,7 @@ enum FuzzTarget: String, CaseIterable {
   case config
   case conversation
   case exif
+  case gguf
   case ggufTokenizer = "gguf-tokenizer"
   case jinja
   case jpeg
@@ -50,6 +51,7 @@ enum FuzzTarget: String, CaseIterable {
     case .config: _ = try LLaVAConfiguration(directory: Scratch.folder(with: "config.json", bytes))
     case .conversation: _ = try Conversation(json: Data(bytes))
     case .exif: try readExif(bytes)
+    case .gguf: try readGGUF(bytes)
     case .ggufTokenizer: try readGGUFTokenizer(bytes)
     case .jinja: try renderTemplate(bytes)
     case .jpeg, .webp: _ = try Self.decoder.decode(bytes)
@@ -97,6 +99,30 @@ private func readSafetensors(_ bytes: [UInt8]) throws {
     do { _ = try file.tensor(name) } catch { checkMessage(error.description) }
   }
   _ = TensorChecksums.pieces(of: file)
+}
+
+/// A pair of files: the number of bytes of the first in two bytes, then both.
+private func readGGUF(_ bytes: [UInt8]) throws {
+  let count = bytes.prefix(2).reversed().reduce(0) { $0 << 8 | Int($1) }
+  let (model, mmproj) = (bytes.dropFirst(2).prefix(count), bytes.dropFirst(2 + count))
+  let files = try GGUFModel(
+    "model.gguf", model: GGUFFile(SharedBytes(copying: Array(model)), path: "model.gguf"),
+    mmproj: GGUFFile(SharedBytes(copying: Array(mmproj)), path: "mmproj.gguf"))
+  let metadata = files.metadata
+  for key in metadata?.keys ?? [] {
+    _ = try? metadata?.strings(key)
+    _ = try? metadata?.floats(key)
+    _ = try? metadata?.integers(key)
+  }
+  let exports = [
+    try GGUFExport.languageModel(files.configuration, name: "a"),
+    try GGUFExport.visionEncoder(files.configuration, files.preprocessor(), name: "a"),
+  ]
+  for export in exports {
+    for part in export.parts {
+      do { _ = try export.tensor(part, of: files).floats() } catch { checkMessage(error.description) }
+    }
+  }
 }
 
 private func readChatTemplate(_ bytes: [UInt8]) throws {

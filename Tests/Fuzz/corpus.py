@@ -31,6 +31,74 @@ def safetensors(tensors, metadata=None):
     return struct.pack("<Q", len(text)) + text + payload
 
 
+def gguf(pairs, tensors):
+    """A GGUF file of pairs by key, and of tensors of small numbers as (name, dimensions), the columns first."""
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    def value(v):
+        if isinstance(v, bool):
+            return struct.pack("<IB", 7, v)
+        if isinstance(v, int):
+            return struct.pack("<II", 4, v)
+        if isinstance(v, float):
+            return struct.pack("<If", 6, v)
+        if isinstance(v, str):
+            return struct.pack("<I", 8) + text(v)
+        kind, items = (8, [text(i) for i in v]) if isinstance(v[0], str) else (
+            (6, [struct.pack("<f", i) for i in v]) if isinstance(v[0], float) else (5, [struct.pack("<i", i) for i in v]))
+        return struct.pack("<IIQ", 9, kind, len(v)) + b"".join(items)
+
+    head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs))
+    head += b"".join(text(k) + value(v) for k, v in pairs.items())
+    data = b""
+    for name, dims in tensors:
+        head += text(name) + struct.pack(f"<I{len(dims)}Q", len(dims), *dims) + struct.pack("<IQ", 0, len(data))
+        count = 1
+        for size in dims:
+            count *= size
+        data += struct.pack(f"<{count}f", *[i % 7 / 8 for i in range(count)])
+        data += bytes(-len(data) % 32)
+    return head + bytes(-len(head) % 32) + data
+
+
+def gguf_pairs():
+    """Pairs of tiny files of both architectures: the length of the first, then both."""
+    for kind in ("llama", "qwen2"):
+        keys = {
+            "context_length": 64, "embedding_length": 8, "block_count": 1, "feed_forward_length": 6,
+            "attention.head_count": 2, "attention.head_count_kv": [2], "attention.layer_norm_rms_epsilon": 1e-5,
+            "rope.freq_base": 1e4, "rope.scaling.type": "linear", "rope.scaling.factor": 2.0,
+            "attention.sliding_window": 32}
+        layer = [
+            ("attn_norm", [8]), ("attn_q", [8, 8]), ("attn_k", [8, 8]), ("attn_v", [8, 8]), ("attn_output", [8, 8]),
+            ("ffn_norm", [8]), ("ffn_gate", [8, 6]), ("ffn_up", [8, 6]), ("ffn_down", [6, 8])]
+        biases = [] if kind == "llama" else [(f"blk.0.attn_{n}.bias", [8]) for n in "qkv"]
+        model = gguf(
+            {"general.architecture": kind, **{f"{kind}.{k}": v for k, v in keys.items()},
+             "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", "a", "b"], "tokenizer.ggml.scores": [0.0, -1.0]},
+            [("token_embd.weight", [8, 5]), ("output_norm.weight", [8]), ("output.weight", [8, 5])]
+            + [(f"blk.0.{n}.weight", d) for n, d in layer] + biases)
+        clip = {
+            "has_vision_encoder": True, "projector_type": "mlp", "use_gelu": False, "vision.image_size": 4,
+            "vision.patch_size": 2, "vision.embedding_length": 4, "vision.feed_forward_length": 12,
+            "vision.block_count": 1, "vision.attention.head_count": 2, "vision.attention.layer_norm_epsilon": 1e-5,
+            "vision.image_mean": [0.5, 0.25, 0.75], "vision.image_std": [0.1, 0.2, 0.3]}
+        if kind == "llama":
+            clip["vision.image_grid_pinpoints"] = [4, 8, 8, 4]
+            clip["vision.mm_patch_merge_type"] = "spatial_unpad"
+        tensors = [
+            ("v.class_embd", [4]), ("v.patch_embd.weight", [2, 2, 3, 4]), ("v.position_embd.weight", [4, 5]),
+            ("mm.0.weight", [4, 8]), ("mm.0.bias", [8]), ("mm.2.weight", [8, 8]), ("mm.2.bias", [8]),
+            ("model.image_newline", [8])]
+        tensors += [(f"v.{n}.{p}", [4]) for n in ("pre_ln", "blk.0.ln1", "blk.0.ln2") for p in ("weight", "bias")]
+        for name, dims in [(f"attn_{n}", [4, 4]) for n in ("q", "k", "v", "out")] + [
+                ("ffn_down", [4, 12]), ("ffn_up", [12, 4])]:
+            tensors += [(f"v.blk.0.{name}.weight", dims), (f"v.blk.0.{name}.bias", dims[1:])]
+        yield struct.pack("<H", len(model)) + model + gguf(
+            {"general.architecture": "clip", **{f"clip.{k}": v for k, v in clip.items()}}, tensors)
+
+
 def pickles(archives):
     for path in archives:
         if zipfile.is_zipfile(path):
@@ -221,6 +289,7 @@ def seeds():
         "config": configurations,
         "conversation": [messages, json.dumps(OPENAI["body"]).encode()],
         "exif": [bytes([place]) + data for image in images["jpg"] + images["png"] for place, data in metadata_blocks(image)],
+        "gguf": list(gguf_pairs()),
         "gguf-tokenizer": [
             small for data in files("Fixtures/tokenizers/gguf/*.gguf") for small in gguf_tokenizers(data)],
         "jinja": [*templates(), *expressions()],

@@ -20,9 +20,10 @@ import Testing
     let features = llava.imageFeatures(pixels, tiles: nil, on: compute)
     try expectClose(features.values, golden.floats("features"), 2e-4, "features")
     guard golden.names.contains("vision_hidden_0") else { return }
-    let embedded = llava.vision.hidden(pixels, views: 1, layers: 0, on: compute)
+    let vision = try #require(llava.imageEncoder).vision
+    let embedded = vision.hidden(pixels, views: 1, layers: 0, on: compute)
     try expectClose(embedded.values, golden.floats("vision_hidden_0"), 2e-4, "vision_hidden_0")
-    let selected = llava.vision.hidden(pixels, views: 1, layers: .max, on: compute)
+    let selected = vision.hidden(pixels, views: 1, layers: .max, on: compute)
     try expectClose(selected.values, golden.floats("vision_hidden_select"), 2e-4, "vision_hidden_select")
   }
 

@@ -100,9 +100,9 @@ import Testing
   }
 
   @Test func `has CLIP's values for missing keys, and those of CLIP ViT-L/14-336 for a missing section`() throws {
-    let large = try read(llava(#""image_token_index":9"#)).vision
+    let large = try #require(try read(llava(#""image_token_index":9"#)).vision)
     #expect(sizes(large) == [1024, 4096, 24, 16, 336, 14] && large.patchCount == 576)
-    let base = try read(llava(#""image_token_index":9,"vision_config":{}"#)).vision
+    let base = try #require(try read(llava(#""image_token_index":9,"vision_config":{}"#)).vision)
     #expect(sizes(base) == [768, 3072, 12, 12, 224, 32] && base.patchCount == 49)
     for visionTower in [large, base] {
       #expect(visionTower.layerNormEpsilon == 1e-5 && visionTower.activation == .quickGELU)

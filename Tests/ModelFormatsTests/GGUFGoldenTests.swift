@@ -32,7 +32,7 @@ import Testing
     #expect(text.headCount == 4 && text.keyValueHeadCount == 4 && text.headDimension == 16)
     #expect(text.vocabularySize == 1200 && text.contextLength == 4096 && text.ropeTheta == 10_000)
     #expect(text.rmsNormEpsilon == 1e-5)
-    let vision = configuration.vision
+    let vision = try #require(configuration.vision)
     #expect(vision.layerCount == 4 && configuration.visionLayersNeeded == 4 && vision.hiddenSize == 64)
     #expect(vision.headCount == 4 && vision.intermediateSize == 256 && vision.activation == .quickGELU)
     #expect(configuration.visualTokensPerView == 576)

@@ -8,10 +8,10 @@ import Testing
 private typealias F = GGUFFixture
 
 @Suite struct GGUFModelTests {
-  private static func open(_ model: GGUFFixture = F.model(), _ mmproj: GGUFFixture = F.mmproj()) throws -> GGUFModel {
+  private static func open(_ model: GGUFFixture = F.model(), _ mmproj: GGUFFixture? = F.mmproj()) throws -> GGUFModel {
     try GGUFModel(
       "m", model: GGUFFile(SharedBytes(copying: model.bytes), path: "m.gguf"),
-      mmproj: GGUFFile(SharedBytes(copying: mmproj.bytes), path: "p.gguf"))
+      mmproj: mmproj.map { try GGUFFile(SharedBytes(copying: $0.bytes), path: "p.gguf") })
   }
 
   private static func configuration(
@@ -30,7 +30,7 @@ private typealias F = GGUFFixture
     #expect(text.kind == .llama && text.keyValueHeadCount == 2 && text.headDimension == 4 && text.vocabularySize == 5)
     #expect(text.ropeTheta == 10_000 && text.ropeScaling == .none && text.attentionBias == .none)
     #expect(text.contextLength == 64 && text.contextCeiling == nil)
-    #expect(configuration.vision.activation == .quickGELU && configuration.visionLayersNeeded == 1)
+    #expect(configuration.vision?.activation == .quickGELU && configuration.visionLayersNeeded == 1)
     #expect(configuration.layout == .gguf && configuration.anyResolution == nil && !configuration.tiesWordEmbeddings)
     #expect(configuration.dropsClassToken && configuration.projectorHasBias)
   }
@@ -98,7 +98,7 @@ private typealias F = GGUFFixture
   func `takes the activation of the vision encoder`(key: String, activation: Activation) throws {
     var mmproj = F.mmproj()
     mmproj[key] = .bool(true)
-    #expect(try Self.open(F.model(), mmproj).configuration.vision.activation == activation)
+    #expect(try Self.open(F.model(), mmproj).configuration.vision?.activation == activation)
   }
 
   @Test func `accepts the projector of files of 2023`() throws {
@@ -127,6 +127,16 @@ private typealias F = GGUFFixture
     #expect(preprocessor.resizesTo == .shortestEdge(4) && preprocessor.cropSize == PixelSize(height: 4, width: 4))
     mmproj["clip.vision.mm_patch_merge_type"] = .text("flat")
     #expect(try Self.open(F.model(), mmproj).configuration.anyResolution?.merge == .flat)
+  }
+
+  @Test func `opens a language model without a vision encoder`() throws {
+    let folder = try TemporaryFolder()
+    let files = try ModelSearch.open(folder.write("m.gguf", F.model().bytes))
+    let configuration = files.configuration
+    #expect(configuration.vision == nil && configuration.visualTokensPerView == 0 && configuration.text.layerCount == 1)
+    #expect(try files.preprocessor() == nil && files.visionCheckpoint == nil)
+    _ = try files.tensor("language_model.model.embed_tokens.weight", shape: [5, 8])
+    #expect(throws: CheckpointError.self) { try GGUFExport.visionEncoder(configuration, nil, name: "m") }
   }
 
   // MARK: - Tensors

@@ -97,7 +97,7 @@ import Testing
 
   @Test(arguments: [("tiny-llava-1.5", ImageMode.crop), ("tiny-llava-next-vicuna", .anyres)])
   func `the type of the model selects the image mode`(name: String, mode: ImageMode) throws {
-    #expect(try VisionLanguageModel(directory: Goldens.path("models/\(name)")).preprocessor.mode == mode)
+    #expect(try VisionLanguageModel(directory: Goldens.path("models/\(name)")).preprocessor?.mode == mode)
   }
 
   @Test func `refuses several views for a model with one view`() {

@@ -64,7 +64,7 @@ import TokenDropping
     var layout = try OriginalLayout("tiny-llava-1.5")
     layout.configuration["image_aspect_ratio"] = ratio
     let directory = try layout.write(into: folder.url, visionTower: .directory("clip-tiny"))
-    #expect(try VisionLanguageModel(directory: directory.path).preprocessor.mode == mode)
+    #expect(try VisionLanguageModel(directory: directory.path).preprocessor?.mode == mode)
   }
 
   @Test func `reads canvases as width and height, and truncates sizes to integers`() throws {

@@ -17,11 +17,11 @@ import TokenDropping
     (configuration.text.headCount, configuration.text.keyValueHeadCount) = (4, 2)
     configuration.text.headDimension = 16
     configuration.text.vocabularySize = 32_064
-    configuration.vision.hiddenSize = 32
-    configuration.vision.intermediateSize = 48
-    configuration.vision.layerCount = 3
-    configuration.vision.headCount = 2
-    configuration.vision.imageSize = 56
+    configuration.vision?.hiddenSize = 32
+    configuration.vision?.intermediateSize = 48
+    configuration.vision?.layerCount = 3
+    configuration.vision?.headCount = 2
+    configuration.vision?.imageSize = 56
     let pinpoints = [(56, 112), (112, 56), (112, 112)]
     configuration.anyResolution = AnyResolution(
       pinpoints: pinpoints, viewSize: 56, patchesPerSide: 4, sizeRule: .huggingFace)
