@@ -47,8 +47,10 @@ package enum BlockType: String, Sendable, CaseIterable {
   /// Bits per weight, scales included.
   package var bitsPerWeight: Double { 8 * Double(bytesPerBlock) / Double(valuesPerBlock) }
 
-  /// The type that the kernels for few rows read: the type itself, or Q8_0: without a change for Q5_0 and IQ4_NL, rounded to
-  /// 8 bits for the others.
+  /// The type that the kernels for few rows read: the type itself, or Q8_0.
+  ///
+  /// Q5_0 and IQ4_NL become Q8_0 without a change, and so does Q3_K, except for blocks in which a code times its scale
+  /// is 128. The others are rounded to 8 bits.
   package var packedType: BlockType {
     switch self {
     case .q4zero, .q8zero, .q4K, .q5K, .q6K: self
@@ -56,7 +58,7 @@ package enum BlockType: String, Sendable, CaseIterable {
     }
   }
 
-  /// The type that matmuls of few rows use instead; `nil` if the kernels read the type itself.
+  /// The type that weights are converted to for matmuls; `nil` if the kernels read the type itself.
   package var conversion: BlockType? { packedType == self ? nil : packedType }
 }
 
@@ -65,7 +67,7 @@ package enum StoredType: Sendable, Hashable {
   case floats(ElementType)
   case blocks(BlockType)
 
-  /// The type of a name in files: safetensors' for floats, ggml's for blocks.
+  /// The type with a name in files: that of safetensors for floats, that of ggml for blocks.
   package init?(name: String) {
     if let element = ElementType(rawValue: name) {
       self = .floats(element)
@@ -91,12 +93,14 @@ package enum StoredType: Sendable, Hashable {
     }
   }
 
-  /// The bytes of `count` values; a precondition is that they are whole blocks.
+  /// The bytes of `count` values.
+  ///
+  /// - Precondition: `count` is a multiple of `valuesPerBlock`.
   package func byteCount(_ count: Int) -> Int {
     switch self {
     case .floats(let element): count * element.byteCount
     case .blocks(let type):
-      // The block divides the count, so this cannot overflow where the size of the file does not.
+      // Division first, so that the product is at most the size of a file that holds the values.
       count / type.valuesPerBlock * type.bytesPerBlock
     }
   }

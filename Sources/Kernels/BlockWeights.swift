@@ -3,14 +3,14 @@ package import Storage
 
 /// A block-quantized weight, `[outputs, inputs]`, packed for the kernels: groups of 16 rows, interleaved.
 ///
-/// It has the bits per weight of its type, and the same weights: matmuls of few rows multiply its codes with int8
-/// activations. For many rows, each panel is rounded to int8 with one scale per output.
+/// Packing moves codes and scales and changes no weight. Matmuls of few rows multiply the codes by int8 activations. For
+/// many rows, each panel is rounded to int8 with one scale per output.
 package struct BlockWeights: Sendable {
-  /// The type of the blocks, one that the kernels read.
+  /// The type of the blocks, one of `types`.
   package let type: BlockType
   package let outputs: Int
   package let inputs: Int
-  /// Packed groups of rows; rows that are missing in the last one are zero.
+  /// Packed groups of 16 rows; rows that are missing in the last group are zero.
   package let groups: SharedBytes
   /// The int8 scale of each row for matmuls of many rows, f32, `[outputs]`.
   package let scales: SharedBytes
@@ -25,18 +25,20 @@ package struct BlockWeights: Sendable {
   /// The types that the kernels read.
   package static let types = BlockType.allCases.filter { $0.packedType == $0 }
 
-  /// Whether weights with rows of `inputs` values can have blocks.
+  /// Whether rows of `inputs` values can be stored in blocks: whole blocks of 32, and not too many.
   package static func supports(inputs: Int) -> Bool {
     inputs > 0 && inputs.isMultiple(of: BlockType.q8zero.valuesPerBlock) && inputs <= maxInputCount
   }
 
-  /// The type for rows of `inputs` floats: `requested`, or Q4_0 or Q8_0 if its blocks do not divide the row.
+  /// The type for rows of `inputs` floats: `requested`, or with blocks of 32 if its blocks do not divide the row: Q4_0
+  /// in place of Q4_K, Q8_0 in place of others.
   package static func type(_ requested: BlockType, inputs: Int) -> BlockType {
     if inputs.isMultiple(of: requested.valuesPerBlock) { return requested }
     return requested == .q4K ? .q4zero : .q8zero
   }
 
-  /// Packs a weight, in parallel; blocks keep their type where the kernels read it, floats are quantized.
+  /// Packs a weight, in parallel. Blocks keep their type if the kernels read it and become Q8_0 otherwise; floats are
+  /// quantized.
   ///
   /// - Precondition: `supports(inputs:)`.
   /// - Parameters:
@@ -84,7 +86,7 @@ package struct BlockWeights: Sendable {
     self.inputs = inputs
   }
 
-  /// Writes a row of a stored weight in blocks of another type.
+  /// Writes a row of a stored weight, of floats or of blocks, in blocks of a type.
   private static func quantize(_ tensor: Tensor, row: Int, to type: BlockType, _ blocks: UnsafeMutableRawPointer) {
     let inputs = tensor.columns
     if case .blocks(let stored) = tensor.type, type == .q8zero {
@@ -124,7 +126,7 @@ package struct BlockWeights: Sendable {
   /// Bytes of groups and scales.
   package var byteCount: Int { groups.count + scales.count }
 
-  /// The weight in stored blocks, `[outputs, inputs]`.
+  /// The weight in the layout of files, `[outputs, inputs]`, with the values of the packed one.
   package func stored() -> Tensor {
     let (groupRows, rowBytes) = (Int(PDROP_GROUP_ROWS), type.byteCount(inputs))
     let groupBytes = pdrop_group_bytes(type.code, inputs)

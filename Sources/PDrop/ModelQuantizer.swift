@@ -9,9 +9,9 @@ import Tokenizers
 ///     let quantizer = ModelQuantizer(type: .q4K, threads: 4)
 ///     try quantizer.write("llava-1.5-7b-hf", to: "llava-1.5-7b-q4_k.gguf")
 ///
-/// The file of the language model has matrices in the type, embedding and output head in Q6_K or Q8_0, and norms and
-/// biases in F32. The vision encoder and the projector go into a second file beside it, `mmproj-` plus the name, with
-/// matrices in F16.
+/// In the file of the language model, matrices of the decoder have the given type, embedding and output head Q6_K or
+/// Q8_0, and norms and biases F32. The vision encoder and the projector are written to a second file beside it, named
+/// `mmproj-` and the name of the first, with matrices in F16.
 public struct ModelQuantizer: Sendable {
   /// The type of the decoder's matrices.
   public enum WeightType: String, CaseIterable, Sendable {
@@ -69,7 +69,7 @@ public struct ModelQuantizer: Sendable {
   /// - Parameters:
   ///   - model: A model directory, or a GGUF file.
   ///   - path: The file of the language model; existing files are replaced when the new ones are complete.
-  ///   - progress: Called with the number of tensors that were written and of all.
+  ///   - progress: Called after each tensor, with the number of tensors so far and the number of all.
   /// - Throws: `ModelError` for a model that cannot be read or that GGUF files cannot describe.
   public func write(
     _ model: String, to path: String, progress: (_ done: Int, _ count: Int) -> Void = { _, _ in }
@@ -130,7 +130,8 @@ public struct ModelQuantizer: Sendable {
     return Self.type(isHead ? type.head : type.blocks, inputs: part.shape[1])
   }
 
-  /// The type for rows of `inputs` values, whose number of values per block may not divide them.
+  /// The type for rows of `inputs` values: `blocks`, or one of smaller blocks if these do not divide the row, or F16 if
+  /// no block does.
   private static func type(_ blocks: BlockType, inputs: Int) -> StoredType {
     guard BlockWeights.supports(inputs: inputs) else { return .floats(.f16) }
     return .blocks(BlockWeights.type(blocks, inputs: inputs))

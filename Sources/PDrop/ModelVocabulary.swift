@@ -3,10 +3,10 @@ import ModelFormats
 import Storage
 public import Tokenizers
 
-/// The vocabulary of a model of any layout.
+/// The vocabulary, chat templates and EOS tokens of a model of any layout, from a directory or from GGUF metadata.
 struct ModelVocabulary {
   let vocabulary: Vocabulary
-  /// The values of a GGUF file; `nil` for another model.
+  /// The tokenizer keys of a GGUF file; `nil` for another model.
   let gguf: GGUFTokenizer?
   /// The model's directory, or the name of its GGUF file for messages.
   private let source: URL

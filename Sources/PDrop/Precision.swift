@@ -5,18 +5,19 @@ import Storage
 
 /// The requested compute type of a model.
 public enum Precision: String, CaseIterable, Sendable {
-  /// Block-quantized weights as they are stored. Otherwise the fastest type without quantization that memory has room
-  /// for: bf16 for large models on processors that support it, else f32; int8 or int4 if the memory is too small.
+  /// Weights that are stored in blocks, as they are. For floats, the fastest type without quantization: bf16 for large
+  /// models on processors that support it, else f32. If memory has no room for it, int8 or int4.
   case auto
   case f32
   case bf16
-  /// Decoder layers in int8, with one scale per output and one per row; head and vision encoder are not quantized.
+  /// Decoder layers in int8, with one scale per output and one per row; output head and vision encoder are not
+  /// quantized.
   case int8
-  /// Decoder layers in 4-bit blocks (Q4_K), the head in 6-bit blocks (Q6_K); the vision encoder is not quantized. Weights
-  /// that are stored in blocks keep their type.
+  /// Decoder layers in 4-bit blocks (Q4_K), the output head in 6-bit blocks (Q6_K); the vision encoder is not quantized.
+  /// Weights that are stored in blocks keep their type.
   case int4
 
-  /// `nil` for `auto`.
+  /// The requested compute type; `nil` for `auto`.
   package var computeType: ComputeType? { self == .int4 ? .blocks : ComputeType(rawValue: rawValue) }
 }
 
@@ -37,7 +38,7 @@ public struct ModelPrecision: Sendable, Equatable {
   public let reason: String
   /// Library of the prefill matmuls, such as `oneDNN 2.6.3`.
   public let library: String
-  /// Why `auto` quantizes weights that are stored as floats; `nil` if it does not.
+  /// Reason why `auto` quantizes weights that are stored as floats; `nil` if it does not.
   public let memoryNote: String?
   package let computeType: ModelComputeTypes
   /// Element type of the KV cache.
@@ -51,7 +52,8 @@ public struct ModelPrecision: Sendable, Equatable {
   ///   - vision: Requested type of vision encoder and projector; `auto` follows the decoder, but does not quantize.
   ///   - cache: Requested type of the KV cache.
   ///   - weights: The weights as stored.
-  ///   - memory: Available memory in bytes; `nil` if unknown.
+  ///   - memory: Available memory in bytes; `nil` if it cannot be determined.
+  ///   - processor: The processor that the types are chosen for.
   init(
     _ precision: Precision, vision: Precision, cache: CachePrecision = .auto, weights: StoredWeights,
     memory: Int? = SystemMemory().available, on processor: Processor = .current
@@ -98,11 +100,12 @@ public struct ModelPrecision: Sendable, Equatable {
     self.reason = reason
   }
 
-  /// The compute type for weights that are floats, and why it is a quantized one.
+  /// The compute type of `auto` for weights that are floats: `nil` for the fastest one without quantization, or a
+  /// quantized one and the reason.
   private static func fitting(
     _ weights: StoredWeights, in memory: Int, on processor: Processor
   ) -> (request: ComputeType?, reason: String?) {
-    // Activations, the KV cache of a prompt and the program.
+    // Room for activations, the KV cache of a prompt and the program.
     let others = 1 << 30
     let unquantized = ComputeType.best(for: nil, on: processor).computeType
     let bytes = unquantized == .bf16 ? 2 * weights.valueCount : weights.byteCount
@@ -120,7 +123,7 @@ public struct ModelPrecision: Sendable, Equatable {
     return "\(tenths / 10).\(tenths % 10) GB"
   }
 
-  /// The conversions of block types that the kernels do not read; `nil` without any.
+  /// The conversions of block types that the kernels do not read, as a text; `nil` if there are none.
   private static func conversions(_ types: [BlockType]) -> String? {
     let converted = types.compactMap { type in type.conversion.map { "\(type.rawValue) as \($0.rawValue)" } }
     return converted.isEmpty ? nil : "computes \(converted.sorted().joined(separator: ", "))"

@@ -7,8 +7,8 @@
 #include "isa.h"
 #include "matmul.h"
 
-// Block-quantized weights, as GGUF files store them: blocks of 32 or 256 consecutive weights of a row with shared
-// scales. Rows are runs of blocks; a block may start at any address. No function keeps a pointer or starts a thread.
+// Block-quantized weights, as GGUF files store them: blocks of 32 or 256 consecutive weights of a row that share scales.
+// A row is a run of blocks; a block may start at any address. No function keeps a pointer or starts a thread.
 
 /// A type of block; the values are the tensor types of GGUF.
 typedef enum {
@@ -36,25 +36,25 @@ size_t pdrop_block_bytes(pdrop_block_type type);
 
 /// The weights of stored blocks in f32, as the format defines them: each product and sum is rounded, none is fused.
 ///
-/// - count: The number of weights, a multiple of the block.
+/// - count: The number of weights, a multiple of `pdrop_block_values`.
 void pdrop_dequantize_blocks(pdrop_block_type type, const void *blocks, size_t count, float *values);
 
 /// Quantizes weights to Q4_0, Q4_K, Q5_K, Q6_K or Q8_0. Scales are searched for the least squared error.
 ///
-/// - importance: The weight of the squared error of each column, [count]; NULL for the default of the type.
-/// - count: The number of weights, a multiple of the block.
+/// - importance: The factor of each weight's squared error, [count]; NULL for the default of the type.
+/// - count: The number of weights, a multiple of `pdrop_block_values`.
 void pdrop_quantize_blocks(pdrop_block_type type, const float *values, const float *importance, size_t count,
                            void *blocks);
 
-/// Converts stored blocks of any type to Q8_0, which is packed. Exact for Q5_0 and IQ4_NL, and for Q3_K unless a code
-/// times its scale is 128; otherwise rounded to 8 bits.
+/// Converts stored blocks of any type to Q8_0, which can be packed. Exact for Q4_0, Q5_0 and IQ4_NL, and for blocks of
+/// Q3_K in which no code times its scale is 128; otherwise rounded to 8 bits.
 ///
-/// - count: The number of weights, a multiple of the block.
+/// - count: The number of weights, a multiple of `pdrop_block_values`.
 void pdrop_convert_blocks_to_q8_0(pdrop_block_type type, const void *blocks, size_t count, void *q8_0);
 
 // MARK: - Packed rows
 //
-// The kernels read groups of 16 rows in an interleaved layout. It exists for Q4_0, Q4_K, Q5_K, Q6_K and Q8_0.
+// The kernels read groups of 16 rows in an interleaved layout, which exists for Q4_0, Q4_K, Q5_K, Q6_K and Q8_0.
 
 /// Rows per group.
 #define PDROP_GROUP_ROWS 16
@@ -62,13 +62,13 @@ void pdrop_convert_blocks_to_q8_0(pdrop_block_type type, const void *blocks, siz
 /// The size in bytes of one group with `inputs` columns, a multiple of 64.
 size_t pdrop_group_bytes(pdrop_block_type type, size_t inputs);
 
-/// Packs up to `PDROP_GROUP_ROWS` stored rows into a group; missing rows are zero. No weight changes.
+/// Packs up to `PDROP_GROUP_ROWS` stored rows into a group; missing rows become zero. No weight changes.
 ///
-/// - rows: The first row; rows are `row_bytes` apart.
+/// - rows: The first of `count` rows; rows are `row_bytes` apart.
 /// - group: `pdrop_group_bytes` bytes, aligned to 64.
 void pdrop_pack_group(pdrop_block_type type, const void *rows, size_t row_bytes, int count, size_t inputs, void *group);
 
-/// The reverse of `pdrop_pack_group`: stored rows, bit for bit.
+/// The reverse of `pdrop_pack_group`: the stored rows, bit for bit.
 void pdrop_unpack_group(pdrop_block_type type, const void *group, int count, size_t inputs, void *rows,
                         size_t row_bytes);
 
@@ -77,7 +77,8 @@ void pdrop_unpack_group(pdrop_block_type type, const void *group, int count, siz
 /// The size in bytes of `rows` quantized activation rows.
 size_t pdrop_block_input_bytes(int rows, size_t inputs);
 
-/// Quantizes activation rows to int8, with a scale for every 256 values of a row and the sums that minima need.
+/// Quantizes activation rows to int8, with one scale per 256 values of a row. Sums of values are stored beside them, for
+/// the minima of blocks and for codes with an offset.
 ///
 /// - x: [rows, inputs]; rows are `stride` floats apart; 1 to `PDROP_MAX_SMALL_ROWS` rows.
 /// - input: `pdrop_block_input_bytes` bytes, aligned to 64. Each row's values depend on that row alone.
@@ -86,22 +87,22 @@ void pdrop_quantize_block_input(pdrop_isa isa, const float *x, size_t stride, in
 /// `y = x · wᵀ`, or `y += x · wᵀ` with `add`: int8 activations, packed block weights.
 ///
 /// - input: From `pdrop_quantize_block_input` with the same `rows` and `inputs`.
-/// - groups: Packed groups that follow each other; `outputs` rows.
+/// - groups: Consecutive packed groups of `outputs` rows; the last group may have fewer than 16.
 /// - y: The result, [rows, outputs]; rows are `stride` floats apart.
 ///
-/// Sums within a block are exact integers; blocks are added in f32 in a fixed order. Neither the other rows nor the
-/// slice of outputs changes a bit.
+/// Sums within a block are exact integers, and blocks are added in f32 in a fixed order. The bits of a result depend
+/// neither on the other rows nor on the range of outputs.
 void pdrop_gemm_blocks(pdrop_isa isa, pdrop_block_type type, const void *input, int rows, const void *groups,
                        size_t inputs, size_t outputs, float *y, size_t stride, bool add);
 
 // MARK: - Many rows
 
-/// The int8 scale of each row of a group: its largest magnitude / 127.
+/// The int8 scale of each row of a group: its largest magnitude divided by 127, [PDROP_GROUP_ROWS].
 void pdrop_group_scales(pdrop_isa isa, pdrop_block_type type, const void *group, size_t inputs, float *scales);
 
 /// Rounds packed weights to int8 with one scale per row, for a library's int8 matmul.
 ///
-/// - scales: From `pdrop_group_scales`, [outputs]; 0 for a row of zeros.
+/// - scales: The results of `pdrop_group_scales`, [outputs]; 0 for a row of zeros.
 /// - values: The result, [outputs, inputs], row-major.
 /// - sums: The sum of each row's values, [outputs].
 void pdrop_round_groups_to_s8(pdrop_isa isa, pdrop_block_type type, const void *groups, size_t inputs, size_t outputs,
