@@ -35,8 +35,11 @@ struct ModelSourceOptions: ParsableArguments {
 
   @Option(
     name: .customLong("precision-vision"),
-    help: "Compute precision of the vision encoder. (default: as --precision, but not int8)")
+    help: "Compute precision of the vision encoder. (default: as --precision, but not quantized)")
   var visionPrecision = Precision.auto
+
+  @Option(help: "GGUF file of the vision encoder, for a model in GGUF. (default: the only one beside the model)")
+  var mmproj: String?
 
   @Option(
     name: .customLong("vision-tower"),
@@ -62,7 +65,7 @@ struct ModelSourceOptions: ParsableArguments {
   func shape(_ source: ModelSource) throws -> (name: String, configuration: LLaVAConfiguration) {
     switch source {
     case .directory(let path):
-      let configuration = try ModelDirectory(path, visionTower: visionTower).configuration
+      let configuration = try ModelSearch.open(path, visionTower: visionTower, mmproj: mmproj).configuration
       return (URL(filePath: path).standardizedFileURL.lastPathComponent, configuration)
     case .synthetic(let shape): return synthetic(shape, layers: nil)
     }
@@ -87,6 +90,7 @@ struct ModelSourceOptions: ParsableArguments {
     options.precision = precision
     options.visionPrecision = visionPrecision
     options.visionTower = visionTower
+    options.mmproj = mmproj
     options.threads = threads
     switch source {
     case .directory(let path):

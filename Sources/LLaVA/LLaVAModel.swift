@@ -156,6 +156,6 @@ package struct ModelComputeTypes: Sendable, Equatable {
 
   /// Compute types of decoder, vision encoder and head as one word, such as `int8-bf16-bf16`.
   package var label: String {
-    [decoder, vision, head].map { $0 == .blocks ? blocks.rawValue : $0.rawValue }.joined(separator: "-")
+    [decoder, vision, head].map { $0 == .blocks ? "blocks.\(blocks.rawValue)" : $0.rawValue }.joined(separator: "-")
   }
 }

@@ -62,6 +62,14 @@ package final class Checkpoint {
     tensors.values.reduce(0) { $0 + ($1.file.records[$1.storedName]?.bytes.count ?? 0) }
   }
 
+  /// Gives the pages of all mapped files back to the system, those that were only read to check or convert them.
+  package func releasePages() {
+    var released: Set<String> = []
+    for (file, _) in tensors.values where released.insert(file.path).inserted {
+      file.storage.releasePages(0..<file.storage.count)
+    }
+  }
+
   /// Whether a tensor exists.
   package func contains(_ name: String) -> Bool { tensors[name] != nil }
 

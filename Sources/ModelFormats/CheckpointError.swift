@@ -53,8 +53,8 @@ package enum CheckpointError: UserFacingError, Equatable {
     case .file(let error):
       error.description
     case .notADirectory(let path, let isFile):
-      "\(path): expected a model directory (config.json, tokenizer.json, *.safetensors), found "
-        + (isFile ? "a file; give the directory that contains it" : "none")
+      "\(path): expected a model directory (config.json, tokenizer.json, *.safetensors) or a GGUF file, found "
+        + (isFile ? "a file that is not GGUF; give the directory that contains it" : "none")
     case .noWeights(let directory, let found) where found.isEmpty:
       "\(directory): no weights; expected \(WeightFiles.names.joined(separator: " or "))"
     case .noWeights(let directory, let found):

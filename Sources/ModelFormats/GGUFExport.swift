@@ -254,10 +254,10 @@ extension ModelFiles {
   ///
   /// - Throws: `CheckpointError` if it is missing or has another shape.
   package func tensor(_ name: String, shape: [Int]) throws(CheckpointError) -> Tensor {
-    let tower = "vision_tower."
+    let prefix = "vision_tower."
     let (source, name) =
-      if let checkpoint = visionCheckpoint, name.hasPrefix(tower) {
-        (checkpoint, String(name.dropFirst(tower.count)))
+      if let checkpoint = visionCheckpoint, name.hasPrefix(prefix) {
+        (checkpoint, String(name.dropFirst(prefix.count)))
       } else {
         (checkpoint, name)
       }

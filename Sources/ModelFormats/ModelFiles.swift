@@ -78,7 +78,7 @@ private struct Found {
       guard GGUFFile.isFound(at: path) else { return nil }
       model = try GGUFFile(path)
       let parent = URL(filePath: path).deletingLastPathComponent().path(percentEncoded: false)
-      directory = parent
+      directory = parent.count > 1 && parent.hasSuffix("/") ? String(parent.dropLast()) : parent
       encoders =
         model.isVisionEncoder
         ? []

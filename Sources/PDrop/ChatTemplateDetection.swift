@@ -152,7 +152,7 @@ extension ChatTemplateDetection {
 
   /// The template of the model's family, for a directory without a chat template, as the original code writes them.
   ///
-  /// `config.json` takes precedence over the directory's name, and the name over the default.
+  /// The configuration takes precedence over the name, and the name over the default.
   ///
   /// - Parameters:
   ///   - modelType: The model type of `config.json`, such as `llava_mistral`.
@@ -160,16 +160,17 @@ extension ChatTemplateDetection {
   ///   - architectures: The class names of `config.json`, such as `LlavaMistralForCausalLM`.
   ///   - nameOrPath: `_name_or_path` of `config.json`: the model that this one was trained from or saved as.
   ///   - vocabularySize: The vocabulary size of the language model, `N`.
-  ///   - name: The directory's name; case is ignored.
+  ///   - name: The name of the directory or of the GGUF file; case is ignored.
+  ///   - isGGUF: Whether the values come from GGUF files, whose `general.name` is `nameOrPath`.
   ///
   /// Source: the names that LLaVA's `run_llava.py` and `builder.py` search for, in their order.
   package init(
     modelType: String, textModelType: String, architectures: [String] = [], nameOrPath: String? = nil,
-    vocabularySize: Int, name: String
+    vocabularySize: Int, name: String, isGGUF: Bool = false
   ) {
     func type(_ word: String) -> Reason? {
       [modelType, textModelType].first { $0.lowercased().contains(word) }
-        .map { .family("the model type of config.json is \($0.lowercased())") }
+        .map { .family("the model type of \(isGGUF ? "the file" : "config.json") is \($0.lowercased())") }
         ?? architectures.first { $0.lowercased().contains(word) }
         .map { .family("the architecture of config.json is \($0)") }
     }
@@ -198,8 +199,8 @@ extension ChatTemplateDetection {
     ]
     let savedName = nameOrPath?.split(separator: "/").last.map(String.init) ?? ""
     let all =
-      config + rules(name: savedName, in: "_name_or_path of config.json")
-      + rules(name: name, in: "the directory's name")
+      config + rules(name: savedName, in: isGGUF ? "general.name" : "_name_or_path of config.json")
+      + rules(name: name, in: isGGUF ? "the file's name" : "the directory's name")
     let chosen = all.lazy.compactMap { template, reason in reason.map { ChatTemplateDetection(template, $0) } }.first
     self = chosen ?? ChatTemplateDetection(.vicunaV1, .nothing)
   }

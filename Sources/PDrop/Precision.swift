@@ -58,7 +58,8 @@ public struct ModelPrecision: Sendable, Equatable {
     _ precision: Precision, vision: Precision, cache: CachePrecision = .auto, weights: StoredWeights,
     memory: Int? = SystemMemory().available, on processor: Processor = .current
   ) {
-    let keepsBlocks = precision == .auto && weights.isBlockQuantized
+    // Stored blocks keep their type for int4 too.
+    let keepsBlocks = (precision == .auto || precision == .int4) && weights.isBlockQuantized
     let isSmall = precision == .auto && !keepsBlocks && weights.byteCount < Self.largeModelBytes
     var request = isSmall ? .f32 : precision.computeType
     var fallback: String?
@@ -75,9 +76,9 @@ public struct ModelPrecision: Sendable, Equatable {
     let usesBlocks = choice.computeType == .blocks
     computeType = ModelComputeTypes(
       decoder: choice.computeType, vision: visionEncoder,
-      head: usesBlocks && (!keepsBlocks || weights.headHasBlocks) ? .blocks : unquantized,
+      head: usesBlocks && (precision == .int4 || weights.headHasBlocks) ? .blocks : unquantized,
       // In a file of blocks, weights that are floats are meant to be precise.
-      blocks: keepsBlocks ? .q8zero : .q4K)
+      blocks: keepsBlocks && precision == .auto ? .q8zero : .q4K)
     switch cache {
     case .auto: cacheElement = choice.computeType == .f32 ? .f32 : .bf16
     case .f32: cacheElement = .f32

@@ -118,7 +118,9 @@ public struct VisionLanguageModel: Sendable {
         family: ChatTemplateDetection(
           modelType: configuration.modelType, textModelType: configuration.text.kind.rawValue,
           architectures: configuration.architectures, nameOrPath: configuration.nameOrPath,
-          vocabularySize: configuration.text.vocabularySize, name: name))
+          vocabularySize: configuration.text.vocabularySize,
+          name: files.ggufFiles.first.map { URL(filePath: $0).deletingPathExtension().lastPathComponent } ?? name,
+          isGGUF: !files.ggufFiles.isEmpty))
       preprocessor = try configuration.preprocessor(files.preprocessor(), mode: options.imageMode)
       featureCache = options.featureCache.flatMap { [llava, preprocessor, precision] options in
         preprocessor.map { FeatureCache(options, FeatureCache.Model(files, llava, $0, precision)) }
@@ -132,6 +134,7 @@ public struct VisionLanguageModel: Sendable {
         try files.notes(imageToken: imageToken ?? "<image>")
         + LoadNote.notes(unusedTensors: unusedTensors, layerCount: configuration.text.layerCount)
       weightBytes = llava.weightBytes
+      for checkpoint in checkpoints { checkpoint.releasePages() }
       visionTower = files.visionCheckpoint == nil ? nil : files.visionDirectory
     } catch {
       throw ModelError(loading: error, in: directory)
