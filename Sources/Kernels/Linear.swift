@@ -93,6 +93,16 @@ package struct Linear: Sendable {
     }
   }
 
+  /// The same layer with the rows of its weight in another order, as a copy; the pages of a mapped file are given back.
+  ///
+  /// - Precondition: The weight is as stored.
+  /// - Parameter source: The stored row that is each row of the result, once each. The bias has their order already.
+  package func reordered(rows source: [Int]) -> Linear {
+    guard case .native(let tensor) = weight else { preconditionFailure("Linear: rows of \(computeType) in order") }
+    defer { tensor.releasePages() }
+    return with(.native(tensor.reordered(rows: source)))
+  }
+
   /// Whether matmuls in a compute type need the weight in another form.
   package func needsConversion(to computeType: ComputeType) -> Bool {
     guard case .native(let tensor) = weight else { return false }

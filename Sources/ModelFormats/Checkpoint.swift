@@ -77,16 +77,24 @@ package final class Checkpoint {
   ///
   /// - Throws: `CheckpointError` if it is missing or has another shape.
   package func tensor(_ name: String, shape: [Int]) throws(CheckpointError) -> Tensor {
-    if let synthetic { return synthetic.tensor(name, shape: shape) }
+    let (tensor, rows) = try storedTensor(name, shape: shape)
+    guard let rows else { return tensor }
+    defer { tensor.releasePages() }
+    return tensor.reordered(rows: rows)
+  }
+
+  /// The tensor of a name as it is in the file, and the row of the file that is each of its rows; `nil` for the same.
+  ///
+  /// - Throws: `CheckpointError` if it is missing or has another shape.
+  func storedTensor(_ name: String, shape: [Int]) throws(CheckpointError) -> (tensor: Tensor, rows: [Int]?) {
+    if let synthetic { return (synthetic.tensor(name, shape: shape), nil) }
     guard let entry = tensors[name] else { throw missing(name) }
     let tensor = try entry.file.tensor(entry.storedName)
     guard tensor.shape == shape else {
       throw .shapeMismatch(name: entry.storedName, expected: shape, found: tensor.shape, file: entry.file.path)
     }
     read.insert(name)
-    guard let rows = gguf?.interleavedRows?.sources(name, count: tensor.rows) else { return tensor }
-    defer { tensor.releasePages() }
-    return tensor.reordered(rows: rows)
+    return (tensor, gguf?.interleavedRows?.sources(name, count: tensor.rows))
   }
 
   /// The weight of a convolution, `[outputs, channels, side, side]`; a weight with channels last is turned.
@@ -178,10 +186,10 @@ package struct CheckpointScope {
   package func linear(_ name: String, inputs: Int, outputs: Int, bias: Bool = false) throws(CheckpointError) -> Linear {
     let layer = scope(name)
     return try checkpoint.linear(prefix + name) { () throws(CheckpointError) -> Linear in
-      let stored = Linear(
-        weight: try layer.tensor("weight", shape: [outputs, inputs]),
-        bias: bias ? try layer.vector("bias", count: outputs) : nil)
-      return conversion(stored, named: layer.prefix + "weight")
+      let name = layer.prefix + "weight"
+      let (weight, rows) = try checkpoint.storedTensor(name, shape: [outputs, inputs])
+      let stored = Linear(weight: weight, bias: bias ? try layer.vector("bias", count: outputs) : nil)
+      return conversion(stored, named: name, rows: rows)
     }
   }
 
@@ -222,11 +230,14 @@ package struct LinearConversion {
 
   /// The layer converted to the compute type.
   ///
-  /// - Parameter name: The unique name of its weight.
-  package func callAsFunction(_ stored: Linear, named name: String) -> Linear {
-    guard let cache, stored.needsConversion(to: computeType) else {
-      return stored.converted(to: computeType, blockType: blockType, workers: workers)
+  /// - Parameters:
+  ///   - name: The unique name of its weight.
+  ///   - rows: The stored row that is each row of the weight; `nil` for the stored order.
+  package func callAsFunction(_ stored: Linear, named name: String, rows: [Int]? = nil) -> Linear {
+    func convert() -> Linear {
+      (rows.map(stored.reordered) ?? stored).converted(to: computeType, blockType: blockType, workers: workers)
     }
-    return cache.converted(stored, named: name, to: computeType, blockType: blockType)
+    guard let cache, stored.needsConversion(to: computeType) else { return convert() }
+    return cache.weight(of: stored, named: name, for: computeType, orElse: convert)
   }
 }

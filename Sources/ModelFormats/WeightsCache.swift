@@ -46,16 +46,11 @@ package final class WeightsCache {
     self.workers = workers
   }
 
-  /// A layer with its weight from the file, or a converted layer.
-  func converted(
-    _ stored: Linear, named name: String, to computeType: ComputeType, blockType: BlockType
+  /// A layer with its weight from the file, or the converted layer.
+  func weight(
+    of stored: Linear, named name: String, for computeType: ComputeType, orElse convert: () -> Linear
   ) -> Linear {
-    let converted: Linear
-    if let cached = cachedWeight(name, for: computeType, like: stored) {
-      converted = stored.with(cached)
-    } else {
-      converted = stored.converted(to: computeType, blockType: blockType, workers: workers)
-    }
+    let converted = cachedWeight(name, for: computeType, like: stored).map(stored.with) ?? convert()
     weights.append((name, converted.weight))
     return converted
   }
