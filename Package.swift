@@ -219,7 +219,7 @@ if Context.environment["PDROP_FUZZ"] != nil {
     .executableTarget(
       name: "pdrop-fuzz",
       dependencies: [
-        "BatchInference", "Evaluation", "ImageProcessing", "Jinja", "ModelFormats", "PDrop", "Storage",
+        "BatchInference", "Evaluation", "ImageProcessing", "Jinja", "Kernels", "ModelFormats", "PDrop", "Storage",
         "TokenDropping", "Tokenizers",
       ],
       path: "Tests/Fuzz", exclude: ["README.md", "corpus.py", "inputs", "run.py"], swiftSettings: settings))

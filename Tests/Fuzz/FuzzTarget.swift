@@ -3,6 +3,7 @@ import Evaluation
 import Foundation
 import ImageProcessing
 import Jinja
+import Kernels
 import ModelFormats
 import PDrop
 import Storage
