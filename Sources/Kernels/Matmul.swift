@@ -93,7 +93,7 @@ extension ComputeContext {
     case .native(let tensor): matmulF32(panel, input, tensor, worker)
     case .bf16(let tensor): matmulBF16(panel, input, tensor, worker)
     case .int8(let weights): matmulInt8(panel, input, weights, worker)
-    case .blocks(let weights): matmulBlocks(panel, input, weights, worker)
+    case .blocks(let weights): matmulBlocks(panel, input, weights)
     }
     if let bias = linear.bias { panel.add(bias) }
   }
@@ -113,7 +113,9 @@ extension ComputeContext {
     precondition(y.columns == linear.outputSize, "matmul: \(linear.outputSize) outputs to \(y.columns) columns")
     (self.linear, self.operation, self.accumulates, rows) = (linear, operation, accumulates, y.rows)
     unsafe base = y.base
-    panelWidth = Self.panelWidth(outputs: linear.outputSize, rows: y.rows)
+    panelWidth =
+      linear.computeType == .blocks
+      ? Self.blockPanelWidth(linear, rows: y.rows) : Self.panelWidth(outputs: linear.outputSize, rows: y.rows)
   }
 
   /// Outputs per panel, for all rows at once: more for the libraries, which pack the weights in each call, fewer for
@@ -124,6 +126,16 @@ extension ComputeContext {
     let (panels, minimum) = rows > ComputeContext.maxSmallRows ? (8, 128) : (16, 64)
     return min(max((outputs / panels + 63) / 64 * 64, minimum), 512)
   }
+
+  /// Outputs per panel of packed blocks: with many rows, few enough that the weights of a panel stay in the second
+  /// level cache, since every 16 rows read them again.
+  private static func blockPanelWidth(_ linear: Linear, rows: Int) -> Int {
+    guard rows > ComputeContext.maxPackedRows else { return panelWidth(outputs: linear.outputSize, rows: rows) }
+    let rowBytes = max(linear.weightByteCount / max(linear.outputSize, 1), 1)
+    return min(max(blockPanelBytes / rowBytes / 16 * 16, 16), 256)
+  }
+
+  private static let blockPanelBytes = 384 << 10
 
   var panelCount: Int { (linear.outputSize + panelWidth - 1) / panelWidth }
 
@@ -185,9 +197,7 @@ extension ComputeContext {
     case .f32: elementBytes = 4
     case .bf16: elementBytes = 2
     case .int8: elementBytes = 1
-    case .blocks:
-      if isPacked { return unsafe blockInput(source, rows: rows, columns: columns) }
-      elementBytes = 1
+    case .blocks: return unsafe blockInput(source, rows: rows, columns: columns)
     }
     let rowBytes = columns * elementBytes
     // Scales, converted rows and packed rows, each 64-byte aligned.
@@ -224,12 +234,19 @@ extension ComputeContext {
       forcesLargeKernels: forcesLargeKernels, scales: UnsafePointer(scales))
   }
 
-  /// Few rows of activations for blocks.
+  /// Activations for blocks: the quantized rows, 16 at a time.
   private func blockInput(_ source: UnsafePointer<Float>, rows: Int, columns: Int) -> MatmulInput {
-    let memory = unsafe sharedScratch(byteCount: pdrop_block_input_bytes(Int32(rows), columns))
-    unsafe pdrop_quantize_block_input(processor.instructions.code, source, columns, Int32(rows), columns, memory)
+    let rowBytes = pdrop_block_input_bytes(1, columns)
+    let memory = unsafe sharedScratch(byteCount: rows * rowBytes)
+    let groupRows = Self.maxPackedRows
+    workers.run(tasks: (rows + groupRows - 1) / groupRows) { group, _ in
+      let first = group * groupRows
+      unsafe pdrop_quantize_block_input(
+        processor.instructions.code, source + first * columns, columns, Int32(min(groupRows, rows - first)), columns,
+        memory + first * rowBytes)
+    }
     return unsafe MatmulInput(
-      rows: rows, base: UnsafeRawPointer(memory), rowBytes: columns, isPacked: true, forcesLargeKernels: false,
+      rows: rows, base: UnsafeRawPointer(memory), rowBytes: rowBytes, isPacked: true, forcesLargeKernels: false,
       scales: nil)
   }
 }

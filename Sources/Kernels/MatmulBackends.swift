@@ -90,26 +90,15 @@ extension ComputeContext {
     }
   }
 
-  /// A panel over packed blocks: few rows with the codes as they are, many rows with the panel rounded to int8.
-  func matmulBlocks(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: BlockWeights, _ worker: Int) {
-    let (inputs, outputs, first) = (weight.inputs, panel.columns.count, panel.columns.lowerBound)
-    let groups = unsafe weight.address(ofGroupAt: first)
-    let isa = processor.instructions.code
-    if input.isPacked {
+  /// A panel over packed blocks, for any number of rows, 16 at a time.
+  func matmulBlocks(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: BlockWeights) {
+    let groups = unsafe weight.address(ofGroupAt: panel.columns.lowerBound)
+    for first in stride(from: 0, to: input.rows, by: Self.maxPackedRows) {
       unsafe pdrop_gemm_blocks(
-        isa, weight.type.code, input.base, Int32(input.rows), groups, inputs, outputs, panel.base, panel.stride,
-        panel.accumulates)
-      return
+        processor.instructions.code, weight.type.code, input.base + first * input.rowBytes,
+        Int32(min(Self.maxPackedRows, input.rows - first)), groups, weight.inputs, panel.columns.count,
+        panel.base + first * panel.stride, panel.stride, panel.accumulates)
     }
-    // Rounded numbers, and their sums after them.
-    let numberBytes = (outputs * inputs + 63) / 64 * 64
-    let numbers = unsafe weightScratch(worker, byteCount: numberBytes + outputs * MemoryLayout<Int32>.stride)
-    let sums = unsafe (numbers + numberBytes).bindMemory(to: Int32.self, capacity: outputs)
-    let scales = unsafe weight.scales.address(of: first * 4).assumingMemoryBound(to: Float.self)
-    unsafe pdrop_round_groups_to_s8(
-      isa, weight.type.code, groups, inputs, outputs, scales, numbers.assumingMemoryBound(to: Int8.self), sums)
-    let weights = unsafe Int8Rows(numbers: UnsafeRawPointer(numbers), scales: scales, sums: UnsafePointer(sums))
-    matmulInt8(panel, input, weights, inputs: inputs, worker)
   }
 
   /// The small-M kernels with f32 results, by element types.
