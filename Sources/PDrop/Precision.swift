@@ -1,6 +1,6 @@
 package import Kernels
 package import LLaVA
-import ModelFormats
+package import ModelFormats
 import Storage
 
 /// The requested compute type of a model.
@@ -54,8 +54,8 @@ public struct ModelPrecision: Sendable, Equatable {
   ///   - weights: The weights as stored.
   ///   - memory: Available memory in bytes; `nil` if it cannot be determined.
   ///   - processor: The processor that the types are chosen for.
-  init(
-    _ precision: Precision, vision: Precision, cache: CachePrecision = .auto, weights: StoredWeights,
+  package init(
+    _ precision: Precision, vision: Precision = .auto, cache: CachePrecision = .auto, weights: StoredWeights,
     memory: Int? = SystemMemory().available, on processor: Processor = .current
   ) {
     // Stored blocks keep their type for int4 too.
