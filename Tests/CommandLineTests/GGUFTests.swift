@@ -92,7 +92,7 @@ import Testing
       let rest = Array(ids.dropFirst())
       #expect(golden.promptIDs.indices.contains { golden.promptIDs[$0...].starts(with: rest) })
     }
-    try ProgramRun(["tokenize", "-m", Self.vision, "-p", "a"]).expectFailure(3)
+    try ProgramRun(["tokenize", "-m", Self.vision, "-p", "a"]).expectFailure(3, "expected a language model")
   }
 
   @Test func `answers a batch`() throws {

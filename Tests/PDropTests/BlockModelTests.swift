@@ -93,7 +93,6 @@ import TokenDropping
     #expect(splits)
     let prompt = try generator.embed(prepared)
     let prefix = generator.takePrefix(rows: first, depth: 2)
-    generator.skipPrefix(rows: first)
     let parts = generator.prefill(prompt, after: prefix, reservedRows: 0)
     #expect(parts.logits.map(\.bitPattern) == whole.logits.map(\.bitPattern))
     #expect(parts.generation.report.stages == whole.generation.report.stages)
