@@ -78,7 +78,7 @@ public struct ModelQuantizer: Sendable {
     _ model: String, to path: String, progress: (_ done: Int, _ count: Int) -> Void = { _, _ in }
   ) throws(ModelError) -> Result {
     do {
-      let files = try ModelSearch.open(model, visionTower: visionTower, mmproj: mmproj)
+      let files = try ModelSearch.open(model, visionTower: visionTower, mmproj: self.mmproj)
       let name = URL(filePath: model).deletingPathExtension().lastPathComponent
       let configuration = files.configuration
       var text = try GGUFExport.languageModel(configuration, name: name)

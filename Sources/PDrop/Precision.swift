@@ -76,7 +76,7 @@ public struct ModelPrecision: Sendable, Equatable {
     let usesBlocks = choice.computeType == .blocks
     computeType = ModelComputeTypes(
       decoder: choice.computeType, vision: visionEncoder,
-      head: usesBlocks && (precision == .int4 || weights.headHasBlocks) ? .blocks : unquantized,
+      head: usesBlocks && (!keepsBlocks || precision == .int4 || weights.headHasBlocks) ? .blocks : unquantized,
       // In a file of blocks, weights that are floats are meant to be precise.
       blocks: keepsBlocks && precision == .auto ? .q8zero : .q4K)
     switch cache {

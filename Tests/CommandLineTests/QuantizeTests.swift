@@ -67,7 +67,7 @@ import Testing
     let folder = try TemporaryFolder()
     let source = Goldens.path("gguf/models/vicuna-64")
     let arguments = ["-m", source + "/ggml-model-q8_0.gguf", "--output", folder.path("out.gguf")]
-    try quantize(arguments).expectFailure(3, "name one with --mmproj")
+    try quantize(arguments).expectFailure(3, "name the vision encoder's file with --mmproj")
     let run = try quantize(arguments + ["--mmproj", source + "/mmproj-model-q8_0.gguf"])
     #expect(run.status == 0, "\(run.errors)")
     #expect(try ProgramRun(["-t", "2", "-n", "2", "-p", "a", "-m", folder.path]).status == 0)

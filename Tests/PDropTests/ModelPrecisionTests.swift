@@ -79,10 +79,10 @@ import Testing
       precision.reason.hasPrefix("int4 (") && precision.reason.contains("; vision encoder in f32, head in blocks"))
   }
 
-  @Test func `int4 of stored blocks quantizes the floats among them`() {
-    let precision = precision(.int4, Self.mixed)
-    #expect(
-      precision.name == "int4" && precision.computeType.decoder == .blocks && precision.computeType.blocks == .q4K)
+  @Test func `int4 of stored blocks keeps them, and quantizes the floats among them and the head`() {
+    let precision = precision(.int4, Self.blocks([.blocks(.q6K): 1000, .floats(.f16): 10], head: false))
+    #expect(precision.name == "Q6_K")
+    #expect(precision.computeType == ModelComputeTypes(decoder: .blocks, vision: .f32, head: .blocks, blocks: .q4K))
   }
 
   @Test(arguments: [
@@ -98,6 +98,7 @@ import Testing
     #expect(precision.name == name && precision.memoryNote == note)
     #expect(note.map(precision.reason.contains) ?? !precision.reason.contains("auto chose"))
     #expect(precision.computeType.vision == .f32)
+    #expect(precision.computeType == self.precision(PDrop.Precision(rawValue: name) ?? .auto, Self.large).computeType)
   }
 
   @Test func `auto quantizes nothing if the memory is unknown`() {
