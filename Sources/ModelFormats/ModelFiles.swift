@@ -59,7 +59,9 @@ package enum ModelSearch {
 
   /// The metadata of the language model's GGUF file at a path; `nil` for a path without one.
   package static func metadata(_ path: String) throws(CheckpointError) -> GGUFMetadata? {
-    try Found(path)?.model.metadata
+    guard let found = try Found(path) else { return nil }
+    guard !found.model.isVisionEncoder else { throw .swappedGGUF(file: found.model.path, isVisionEncoder: true) }
+    return found.model.metadata
   }
 }
 

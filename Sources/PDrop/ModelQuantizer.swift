@@ -7,7 +7,8 @@ import Tokenizers
 /// A conversion of a model to a pair of GGUF files with quantized weights, which llama.cpp can read too.
 ///
 ///     let quantizer = ModelQuantizer(type: .q4K, threads: 4)
-///     try quantizer.write("llava-1.5-7b-hf", to: "llava-1.5-7b-q4_k.gguf")
+///     let files = try quantizer.write("Models/tiny-textvqa", to: folder + "/tiny-q4_k.gguf")
+///     print(files.modelBytes, files.mmprojBytes)
 ///
 /// In the file of the language model, matrices of the decoder have the given type, embedding and output head Q6_K or
 /// Q8_0, and norms and biases F32. The vision encoder and the projector are written to a second file beside it, named
@@ -49,6 +50,8 @@ public struct ModelQuantizer: Sendable {
   public var threads: Int
   /// The CLIP directory of an original LLaVA checkpoint; `nil` to search for it.
   public var visionTower: String?
+  /// The GGUF file of the vision encoder for a model in GGUF; `nil` for the only one beside it.
+  public var mmproj: String?
 
   public init(type: WeightType = .q4K, threads: Int = ProcessInfo.processInfo.activeProcessorCount) {
     self.type = type
@@ -75,7 +78,7 @@ public struct ModelQuantizer: Sendable {
     _ model: String, to path: String, progress: (_ done: Int, _ count: Int) -> Void = { _, _ in }
   ) throws(ModelError) -> Result {
     do {
-      let files = try ModelSearch.open(model, visionTower: visionTower)
+      let files = try ModelSearch.open(model, visionTower: visionTower, mmproj: self.mmproj)
       let name = URL(filePath: model).deletingPathExtension().lastPathComponent
       let configuration = files.configuration
       var text = try GGUFExport.languageModel(configuration, name: name)

@@ -1,6 +1,6 @@
 package import Kernels
 package import LLaVA
-import ModelFormats
+package import ModelFormats
 import Storage
 
 /// The requested compute type of a model.
@@ -54,8 +54,8 @@ public struct ModelPrecision: Sendable, Equatable {
   ///   - weights: The weights as stored.
   ///   - memory: Available memory in bytes; `nil` if it cannot be determined.
   ///   - processor: The processor that the types are chosen for.
-  init(
-    _ precision: Precision, vision: Precision, cache: CachePrecision = .auto, weights: StoredWeights,
+  package init(
+    _ precision: Precision, vision: Precision = .auto, cache: CachePrecision = .auto, weights: StoredWeights,
     memory: Int? = SystemMemory().available, on processor: Processor = .current
   ) {
     // Stored blocks keep their type for int4 too.
@@ -76,7 +76,7 @@ public struct ModelPrecision: Sendable, Equatable {
     let usesBlocks = choice.computeType == .blocks
     computeType = ModelComputeTypes(
       decoder: choice.computeType, vision: visionEncoder,
-      head: usesBlocks && (precision == .int4 || weights.headHasBlocks) ? .blocks : unquantized,
+      head: usesBlocks && (!keepsBlocks || precision == .int4 || weights.headHasBlocks) ? .blocks : unquantized,
       // In a file of blocks, weights that are floats are meant to be precise.
       blocks: keepsBlocks && precision == .auto ? .q8zero : .q4K)
     switch cache {

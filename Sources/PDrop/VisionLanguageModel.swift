@@ -19,6 +19,12 @@ public import Tokenizers
 /// disk.
 public struct VisionLanguageModel: Sendable {
   /// Options for loading a model.
+  ///
+  /// A language model in GGUF takes its vision encoder from a second file:
+  ///
+  ///     var options = VisionLanguageModel.Options()
+  ///     options.mmproj = folder + "/mmproj-tiny-q4_k.gguf"  // not needed for the only one beside the model
+  ///     let model = try VisionLanguageModel(directory: folder + "/tiny-q4_k.gguf", options: options)
   public struct Options: Sendable {
     /// Image preprocessing; `auto` for that of the directory.
     public var imageMode = ImageMode.auto

@@ -3,7 +3,7 @@
 /// The alternatives of the regex are tried in its order at each position; together they match every character.
 ///
 /// Source: the `Split` and `ByteLevel` pre-tokenizers of the tokenizers library.
-struct PreTokenizerSplitter {
+package struct PreTokenizerSplitter {
   private enum Kind {
     case letter, number, lineBreak, space, symbol
 
@@ -23,7 +23,7 @@ struct PreTokenizerSplitter {
   private let scalars: [Unicode.Scalar]
   private let kinds: [Kind]
 
-  init(_ text: String, _ pattern: PreTokenizerPattern) { self.init(Array(text.unicodeScalars), pattern) }
+  package init(_ text: String, _ pattern: PreTokenizerPattern) { self.init(Array(text.unicodeScalars), pattern) }
 
   private init(_ scalars: [Unicode.Scalar], _ pattern: PreTokenizerPattern) {
     self.pattern = pattern
@@ -32,7 +32,7 @@ struct PreTokenizerSplitter {
   }
 
   /// The words in order, none of them empty; their concatenation is the text.
-  var words: [ArraySlice<Unicode.Scalar>] {
+  package var words: [ArraySlice<Unicode.Scalar>] {
     switch pattern.isolation {
     case .none: plainWords
     case .numbers:

@@ -26,6 +26,9 @@ struct Quantize: ParsableCommand {
     help: "CLIP directory for an original LLaVA checkpoint. (default: searched next to the model)")
   var visionTower: String?
 
+  @Option(help: "GGUF file of the vision encoder, for a model in GGUF. (default: the only one beside the model)")
+  var mmproj: String?
+
   @Option(
     name: [.short, .long], help: "Number of threads, at most one per processor that may be used. (default: all of them)"
   )
@@ -49,7 +52,7 @@ struct Quantize: ParsableCommand {
 
   func run() throws {
     var quantizer = ModelQuantizer(type: type, threads: ThreadCount(requested: threads).count)
-    quantizer.visionTower = visionTower
+    (quantizer.visionTower, quantizer.mmproj) = (visionTower, mmproj)
     let result = try quantizer.write(model, to: output)
     for (path, bytes) in [(result.model, result.modelBytes), (result.mmproj, result.mmprojBytes)] {
       Log.write("wrote \(path), \(bytes / 1_000_000) MB")

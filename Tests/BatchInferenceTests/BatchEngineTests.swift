@@ -12,11 +12,18 @@ import TokenDropping
 
   init() throws { fixture = try BatchFixture() }
 
-  private static func load(_ precision: Precision, _ name: String = "tiny-llava-1.5") throws -> VisionLanguageModel {
+  private static func load(_ precision: Precision, _ path: String = "models/tiny-llava-1.5") throws
+    -> VisionLanguageModel
+  {
     var options = VisionLanguageModel.Options()
     options.precision = precision
-    return try VisionLanguageModel(directory: Goldens.path("models/\(name)"), options: options)
+    return try VisionLanguageModel(directory: Goldens.path(path), options: options)
   }
+
+  /// Models in block-quantized types, computed in these.
+  private static let blockModels = [
+    "gguf/models/mistral-256/ggml-model-q4_k_m.gguf", "gguf/models/next-mistral-64/ggml-model-q8_0.gguf",
+  ]
 
   /// An engine with a session for each record.
   private static func sessions(_ model: VisionLanguageModel) -> Batch.Engine {
@@ -54,9 +61,11 @@ import TokenDropping
     }
   }
 
-  @Test(arguments: [Precision.f32, .bf16, .int8])
-  func `answers and costs are batch-invariant`(precision: Precision) throws {
-    let model = try Self.load(precision)
+  @Test(
+    arguments: [Precision.f32, .bf16, .int8, .int4].map { ($0, "models/tiny-llava-1.5") }
+      + blockModels.map { (.auto, $0) })
+  func `answers and costs are batch-invariant`(precision: Precision, path: String) throws {
+    let model = try Self.load(precision, path)
     var generator = SeededGenerator(3)
     let orders = [Self.lines, Self.lines.shuffled(using: &generator)]
     for lines in orders {
@@ -78,11 +87,14 @@ import TokenDropping
     }
   }
 
-  @Test(arguments: [Precision.f32, .bf16, .int8], ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
+  @Test(
+    arguments: [Precision.f32, .bf16, .int8].flatMap { precision in
+      ["tiny-llava-1.5", "tiny-llava-next-vicuna"].map { (precision, "models/\($0)") }
+    } + blockModels.map { (.auto, $0) })
   func `questions about one image share its features and prefix without a change of answers and costs`(
-    precision: Precision, name: String
+    precision: Precision, path: String
   ) throws {
-    let model = try Self.load(precision, name)
+    let model = try Self.load(precision, path)
     var base = Request(prompt: .messages([]))
     base.options.maxTokens = 3
     let policies: [any TokenDroppingPolicy] = [

@@ -38,6 +38,7 @@ import TokenDropping
   @Test(arguments: [
     "Sources/PDrop/VisionLanguageModel.swift", "Sources/PDrop/Session.swift", "Sources/PDrop/Request.swift",
     "Sources/PDrop/FeatureCache.swift", "Sources/PDrop/KeptMap.swift", "Sources/PDrop/ChatTemplate.swift",
+    "Sources/PDrop/ModelQuantizer.swift",
     "Sources/TokenDropping/Policies.swift", "Sources/Tokenizers/Tokenizer.swift", "Sources/BatchInference/Batch.swift",
   ])
   func `entry types have an example`(file: String) throws {
@@ -105,6 +106,24 @@ struct ExampleTests {
     #expect(session == "635.99[576, 288, 144, 72]\n")
     let request = try PrintedText.of { try requestExample(Self.model()) }
     #expect(request == "635.99")
+  }
+
+  @Test(.enabled(if: isOptimized, "slow without optimisation"))
+  func `writes and loads a pair of GGUF files`() throws {
+    try Self.withTemporaryFolder { folder in
+      let printed = try PrintedText.of { try modelQuantizerExample(folder) }
+      let sizes = printed.split(whereSeparator: \.isWhitespace).compactMap { Int($0) }
+      let names = ["tiny-q4_k.gguf", "mmproj-tiny-q4_k.gguf"]
+      #expect(
+        try sizes
+          == names.map { try Data(contentsOf: URL(filePath: folder + "/" + $0)).count })
+      let model = try ggufModelExample(folder)
+      var session = try Session(
+        model,
+        Request(question: "What number is at the top right?", images: [.file("Models/samples/bike.png")]), threads: 4)
+      while try session.next() != nil {}
+      #expect(session.report.text == "635.99")
+    }
   }
 
   @Test func `sets generation options`() {

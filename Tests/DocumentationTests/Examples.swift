@@ -16,6 +16,19 @@ func visionLanguageModelExample() throws {
   while let text = try session.next() { print(text, terminator: "") }
 }
 
+func ggufModelExample(_ folder: String) throws -> VisionLanguageModel {
+  var options = VisionLanguageModel.Options()
+  options.mmproj = folder + "/mmproj-tiny-q4_k.gguf"  // not needed for the only one beside the model
+  let model = try VisionLanguageModel(directory: folder + "/tiny-q4_k.gguf", options: options)
+  return model
+}
+
+func modelQuantizerExample(_ folder: String) throws {
+  let quantizer = ModelQuantizer(type: .q4K, threads: 4)
+  let files = try quantizer.write("Models/tiny-textvqa", to: folder + "/tiny-q4_k.gguf")
+  print(files.modelBytes, files.mmprojBytes)
+}
+
 func sessionExample() throws {
   let model = try VisionLanguageModel(directory: "Models/tiny-textvqa")
   let request = Request(

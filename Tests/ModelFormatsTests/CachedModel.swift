@@ -8,6 +8,8 @@ import TestSupport
 final class CachedModel: Sendable {
   /// Names, outputs and inputs of the layers; some sizes need padding to the next multiple of 64 bytes.
   static let layers = [("a", 5, 7), ("b", 64, 64), ("c", 1, 33)]
+  /// Layers for blocks of 32 and of 256 inputs, with rows that do not fill a group, and one that stays floats.
+  static let blockLayers = [("a", 5, 96), ("b", 64, 256), ("c", 17, 512), ("d", 3, 33)]
 
   private let folder: TemporaryFolder
   private let element: ElementType
@@ -52,16 +54,18 @@ final class CachedModel: Sendable {
 
   /// Loads the layers.
   ///
-  /// - Parameter directory: The folder of the cache, `nil` for no cache.
+  /// - Parameters:
+  ///   - blockType: The type of block that floats are quantized to, for blocks.
+  ///   - directory: The folder of the cache, `nil` for no cache.
   func load(
-    _ computeType: ComputeType = .int8, cacheIn directory: String?
+    _ computeType: ComputeType = .int8, blockType: BlockType = .q4K, cacheIn directory: String?
   ) throws -> (weights: [[UInt8]], outcome: WeightsCache.Outcome?) {
     let checkpoint = try Checkpoint(directory: folder.path("model"))
     let workers = Workers(count: 2)
     let cache = directory.map {
       WeightsCache(directory: $0, sources: [checkpoint], computeType: computeType.rawValue, workers: workers)
     }
-    let conversion = LinearConversion(to: computeType, workers: workers, cache: cache)
+    let conversion = LinearConversion(to: computeType, blockType: blockType, workers: workers, cache: cache)
     let scope = checkpoint.scope("x", conversion)
     let weights = try layers.map { try scope.linear($0.0, inputs: $0.2, outputs: $0.1).bytes }
     return (weights, cache?.finish())

@@ -24,6 +24,74 @@ import Testing
     #expect(second.outcome == .used(file: file, byteCount: byteCount))
   }
 
+  @Test(arguments: [ElementType.f32, .f16], [BlockType.q4K, .q8zero])
+  func `stores the bytes of blocks`(element: ElementType, blockType: BlockType) throws {
+    let model = try CachedModel(element, layers: CachedModel.blockLayers)
+    let expected = try model.load(.blocks, blockType: blockType, cacheIn: nil).weights
+    let first = try model.load(.blocks, blockType: blockType, cacheIn: model.cacheFolder)
+    #expect(first.weights == expected)
+    guard case .written(let file, let byteCount, .missing) = first.outcome else {
+      Issue.record("\(String(describing: first.outcome))")
+      return
+    }
+    // Layer d, whose rows are not whole blocks, is used as stored.
+    let names = try Set(SafetensorsFile(file).records.keys).filter { $0.hasPrefix("x.") }
+    let short = blockType == .q4K ? "Q4_0" : "Q8_0"
+    let types = ["a": short, "b": blockType.rawValue, "c": blockType.rawValue]
+    #expect(names == Set(types.flatMap { ["x.\($0.key).weight.\($0.value)", "x.\($0.key).weight.scales"] }))
+    let second = try model.load(.blocks, blockType: blockType, cacheIn: model.cacheFolder)
+    #expect(second.weights == expected)
+    #expect(second.outcome == .used(file: file, byteCount: byteCount))
+  }
+
+  @Test func `a damaged file of blocks is rebuilt`() throws {
+    let model = try CachedModel(layers: CachedModel.blockLayers)
+    let expected = try model.load(.blocks).weights
+    let path = try model.cachePath()
+    let bytes = try Data(contentsOf: URL(filePath: path))
+    for name in ["x.b.weight.Q4_K", "x.c.weight.scales"] {
+      let place = try #require(try SafetensorsFile(path).records[name]?.bytes.lowerBound)
+      var changed = bytes
+      changed[place] ^= 1
+      try writeKeepingTime(path, changed)
+      let rebuilt = try model.load(.blocks)
+      #expect(rebuilt.weights == expected)
+      guard case .written(_, _, .damaged("the checksum of '\(name)' is wrong")) = rebuilt.outcome else {
+        Issue.record("\(String(describing: rebuilt.outcome))")
+        continue
+      }
+      guard case .used = try model.load(.blocks).outcome else {
+        Issue.record("not used")
+        continue
+      }
+    }
+  }
+
+  @Test(arguments: [(ComputeType.int8, ComputeType.blocks), (.blocks, .int8), (.bf16, .blocks)])
+  func `a file of another compute type is rebuilt`(before: ComputeType, after: ComputeType) throws {
+    let model = try CachedModel(layers: CachedModel.blockLayers)
+    let expected = try model.load(after, cacheIn: nil).weights
+    let path = try { () throws in
+      _ = try model.load(before)
+      return try model.cachePath()
+    }()
+    _ = try model.load(after)
+    let names = try FileManager.default.contentsOfDirectory(atPath: model.cacheFolder)
+    #expect(names.count == 2)
+    let other = try #require(names.first { !path.hasSuffix($0) })
+    try Data(contentsOf: URL(filePath: path)).write(to: URL(filePath: model.cacheFolder + "/" + other))
+    let rebuilt = try model.load(after)
+    #expect(rebuilt.weights == expected)
+    guard case .written(_, _, .damaged) = rebuilt.outcome else {
+      Issue.record("\(String(describing: rebuilt.outcome))")
+      return
+    }
+    guard case .used = try model.load(after).outcome else {
+      Issue.record("not used")
+      return
+    }
+  }
+
   @Test(arguments: [(ElementType.bf16, ComputeType.bf16), (.f16, .f32)])
   func `creates no folder for weights that are used as stored`(element: ElementType, computeType: ComputeType) throws {
     let model = try CachedModel(element)

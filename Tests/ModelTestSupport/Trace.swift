@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 package import PDrop
 package import TestSupport
 
@@ -18,12 +18,17 @@ package struct Trace {
   }
 
   /// The trace of a run of a golden case.
-  package init(of golden: GoldenCase, _ run: GoldenCase.Run, _ model: VisionLanguageModel) throws {
+  ///
+  /// - Parameter folder: The folder that the paths of images are relative to.
+  package init(
+    of golden: GoldenCase, _ run: GoldenCase.Run, _ model: VisionLanguageModel, folder: URL = Goldens.folder
+  ) throws {
     var options = GenerationOptions()
     options.maxTokens = golden.newTokens
     options.ignoresEOS = true
     var request = Request(
-      prompt: .rendered(golden.prompt), images: golden.images.map { .file(Goldens.path($0)) },
+      prompt: .rendered(golden.prompt),
+      images: golden.images.map { .file(folder.appending(path: $0).path(percentEncoded: false)) },
       policy: run.policy.policy, options: options)
     request.recordsTensors = true
     try self.init(of: request, model)

@@ -9,7 +9,7 @@ import TokenDropping
 /// Errors of bf16 and int8 against f32: of one matmul as derived, of whole models below about twice the measured error.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct PrecisionFidelityTests {
   /// The root mean square of the difference, relative to that of `exact`.
-  private static func relativeError(_ found: [Float], _ exact: [Float]) -> Double {
+  static func relativeError(_ found: [Float], _ exact: [Float]) -> Double {
     let (error, norm) = zip(found, exact).reduce((0.0, 0.0)) { sums, pair in
       let (a, b) = (Double(pair.0), Double(pair.1))
       return (sums.0 + (a - b) * (a - b), sums.1 + b * b)
@@ -147,7 +147,7 @@ import TokenDropping
   ///
   /// A token that is in only one of them is no further from the lowest kept score than twice the largest difference
   /// between the scores of the two runs.
-  private static func expectSameChoice(
+  static func expectSameChoice(
     _ exact: Trace, _ rounded: Trace, _ scoreBound: Double, moved movedBound: Int, _ label: Comment
   ) throws {
     let images = zip(exact.report.stages[0].images, rounded.report.stages[0].images)
@@ -166,7 +166,8 @@ import TokenDropping
 
   /// The question is one that f32 decides clearly under every policy: rounding may decide a near tie either way.
   @Test(
-    arguments: [PDrop.Precision.bf16, .int8], [NoDropping(), PyramidDrop(), FastV()] as [any TokenDroppingPolicy])
+    arguments: [PDrop.Precision.bf16, .int8, .int4],
+    [NoDropping(), PyramidDrop(), FastV()] as [any TokenDroppingPolicy])
   func `the trained model answers as in f32`(precision: PDrop.Precision, policy: any TokenDroppingPolicy) throws {
     let answers = try [PDrop.Precision.f32, precision].map { precision in
       let model = try Self.load(Goldens.path("../../Models/tiny-textvqa"), precision)

@@ -1,7 +1,7 @@
 import TestSupport
 import Testing
 
-@testable import Tokenizers
+import Tokenizers
 
 @Suite struct GGUFTokenizerTests {
   private func tokenizer(_ name: String) throws -> Tokenizer {

@@ -1,0 +1,91 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `pdrop-run quantize` as a process, with the bundled model.
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct QuantizeTests {
+  private static let bundled = Goldens.path("../../Models/tiny-textvqa")
+  private static let question = [
+    "-t", "2", "-n", "8", "-p", "What number is at the top right?", "--image",
+    Goldens.path("../../Models/samples/bike.png"),
+  ]
+
+  private func quantize(_ arguments: [String]) throws -> ProgramRun {
+    try ProgramRun(["quantize", "-t", "2"] + arguments)
+  }
+
+  private func size(_ path: String) throws -> Int {
+    try #require(FileManager.default.attributesOfItem(atPath: path)[.size] as? Int)
+  }
+
+  @Test(arguments: [(nil, "int4", 0.35), ("q4_k", "int4", 0.35), ("q6_k", "f32", 0.6), ("q8_0", "f32", 0.6)])
+  func `the pair answers as the model`(type: String?, precision: String, share: Double) throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path("model.gguf")
+    let run = try quantize(["-m", Self.bundled, "--output", path] + (type.map { ["--type", $0] } ?? []))
+    #expect(run.status == 0 && run.output.isEmpty, "\(run.errors)")
+    #expect(run.errorLines.count { $0.hasPrefix("wrote ") } == 2, "\(run.errors)")
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
+    #expect(names == ["mmproj-model.gguf", "model.gguf"])
+    // Of the bf16 weights of the decoder.
+    let stored = try size(Self.bundled + "/model.safetensors")
+    let quantized = try size(path)
+    #expect(Double(quantized) < share * Double(stored), "\(quantized) of \(stored)")
+
+    let pair = try ProgramRun(Self.question + ["-m", path])
+    let model = try ProgramRun(Self.question + ["-m", Self.bundled, "--precision", precision])
+    #expect(pair.status == 0 && pair.errors.isEmpty && !pair.output.isEmpty, "\(pair.errors)")
+    #expect(pair.output == model.output)
+    // The directory, and the file of the vision encoder, which may have any name.
+    #expect(try ProgramRun(Self.question + ["-m", folder.path]).output == model.output)
+    try FileManager.default.moveItem(atPath: folder.path("mmproj-model.gguf"), toPath: folder.path("vision.bin"))
+    let named = try ProgramRun(Self.question + ["-m", path, "--mmproj", folder.path("vision.bin")])
+    #expect(named.output == model.output, "\(named.errors)")
+  }
+
+  @Test func `quantizes a GGUF model, and replaces files on request`() throws {
+    let folder = try TemporaryFolder()
+    let source = Goldens.path("gguf/models/mistral-256")
+    let path = folder.path("small.gguf")
+    let model = ["-m", source + "/ggml-model-q4_k_m.gguf"]
+    #expect(try quantize(model + ["--output", path, "--type", "q8_0"]).status == 0)
+    let question = ["-t", "2", "-n", "8", "-p", "What is it?", "--precision", "f32"]
+    let (pair, original) = try (ProgramRun(question + ["-m", path]), ProgramRun(question + model))
+    #expect(pair.status == 0 && pair.output == original.output, "\(pair.errors)")
+    let bytes = try Data(contentsOf: URL(filePath: path))
+    try quantize(model + ["--output", path]).expectFailure(2, "small.gguf exists")
+    #expect(try Data(contentsOf: URL(filePath: path)) == bytes)
+    #expect(try quantize(model + ["--output", path, "--overwrite"]).status == 0)
+    #expect(try size(path) < bytes.count)
+    // The output replaces the file that it was made from.
+    let replaced = try quantize(["-m", path, "--output", path, "--type", "q8_0", "--overwrite"])
+    #expect(replaced.status == 0, "\(replaced.errors)")
+    #expect(try ProgramRun(question + ["-m", path]).status == 0)
+  }
+
+  @Test func `quantizes a GGUF model beside several vision encoders if one is named`() throws {
+    let folder = try TemporaryFolder()
+    let source = Goldens.path("gguf/models/vicuna-64")
+    let arguments = ["-m", source + "/ggml-model-q8_0.gguf", "--output", folder.path("out.gguf")]
+    try quantize(arguments).expectFailure(3, "name the vision encoder's file with --mmproj")
+    let run = try quantize(arguments + ["--mmproj", source + "/mmproj-model-q8_0.gguf"])
+    #expect(run.status == 0, "\(run.errors)")
+    #expect(try ProgramRun(["-t", "2", "-n", "2", "-p", "a", "-m", folder.path]).status == 0)
+  }
+
+  @Test func `refuses existing files, other endings and missing models`() throws {
+    let folder = try TemporaryFolder()
+    let model = ["-m", Self.bundled, "--output"]
+    try quantize(model + [folder.path("model.bin")]).expectFailure(2, "--output must end in .gguf")
+    try quantize(model + [folder.path("model.gguf"), "--type", "q3_k"]).expectFailure(2, "q4_k")
+    try quantize(model + [folder.path("model.gguf"), "-t", "0"]).expectFailure(2, "--threads")
+    try quantize(["--output", folder.path("model.gguf")]).expectFailure(2, "--model")
+    try quantize(["-m", Self.bundled]).expectFailure(2, "--output")
+    try quantize(["-m", folder.path("none"), "--output", folder.path("model.gguf")])
+      .expectFailure(3, "expected a model directory")
+    try quantize(model + [folder.path("none/model.gguf")]).expectFailure(3, folder.path("none"))
+    try folder.write("mmproj-model.gguf", "x")
+    try quantize(model + [folder.path("model.gguf")]).expectFailure(2, "mmproj-model.gguf exists")
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["mmproj-model.gguf"])
+  }
+}
