@@ -42,7 +42,8 @@ public struct ModelOptions: ParsableArguments {
 public struct LoadingOptions: ParsableArguments {
   @Option(
     name: [.short, .long],
-    help: "Model directory in Hugging Face or original LLaVA layout, or a GGUF file. (default: the bundled tiny-textvqa)")
+    help:
+      "Model directory in Hugging Face or original LLaVA layout, or a GGUF file. (default: the bundled tiny-textvqa)")
   public var model: String?
 
   @Option(

@@ -3,8 +3,8 @@ package import Storage
 
 /// A block-quantized weight, `[outputs, inputs]`, packed for the kernels: groups of 16 rows, interleaved.
 ///
-/// Packing moves codes and scales and changes no weight. Matmuls of few rows multiply the codes by int8 activations. For
-/// many rows, each panel is rounded to int8 with one scale per output.
+/// Packing moves codes and scales and changes no weight. Matmuls multiply the codes by int8 activations, with one scale for
+/// every 256 values of a row.
 package struct BlockWeights: Sendable {
   /// The type of the blocks, one of `types`.
   package let type: BlockType
@@ -12,8 +12,6 @@ package struct BlockWeights: Sendable {
   package let inputs: Int
   /// Packed groups of 16 rows; rows that are missing in the last group are zero.
   package let groups: SharedBytes
-  /// The int8 scale of each row for matmuls of many rows, f32, `[outputs]`.
-  package let scales: SharedBytes
 
   /// The layout of the groups and its version, for files of packed weights. Increment the version when the result of
   /// `init(packing:as:workers:)` changes.
@@ -58,9 +56,6 @@ package struct BlockWeights: Sendable {
     let groupBytes = pdrop_group_bytes(code, inputs)
     let groupCount = (outputs + groupRows - 1) / groupRows
     let rowBytes = type.byteCount(inputs)
-    let isa = Processor.current.instructions.code
-    let scaleBytes = UnsafeMutablePointer<Float>.allocate(capacity: max(groupCount * groupRows, 1))
-    defer { unsafe scaleBytes.deallocate() }
     groups = unsafe SharedBytes(count: groupCount * groupBytes) { target in
       workers.run(tasks: groupCount) { group, _ in
         let rows = group * groupRows..<min((group + 1) * groupRows, outputs)
@@ -77,10 +72,8 @@ package struct BlockWeights: Sendable {
           }
           unsafe pdrop_pack_group(code, blocks, rowBytes, Int32(rows.count), inputs, packed)
         }
-        unsafe pdrop_group_scales(isa, code, packed, inputs, scaleBytes + group * groupRows)
       }
     }
-    scales = unsafe SharedBytes(copying: Array(UnsafeBufferPointer(start: scaleBytes, count: outputs)))
     self.type = type
     self.outputs = outputs
     self.inputs = inputs
@@ -102,20 +95,18 @@ package struct BlockWeights: Sendable {
 
   /// A weight that is already packed; the values are not checked.
   ///
-  /// - Precondition: The byte counts match type and shape, and groups are 64-byte aligned, scales 4-byte.
-  package init(type: BlockType, outputs: Int, inputs: Int, groups: SharedBytes, scales: SharedBytes) {
+  /// - Precondition: The byte counts match type and shape, and groups are 64-byte aligned.
+  package init(type: BlockType, outputs: Int, inputs: Int, groups: SharedBytes) {
     precondition(
       Self.supports(inputs: inputs) && inputs.isMultiple(of: type.valuesPerBlock) && type.packedType == type
-        && groups.count == Self.groupByteCount(type, outputs: outputs, inputs: inputs) && scales.count == 4 * outputs,
-      "BlockWeights: \(outputs)×\(inputs) \(type.rawValue) from \(groups.count) and \(scales.count) bytes")
+        && groups.count == Self.groupByteCount(type, outputs: outputs, inputs: inputs),
+      "BlockWeights: \(outputs)×\(inputs) \(type.rawValue) from \(groups.count) bytes")
     precondition(
-      Int(bitPattern: unsafe groups.address(of: 0)).isMultiple(of: 64)
-        && Int(bitPattern: unsafe scales.address(of: 0)).isMultiple(of: 4), "BlockWeights: unaligned groups or scales")
+      Int(bitPattern: unsafe groups.address(of: 0)).isMultiple(of: 64), "BlockWeights: unaligned groups")
     self.type = type
     self.outputs = outputs
     self.inputs = inputs
     self.groups = groups
-    self.scales = scales
   }
 
   /// Bytes of the groups of a weight.
@@ -123,8 +114,8 @@ package struct BlockWeights: Sendable {
     (outputs + Int(PDROP_GROUP_ROWS) - 1) / Int(PDROP_GROUP_ROWS) * pdrop_group_bytes(type.code, inputs)
   }
 
-  /// Bytes of groups and scales.
-  package var byteCount: Int { groups.count + scales.count }
+  /// Bytes of the groups.
+  package var byteCount: Int { groups.count }
 
   /// The weight in the layout of files, `[outputs, inputs]`, with the values of the packed one.
   package func stored() -> Tensor {

@@ -10,8 +10,7 @@ package enum ComputeType: String, Sendable, CaseIterable {
   case bf16
   /// Weights quantized per output, activations per row; integer sums are exact.
   case int8
-  /// Block-quantized weights as in GGUF files. Activations are quantized for every 256 values for matmuls of few rows;
-  /// for many rows, weights and activations are rounded as for int8.
+  /// Block-quantized weights as in GGUF files; activations are quantized for every 256 values of a row.
   case blocks
 }
 
@@ -55,14 +54,14 @@ extension ComputeType {
       // Slower than oneDNN in bf16, but faster than f32 of any library.
       let missing = processor.oneDNN == nil ? "no oneDNN" : "oneDNN without bf16"
       return Choice(computeType: .bf16, library: "own kernels", fallbackReason: missing)
-    case .int8?, .blocks?:
-      let computeType = request ?? .int8
+    case .blocks: return Choice(computeType: .blocks, library: "own kernels, \(processor.instructions)")
+    case .int8:
       if let oneDNN = processor.oneDNN, oneDNN.hasInt8 {
-        return Choice(computeType: computeType, library: "oneDNN \(oneDNN.version)")
+        return Choice(computeType: .int8, library: "oneDNN \(oneDNN.version)")
       }
       let missing = processor.oneDNN == nil ? "no oneDNN" : "no VNNI"
       return Choice(
-        computeType: computeType, library: "own kernels, \(processor.instructions)", fallbackReason: missing)
+        computeType: .int8, library: "own kernels, \(processor.instructions)", fallbackReason: missing)
     }
   }
 

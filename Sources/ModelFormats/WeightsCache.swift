@@ -120,9 +120,8 @@ package enum WeightsCacheError: UserFacingError, Equatable {
 ///
 /// An int8 weight is three tensors: its name, `[outputs, inputs]` in `I8`; the name plus `.scales`, `[outputs]` in
 /// `F32`; and the name plus `.sums`, `[outputs]` in `I32`. A bf16 weight is one tensor, `[outputs, inputs]`. A weight of
-/// packed blocks is two: its name plus a dot and the type, such as `.Q4_K`, in `I8`; and the name plus `.scales`,
-/// `[outputs]` in `F32`. Tensors begin at multiples of 64 bytes, with `U8` tensors named `padding.…` between them where
-/// needed. `TensorChecksums` follow.
+/// packed blocks is one tensor in `I8`, its name plus a dot and the type, such as `.Q4_K`. Tensors begin at multiples of
+/// 64 bytes, with `U8` tensors named `padding.…` between them where needed. `TensorChecksums` follow.
 ///
 /// Checks before use:
 /// - Always: sizes and offsets, as in every safetensors file; the version; the key of the model's content; the checksum
@@ -181,12 +180,11 @@ package struct WeightsCacheFile {
       else { return nil }
       return .int8(Int8Weights(outputs: outputs, inputs: inputs, numbers: numbers, scales: scales, sums: sums))
     case .blocks:
-      guard let scales = bytes(name + ".scales", "F32", [outputs]) else { return nil }
       for type in BlockWeights.types where inputs.isMultiple(of: type.valuesPerBlock) {
         let byteCount = BlockWeights.groupByteCount(type, outputs: outputs, inputs: inputs)
         guard let groups = bytes("\(name).\(type.rawValue)", "I8", [byteCount]) else { continue }
         return .blocks(
-          BlockWeights(type: type, outputs: outputs, inputs: inputs, groups: groups, scales: scales))
+          BlockWeights(type: type, outputs: outputs, inputs: inputs, groups: groups))
       }
       return nil
     }
@@ -258,7 +256,6 @@ extension WeightsCacheFile {
         add(name + ".sums", "I32", [weights.outputs], weights.sums)
       case .blocks(let weights):
         add("\(name).\(weights.type.rawValue)", "I8", [weights.groups.count], weights.groups)
-        add(name + ".scales", "F32", [weights.outputs], weights.scales)
       }
     }
 

@@ -58,9 +58,9 @@ public struct ModelPrecision: Sendable, Equatable {
     _ precision: Precision, vision: Precision = .auto, cache: CachePrecision = .auto, weights: StoredWeights,
     memory: Int? = SystemMemory().available, on processor: Processor = .current
   ) {
+    let isSmall = precision == .auto && weights.byteCount < Self.largeModelBytes
     // Stored blocks keep their type for int4 too.
-    let keepsBlocks = (precision == .auto || precision == .int4) && weights.isBlockQuantized
-    let isSmall = precision == .auto && !keepsBlocks && weights.byteCount < Self.largeModelBytes
+    let keepsBlocks = (precision == .auto && !isSmall || precision == .int4) && weights.isBlockQuantized
     var request = isSmall ? .f32 : precision.computeType
     var fallback: String?
     if keepsBlocks {

@@ -63,7 +63,7 @@ import TokenDropping
 
   @Test(
     arguments: [Precision.f32, .bf16, .int8, .int4].map { ($0, "models/tiny-llava-1.5") }
-      + blockModels.map { (.auto, $0) })
+      + blockModels.map { (.int4, $0) })
   func `answers and costs are batch-invariant`(precision: Precision, path: String) throws {
     let model = try Self.load(precision, path)
     var generator = SeededGenerator(3)
@@ -90,7 +90,7 @@ import TokenDropping
   @Test(
     arguments: [Precision.f32, .bf16, .int8].flatMap { precision in
       ["tiny-llava-1.5", "tiny-llava-next-vicuna"].map { (precision, "models/\($0)") }
-    } + blockModels.map { (.auto, $0) })
+    } + blockModels.map { (.int4, $0) })
   func `questions about one image share its features and prefix without a change of answers and costs`(
     precision: Precision, path: String
   ) throws {

@@ -17,7 +17,7 @@ import Testing
   }
 
   @Test func `answers with the only vision encoder beside the model`() throws {
-    let run = try ProgramRun(Self.question + ["-m", Self.mistral, "--image", Self.image, "-v"])
+    let run = try ProgramRun(Self.question + ["-m", Self.mistral, "--image", Self.image, "--precision", "int4", "-v"])
     #expect(run.status == 0 && !run.output.isEmpty, "\(run.errors)")
     #expect(run.errors.contains("Q4_K (") && run.errors.contains("head in blocks"), "\(run.errors)")
   }
@@ -115,7 +115,10 @@ import Testing
 
   @Test func `is measured by pdrop-bench`() throws {
     let run = try ProgramRun(
-      ["-m", Self.mistral, "--policy", "none", "-p", "20", "-n", "2", "-r", "1", "-t", "2", "-o", "jsonl"],
+      [
+        "-m", Self.mistral, "--precision", "int4", "--policy", "none", "-p", "20", "-n", "2", "-r", "1", "-t", "2",
+        "-o", "jsonl",
+      ],
       program: "pdrop-bench")
     #expect(run.status == 0, "\(run.errors)")
     let rows = try EvaluationFolder.rows(run.output)

@@ -32,12 +32,13 @@ import Testing
     let quantized = try size(path)
     #expect(Double(quantized) < share * Double(stored), "\(quantized) of \(stored)")
 
-    let pair = try ProgramRun(Self.question + ["-m", path])
-    let model = try ProgramRun(Self.question + ["-m", Self.bundled, "--precision", precision])
+    let question = Self.question + ["--precision", precision]
+    let pair = try ProgramRun(question + ["-m", path])
+    let model = try ProgramRun(question + ["-m", Self.bundled])
     #expect(pair.status == 0 && pair.errors.isEmpty && !pair.output.isEmpty, "\(pair.errors)")
     #expect(pair.output == model.output)
     // The directory, and the file of the vision encoder, which may have any name.
-    #expect(try ProgramRun(Self.question + ["-m", folder.path]).output == model.output)
+    #expect(try ProgramRun(question + ["-m", folder.path]).output == model.output)
     try FileManager.default.moveItem(atPath: folder.path("mmproj-model.gguf"), toPath: folder.path("vision.bin"))
     let named = try ProgramRun(Self.question + ["-m", path, "--mmproj", folder.path("vision.bin")])
     #expect(named.output == model.output, "\(named.errors)")

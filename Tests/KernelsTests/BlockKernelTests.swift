@@ -95,46 +95,6 @@ import Testing
   }
 
   @Test(arguments: StoredBlocks.packed)
-  func `rounding to int8 and bf16 follows the stored weights`(type: StoredBlocks.Kind) {
-    var numbers = SeededGenerator(11)
-    for inputs in type.widths {
-      let outputs = 21
-      var stored = StoredBlocks(type, rows: outputs, inputs: inputs, &numbers)
-      stored.clear(row: 4)
-      let (weights, groups) = (stored.floats(), stored.groups())
-      let groupBytes = pdrop_group_bytes(type.code, inputs)
-      for level in levels {
-        let isa = pdrop_isa(rawValue: level)
-        var scales = [Float](repeating: 0, count: 32)
-        for group in 0..<2 {
-          unsafe scales.withUnsafeMutableBufferPointer { to in
-            unsafe pdrop_group_scales(
-              isa, type.code, groups.start + group * groupBytes, inputs, to.baseAddress! + 16 * group)
-          }
-        }
-        // One value more than the result, which stays as it is.
-        var values = [Int8](repeating: 99, count: outputs * inputs + 1)
-        var sums = [Int32](repeating: 99, count: outputs + 1)
-        var halves = [UInt16](repeating: 99, count: outputs * inputs + 1)
-        unsafe pdrop_round_groups_to_s8(isa, type.code, groups.start, inputs, outputs, scales, &values, &sums)
-        unsafe pdrop_round_groups_to_bf16(isa, type.code, groups.start, inputs, outputs, &halves)
-        #expect(values.last == 99 && sums.last == 99 && halves.last == 99)
-        for row in 0..<outputs {
-          let part = row * inputs..<(row + 1) * inputs
-          #expect(scales[row] == (weights[part].map(abs).max() ?? 0) / 127)
-          #expect(Int(sums[row]) == values[part].reduce(0) { $0 + Int($1) })
-          // Half a step, and roundings of the scale's inverse, the products and the sum: 2^-24 of 127 steps each, times
-          // three for minima.
-          let errors = part.map { abs(Double(scales[row]) * Double(values[$0]) - Double(weights[$0])) }
-          #expect(errors.max()! <= Double(scales[row]) * (0.5 + 4 * 3 * 127 * 0x1p-24), "level \(level)")
-          // The sign of zero aside.
-          #expect(part.allSatisfy { Float(bitPattern: UInt32(halves[$0]) << 16) == roundedToBF16(weights[$0]) })
-        }
-      }
-    }
-  }
-
-  @Test(arguments: StoredBlocks.packed)
   func `quantization errs less than scales from minimum and maximum`(type: StoredBlocks.Kind) {
     var numbers = SeededGenerator(13)
     let (blocks, size) = (5 * 256 / type.size, type.size)

@@ -82,7 +82,7 @@ extension Linear {
     let parts =
       switch weight {
       case .native(let tensor), .bf16(let tensor): [tensor.storedBytes]
-      case .blocks(let weights): [weights.groups, weights.scales]
+      case .blocks(let weights): [weights.groups]
       case .int8(let weights): [weights.numbers, weights.scales, weights.sums]
       }
     return parts.flatMap { $0.copy(0..<$0.count) }

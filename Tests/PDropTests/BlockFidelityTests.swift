@@ -52,7 +52,7 @@ import TokenDropping
   @Test(arguments: bounds)
   func `logits and the first kept set of stored blocks stay near those of f32`(bounds: Bounds) throws {
     let test = try GGUFGoldenCase(bounds.folder, bounds.name)
-    let (exactModel, roundedModel) = try (test.load(.f32), test.load(.auto))
+    let (exactModel, roundedModel) = try (test.load(.f32), test.load(.int4))
     #expect(roundedModel.precision.computeType.decoder == .blocks)
     for run in test.golden.runs {
       let exact = try Trace(of: test.golden, run, exactModel, folder: GGUFGoldens.folder)

@@ -13,7 +13,7 @@ import TokenDropping
   static let cases = [("vicuna-64", "q4_0_2023"), ("mistral-256", "q4_k_m"), ("mistral-256", "q2_k")]
 
   private func model(_ folder: String, _ name: String) throws -> VisionLanguageModel {
-    let model = try GGUFGoldenCase(folder, name).load(.auto)
+    let model = try GGUFGoldenCase(folder, name).load(.int4)
     #expect(model.precision.computeType.decoder == .blocks)
     return model
   }

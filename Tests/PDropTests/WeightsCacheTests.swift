@@ -36,10 +36,10 @@ import TokenDropping
     ("tiny-llava-1.5", Precision.int8, Precision.auto), ("tiny-llava-1.5", .int8, .int8),
     ("tiny-llava-1.5-bf16", .int8, .auto), ("tiny-llava-next-mistral", .int8, .auto),
     ("tiny-llava-1.5", .int4, .auto), ("tiny-llava-next-mistral", .int4, .int8),
-    ("../gguf/models/mistral-256/ggml-model-q4_k_m.gguf", .auto, .auto),
-    ("../gguf/models/mistral-256/ggml-model-q2_k.gguf", .auto, .int8),
+    ("../gguf/models/mistral-256/ggml-model-q4_k_m.gguf", .int4, .auto),
+    ("../gguf/models/mistral-256/ggml-model-q2_k.gguf", .int4, .int8),
     ("../gguf/models/next-mistral-64/ggml-model-q8_0.gguf", .int8, .auto),
-    ("../gguf/models/qwen2-64", .auto, .auto),
+    ("../gguf/models/qwen2-64", .int4, .auto),
   ])
   func `answers equal those without it when it is written and when it is read`(
     name: String, precision: Precision, vision: Precision
@@ -59,12 +59,12 @@ import TokenDropping
     }
   }
 
-  /// Files with blocks in a directory share a folder, and int4 keeps their types, but not that of floats among them.
+  /// Files with blocks in a directory share a folder.
   @Test func `each file and precision of a directory has a cache of its own`() throws {
     let folder = try TemporaryFolder()
     let cache = folder.path("cache")
     let models = ["q4_k_m", "q2_k"].map { Goldens.path("gguf/models/mistral-256/ggml-model-\($0).gguf") }
-    let cases = models.flatMap { model in [Precision.auto, .int4, .int8].map { (model, $0) } }
+    let cases = models.flatMap { model in [Precision.int4, .int8].map { (model, $0) } }
     for isUsed in [false, true] {
       for (model, precision) in cases {
         #expect(try load(model, precision, cacheIn: cache).weightsCache?.wasUsed == isUsed, "\(model) \(precision)")
@@ -80,11 +80,11 @@ import TokenDropping
         atPath: Goldens.path("gguf/models/mistral-256/\(name)"), toPath: folder.path(name))
     }
     let cache = folder.path("cache")
-    #expect(try load(folder.path, .auto, cacheIn: cache).weightsCache?.wasUsed == false)
-    #expect(try load(folder.path, .auto, cacheIn: cache).weightsCache?.wasUsed == true)
+    #expect(try load(folder.path, .int4, cacheIn: cache).weightsCache?.wasUsed == false)
+    #expect(try load(folder.path, .int4, cacheIn: cache).weightsCache?.wasUsed == true)
     try FileManager.default.setAttributes(
       [.modificationDate: Date(timeIntervalSince1970: 1)], ofItemAtPath: folder.path("mmproj-model-f16.gguf"))
-    let changed = try #require(try load(folder.path, .auto, cacheIn: cache).weightsCache)
+    let changed = try #require(try load(folder.path, .int4, cacheIn: cache).weightsCache)
     #expect(changed.description.hasSuffix("because the model's weights have changed"), "\(changed)")
   }
 

@@ -40,19 +40,11 @@ INLINE void dots(vec_i32 *s, const int rows, const vec_u32 *u, const int tiles, 
     }
 }
 
-INLINE vec_i32 add_bytes(vec_i32 s, vec_u32 words) {
-  const __m512i pairs = _mm512_maddubs_epi16(_mm512_set1_epi8(1), (__m512i)words);
-  return s + (vec_i32)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
-}
-
 #include "gemm.h"
 #include "input.h"
-#include "round.h"
 
 #pragma clang attribute pop
 
-const pdrop_block_kernels pdrop_block_kernels_avx512 = {
-    quantize_input, gemm, group_scales, round_to_s8, round_to_bf16,
-};
+const pdrop_block_kernels pdrop_block_kernels_avx512 = {quantize_input, gemm};
 
 #endif

@@ -26,18 +26,11 @@ INLINE void dots(vec_i32 *s, const int rows, const vec_u32 *u, const int tiles, 
       s[r] = (vec_i32)_mm512_dpbusd_epi32((__m512i)s[r], (__m512i)u[v], values_at(x + r * sizeof(input_row) + 4 * v));
 }
 
-INLINE vec_i32 add_bytes(vec_i32 s, vec_u32 words) {
-  return (vec_i32)_mm512_dpbusd_epi32((__m512i)s, _mm512_set1_epi8(1), (__m512i)words);
-}
-
 #include "gemm.h"
 #include "input.h"
-#include "round.h"
 
 #pragma clang attribute pop
 
-const pdrop_block_kernels pdrop_block_kernels_avx512_vnni = {
-    quantize_input, gemm, group_scales, round_to_s8, round_to_bf16,
-};
+const pdrop_block_kernels pdrop_block_kernels_avx512_vnni = {quantize_input, gemm};
 
 #endif

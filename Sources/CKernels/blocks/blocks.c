@@ -29,25 +29,3 @@ void pdrop_gemm_blocks(pdrop_isa isa, pdrop_block_type type, const void *input, 
                        size_t inputs, size_t outputs, float *y, size_t stride, bool add) {
   kernels(isa)->gemm(type, input, rows, groups, inputs, outputs, y, stride, add);
 }
-
-void pdrop_group_scales(pdrop_isa isa, pdrop_block_type type, const void *group, size_t inputs, float *scales) {
-  kernels(isa)->group_scales(type, group, inputs, scales);
-}
-
-void pdrop_round_groups_to_s8(pdrop_isa isa, pdrop_block_type type, const void *groups, size_t inputs, size_t outputs,
-                              const float *scales, int8_t *values, int32_t *sums) {
-  const char *group = groups;
-  for (size_t n = 0; n < outputs; n += ROWS, group += pdrop_group_bytes(type, inputs)) {
-    const int count = outputs - n < ROWS ? (int)(outputs - n) : ROWS;
-    kernels(isa)->round_to_s8(type, group, inputs, count, scales + n, values + n * inputs, sums + n);
-  }
-}
-
-void pdrop_round_groups_to_bf16(pdrop_isa isa, pdrop_block_type type, const void *groups, size_t inputs, size_t outputs,
-                                uint16_t *values) {
-  const char *group = groups;
-  for (size_t n = 0; n < outputs; n += ROWS, group += pdrop_group_bytes(type, inputs)) {
-    const int count = outputs - n < ROWS ? (int)(outputs - n) : ROWS;
-    kernels(isa)->round_to_bf16(type, group, inputs, count, values + n * inputs);
-  }
-}

@@ -33,21 +33,7 @@ INLINE void dots(vec_i32 *s, const int rows, const vec_u32 *u, const int tiles, 
     }
 }
 
-INLINE vec_i32 add_bytes(vec_i32 s, vec_u32 words) {
-  for (int c = 0; c < 4; c++) s += (vec_i32)(words << (24 - 8 * c)) >> 24;
-  return s;
-}
-
-INLINE void store_rows(const vec_u32 *words, uint8_t *to, size_t stride, int count) {
-  uint32_t rows[LANES][16];
-  transpose((float *)rows, 16, (const float *)words, LANES, 16, LANES);
-  for (int r = 0; r < count; r++) memcpy(to + (size_t)r * stride, rows[r], 64);
-}
-
 #include "gemm.h"
 #include "input.h"
-#include "round.h"
 
-const pdrop_block_kernels pdrop_block_kernels_portable = {
-    quantize_input, gemm, group_scales, round_to_s8, round_to_bf16,
-};
+const pdrop_block_kernels pdrop_block_kernels_portable = {quantize_input, gemm};

@@ -72,7 +72,7 @@ void pdrop_pack_group(pdrop_block_type type, const void *rows, size_t row_bytes,
 void pdrop_unpack_group(pdrop_block_type type, const void *group, int count, size_t inputs, void *rows,
                         size_t row_bytes);
 
-// MARK: - Few rows
+// MARK: - Matmul
 
 /// The size in bytes of `rows` quantized activation rows.
 size_t pdrop_block_input_bytes(int rows, size_t inputs);
@@ -94,20 +94,3 @@ void pdrop_quantize_block_input(pdrop_isa isa, const float *x, size_t stride, in
 /// neither on the other rows nor on the range of outputs.
 void pdrop_gemm_blocks(pdrop_isa isa, pdrop_block_type type, const void *input, int rows, const void *groups,
                        size_t inputs, size_t outputs, float *y, size_t stride, bool add);
-
-// MARK: - Many rows
-
-/// The int8 scale of each row of a group: its largest magnitude divided by 127, [PDROP_GROUP_ROWS].
-void pdrop_group_scales(pdrop_isa isa, pdrop_block_type type, const void *group, size_t inputs, float *scales);
-
-/// Rounds packed weights to int8 with one scale per row, for a library's int8 matmul.
-///
-/// - scales: The results of `pdrop_group_scales`, [outputs]; 0 for a row of zeros.
-/// - values: The result, [outputs, inputs], row-major.
-/// - sums: The sum of each row's values, [outputs].
-void pdrop_round_groups_to_s8(pdrop_isa isa, pdrop_block_type type, const void *groups, size_t inputs, size_t outputs,
-                              const float *scales, int8_t *values, int32_t *sums);
-
-/// Rounds packed weights to bf16, row-major.
-void pdrop_round_groups_to_bf16(pdrop_isa isa, pdrop_block_type type, const void *groups, size_t inputs, size_t outputs,
-                                uint16_t *values);
