@@ -40,7 +40,7 @@ import Testing
     // The directory, and the file of the vision encoder, which may have any name.
     #expect(try ProgramRun(question + ["-m", folder.path]).output == model.output)
     try FileManager.default.moveItem(atPath: folder.path("mmproj-model.gguf"), toPath: folder.path("vision.bin"))
-    let named = try ProgramRun(Self.question + ["-m", path, "--mmproj", folder.path("vision.bin")])
+    let named = try ProgramRun(question + ["-m", path, "--mmproj", folder.path("vision.bin")])
     #expect(named.output == model.output, "\(named.errors)")
   }
 
