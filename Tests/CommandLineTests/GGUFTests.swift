@@ -47,7 +47,7 @@ import Testing
 
   @Test func `refuses files that are no pair`() throws {
     let folder = try TemporaryFolder()
-    try copy(["model.gguf": Self.vicuna], into: folder)
+    try copy(["model.gguf": Self.mistral], into: folder)
     func ask(_ arguments: String...) throws -> ProgramRun { try ProgramRun(Self.question + arguments) }
     try ask("-m", folder.path("model.gguf"), "--image", Self.image).expectFailure(2, "no vision encoder (mmproj)")
     #expect(try ask("-m", folder.path, "--image", Self.image).errors.contains("with --mmproj"))
