@@ -20,33 +20,33 @@ import TokenDropping
     var testDescription: String { "\(folder)/\(name)" }
   }
 
-  /// The weights are those of the file in both, so that the rounding of activations makes the difference, and with many
-  /// rows also that of each row of weights to 8 bits.
+  /// The decoder's weights are those of the file in both. The rounding of activations makes the difference, and the
+  /// vision encoder in bf16.
   static let bounds: [Bounds] = [
-    // Measured: logits 0.0189; scores 0.0222, 0.0380; moved 4, 8.
+    // Measured: logits 0.0148; scores 0.0097, 0.0351; moved 2, 6.
     Bounds(
-      folder: "vicuna-64", name: "q4_0_2023", logits: 0.038,
-      drops: ["fastv_k2_r50": (0.045, 8), "pdrop_4stages": (0.076, 16)]),
-    // Measured: logits 0.0160; scores 0.0421, 0.0434; moved 2, 4.
+      folder: "vicuna-64", name: "q4_0_2023", logits: 0.03,
+      drops: ["fastv_k2_r50": (0.019, 8), "pdrop_4stages": (0.07, 12)]),
+    // Measured: logits 0.0135; scores 0.0533, 0.0361; moved 2, 4.
     Bounds(
-      folder: "vicuna-64", name: "q8_0", logits: 0.032,
-      drops: ["fastv_k2_r50": (0.085, 8), "pdrop_4stages": (0.087, 8)]),
-    // Measured: logits 0.0210; scores 0.0600, 0.0511; moved 4, 6.
+      folder: "vicuna-64", name: "q8_0", logits: 0.027,
+      drops: ["fastv_k2_r50": (0.11, 8), "pdrop_4stages": (0.072, 8)]),
+    // Measured: logits 0.0149; scores 0.0567, 0.0565; moved 6, 6.
     Bounds(
-      folder: "mistral-256", name: "q4_k_m", logits: 0.042,
-      drops: ["fastv_k2_r50": (0.12, 8), "pdrop_4stages": (0.1, 12)]),
-    // Measured: logits 0.0190; scores 0.0599, 0.0552; moved 2, 2.
+      folder: "mistral-256", name: "q4_k_m", logits: 0.03,
+      drops: ["fastv_k2_r50": (0.11, 12), "pdrop_4stages": (0.11, 12)]),
+    // Measured: logits 0.0167; scores 0.0564, 0.0553; moved 4, 4.
     Bounds(
-      folder: "mistral-256", name: "q2_k", logits: 0.038,
-      drops: ["fastv_k2_r50": (0.12, 8), "pdrop_4stages": (0.11, 8)]),
-    // Measured: logits 0.0204; scores 0.0251, 0.0562; moved 16, 20.
+      folder: "mistral-256", name: "q2_k", logits: 0.033,
+      drops: ["fastv_k2_r50": (0.11, 8), "pdrop_4stages": (0.11, 8)]),
+    // Measured: logits 0.0219; scores 0.0482, 0.1054; moved 8, 14.
     Bounds(
-      folder: "next-mistral-64", name: "q8_0_wide", logits: 0.041,
-      drops: ["fastv_k2_r50": (0.05, 32), "pdrop_4stages": (0.11, 40)]),
-    // Measured: logits 0.0205; scores 0.0326, 0.0537; moved 2, 4.
+      folder: "next-mistral-64", name: "q8_0_wide", logits: 0.044,
+      drops: ["fastv_k2_r50": (0.096, 16), "pdrop_4stages": (0.21, 28)]),
+    // Measured: logits 0.0142; scores 0.0212, 0.0433; moved 0, 4.
     Bounds(
-      folder: "qwen2-64", name: "q4_k_m", logits: 0.041,
-      drops: ["fastv_k2_r50": (0.065, 8), "pdrop_4stages": (0.11, 8)]),
+      folder: "qwen2-64", name: "q4_k_m", logits: 0.028,
+      drops: ["fastv_k2_r50": (0.042, 8), "pdrop_4stages": (0.087, 8)]),
   ]
 
   @Test(arguments: bounds)
@@ -75,7 +75,7 @@ import TokenDropping
     #expect(error <= bound, "\(label) \(error)")
   }
 
-  /// Measured: logits 0.0332 without dropping, 0.0316 with; scores 0.305, as weak scores differ most; moved 26.
+  /// Measured: logits 0.0366 without dropping, 0.0337 with; scores 0.378, as weak scores differ most; moved 28.
   @Test func `the trained model in int4 stays near f32`() throws {
     let models = try [PDrop.Precision.f32, .int4].map { precision in
       var options = VisionLanguageModel.Options()
@@ -91,9 +91,9 @@ import TokenDropping
       request.recordsTensors = true
       let traces = try models.map { try Trace(of: request, $0) }
       #expect(traces[1].report.text == traces[0].report.text)
-      try Self.expectClose(traces[1], traces[0], 0.066, "\(policy.name)")
+      try Self.expectClose(traces[1], traces[0], 0.073, "\(policy.name)")
       if policy is PyramidDrop {
-        try PrecisionFidelityTests.expectSameChoice(traces[0], traces[1], 0.6, moved: 52, "\(policy.name)")
+        try PrecisionFidelityTests.expectSameChoice(traces[0], traces[1], 0.75, moved: 56, "\(policy.name)")
       }
     }
   }
