@@ -113,6 +113,13 @@ import Testing
     #expect(precision.reason.contains("auto chose f32: weights < 256 MB"))
   }
 
+  @Test func `auto computes small models with blocks in f32, and int4 keeps the blocks`() {
+    var small = Self.mixed
+    small.byteCount = 100_000_000
+    #expect(precision(.auto, small, memory: 1000).computeType == ModelComputeTypes(.f32))
+    #expect(precision(.int4, small, memory: 1000).name == "Q4_K")
+  }
+
   @Test func `vision encoder and cache have the types that are requested`() {
     let precision = precision(.int4, Self.large, vision: .int8, cache: .f32)
     #expect(precision.computeType.vision == .int8 && precision.cacheElement == .f32)
