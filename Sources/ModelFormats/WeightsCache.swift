@@ -120,8 +120,8 @@ package enum WeightsCacheError: UserFacingError, Equatable {
 ///
 /// An int8 weight is three tensors: its name, `[outputs, inputs]` in `I8`; the name plus `.scales`, `[outputs]` in
 /// `F32`; and the name plus `.sums`, `[outputs]` in `I32`. A bf16 weight is one tensor, `[outputs, inputs]`. A weight of
-/// packed blocks is one tensor in `I8`, its name plus a dot and the type, such as `.Q4_K`. Tensors begin at multiples of
-/// 64 bytes, with `U8` tensors named `padding.…` between them where needed. `TensorChecksums` follow.
+/// packed blocks is one tensor in `I8`, its name plus type and outputs, such as `.Q4_K.4096`. Tensors begin at multiples
+/// of 64 bytes, with `U8` tensors named `padding.…` between them where needed. `TensorChecksums` follow.
 ///
 /// Checks before use:
 /// - Always: sizes and offsets, as in every safetensors file; the version; the key of the model's content; the checksum
@@ -182,12 +182,17 @@ package struct WeightsCacheFile {
     case .blocks:
       for type in BlockWeights.types where inputs.isMultiple(of: type.valuesPerBlock) {
         let byteCount = BlockWeights.groupByteCount(type, outputs: outputs, inputs: inputs)
-        guard let groups = bytes("\(name).\(type.rawValue)", "I8", [byteCount]) else { continue }
+        guard let groups = bytes(Self.name(name, type, outputs: outputs), "I8", [byteCount]) else { continue }
         return .blocks(
           BlockWeights(type: type, outputs: outputs, inputs: inputs, groups: groups))
       }
       return nil
     }
+  }
+
+  /// The name of packed blocks. It has the outputs, as the bytes of the last group are the same for 1 to 16 rows.
+  fileprivate static func name(_ name: String, _ type: BlockType, outputs: Int) -> String {
+    "\(name).\(type.rawValue).\(outputs)"
   }
 
   private func bytes(_ name: String, _ element: String, _ shape: [Int]) -> SharedBytes? {
@@ -255,7 +260,9 @@ extension WeightsCacheFile {
         add(name + ".scales", "F32", [weights.outputs], weights.scales)
         add(name + ".sums", "I32", [weights.outputs], weights.sums)
       case .blocks(let weights):
-        add("\(name).\(weights.type.rawValue)", "I8", [weights.groups.count], weights.groups)
+        add(
+          WeightsCacheFile.name(name, weights.type, outputs: weights.outputs), "I8", [weights.groups.count],
+          weights.groups)
       }
     }
 

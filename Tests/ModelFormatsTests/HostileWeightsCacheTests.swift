@@ -85,7 +85,7 @@ import Testing
   }
 
   /// The tensor of a weight in Q4_K, `[2, 256]`: a group of 16 rows.
-  private static let blocks = Part(name: "w.Q4_K", element: "I8", shape: [blockBytes], byteCount: blockBytes)
+  private static let blocks = Part(name: "w.Q4_K.2", element: "I8", shape: [blockBytes], byteCount: blockBytes)
   private static let blockBytes = BlockWeights.groupByteCount(.q4K, outputs: 2, inputs: 256)
 
   @Test func `accepts any blocks`() throws {
@@ -106,7 +106,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("w.Q4_K", "U8", 0), ("w.Q4_K", "I8", -64), ("w.Q4_K", "I8", 64), ("w.Q6_K", "I8", 0), ("w.Q4_1", "I8", 0),
+    ("w.Q4_K.2", "U8", 0), ("w.Q4_K.2", "I8", -64), ("w.Q4_K.2", "I8", 64), ("w.Q6_K.2", "I8", 0),
+    ("w.Q4_1.2", "I8", 0),
     ("w", "I8", 0),
   ])
   func `returns no blocks of another type or size`(name: String, element: String, more: Int) throws {

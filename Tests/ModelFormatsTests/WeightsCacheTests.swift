@@ -37,7 +37,7 @@ import Testing
     // Layer d, whose rows are not whole blocks, is used as stored.
     let names = try Set(SafetensorsFile(file).records.keys).filter { $0.hasPrefix("x.") }
     let short = blockType == .q4K ? "Q4_0" : "Q8_0"
-    let types = ["a": short, "b": blockType.rawValue, "c": blockType.rawValue]
+    let types = ["a": "\(short).5", "b": "\(blockType.rawValue).64", "c": "\(blockType.rawValue).17"]
     #expect(names == Set(types.map { "x.\($0.key).weight.\($0.value)" }))
     let second = try model.load(.blocks, blockType: blockType, cacheIn: model.cacheFolder)
     #expect(second.weights == expected)
@@ -49,7 +49,7 @@ import Testing
     let expected = try model.load(.blocks).weights
     let path = try model.cachePath()
     let bytes = try Data(contentsOf: URL(filePath: path))
-    for name in ["x.b.weight.Q4_K", "x.c.weight.Q4_K"] {
+    for name in ["x.b.weight.Q4_K.64", "x.c.weight.Q4_K.17"] {
       let place = try #require(try SafetensorsFile(path).records[name]?.bytes.lowerBound)
       var changed = bytes
       changed[place] ^= 1
