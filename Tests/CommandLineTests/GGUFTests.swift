@@ -132,6 +132,6 @@ import Testing
     #expect(try EvaluationFolder.rows(run.output).contains { $0["benchmark"] as? String == "pope" }, "\(run.output)")
     let answers = folder.folder.url.appending(path: "output/pope/answers")
     let names = try FileManager.default.contentsOfDirectory(atPath: answers.path)
-    #expect(names.contains("ggml-model-q4_k_m-none-Q4_K.jsonl"), "\(names)")
+    #expect(names.contains("ggml-model-q4_k_m-none-f32.jsonl"), "\(names)")
   }
 }

@@ -119,7 +119,7 @@ import Testing
 
   @Test func `returns no blocks for other sizes of the weight`() throws {
     let file = try open([Self.blocks])
-    #expect(file.weight("w", for: .blocks, outputs: 3, inputs: 256) == nil)
+    #expect(file.weight("w", for: .blocks, outputs: 17, inputs: 256) == nil)
     #expect(file.weight("w", for: .blocks, outputs: 2, inputs: 512) == nil)
     #expect(file.weight("w", for: .blocks, outputs: 2, inputs: 32) == nil)
     #expect(file.weight("v", for: .blocks, outputs: 2, inputs: 256) == nil)
