@@ -14,4 +14,3 @@ INLINE __m512i values_at(const int8_t *x) {
   memcpy(&word, x, sizeof word);
   return _mm512_set1_epi32(word);
 }
-
