@@ -22,8 +22,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 # small have more.
 LENGTH = 1024
 LENGTHS = {
-    "config": 2048, "jpeg": 2048, "pickle": 2048, "png": 2048, "safetensors": 2048, "sentencepiece": 4096,
-    "tokenizer-config": 4096, "tokenizer-json": 4096, "torch": 4096, "webp": 2048}
+    "config": 2048, "gguf": 12288, "gguf-tokenizer": 8192, "jpeg": 2048, "pickle": 2048, "png": 2048,
+    "safetensors": 2048, "sentencepiece": 4096, "tokenizer-config": 4096, "tokenizer-json": 4096, "torch": 4096,
+    "webp": 2048}
 # Seconds of wall time after which an input counts as a hang: many, as a busy machine stops the fuzzer for a while. MiB of
 # memory after which it counts as too large. Images of the maximum number of pixels take more of both.
 TIMEOUT = 60
