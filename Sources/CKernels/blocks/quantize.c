@@ -5,13 +5,8 @@
 // minimum, of least squared error in closed form. Scales of scales are then rounded, their neighbours tried, and the
 // scale of the block is fitted again. The result is never worse than scales from the largest and smallest weight.
 
+#include "../processors.h"
 #include "layout.h"
-
-#if defined(__x86_64__) && defined(__linux__)
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FOR_EACH_PROCESSOR
-#endif
 
 // Every function with vectors is inlined, so their calling convention does not matter.
 #pragma clang diagnostic ignored "-Wpsabi"

@@ -1,13 +1,8 @@
 // Stored blocks: sizes, and weights in f32 as plain loops that the compiler vectorizes. FP contraction is off, so every
 // processor gives the same bits.
 
+#include "../processors.h"
 #include "layout.h"
-
-#if defined(__x86_64__) && defined(__linux__)
-#define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FOR_EACH_PROCESSOR
-#endif
 
 #pragma STDC FP_CONTRACT OFF
 
