@@ -48,44 +48,26 @@ extension ComputeContext {
 
   /// A panel in int8: exact integer sums, then scaled per row and per output.
   func matmulInt8(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Int8Weights, _ worker: Int) {
-    let first = panel.columns.lowerBound
-    let weights = unsafe Int8Rows(
-      numbers: weight.numbers.address(of: first * weight.inputs),
-      scales: weight.scales.address(of: first * 4).assumingMemoryBound(to: Float.self),
-      sums: weight.sums.address(of: first * 4).assumingMemoryBound(to: Int32.self))
-    matmulInt8(panel, input, weights, inputs: weight.inputs, worker)
-  }
-
-  /// The int8 weights of a panel.
-  @safe private struct Int8Rows {
-    /// Row-major, `[outputs, inputs]`.
-    let numbers: UnsafeRawPointer
-    /// `[outputs]`.
-    let scales: UnsafePointer<Float>
-    /// The sum of each row's numbers, `[outputs]`.
-    let sums: UnsafePointer<Int32>
-  }
-
-  private func matmulInt8(
-    _ panel: MatmulPanel, _ input: MatmulInput, _ weights: Int8Rows, inputs: Int, _ worker: Int
-  ) {
-    let outputs = panel.columns.count
+    let (inputs, outputs) = (weight.inputs, panel.columns.count)
+    let weights = unsafe weight.numbers.address(of: panel.columns.lowerBound * inputs)
     let sums = unsafe integerScratch(worker, count: panel.rows * outputs)
     let isComputed =
       !input.isPacked && processor.oneDNN?.hasInt8 == true
       && (unsafe pdrop_onednn_gemm(
-        pdrop_onednn_u8_s8, input.base, panel.rows, weights.numbers, inputs, outputs, sums, outputs, false))
+        pdrop_onednn_u8_s8, input.base, panel.rows, weights, inputs, outputs, sums, outputs, false))
     if !isComputed {
       unsafe forEachPackedGroup(of: input, worker) { packed, rows in
         unsafe pdrop_gemm_u8_s8(
-          processor.instructions.code, packed, Int32(rows.count), weights.numbers, inputs, outputs,
+          processor.instructions.code, packed, Int32(rows.count), weights, inputs, outputs,
           sums + rows.lowerBound * outputs, outputs)
       }
     }
     guard let rowScales = unsafe input.scales else { return }
+    let scales = unsafe weight.scales.address(of: 0).assumingMemoryBound(to: Float.self) + panel.columns.lowerBound
+    let weightSums = unsafe weight.sums.address(of: 0).assumingMemoryBound(to: Int32.self) + panel.columns.lowerBound
     for row in 0..<panel.rows {
       unsafe pdrop_dequantize_row(
-        sums + row * outputs, weights.sums, weights.scales, rowScales[row], outputs, panel.base + row * panel.stride,
+        sums + row * outputs, weightSums, scales, rowScales[row], outputs, panel.base + row * panel.stride,
         panel.accumulates)
     }
   }

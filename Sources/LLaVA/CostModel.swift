@@ -179,8 +179,9 @@ package struct WorkingMemory: Sendable, Equatable {
     func converted(_ computeType: ComputeType) -> Int {
       switch computeType {
       case .f32: 0
-      case .bf16: 2
-      case .int8, .blocks: 1
+      // Blocks have sums and a scale beside the int8 values.
+      case .bf16, .blocks: 2
+      case .int8: 1
       }
     }
 
