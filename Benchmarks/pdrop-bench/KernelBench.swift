@@ -48,11 +48,13 @@ struct KernelsCommand: ParsableCommand {
     for computeType in ComputeType.allCases {
       guard let choice = choices[computeType] else { continue }
       for shape in shapes { results += kernels.matmuls(shape, computeType).map { ($0, choice.summary()) } }
-      // Attention has no int8 kernels.
-      guard computeType != .int8, computeType != .blocks else { continue }
+      // Attention has no int8 matmuls; it reads an int8 cache in bf16.
+      let caches: [CacheType] = computeType == .f32 ? [.f32] : computeType == .bf16 ? [.bf16, .int8] : []
       for count in positions.numbers {
-        let attention = kernels.attention(configuration.text.heads, positions: count, computeType)
-        results += attention.map { ($0, "own kernels") }
+        for cache in caches {
+          let attention = kernels.attention(configuration.text.heads, positions: count, computeType, cache: cache)
+          results += attention.map { ($0, "own kernels") }
+        }
       }
     }
     let machine = Machine.current
@@ -149,19 +151,20 @@ final class KernelBench {
   }
 
   /// The results of attention over a number of positions: all queries as in prefill, and the last one as in decode.
-  func attention(_ heads: HeadLayout, positions: Int, _ computeType: ComputeType) -> [KernelResult] {
-    let element = computeType == .f32 ? ElementType.f32 : .bf16
+  func attention(
+    _ heads: HeadLayout, positions: Int, _ computeType: ComputeType, cache type: CacheType
+  ) -> [KernelResult] {
     let variant = InstructionSet.attention(for: computeType)
-    let bytes = 2 * positions * heads.keyValueColumns * element.byteCount
+    let bytes = 2 * positions * type.rowByteCount(heads)
     var caches = RigidArray<LayerCache>(capacity: Self.copies(of: bytes))
-    while !caches.isFull { caches.append(filledCache(heads, positions: positions, element)) }
+    while !caches.isFull { caches.append(filledCache(heads, positions: positions, type)) }
     let copies = caches.count
     var attentionOutput = Matrix(rows: 0, columns: heads.queryColumns)
     return [positions, 1].map { rows in
       let queries = Matrix(randomRows: rows, columns: heads.queryColumns, workers: compute.workers)
       let pairs = rows == 1 ? positions : positions * (positions + 1) / 2
       let result = KernelResult(
-        name: "attention", shape: "\(positions) positions", rows: rows, precision: element == .f32 ? "f32" : "bf16",
+        name: "attention", shape: "\(positions) positions", rows: rows, precision: type.rawValue,
         operations: 4 * heads.queryColumns * pairs, bytes: bytes)
       return measure(result, against: computeType, copies: copies) { copy in
         compute.causalAttention(
@@ -172,11 +175,11 @@ final class KernelBench {
   }
 
   /// A cache of random keys and values.
-  private func filledCache(_ heads: HeadLayout, positions: Int, _ element: ElementType) -> LayerCache {
+  private func filledCache(_ heads: HeadLayout, positions: Int, _ type: CacheType) -> LayerCache {
     func random() -> Matrix {
       Matrix(randomRows: positions, columns: heads.keyValueColumns, workers: compute.workers)
     }
-    var cache = LayerCache(columns: heads.keyValueColumns, element: element)
+    var cache = LayerCache(heads, type: type)
     cache.append(keys: random(), values: random(), rows: 0..<positions, lastPosition: positions - 1)
     return cache
   }

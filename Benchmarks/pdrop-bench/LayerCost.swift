@@ -103,7 +103,7 @@ struct LayerCost {
     let text = model.llava.configuration.text
     let compute = ComputeContext(workers: Workers(count: threads))
     var state = DecoderState(text)
-    let cache = KVCache(text, element: model.precision.cacheElement)
+    let cache = KVCache(text, type: model.precision.cacheType)
     state.hidden = Matrix(randomRows: layout.rowCount, columns: text.hiddenSize, workers: compute.workers)
     var layout = layout
     return milliseconds { _ = model.llava.languageModel.prefill(&state, cache, &layout, plan, on: compute) }

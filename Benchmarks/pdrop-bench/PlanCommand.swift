@@ -51,7 +51,7 @@ struct PlanCommand: ParsableCommand {
       let image = configuration.imageForMeasuring
       let prompt = PrefillCost(
         configuration.text, textTokens: textTokens, visualTokenCounts: [visualTokens ?? image.tokens],
-        viewCount: image.views, cacheElement: cachePrecision == .f32 ? .f32 : .bf16)
+        viewCount: image.views, cacheType: cachePrecision == .f32 ? .f32 : .bf16)
       let timing = try timing(source)
       for policyName in policy.names {
         var policy = try policyOptions.forPolicy(policyName).policy(policyName, seed: 0)

@@ -137,7 +137,7 @@ struct CostRow {
     report = runs[runs.count - 1].report
     let nominal = PrefillCost(
       model.llava.configuration.text, textTokens: report.sequenceLength - report.visualTokensPerStage[0],
-      visualTokenCounts: [nominalTokens], viewCount: 0, cacheElement: model.precision.cacheElement)
+      visualTokenCounts: [nominalTokens], viewCount: 0, cacheType: model.precision.cacheType)
     let plan = try nominal.plan(try SchedulePlanner(nominal).resolved(schedule.policy))
     nominalTeraflops = nominal.paperFlops(plan) / 1e12
     teraflops = report.paperFlops / 1e12

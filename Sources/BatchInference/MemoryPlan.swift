@@ -66,12 +66,12 @@ struct MemoryPlan: Sendable {
 
   /// Bytes of a record's KV cache, up to its longest answer.
   func cacheBytes(_ request: PreparedRequest) -> Int {
-    cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, model.precision.cacheElement)
+    cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, model.precision.cacheType)
   }
 
-  private func cacheBytes(_ rowsPerLayer: [Int], maxNewTokens: Int, _ element: ElementType) -> Int {
+  private func cacheBytes(_ rowsPerLayer: [Int], maxNewTokens: Int, _ type: CacheType) -> Int {
     KVCache.byteCount(
-      rowsPerLayer: rowsPerLayer.map { $0 + maxNewTokens }, model.llava.configuration.text, element: element)
+      rowsPerLayer: rowsPerLayer.map { $0 + maxNewTokens }, model.llava.configuration.text, type: type)
   }
 
   /// The failure of a record that does not fit even alone, with the remedies that make it fit; `nil` for one that fits.
@@ -81,14 +81,14 @@ struct MemoryPlan: Sendable {
     guard need > limit else { return nil }
     var remedies = [Remedy.memoryLimit(gibibytes: GiB.roundedUp(need))]
     let available = limit - fixed - working
-    let perToken = cacheBytes(request.rowsPerLayer.map { _ in 0 }, maxNewTokens: 1, model.precision.cacheElement)
+    let perToken = cacheBytes(request.rowsPerLayer.map { _ in 0 }, maxNewTokens: 1, model.precision.cacheType)
     let tokens = request.maxNewTokens - (cache - available + perToken - 1) / perToken
     if tokens > 0 { remedies.append(.maxTokens(tokens)) }
-    if model.precision.cacheElement == .f32,
-      cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, .bf16) <= available
-    {
-      remedies.append(.cacheInBF16)
+    let smaller = [CacheType.bf16, .int8].first {
+      let bytes = cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, $0)
+      return bytes < cache && bytes <= available
     }
+    if let smaller { remedies.append(.cacheType(smaller.rawValue)) }
     if let remedy = strongerDropping(request, available: available) { remedies.append(remedy) }
     return RecordFailure(
       .outOfMemory,
@@ -109,7 +109,7 @@ struct MemoryPlan: Sendable {
       guard let plan = try? DropPlan(policy, layerCount: layerCount, visualTokenCounts: counts) else { return false }
       let rows = plan.rowsPerLayer(
         rowCount: request.report.sequenceLength, visualTokenCount: counts.reduce(0, +), layerCount: layerCount)
-      return cacheBytes(rows, maxNewTokens: request.maxNewTokens, model.precision.cacheElement) <= available
+      return cacheBytes(rows, maxNewTokens: request.maxNewTokens, model.precision.cacheType) <= available
     }
     return found.map { .pyramidDrop(lambda: $0.lambda) }
   }
@@ -269,7 +269,7 @@ extension VisionLanguageModel {
     var stages: [BatchEstimate.Stage] = []
     for (layer, positions) in prepared.rowsPerLayer.enumerated() {
       let bytes = KVCache.byteCount(
-        rowsPerLayer: [positions + prepared.maxNewTokens], llava.configuration.text, element: precision.cacheElement)
+        rowsPerLayer: [positions + prepared.maxNewTokens], llava.configuration.text, type: precision.cacheType)
       if let last = stages.last, last.positions == positions {
         stages[stages.count - 1].layers = last.layers.lowerBound...layer + 1
         stages[stages.count - 1].bytes += bytes

@@ -50,7 +50,7 @@ struct PrefixCache {
   private static func byteCount(rows: Int, depth: Int, _ model: VisionLanguageModel) -> Int {
     let text = model.llava.configuration.text
     return KVCache.byteCount(
-      rowsPerLayer: Array(repeating: rows, count: depth), text, element: model.precision.cacheElement)
+      rowsPerLayer: Array(repeating: rows, count: depth), text, type: model.precision.cacheType)
       + rows * text.hiddenSize * ElementType.f32.byteCount
   }
 }

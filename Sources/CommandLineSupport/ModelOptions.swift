@@ -76,7 +76,7 @@ public struct LoadingOptions: ParsableArguments {
     help: "Compute precision of the vision encoder. (default: as --precision, but not quantized)")
   public var visionPrecision = Precision.auto
 
-  @Option(name: .customLong("kv"), help: "KV cache data type: auto, f32 or bf16.")
+  @Option(name: .customLong("kv"), help: "KV cache data type: auto, f32, bf16 or int8.")
   public var cachePrecision = CachePrecision.auto
 
   @Option(

@@ -42,25 +42,31 @@ extension InstructionSet {
   }
 }
 
-/// Keys or values in memory: contiguous rows of one element type, `[rows, columns]`.
+/// Keys or values in memory: contiguous rows of one type, `[rows, columns]`.
 @safe struct StoredRows {
   let base: UnsafeRawPointer
   let rows: Int
   let columns: Int
-  let element: ElementType
+  let type: CacheType
+  /// The scales of int8, `[rows, kvHeads]`.
+  let scales: UnsafePointer<Float>?
 
   init(_ matrix: borrowing Matrix) {
     unsafe base = UnsafeRawPointer(matrix.base)
-    (rows, columns, element) = (matrix.rows, matrix.columns, .f32)
+    (rows, columns, type) = (matrix.rows, matrix.columns, .f32)
+    unsafe scales = nil
   }
 
   init(_ cache: borrowing CacheRows) {
     unsafe base = UnsafeRawPointer(cache.base)
-    (rows, columns, element) = (cache.rows, cache.columns, cache.element)
+    (rows, columns, type) = (cache.rows, cache.columns, cache.type)
+    unsafe scales = cache.type == .int8 ? UnsafePointer(cache.scales) : nil
   }
 
   /// The address of the element with an index.
-  func address(of index: Int) -> UnsafeRawPointer { unsafe base + index * element.byteCount }
+  func address(of index: Int) -> UnsafeRawPointer {
+    unsafe base + index * (type == .f32 ? 4 : type == .bf16 ? 2 : 1)
+  }
 }
 
 /// Keys and values in memory, valid until their cache changes.
@@ -94,7 +100,8 @@ extension ComputeContext {
   ) {
     precondition(keys.rows >= queries.rows, "causalAttention: \(queries.rows) queries, \(keys.rows) keys")
     attention(
-      &result, queries, StoredRows(keys), StoredRows(values), heads, sequences: 1, isCausal: true, variant)
+      &result, queries, StoredKeyValues(keys: StoredRows(keys), values: StoredRows(values)), heads, sequences: 1,
+      isCausal: true, variant)
   }
 
   /// Attention of the last row of each of several sequences over its own sequence, as in decode.
@@ -125,17 +132,14 @@ extension ComputeContext {
     workers.run(tasks: queries.rows * heads.keyValueHeadCount) { task, worker in
       let (sequence, head) = (task / heads.keyValueHeadCount, task % heads.keyValueHeadCount)
       let (cache, query) = (cache(sequence), sequence * heads.queryColumns + head * group * dimension)
-      let (keys, values) = (cache.keys, cache.values)
       // Usually one pass: only an unusual model has more query heads per key head than a block has rows.
       for first in stride(from: 0, to: group, by: Int(PDROP_ATTENTION_ROWS)) {
-        var block = unsafe pdrop_attention_block(
-          queries: input + query + first * dimension, result: output + query + first * dimension,
-          query_stride: dimension, rows: min(Int(PDROP_ATTENTION_ROWS), group - first), dimension: dimension,
-          keys: keys.address(of: head * dimension), values: values.address(of: head * dimension),
-          key_stride: keys.columns, keys_are_bf16: keys.element == .bf16, visible: keys.rows, is_causal: false,
-          one_by_one: group < Self.minBlockedQueries,
-          scratch: scratch(worker, count: pdrop_attention_scratch(dimension)))
-        unsafe pdrop_attention(variant.code, &block)
+        let rows = min(Int(PDROP_ATTENTION_ROWS), group - first)
+        let start = query + first * dimension
+        unsafe attend(
+          input + start, output + start, stride: dimension, rows: rows, heads: 1, cache, keyHead: head, layout: heads,
+          firstKey: 0, visible: cache.keys.rows, isCausal: false, oneByOne: group < Self.minBlockedQueries, variant,
+          worker)
       }
     }
   }
@@ -153,46 +157,69 @@ extension ComputeContext {
     heads: HeadLayout, sequences: Int, with variant: InstructionSet = .exactAttention
   ) {
     attention(
-      &result, queries, StoredRows(keys), StoredRows(values), heads, sequences: sequences, isCausal: false, variant)
+      &result, queries, StoredKeyValues(keys: StoredRows(keys), values: StoredRows(values)), heads,
+      sequences: sequences, isCausal: false, variant)
   }
 
-  /// Attention in tasks of one sequence, one or more heads and a block of queries.
-  ///
-  /// A block holds rows of one head. With a single row, it holds the query heads that share a key head, so that keys
-  /// and values are read once for all of them.
+  /// Attention in tasks of one sequence, the query heads that share a key head, and as many rows as a block holds, so
+  /// that keys and values are packed once for all of them.
   private func attention(
-    _ result: inout Matrix, _ queries: borrowing Matrix, _ keys: StoredRows, _ values: StoredRows,
-    _ heads: HeadLayout, sequences: Int, isCausal: Bool, _ variant: InstructionSet
+    _ result: inout Matrix, _ queries: borrowing Matrix, _ stored: StoredKeyValues, _ heads: HeadLayout,
+    sequences: Int, isCausal: Bool, _ variant: InstructionSet
   ) {
+    let (keys, values) = (stored.keys, stored.values)
     precondition(
       queries.columns == heads.queryColumns && keys.columns == heads.keyValueColumns
         && result.columns == queries.columns && values.columns == keys.columns && values.rows == keys.rows
-        && values.element == keys.element && keys.rows > 0 && queries.rows.isMultiple(of: sequences)
+        && values.type == keys.type && keys.rows > 0 && queries.rows.isMultiple(of: sequences)
         && keys.rows.isMultiple(of: sequences),
-      "attention: queries \(queries.rows)×\(queries.columns), keys \(keys.rows)×\(keys.columns) \(keys.element), "
-        + "values \(values.rows)×\(values.columns) \(values.element), \(heads), \(sequences) sequences")
+      "attention: queries \(queries.rows)×\(queries.columns), keys \(keys.rows)×\(keys.columns) \(keys.type), "
+        + "values \(values.rows)×\(values.columns) \(values.type), \(heads), \(sequences) sequences")
     result.resize(rows: queries.rows)
     let (rows, keyRows, dimension) = (queries.rows / sequences, keys.rows / sequences, heads.headDimension)
     let pairs = isCausal ? rows * (keyRows - rows) + rows * (rows + 1) / 2 : rows * keyRows
     ledger.add(.attention, 2 * sequences * heads.headCount * dimension * pairs)
 
-    let group = rows == 1 ? heads.headCount / heads.keyValueHeadCount : 1
+    // With a single row, the heads of a group are the rows of one panel.
+    let group = heads.headCount / heads.keyValueHeadCount
     let (queryCount, queryStride) = rows == 1 ? (group, dimension) : (rows, heads.queryColumns)
-    let blockRows = Int(PDROP_ATTENTION_ROWS)
-    let (blocks, groups) = ((queryCount + blockRows - 1) / blockRows, heads.headCount / group)
+    let maxPanels = Int(PDROP_ATTENTION_ROWS / PDROP_ATTENTION_PANEL)
+    let taskHeads = rows == 1 ? 1 : min(group, maxPanels)
+    let taskRows = maxPanels / taskHeads * Int(PDROP_ATTENTION_PANEL)
+    let headTasks = rows == 1 ? 1 : (group + taskHeads - 1) / taskHeads
+    let blocks = (queryCount + taskRows - 1) / taskRows
     let (input, output) = unsafe (queries.base, result.base)
-    workers.run(tasks: sequences * groups * blocks) { task, worker in
-      let (first, head, sequence) = (task % blocks * blockRows, task / blocks % groups * group, task / blocks / groups)
-      let query = sequence * rows * heads.queryColumns + head * dimension + first * queryStride
-      let key = sequence * keyRows * heads.keyValueColumns + heads.keyValueHead(of: head) * dimension
-      var block = unsafe pdrop_attention_block(
-        queries: input + query, result: output + query, query_stride: queryStride,
-        rows: min(blockRows, queryCount - first), dimension: dimension, keys: keys.address(of: key),
-        values: values.address(of: key), key_stride: keys.columns, keys_are_bf16: keys.element == .bf16,
-        visible: isCausal && rows > 1 ? keyRows - rows + first + 1 : keyRows, is_causal: isCausal && rows > 1,
-        one_by_one: queryCount < Self.minBlockedQueries,
-        scratch: scratch(worker, count: pdrop_attention_scratch(dimension)))
-      unsafe pdrop_attention(variant.code, &block)
+    workers.run(tasks: sequences * heads.keyValueHeadCount * headTasks * blocks) { task, worker in
+      let (first, part) = (task % blocks * taskRows, task / blocks % headTasks * taskHeads)
+      let (keyHead, sequence) = (
+        task / blocks / headTasks % heads.keyValueHeadCount, task / blocks / headTasks / heads.keyValueHeadCount
+      )
+      let start =
+        sequence * rows * heads.queryColumns + (keyHead * group + part) * dimension + first * queryStride
+      unsafe attend(
+        input + start, output + start, stride: queryStride, rows: min(taskRows, queryCount - first),
+        heads: rows == 1 ? 1 : min(taskHeads, group - part), stored, keyHead: keyHead, layout: heads,
+        firstKey: sequence * keyRows, visible: isCausal && rows > 1 ? keyRows - rows + first + 1 : keyRows,
+        isCausal: isCausal && rows > 1, oneByOne: queryCount < Self.minBlockedQueries, variant, worker)
     }
+  }
+
+  /// Attention of a block of queries to the rows of a key head from `firstKey` on.
+  private func attend(
+    _ queries: UnsafePointer<Float>, _ result: UnsafeMutablePointer<Float>, stride: Int, rows: Int, heads: Int,
+    _ stored: StoredKeyValues, keyHead: Int, layout: HeadLayout, firstKey: Int, visible: Int, isCausal: Bool,
+    oneByOne: Bool, _ variant: InstructionSet, _ worker: Int
+  ) {
+    let (keys, values, dimension) = (stored.keys, stored.values, layout.headDimension)
+    let key = firstKey * keys.columns + keyHead * dimension
+    let scale = firstKey * layout.keyValueHeadCount + keyHead
+    let panels = heads * ((rows + Int(PDROP_ATTENTION_PANEL) - 1) / Int(PDROP_ATTENTION_PANEL))
+    var block = unsafe pdrop_attention_block(
+      queries: queries, result: result, query_stride: stride, rows: rows, heads: heads, dimension: dimension,
+      keys: keys.address(of: key), values: values.address(of: key), key_stride: keys.columns, type: keys.type.code,
+      key_scales: keys.scales.map { unsafe $0 + scale }, value_scales: values.scales.map { unsafe $0 + scale },
+      scale_stride: layout.keyValueHeadCount, visible: visible, is_causal: isCausal, one_by_one: oneByOne,
+      scratch: scratch(worker, count: pdrop_attention_scratch(panels, dimension)))
+    unsafe pdrop_attention(variant.code, &block)
   }
 }

@@ -1,44 +1,85 @@
 import CKernels
 import Storage
 
-/// Keys or values of one layer, `[S, columns]`; rows are appended and never changed.
-///
-/// Stored as f32, or rounded to bf16, which takes half the memory.
-@safe package struct CacheRows: ~Copyable {
-  package let columns: Int
-  package let element: ElementType
-  package private(set) var rows = 0
-  private var capacity = 0
-  private(set) var base: UnsafeMutableRawPointer
+/// The data type of a KV cache.
+package enum CacheType: String, Sendable, CaseIterable {
+  case f32
+  /// Rounded to bf16.
+  case bf16
+  /// Rounded to integers of at most 127 in magnitude, with an f32 scale for each row and key-value head.
+  case int8
 
-  /// - Precondition: `element` is `f32` or `bf16`.
-  package init(columns: Int, element: ElementType) {
-    precondition(columns > 0 && element != .f16, "CacheRows: \(columns) columns of \(element)")
-    self.columns = columns
-    self.element = element
-    unsafe base = .allocate(byteCount: 0, alignment: 64)
+  /// Bytes of the keys or the values of a row.
+  package func rowByteCount(_ heads: HeadLayout) -> Int {
+    switch self {
+    case .f32: 4 * heads.keyValueColumns
+    case .bf16: 2 * heads.keyValueColumns
+    case .int8: heads.keyValueColumns + 4 * heads.keyValueHeadCount
+    }
   }
 
-  deinit { unsafe base.deallocate() }
+  var code: pdrop_kv_type {
+    switch self {
+    case .f32: pdrop_kv_f32
+    case .bf16: pdrop_kv_bf16
+    case .int8: pdrop_kv_int8
+    }
+  }
+}
 
-  /// Bytes of all rows, without unused capacity.
-  package var byteCount: Int { rows * columns * element.byteCount }
+/// Keys or values of one layer, `[S, kvHeads · d]`; rows are appended and never changed.
+@safe package struct CacheRows: ~Copyable {
+  package let heads: HeadLayout
+  package let type: CacheType
+  package private(set) var rows = 0
+  private var capacity = 0
+  /// The elements of all rows, then room for more.
+  private(set) var base: UnsafeMutableRawPointer
+  /// The scales of all rows, `[S, kvHeads]`, for int8.
+  private(set) var scales: UnsafeMutablePointer<Float>
+
+  package init(_ heads: HeadLayout, type: CacheType) {
+    self.heads = heads
+    self.type = type
+    unsafe base = .allocate(byteCount: 0, alignment: 64)
+    unsafe scales = .allocate(capacity: 0)
+  }
+
+  deinit {
+    unsafe base.deallocate()
+    unsafe scales.deallocate()
+  }
+
+  package var columns: Int { heads.keyValueColumns }
+
+  private var elementByteCount: Int { type == .f32 ? 4 : type == .bf16 ? 2 : 1 }
+
+  /// Bytes of all rows with their scales, without unused capacity.
+  package var byteCount: Int { rows * type.rowByteCount(heads) }
 
   /// Reserves capacity for at least `capacity` rows and keeps the existing ones.
   package mutating func reserve(rows capacity: Int) {
     guard capacity > self.capacity else { return }
-    let grown = unsafe allocateBytes(capacity * columns * element.byteCount)
-    unsafe grown.copyMemory(from: base, byteCount: byteCount)
+    let rowBytes = columns * elementByteCount
+    let grown = unsafe allocateBytes(capacity * rowBytes)
+    unsafe grown.copyMemory(from: base, byteCount: rows * rowBytes)
     unsafe base.deallocate()
     unsafe base = grown
+    if type == .int8 {
+      let grown = unsafe allocateFloats(capacity * heads.keyValueHeadCount)
+      unsafe grown.update(from: scales, count: rows * heads.keyValueHeadCount)
+      unsafe scales.deallocate()
+      unsafe scales = grown
+    }
     self.capacity = capacity
   }
 
   /// A copy of all rows of `other`, with a capacity of at least `capacity` rows.
   package init(copying other: borrowing CacheRows, capacity: Int) {
-    self.init(columns: other.columns, element: other.element)
+    self.init(other.heads, type: other.type)
     reserve(rows: max(capacity, other.rows))
-    unsafe base.copyMemory(from: other.base, byteCount: other.byteCount)
+    unsafe base.copyMemory(from: other.base, byteCount: other.rows * columns * elementByteCount)
+    if type == .int8 { unsafe scales.update(from: other.scales, count: other.rows * heads.keyValueHeadCount) }
     rows = other.rows
   }
 
@@ -52,24 +93,32 @@ import Storage
       other.columns == columns && range.lowerBound >= 0 && range.upperBound <= other.rows,
       "append: rows \(range) of \(other.rows)×\(other.columns) to \(columns) columns")
     if rows + range.count > capacity { reserve(rows: max(rows + range.count, 2 * capacity)) }
-    let end = unsafe base + byteCount
+    let end = unsafe base + rows * columns * elementByteCount
     let (source, count) = unsafe (other.base + range.lowerBound * columns, range.count * columns)
-    if element == .f32 {
-      unsafe end.copyMemory(from: source, byteCount: count * element.byteCount)
-    } else {
-      unsafe pdrop_round_f32_to_bf16(source, count, end.assumingMemoryBound(to: UInt16.self))
+    switch type {
+    case .f32: unsafe end.copyMemory(from: source, byteCount: count * 4)
+    case .bf16: unsafe pdrop_round_f32_to_bf16(source, count, end.assumingMemoryBound(to: UInt16.self))
+    case .int8:
+      let (size, numbers) = unsafe (heads.headDimension, end.assumingMemoryBound(to: Int8.self))
+      let scales = unsafe scales + rows * heads.keyValueHeadCount
+      for head in 0..<count / size {
+        var sum: Int32 = 0
+        unsafe scales[head] = pdrop_quantize_s8(source + head * size, size, numbers + head * size, &sum)
+      }
     }
     rows += range.count
   }
 
-  /// A copy of all rows, widened to f32.
+  /// A copy of all rows as f32.
   package func widened() -> Matrix {
     var matrix = Matrix(rows: 0, columns: columns)
     matrix.resize(rows: rows)
-    if element == .f32 {
-      unsafe UnsafeMutableRawPointer(matrix.base).copyMemory(from: base, byteCount: byteCount)
-    } else {
-      unsafe widenBF16(base, into: matrix.base, count: matrix.count)
+    switch type {
+    case .f32: unsafe UnsafeMutableRawPointer(matrix.base).copyMemory(from: base, byteCount: byteCount)
+    case .bf16: unsafe widenBF16(base, into: matrix.base, count: matrix.count)
+    case .int8:
+      let numbers = unsafe base.assumingMemoryBound(to: Int8.self)
+      for i in 0..<matrix.count { unsafe matrix.base[i] = Float(numbers[i]) * scales[i / heads.headDimension] }
     }
     return matrix
   }
@@ -82,9 +131,9 @@ package struct LayerCache: ~Copyable {
   /// The position of the next token in this layer.
   package private(set) var nextPosition = 0
 
-  package init(columns: Int, element: ElementType) {
-    keys = CacheRows(columns: columns, element: element)
-    values = CacheRows(columns: columns, element: element)
+  package init(_ heads: HeadLayout, type: CacheType) {
+    keys = CacheRows(heads, type: type)
+    values = CacheRows(heads, type: type)
   }
 
   /// A copy with a capacity of at least `rows` rows.

@@ -87,17 +87,17 @@ package struct PrefillCost: Sendable {
   /// Views of all images that the vision encoder has to encode.
   package let viewCount: Int
   /// Element type of the KV cache.
-  package let cacheElement: ElementType
+  package let cacheType: CacheType
 
   package init(
     _ configuration: TextConfiguration, textTokens: Int, visualTokenCounts: [Int], viewCount: Int,
-    cacheElement: ElementType
+    cacheType: CacheType
   ) {
     self.configuration = configuration
     self.textTokens = textTokens
     self.visualTokenCounts = visualTokenCounts
     self.viewCount = viewCount
-    self.cacheElement = cacheElement
+    self.cacheType = cacheType
   }
 
   package var visualTokenCount: Int { visualTokenCounts.reduce(0, +) }
@@ -144,7 +144,7 @@ package struct PrefillCost: Sendable {
 
   /// Bytes of the KV cache after the prompt.
   package func cacheBytes(_ plan: DropPlan) -> Int {
-    KVCache.byteCount(rowsPerLayer: rowsPerLayer(plan), configuration, element: cacheElement)
+    KVCache.byteCount(rowsPerLayer: rowsPerLayer(plan), configuration, type: cacheType)
   }
 
   /// TTFT, from the decoded images, by measured times; without ranking, which takes a hundredth of the layers' time.
@@ -215,9 +215,9 @@ package struct WorkingMemory: Sendable, Equatable {
 extension KVCache {
   /// Bytes of a cache with the given number of rows in each layer.
   package static func byteCount(
-    rowsPerLayer: [Int], _ configuration: TextConfiguration, element: ElementType
+    rowsPerLayer: [Int], _ configuration: TextConfiguration, type: CacheType
   ) -> Int {
-    rowsPerLayer.reduce(0, +) * 2 * configuration.heads.keyValueColumns * element.byteCount
+    rowsPerLayer.reduce(0, +) * 2 * type.rowByteCount(configuration.heads)
   }
 }
 

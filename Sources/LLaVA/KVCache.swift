@@ -10,11 +10,10 @@ package final class KVCache {
   /// Keys and values of each layer, `[T, kvHeads · d]` each.
   private(set) var layers: RigidArray<LayerCache>
 
-  /// - Parameter element: Element type of keys and values: `f32` or, rounded, `bf16`.
-  package init(_ configuration: TextConfiguration, element: ElementType = .f32) {
+  package init(_ configuration: TextConfiguration, type: CacheType = .f32) {
     layers = RigidArray(capacity: configuration.layerCount)
     for _ in 0..<configuration.layerCount {
-      layers.append(LayerCache(columns: configuration.heads.keyValueColumns, element: element))
+      layers.append(LayerCache(configuration.heads, type: type))
     }
   }
 

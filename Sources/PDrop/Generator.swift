@@ -56,7 +56,7 @@ package struct Generator: ~Copyable {
     state.recordsLastRows = request.request.recordsTensors
     let cache =
       prefix?.cache.copy(rows: prompt.layout.rowCount + reservedRows)
-      ?? KVCache(model.llava.configuration.text, element: model.precision.cacheElement)
+      ?? KVCache(model.llava.configuration.text, type: model.precision.cacheType)
     let drops = languageModel.prefill(
       &state, cache, &prompt.layout, request.plan, after: prefix, reservedRows: reservedRows, on: compute)
     let logits = languageModel.logits(state, on: compute)
@@ -99,7 +99,7 @@ package struct Generator: ~Copyable {
     var rest = Matrix(rows: 0, columns: state.hidden.columns)
     rest.assign(state.hidden, rows: rows..<state.hidden.rows)
     state.hidden.resize(rows: rows)
-    let cache = KVCache(model.llava.configuration.text, element: model.precision.cacheElement)
+    let cache = KVCache(model.llava.configuration.text, type: model.precision.cacheType)
     let prefix = model.llava.languageModel.prefix(&state, cache, depth: depth, reservedRows: 0, on: compute)
     state.hidden.assign(rest, rows: 0..<rest.rows)
     compute.ledger = CostLedger()

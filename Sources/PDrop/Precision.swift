@@ -28,6 +28,8 @@ public enum CachePrecision: String, CaseIterable, Sendable {
   case f32
   /// Half the bytes of f32; a row is rounded once, when it joins the cache.
   case bf16
+  /// About a quarter of the bytes of f32: integers, with a scale for each row and head.
+  case int8
 }
 
 /// The compute types of a loaded model and the reason for the choice.
@@ -41,8 +43,8 @@ public struct ModelPrecision: Sendable, Equatable {
   /// Reason why `auto` quantizes weights that are stored as floats; `nil` if it does not.
   public let memoryNote: String?
   package let computeType: ModelComputeTypes
-  /// Element type of the KV cache.
-  package let cacheElement: ElementType
+  /// Data type of the KV cache.
+  package let cacheType: CacheType
 
   /// Bytes of weights below which matmuls are too small to gain from bf16, and f32 is fast enough.
   static let largeModelBytes = 256 << 20
@@ -80,9 +82,10 @@ public struct ModelPrecision: Sendable, Equatable {
       // In a file of blocks, weights that are floats are meant to be precise.
       blocks: keepsBlocks && precision == .auto ? .q8zero : .q4K)
     switch cache {
-    case .auto: cacheElement = choice.computeType == .f32 ? .f32 : .bf16
-    case .f32: cacheElement = .f32
-    case .bf16: cacheElement = .bf16
+    case .auto: cacheType = choice.computeType == .f32 ? .f32 : .bf16
+    case .f32: cacheType = .f32
+    case .bf16: cacheType = .bf16
+    case .int8: cacheType = .int8
     }
     name =
       switch choice.computeType {
@@ -97,7 +100,7 @@ public struct ModelPrecision: Sendable, Equatable {
       let head = computeType.head == .blocks ? "blocks" : computeType.head.rawValue
       reason += "; vision encoder in \(visionEncoder.rawValue), head in \(head)"
     }
-    if cacheElement == .bf16 { reason += "; KV cache in bf16" }
+    if cacheType != .f32 { reason += "; KV cache in \(cacheType.rawValue)" }
     self.reason = reason
   }
 

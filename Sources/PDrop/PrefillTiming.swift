@@ -33,7 +33,7 @@ extension VisionLanguageModel {
       let seconds = Self.warmSeconds {
         state.hidden = Matrix(
           [Float](repeating: 0.5, count: rows * text.hiddenSize), columns: text.hiddenSize)
-        let cache = KVCache(text, element: precision.cacheElement)
+        let cache = KVCache(text, type: precision.cacheType)
         _ = decoder.prefix(&state, cache, depth: depth, reservedRows: 0, on: compute)
       }
       measured.append((rows, 1e3 * seconds / Double(depth)))

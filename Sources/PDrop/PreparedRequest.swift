@@ -41,7 +41,7 @@ package struct PreparedRequest: Sendable {
     let counts = images.map(\.tokenCount)
     let cost = PrefillCost(
       text, textTokens: report.promptTokens.count - counts.count, visualTokenCounts: counts,
-      viewCount: images.reduce(0) { $0 + ($1.views?.count ?? 0) }, cacheElement: model.precision.cacheElement)
+      viewCount: images.reduce(0) { $0 + ($1.views?.count ?? 0) }, cacheType: model.precision.cacheType)
     let policy = try Self.resolved(request.policy, cost)
     let target = report.policy.target
     report.policy = try .init(described: policy, layerCount: text.layerCount)

@@ -56,7 +56,8 @@ public enum Remedy: Equatable, Hashable, Sendable, CustomStringConvertible {
   /// A memory limit of this number of GiB, such as `1.25`.
   case memoryLimit(gibibytes: String)
   case maxTokens(Int)
-  case cacheInBF16
+  /// A smaller data type of the KV cache.
+  case cacheType(String)
   /// PyramidDrop, with another keep ratio than the default if one is given.
   case pyramidDrop(lambda: Double?)
   case resume
@@ -84,7 +85,7 @@ public enum Remedy: Equatable, Hashable, Sendable, CustomStringConvertible {
     case .dropLayers(let layers, _): "dropping after layer \(Self.list(layers.map(String.init), last: "and")) meets it"
     case .memoryLimit(let gibibytes): "allow \(gibibytes) GiB"
     case .maxTokens(let count): "generate at most \(count) tokens"
-    case .cacheInBF16: "keep the KV cache in bf16"
+    case .cacheType(let type): "keep the KV cache in \(type)"
     case .pyramidDrop(nil): "use PyramidDrop"
     case .pyramidDrop(let lambda?): "use PyramidDrop with λ=\(lambda)"
     case .resume: "resume after them"

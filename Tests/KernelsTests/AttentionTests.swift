@@ -6,22 +6,28 @@ import Testing
 @Suite struct AttentionTests {
   @Test(arguments: [
     (1, 1), (1, 2), (1, 70), (1, 260), (2, 129), (3, 7), (5, 5), (17, 127), (63, 63), (64, 64), (65, 65), (66, 130),
-    (70, 300),
+    (70, 300), (600, 600),
   ])
   func `agrees with plain loops, causal and grouped-query`(queryRows: Int, keyRows: Int) {
-    for (keyValueHeads, dimension) in [(1, 6), (2, 6), (4, 6), (4, 16), (1, 33)] {
-      let heads = HeadLayout(headCount: 4, keyValueHeadCount: keyValueHeads, headDimension: dimension)
+    // Fewer layouts for many rows, as the plain loops are slow.
+    let layouts = queryRows > 64 ? [(1, 6)] : [(1, 6), (2, 6), (4, 6), (4, 16), (1, 33), (2, 72)]
+    for (keyValueHeads, dimension) in layouts {
+      let heads = HeadLayout(headCount: queryRows > 100 ? 1 : 4, keyValueHeadCount: keyValueHeads, headDimension: dimension)
       var numbers = SeededGenerator(UInt64(queryRows * keyRows))
       let (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
       let expected = plainAttention(q, k, v, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
-      // With keys and values rounded to bf16 in the reference too, the same bound holds for a bf16 cache.
+      // With keys and values rounded in the reference too, the same bound holds for caches of other types.
       let (k16, v16) = (k.map(rounded), v.map(rounded))
       let expected16 = plainAttention(q, k16, v16, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
+      let (k8, v8) = (stored(k, heads, .int8), stored(v, heads, .int8))
+      let expected8 = plainAttention(q, k8, v8, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
       for variant in InstructionSet.allCases where variant.isAvailable && variant != .avx512BF16 {
         let difference = Difference.absolute(causal(q, k, v, heads, .f32, variant), expected)
         #expect(difference.largest <= 1e-5, "\(variant) \(difference)")
         let stored = Difference.absolute(causal(q, k, v, heads, .bf16, variant), expected16)
         #expect(stored.largest <= 1e-5, "\(variant), bf16 cache, \(stored)")
+        let quantized = Difference.absolute(causal(q, k, v, heads, .int8, variant), expected8)
+        #expect(quantized.largest <= 1e-5, "\(variant), int8 cache, \(quantized)")
       }
     }
   }
@@ -36,17 +42,36 @@ import Testing
       let (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
       // Blocks of one or two queries are computed in f32.
       let isPanel = queryRows > 2 || (queryRows == 1 && heads.headCount / keyValueHeads > 2)
-      for element in [ElementType.f32, .bf16] {
-        let isRounded = isPanel || element == .bf16
+      for type in CacheType.allCases {
+        // Integers are exact in bf16; their scales are f32.
+        let isRounded = isPanel && type == .f32
         let (queries, keys, values) = (
-          isPanel ? q.map(rounded) : q, isRounded ? k.map(rounded) : k, isRounded ? v.map(rounded) : v
+          isPanel ? q.map(rounded) : q, isRounded ? k.map(rounded) : stored(k, heads, type),
+          isRounded ? v.map(rounded) : stored(v, heads, type)
         )
         let expected = plainAttention(queries, keys, values, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
-        let difference = Difference.absolute(causal(q, k, v, heads, element, .avx512BF16), expected)
-        // The remaining error is the rounding of probabilities, 2^-9 relative; values are at most 1.
-        let bound: Double = isPanel ? 0x1p-9 + 1e-5 : 1e-5
+        let difference = Difference.absolute(causal(q, k, v, heads, type, .avx512BF16), expected)
+        // The remaining error is the rounding of probabilities, or for int8 of their products with a scale. Values are
+        // at most 1.
+        let bound: Double = isPanel ? (type == .int8 ? 0x1p-8 : 0x1p-9) + 1e-5 : 1e-5
         #expect(difference.largest <= bound, "\(queryRows) of \(keyRows) \(difference)")
       }
+    }
+  }
+
+  @Test(arguments: InstructionSet.allCases.filter(\.isAvailable))
+  func `agrees with plain loops for extreme scores and many heads of one key head`(variant: InstructionSet) {
+    let heads = HeadLayout(headCount: 40, keyValueHeadCount: 2, headDimension: 8)
+    for (queryRows, keyRows) in [(1, 33), (2, 20), (33, 150)] {
+      var numbers = SeededGenerator(11)
+      var (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
+      // Scores of about plus and minus 10,000; powers of two are exact in bf16.
+      for i in q.indices { q[i] = q[i] < 0 ? -64 : 64 }
+      for i in k.indices { k[i] = k[i] < 0 ? -64 : 64 }
+      v = v.map(rounded)
+      let expected = plainAttention(q, k, v, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
+      let difference = Difference.absolute(causal(q, k, v, heads, .f32, variant), expected)
+      #expect(difference.largest <= (variant == .avx512BF16 ? 0x1p-9 : 1e-5), "\(difference)")
     }
   }
 
@@ -55,7 +80,7 @@ import Testing
     for (rows, keyRows) in [(1, 1), (1, 70), (66, 130)] {
       let compute = ComputeContext(workers: Workers(count: 2))
       let zeros = Matrix(rows: keyRows, columns: heads.keyValueColumns)
-      var cache = CacheRows(columns: heads.keyValueColumns, element: .f32)
+      var cache = CacheRows(heads, type: .f32)
       cache.append(zeros)
       var result = Matrix(rows: 0, columns: heads.queryColumns)
       compute.causalAttention(
@@ -106,19 +131,26 @@ import Testing
     }
   }
 
-  /// Causal attention by a kernel, with a cache of an element type, `[queryRows, heads · d]`.
+  /// Causal attention by a kernel, with a cache of a type, `[queryRows, heads · d]`.
   private func causal(
-    _ q: [Float], _ k: [Float], _ v: [Float], _ heads: HeadLayout, _ element: ElementType,
+    _ q: [Float], _ k: [Float], _ v: [Float], _ heads: HeadLayout, _ type: CacheType,
     _ variant: InstructionSet, threads: Int = 2
   ) -> [Float] {
-    var keys = CacheRows(columns: heads.keyValueColumns, element: element)
-    var values = CacheRows(columns: heads.keyValueColumns, element: element)
+    var keys = CacheRows(heads, type: type)
+    var values = CacheRows(heads, type: type)
     keys.append(Matrix(k, columns: heads.keyValueColumns))
     values.append(Matrix(v, columns: heads.keyValueColumns))
     var result = Matrix(rows: 0, columns: heads.queryColumns)
     ComputeContext(workers: Workers(count: threads, processors: threads)).causalAttention(
       &result, queries: Matrix(q, columns: heads.queryColumns), keys: keys, values: values, heads: heads, with: variant)
     return result.values
+  }
+
+  /// The values of rows in a cache of a type.
+  private func stored(_ rows: [Float], _ heads: HeadLayout, _ type: CacheType) -> [Float] {
+    var cache = CacheRows(heads, type: type)
+    cache.append(Matrix(rows, columns: heads.keyValueColumns))
+    return cache.widened().values
   }
 
   /// Rounds to bf16, to nearest, ties to even.

@@ -59,8 +59,8 @@ import Testing
   private func attention(_ level: InstructionSet) -> [Float] {
     let heads = HeadLayout(headCount: 4, keyValueHeadCount: 2, headDimension: 33)
     var numbers = SeededGenerator(19)
-    var keys = CacheRows(columns: heads.keyValueColumns, element: .f32)
-    var values = CacheRows(columns: heads.keyValueColumns, element: .f32)
+    var keys = CacheRows(heads, type: .f32)
+    var values = CacheRows(heads, type: .f32)
     keys.append(Matrix(numbers.floats(150 * heads.keyValueColumns, in: -2...2), columns: heads.keyValueColumns))
     values.append(Matrix(numbers.floats(150 * heads.keyValueColumns), columns: heads.keyValueColumns))
     let queries = Matrix(numbers.floats(2 * heads.queryColumns, in: -2...2), columns: heads.queryColumns)

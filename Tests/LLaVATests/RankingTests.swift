@@ -26,7 +26,7 @@ import TokenDropping
   }
 
   private func run(
-    _ test: TestModel, _ golden: GoldenCase, _ policy: any TokenDroppingPolicy, cache element: ElementType = .f32,
+    _ test: TestModel, _ golden: GoldenCase, _ policy: any TokenDroppingPolicy, cache type: CacheType = .f32,
     threads: Int = 2, padding: [[Int]] = []
   ) throws -> Run {
     let (decoder, text) = (test.model.languageModel, test.model.configuration.text)
@@ -35,7 +35,7 @@ import TokenDropping
     var layout = try test.splice(&state.hidden, golden)
     let plan = try DropPlan(
       policy, layerCount: text.layerCount, visualTokenCounts: golden.numImageTokens, padding: padding)
-    let cache = KVCache(text, element: element)
+    let cache = KVCache(text, type: type)
     let drops = decoder.prefill(&state, cache, &layout, plan, on: compute)
     return Run(
       drops: drops, ledger: compute.ledger, lengths: cache.lengths, logits: decoder.logits(state, on: compute))

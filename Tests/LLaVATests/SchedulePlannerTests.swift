@@ -11,7 +11,7 @@ import TokenDropping
     _ shape: ModelPreset = .llava15With7B, tokens: Int = 576, text: Int = 49
   ) -> PrefillCost {
     PrefillCost(
-      shape.configuration.text, textTokens: text, visualTokenCounts: [tokens], viewCount: 1, cacheElement: .bf16)
+      shape.configuration.text, textTokens: text, visualTokenCounts: [tokens], viewCount: 1, cacheType: .bf16)
   }
 
   private static func teraflops(_ prompt: PrefillCost, _ policy: any TokenDroppingPolicy) throws -> Double {
@@ -225,7 +225,7 @@ import TokenDropping
     #expect(average <= 700 && average > 699)
     let text = PrefillCost(
       ModelPreset.llava15With7B.configuration.text, textTokens: 9, visualTokenCounts: [], viewCount: 0,
-      cacheElement: .f32)
+      cacheType: .f32)
     let resolved = try SchedulePlanner(text).resolved(TargetedDrop(PyramidDrop(), .flops(ratio: 0.1)))
     #expect(try text.plan(resolved).drops.isEmpty)
   }

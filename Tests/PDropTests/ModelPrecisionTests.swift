@@ -36,7 +36,7 @@ import Testing
     // Floats among blocks are meant to be precise.
     #expect(
       precision.computeType == ModelComputeTypes(decoder: .blocks, vision: .f32, head: .blocks, blocks: .q8zero))
-    #expect(precision.cacheElement == .bf16)
+    #expect(precision.cacheType == .bf16)
     #expect(precision.reason.hasPrefix("Q4_K (") && precision.reason.contains("; computes Q5_0 as Q8_0; "))
     #expect(precision.reason.hasSuffix("; vision encoder in f32, head in blocks; KV cache in bf16"))
   }
@@ -59,7 +59,7 @@ import Testing
     #expect(precision.name == expected.rawValue && precision.memoryNote == nil)
     #expect(precision.computeType.decoder == expected)
     #expect(precision.computeType.head == .f32 && precision.computeType.vision == .f32)
-    #expect(precision.cacheElement == (expected == .f32 ? .f32 : .bf16))
+    #expect(precision.cacheType == (expected == .f32 ? .f32 : .bf16))
     #expect(!precision.reason.contains("computes"))
   }
 
@@ -122,6 +122,6 @@ import Testing
 
   @Test func `vision encoder and cache have the types that are requested`() {
     let precision = precision(.int4, Self.large, vision: .int8, cache: .f32)
-    #expect(precision.computeType.vision == .int8 && precision.cacheElement == .f32)
+    #expect(precision.computeType.vision == .int8 && precision.cacheType == .f32)
   }
 }

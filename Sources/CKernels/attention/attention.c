@@ -2,9 +2,10 @@
 
 #include "kernels.h"
 
-size_t pdrop_attention_scratch(size_t dimension) {
-  // Queries, accumulators and scores, then the gathered keys or values; an odd dimension is padded to whole pairs.
-  return PDROP_ATTENTION_ROWS * (2 * dimension + KEY_BLOCK) + KEY_BLOCK * (dimension + 1);
+size_t pdrop_attention_scratch(size_t panels, size_t dimension) {
+  // A block of scores, keys and values, then queries, sums and softmax of each panel, as f32: no format needs more.
+  const size_t padded = (dimension + 15) / 16 * 16;
+  return KEY_BLOCK * (PDROP_ATTENTION_PANEL + 2 * padded) + panels * PDROP_ATTENTION_PANEL * (2 * padded + 2);
 }
 
 void pdrop_attention(pdrop_isa isa, const pdrop_attention_block *block) {

@@ -4,197 +4,297 @@
 //   TILE_ROWS, TILE_VECTORS    the size of a register tile of accumulators
 //   OPERANDS                   the header that defines the operand format of the two matmuls
 //
-// Scores are stored transposed, [key, query], so that softmax processes a whole vector of queries at a time. Both
-// matmuls have the same form: rows (keys, or transposed values) times a panel with one column per query.
+// A panel holds queries of one head as columns. Scores are stored transposed, [key, query], so that softmax processes a
+// whole vector of queries at a time. Both matmuls have the same form: rows (keys, or transposed values) times a panel
+// with one column per query. Keys and values are packed a block at a time, once for all panels.
 #include <stddef.h>
 
 #include "../simd.h"
 #include "kernels.h"
 
-/// Columns of a panel: one per query.
-#define PANEL PDROP_ATTENTION_ROWS
+/// Columns of a panel: as many as a register tile.
+#define PANEL (TILE_VECTORS * LANES)
+
+_Static_assert(PDROP_ATTENTION_PANEL % PANEL == 0 && KEY_BLOCK % TILE_ROWS == 0, "whole tiles");
+
+INLINE size_t min_of(size_t a, size_t b) { return a < b ? a : b; }
+
+/// Elements rounded up to whole vectors.
+INLINE size_t padded(size_t elements) { return (elements + LANES - 1) / LANES * LANES; }
+
+/// Loads at most LANES elements of keys or values, from element `index` on, as f32; the remaining lanes are zero.
+INLINE vec_f32 load_elements(const void *rows, size_t index, const pdrop_kv_type type, size_t count) {
+  typedef int8_t vec_s8 __attribute__((vector_size(LANES)));
+  const uint16_t *bf16 = (const uint16_t *)rows + index;
+  const float *f32 = (const float *)rows + index;
+  const int8_t *int8 = (const int8_t *)rows + index;
+  if (count < LANES) {
+    float lanes[LANES] = {0};
+    for (size_t l = 0; l < count; l++)
+      lanes[l] = type == pdrop_kv_bf16 ? widen_bf16(bf16[l]) : type == pdrop_kv_f32 ? f32[l] : (float)int8[l];
+    return load_f32(lanes);
+  }
+  if (type == pdrop_kv_bf16) return load_bf16(bf16);
+  if (type == pdrop_kv_f32) return load_f32(f32);
+  vec_s8 x;
+  __builtin_memcpy(&x, int8, sizeof x);
+  return __builtin_convertvector(x, vec_f32);
+}
+
+/// The number of keys between the current key and the prefetched one.
+#define PREFETCH_DISTANCE 8
+
+/// Prefetches rows of keys or values from `row` on; their stride defeats the hardware prefetcher.
+INLINE void prefetch(const pdrop_attention_block *b, const void *rows, const pdrop_kv_type type, size_t row, size_t end) {
+  const size_t size = type == pdrop_kv_f32 ? 4 : type == pdrop_kv_bf16 ? 2 : 1;
+  for (size_t r = row; r < end; r++)
+    for (size_t byte = 0; byte < b->dimension * size; byte += 64)
+      __builtin_prefetch((const char *)rows + r * b->key_stride * size + byte);
+}
 
 #include OPERANDS
 
 // MARK: - Matmul
 
-/// One register tile of `c = a · b`, or `c += a · b` with `accumulate`.
+/// One register tile of `c = aᵀ · b`, or `c = rescale · c + aᵀ · b` with `rescale`.
 ///
-/// - c: A panel, [rows, PANEL].
-/// - a: [rows, depth] 32-bit words, addressed by the two strides.
-/// - b: A panel, [depth, PANEL].
-INLINE void tile(float *c, const float *a, size_t row_stride, size_t depth_stride, const float *b, size_t depth,
-                 int rows, int vectors, bool accumulate) {
+/// - c: [TILE_ROWS, vectors · LANES], rows `c_stride` floats apart.
+/// - a: Operands, [depth, TILE_ROWS], rows `a_stride` words apart.
+/// - b: Operands, [depth, vectors · LANES], rows `b_stride` words apart.
+/// - rescale: A factor of each row of `c`.
+/// - row_scales: A factor of each row of the product; NULL for 1.
+INLINE void tile(float *c, size_t c_stride, const float *a, size_t a_stride, const float *b, size_t b_stride,
+                 size_t depth, const int vectors, const float *rescale, const float *row_scales) {
   vec_f32 sums[TILE_ROWS][TILE_VECTORS];
-  for (int i = 0; i < rows; i++)
-    for (int v = 0; v < vectors; v++) sums[i][v] = accumulate ? load_f32(c + i * PANEL + v * LANES) : splat(0);
+  for (int i = 0; i < TILE_ROWS; i++)
+    for (int v = 0; v < vectors; v++)
+      sums[i][v] = rescale ? load_f32(c + i * c_stride + v * LANES) * rescale[i] : splat(0);
   for (size_t k = 0; k < depth; k++) {
     vec_f32 right[TILE_VECTORS];
-    for (int v = 0; v < vectors; v++) right[v] = load_f32(b + k * PANEL + v * LANES);
-    for (int i = 0; i < rows; i++) {
+    for (int v = 0; v < vectors; v++) right[v] = load_f32(b + k * b_stride + v * LANES);
+    for (int i = 0; i < TILE_ROWS; i++) {
       // Broadcast as integer bits: a pair of bf16 must not pass through float arithmetic.
-      vec_f32 left = (vec_f32)((vec_u32){} + *(const uint32_t *)(a + i * row_stride + k * depth_stride));
+      vec_f32 left = (vec_f32)((vec_u32){} + *(const uint32_t *)(a + k * a_stride + i));
       for (int v = 0; v < vectors; v++) sums[i][v] = multiply_add(left, right[v], sums[i][v]);
     }
   }
-  for (int i = 0; i < rows; i++)
-    for (int v = 0; v < vectors; v++) store_f32(c + i * PANEL + v * LANES, sums[i][v]);
+  for (int i = 0; i < TILE_ROWS; i++)
+    for (int v = 0; v < vectors; v++)
+      store_f32(c + i * c_stride + v * LANES, row_scales ? sums[i][v] * row_scales[i] : sums[i][v]);
 }
 
-/// `c = a · b`, or `c += a · b`, for `vectors` vectors of columns.
-INLINE void gemm_columns(float *c, const float *a, size_t row_stride, size_t depth_stride, const float *b, size_t rows,
-                         size_t depth, int vectors, bool accumulate) {
-  size_t row = 0;
-  for (; row + TILE_ROWS <= rows; row += TILE_ROWS)
-    tile(c + row * PANEL, a + row * row_stride, row_stride, depth_stride, b, depth, TILE_ROWS, vectors, accumulate);
-  for (; row < rows; row++)
-    tile(c + row * PANEL, a + row * row_stride, row_stride, depth_stride, b, depth, 1, vectors, accumulate);
-}
+// MARK: - A panel of queries and a block of keys
 
-/// `c = a · b`, or `c += a · b`, for the first `columns` columns of the panels c, [rows, PANEL], and b, [depth, PANEL].
-static void gemm(float *c, const float *a, size_t row_stride, size_t depth_stride, const float *b, size_t rows,
-                 size_t depth, size_t columns, bool accumulate) {
-  size_t column = 0;
-  for (; column + LANES < columns; column += TILE_VECTORS * LANES)
-    gemm_columns(c + column, a, row_stride, depth_stride, b + column, rows, depth, TILE_VECTORS, accumulate);
-  if (column < columns) gemm_columns(c + column, a, row_stride, depth_stride, b + column, rows, depth, 1, accumulate);
-}
-
-// MARK: - Softmax
-
-/// Online softmax state of each query: the maximum score so far, and the sum of probabilities relative to it.
+/// Queries of one head and their online softmax: the maximum score so far, the sum of probabilities relative to it,
+/// and the values weighted by them.
 typedef struct {
-  float maximum[PANEL];
-  float total[PANEL];
-} softmax_state;
+  /// [words(dimension), PANEL].
+  float *queries;
+  /// [PANEL, padded(dimension)].
+  float *sums;
+  /// [PANEL] each.
+  float *maximum, *total;
+  /// Queries, and the offset of the first.
+  size_t rows, offset;
+  /// Keys that the first and the last query see, counted from key 0.
+  size_t visible, last_visible;
+} query_panel;
 
-/// Replaces scores by unnormalized probabilities, 2^(score · scale - maximum), and rescales the accumulators.
-INLINE void online_softmax(float *scores, float scale, float *accumulators, softmax_state *state, size_t keys,
-                           size_t dimension, size_t columns) {
-  for (size_t column = 0; column < columns; column += LANES) {
-    vec_f32 previous = load_f32(state->maximum + column);
-    vec_f32 maximum = load_f32(scores + column);
-    for (size_t key = 1; key < keys; key++) maximum = vmax(load_f32(scores + key * PANEL + column), maximum);
-    maximum = vmax(maximum * scale, previous);
-    vec_f32 rescale = vexp2(previous - maximum);
-    vec_f32 total = load_f32(state->total + column) * rescale;
-    for (size_t key = 0; key < keys; key++) {
-      vec_f32 probability = vexp2(load_f32(scores + key * PANEL + column) * scale - maximum);
-      store_f32(scores + key * PANEL + column, probability);
-      total += probability;
+/// A block of keys and values, packed as operands.
+typedef struct {
+  /// Tiles of keys, [KEY_BLOCK / TILE_ROWS][words(dimension), TILE_ROWS].
+  float *keys;
+  /// [words(KEY_BLOCK), padded(dimension)].
+  float *values;
+  /// Factors of keys and values, [KEY_BLOCK]; for int8 only.
+  float *key_scales, *value_scales;
+  size_t first, count;
+} key_block;
+
+/// Sets the scores of keys that a query must not see to -infinity: each query sees one key more than the one before it.
+INLINE void mask(float *scores, const query_panel *panel, const key_block *block, size_t keys, const int vectors) {
+  vec_i32 row;
+  for (int l = 0; l < LANES; l++) row[l] = l;
+  for (size_t key = panel->visible > block->first ? panel->visible - block->first : 0; key < keys; key++) {
+    const vec_i32 last_hidden = (int32_t)(block->first + key - panel->visible) + (vec_i32){};
+    for (int v = 0; v < vectors; v++) {
+      float *const at = scores + key * PANEL + v * LANES;
+      store_f32(at, blend(row + v * LANES <= last_hidden, splat(-__builtin_inff()), load_f32(at)));
     }
-    store_f32(state->maximum + column, maximum);
-    store_f32(state->total + column, total);
-    for (size_t i = 0; i < dimension; i++)
-      store_f32(accumulators + i * PANEL + column, load_f32(accumulators + i * PANEL + column) * rescale);
   }
 }
 
-/// Sets the scores of keys that a query must not see to -infinity.
-INLINE void mask(float *scores, const pdrop_attention_block *b, size_t first, size_t keys) {
-  for (size_t row = 0; row < b->rows; row++) {
-    size_t visible = b->visible + (b->is_causal ? row : 0);
-    for (size_t key = visible > first ? visible - first : 0; key < keys; key++)
-      scores[key * PANEL + row] = -__builtin_inff();
+/// Replaces scores by unnormalized probabilities, 2^(score · scale - maximum), packed as operands and multiplied by the
+/// scales of the values.
+///
+/// - rescale: Receives the factors of the sums so far, [PANEL].
+INLINE void online_softmax(float *scores, float scale, const query_panel *panel, const key_block *block, size_t keys,
+                           const int vectors, const bool is_scaled, float *rescale) {
+  for (int v = 0; v < vectors; v++) {
+    float *const column = scores + v * LANES;
+    const vec_f32 previous = load_f32(panel->maximum + v * LANES);
+    vec_f32 maximum = load_f32(column);
+    for (size_t key = 1; key < keys; key++) maximum = vmax(load_f32(column + key * PANEL), maximum);
+    maximum = vmax(maximum * scale, previous);
+    const vec_f32 decay = vexp2(previous - maximum);
+    store_f32(rescale + v * LANES, decay);
+    vec_f32 total = load_f32(panel->total + v * LANES) * decay;
+    for (size_t key = 0; key < keys; key += 2) {
+      vec_f32 pair[2] = {splat(0), splat(0)};
+      for (size_t i = 0; i < 2 && key + i < keys; i++) {
+        pair[i] = probability(load_f32(column + (key + i) * PANEL) * scale - maximum);
+        total += pair[i];
+        if (is_scaled) pair[i] *= block->value_scales[key + i];
+      }
+      store_probabilities(column, key, pair);
+    }
+    store_f32(panel->maximum + v * LANES, maximum);
+    store_f32(panel->total + v * LANES, total);
   }
 }
 
-// MARK: - A panel of queries
-
-static void attend_panel(const pdrop_attention_block *b, float scale) {
-  size_t dimension = b->dimension;
-  float *queries = b->scratch;
-  float *accumulators = queries + dimension * PANEL;
-  float *scores = accumulators + dimension * PANEL;
-  float *gathered = scores + KEY_BLOCK * PANEL;
-  size_t columns = (b->rows + LANES - 1) / LANES * LANES;
-  size_t count = b->visible + (b->is_causal ? b->rows - 1 : 0);
-
-  for (size_t i = 0; i < 2 * dimension * PANEL; i++) queries[i] = 0;
-  transpose_queries(queries, gathered, b);
-  softmax_state state;
-  for (size_t row = 0; row < PANEL; row++) state.maximum[row] = -__builtin_inff(), state.total[row] = 0;
-
-  for (size_t first = 0; first < count; first += KEY_BLOCK) {
-    size_t keys = count - first < KEY_BLOCK ? count - first : KEY_BLOCK;
-    gather_keys(gathered, b, first, keys);
-    gemm(scores, gathered, words(dimension), 1, queries, keys, words(dimension), columns, false);
-    if (first + keys > b->visible) mask(scores, b, first, keys);
-    online_softmax(scores, scale, accumulators, &state, keys, dimension, columns);
-    pack_probabilities(scores, keys, columns);
-    gather_values(gathered, b, first, keys);
-    gemm(accumulators, gathered, 1, dimension, scores, dimension, words(keys), columns, true);
+/// Attention of a panel to the keys of a block.
+INLINE void attend_block(const query_panel *panel, const key_block *block, float *scores, float scale, size_t dimension,
+                         const int vectors, const bool is_scaled) {
+  const size_t depth = words(dimension), left = panel->last_visible - block->first,
+               keys = left < block->count ? left : block->count;
+  // Whole tiles: what follows the last key gives scores that are not read.
+  for (size_t key = 0; key < keys; key += TILE_ROWS)
+    tile(scores + key * PANEL, PANEL, block->keys + key * depth, TILE_ROWS, panel->queries, PANEL, depth, vectors, NULL,
+         is_scaled ? block->key_scales + key : NULL);
+  if (block->first + keys > panel->visible) mask(scores, panel, block, keys, vectors);
+  float rescale[PANEL];
+  online_softmax(scores, scale, panel, block, keys, vectors, is_scaled, rescale);
+  const size_t columns = padded(dimension);
+  for (size_t row = 0; row < panel->rows; row += TILE_ROWS) {
+    float *const sums = panel->sums + row * columns;
+    size_t i = 0;
+    for (; i + PANEL <= columns; i += PANEL)
+      tile(sums + i, columns, scores + row, PANEL, block->values + i, columns, words(keys), TILE_VECTORS, rescale + row,
+           NULL);
+    for (; i < columns; i += LANES)
+      tile(sums + i, columns, scores + row, PANEL, block->values + i, columns, words(keys), 1, rescale + row, NULL);
   }
-  for (size_t column = 0; column < columns; column += LANES) {
-    vec_f32 inverse = 1 / load_f32(state.total + column);
-    for (size_t i = 0; i < dimension; i++)
-      store_f32(accumulators + i * PANEL + column, load_f32(accumulators + i * PANEL + column) * inverse);
+}
+
+/// Packs the keys and values of a block, from `b` of a type.
+INLINE void pack_block_of(const pdrop_kv_type type, const key_block *block, const pdrop_attention_block *b) {
+  pack_keys(block->keys, b, type, block->first, block->count);
+  pack_values(block->values, b, type, block->first, block->count);
+  if (type != pdrop_kv_int8) return;
+  for (size_t key = 0; key < block->count; key++) {
+    block->key_scales[key] = b->key_scales[(block->first + key) * b->scale_stride];
+    block->value_scales[key] = b->value_scales[(block->first + key) * b->scale_stride];
   }
-  transpose(b->result, b->query_stride, accumulators, PANEL, dimension, b->rows);
+}
+
+static void pack_block(const key_block *block, const pdrop_attention_block *b) {
+  switch (b->type) {
+    case pdrop_kv_f32: return pack_block_of(pdrop_kv_f32, block, b);
+    case pdrop_kv_bf16: return pack_block_of(pdrop_kv_bf16, block, b);
+    case pdrop_kv_int8: return pack_block_of(pdrop_kv_int8, block, b);
+  }
+}
+
+/// All queries of a block, in panels.
+static void attend_panels(const pdrop_attention_block *b, float scale) {
+  const size_t dimension = b->dimension, depth = words(dimension), columns = padded(dimension), panels_per_head = (b->rows + PANEL - 1) / PANEL,
+               count = b->heads * panels_per_head;
+  float *memory = b->scratch;
+  query_panel panels[PDROP_ATTENTION_ROWS / PANEL];
+  float *const scores = memory, *const keys = scores + KEY_BLOCK * PANEL,
+        *const values = keys + KEY_BLOCK * words(dimension);
+  float key_scales[KEY_BLOCK], value_scales[KEY_BLOCK];
+  memory = values + words(KEY_BLOCK) * columns;
+  for (size_t p = 0; p < count; p++) {
+    query_panel *const panel = panels + p;
+    const size_t head = p / panels_per_head, row = p % panels_per_head * PANEL;
+    panel->queries = memory, memory += depth * PANEL;
+    panel->sums = memory, memory += columns * PANEL;
+    panel->maximum = memory, panel->total = memory + PANEL, memory += 2 * PANEL;
+    panel->rows = b->rows - row < PANEL ? b->rows - row : PANEL;
+    panel->offset = row * b->query_stride + head * dimension;
+    panel->visible = b->visible + (b->is_causal ? row : 0);
+    panel->last_visible = panel->visible + (b->is_causal ? panel->rows - 1 : 0);
+    for (size_t i = 0; i < depth * PANEL; i++) panel->queries[i] = 0;
+    for (size_t i = 0; i < columns * PANEL; i++) panel->sums[i] = 0;
+    for (size_t i = 0; i < PANEL; i++) panel->maximum[i] = -__builtin_inff(), panel->total[i] = 0;
+    // The memory of the keys serves as a buffer.
+    transpose_queries(panel->queries, keys, b->queries + panel->offset, b->query_stride, panel->rows, dimension);
+  }
+
+  const size_t visible = panels[count - 1].last_visible;
+  for (size_t first = 0; first < visible; first += KEY_BLOCK) {
+    const key_block block = {keys, values, key_scales, value_scales, first,
+                             visible - first < KEY_BLOCK ? visible - first : KEY_BLOCK};
+    pack_block(&block, b);
+    for (size_t p = 0; p < count; p++) {
+      const query_panel *const panel = panels + p;
+      if (panel->last_visible <= first) continue;
+      const bool is_wide = panel->rows > LANES;
+      if (b->type == pdrop_kv_int8)
+        is_wide ? attend_block(panel, &block, scores, scale, dimension, TILE_VECTORS, true)
+                : attend_block(panel, &block, scores, scale, dimension, 1, true);
+      else
+        is_wide ? attend_block(panel, &block, scores, scale, dimension, TILE_VECTORS, false)
+                : attend_block(panel, &block, scores, scale, dimension, 1, false);
+    }
+  }
+  for (size_t p = 0; p < count; p++) {
+    const query_panel *const panel = panels + p;
+    for (size_t row = 0; row < panel->rows; row++) {
+      const float inverse = 1 / panel->total[row];
+      float *const result = b->result + panel->offset + row * b->query_stride;
+      for (size_t i = 0; i < dimension; i++) result[i] = panel->sums[row * columns + i] * inverse;
+    }
+  }
 }
 
 // MARK: - A single query
 
 /// The number of keys whose scores are computed together.
 #define KEYS_PER_STEP 4
-/// The number of keys between the current key and the prefetched one.
-#define PREFETCH_DISTANCE 8
-
-/// Prefetches the next KEYS_PER_STEP rows of keys or values; their stride defeats the hardware prefetcher.
-INLINE void prefetch(const pdrop_attention_block *b, const void *rows, size_t row, size_t count) {
-  size_t size = b->keys_are_bf16 ? 2 : 4;
-  for (size_t r = row; r < row + KEYS_PER_STEP && r < count; r++)
-    for (size_t byte = 0; byte < b->dimension * size; byte += 64)
-      __builtin_prefetch((const char *)rows + r * b->key_stride * size + byte);
-}
-
-/// Loads at most LANES elements of keys or values, from element `index` on, as f32; the remaining lanes are zero.
-INLINE vec_f32 load_elements(const void *rows, size_t index, bool is_bf16, size_t count) {
-  const uint16_t *bf16 = (const uint16_t *)rows + index;
-  const float *f32 = (const float *)rows + index;
-  if (count >= LANES) return is_bf16 ? load_bf16(bf16) : load_f32(f32);
-  float lanes[LANES] = {0};
-  for (size_t l = 0; l < count; l++) lanes[l] = is_bf16 ? widen_bf16(bf16[l]) : f32[l];
-  return load_f32(lanes);
-}
 
 /// Dot products of a zero-padded query and `keys` keys, from key `first` on.
 ///
 /// - full: The part of the dimension that fills whole vectors.
-INLINE void score(float *scores, const float *query, const pdrop_attention_block *b, bool is_bf16, size_t first,
+INLINE void score(float *scores, const float *query, const pdrop_attention_block *b, const pdrop_kv_type type, size_t first,
                   int keys, size_t full) {
   const void *rows = b->keys;
   size_t start = first * b->key_stride, stride = b->key_stride, rest = b->dimension - full;
   vec_f32 sums[KEYS_PER_STEP];
   for (int k = 0; k < keys; k++)
-    sums[k] = rest ? load_f32(query + full) * load_elements(rows, start + k * stride + full, is_bf16, rest) : splat(0);
+    sums[k] = rest ? load_f32(query + full) * load_elements(rows, start + k * stride + full, type, rest) : splat(0);
   for (size_t i = 0; i < full; i += LANES)
     for (int k = 0; k < keys; k++)
-      sums[k] += load_f32(query + i) * load_elements(rows, start + k * stride + i, is_bf16, LANES);
-  for (int k = 0; k < keys; k++) scores[k] = sum_of_lanes(sums[k]);
+      sums[k] += load_f32(query + i) * load_elements(rows, start + k * stride + i, type, LANES);
+  for (int k = 0; k < keys; k++)
+    scores[k] = sum_of_lanes(sums[k]) * (type == pdrop_kv_int8 ? b->key_scales[(first + (size_t)k) * b->scale_stride] : 1);
 }
 
 /// `accumulators = accumulators · rescale + Σ probability · value` over `keys` keys, for `vectors` vectors of elements
 /// from element `i` on.
 INLINE void accumulate_values(float *accumulators, float rescale, const float *probabilities,
-                              const pdrop_attention_block *b, bool is_bf16, size_t first, size_t keys, size_t i,
+                              const pdrop_attention_block *b, const pdrop_kv_type type, size_t first, size_t keys, size_t i,
                               int vectors, size_t count) {
   vec_f32 sums[TILE_ROWS];
   for (int v = 0; v < vectors; v++) sums[v] = load_f32(accumulators + i + v * LANES) * rescale;
   for (size_t key = 0; key < keys; key++)
     for (int v = 0; v < vectors; v++)
       sums[v] +=
-          probabilities[key] * load_elements(b->values, (first + key) * b->key_stride + i + v * LANES, is_bf16, count);
+          probabilities[key] * load_elements(b->values, (first + key) * b->key_stride + i + v * LANES, type, count);
   for (int v = 0; v < vectors; v++) store_f32(accumulators + i + v * LANES, sums[v]);
 }
 
 /// Attention of one query in f32; each key and each value is read once, from where it is stored.
-INLINE void attend_row(const pdrop_attention_block *b, size_t row, float scale, bool is_bf16) {
+INLINE void attend_row(const pdrop_attention_block *b, size_t head, size_t row, float scale,
+                       const pdrop_kv_type type) {
+  const size_t offset = row * b->query_stride + head * b->dimension;
   size_t full = b->dimension / LANES * LANES;
   float *query = b->scratch, *accumulators = query + full + LANES, *probabilities = accumulators + full + LANES;
   size_t count = b->visible + (b->is_causal ? row : 0);
   for (size_t i = 0; i < full + LANES; i++) {
-    query[i] = i < b->dimension ? b->queries[row * b->query_stride + i] * scale : 0;
+    query[i] = i < b->dimension ? b->queries[offset + i] * scale : 0;
     accumulators[i] = 0;
   }
   float maximum = -__builtin_inff();
@@ -202,11 +302,11 @@ INLINE void attend_row(const pdrop_attention_block *b, size_t row, float scale, 
   for (size_t first = 0; first < count; first += KEY_BLOCK) {
     size_t keys = count - first < KEY_BLOCK ? count - first : KEY_BLOCK, key = 0;
     for (; key + KEYS_PER_STEP <= keys; key += KEYS_PER_STEP) {
-      prefetch(b, b->keys, first + key + PREFETCH_DISTANCE, count);
-      score(probabilities + key, query, b, is_bf16, first + key, KEYS_PER_STEP, full);
-      prefetch(b, b->values, first + key, count);
+      prefetch(b, b->keys, type, first + key + PREFETCH_DISTANCE, min_of(first + key + PREFETCH_DISTANCE + KEYS_PER_STEP, count));
+      score(probabilities + key, query, b, type, first + key, KEYS_PER_STEP, full);
+      prefetch(b, b->values, type, first + key, min_of(first + key + KEYS_PER_STEP, count));
     }
-    for (; key < keys; key++) score(probabilities + key, query, b, is_bf16, first + key, 1, full);
+    for (; key < keys; key++) score(probabilities + key, query, b, type, first + key, 1, full);
     for (; key % LANES; key++) probabilities[key] = -__builtin_inff();
 
     float previous = maximum;
@@ -217,22 +317,30 @@ INLINE void attend_row(const pdrop_attention_block *b, size_t row, float scale, 
       store_f32(probabilities + k, vexp2(load_f32(probabilities + k) - maximum));
       total += load_f32(probabilities + k);
     }
+    if (type == pdrop_kv_int8)
+      for (size_t k = 0; k < keys; k++) probabilities[k] *= b->value_scales[(first + k) * b->scale_stride];
     size_t i = 0;
     for (; i + TILE_ROWS * LANES <= full; i += TILE_ROWS * LANES)
-      accumulate_values(accumulators, rescale, probabilities, b, is_bf16, first, keys, i, TILE_ROWS, LANES);
+      accumulate_values(accumulators, rescale, probabilities, b, type, first, keys, i, TILE_ROWS, LANES);
     for (; i < b->dimension; i += LANES)
-      accumulate_values(accumulators, rescale, probabilities, b, is_bf16, first, keys, i, 1, b->dimension - i);
+      accumulate_values(accumulators, rescale, probabilities, b, type, first, keys, i, 1, b->dimension - i);
   }
   float inverse = 1 / sum_of_lanes(total);
-  for (size_t i = 0; i < b->dimension; i++) b->result[row * b->query_stride + i] = accumulators[i] * inverse;
+  for (size_t i = 0; i < b->dimension; i++) b->result[offset + i] = accumulators[i] * inverse;
+}
+
+INLINE void attend_rows(const pdrop_attention_block *b, float scale, const pdrop_kv_type type) {
+  for (size_t head = 0; head < b->heads; head++)
+    for (size_t row = 0; row < b->rows; row++) attend_row(b, head, row, scale, type);
 }
 
 void ATTENTION(const pdrop_attention_block *b) {
   // Softmax in base 2: e^x = 2^(x / ln 2).
-  float scale = 1.44269504f / __builtin_sqrtf((float)b->dimension);
-  if (b->one_by_one)
-    for (size_t row = 0; row < b->rows; row++)
-      b->keys_are_bf16 ? attend_row(b, row, scale, true) : attend_row(b, row, scale, false);
-  else
-    attend_panel(b, scale);
+  const float scale = 1.44269504f / __builtin_sqrtf((float)b->dimension);
+  if (!b->one_by_one) return attend_panels(b, scale);
+  switch (b->type) {
+    case pdrop_kv_f32: return attend_rows(b, scale, pdrop_kv_f32);
+    case pdrop_kv_bf16: return attend_rows(b, scale, pdrop_kv_bf16);
+    case pdrop_kv_int8: return attend_rows(b, scale, pdrop_kv_int8);
+  }
 }

@@ -9,77 +9,82 @@ INLINE vec_f32 multiply_add(vec_f32 left, vec_f32 right, vec_f32 sum) {
   return (vec_f32)_mm512_dpbf16_ps((__m512)sum, (__m512bh)left, (__m512bh)right);
 }
 
-/// Rounds to bf16, in the lower half of each word.
-INLINE vec_u32 round_to_bf16(vec_f32 x) { return extend_u16((vec_u16)_mm512_cvtneps_pbh((__m512)x)); }
-
 /// Packs `a` into the lower halves of the words and `b` into the upper halves.
-INLINE vec_f32 pair(vec_f32 a, vec_f32 b) { return (vec_f32)(round_to_bf16(a) | round_to_bf16(b) << 16); }
-
-/// Loads at most LANES floats; the remaining lanes are zero.
-INLINE vec_f32 load_partial(const float *from, size_t count) {
-  return (vec_f32)_mm512_maskz_loadu_ps(count < LANES ? (1u << count) - 1 : 0xFFFF, from);
+INLINE vec_f32 pair(vec_f32 a, vec_f32 b) {
+  const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
+                                         6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return (vec_f32)_mm512_permutexvar_epi16(order, halves);
 }
 
-/// Rounds a row to bf16 and packs neighbours in pairs; the last pair is padded with zero.
-INLINE void pack_row(float *to, const float *from, size_t count) {
-  for (size_t i = 0; i < count; i += LANES) {
-    size_t rest = count - i;
-    __m256i packed = (__m256i)_mm512_cvtneps_pbh((__m512)load_partial(from + i, rest));
-    _mm256_mask_storeu_epi32(to + i / 2, rest < LANES ? (1u << words(rest)) - 1 : 0xFF, packed);
-  }
+/// Loads at most LANES elements of keys or values as bf16: f32 is rounded, int8 is exact; the remaining lanes are zero.
+INLINE __m256i load_as_bf16(const void *rows, size_t index, const pdrop_kv_type type, size_t count) {
+  if (type != pdrop_kv_bf16) return (__m256i)_mm512_cvtneps_pbh((__m512)load_elements(rows, index, type, count));
+  const uint16_t *const from = (const uint16_t *)rows + index;
+  return count < LANES ? _mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), from)
+                       : _mm256_loadu_si256((const __m256i *)from);
 }
 
-/// Packs rows of keys into a contiguous buffer, [keys, words]; f32 is rounded to bf16.
-INLINE void gather_keys(float *to, const pdrop_attention_block *b, size_t first, size_t keys) {
-  for (size_t key = 0; key < keys; key++, to += words(b->dimension)) {
-    size_t start = (first + key) * b->key_stride;
-    if (b->keys_are_bf16) {
-      to[words(b->dimension) - 1] = 0;
-      __builtin_memcpy(to, (const uint16_t *)b->keys + start, 2 * b->dimension);
-    } else {
-      pack_row(to, (const float *)b->keys + start, b->dimension);
-    }
-  }
-}
-
-/// Packs the values of neighbouring keys in pairs, element by element; an odd last key is paired with zero.
-INLINE void gather_values(float *to, const pdrop_attention_block *b, size_t first, size_t keys) {
-  for (size_t key = 0; key < keys; key += 2, to += b->dimension) {
-    size_t start = (first + key) * b->key_stride;
-    size_t next = key + 1 < keys ? start + b->key_stride : start;
-    uint32_t second = key + 1 < keys ? 0xFFFFFFFF : 0;
+/// Packs keys in tiles of TILE_ROWS keys, [words, TILE_ROWS] each.
+INLINE void pack_keys(float *to, const pdrop_attention_block *b, const pdrop_kv_type type, size_t first, size_t keys) {
+  const size_t count = words(b->dimension);
+  for (size_t key = 0; key < keys; key += TILE_ROWS, to += TILE_ROWS * count) {
+    prefetch(b, b->keys, type, first + key + TILE_ROWS, first + min_of(key + 2 * TILE_ROWS, keys));
     for (size_t i = 0; i < b->dimension; i += LANES) {
-      size_t rest = b->dimension - i;
-      __mmask16 lanes = rest < LANES ? (1u << rest) - 1 : 0xFFFF;
-      vec_u32 low, high;
-      if (b->keys_are_bf16) {
-        const uint16_t *bf16 = b->values;
-        low = extend_u16((vec_u16)_mm256_maskz_loadu_epi16(lanes, bf16 + start + i));
-        high = extend_u16((vec_u16)_mm256_maskz_loadu_epi16(lanes, bf16 + next + i));
-      } else {
-        const float *f32 = b->values;
-        low = round_to_bf16(load_partial(f32 + start + i, rest));
-        high = round_to_bf16(load_partial(f32 + next + i, rest));
+      // Rows of half a vector; those after the last key are not read.
+      float rows[TILE_ROWS][LANES / 2];
+      for (size_t r = 0; r < TILE_ROWS && key + r < keys; r++) {
+        const __m256i row = load_as_bf16(b->keys, (first + key + r) * b->key_stride + i, type, b->dimension - i);
+        _mm256_storeu_si256((__m256i *)rows[r], row);
       }
-      _mm512_mask_storeu_ps(to + i, lanes, (__m512)(low | (high & second) << 16));
+      transpose(to + i / 2 * TILE_ROWS, TILE_ROWS, rows[0], LANES / 2, TILE_ROWS, min_of(count - i / 2, LANES / 2));
     }
   }
 }
 
-/// Stores the packed queries as the columns of a panel.
-INLINE void transpose_queries(float *panel, float *rows, const pdrop_attention_block *b) {
-  size_t count = words(b->dimension);
-  for (size_t row = 0; row < b->rows; row++)
-    pack_row(rows + row * count, b->queries + row * b->query_stride, b->dimension);
-  transpose(panel, PANEL, rows, count, b->rows, count);
+/// Packs values, [words(keys), padded(dimension)]: those of neighbouring keys in pairs; an odd last key is paired with
+/// zero.
+INLINE void pack_values(float *to, const pdrop_attention_block *b, const pdrop_kv_type type, size_t first,
+                        size_t keys) {
+  for (size_t key = 0; key < keys; key += 2, to += padded(b->dimension)) {
+    prefetch(b, b->values, type, first + key + PREFETCH_DISTANCE, first + min_of(key + PREFETCH_DISTANCE + 2, keys));
+    for (size_t i = 0; i < b->dimension; i += LANES) {
+      const size_t start = (first + key) * b->key_stride + i, count = b->dimension - i;
+      vec_u32 pairs = extend_u16((vec_u16)load_as_bf16(b->values, start, type, count));
+      if (key + 1 < keys)
+        pairs |= extend_u16((vec_u16)load_as_bf16(b->values, start + b->key_stride, type, count)) << 16;
+      store_f32(to + i, (vec_f32)pairs);
+    }
+  }
 }
 
-/// Packs the probabilities of neighbouring keys in pairs, in place; an odd last key is paired with zero.
-INLINE void pack_probabilities(float *probabilities, size_t keys, size_t columns) {
-  for (size_t key = 0; key < keys; key += 2)
-    for (size_t column = 0; column < columns; column += LANES) {
-      vec_f32 first = load_f32(probabilities + key * PANEL + column);
-      vec_f32 second = key + 1 < keys ? load_f32(probabilities + (key + 1) * PANEL + column) : splat(0);
-      store_f32(probabilities + key / 2 * PANEL + column, pair(first, second));
-    }
+/// Stores queries, [rows, dimension], as the columns of a panel, in pairs.
+INLINE void transpose_queries(float *panel, float *buffer, const float *queries, size_t stride, size_t rows,
+                              size_t dimension) {
+  const size_t count = padded(dimension) / 2;
+  for (size_t row = 0; row < rows; row++)
+    for (size_t i = 0; i < dimension; i += LANES)
+      _mm256_storeu_si256((__m256i *)(buffer + row * count + i / 2),
+                          load_as_bf16(queries, row * stride + i, pdrop_kv_f32, dimension - i));
+  transpose(panel, PANEL, buffer, count, rows, words(dimension));
+}
+
+/// Stores the probabilities of keys `key` and `key + 1`, packed, in a column of a panel, in place of earlier scores.
+INLINE void store_probabilities(float *column, size_t key, const vec_f32 *probabilities) {
+  store_f32(column + key / 2 * PANEL, pair(probabilities[0], probabilities[1]));
+}
+
+/// 2^x for x <= 0, with a relative error below 2e-5, small beside that of bf16.
+INLINE vec_f32 probability(vec_f32 x) {
+  // Below, the result is 0 in bf16 and in a sum; NaN stays NaN.
+  const __m512 clamped = _mm512_max_ps(_mm512_set1_ps(-200), (__m512)x);
+  const __m512 n = _mm512_roundscale_ps(clamped, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const vec_f32 r = (vec_f32)_mm512_sub_ps(clamped, n);
+  // The Taylor series of 2^r, with coefficients that level the error over |r| <= 1/2.
+  vec_f32 p = splat(9.6478e-3f);
+  p = p * r + 5.5826e-2f;
+  p = p * r + 2.40226e-1f;
+  p = p * r + 6.93147e-1f;
+  p = p * r + 1.0f;
+  return (vec_f32)_mm512_scalef_ps((__m512)p, n);
 }

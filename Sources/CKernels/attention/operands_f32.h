@@ -5,39 +5,37 @@ INLINE size_t words(size_t elements) { return elements; }
 
 INLINE vec_f32 multiply_add(vec_f32 left, vec_f32 right, vec_f32 sum) { return left * right + sum; }
 
-/// Copies rows of keys or values into a contiguous buffer, [rows, dimension]; bf16 is widened.
-INLINE void gather(float *to, const pdrop_attention_block *b, const void *from, size_t first, size_t rows) {
-  for (size_t row = 0; row < rows; row++, to += b->dimension) {
-    size_t start = (first + row) * b->key_stride, i = 0;
-    const uint16_t *bf16 = (const uint16_t *)from + start;
-    const float *f32 = (const float *)from + start;
-    if (b->keys_are_bf16) {
-      for (; i + LANES <= b->dimension; i += LANES) store_f32(to + i, load_bf16(bf16 + i));
-      for (; i < b->dimension; i++) to[i] = widen_bf16(bf16[i]);
-    } else {
-      for (; i + LANES <= b->dimension; i += LANES) store_f32(to + i, load_f32(f32 + i));
-      for (; i < b->dimension; i++) to[i] = f32[i];
+/// Packs keys in tiles of TILE_ROWS keys, [words, TILE_ROWS] each.
+INLINE void pack_keys(float *to, const pdrop_attention_block *b, const pdrop_kv_type type, size_t first, size_t keys) {
+  for (size_t key = 0; key < keys; key++) {
+    float *const tile = to + key / TILE_ROWS * TILE_ROWS * b->dimension + key % TILE_ROWS;
+    for (size_t i = 0; i < b->dimension; i += LANES) {
+      const size_t rest = b->dimension - i, count = rest < LANES ? rest : LANES;
+      const vec_f32 x = load_elements(b->keys, (first + key) * b->key_stride + i, type, count);
+      for (size_t l = 0; l < count; l++) tile[(i + l) * TILE_ROWS] = x[l];
     }
   }
 }
 
-/// Copies rows of keys into a contiguous buffer, [keys, dimension].
-INLINE void gather_keys(float *to, const pdrop_attention_block *b, size_t first, size_t keys) {
-  gather(to, b, b->keys, first, keys);
+/// Copies values, [keys, padded(dimension)], as f32.
+INLINE void pack_values(float *to, const pdrop_attention_block *b, const pdrop_kv_type type, size_t first,
+                        size_t keys) {
+  for (size_t key = 0; key < keys; key++, to += padded(b->dimension))
+    for (size_t i = 0; i < b->dimension; i += LANES)
+      store_f32(to + i, load_elements(b->values, (first + key) * b->key_stride + i, type, b->dimension - i));
 }
 
-/// Copies rows of values into a contiguous buffer, [keys, dimension].
-INLINE void gather_values(float *to, const pdrop_attention_block *b, size_t first, size_t keys) {
-  gather(to, b, b->values, first, keys);
-}
-
-/// Stores the queries as the columns of a panel.
-INLINE void transpose_queries(float *panel, float *unused, const pdrop_attention_block *b) {
+/// Stores queries, [rows, dimension], as the columns of a panel.
+INLINE void transpose_queries(float *panel, float *unused, const float *queries, size_t stride, size_t rows,
+                              size_t dimension) {
   (void)unused;
-  transpose(panel, PANEL, b->queries, b->query_stride, b->rows, b->dimension);
+  transpose(panel, PANEL, queries, stride, rows, dimension);
 }
 
-/// Converts probabilities to matmul operands in place; f32 needs no conversion.
-INLINE void pack_probabilities(float *probabilities, size_t keys, size_t columns) {
-  (void)probabilities, (void)keys, (void)columns;
+/// Stores the probabilities of keys `key` and `key + 1` in a column of a panel, in place of scores.
+INLINE void store_probabilities(float *column, size_t key, const vec_f32 *pair) {
+  for (size_t i = 0; i < 2; i++) store_f32(column + (key + i) * PANEL, pair[i]);
 }
+
+/// 2^x for x <= 0.
+INLINE vec_f32 probability(vec_f32 x) { return vexp2(x); }

@@ -12,39 +12,57 @@
 // grow with the number of keys.
 // Source: Milakov and Gimelshein 2018, Online normalizer calculation for softmax; Dao et al. 2022, FlashAttention.
 
-/// The maximum number of queries in a block.
-#define PDROP_ATTENTION_ROWS 64
+/// Queries are computed in panels of at most this many rows of one head.
+#define PDROP_ATTENTION_PANEL 32
 
-/// Queries, keys and values of one head as rows, and the address of the result.
+/// The maximum number of queries in a block, if the rows of each head are counted as whole panels. Keys and values are
+/// packed once for all of them.
+#define PDROP_ATTENTION_ROWS 512
+
+/// The type of stored keys and values.
+typedef enum {
+  pdrop_kv_f32,
+  pdrop_kv_bf16,
+  /// Integers, times one scale per row and head.
+  pdrop_kv_int8,
+} pdrop_kv_type;
+
+/// Queries, keys and values as rows, and the address of the result.
 typedef struct {
-  /// `[rows, dimension]`; consecutive rows are `query_stride` floats apart.
+  /// `[heads, rows, dimension]`; consecutive rows are `query_stride` floats apart, heads `dimension` floats.
   const float *queries;
-  /// `[rows, dimension]`, with the stride of the queries.
+  /// As the queries.
   float *result;
   size_t query_stride;
-  /// 1 to `PDROP_ATTENTION_ROWS`.
+  /// Rows per head, at least 1.
   size_t rows;
+  /// The heads of the queries, which share keys and values.
+  size_t heads;
   size_t dimension;
-  /// `[keys, dimension]`, f32 or bf16; consecutive rows are `key_stride` elements apart.
+  /// `[keys, dimension]`; consecutive rows are `key_stride` elements apart.
   const void *keys;
   /// `[keys, dimension]`, with the type and the stride of the keys.
   const void *values;
   size_t key_stride;
-  /// Whether keys and values are bf16; f32 otherwise.
-  bool keys_are_bf16;
-  /// The number of keys visible to the first query, counted from key 0; at least 1.
+  pdrop_kv_type type;
+  /// For int8: the scale of each key and value, `scale_stride` floats apart.
+  const float *key_scales, *value_scales;
+  size_t scale_stride;
+  /// The number of keys visible to the first query of a head, counted from key 0; at least 1.
   size_t visible;
   /// Whether each query sees one key more than the query before it; otherwise all see the same keys.
   bool is_causal;
   /// Whether queries are computed one at a time, for blocks that would leave a panel mostly empty. The last bits of the
   /// result differ.
   bool one_by_one;
-  /// `pdrop_attention_scratch(dimension)` floats, 64-byte aligned.
+  /// `pdrop_attention_scratch` floats, 64-byte aligned.
   float *scratch;
 } pdrop_attention_block;
 
-/// The number of scratch floats a block needs, for any number of keys.
-size_t pdrop_attention_scratch(size_t dimension);
+/// The number of scratch floats of a block, for any number of keys.
+///
+/// - panels: The panels of all heads.
+size_t pdrop_attention_scratch(size_t panels, size_t dimension);
 
 /// Writes the attention of a block to its result.
 ///
