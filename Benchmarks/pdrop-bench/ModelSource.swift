@@ -35,8 +35,11 @@ struct ModelSourceOptions: ParsableArguments {
 
   @Option(
     name: .customLong("precision-vision"),
-    help: "Compute precision of the vision encoder. (default: as --precision, but not quantized)")
+    help: "Compute precision of the vision encoder. (default: as --precision, but not to 4 bits)")
   var visionPrecision = Precision.auto
+
+  @Option(name: .customLong("kv"), help: "KV cache data type.")
+  var cachePrecision = CachePrecision.auto
 
   @Option(help: "GGUF file of the vision encoder, for a model in GGUF. (default: the only one beside the model)")
   var mmproj: String?
@@ -89,6 +92,7 @@ struct ModelSourceOptions: ParsableArguments {
     var options = VisionLanguageModel.Options()
     options.precision = precision
     options.visionPrecision = visionPrecision
+    options.cachePrecision = cachePrecision
     options.visionTower = visionTower
     options.mmproj = mmproj
     options.threads = threads

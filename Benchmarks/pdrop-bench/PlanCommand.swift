@@ -29,9 +29,6 @@ struct PlanCommand: ParsableCommand {
     help: "Visual tokens of the image. (default: those of one view, or of 640 x 480 pixels for models with tiles)")
   var visualTokens: Int?
 
-  @Option(name: .customLong("kv"), help: "KV cache data type: f32 or bf16.")
-  var cachePrecision = CachePrecision.bf16
-
   @Option(name: [.short, .long], help: "Threads for the measurement of a target in seconds. (default: all cores)")
   var threads: Int?
 
@@ -41,17 +38,18 @@ struct PlanCommand: ParsableCommand {
   func validate() throws {
     guard textTokens >= 1 else { throw ValidationError("--n-prompt must be at least 1, found \(textTokens)") }
     guard visualTokens.map({ $0 >= 1 }) ?? true else { throw ValidationError("--visual-tokens must be at least 1") }
-    guard cachePrecision != .auto else { throw ValidationError("--kv must be f32 or bf16, as no model is loaded") }
   }
 
   func run() throws {
+    // bf16 is what most models have by default.
+    let cacheType = modelOptions.cachePrecision.type ?? .bf16
     var rows: [TableRow] = []
     for source in try modelOptions.sources() {
       let (name, configuration) = try modelOptions.shape(source)
       let image = configuration.imageForMeasuring
       let prompt = PrefillCost(
         configuration.text, textTokens: textTokens, visualTokenCounts: [visualTokens ?? image.tokens],
-        viewCount: image.views, cacheType: cachePrecision == .f32 ? .f32 : .bf16)
+        viewCount: image.views, cacheType: cacheType)
       let timing = try timing(source)
       for policyName in policy.names {
         var policy = try policyOptions.forPolicy(policyName).policy(policyName, seed: 0)

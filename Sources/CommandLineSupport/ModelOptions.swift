@@ -73,7 +73,7 @@ public struct LoadingOptions: ParsableArguments {
 
   @Option(
     name: .customLong("precision-vision"),
-    help: "Compute precision of the vision encoder. (default: as --precision, but not quantized)")
+    help: "Compute precision of the vision encoder. (default: as --precision, but not to 4 bits)")
   public var visionPrecision = Precision.auto
 
   @Option(name: .customLong("kv"), help: "KV cache data type: auto, f32, bf16 or int8.")

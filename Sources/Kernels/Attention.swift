@@ -185,7 +185,10 @@ extension ComputeContext {
     let (queryCount, queryStride) = rows == 1 ? (group, dimension) : (rows, heads.queryColumns)
     let maxPanels = Int(PDROP_ATTENTION_ROWS / PDROP_ATTENTION_PANEL)
     let taskHeads = rows == 1 ? 1 : min(group, maxPanels)
-    let taskRows = maxPanels / taskHeads * Int(PDROP_ATTENTION_PANEL)
+    // Nearly equal tasks of whole panels.
+    let panels = (queryCount + Int(PDROP_ATTENTION_PANEL) - 1) / Int(PDROP_ATTENTION_PANEL)
+    let tasks = (panels + maxPanels / taskHeads - 1) / (maxPanels / taskHeads)
+    let taskRows = (panels + tasks - 1) / tasks * Int(PDROP_ATTENTION_PANEL)
     let headTasks = rows == 1 ? 1 : (group + taskHeads - 1) / taskHeads
     let blocks = (queryCount + taskRows - 1) / taskRows
     let (input, output) = unsafe (queries.base, result.base)

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
-  import Glibc
-#else
-  import Darwin
-#endif
+import CKernels
 
 /// RMSNorm: divides each row by its root mean square, then multiplies by the norm weight.
 ///
@@ -81,52 +77,36 @@ extension ComputeContext {
   }
 }
 
-/// The gated activation of an MLP: `gate = silu(gate) · up` per element, with `silu(x) = x · sigmoid(x)`.
-///
-/// - Precondition: `gate` and `up` have the same count.
-///
-/// Source: Shazeer 2020, GLU Variants Improve Transformer.
-package func gatedSiLU(_ gate: inout MutableSpan<Float>, _ up: Span<Float>) {
-  precondition(gate.count == up.count, "gatedSiLU: gate \(gate.count), up \(up.count)")
-  for i in up.indices { gate[i] = gate[i] * sigmoid(gate[i]) * up[i] }
-}
-
-/// QuickGELU, CLIP's approximation of GELU: `x · sigmoid(1.702 x)`.
-package func quickGELU(_ x: inout MutableSpan<Float>) {
-  for i in x.indices { x[i] = x[i] * sigmoid(1.702 * x[i]) }
-}
-
-/// GELU, `x · Φ(x)` with the normal distribution function Φ, computed with `erf`.
-///
-/// Source: Hendrycks and Gimpel 2016, Gaussian Error Linear Units.
-package func gelu(_ x: inout MutableSpan<Float>) {
-  for i in x.indices { x[i] = 0.5 * x[i] * (1 + erf(x[i] * 0.70710678)) }
-}
-
 /// The activation function between two linear layers.
 package enum Activation: String, Sendable {
+  /// CLIP's approximation of GELU: `x · sigmoid(1.702 x)`.
   case quickGELU = "quick_gelu"
+  /// `x · Φ(x)` with the normal distribution function Φ.
   case gelu
+  /// `x · sigmoid(x)`.
   case silu
+
+  var code: pdrop_activation {
+    switch self {
+    case .quickGELU: pdrop_quick_gelu
+    case .gelu: pdrop_gelu
+    case .silu: pdrop_silu
+    }
+  }
 }
 
 extension ComputeContext {
-  /// `gatedSiLU` of whole matrices, `[T, F]`, in parallel.
+  /// The gated activation of an MLP, in parallel: `gate = silu(gate) · up` per element.
+  ///
+  /// - Precondition: `gate` and `up` are `[T, F]`.
+  ///
+  /// Source: Shazeer 2020, GLU Variants Improve Transformer.
   package func gatedSiLU(_ gate: inout Matrix, _ up: borrowing Matrix) {
     precondition(gate.rows == up.rows && gate.columns == up.columns, "gatedSiLU: shapes differ")
-    let (input, columns) = (up.span, up.columns)
-    workers.forEachBlock(of: &gate) { first, count, block in
-      Kernels.gatedSiLU(&block, input.extracting(first * columns..<(first + count) * columns))
-    }
-  }
-
-  /// Applies an activation to every element, in parallel.
-  package func apply(_ activation: Activation, to x: inout Matrix) {
-    workers.forEachBlock(of: &x) { _, _, block in
-      switch activation {
-      case .quickGELU: Kernels.quickGELU(&block)
-      case .gelu: Kernels.gelu(&block)
-      case .silu: for i in block.indices { block[i] = block[i] * sigmoid(block[i]) }
+    let (input, columns) = unsafe (up.base, up.columns)
+    workers.forEachBlock(of: &gate) { first, _, block in
+      unsafe block.withUnsafeMutableBufferPointer { block in
+        unsafe pdrop_gated_silu(block.baseAddress, input + first * columns, block.count)
       }
     }
   }
@@ -155,10 +135,6 @@ package func exponential(_ x: Float) -> Float {
   p = p * r * r + r + 1
   return Float(bitPattern: p.bitPattern &+ (shifted.bitPattern &- 0x4B40_0000) << 23)
 }
-
-/// The logistic function, 1 / (1 + e^-x).
-@inline(__always)
-func sigmoid(_ x: Float) -> Float { 1 / (1 + exponential(-x)) }
 
 /// Softmax in place, with the maximum subtracted first.
 ///

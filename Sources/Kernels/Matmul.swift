@@ -6,16 +6,17 @@ extension ComputeContext {
   /// - Parameters:
   ///   - y: The result, `[T, outputs]`; resized to the rows of `x`.
   ///   - x: The input, `[T, inputs]`.
+  ///   - activation: The function applied to the result, bias included.
   ///   - forcesLargeKernels: Whether to use the large-M kernels even for few rows, so that a prompt computed in two
   ///     parts gives the same bits as in one.
   ///
   /// Cost: T·inputs·outputs multiply-adds.
   package func matmul(
     _ y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation,
-    forcesLargeKernels: Bool = false
+    activation: Activation? = nil, forcesLargeKernels: Bool = false
   ) {
     y.resize(rows: x.rows)
-    matmul([MatmulOutput(linear, y, operation)], x, forcesLargeKernels)
+    matmul([MatmulOutput(linear, y, activation: activation, operation)], x, forcesLargeKernels)
   }
 
   /// Two matmuls of the same input in one parallel run: the input is converted once, without a barrier between the two.
@@ -87,15 +88,15 @@ extension ComputeContext {
     }
   }
 
-  /// Computes one panel with the kernel of the layer's compute type, then adds the bias.
+  /// Computes one panel with the kernel of the layer's compute type, then adds the bias and applies the activation.
   private func compute(_ panel: MatmulPanel, _ input: MatmulInput, _ linear: Linear, _ worker: Int) {
     switch linear.weight {
     case .native(let tensor): matmulF32(panel, input, tensor, worker)
     case .bf16(let tensor): matmulBF16(panel, input, tensor, worker)
-    case .int8(let weights): matmulInt8(panel, input, weights, worker)
+    case .int8(let weights): return matmulInt8(panel, input, weights, worker)
     case .blocks(let weights): matmulBlocks(panel, input, weights)
     }
-    if let bias = linear.bias { panel.add(bias) }
+    for row in 0..<panel.rows { panel.finish(row: row) }
   }
 }
 
@@ -106,16 +107,25 @@ extension ComputeContext {
   let rows: Int
   private let base: UnsafeMutablePointer<Float>
   private let accumulates: Bool
+  private let activation: Activation?
   /// Columns per panel.
   private let panelWidth: Int
 
-  init(_ linear: Linear, _ y: borrowing Matrix, accumulates: Bool = false, _ operation: Operation) {
+  init(
+    _ linear: Linear, _ y: borrowing Matrix, accumulates: Bool = false, activation: Activation? = nil,
+    _ operation: Operation
+  ) {
     precondition(y.columns == linear.outputSize, "matmul: \(linear.outputSize) outputs to \(y.columns) columns")
     (self.linear, self.operation, self.accumulates, rows) = (linear, operation, accumulates, y.rows)
+    self.activation = activation
     unsafe base = y.base
     panelWidth =
-      linear.computeType == .blocks
-      ? Self.blockPanelWidth(linear, rows: y.rows) : Self.panelWidth(outputs: linear.outputSize, rows: y.rows)
+      switch linear.computeType {
+      case .blocks: Self.blockPanelWidth(linear, rows: y.rows)
+      // With more outputs, the 32-bit sums of many rows would not stay in the second level cache.
+      case .int8: min(Self.panelWidth(outputs: linear.outputSize, rows: y.rows), 128)
+      case .f32, .bf16: Self.panelWidth(outputs: linear.outputSize, rows: y.rows)
+      }
   }
 
   /// Outputs per panel, for all rows at once: more for the libraries, which pack the weights in each call, fewer for
@@ -142,8 +152,8 @@ extension ComputeContext {
   func panel(_ index: Int) -> MatmulPanel {
     let columns = index * panelWidth..<min((index + 1) * panelWidth, linear.outputSize)
     return unsafe MatmulPanel(
-      rows: rows, columns: columns, base: base + columns.lowerBound, stride: linear.outputSize, accumulates: accumulates
-    )
+      rows: rows, columns: columns, base: base + columns.lowerBound, stride: linear.outputSize,
+      accumulates: accumulates, bias: linear.bias, activation: activation)
   }
 }
 
@@ -157,14 +167,16 @@ extension ComputeContext {
   let stride: Int
   /// Whether the matmul adds to the existing values.
   let accumulates: Bool
+  /// The bias of the layer, `[outputs]`.
+  let bias: [Float]?
+  let activation: Activation?
 
-  /// Adds the bias of a layer, `[outputs]`, to every row.
-  func add(_ bias: [Float]) {
-    unsafe bias.withUnsafeBufferPointer { bias in
-      for row in 0..<rows {
-        let target = unsafe base + row * stride
-        for i in 0..<columns.count { unsafe target[i] += bias[columns.lowerBound + i] }
-      }
+  /// Adds the bias to a row of the result, then applies the activation.
+  func finish(row: Int) {
+    let (target, code) = unsafe (base + row * stride, activation?.code ?? pdrop_no_activation)
+    guard let bias else { return unsafe pdrop_finish_row(target, columns.count, nil, code) }
+    unsafe bias.span.extracting(columns).withUnsafeBufferPointer {
+      unsafe pdrop_finish_row(target, columns.count, $0.baseAddress, code)
     }
   }
 }

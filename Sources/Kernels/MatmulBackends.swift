@@ -46,7 +46,7 @@ extension ComputeContext {
     }
   }
 
-  /// A panel in int8: exact integer sums, then scaled per row and per output.
+  /// A panel in int8: exact integer sums, then each row scaled and finished.
   func matmulInt8(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Int8Weights, _ worker: Int) {
     let (inputs, outputs) = (weight.inputs, panel.columns.count)
     let weights = unsafe weight.numbers.address(of: panel.columns.lowerBound * inputs)
@@ -69,6 +69,7 @@ extension ComputeContext {
       unsafe pdrop_dequantize_row(
         sums + row * outputs, weightSums, scales, rowScales[row], outputs, panel.base + row * panel.stride,
         panel.accumulates)
+      panel.finish(row: row)
     }
   }
 

@@ -132,8 +132,8 @@ package struct ImageEncoder: Sendable {
 
 /// Compute types of the parts of a model.
 ///
-/// With an int8 decoder, vision encoder, projector and head are not quantized unless requested. They are a small part
-/// of the work, and features and logits are the most sensitive to rounding.
+/// With an int8 decoder, the head is not quantized: it is a small part of the work, and logits are the most sensitive to
+/// rounding.
 package struct ModelComputeTypes: Sendable, Equatable {
   /// Compute type of the decoder's layers.
   package var decoder: ComputeType

@@ -190,8 +190,8 @@ struct VisionLayer: Sendable {
     compute.matmulAdd(to: &hidden, scratch.attentionOutput, by: output, .attentionOutput)
 
     compute.layerNorm(&scratch.normalized, hidden, weight: mlpNorm.weight, bias: mlpNorm.bias, epsilon: epsilon)
-    compute.matmul(&scratch.expanded, scratch.normalized, by: expand, .mlpUp)
-    compute.apply(configuration.activation, to: &scratch.expanded)
+    compute.matmul(
+      &scratch.expanded, scratch.normalized, by: expand, .mlpUp, activation: configuration.activation)
     compute.matmulAdd(to: &hidden, scratch.expanded, by: contract, .mlpDown)
   }
 }
@@ -247,8 +247,7 @@ struct Projector: Sendable {
   /// - Returns: `[V, D]`, with the decoder's `D`.
   func callAsFunction(_ features: borrowing Matrix, on compute: ComputeContext) -> Matrix {
     var inner = Matrix(rows: 0, columns: expand.outputSize, capacity: features.rows)
-    compute.matmul(&inner, features, by: expand, .projector)
-    compute.apply(activation, to: &inner)
+    compute.matmul(&inner, features, by: expand, .projector, activation: activation)
     var result = Matrix(rows: 0, columns: contract.outputSize, capacity: features.rows)
     compute.matmul(&result, inner, by: contract, .projector)
     return result

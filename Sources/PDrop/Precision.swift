@@ -10,10 +10,10 @@ public enum Precision: String, CaseIterable, Sendable {
   case auto
   case f32
   case bf16
-  /// Decoder layers in int8, with one scale per output and one per row; output head and vision encoder are not
+  /// Decoder layers and vision encoder in int8, with one scale per output and one per row; the output head is not
   /// quantized.
   case int8
-  /// Decoder layers in 4-bit blocks (Q4_K), the output head in 6-bit blocks (Q6_K); the vision encoder is not quantized.
+  /// Decoder layers in 4-bit blocks (Q4_K), the output head in 6-bit blocks (Q6_K); the vision encoder in int8.
   /// Weights that are stored in blocks keep their type.
   case int4
 
@@ -23,13 +23,16 @@ public enum Precision: String, CaseIterable, Sendable {
 
 /// The requested data type of the KV cache.
 public enum CachePrecision: String, CaseIterable, Sendable {
-  /// f32 if the decoder computes in f32, otherwise bf16.
+  /// f32 if the decoder computes in f32, int8 for 4-bit weights, otherwise bf16.
   case auto
   case f32
   /// Half the bytes of f32; a row is rounded once, when it joins the cache.
   case bf16
   /// About a quarter of the bytes of f32: integers, with a scale for each row and head.
   case int8
+
+  /// The requested type; `nil` for `auto`.
+  package var type: CacheType? { CacheType(rawValue: rawValue) }
 }
 
 /// The compute types of a loaded model and the reason for the choice.
@@ -51,7 +54,7 @@ public struct ModelPrecision: Sendable, Equatable {
 
   /// - Parameters:
   ///   - precision: Requested type of the decoder.
-  ///   - vision: Requested type of vision encoder and projector; `auto` follows the decoder, but does not quantize.
+  ///   - vision: Requested type of vision encoder and projector; `auto` follows the decoder, in int8 at least.
   ///   - cache: Requested type of the KV cache.
   ///   - weights: The weights as stored.
   ///   - memory: Available memory in bytes; `nil` if it cannot be determined.
@@ -73,20 +76,17 @@ public struct ModelPrecision: Sendable, Equatable {
     let choice = ComputeType.best(for: request, on: processor)
     let isQuantized = choice.computeType == .int8 || choice.computeType == .blocks
     let unquantized = isQuantized ? ComputeType.best(for: nil, on: processor).computeType : choice.computeType
-    let visionEncoder =
-      vision == .auto ? unquantized : ComputeType.best(for: vision.computeType, on: processor).computeType
+    let visionRequest = vision == .auto ? (isQuantized ? .int8 : unquantized) : vision.computeType
+    let visionEncoder = ComputeType.best(for: visionRequest, on: processor).computeType
     let usesBlocks = choice.computeType == .blocks
     computeType = ModelComputeTypes(
       decoder: choice.computeType, vision: visionEncoder,
       head: usesBlocks && (!keepsBlocks || precision == .int4 || weights.headHasBlocks) ? .blocks : unquantized,
       // In a file of blocks, weights that are floats are meant to be precise.
       blocks: keepsBlocks && precision == .auto ? .q8zero : .q4K)
-    switch cache {
-    case .auto: cacheType = choice.computeType == .f32 ? .f32 : .bf16
-    case .f32: cacheType = .f32
-    case .bf16: cacheType = .bf16
-    case .int8: cacheType = .int8
-    }
+    cacheType =
+      cache.type
+      ?? (choice.computeType == .f32 ? .f32 : choice.computeType == .blocks ? .int8 : .bf16)
     name =
       switch choice.computeType {
       case .blocks: keepsBlocks ? weights.blockTypes.first?.rawValue ?? "Q8_0" : Precision.int4.rawValue

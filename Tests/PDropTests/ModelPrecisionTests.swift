@@ -35,10 +35,10 @@ import Testing
     #expect(precision.name == "Q4_K" && precision.memoryNote == nil)
     // Floats among blocks are meant to be precise.
     #expect(
-      precision.computeType == ModelComputeTypes(decoder: .blocks, vision: .f32, head: .blocks, blocks: .q8zero))
-    #expect(precision.cacheType == .bf16)
+      precision.computeType == ModelComputeTypes(decoder: .blocks, vision: .int8, head: .blocks, blocks: .q8zero))
+    #expect(precision.cacheType == .int8)
     #expect(precision.reason.hasPrefix("Q4_K (") && precision.reason.contains("; computes Q5_0 as Q8_0; "))
-    #expect(precision.reason.hasSuffix("; vision encoder in f32, head in blocks; KV cache in bf16"))
+    #expect(precision.reason.hasSuffix("; vision encoder in int8, head in blocks; KV cache in int8"))
   }
 
   @Test func `auto keeps a head that is not in blocks`() {
@@ -58,31 +58,30 @@ import Testing
     let precision = precision(request, Self.mixed, memory: 1 << 20)
     #expect(precision.name == expected.rawValue && precision.memoryNote == nil)
     #expect(precision.computeType.decoder == expected)
-    #expect(precision.computeType.head == .f32 && precision.computeType.vision == .f32)
+    #expect(precision.computeType.head == .f32)
+    #expect(precision.computeType.vision == (expected == .int8 ? .int8 : .f32))
     #expect(precision.cacheType == (expected == .f32 ? .f32 : .bf16))
     #expect(!precision.reason.contains("computes"))
   }
 
   @Test(.enabled(if: InstructionSet.avx512BF16.isAvailable, "needs AVX512_BF16"))
   func `unquantized parts are in bf16 where the processor has it`() {
-    for (request, weights) in [(PDrop.Precision.auto, Self.mixed), (.int8, Self.mixed), (.int4, Self.large)] {
-      #expect(precision(request, weights, on: .current).computeType.vision == .bf16)
-    }
+    #expect(precision(.int8, Self.mixed, on: .current).computeType.head == .bf16)
     #expect(precision(.bf16, Self.mixed, on: .current).computeType == ModelComputeTypes(.bf16))
   }
 
   @Test func `int4 quantizes layers and head of floats`() {
     let precision = precision(.int4, Self.large)
     #expect(precision.name == "int4" && precision.memoryNote == nil)
-    #expect(precision.computeType == ModelComputeTypes(decoder: .blocks, vision: .f32, head: .blocks, blocks: .q4K))
+    #expect(precision.computeType == ModelComputeTypes(decoder: .blocks, vision: .int8, head: .blocks, blocks: .q4K))
     #expect(
-      precision.reason.hasPrefix("int4 (") && precision.reason.contains("; vision encoder in f32, head in blocks"))
+      precision.reason.hasPrefix("int4 (") && precision.reason.contains("; vision encoder in int8, head in blocks"))
   }
 
   @Test func `int4 of stored blocks keeps them, and quantizes the floats among them and the head`() {
     let precision = precision(.int4, Self.blocks([.blocks(.q6K): 1000, .floats(.f16): 10], head: false))
     #expect(precision.name == "Q6_K")
-    #expect(precision.computeType == ModelComputeTypes(decoder: .blocks, vision: .f32, head: .blocks, blocks: .q4K))
+    #expect(precision.computeType == ModelComputeTypes(decoder: .blocks, vision: .int8, head: .blocks, blocks: .q4K))
   }
 
   @Test(arguments: [
@@ -97,7 +96,7 @@ import Testing
     let precision = precision(.auto, Self.large, memory: memory)
     #expect(precision.name == name && precision.memoryNote == note)
     #expect(note.map(precision.reason.contains) ?? !precision.reason.contains("auto chose"))
-    #expect(precision.computeType.vision == .f32)
+    #expect(precision.computeType.vision == (note == nil ? .f32 : .int8))
     #expect(precision.computeType == self.precision(PDrop.Precision(rawValue: name) ?? .auto, Self.large).computeType)
   }
 
@@ -121,7 +120,7 @@ import Testing
   }
 
   @Test func `vision encoder and cache have the types that are requested`() {
-    let precision = precision(.int4, Self.large, vision: .int8, cache: .f32)
-    #expect(precision.computeType.vision == .int8 && precision.cacheType == .f32)
+    let precision = precision(.int4, Self.large, vision: .f32, cache: .bf16)
+    #expect(precision.computeType.vision == .f32 && precision.cacheType == .bf16)
   }
 }
