@@ -180,7 +180,8 @@ final class KernelBench {
       Matrix(randomRows: positions, columns: heads.keyValueColumns, workers: compute.workers)
     }
     var cache = LayerCache(heads, type: type)
-    cache.append(keys: random(), values: random(), rows: 0..<positions, lastPosition: positions - 1)
+    cache.append(
+      keys: random(), values: random(), rows: 0..<positions, lastPosition: positions - 1, workers: compute.workers)
     return cache
   }
 

@@ -84,26 +84,35 @@ package enum CacheType: String, Sendable, CaseIterable {
   }
 
   /// Appends all rows of `other`.
-  package mutating func append(_ other: borrowing Matrix) { append(other, rows: 0..<other.rows) }
+  package mutating func append(_ other: borrowing Matrix) {
+    append(other, rows: 0..<other.rows, workers: Workers(count: 1))
+  }
 
-  /// Appends a range of the rows of `other`. The capacity at least doubles when it is exhausted, so appending takes
-  /// amortized constant time per row.
-  package mutating func append(_ other: borrowing Matrix, rows range: Range<Int>) {
+  /// Appends a range of the rows of `other`, converted in parallel. The capacity at least doubles when it is exhausted,
+  /// so appending takes amortized constant time per row.
+  package mutating func append(_ other: borrowing Matrix, rows range: Range<Int>, workers: Workers) {
     precondition(
       other.columns == columns && range.lowerBound >= 0 && range.upperBound <= other.rows,
       "append: rows \(range) of \(other.rows)×\(other.columns) to \(columns) columns")
     if rows + range.count > capacity { reserve(rows: max(rows + range.count, 2 * capacity)) }
-    let end = unsafe base + rows * columns * elementByteCount
-    let (source, count) = unsafe (other.base + range.lowerBound * columns, range.count * columns)
-    switch type {
-    case .f32: unsafe end.copyMemory(from: source, byteCount: count * 4)
-    case .bf16: unsafe pdrop_round_f32_to_bf16(source, count, end.assumingMemoryBound(to: UInt16.self))
-    case .int8:
-      let (size, numbers) = unsafe (heads.headDimension, end.assumingMemoryBound(to: Int8.self))
-      let scales = unsafe scales + rows * heads.keyValueHeadCount
-      for head in 0..<count / size {
-        var sum: Int32 = 0
-        unsafe scales[head] = pdrop_quantize_s8(source + head * size, size, numbers + head * size, &sum)
+    let (source, size) = unsafe (other.base + range.lowerBound * columns, heads.headDimension)
+    let (type, columns, rowScales, rowBytes) = (type, columns, heads.keyValueHeadCount, columns * elementByteCount)
+    let target = unsafe base + rows * rowBytes
+    let scales = unsafe type == .int8 ? self.scales + rows * rowScales : self.scales
+    let taskRows = max(1, 16_384 / columns)
+    workers.run(tasks: (range.count + taskRows - 1) / taskRows) { task, _ in
+      let (first, count) = (task * taskRows, min(taskRows, range.count - task * taskRows))
+      let (from, to) = unsafe (source + first * columns, target + first * rowBytes)
+      switch type {
+      case .f32: unsafe to.copyMemory(from: from, byteCount: count * rowBytes)
+      case .bf16: unsafe pdrop_round_f32_to_bf16(from, count * columns, to.assumingMemoryBound(to: UInt16.self))
+      case .int8:
+        let numbers = unsafe to.assumingMemoryBound(to: Int8.self)
+        for head in 0..<count * rowScales {
+          var sum: Int32 = 0
+          unsafe scales[first * rowScales + head] = pdrop_quantize_s8(
+            from + head * size, size, numbers + head * size, &sum)
+        }
       }
     }
     rows += range.count
@@ -157,10 +166,11 @@ package struct LayerCache: ~Copyable {
 
   /// Appends a range of the rows of new keys and values; the last appended row has the position `lastPosition`.
   package mutating func append(
-    keys newKeys: borrowing Matrix, values newValues: borrowing Matrix, rows: Range<Int>, lastPosition: Int
+    keys newKeys: borrowing Matrix, values newValues: borrowing Matrix, rows: Range<Int>, lastPosition: Int,
+    workers: Workers
   ) {
-    keys.append(newKeys, rows: rows)
-    values.append(newValues, rows: rows)
+    keys.append(newKeys, rows: rows, workers: workers)
+    values.append(newValues, rows: rows, workers: workers)
     nextPosition = lastPosition + 1
   }
 }

@@ -85,7 +85,7 @@ struct DecoderLayer: Sendable {
     case .one(let cache, let layer):
       cache.append(
         layer: layer, keys: state.keys, values: state.values, rows: 0..<state.keys.rows,
-        lastPosition: state.positions.last ?? -1)
+        lastPosition: state.positions.last ?? -1, workers: compute.workers)
       compute.causalAttention(
         &state.attentionOutput, queries: state.queries, keys: cache.layers[layer].keys,
         values: cache.layers[layer].values, heads: heads, with: attention)
@@ -93,7 +93,7 @@ struct DecoderLayer: Sendable {
       for (row, cache) in caches.enumerated() {
         cache.append(
           layer: layer, keys: state.keys, values: state.values, rows: row..<row + 1,
-          lastPosition: state.positions[row])
+          lastPosition: state.positions[row], workers: compute.workers)
       }
       compute.cachedAttention(&state.attentionOutput, queries: state.queries, heads: heads, with: attention) {
         caches[$0].layers[layer].stored

@@ -39,8 +39,9 @@ package final class KVCache {
 
   /// Appends a range of the rows of new keys and values to a layer; the last one has the position `lastPosition`.
   func append(
-    layer: Int, keys: borrowing Matrix, values: borrowing Matrix, rows: Range<Int>, lastPosition: Int
+    layer: Int, keys: borrowing Matrix, values: borrowing Matrix, rows: Range<Int>, lastPosition: Int,
+    workers: Workers
   ) {
-    layers[layer].append(keys: keys, values: values, rows: rows, lastPosition: lastPosition)
+    layers[layer].append(keys: keys, values: values, rows: rows, lastPosition: lastPosition, workers: workers)
   }
 }
