@@ -42,30 +42,44 @@ extension InstructionSet {
   }
 }
 
-/// Keys or values in memory: contiguous rows of one type, `[rows, columns]`.
+/// Keys or values in memory, of one type: the rows of each key-value head.
 @safe struct StoredRows {
-  let base: UnsafeRawPointer
   let rows: Int
   let columns: Int
   let type: CacheType
-  /// The scales of int8, `[rows, kvHeads]`.
-  let scales: UnsafePointer<Float>?
+  private let base: UnsafeRawPointer
+  /// Elements from a row of a head to the next one.
+  let rowStride: Int
+  /// Elements from a head to the next one.
+  private let headStride: Int
+  /// The scales of int8, `[kvHeads, headScales]`.
+  private let scales: UnsafePointer<Float>?
+  private let headScales: Int
 
-  init(_ matrix: borrowing Matrix) {
-    unsafe base = UnsafeRawPointer(matrix.base)
+  /// The rows of a matrix, `[rows, kvHeads · d]`.
+  init(_ matrix: borrowing Matrix, _ heads: HeadLayout) {
     (rows, columns, type) = (matrix.rows, matrix.columns, .f32)
+    unsafe base = UnsafeRawPointer(matrix.base)
+    (rowStride, headStride, headScales) = (columns, heads.headDimension, 0)
     unsafe scales = nil
   }
 
   init(_ cache: borrowing CacheRows) {
-    unsafe base = UnsafeRawPointer(cache.base)
     (rows, columns, type) = (cache.rows, cache.columns, cache.type)
+    unsafe base = UnsafeRawPointer(cache.base)
+    (rowStride, headStride) = (cache.heads.headDimension, cache.capacity * cache.heads.headDimension)
     unsafe scales = cache.type == .int8 ? UnsafePointer(cache.scales) : nil
+    headScales = cache.capacity
   }
 
-  /// The address of the element with an index.
-  func address(of index: Int) -> UnsafeRawPointer {
-    unsafe base + index * (type == .f32 ? 4 : type == .bf16 ? 2 : 1)
+  /// The address of a row of a head.
+  func address(head: Int, row: Int) -> UnsafeRawPointer {
+    unsafe base + (head * headStride + row * rowStride) * type.elementByteCount
+  }
+
+  /// The address of the scale of a row of a head, for int8.
+  func scale(head: Int, row: Int) -> UnsafePointer<Float>? {
+    unsafe scales.map { unsafe $0 + head * headScales + row }
   }
 }
 
@@ -157,7 +171,7 @@ extension ComputeContext {
     heads: HeadLayout, sequences: Int, with variant: InstructionSet = .exactAttention
   ) {
     attention(
-      &result, queries, StoredKeyValues(keys: StoredRows(keys), values: StoredRows(values)), heads,
+      &result, queries, StoredKeyValues(keys: StoredRows(keys, heads), values: StoredRows(values, heads)), heads,
       sequences: sequences, isCausal: false, variant)
   }
 
@@ -214,14 +228,12 @@ extension ComputeContext {
     oneByOne: Bool, _ variant: InstructionSet, _ worker: Int
   ) {
     let (keys, values, dimension) = (stored.keys, stored.values, layout.headDimension)
-    let key = firstKey * keys.columns + keyHead * dimension
-    let scale = firstKey * layout.keyValueHeadCount + keyHead
     let panels = heads * ((rows + Int(PDROP_ATTENTION_PANEL) - 1) / Int(PDROP_ATTENTION_PANEL))
     var block = unsafe pdrop_attention_block(
       queries: queries, result: result, query_stride: stride, rows: rows, heads: heads, dimension: dimension,
-      keys: keys.address(of: key), values: values.address(of: key), key_stride: keys.columns, type: keys.type.code,
-      key_scales: keys.scales.map { unsafe $0 + scale }, value_scales: values.scales.map { unsafe $0 + scale },
-      scale_stride: layout.keyValueHeadCount, visible: visible, is_causal: isCausal, one_by_one: oneByOne,
+      keys: keys.address(head: keyHead, row: firstKey), values: values.address(head: keyHead, row: firstKey),
+      key_stride: keys.rowStride, type: keys.type.code, key_scales: keys.scale(head: keyHead, row: firstKey),
+      value_scales: values.scale(head: keyHead, row: firstKey), visible: visible, is_causal: isCausal, one_by_one: oneByOne,
       scratch: scratch(worker, count: pdrop_attention_scratch(panels, dimension)))
     unsafe pdrop_attention(variant.code, &block)
   }

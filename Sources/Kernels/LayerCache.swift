@@ -11,12 +11,11 @@ package enum CacheType: String, Sendable, CaseIterable {
 
   /// Bytes of the keys or the values of a row.
   package func rowByteCount(_ heads: HeadLayout) -> Int {
-    switch self {
-    case .f32: 4 * heads.keyValueColumns
-    case .bf16: 2 * heads.keyValueColumns
-    case .int8: heads.keyValueColumns + 4 * heads.keyValueHeadCount
-    }
+    elementByteCount * heads.keyValueColumns + (self == .int8 ? 4 * heads.keyValueHeadCount : 0)
   }
+
+  /// Bytes of an element, without the scale of its row.
+  var elementByteCount: Int { self == .f32 ? 4 : self == .bf16 ? 2 : 1 }
 
   var code: pdrop_kv_type {
     switch self {
@@ -27,15 +26,18 @@ package enum CacheType: String, Sendable, CaseIterable {
   }
 }
 
-/// Keys or values of one layer, `[S, kvHeads · d]`; rows are appended and never changed.
+/// Keys or values of one layer, `[kvHeads, S, d]`; rows are appended and never changed.
+///
+/// The rows of a head follow each other, as attention reads them: row by row, a head would touch a page per row.
 @safe package struct CacheRows: ~Copyable {
   package let heads: HeadLayout
   package let type: CacheType
   package private(set) var rows = 0
-  private var capacity = 0
-  /// The elements of all rows, then room for more.
+  /// Rows that the memory of each head has room for.
+  private(set) var capacity = 0
+  /// `[kvHeads, capacity, d]` elements.
   private(set) var base: UnsafeMutableRawPointer
-  /// The scales of all rows, `[S, kvHeads]`, for int8.
+  /// `[kvHeads, capacity]` scales, for int8.
   private(set) var scales: UnsafeMutablePointer<Float>
 
   package init(_ heads: HeadLayout, type: CacheType) {
@@ -52,7 +54,8 @@ package enum CacheType: String, Sendable, CaseIterable {
 
   package var columns: Int { heads.keyValueColumns }
 
-  private var elementByteCount: Int { type == .f32 ? 4 : type == .bf16 ? 2 : 1 }
+  /// Bytes of a row of one head, without its scale.
+  private var headByteCount: Int { heads.headDimension * type.elementByteCount }
 
   /// Bytes of all rows with their scales, without unused capacity.
   package var byteCount: Int { rows * type.rowByteCount(heads) }
@@ -60,74 +63,94 @@ package enum CacheType: String, Sendable, CaseIterable {
   /// Reserves capacity for at least `capacity` rows and keeps the existing ones.
   package mutating func reserve(rows capacity: Int) {
     guard capacity > self.capacity else { return }
-    let rowBytes = columns * elementByteCount
-    let grown = unsafe allocateBytes(capacity * rowBytes)
-    unsafe grown.copyMemory(from: base, byteCount: rows * rowBytes)
+    var grown = CacheRows(heads, type: type)
+    grown.allocate(capacity)
+    grown.copyRows(of: self)
+    unsafe swap(&base, &grown.base)
+    unsafe swap(&scales, &grown.scales)
+    self.capacity = capacity
+  }
+
+  /// Memory for `capacity` rows, in place of none.
+  private mutating func allocate(_ capacity: Int) {
     unsafe base.deallocate()
-    unsafe base = grown
+    unsafe base = allocateBytes(heads.keyValueHeadCount * capacity * headByteCount)
     if type == .int8 {
-      let grown = unsafe allocateFloats(capacity * heads.keyValueHeadCount)
-      unsafe grown.update(from: scales, count: rows * heads.keyValueHeadCount)
       unsafe scales.deallocate()
-      unsafe scales = grown
+      unsafe scales = allocateFloats(heads.keyValueHeadCount * capacity)
     }
     self.capacity = capacity
+  }
+
+  /// Copies all rows of `other` into memory that has room for them.
+  private mutating func copyRows(of other: borrowing CacheRows) {
+    for head in 0..<heads.keyValueHeadCount {
+      unsafe (base + head * capacity * headByteCount).copyMemory(
+        from: other.base + head * other.capacity * headByteCount, byteCount: other.rows * headByteCount)
+      guard type == .int8 else { continue }
+      unsafe (scales + head * capacity).update(from: other.scales + head * other.capacity, count: other.rows)
+    }
+    rows = other.rows
   }
 
   /// A copy of all rows of `other`, with a capacity of at least `capacity` rows.
   package init(copying other: borrowing CacheRows, capacity: Int) {
     self.init(other.heads, type: other.type)
-    reserve(rows: max(capacity, other.rows))
-    unsafe base.copyMemory(from: other.base, byteCount: other.rows * columns * elementByteCount)
-    if type == .int8 { unsafe scales.update(from: other.scales, count: other.rows * heads.keyValueHeadCount) }
-    rows = other.rows
+    guard max(capacity, other.rows) > 0 else { return }
+    allocate(max(capacity, other.rows))
+    copyRows(of: other)
   }
 
-  /// Appends all rows of `other`.
+  /// Appends all rows of `other`, `[T, kvHeads · d]`.
   package mutating func append(_ other: borrowing Matrix) {
     append(other, rows: 0..<other.rows, workers: Workers(count: 1))
   }
 
-  /// Appends a range of the rows of `other`, converted in parallel. The capacity at least doubles when it is exhausted,
-  /// so appending takes amortized constant time per row.
+  /// Appends a range of the rows of `other`, `[T, kvHeads · d]`, converted in parallel. The capacity at least doubles
+  /// when it is exhausted, so appending takes amortized constant time per row.
   package mutating func append(_ other: borrowing Matrix, rows range: Range<Int>, workers: Workers) {
     precondition(
       other.columns == columns && range.lowerBound >= 0 && range.upperBound <= other.rows,
       "append: rows \(range) of \(other.rows)×\(other.columns) to \(columns) columns")
     if rows + range.count > capacity { reserve(rows: max(rows + range.count, 2 * capacity)) }
-    let (source, size) = unsafe (other.base + range.lowerBound * columns, heads.headDimension)
-    let (type, columns, rowScales, rowBytes) = (type, columns, heads.keyValueHeadCount, columns * elementByteCount)
-    let target = unsafe base + rows * rowBytes
-    let scales = unsafe type == .int8 ? self.scales + rows * rowScales : self.scales
-    let taskRows = max(1, 16_384 / columns)
+    let (source, target, scales) = unsafe (other.base + range.lowerBound * columns, base, scales)
+    let (heads, type, columns, capacity, end) = (heads, type, columns, capacity, rows)
+    let (size, headBytes, taskRows) = (heads.headDimension, headByteCount, max(1, 16_384 / columns))
     workers.run(tasks: (range.count + taskRows - 1) / taskRows) { task, _ in
-      let (first, count) = (task * taskRows, min(taskRows, range.count - task * taskRows))
-      let (from, to) = unsafe (source + first * columns, target + first * rowBytes)
-      switch type {
-      case .f32: unsafe to.copyMemory(from: from, byteCount: count * rowBytes)
-      case .bf16: unsafe pdrop_round_f32_to_bf16(from, count * columns, to.assumingMemoryBound(to: UInt16.self))
-      case .int8:
-        let numbers = unsafe to.assumingMemoryBound(to: Int8.self)
-        for head in 0..<count * rowScales {
-          var sum: Int32 = 0
-          unsafe scales[first * rowScales + head] = pdrop_quantize_s8(
-            from + head * size, size, numbers + head * size, &sum)
+      for row in task * taskRows..<min((task + 1) * taskRows, range.count) {
+        for head in 0..<heads.keyValueHeadCount {
+          let (from, place) = unsafe (source + row * columns + head * size, head * capacity + end + row)
+          let to = unsafe target + place * headBytes
+          switch type {
+          case .f32: unsafe to.copyMemory(from: from, byteCount: headBytes)
+          case .bf16: unsafe pdrop_round_f32_to_bf16(from, size, to.assumingMemoryBound(to: UInt16.self))
+          case .int8:
+            var sum: Int32 = 0
+            unsafe scales[place] = pdrop_quantize_s8(from, size, to.assumingMemoryBound(to: Int8.self), &sum)
+          }
         }
       }
     }
     rows += range.count
   }
 
-  /// A copy of all rows as f32.
+  /// A copy of all rows as f32, `[S, kvHeads · d]`.
   package func widened() -> Matrix {
     var matrix = Matrix(rows: 0, columns: columns)
     matrix.resize(rows: rows)
-    switch type {
-    case .f32: unsafe UnsafeMutableRawPointer(matrix.base).copyMemory(from: base, byteCount: byteCount)
-    case .bf16: unsafe widenBF16(base, into: matrix.base, count: matrix.count)
-    case .int8:
-      let numbers = unsafe base.assumingMemoryBound(to: Int8.self)
-      for i in 0..<matrix.count { unsafe matrix.base[i] = Float(numbers[i]) * scales[i / heads.headDimension] }
+    let size = heads.headDimension
+    for row in 0..<rows {
+      for head in 0..<heads.keyValueHeadCount {
+        let place = head * capacity + row
+        let (from, to) = unsafe (base + place * headByteCount, matrix.base + row * columns + head * size)
+        switch type {
+        case .f32: unsafe UnsafeMutableRawPointer(to).copyMemory(from: from, byteCount: headByteCount)
+        case .bf16: unsafe widenBF16(from, into: to, count: size)
+        case .int8:
+          let numbers = unsafe from.assumingMemoryBound(to: Int8.self)
+          for i in 0..<size { unsafe to[i] = Float(numbers[i]) * scales[place] }
+        }
+      }
     }
     return matrix
   }

@@ -106,8 +106,9 @@ typedef struct {
   float *keys;
   /// [words(KEY_BLOCK), padded(dimension)].
   float *values;
-  /// Factors of keys and values, [KEY_BLOCK]; for int8 only.
-  float *key_scales, *value_scales;
+  /// Factors of keys, [KEY_BLOCK], and of values; for int8 only.
+  float *key_scales;
+  const float *value_scales;
   size_t first, count;
 } key_block;
 
@@ -181,11 +182,9 @@ INLINE void attend_block(const query_panel *panel, const key_block *block, float
 INLINE void pack_block_of(const pdrop_kv_type type, const key_block *block, const pdrop_attention_block *b) {
   pack_keys(block->keys, b, type, block->first, block->count);
   pack_values(block->values, b, type, block->first, block->count);
-  if (type != pdrop_kv_int8) return;
-  for (size_t key = 0; key < block->count; key++) {
-    block->key_scales[key] = b->key_scales[(block->first + key) * b->scale_stride];
-    block->value_scales[key] = b->value_scales[(block->first + key) * b->scale_stride];
-  }
+  // A copy, as whole tiles read more scales than there are.
+  if (type == pdrop_kv_int8)
+    __builtin_memcpy(block->key_scales, b->key_scales + block->first, block->count * sizeof *block->key_scales);
 }
 
 static void pack_block(const key_block *block, const pdrop_attention_block *b) {
@@ -204,7 +203,7 @@ static void attend_panels(const pdrop_attention_block *b, float scale) {
   query_panel panels[PDROP_ATTENTION_ROWS / PANEL];
   float *const scores = memory, *const keys = scores + KEY_BLOCK * PANEL,
         *const values = keys + KEY_BLOCK * words(dimension);
-  float key_scales[KEY_BLOCK], value_scales[KEY_BLOCK];
+  float key_scales[KEY_BLOCK];
   memory = values + words(KEY_BLOCK) * columns;
   for (size_t p = 0; p < count; p++) {
     query_panel *const panel = panels + p;
@@ -225,14 +224,15 @@ static void attend_panels(const pdrop_attention_block *b, float scale) {
 
   const size_t visible = panels[count - 1].last_visible;
   for (size_t first = 0; first < visible; first += KEY_BLOCK) {
-    const key_block block = {keys, values, key_scales, value_scales, first,
-                             visible - first < KEY_BLOCK ? visible - first : KEY_BLOCK};
+    const bool is_scaled = b->type == pdrop_kv_int8;
+    const key_block block = {keys, values, key_scales, is_scaled ? b->value_scales + first : NULL, first,
+                             min_of(visible - first, KEY_BLOCK)};
     pack_block(&block, b);
     for (size_t p = 0; p < count; p++) {
       const query_panel *const panel = panels + p;
       if (panel->last_visible <= first) continue;
       const bool is_wide = panel->rows > LANES;
-      if (b->type == pdrop_kv_int8)
+      if (is_scaled)
         is_wide ? attend_block(panel, &block, scores, scale, dimension, TILE_VECTORS, true)
                 : attend_block(panel, &block, scores, scale, dimension, 1, true);
       else
@@ -269,7 +269,7 @@ INLINE void score(float *scores, const float *query, const pdrop_attention_block
     for (int k = 0; k < keys; k++)
       sums[k] += load_f32(query + i) * load_elements(rows, start + k * stride + i, type, LANES);
   for (int k = 0; k < keys; k++)
-    scores[k] = sum_of_lanes(sums[k]) * (type == pdrop_kv_int8 ? b->key_scales[(first + (size_t)k) * b->scale_stride] : 1);
+    scores[k] = sum_of_lanes(sums[k]) * (type == pdrop_kv_int8 ? b->key_scales[first + (size_t)k] : 1);
 }
 
 /// `accumulators = accumulators · rescale + Σ probability · value` over `keys` keys, for `vectors` vectors of elements
@@ -318,7 +318,7 @@ INLINE void attend_row(const pdrop_attention_block *b, size_t head, size_t row, 
       total += load_f32(probabilities + k);
     }
     if (type == pdrop_kv_int8)
-      for (size_t k = 0; k < keys; k++) probabilities[k] *= b->value_scales[(first + k) * b->scale_stride];
+      for (size_t k = 0; k < keys; k++) probabilities[k] *= b->value_scales[first + k];
     size_t i = 0;
     for (; i + TILE_ROWS * LANES <= full; i += TILE_ROWS * LANES)
       accumulate_values(accumulators, rescale, probabilities, b, type, first, keys, i, TILE_ROWS, LANES);

@@ -45,9 +45,8 @@ typedef struct {
   const void *values;
   size_t key_stride;
   pdrop_kv_type type;
-  /// For int8: the scale of each key and value, `scale_stride` floats apart.
+  /// For int8: the scale of each key and value.
   const float *key_scales, *value_scales;
-  size_t scale_stride;
   /// The number of keys visible to the first query of a head, counted from key 0; at least 1.
   size_t visible;
   /// Whether each query sees one key more than the query before it; otherwise all see the same keys.
