@@ -233,7 +233,8 @@ extension ComputeContext {
       queries: queries, result: result, query_stride: stride, rows: rows, heads: heads, dimension: dimension,
       keys: keys.address(head: keyHead, row: firstKey), values: values.address(head: keyHead, row: firstKey),
       key_stride: keys.rowStride, type: keys.type.code, key_scales: keys.scale(head: keyHead, row: firstKey),
-      value_scales: values.scale(head: keyHead, row: firstKey), visible: visible, is_causal: isCausal, one_by_one: oneByOne,
+      value_scales: values.scale(head: keyHead, row: firstKey), visible: visible, is_causal: isCausal,
+      one_by_one: oneByOne,
       scratch: scratch(worker, count: pdrop_attention_scratch(panels, dimension)))
     unsafe pdrop_attention(variant.code, &block)
   }

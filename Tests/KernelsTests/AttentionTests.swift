@@ -12,7 +12,8 @@ import Testing
     // Fewer layouts for many rows, as the plain loops are slow.
     let layouts = queryRows > 64 ? [(1, 6)] : [(1, 6), (2, 6), (4, 6), (4, 16), (1, 33), (2, 72)]
     for (keyValueHeads, dimension) in layouts {
-      let heads = HeadLayout(headCount: queryRows > 100 ? 1 : 4, keyValueHeadCount: keyValueHeads, headDimension: dimension)
+      let heads = HeadLayout(
+        headCount: queryRows > 100 ? 1 : 4, keyValueHeadCount: keyValueHeads, headDimension: dimension)
       var numbers = SeededGenerator(UInt64(queryRows * keyRows))
       let (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
       let expected = plainAttention(q, k, v, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }

@@ -45,7 +45,8 @@ INLINE vec_f32 load_elements(const void *rows, size_t index, const pdrop_kv_type
 #define PREFETCH_DISTANCE 8
 
 /// Prefetches rows of keys or values from `row` on; their stride defeats the hardware prefetcher.
-INLINE void prefetch(const pdrop_attention_block *b, const void *rows, const pdrop_kv_type type, size_t row, size_t end) {
+INLINE void prefetch(const pdrop_attention_block *b, const void *rows, const pdrop_kv_type type, size_t row,
+                     size_t end) {
   const size_t size = type == pdrop_kv_f32 ? 4 : type == pdrop_kv_bf16 ? 2 : 1;
   for (size_t r = row; r < end; r++)
     for (size_t byte = 0; byte < b->dimension * size; byte += 64)
@@ -197,12 +198,12 @@ static void pack_block(const key_block *block, const pdrop_attention_block *b) {
 
 /// All queries of a block, in panels.
 static void attend_panels(const pdrop_attention_block *b, float scale) {
-  const size_t dimension = b->dimension, depth = words(dimension), columns = padded(dimension), panels_per_head = (b->rows + PANEL - 1) / PANEL,
-               count = b->heads * panels_per_head;
+  const size_t dimension = b->dimension, depth = words(dimension), columns = padded(dimension),
+               panels_per_head = (b->rows + PANEL - 1) / PANEL, count = b->heads * panels_per_head;
   float *memory = b->scratch;
   query_panel panels[PDROP_ATTENTION_ROWS / PANEL];
   float *const scores = memory, *const keys = scores + KEY_BLOCK * PANEL,
-        *const values = keys + KEY_BLOCK * words(dimension);
+               *const values = keys + KEY_BLOCK * words(dimension);
   float key_scales[KEY_BLOCK];
   memory = values + words(KEY_BLOCK) * columns;
   for (size_t p = 0; p < count; p++) {
@@ -225,8 +226,9 @@ static void attend_panels(const pdrop_attention_block *b, float scale) {
   const size_t visible = panels[count - 1].last_visible;
   for (size_t first = 0; first < visible; first += KEY_BLOCK) {
     const bool is_scaled = b->type == pdrop_kv_int8;
-    const key_block block = {keys, values, key_scales, is_scaled ? b->value_scales + first : NULL, first,
-                             min_of(visible - first, KEY_BLOCK)};
+    const key_block block = {keys,       values,
+                             key_scales, is_scaled ? b->value_scales + first : NULL,
+                             first,      min_of(visible - first, KEY_BLOCK)};
     pack_block(&block, b);
     for (size_t p = 0; p < count; p++) {
       const query_panel *const panel = panels + p;
@@ -258,8 +260,8 @@ static void attend_panels(const pdrop_attention_block *b, float scale) {
 /// Dot products of a zero-padded query and `keys` keys, from key `first` on.
 ///
 /// - full: The part of the dimension that fills whole vectors.
-INLINE void score(float *scores, const float *query, const pdrop_attention_block *b, const pdrop_kv_type type, size_t first,
-                  int keys, size_t full) {
+INLINE void score(float *scores, const float *query, const pdrop_attention_block *b, const pdrop_kv_type type,
+                  size_t first, int keys, size_t full) {
   const void *rows = b->keys;
   size_t start = first * b->key_stride, stride = b->key_stride, rest = b->dimension - full;
   vec_f32 sums[KEYS_PER_STEP];
@@ -275,8 +277,8 @@ INLINE void score(float *scores, const float *query, const pdrop_attention_block
 /// `accumulators = accumulators · rescale + Σ probability · value` over `keys` keys, for `vectors` vectors of elements
 /// from element `i` on.
 INLINE void accumulate_values(float *accumulators, float rescale, const float *probabilities,
-                              const pdrop_attention_block *b, const pdrop_kv_type type, size_t first, size_t keys, size_t i,
-                              int vectors, size_t count) {
+                              const pdrop_attention_block *b, const pdrop_kv_type type, size_t first, size_t keys,
+                              size_t i, int vectors, size_t count) {
   vec_f32 sums[TILE_ROWS];
   for (int v = 0; v < vectors; v++) sums[v] = load_f32(accumulators + i + v * LANES) * rescale;
   for (size_t key = 0; key < keys; key++)
@@ -287,8 +289,7 @@ INLINE void accumulate_values(float *accumulators, float rescale, const float *p
 }
 
 /// Attention of one query in f32; each key and each value is read once, from where it is stored.
-INLINE void attend_row(const pdrop_attention_block *b, size_t head, size_t row, float scale,
-                       const pdrop_kv_type type) {
+INLINE void attend_row(const pdrop_attention_block *b, size_t head, size_t row, float scale, const pdrop_kv_type type) {
   const size_t offset = row * b->query_stride + head * b->dimension;
   size_t full = b->dimension / LANES * LANES;
   float *query = b->scratch, *accumulators = query + full + LANES, *probabilities = accumulators + full + LANES;
@@ -302,7 +303,8 @@ INLINE void attend_row(const pdrop_attention_block *b, size_t head, size_t row, 
   for (size_t first = 0; first < count; first += KEY_BLOCK) {
     size_t keys = count - first < KEY_BLOCK ? count - first : KEY_BLOCK, key = 0;
     for (; key + KEYS_PER_STEP <= keys; key += KEYS_PER_STEP) {
-      prefetch(b, b->keys, type, first + key + PREFETCH_DISTANCE, min_of(first + key + PREFETCH_DISTANCE + KEYS_PER_STEP, count));
+      prefetch(b, b->keys, type, first + key + PREFETCH_DISTANCE,
+               min_of(first + key + PREFETCH_DISTANCE + KEYS_PER_STEP, count));
       score(probabilities + key, query, b, type, first + key, KEYS_PER_STEP, full);
       prefetch(b, b->values, type, first + key, min_of(first + key + KEYS_PER_STEP, count));
     }

@@ -12,8 +12,8 @@ INLINE vec_f32 multiply_add(vec_f32 left, vec_f32 right, vec_f32 sum) {
 /// Packs `a` into the lower halves of the words and `b` into the upper halves.
 INLINE vec_f32 pair(vec_f32 a, vec_f32 b) {
   const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
-                                         6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   return (vec_f32)_mm512_permutexvar_epi16(order, halves);
 }
 
