@@ -23,7 +23,8 @@ import TokenDropping
     var state = DecoderState(text)
     var layout = try test.splice(&state.hidden, golden)
     let prefixRows = try #require(layout.prefixRowCount)
-    let whole = KVCache(text, type: .bf16)
+    let cacheType = computeType == .int8 ? CacheType.int8 : .bf16
+    let whole = KVCache(text, type: cacheType)
     let results = decoder.prefill(&state, whole, &layout, plan, on: compute)
     let logits = decoder.logits(state, on: compute)
 
@@ -32,7 +33,7 @@ import TokenDropping
     rest.assign(state.hidden, rows: prefixRows..<state.hidden.rows)
     state.hidden.resize(rows: prefixRows)
     let prefix = decoder.prefix(
-      &state, KVCache(text, type: .bf16), depth: plan.depth(layerCount: text.layerCount), reservedRows: 0,
+      &state, KVCache(text, type: cacheType), depth: plan.depth(layerCount: text.layerCount), reservedRows: 0,
       on: compute)
     #expect(prefix.rowCount == prefixRows)
     // Twice, as using the prefix must not change it.
@@ -54,7 +55,7 @@ import TokenDropping
     var state = DecoderState(text)
     /// The KV cache of a sequence after prefill.
     func cache(_ tokens: [Int]) throws -> KVCache {
-      let cache = KVCache(text, type: computeType == .f32 ? .f32 : .bf16)
+      let cache = KVCache(text, type: computeType == .f32 ? .f32 : computeType == .int8 ? .int8 : .bf16)
       var layout = try decoder.splice(
         &state.hidden, tokens: tokens, placeholder: -1, features: Matrix(rows: 0, columns: text.hiddenSize),
         featureCounts: [], limit: 4096)
