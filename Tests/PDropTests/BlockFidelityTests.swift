@@ -52,7 +52,12 @@ import TokenDropping
   @Test(arguments: bounds)
   func `logits and the first kept set of stored blocks stay near those of f32`(bounds: Bounds) throws {
     let test = try GGUFGoldenCase(bounds.folder, bounds.name)
-    let (exactModel, roundedModel) = try (test.load(.f32), test.load(.int4))
+    var options = VisionLanguageModel.Options()
+    (options.mmproj, options.precision) = (test.mmproj, .int4)
+    (options.visionPrecision, options.cachePrecision) = (.bf16, .bf16)
+    let (exactModel, roundedModel) = try (
+      test.load(.f32), VisionLanguageModel(directory: test.model, options: options)
+    )
     #expect(roundedModel.precision.computeType.decoder == .blocks)
     for run in test.golden.runs {
       let exact = try Trace(of: test.golden, run, exactModel, folder: GGUFGoldens.folder)

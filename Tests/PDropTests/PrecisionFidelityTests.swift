@@ -114,9 +114,11 @@ import TokenDropping
       drops: ["fastv_k2_r50": (0.089, 36), "pdrop_default": (0.15, 80)]),
   ]
 
+  /// A model whose decoder alone is quantized, so that the bounds are those of its arithmetic.
   private static func load(_ path: String, _ precision: PDrop.Precision) throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.precision = precision
+    if precision == .int8 || precision == .int4 { (options.visionPrecision, options.cachePrecision) = (.bf16, .bf16) }
     return try VisionLanguageModel(directory: path, options: options)
   }
 
@@ -141,6 +143,26 @@ import TokenDropping
       checked.insert(run.name)
     }
     #expect(checked == Set(bounds.drops.keys).union(["vanilla"]))
+  }
+
+  /// Measured: 0.1032, 0.0205.
+  @Test(arguments: [
+    ("tiny-llava-1.5", "shapes_640x480", 0.2), ("tiny-llava-next-mistral", "shapes_640x480", 0.04),
+  ])
+  func `logits with a vision encoder and a KV cache in int8 stay near those of f32`(
+    model: String, name: String, bound: Double
+  ) throws {
+    let path = Goldens.path("models/\(model)")
+    var options = VisionLanguageModel.Options()
+    (options.precision, options.visionPrecision, options.cachePrecision) = (.f32, .int8, .int8)
+    let rounded = try VisionLanguageModel(directory: path, options: options)
+    let (golden, _) = try GoldenCase.load(model, name)
+    let run = try #require(golden.runs.first { $0.name == "vanilla" })
+    let traces = try [Self.load(path, .f32), rounded].map {
+      try Trace(of: golden, run, $0).tensors.floats("last_logits")
+    }
+    let error = Self.relativeError(traces[1], traces[0])
+    #expect(error > 0 && error <= bound, "\(error)")
   }
 
   /// Expects the kept sets of the first drop to differ only where the scores do.

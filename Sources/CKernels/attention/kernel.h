@@ -144,7 +144,7 @@ INLINE void online_softmax(float *scores, float scale, const query_panel *panel,
     for (size_t key = 0; key < keys; key += 2) {
       vec_f32 pair[2] = {splat(0), splat(0)};
       for (size_t i = 0; i < 2 && key + i < keys; i++) {
-        pair[i] = probability(load_f32(column + (key + i) * PANEL) * scale - maximum);
+        pair[i] = vexp2(load_f32(column + (key + i) * PANEL) * scale - maximum);
         total += pair[i];
         if (is_scaled) pair[i] *= block->value_scales[key + i];
       }

@@ -73,18 +73,3 @@ INLINE void transpose_queries(float *panel, float *buffer, const float *queries,
 INLINE void store_probabilities(float *column, size_t key, const vec_f32 *probabilities) {
   store_f32(column + key / 2 * PANEL, pair(probabilities[0], probabilities[1]));
 }
-
-/// 2^x for x <= 0, with a relative error below 2e-5, small beside that of bf16.
-INLINE vec_f32 probability(vec_f32 x) {
-  // Below, the result is 0 in bf16 and in a sum; NaN stays NaN.
-  const __m512 clamped = _mm512_max_ps(_mm512_set1_ps(-200), (__m512)x);
-  const __m512 n = _mm512_roundscale_ps(clamped, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const vec_f32 r = (vec_f32)_mm512_sub_ps(clamped, n);
-  // The Taylor series of 2^r, with coefficients that level the error over |r| <= 1/2.
-  vec_f32 p = splat(9.6478e-3f);
-  p = p * r + 5.5826e-2f;
-  p = p * r + 2.40226e-1f;
-  p = p * r + 6.93147e-1f;
-  p = p * r + 1.0f;
-  return (vec_f32)_mm512_scalef_ps((__m512)p, n);
-}

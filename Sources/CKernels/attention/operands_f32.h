@@ -36,6 +36,3 @@ INLINE void transpose_queries(float *panel, float *unused, const float *queries,
 INLINE void store_probabilities(float *column, size_t key, const vec_f32 *pair) {
   for (size_t i = 0; i < 2; i++) store_f32(column + (key + i) * PANEL, pair[i]);
 }
-
-/// 2^x for x <= 0.
-INLINE vec_f32 probability(vec_f32 x) { return vexp2(x); }
