@@ -71,7 +71,7 @@ package enum CacheType: String, Sendable, CaseIterable {
     self.capacity = capacity
   }
 
-  /// Memory for `capacity` rows, in place of none.
+  /// Allocates the memory of an empty cache for `capacity` rows.
   private mutating func allocate(_ capacity: Int) {
     unsafe base.deallocate()
     unsafe base = allocateBytes(heads.keyValueHeadCount * capacity * headByteCount)

@@ -7,7 +7,7 @@ package import ModelFormats
 /// After a drop, layers have different numbers of rows. Each layer keeps the keys and values of every token that it
 /// saw; later drops never evict from earlier layers. A class, as a generation state can be copied and its cache is not.
 package final class KVCache {
-  /// Keys and values of each layer, `[T, kvHeads · d]` each.
+  /// Keys and values of each layer, `[kvHeads, T, d]` each.
   private(set) var layers: RigidArray<LayerCache>
 
   package init(_ configuration: TextConfiguration, type: CacheType = .f32) {

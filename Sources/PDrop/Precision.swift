@@ -54,7 +54,7 @@ public struct ModelPrecision: Sendable, Equatable {
 
   /// - Parameters:
   ///   - precision: Requested type of the decoder.
-  ///   - vision: Requested type of vision encoder and projector; `auto` follows the decoder, in int8 at least.
+  ///   - vision: Requested type of vision encoder and projector; `auto` follows the decoder, in int8 for blocks.
   ///   - cache: Requested type of the KV cache.
   ///   - weights: The weights as stored.
   ///   - memory: Available memory in bytes; `nil` if it cannot be determined.

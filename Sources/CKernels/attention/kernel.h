@@ -5,8 +5,8 @@
 //   OPERANDS                   the header that defines the operand format of the two matmuls
 //
 // A panel holds queries of one head as columns. Scores are stored transposed, [key, query], so that softmax processes a
-// whole vector of queries at a time. Both matmuls have the same form: rows (keys, or transposed values) times a panel
-// with one column per query. Keys and values are packed a block at a time, once for all panels.
+// whole vector of queries at a time. Both matmuls have the same form, aᵀ · b: keys times queries gives scores, which as
+// probabilities times values give the result, [query, element]. Keys and values are packed a block at a time, once for all panels.
 #include <stddef.h>
 
 #include "../simd.h"
@@ -44,7 +44,7 @@ INLINE vec_f32 load_elements(const void *rows, size_t index, const pdrop_kv_type
 /// The number of keys between the current key and the prefetched one.
 #define PREFETCH_DISTANCE 8
 
-/// Prefetches rows of keys or values from `row` on; their stride defeats the hardware prefetcher.
+/// Prefetches rows of keys or values from `row` on; a large stride defeats the hardware prefetcher.
 INLINE void prefetch(const pdrop_attention_block *b, const void *rows, const pdrop_kv_type type, size_t row,
                      size_t end) {
   const size_t size = type == pdrop_kv_f32 ? 4 : type == pdrop_kv_bf16 ? 2 : 1;
