@@ -192,7 +192,9 @@ import TokenDropping
     [NoDropping(), PyramidDrop(), FastV()] as [any TokenDroppingPolicy])
   func `the trained model answers as in f32`(precision: PDrop.Precision, policy: any TokenDroppingPolicy) throws {
     let answers = try [PDrop.Precision.f32, precision].map { precision in
-      let model = try Self.load(Goldens.path("../../Models/tiny-textvqa"), precision)
+      var load = VisionLanguageModel.Options()
+      load.precision = precision
+      let model = try VisionLanguageModel(directory: Goldens.path("../../Models/tiny-textvqa"), options: load)
       var options = GenerationOptions()
       options.maxTokens = 12
       let request = Request(
