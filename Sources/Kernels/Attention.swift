@@ -44,7 +44,8 @@ extension InstructionSet {
 
 /// Keys or values in memory, of one type: the rows of each key-value head.
 @safe struct StoredRows {
-  let rows: Int
+  /// Rows to read, from the first on.
+  fileprivate(set) var rows: Int
   let columns: Int
   let type: CacheType
   private let base: UnsafeRawPointer
@@ -85,13 +86,22 @@ extension InstructionSet {
 
 /// Keys and values in memory, valid until their cache changes.
 package struct StoredKeyValues {
-  let keys: StoredRows
-  let values: StoredRows
+  fileprivate(set) var keys: StoredRows
+  fileprivate(set) var values: StoredRows
 }
 
 extension LayerCache {
   /// The rows of the cache, for attention.
   package var stored: StoredKeyValues { StoredKeyValues(keys: StoredRows(keys), values: StoredRows(values)) }
+
+  /// The rows of the cache up to the one at a position, which was decoded, as all rows after it.
+  package func stored(through position: Int) -> StoredKeyValues {
+    var stored = stored
+    let rows = length - (nextPosition - 1 - position)
+    precondition(1...length ~= rows, "stored: \(rows) of \(length) rows")
+    (stored.keys.rows, stored.values.rows) = (rows, rows)
+    return stored
+  }
 }
 
 extension ComputeContext {
@@ -118,25 +128,25 @@ extension ComputeContext {
       isCausal: true, variant)
   }
 
-  /// Attention of the last row of each of several sequences over its own sequence, as in decode.
+  /// Attention of rows over sequences of their own, as in decode.
   ///
   /// - Parameters:
-  ///   - result: `[sequences, heads · d]`; resized.
-  ///   - queries: The last row of each sequence, `[sequences, heads · d]`.
-  ///   - cache: Returns the keys and values of a sequence.
+  ///   - result: `[T, heads · d]`; resized.
+  ///   - queries: `[T, heads · d]`.
+  ///   - cache: Returns the keys and values that a row sees.
   ///
-  /// Batch-invariant: a row's result does not depend on the other sequences. Cost: 2·heads·d multiply-adds per key.
+  /// Batch-invariant: a row's result does not depend on the other rows. Cost: 2·heads·d multiply-adds per key.
   package func cachedAttention(
     _ result: inout Matrix, queries: borrowing Matrix, heads: HeadLayout,
-    with variant: InstructionSet = .exactAttention, _ cache: (_ sequence: Int) -> StoredKeyValues
+    with variant: InstructionSet = .exactAttention, _ cache: (_ row: Int) -> StoredKeyValues
   ) {
     result.resize(rows: queries.rows)
     precondition(
       queries.columns == heads.queryColumns && result.columns == queries.columns,
       "cachedAttention: queries of \(queries.columns) columns, \(heads)")
     let (dimension, group) = (heads.headDimension, heads.headCount / heads.keyValueHeadCount)
-    for sequence in 0..<queries.rows {
-      let keys = cache(sequence).keys
+    for row in 0..<queries.rows {
+      let keys = cache(row).keys
       precondition(
         keys.rows > 0 && keys.columns == heads.keyValueColumns,
         "cachedAttention: \(keys.rows) keys of \(keys.columns) columns, \(heads)")
@@ -144,8 +154,8 @@ extension ComputeContext {
     }
     let (input, output) = unsafe (queries.base, result.base)
     workers.run(tasks: queries.rows * heads.keyValueHeadCount) { task, worker in
-      let (sequence, head) = (task / heads.keyValueHeadCount, task % heads.keyValueHeadCount)
-      let (cache, query) = (cache(sequence), sequence * heads.queryColumns + head * group * dimension)
+      let (row, head) = (task / heads.keyValueHeadCount, task % heads.keyValueHeadCount)
+      let (cache, query) = (cache(row), row * heads.queryColumns + head * group * dimension)
       // Usually one pass: only an unusual model has more query heads per key head than a block has rows.
       for first in stride(from: 0, to: group, by: Int(PDROP_ATTENTION_ROWS)) {
         let rows = min(Int(PDROP_ATTENTION_ROWS), group - first)

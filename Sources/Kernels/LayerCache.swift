@@ -134,6 +134,12 @@ package enum CacheType: String, Sendable, CaseIterable {
     rows += range.count
   }
 
+  /// Removes the rows after the first `count`.
+  package mutating func truncate(to count: Int) {
+    precondition(0...rows ~= count, "truncate: \(rows) rows to \(count)")
+    rows = count
+  }
+
   /// A copy of all rows as f32, `[S, kvHeads · d]`.
   package func widened() -> Matrix {
     var matrix = Matrix(rows: 0, columns: columns)
@@ -185,6 +191,13 @@ package struct LayerCache: ~Copyable {
   package mutating func reserve(rows: Int) {
     keys.reserve(rows: rows)
     values.reserve(rows: rows)
+  }
+
+  /// Removes the rows after the first `count`, whose positions must follow each other.
+  package mutating func truncate(to count: Int) {
+    nextPosition -= length - count
+    keys.truncate(to: count)
+    values.truncate(to: count)
   }
 
   /// Appends a range of the rows of new keys and values; the last appended row has the position `lastPosition`.

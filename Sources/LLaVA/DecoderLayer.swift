@@ -95,8 +95,9 @@ struct DecoderLayer: Sendable {
           layer: layer, keys: state.keys, values: state.values, rows: row..<row + 1,
           lastPosition: state.positions[row], workers: compute.workers)
       }
+      let positions = state.positions
       compute.cachedAttention(&state.attentionOutput, queries: state.queries, heads: heads, with: attention) {
-        caches[$0].layers[layer].stored
+        caches[$0].layers[layer].stored(through: positions[$0])
       }
     }
   }
@@ -137,7 +138,7 @@ struct DecoderLayer: Sendable {
 enum RowSequences {
   /// Prefill: all rows follow each other in one sequence.
   case one(KVCache, layer: Int)
-  /// Decode: row `i` is the next one of the sequence of cache `i`.
+  /// Decode: row `i` is the next one of the sequence of cache `i`. Rows with the same cache follow each other in it.
   case each([KVCache], layer: Int)
 }
 
@@ -193,10 +194,14 @@ package struct DecoderState: ~Copyable {
     for row in rows { positions.append(next + row) }
   }
 
-  /// Sets `positions` of rows that each follow the end of the cache of their own sequence.
+  /// Sets `positions` of rows that each follow the end of the cache of their own sequence, or the row before with the
+  /// same cache.
   mutating func place(after caches: [KVCache], layer: Int) {
     positions.removeAll(keepingCapacity: true)
-    for cache in caches { positions.append(cache.layers[layer].nextPosition) }
+    for (row, cache) in caches.enumerated() {
+      let follows = row > 0 && caches[row - 1] === cache
+      positions.append(follows ? positions[row - 1] + 1 : cache.layers[layer].nextPosition)
+    }
   }
 
   /// Keeps the last row of `hidden` if `recordsLastRows` is set.

@@ -28,6 +28,17 @@ package final class KVCache {
   /// A copy with reserved capacity for `rows` in each layer that is not empty.
   package func copy(rows: Int) -> KVCache { KVCache(copying: self, rows: rows) }
 
+  /// Removes the last rows of each layer, which must be decoded ones, down to these numbers of rows.
+  package func truncate(to lengths: [Int]) {
+    precondition(lengths.count == layers.count, "truncate: \(lengths.count) lengths for \(layers.count) layers")
+    for (index, rows) in lengths.enumerated() { layers[index].truncate(to: rows) }
+  }
+
+  /// Removes the last `count` rows of each layer, which must be decoded ones.
+  package func removeLast(_ count: Int) {
+    for index in 0..<layers.count { layers[index].truncate(to: layers[index].length - count) }
+  }
+
   /// Number of cached rows in each layer.
   package var lengths: [Int] { (0..<layers.count).map { layers[$0].length } }
 

@@ -32,10 +32,11 @@ package struct LanguageModel: Sendable {
     epsilon = text.rmsNormEpsilon
   }
 
-  /// Runs one generated token of each sequence through all layers, from `state.hidden`, `[sequences, D]`.
+  /// Runs generated tokens through all layers, from `state.hidden`, `[T, D]`.
   ///
-  /// Row `i` belongs to cache `i`, and its result does not depend on the other rows. Positions continue from each
-  /// layer's own cache, so after a compact drop they differ from layer to layer.
+  /// Row `i` belongs to cache `i`; rows with the same cache follow each other in it. Results do not depend on the rows
+  /// of other caches, nor on later rows. Positions continue from each layer's own cache, so after a compact drop they
+  /// differ from layer to layer.
   package func decode(_ state: inout DecoderState, _ caches: [KVCache], on compute: ComputeContext) {
     precondition(state.hidden.rows == caches.count, "decode: \(state.hidden.rows) rows, \(caches.count) caches")
     compute.during(.decode) {
