@@ -31,7 +31,7 @@ struct AnswerLines: Sendable {
       policy: report.policy, timings: keepsTimes ? report.timings : nil, flops: report.flops,
       paperFlops: report.paperFlops,
       baselineFlops: report.baselineFlops, sequenceLength: report.sequenceLength,
-      generatedTokens: report.tokens.count, visualTokens: report.visualTokensPerStage,
+      generatedTokens: report.generatedTokenCount, visualTokens: report.visualTokensPerStage,
       finishReason: report.finishReason)
   }
 }
@@ -64,9 +64,29 @@ struct AnswerMetadata: Encodable {
   }
 }
 
-extension RunReport {
-  /// The answer without white space at both ends.
-  var trimmedText: String { text.trimmingCharacters(in: .whitespacesAndNewlines) }
+/// Log-probabilities in the form of OpenAI's chat completions.
+struct ChoiceLogprobs: Encodable {
+  var content: [TokenLogprob]
+}
+
+/// An answer to the prompt of a record.
+private struct RecordAnswer {
+  /// Without white space at both ends.
+  let text: String
+  let logprobs: ChoiceLogprobs?
+  let finishReason: RunReport.FinishReason?
+
+  private init(_ text: String, _ logprobs: [TokenLogprob]?, _ finishReason: RunReport.FinishReason?) {
+    self.text = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    self.logprobs = logprobs.map(ChoiceLogprobs.init)
+    self.finishReason = finishReason
+  }
+
+  /// All answers of a report.
+  static func answers(_ report: RunReport) -> [RecordAnswer] {
+    [RecordAnswer(report.text, report.logprobs, report.finishReason)]
+      + (report.alternatives ?? []).map { RecordAnswer($0.text, $0.logprobs, $0.finishReason) }
+  }
 }
 
 /// A line of LLaVA's answer files, with either `text` or `error`.
@@ -77,7 +97,8 @@ private struct AnswerLine: Encodable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case prompt, text, category, metadata, error
+    case prompt, text, category, metadata, error, logprobs, alternatives
+    case choiceLogprobs = "choice_logprobs"
     case questionID = "question_id"
     case answerID = "answer_id"
     case modelID = "model_id"
@@ -86,6 +107,10 @@ private struct AnswerLine: Encodable {
   let record: BatchRecord
   let model: String
   var text: String?
+  /// The texts of the other answers, if several were asked for.
+  var alternatives: [String]?
+  var logprobs: ChoiceLogprobs?
+  var choiceLogprobs: [String: Double]?
   var metadata: AnswerMetadata?
   var error: Failure?
 
@@ -93,7 +118,11 @@ private struct AnswerLine: Encodable {
     self.record = record
     model = lines.model
     switch outcome {
-    case .success(let report): (text, metadata) = (report.trimmedText, lines.metadata(report))
+    case .success(let report):
+      let answers = RecordAnswer.answers(report)
+      (text, logprobs, metadata) = (answers[0].text, answers[0].logprobs, lines.metadata(report))
+      choiceLogprobs = report.choiceLogprobs
+      if answers.count > 1 { alternatives = answers.dropFirst().map(\.text) }
     case .failure(let failure):
       error = Failure(code: failure.reason, message: failure.message(spelling: lines.spelling))
     }
@@ -104,6 +133,9 @@ private struct AnswerLine: Encodable {
     try container.encode(record.identifier, forKey: .questionID)
     try container.encodeIfPresent(record.question, forKey: .prompt)
     try container.encodeIfPresent(text, forKey: .text)
+    try container.encodeIfPresent(alternatives, forKey: .alternatives)
+    try container.encodeIfPresent(logprobs, forKey: .logprobs)
+    try container.encodeIfPresent(choiceLogprobs, forKey: .choiceLogprobs)
     // Distinguishes answers to the same question_id.
     try container.encode("\(record.number)", forKey: .answerID)
     try container.encode(model, forKey: .modelID)
@@ -198,12 +230,13 @@ private struct Completion: Encodable {
       var content: String
     }
 
-    let index = 0
+    var index: Int
     var message: Message
+    var logprobs: ChoiceLogprobs?
     var finishReason: RunReport.FinishReason?
 
     enum CodingKeys: String, CodingKey {
-      case index, message
+      case index, message, logprobs
       case finishReason = "finish_reason"
     }
   }
@@ -232,8 +265,12 @@ private struct Completion: Encodable {
     id = "chatcmpl-\(record.number)"
     created = lines.keepsTimes ? Int(Date().timeIntervalSince1970) : 0
     model = lines.model
-    choices = [Choice(message: .init(content: report.trimmedText), finishReason: report.finishReason)]
-    let (prompt, generated) = (report.sequenceLength, report.tokens.count)
+    choices = RecordAnswer.answers(report).enumerated().map { index, answer in
+      Choice(
+        index: index, message: .init(content: answer.text), logprobs: answer.logprobs, finishReason: answer.finishReason
+      )
+    }
+    let (prompt, generated) = (report.sequenceLength, report.generatedTokenCount)
     usage = Usage(promptTokens: prompt, completionTokens: generated, totalTokens: prompt + generated)
     metadata = lines.metadata(report)
     metadata.promptHash = record.questionHash.map { String($0, radix: 16) }

@@ -1,7 +1,7 @@
 import Kernels
 import LLaVA
 import ModelFormats
-import PDrop
+public import PDrop
 import Storage
 
 /// Continuous batching: decodes many records together, and starts a new one whenever one ends.
@@ -18,10 +18,12 @@ struct BatchEngine: ~Copyable {
   private var prefiller: Prefiller
   private var pending: [RequestPreparation.Item] = []
   private var active: [ActiveSequence] = []
+  private var drafter: Drafter
 
   init(_ model: VisionLanguageModel, _ options: EngineOptions) {
     batchSize = min(max(options.batchSize, 1), EngineOptions.maxBatchSize)
-    let plan = MemoryPlan(model, limit: options.memoryLimit, batchSize: batchSize)
+    drafter = Drafter(options.speculation)
+    let plan = MemoryPlan(model, limit: options.memoryLimit, batchSize: options.maxRowCount)
     prefiller = Prefiller(model, plan, threads: options.threads)
     preparation = RequestPreparation(model, plan, threads: options.threads)
   }
@@ -62,7 +64,8 @@ struct BatchEngine: ~Copyable {
         pending.removeFirst()
         do {
           let others = pending.compactMap { try? $0.present?.get() }
-          active.append(ActiveSequence(next.question, try prefiller.prefill(request, next: others)))
+          let begun = try prefiller.prefill(request, next: others)
+          active += ActiveSequence.answers(to: next.question, request, begun)
         } catch {
           try job.finish([(next.question, .failure(RecordFailure(error)))])
         }
@@ -90,26 +93,64 @@ struct BatchEngine: ~Copyable {
     return nil
   }
 
-  /// Decodes one token of every active record.
+  /// Decodes one token of every active answer.
   private mutating func step() {
-    let start = ContinuousClock.now
-    let logits = prefiller.generator.decode(active.map(\.lastToken), active.map(\.generation.cache))
-    let milliseconds = (ContinuousClock.now - start).milliseconds / Double(active.count)
     let text = prefiller.generator.model.llava.configuration.text
-    for row in active.indices {
-      active[row].addStep(milliseconds: milliseconds, text)
-      active[row].accept(logits.rowValues(row))
+    // A record may have more answers than the batch size.
+    for first in stride(from: 0, to: active.count, by: batchSize) {
+      let rows = first..<min(first + batchSize, active.count)
+      // Of a record's answers, some may be complete.
+      let rest = rows.filter { !active[$0].isComplete }
+      guard !rest.isEmpty else { continue }
+      let drafts = drafter.drafts(
+        for: rest.map { (active[$0].text, active[$0].generation.draftLimit) }, rowLimit: EngineOptions.maxBatchSize)
+      var (tokens, caches): ([Int], [KVCache]) = ([], [])
+      for (index, draft) in zip(rest, drafts) {
+        tokens += [active[index].lastToken] + draft.tokens
+        caches += Array(repeating: active[index].generation.cache, count: 1 + draft.tokens.count)
+      }
+      let start = ContinuousClock.now
+      let logits = prefiller.generator.decode(tokens, caches)
+      let milliseconds = (ContinuousClock.now - start).milliseconds
+      drafter.record(rows: tokens.count, milliseconds: milliseconds)
+      var row = 0
+      for (index, draft) in zip(rest, drafts) {
+        let first = row
+        row += 1 + draft.tokens.count
+        let accepted = active[index].accept(draft.tokens) { logits.rowValues(first + $0) }
+        active[index].addSteps(1 + accepted, milliseconds: milliseconds / Double(rest.count), text)
+        drafter.record(draft, accepted: accepted)
+        if active[index].isComplete { drafter.add(answer: active[index].generation.report.tokens) }
+      }
     }
   }
 
-  /// Removes the records that are complete and writes their answers.
+  /// Removes the records whose answers are complete and writes them.
   private mutating func finishComplete(_ job: inout BatchJob) throws(BatchError) {
-    let complete = active.filter(\.isComplete)
+    let unfinished = Set(active.filter { !$0.isComplete }.map(\.question.index))
+    let complete = active.filter { !unfinished.contains($0.question.index) }
     guard !complete.isEmpty else { return }
-    active.removeAll(where: \.isComplete)
+    active.removeAll { !unfinished.contains($0.question.index) }
     for sequence in complete { prefiller.memory.release(sequence.reservedBytes) }
+    job.tally.speculation = drafter.statistics
     let peak = Storage.peakResidentBytes()
-    try job.finish(complete.map { ($0.question, $0.result(peakResidentBytes: peak)) })
+    // The answers to a record follow each other.
+    var results: [(question: BatchJob.Question, result: Result<RunReport, RecordFailure>)] = []
+    for sequence in complete {
+      let result = sequence.result(peakResidentBytes: peak)
+      if let last = results.last, last.question.index == sequence.question.index {
+        results[results.count - 1].result = last.result.flatMap { report in
+          result.map { other in
+            var report = report
+            report.add(other)
+            return report
+          }
+        }
+      } else {
+        results.append((sequence.question, result))
+      }
+    }
+    try job.finish(results.map { ($0.question, $0.result) })
   }
 }
 
@@ -186,20 +227,41 @@ struct Prefiller: ~Copyable {
   }
 }
 
-/// A record that is being decoded.
+/// An answer to a record that is being decoded.
 struct ActiveSequence {
   let question: BatchJob.Question
-  /// Bytes that are reserved for its KV cache, up to the longest answer.
+  /// Bytes that are reserved for its KV cache, up to its maximum length.
   let reservedBytes: Int
   private(set) var generation: GenerationState
+  /// Prompt and answer, for drafts.
+  private(set) var text: NGramText
   /// The reason why decoding cannot continue.
   private var failure: RecordFailure?
 
-  init(_ question: BatchJob.Question, _ begun: Prefiller.Begun) {
+  private init(_ question: BatchJob.Question, _ generation: GenerationState, reservedBytes: Int, _ logits: [Float]) {
     self.question = question
-    reservedBytes = begun.reservedBytes
-    generation = begun.prefilled.generation
-    accept(begun.prefilled.logits)
+    self.reservedBytes = reservedBytes
+    self.generation = generation
+    text = NGramText(generation.report.promptTokens)
+    _ = accept([]) { _ in logits }
+  }
+
+  /// All answers to a record, after their first token.
+  static func answers(
+    to question: BatchJob.Question, _ request: PreparedRequest, _ begun: Prefiller.Begun
+  ) -> [ActiveSequence] {
+    let (first, count) = (begun.prefilled.generation, request.request.options.answerCount)
+    let rows = (first.cache.lengths.max() ?? 0) + request.maxNewTokens
+    return (0..<count).map { index in
+      var generation = first
+      if index > 0 {
+        generation = first.another(index, first.cache.copy(rows: rows))
+        // The first answer has the costs of the prompt.
+        (generation.report.flops, generation.report.timings) = (RunReport.Flops(), RunReport.Timings())
+      }
+      let reservedBytes = begun.reservedBytes / count + (index == 0 ? begun.reservedBytes % count : 0)
+      return ActiveSequence(question, generation, reservedBytes: reservedBytes, begun.prefilled.logits)
+    }
   }
 
   var isComplete: Bool { failure != nil || generation.isComplete }
@@ -212,19 +274,31 @@ struct ActiveSequence {
     return token
   }
 
-  /// Samples the next token by the logits after all rows so far.
-  mutating func accept(_ logits: [Float]) {
-    guard !isComplete else { return }
-    do { _ = try generation.accept(logits) } catch { failure = RecordFailure(error) }
+  /// Chooses the next tokens by the logits after the last token and after each drafted one.
+  ///
+  /// - Returns: The number of drafted tokens that were chosen.
+  mutating func accept(_ draft: ArraySlice<Int>, logits: (Int) -> [Float]) -> Int {
+    guard !isComplete else { return 0 }
+    let count = generation.report.tokens.count
+    do {
+      let accepted = try generation.accept(draft: draft, logits: logits).accepted
+      for token in generation.report.tokens[count...] { text.append(token) }
+      return accepted
+    } catch {
+      failure = RecordFailure(error)
+      return 0
+    }
   }
 
-  /// Charges a decode step, which has added a row to the cache.
+  /// Charges decode steps, each of which has added a row to the cache; rejected drafts are not charged.
   ///
-  /// - Parameter milliseconds: The step's time divided by the number of its sequences.
-  mutating func addStep(milliseconds: Double, _ configuration: TextConfiguration) {
-    generation.report.flops.decode +=
-      2 * decodeMultiplyAdds(rowsPerLayer: generation.cache.lengths, configuration)
-    generation.report.flops.head += 2 * headMultiplyAdds(configuration)
+  /// - Parameter milliseconds: The time of the step with all its rows, divided by the number of its sequences.
+  mutating func addSteps(_ count: Int, milliseconds: Double, _ configuration: TextConfiguration) {
+    for step in 0..<count {
+      generation.report.flops.decode +=
+        2 * decodeMultiplyAdds(rowsPerLayer: generation.cache.lengths.map { $0 - (count - 1 - step) }, configuration)
+    }
+    generation.report.flops.head += 2 * count * headMultiplyAdds(configuration)
     generation.report.timings.decode += milliseconds
   }
 
@@ -252,9 +326,14 @@ public struct EngineOptions: Sendable {
   public var batchSize: Int
   /// Maximum bytes of the process; `nil` for most of the free memory.
   public var memoryLimit: Int?
+  /// Drafting of tokens; answers do not depend on it.
+  public var speculation = Speculation.off
 
   public init(threads: Int, batchSize: Int = Self.maxBatchSize) {
     self.threads = threads
     self.batchSize = batchSize
   }
+
+  /// Maximum rows of a decode step: one per record, and drafts.
+  var maxRowCount: Int { speculation == .off ? batchSize : Self.maxBatchSize }
 }

@@ -69,6 +69,8 @@ public struct BatchReport: Encodable, Sendable {
   public var featureCache: FeatureCacheStatistics?
   /// Records whose prompt prefix was in the prefix cache.
   public var prefixCacheHits: Int
+  /// Counts of speculative decoding; `nil` if no token was drafted.
+  public var speculation: SpeculationStatistics?
   /// Cost of the visual tokens by the paper's formula, which counts a multiply-add as one, summed over the records.
   public var paperFlops: Double
   /// Operations of the decoder's prefill without dropping, by the closed formula, summed over the records.
@@ -80,7 +82,7 @@ public struct BatchReport: Encodable, Sendable {
 
   enum CodingKeys: String, CodingKey {
     case model, policy, precision, threads, records, answered, failed, stopped, seconds, tokens, flops, images
-    case resumed
+    case resumed, speculation
     case failedBefore = "failed_before"
     case tokensPerSecond = "tokens_per_second"
     case recordsPerHour = "records_per_hour"
@@ -112,6 +114,7 @@ extension BatchReport {
       flops: tally.flops, flopsShared: tally.reuse.flops,
       images: Images(requested: tally.reuse.imagesRequested, encoded: tally.reuse.imagesEncoded),
       featureCache: run.featureCache(), prefixCacheHits: tally.reuse.prefixCacheHits,
+      speculation: tally.speculation.drafted > 0 ? tally.speculation : nil,
       paperFlops: tally.paperFlops,
       baselineFlops: tally.baselineFlops,
       flopsPrefillSaved: tally.savedFraction, peakResidentBytes: peakResidentBytes)
@@ -172,6 +175,8 @@ public struct BatchTally: Sendable {
 
   /// Work that records shared.
   package internal(set) var reuse = ReuseStatistics()
+  /// Counts of speculative decoding.
+  public internal(set) var speculation = SpeculationStatistics()
 
   /// Failed records.
   public var failedCount: Int { failed.values.reduce(0, +) }
@@ -191,7 +196,7 @@ public struct BatchTally: Sendable {
     case .success(let report):
       answered += 1
       promptTokens += report.sequenceLength
-      generatedTokens += report.tokens.count
+      generatedTokens += report.generatedTokenCount
       timings += report.timings
       flops += report.flops
       paperFlops += report.paperFlops

@@ -64,14 +64,15 @@ struct MemoryPlan: Sendable {
       model.llava, rows: size.rows, views: size.views, visualTokens: size.visualTokens, sequences: batchSize)
   }
 
-  /// Bytes of a record's KV cache, up to its longest answer.
-  func cacheBytes(_ request: PreparedRequest) -> Int {
-    cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, model.precision.cacheType)
-  }
+  /// Bytes of a record's KV caches, one per answer, up to the longest answer.
+  func cacheBytes(_ request: PreparedRequest) -> Int { cacheBytes(request, request.rowsPerLayer) }
 
-  private func cacheBytes(_ rowsPerLayer: [Int], maxNewTokens: Int, _ type: CacheType) -> Int {
-    KVCache.byteCount(
-      rowsPerLayer: rowsPerLayer.map { $0 + maxNewTokens }, model.llava.configuration.text, type: type)
+  /// Bytes of the KV caches with other rows after the prompt, or of another type, than those of the plan.
+  private func cacheBytes(_ request: PreparedRequest, _ rowsPerLayer: [Int], _ type: CacheType? = nil) -> Int {
+    request.request.options.answerCount
+      * KVCache.byteCount(
+        rowsPerLayer: rowsPerLayer.map { $0 + request.maxNewTokens }, model.llava.configuration.text,
+        type: type ?? model.precision.cacheType)
   }
 
   /// The failure of a record that does not fit even alone, with the remedies that make it fit; `nil` for one that fits.
@@ -81,11 +82,15 @@ struct MemoryPlan: Sendable {
     guard need > limit else { return nil }
     var remedies = [Remedy.memoryLimit(gibibytes: GiB.roundedUp(need))]
     let available = limit - fixed - working
-    let perToken = cacheBytes(request.rowsPerLayer.map { _ in 0 }, maxNewTokens: 1, model.precision.cacheType)
+    let perToken =
+      request.request.options.answerCount
+      * KVCache.byteCount(
+        rowsPerLayer: request.rowsPerLayer.map { _ in 1 }, model.llava.configuration.text,
+        type: model.precision.cacheType)
     let tokens = request.maxNewTokens - (cache - available + perToken - 1) / perToken
     if tokens > 0 { remedies.append(.maxTokens(tokens)) }
     let smaller = [CacheType.bf16, .int8].first {
-      let bytes = cacheBytes(request.rowsPerLayer, maxNewTokens: request.maxNewTokens, $0)
+      let bytes = cacheBytes(request, request.rowsPerLayer, $0)
       return bytes < cache && bytes <= available
     }
     if let smaller { remedies.append(.cacheType(smaller.rawValue)) }
@@ -109,7 +114,7 @@ struct MemoryPlan: Sendable {
       guard let plan = try? DropPlan(policy, layerCount: layerCount, visualTokenCounts: counts) else { return false }
       let rows = plan.rowsPerLayer(
         rowCount: request.report.sequenceLength, visualTokenCount: counts.reduce(0, +), layerCount: layerCount)
-      return cacheBytes(rows, maxNewTokens: request.maxNewTokens, model.precision.cacheType) <= available
+      return cacheBytes(request, rows) <= available
     }
     return found.map { .pyramidDrop(lambda: $0.lambda) }
   }
@@ -240,7 +245,7 @@ extension VisionLanguageModel {
   package func estimate(
     _ requests: [Request], recordCount: Int, _ options: EngineOptions, measures: Bool = true
   ) throws -> BatchEstimate? {
-    let plan = MemoryPlan(self, limit: options.memoryLimit, batchSize: options.batchSize)
+    let plan = MemoryPlan(self, limit: options.memoryLimit, batchSize: options.maxRowCount)
     let images = ImageCache(self, plan)
     let prepared = requests.lazy.compactMap {
       try? PreparedRequest($0, for: self, threads: options.threads, images: images)

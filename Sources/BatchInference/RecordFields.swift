@@ -11,7 +11,7 @@ enum RecordFields {
   /// - Throws: `RecordFailure`.
   static func checkQuestion(_ question: JSONValue) throws(RecordFailure) {
     let hasImage = !MessageFields.isAbsent(question["image"])
-    for member in question.members ?? [] where !isRead(member, ["question_id", "image", "text", "category"]) {
+    for member in question.members ?? [] where !isRead(member, questionFields) {
       let isImage =
         hasImage ? MessageFields.isOtherSpellingOfImage(member.key) : MessageFields.isImage(member.key)
       if isImage, !MessageFields.isAbsent(member.value) {
@@ -48,9 +48,13 @@ enum RecordFields {
     }
   }
 
+  private static let questionFields: [String] = ["question_id", "image", "text", "category", "score_choices"]
+
   /// The options of a body that are honoured.
   static let bodyOptions: [String] = [
-    "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "seed", "ignore_eos",
+    "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "repeat_penalty",
+    "repetition_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "logit_bias", "stop", "logprobs",
+    "top_logprobs", "n", "ignore_eos",
   ]
 
   /// The fields of a body that do not change an answer.
@@ -109,7 +113,7 @@ extension RecordFields {
     }
   }
 
-  /// Options of OpenAI, vLLM and transformers that are not supported.
+  /// Options of OpenAI, vLLM and transformers, with the values that change nothing where an option is not read.
   private static let neutralValues: [String: Neutral] = [
     "add_generation_prompt": .bool(true), "add_special_tokens": .bool(false), "allowed_token_ids": .empty,
     "audio": .empty, "bad_words": .empty, "best_of": .number(1), "chat_template_kwargs": .empty,
@@ -120,9 +124,10 @@ extension RecordFields {
     "logits_processors": .empty, "logprobs": .bool(false), "min_p": .number(0), "min_tokens": .number(0),
     "mm_processor_kwargs": .empty, "modalities": .textList, "n": .number(1), "no_repeat_ngram_size": .number(0),
     "num_beams": .number(1), "presence_penalty": .number(0), "prompt_logprobs": .number(0),
-    "repetition_penalty": .number(1), "response_format": .textFormat, "return_token_ids": .bool(false),
-    "skip_special_tokens": .bool(true), "spaces_between_special_tokens": .bool(true), "stop": .empty,
-    "stop_token_ids": .empty, "stream": .bool(false), "suffix": .words([""]), "tool_choice": .words(["none", "auto"]),
-    "tools": .empty, "top_logprobs": .number(0), "typical_p": .number(1), "use_beam_search": .bool(false),
+    "repeat_penalty": .number(1), "repetition_penalty": .number(1), "response_format": .textFormat,
+    "return_token_ids": .bool(false), "skip_special_tokens": .bool(true), "spaces_between_special_tokens": .bool(true),
+    "stop": .empty, "stop_token_ids": .empty, "stream": .bool(false), "suffix": .words([""]),
+    "tool_choice": .words(["none", "auto"]), "tools": .empty, "top_logprobs": .number(0), "typical_p": .number(1),
+    "use_beam_search": .bool(false),
   ]
 }

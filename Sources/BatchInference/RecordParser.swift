@@ -110,7 +110,8 @@ extension RecordFamily {
 extension RecordParser {
   /// The request of a line of LLaVA's question files.
   ///
-  /// `image` is a path, a data URL or a list of them, and may be missing.
+  /// `image` is a path, a data URL or a list of them, and may be missing; so may `score_choices`, a list of answers
+  /// whose likelihood is reported.
   func question(_ value: JSONValue, _ record: inout BatchRecord) throws -> Request {
     try Self.identify(value, by: "question_id", &record)
     guard let text = value["text"].string else { throw RecordFailure(.badRecord, "text: expected the question") }
@@ -121,6 +122,13 @@ extension RecordParser {
     var request = base
     request.images = try references(value["image"]).map { try Request.Image(reference: $0, folder: folder) }
     request.prompt = .messages([ChatMessage(question: text, imageCount: request.images.count)])
+    if !value["score_choices"].isNull {
+      let choices = value["score_choices"].array ?? []
+      request.options.scoredChoices = choices.compactMap(\.string)
+      guard !choices.isEmpty, request.options.scoredChoices.count == choices.count else {
+        throw RecordFailure(.badRecord, "score_choices: expected a list of strings")
+      }
+    }
     return request
   }
 
@@ -158,57 +166,4 @@ extension RecordParser {
     request.options = try CompletionOptions(body: body).options(like: base.options)
     return request
   }
-}
-
-/// The generation options in the body of a completion request.
-private struct CompletionOptions {
-  let body: JSONValue
-
-  /// The base options with the changes of the body.
-  ///
-  /// - Throws: `RecordFailure` for invalid values, and for members that would change the answer but are not supported.
-  func options(like base: GenerationOptions) throws(RecordFailure) -> GenerationOptions {
-    try RecordFields.checkBody(body)
-    var options = base
-    if let limit = try integer("max_tokens", 0...Int.max) { options.maxTokens = limit }
-    // The newer name takes precedence.
-    if let limit = try integer("max_completion_tokens", 0...Int.max) { options.maxTokens = limit }
-    if let temperature = try number("temperature", 0...2) { options.temperature = temperature }
-    if let topP = try number("top_p", Double.leastNormalMagnitude...1) { options.topP = topP }
-    // -1 means all tokens in vLLM.
-    if let topK = try integer("top_k", -1...Int.max) { options.topK = max(0, topK) }
-    if let seed = try integer("seed", Int.min...Int.max) { options.seed = UInt64(bitPattern: Int64(seed)) }
-    if !body["ignore_eos"].isNull {
-      guard let ignores = body["ignore_eos"].bool else { throw invalidValue("ignore_eos", "true or false") }
-      options.ignoresEOS = ignores
-    }
-    return options
-  }
-
-  private func integer(_ key: String, _ range: ClosedRange<Int>) throws(RecordFailure) -> Int? {
-    if body[key].isNull { return nil }
-    guard let value = body[key].integer, range.contains(value) else { throw invalidValue(key, "an integer in range") }
-    return value
-  }
-
-  private func number(_ key: String, _ range: ClosedRange<Double>) throws(RecordFailure) -> Double? {
-    let value: Double
-    switch body[key] {
-    case .null: return nil
-    case .integer(let integer): value = Double(integer)
-    case .number(let number): value = number
-    default: throw invalidValue(key, "a number")
-    }
-    guard range.contains(value) else { throw invalidValue(key, "a number in range") }
-    return value
-  }
-
-  private func invalidValue(_ key: String, _ expected: String) -> RecordFailure {
-    RecordFailure(.badRecord, "body.\(key): expected \(expected), found \(body[key].excerpt)")
-  }
-}
-
-extension JSONValue {
-  /// The value for a message: `kind`, with a text as an excerpt.
-  fileprivate var excerpt: String { string?.excerpt ?? kind }
 }

@@ -1,5 +1,6 @@
 public import ArgumentParser
 package import BatchInference
+public import PDrop
 
 /// A number of bytes on the command line: `16GiB`, `16G`, `800 MB`, `1073741824`.
 public struct ByteCount: ExpressibleByArgument, Sendable, Equatable {
@@ -55,7 +56,28 @@ public struct NumberList<Number: LosslessStringConvertible & Sendable>: Expressi
   }
 }
 
-/// Options of the batch engine: batch size, memory limit and progress display.
+/// `auto`, `off`, or the maximum length of a draft.
+extension Speculation: ExpressibleByArgument {
+  public init?(argument: String) {
+    switch argument {
+    case "auto": self = .auto
+    case "off": self = .off
+    default:
+      guard let length = Int(argument), (1...Self.maxDraftLength).contains(length) else { return nil }
+      self = .fixed(length)
+    }
+  }
+
+  public var defaultValueDescription: String {
+    switch self {
+    case .auto: "auto"
+    case .off: "off"
+    case .fixed(let length): "\(length)"
+    }
+  }
+}
+
+/// Options of the batch engine: batch size, memory limit, speculative decoding and progress display.
 package struct EngineArguments: ParsableArguments {
   @Option(help: "Progress on stderr: auto (a bar on a terminal, else plain), plain (a line every 30 seconds) or none.")
   package var progress = ProgressStyle.auto
@@ -70,6 +92,14 @@ package struct EngineArguments: ParsableArguments {
   @Option(help: "Memory limit of the process, such as 16GiB. (default: most of the free memory)")
   package var ram: ByteCount?
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Speculative decoding: drafts from the prompt and earlier answers, verified in one step. auto as long as \
+      it pays, off, or the maximum length of a draft, 1 to 15. Answers do not depend on it.
+      """, valueName: "auto|off|n"))
+  package var speculate = Speculation.auto
+
   package init() {}
 
   package func validate() throws {
@@ -83,6 +113,7 @@ package struct EngineArguments: ParsableArguments {
     var options = EngineOptions(threads: threads)
     if let batchSize { options.batchSize = batchSize }
     options.memoryLimit = ram?.bytes
+    options.speculation = speculate
     return options
   }
 }

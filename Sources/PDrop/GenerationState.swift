@@ -1,34 +1,60 @@
 package import LLaVA
 import Tokenizers
 
-/// Generation state of one sequence: KV cache, sampler, detokenizer, stop conditions and report.
+/// Generation state of one answer: KV cache, logits processor, sampler, detokenizer, stop conditions and report.
 ///
 /// `Session` and the batch engine share it; `Generator` supplies the logits.
 package struct GenerationState {
-  package let cache: KVCache
+  package private(set) var cache: KVCache
   private let options: GenerationOptions
+  private let tokenizer: Tokenizer
   private let eosTokens: Set<Int>
+  /// Maximum number of tokens to generate.
   private let maxNewTokens: Int
+  private let choices: ChoiceScores?
+  private var processor: LogitsProcessor
   private var sampler: Sampler
   private var detokenizer: Detokenizer
+  private var stopStrings: StopStrings
   package var report: RunReport
 
   /// - Parameters:
   ///   - report: The report of the request up to and including prefill.
   ///   - cache: Keys and values of the prompt.
-  ///   - maxNewTokens: Maximum number of tokens to generate.
-  init(
-    _ model: VisionLanguageModel, _ options: GenerationOptions, _ report: RunReport, _ cache: KVCache, maxNewTokens: Int
-  ) {
+  init(_ model: VisionLanguageModel, _ request: PreparedRequest, _ report: RunReport, _ cache: KVCache) {
     self.cache = cache
-    self.options = options
-    self.maxNewTokens = maxNewTokens
+    options = request.request.options
+    maxNewTokens = request.maxNewTokens
+    choices = request.choices
     self.report = report
+    tokenizer = model.tokenizer
     eosTokens = model.eosTokens
+    processor = LogitsProcessor(options, prompt: report.promptTokens.filter { $0 != model.imageToken })
     sampler = Sampler(options)
     detokenizer = Detokenizer(model.tokenizer)
+    stopStrings = StopStrings(options.stop)
+    if options.logprobs != nil { self.report.logprobs = [] }
     if maxNewTokens == 0 { self.report.finishReason = .length }
   }
+
+  /// The beginning of another answer to the same prompt.
+  ///
+  /// - Parameters:
+  ///   - index: Number of the answer, from 1; it is added to the seed.
+  ///   - cache: A copy of the keys and values of the prompt.
+  /// - Precondition: No token has been chosen.
+  package func another(_ index: Int, _ cache: KVCache) -> GenerationState {
+    precondition(report.tokens.isEmpty, "another answer begins after the prompt")
+    var other = self
+    other.cache = cache
+    var options = options
+    options.seed &+= UInt64(index)
+    other.sampler = Sampler(options)
+    return other
+  }
+
+  /// Number of answers to the prompt.
+  var answerCount: Int { options.answerCount }
 
   /// Whether generation has ended.
   package var isComplete: Bool { report.finishReason != nil }
@@ -36,7 +62,7 @@ package struct GenerationState {
   /// The input of the next decode step; `nil` before the first token, which the prefill's logits give.
   package var lastToken: Int? { report.tokens.last }
 
-  /// Samples the next token.
+  /// Chooses the next token.
   ///
   /// - Parameter logits: The logits after all rows so far, `[N]`.
   /// - Returns: The text that no later token can change, possibly empty.
@@ -44,11 +70,46 @@ package struct GenerationState {
   /// - Precondition: Generation has not ended.
   package mutating func accept(_ logits: [Float]) throws(GenerationError) -> String {
     precondition(!isComplete, "generation has ended")
-    guard let token = sampler(logits) else { throw .notANumber(tokenCount: report.tokens.count) }
+    if let choices, report.tokens.isEmpty { report.choiceLogprobs = choices(logits) }
+    guard let token = choose(logits) else { throw .notANumber(tokenCount: report.tokens.count) }
     if eosTokens.contains(token), !options.ignoresEOS { return finish(.stop) }
     report.tokens.append(token)
-    let text = append(detokenizer.push(Int32(token)))
+    processor.append(token)
+    if let top = options.logprobs { report.logprobs?.append(TokenLogprob(token, logits, top: top, tokenizer)) }
+    let text = append(stopStrings.push(detokenizer.push(Int32(token))))
+    if stopStrings.isFound { return text + finish(.stop) }
     return report.tokens.count < maxNewTokens ? text : text + finish(.length)
+  }
+
+  /// Chooses the next tokens by the rows of a decode step: that of the last token, and those of drafted ones.
+  ///
+  /// The rows of drafted tokens that are not chosen are removed from the cache.
+  ///
+  /// - Parameters:
+  ///   - draft: The drafted tokens, in the cache already.
+  ///   - logits: Returns the logits after the last token for 0, after the drafted tokens for 1 and above, `[N]`.
+  /// - Returns: The text that no later token can change, and the number of drafted tokens that were chosen.
+  package mutating func accept(
+    draft: ArraySlice<Int>, logits: (Int) -> [Float]
+  ) throws(GenerationError) -> (text: String, accepted: Int) {
+    var (text, accepted) = ("", 0)
+    defer { cache.removeLast(draft.count - accepted) }
+    while true {
+      text += try accept(logits(accepted))
+      guard !isComplete, accepted < draft.count, lastToken == draft[draft.startIndex + accepted] else { break }
+      accepted += 1
+    }
+    return (text, accepted)
+  }
+
+  /// Maximum length of a draft: the token after it must fit the maximum number of tokens.
+  package var draftLimit: Int { max(0, maxNewTokens - report.tokens.count - 1) }
+
+  private mutating func choose(_ logits: [Float]) -> Int? {
+    guard !processor.isIdentity else { return sampler(logits) }
+    var changed = logits
+    processor(&changed)
+    return sampler(changed)
   }
 
   private mutating func append(_ text: String) -> String {
@@ -57,7 +118,9 @@ package struct GenerationState {
   }
 
   private mutating func finish(_ reason: RunReport.FinishReason) -> String {
-    report.finishReason = reason
-    return append(detokenizer.finish())
+    let text = append(stopStrings.push(detokenizer.finish()) + stopStrings.finish())
+    // The end of the text may complete a stop string.
+    report.finishReason = stopStrings.isFound ? .stop : reason
+    return text
   }
 }

@@ -78,7 +78,7 @@ package struct Generator: ~Copyable {
       (state.recordsLastRows, state.lastRows) = (false, [])
     }
     return Prefilled(
-      generation: GenerationState(model, request.request.options, report, cache, maxNewTokens: request.maxNewTokens),
+      generation: GenerationState(model, request, report, cache),
       logits: logits, trace: trace)
   }
 
@@ -115,11 +115,11 @@ package struct Generator: ~Copyable {
 
   // MARK: - Decode
 
-  /// Runs one token for each sequence through the decoder; each joins the cache of its sequence.
+  /// Runs tokens through the decoder; each joins its cache. Tokens with the same cache follow each other in it.
   ///
-  /// A sequence's logits do not depend on the others.
+  /// A token's logits do not depend on those of other caches, nor on later ones.
   ///
-  /// - Returns: The logits of the next tokens, `[sequences, N]`.
+  /// - Returns: The logits of the next tokens, `[T, N]`.
   package mutating func decode(_ tokens: [Int], _ caches: [KVCache]) -> Matrix {
     let languageModel = model.llava.languageModel
     languageModel.embed(tokens, into: &state.hidden)

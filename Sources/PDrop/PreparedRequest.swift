@@ -23,6 +23,8 @@ package struct PreparedRequest: Sendable {
   package let maxNewTokens: Int
   /// The report, as far as it is known before the run.
   package var report: RunReport
+  /// Scores of the choices of the request; `nil` without choices.
+  package let choices: ChoiceScores?
   /// Rows of each layer after the prompt.
   package let rowsPerLayer: [Int]
 
@@ -34,6 +36,10 @@ package struct PreparedRequest: Sendable {
       model: model.name, policy: try .init(described: request.policy, layerCount: text.layerCount),
       precision: model.precision.name, threads: threads)
     guard request.images.isEmpty || model.preprocessor != nil else { throw .generation(.noVisionEncoder) }
+    do throws(GenerationError) {
+      let texts = request.options.scoredChoices
+      choices = texts.isEmpty ? nil : try ChoiceScores(texts, model.tokenizer)
+    } catch { throw .generation(error) }
     report.promptTokens = try model.promptTokens(of: request)
     var images: [ImageInput] = []
     for image in request.images { images.append(try source.input(of: image, in: request, &report.timings)) }

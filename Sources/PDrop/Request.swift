@@ -65,32 +65,6 @@ public struct Request: Sendable {
   }
 }
 
-/// Length limits and sampling parameters of an answer; greedy decoding by default.
-///
-///     var options = GenerationOptions()
-///     options.maxTokens = 64
-///     options.temperature = 0.7  // sampling; 0 is greedy decoding
-///     options.seed = 1
-///     let request = Request(question: "Describe the image.", images: [.file("photo.jpg")], options: options)
-public struct GenerationOptions: Sendable, Hashable {
-  /// Maximum number of new tokens.
-  public var maxTokens = 128
-  /// Sampling temperature; 0 for greedy decoding.
-  public var temperature = 0.0
-  /// Number of most likely tokens to sample from; 0 for all.
-  public var topK = 50
-  /// Total probability of the most likely tokens to sample from.
-  public var topP = 1.0
-  /// Random seed for sampling.
-  public var seed: UInt64 = 0
-  /// Whether generation continues after the EOS token.
-  public var ignoresEOS = false
-  /// Context length of prompt, images and answer in tokens; `nil` for the model's own.
-  public var contextLength: Int?
-
-  public init() {}
-}
-
 /// An error of generation, with a valid model and valid images.
 public enum GenerationError: UserFacingError, Equatable {
   case imageTokenMismatch(tokenizer: Int, configuration: Int)
@@ -100,8 +74,16 @@ public enum GenerationError: UserFacingError, Equatable {
   /// An image for a model without a vision encoder.
   case noVisionEncoder
   case tensorsNotRecorded
+  /// A choice to score that has no token of its own, or the same first token as another.
+  case indistinctChoices(String, other: String?)
 
-  public var category: ErrorCategory { self == .noVisionEncoder ? .usage : .internal }
+  public var category: ErrorCategory {
+    switch self {
+    case .noVisionEncoder: .usage
+    case .indistinctChoices: .input
+    default: .internal
+    }
+  }
   public var remedies: [Remedy] { self == .noVisionEncoder ? [.mmproj] : [] }
   public var problem: String {
     switch self {
@@ -118,6 +100,11 @@ public enum GenerationError: UserFacingError, Equatable {
       "the model takes no images: there is no vision encoder (mmproj) next to the language model"
     case .tensorsNotRecorded:
       "the session has no tensors; set Request.recordsTensors"
+    case .indistinctChoices(let choice, nil):
+      "the choice \(choice.excerpt) cannot be scored; expected a text whose first token is a part of it"
+    case .indistinctChoices(let choice, let other?):
+      "the choices \(other.excerpt) and \(choice.excerpt) begin with the same token; expected choices that differ in "
+        + "their first token"
     }
   }
 }

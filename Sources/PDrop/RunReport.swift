@@ -25,6 +25,10 @@ public struct RunReport: Codable, Sendable {
   public var tokens: [Int] = []
   /// The answer, without special tokens.
   public var text = ""
+  /// The log-probabilities of `tokens`, if they were asked for.
+  public var logprobs: [TokenLogprob]?
+  /// The log-probability that the answer begins with each of `GenerationOptions.scoredChoices`.
+  public var choiceLogprobs: [String: Double]?
   /// `nil` while the answer is being generated.
   public var finishReason: FinishReason?
   public var timings = Timings()
@@ -35,10 +39,25 @@ public struct RunReport: Codable, Sendable {
   public var baselineFlops = 0
   public var cacheBytes = 0
   public var peakResidentBytes = 0
+  /// The other answers to the prompt, of a request for several; times and operations include theirs.
+  public var alternatives: [Alternative]?
+
+  /// Another answer to the same prompt.
+  public struct Alternative: Codable, Sendable {
+    public var tokens: [Int]
+    public var text: String
+    public var logprobs: [TokenLogprob]?
+    public var finishReason: FinishReason?
+
+    enum CodingKeys: String, CodingKey {
+      case tokens, text, logprobs
+      case finishReason = "finish_reason"
+    }
+  }
 
   /// The reason for the end of generation.
   public enum FinishReason: String, Codable, Sendable {
-    /// The model generated an EOS token.
+    /// The model generated an EOS token or a stop string.
     case stop
     /// The maximum number of new tokens or the context length was reached.
     case length
@@ -144,12 +163,13 @@ public struct RunReport: Codable, Sendable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case model, policy, precision, threads, stages, tokens, text, flops
+    case model, policy, precision, threads, stages, tokens, text, flops, logprobs, alternatives
     case promptTokens = "prompt_ids"
     case imageSpans = "image_spans"
     case sequenceLength = "sequence_length"
     case cacheLengthsAfterPrompt = "kv_len_prefill"
     case cacheLengthsAtEnd = "kv_len_end"
+    case choiceLogprobs = "choice_logprobs"
     case finishReason = "finish_reason"
     case timings = "timings_ms"
     case paperFlops = "flops_paper"
@@ -157,6 +177,22 @@ public struct RunReport: Codable, Sendable {
     case cacheBytes = "kv_bytes"
     case peakResidentBytes = "peak_rss_bytes"
   }
+}
+
+extension RunReport {
+  /// Adds another answer to the same prompt, with the time and the operations of its decode steps.
+  package mutating func add(_ other: RunReport) {
+    alternatives =
+      (alternatives ?? []) + [
+        Alternative(tokens: other.tokens, text: other.text, logprobs: other.logprobs, finishReason: other.finishReason)
+      ]
+    flops += other.flops
+    timings += other.timings
+    cacheBytes += other.cacheBytes
+  }
+
+  /// Generated tokens of all answers.
+  package var generatedTokenCount: Int { (alternatives ?? []).reduce(tokens.count) { $0 + $1.tokens.count } }
 }
 
 extension RunReport.Policy {

@@ -29,6 +29,14 @@ package enum JSONValue: Sendable {
   package var string: String? { if case .string(let value) = self { value } else { nil } }
   package var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
   package var integer: Int? { if case .integer(let value) = self { value } else { nil } }
+  /// The value of any number.
+  package var double: Double? {
+    switch self {
+    case .integer(let value): Double(value)
+    case .number(let value): value
+    default: nil
+    }
+  }
   package var array: [JSONValue]? { if case .array(let value) = self { value } else { nil } }
   package var members: [Member]? { if case .object(let value) = self { value } else { nil } }
   package var isNull: Bool { if case .null = self { true } else { false } }

@@ -23,11 +23,11 @@ public struct Detokenizer: Sendable {
       bytes += ByteAlphabet.bytes(of: token)
       return takeWholeCharacters()
     }
-    if let byte = Self.byte(of: token) {
+    if let byte = Tokenizer.byte(of: token) {
       bytes.append(byte)
       return ""
     }
-    return strip(takeBytes() + Self.text(of: token))
+    return strip(takeBytes() + Tokenizer.text(of: token))
   }
 
   /// The text that is still buffered.
@@ -56,16 +56,31 @@ public struct Detokenizer: Sendable {
     guard tokenizer.vocabulary.normalizer.stripsLeadingSpace, text.utf8.first == 0x20 else { return text }
     return String(text.unicodeScalars.dropFirst())
   }
+}
 
+extension Tokenizer {
   /// The byte of a byte token such as `<0x0A>`.
-  private static func byte(of token: String) -> UInt8? {
+  fileprivate static func byte(of token: String) -> UInt8? {
     guard token.utf8.count == 6, token.hasPrefix("<0x"), token.hasSuffix(">") else { return nil }
     return UInt8(token.dropFirst(3).dropLast(), radix: 16)
   }
 
-  private static func text(of token: String) -> String {
+  fileprivate static func text(of token: String) -> String {
     String(String.UnicodeScalarView(token.unicodeScalars.map { $0 == "▁" ? " " : $0 }))
   }
+
+  /// The bytes that a token adds to an answer, possibly a part of a character; empty for a special token and for an id
+  /// outside the vocabulary.
+  ///
+  /// The space that a tokenizer adds before a text, which `Detokenizer` removes, is included.
+  public func bytes(of id: Int32) -> [UInt8] {
+    guard let token = token(id), !isSpecial(id), !isHidden(id) else { return [] }
+    if vocabulary.normalizer.isByteLevel { return ByteAlphabet.bytes(of: token) }
+    return Self.byte(of: token).map { [$0] } ?? Array(Self.text(of: token).utf8)
+  }
+
+  /// Whether a space at the beginning of an answer is removed.
+  public var stripsLeadingSpace: Bool { vocabulary.normalizer.stripsLeadingSpace }
 }
 
 extension [UInt8] {

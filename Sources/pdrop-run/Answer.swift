@@ -43,6 +43,9 @@ struct Answer: ParsableCommand {
     _ = try policyOptions.policy(policy, seed: generation.seed)
     try batch.validate(with: question, trace: trace)
     try keptMap.validate(with: question, batch)
+    guard generation.answerCount == 1 || (!question.interactive && trace == nil) else {
+      throw ValidationError("--num-return-sequences is for questions; leave it out with --interactive and --trace")
+    }
     guard trace == nil || !question.interactive else {
       throw ValidationError("--trace records one answer, --interactive produces many; leave out one of them")
     }
@@ -76,8 +79,8 @@ struct Answer: ParsableCommand {
       try batchRun.answer(with: model, like: base, threads: modelOptions.threadCount)
     } else if question.interactive {
       var chat = InteractiveRun(
-        model: model, base: base, threads: modelOptions.threadCount, format: format, verbose: verbose,
-        verbosePrompt: verbosePrompt)
+        model: model, base: base, threads: modelOptions.threadCount, speculation: batch.engineArguments.speculate,
+        format: format, verbose: verbose, verbosePrompt: verbosePrompt)
       try chat.run(question.images(), first: question.text())
     } else {
       try answer(question.request(like: base), with: model)
@@ -90,16 +93,19 @@ struct Answer: ParsableCommand {
     request.recordsTensors = trace != nil || keptMap.path != nil
     VerboseLog.warnOfBOSToken(request.prompt, model)
     if verbosePrompt { try VerboseLog.prompt(request, model) }
-    var session = try Session(model, request, threads: modelOptions.threadCount)
+    var session = try Session(
+      model, request, threads: modelOptions.threadCount, speculation: batch.engineArguments.speculate)
     let output = Output()
-    while let text = try session.next() {
-      if format == .text { try output.write(text) }
-    }
+    repeat {
+      while let text = try session.next() {
+        if format == .text { try output.write(text) }
+      }
+      switch format {
+      case .text: try output.write("\n")
+      case .json: try JSONLine.print(session.report)
+      }
+    } while session.startNextAnswer()
     let report = session.report
-    switch format {
-    case .text: try output.write("\n")
-    case .json: try JSONLine.print(report)
-    }
     if let trace { try session.writeTrace(to: trace) }
     try keptMap.write(session, request, prompt: model.rendered(request.prompt, systemPrompt: request.systemPrompt))
     if verbose { VerboseLog.run(report, of: model) }

@@ -12,6 +12,7 @@ struct InteractiveRun {
   /// The request without question and images: policy, system prompt and generation options.
   let base: Request
   let threads: Int
+  let speculation: Speculation
   let format: Answer.Format
   let verbose: Bool
   let verbosePrompt: Bool
@@ -25,11 +26,13 @@ struct InteractiveRun {
   private var hasFailed = false
 
   init(
-    model: VisionLanguageModel, base: Request, threads: Int, format: Answer.Format, verbose: Bool, verbosePrompt: Bool
+    model: VisionLanguageModel, base: Request, threads: Int, speculation: Speculation, format: Answer.Format,
+    verbose: Bool, verbosePrompt: Bool
   ) {
     self.model = model
     self.base = base
     self.threads = threads
+    self.speculation = speculation
     self.format = format
     self.verbose = verbose
     self.verbosePrompt = verbosePrompt
@@ -121,7 +124,7 @@ struct InteractiveRun {
   private func generate(_ question: String, _ answer: inout TrimmedText) throws -> RunReport {
     let request = chat.request(question, like: base)
     if verbosePrompt { try VerboseLog.prompt(request, model) }
-    var session = try Session(model, request, threads: threads)
+    var session = try Session(model, request, threads: threads, speculation: speculation)
     while !StopSignal.isRequested, let next = try session.next() {
       let text = answer.append(next)
       if format == .text { try output.write(text) }

@@ -114,57 +114,6 @@ struct QuestionOptions: ParsableArguments {
   }
 }
 
-/// Options of generation and sampling.
-struct GenerationArguments: ParsableArguments {
-  @Option(name: [.customShort("n"), .customLong("n-predict")], help: "Maximum number of new tokens.")
-  var maxNewTokens = 128
-
-  @Flag(name: .customLong("ignore-eos"), help: "Continue generating after the EOS token.")
-  var ignoresEOS = false
-
-  @Option(
-    name: [.customShort("c"), .customLong("ctx-size")],
-    help: "Context length in tokens, images included. (default: the maximum of the model)")
-  var contextLength: Int?
-
-  @Option(
-    name: [.customLong("temp"), .customLong("temperature")],
-    help: "Sampling temperature; 0 for greedy decoding.")
-  var temperature = 0.0
-
-  @Option(name: .customLong("top-k"), help: "Sample from the k most likely tokens; 0 disables.")
-  var topK = 50
-
-  @Option(
-    name: .customLong("top-p"), help: "Sample from the most likely tokens up to this total probability; 1 disables.")
-  var topP = 1.0
-
-  @Option(name: [.short, .long], help: "Random seed for sampling.")
-  var seed: UInt64 = 0
-
-  func validate() throws {
-    guard maxNewTokens >= 0 else { throw ValidationError("--n-predict must not be negative, found \(maxNewTokens)") }
-    guard contextLength.map({ $0 > 0 }) ?? true else { throw ValidationError("--ctx-size must be positive") }
-    guard temperature >= 0, temperature.isFinite else {
-      throw ValidationError("--temp must be 0 or above, found \(temperature)")
-    }
-    guard topK >= 0 else { throw ValidationError("--top-k must not be negative, found \(topK)") }
-    guard topP > 0, topP <= 1 else { throw ValidationError("--top-p must be above 0 and at most 1, found \(topP)") }
-  }
-
-  var options: GenerationOptions {
-    var options = GenerationOptions()
-    options.maxTokens = maxNewTokens
-    options.ignoresEOS = ignoresEOS
-    options.contextLength = contextLength
-    options.temperature = temperature
-    options.topK = topK
-    options.topP = topP
-    options.seed = seed
-    return options
-  }
-}
-
 /// Options of the feature cache, which stores encoded images.
 struct FeatureCacheArguments: ParsableArguments {
   @Option(

@@ -79,6 +79,45 @@ import TokenDropping
     }
   }
 
+  @Test(arguments: [Precision.f32, .int8])
+  func `drafts and several answers to a record change no bytes`(precision: Precision) throws {
+    let model = try Self.load(precision, "models/tiny-llava-1.5")
+    let lines = (0..<10).map { i in
+      #"{"custom_id": "q\#(i)", "body": {"messages": [{"role": "user", "content": "one two one two \#(i % 3)"}], "#
+        + #""max_tokens": \#(20 + i), "temperature": \#(i % 2), "seed": \#(i), "n": \#(1 + i % 4), "#
+        + #""top_k": 2, "ignore_eos": true}}"#
+    }
+    func answers(_ change: (inout EngineOptions) -> Void) throws -> [String] {
+      var options = EngineOptions(threads: 2)
+      change(&options)
+      try fixture.run(lines, existingOutput: .overwrite, engine: model.batchEngine(options))
+      return try fixture.lines()
+    }
+    let expected = try answers { $0.batchSize = 1 }
+    for batchSize in [1, 3, 16] {
+      for speculation in [Speculation.off, .auto, .fixed(2), .fixed(15)] {
+        let found = try answers { ($0.batchSize, $0.speculation) = (batchSize, speculation) }
+        #expect(found == expected, "batch size \(batchSize), \(speculation)")
+      }
+    }
+    // The first of several answers is that of a record for one.
+    struct Line: Decodable {
+      struct Response: Decodable { var body: Body }
+      struct Body: Decodable { var choices: [Choice] }
+      struct Choice: Decodable {
+        struct Message: Decodable { var content: String }
+        var index: Int
+        var message: Message
+      }
+      var response: Response
+    }
+    for (i, line) in expected.enumerated() {
+      let choices = try JSONDecoder().decode(Line.self, from: Data(line.utf8)).response.body.choices
+      #expect(choices.map(\.index) == Array(0...i % 4))
+      if i % 2 == 0 { #expect(Set(choices.map(\.message.content)).count == 1) }
+    }
+  }
+
   /// Questions about one image after another, with a shared prompt prefix.
   private static func questions(_ count: Int, perImage: Int) -> [String] {
     let images = ["shapes_640x480", "rgba_360x360", "palette_512x256"].map { Goldens.path("images/\($0).png") }

@@ -1,0 +1,111 @@
+import PDrop
+import Storage
+
+/// The generation options in the body of a completion request.
+///
+/// Names and ranges are those of OpenAI's API, and those of vLLM and llama.cpp for options that OpenAI lacks.
+struct CompletionOptions {
+  let body: JSONValue
+
+  /// The base options with the changes of the body.
+  ///
+  /// - Throws: `RecordFailure` for invalid values, and for members that would change the answer but are not supported.
+  func options(like base: GenerationOptions) throws(RecordFailure) -> GenerationOptions {
+    try RecordFields.checkBody(body)
+    var options = base
+    if let limit = try integer("max_tokens", 0...Int.max) { options.maxTokens = limit }
+    // The newer name takes precedence.
+    if let limit = try integer("max_completion_tokens", 0...Int.max) { options.maxTokens = limit }
+    try readSampling(&options)
+    try readPenalties(&options)
+    if let stop = try stop() { options.stop = stop }
+    try readLogprobs(&options)
+    if let count = try integer("n", 1...GenerationOptions.maxAnswerCount) { options.answerCount = count }
+    if let ignores = try bool("ignore_eos") { options.ignoresEOS = ignores }
+    return options
+  }
+
+  private func readSampling(_ options: inout GenerationOptions) throws(RecordFailure) {
+    if let temperature = try number("temperature", 0...2) { options.temperature = temperature }
+    if let topP = try number("top_p", Double.leastNormalMagnitude...1) { options.topP = topP }
+    // -1 means all tokens in vLLM.
+    if let topK = try integer("top_k", -1...Int.max) { options.topK = max(0, topK) }
+    if let minP = try number("min_p", 0...1) { options.minP = minP }
+    if let seed = try integer("seed", Int.min...Int.max) { options.seed = UInt64(bitPattern: Int64(seed)) }
+  }
+
+  private func readPenalties(_ options: inout GenerationOptions) throws(RecordFailure) {
+    if let penalty = try number("presence_penalty", -2...2) { options.presencePenalty = penalty }
+    if let penalty = try number("frequency_penalty", -2...2) { options.frequencyPenalty = penalty }
+    if let penalty = try number("repeat_penalty", Self.positive) { options.repeatPenalty = penalty }
+    // vLLM's name, for all tokens of prompt and answer.
+    if let penalty = try number("repetition_penalty", Self.positive) {
+      (options.repeatPenalty, options.repeatLastN) = (penalty, -1)
+    }
+    if let count = try integer("repeat_last_n", -1...Int.max) { options.repeatLastN = count }
+    guard !body["logit_bias"].isNull else { return }
+    guard let members = body["logit_bias"].members else { throw invalidValue("logit_bias", "an object") }
+    options.logitBias = [:]
+    for (token, bias) in members.map({ ($0.key, $0.value.double) }) {
+      guard let id = Int(token), id >= 0, let bias, (-100...100).contains(bias) else {
+        throw RecordFailure(
+          .badRecord, "body.logit_bias: expected token ids with numbers from -100 to 100, found \(token.excerpt)")
+      }
+      options.logitBias[id] = bias
+    }
+  }
+
+  private static let positive = Double.leastNormalMagnitude...Double.greatestFiniteMagnitude
+
+  /// The stop strings: one, or a list.
+  private func stop() throws(RecordFailure) -> [String]? {
+    switch body["stop"] {
+    case .null: return nil
+    case .string(let text): return [text]
+    case .array(let values):
+      let texts = values.compactMap(\.string)
+      if texts.count == values.count { return texts }
+    default: break
+    }
+    throw invalidValue("stop", "a string or a list of strings")
+  }
+
+  private func readLogprobs(_ options: inout GenerationOptions) throws(RecordFailure) {
+    let (isOn, top) = (try bool("logprobs"), try integer("top_logprobs", 0...GenerationOptions.maxLogprobs))
+    if let isOn { options.logprobs = isOn ? top ?? 0 : nil }
+    guard isOn == true || (top ?? 0) == 0 else {
+      throw RecordFailure(.badRecord, "body.top_logprobs: requires \"logprobs\": true")
+    }
+  }
+
+  private func bool(_ key: String) throws(RecordFailure) -> Bool? {
+    if body[key].isNull { return nil }
+    guard let value = body[key].bool else { throw invalidValue(key, "true or false") }
+    return value
+  }
+
+  private func integer(_ key: String, _ range: ClosedRange<Int>) throws(RecordFailure) -> Int? {
+    if body[key].isNull { return nil }
+    guard let value = body[key].integer, range.contains(value) else {
+      let limits = range.upperBound == .max ? "in range" : "from \(range.lowerBound) to \(range.upperBound)"
+      throw invalidValue(key, "an integer \(limits)")
+    }
+    return value
+  }
+
+  private func number(_ key: String, _ range: ClosedRange<Double>) throws(RecordFailure) -> Double? {
+    if body[key].isNull { return nil }
+    guard let value = body[key].double else { throw invalidValue(key, "a number") }
+    guard range.contains(value) else { throw invalidValue(key, "a number in range") }
+    return value
+  }
+
+  private func invalidValue(_ key: String, _ expected: String) -> RecordFailure {
+    RecordFailure(.badRecord, "body.\(key): expected \(expected), found \(body[key].excerpt)")
+  }
+}
+
+extension JSONValue {
+  /// The value for a message: `kind`, with a text as an excerpt.
+  var excerpt: String { string?.excerpt ?? kind }
+}
