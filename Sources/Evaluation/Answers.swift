@@ -1,3 +1,4 @@
+import Foundation
 import Storage
 
 /// A line of an answer file, written by LLaVA's scripts or by this project.
@@ -16,6 +17,10 @@ package struct Answer: Sendable, Equatable {
   /// The answer; `nil` for a question that failed.
   package var text: String?
   package var cost: Cost?
+  /// The log-probability that the answer begins with each choice of the question, if the run scored them.
+  package var choiceLogprobs: [String: Double]?
+  /// The probability of the most likely choice among the choices, in an answer by likelihood.
+  var confidence: Double?
   /// The line in the answer file, for error messages; `nil` for an answer that is not in it.
   package var place: String?
 
@@ -30,6 +35,23 @@ extension Answer {
     self.init(
       id: try entry.identifier("question_id"), prompt: entry.json["prompt"].string ?? "",
       text: isFailure ? nil : try entry.string("text"), cost: Cost(entry.json["metadata"]), place: entry.place)
+    guard let choices = entry.json["choice_logprobs"].members, !isFailure else { return }
+    choiceLogprobs = [:]
+    for choice in choices {
+      guard let logprob = choice.value.double, logprob.isFinite else {
+        throw entry.error(
+          "choice_logprobs: expected a number for \(choice.key.excerpt), found \(choice.value.kind.excerpt)")
+      }
+      choiceLogprobs?[choice.key] = logprob
+    }
+  }
+
+  /// The most likely choice and its probability among the choices; of equal ones the first in alphabetical order.
+  fileprivate var mostLikelyChoice: (choice: String, probability: Double)? {
+    guard let choiceLogprobs, let best = choiceLogprobs.max(by: { ($0.value, $1.key) < ($1.value, $0.key) }) else {
+      return nil
+    }
+    return (best.key, 1 / choiceLogprobs.values.reduce(0) { $0 + exp($1 - best.value) })
   }
 }
 
@@ -68,6 +90,18 @@ package struct AnswerSet: Sendable {
 
   package var failedCount: Int { items.count { $0.text == nil } }
 
+  /// The set with the most likely choice as the text of each answer; `nil` if no answer has scored choices.
+  package var byLikelihood: AnswerSet? {
+    guard items.contains(where: { $0.choiceLogprobs != nil }) else { return nil }
+    let chosen = items.map { answer in
+      var chosen = answer
+      let best = answer.mostLikelyChoice
+      (chosen.text, chosen.confidence) = (best?.choice, best?.probability)
+      return chosen
+    }
+    return AnswerSet(chosen, countsMissing: countsMissing, path: path)
+  }
+
   /// The number of answers with the id and the prompt of an earlier one.
   package var repeatedCount: Int {
     struct Key: Hashable {
@@ -102,9 +136,22 @@ package struct Question: Sendable, Equatable {
   package var image: Image
   package var text: String
   package var category: String?
+  /// The answers whose likelihood is scored; empty for none.
+  package var choices: [String] = []
 
   package init(id: QuestionID, image: Image, text: String, category: String? = nil) {
     (self.id, self.image, self.text, self.category) = (id, image, text, category)
+  }
+
+  /// The letters of the options, which begin lines of the prompt, such as `A. a dog`.
+  package static func optionLetters(in prompt: String) -> [String] {
+    let letters = prompt.split(whereSeparator: \.isNewline).compactMap { line in
+      line.dropFirst().hasPrefix(". ") ? line.first : nil
+    }
+    // The options are the longest run A, B, C, ... at the end; texts before them may begin alike.
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    guard let start = letters.lastIndex(of: "A") else { return [] }
+    return zip(letters[start...], alphabet).prefix { $0 == $1 }.map { String($0.0) }
   }
 
   /// The last line of questions with short answers.
@@ -123,6 +170,7 @@ package struct QuestionLine: Encodable {
   private enum CodingKeys: String, CodingKey {
     case image, text, category
     case questionID = "question_id"
+    case scoredChoices = "score_choices"
   }
 
   private let question: Question
@@ -139,6 +187,7 @@ package struct QuestionLine: Encodable {
     }
     try container.encode(question.text, forKey: .text)
     try container.encodeIfPresent(question.category, forKey: .category)
+    if !question.choices.isEmpty { try container.encode(question.choices, forKey: .scoredChoices) }
   }
 }
 

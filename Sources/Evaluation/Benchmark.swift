@@ -14,6 +14,9 @@ package protocol Benchmark: Sendable {
   /// The maximum number of new tokens in LLaVA's scripts.
   var maxNewTokens: Int { get }
 
+  /// The answers of a question that likelihood scoring compares, such as Yes and No; empty if there are no choices.
+  func choices(of question: Question) -> [String]
+
   /// Calls `body` with each question, in order.
   ///
   /// - Throws: `DataError`, and the errors of `body`.
@@ -31,6 +34,7 @@ package protocol Benchmark: Sendable {
 extension Benchmark {
   package var uploadFolder: String { answerFolder.replacing("answers", with: "answers_upload", maxReplacements: 1) }
   package var maxNewTokens: Int { 128 }
+  package func choices(of question: Question) -> [String] { [] }
   package func submissions(_ answers: AnswerSet, in data: DataFolder) throws -> [Submission] { [] }
 
   /// The missing files among those with these roles.
@@ -99,8 +103,12 @@ package struct Score: Sendable, Equatable {
   package var metrics: [Metric]
   /// Caveats for comparing with published numbers.
   package var notes: [String]
+  /// The confidence of each answer by likelihood and whether it is correct, for calibration.
+  var outcomes: [Outcome]
 
-  init(_ metrics: [Metric], notes: [String] = []) { (self.metrics, self.notes) = (metrics, notes) }
+  init(_ metrics: [Metric], notes: [String] = [], outcomes: [Outcome] = []) {
+    (self.metrics, self.notes, self.outcomes) = (metrics, notes, outcomes)
+  }
 
   package subscript(name: String) -> Metric? { metrics.first { $0.name == name } }
 }

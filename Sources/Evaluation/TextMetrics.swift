@@ -115,6 +115,9 @@ package struct SoftAccuracy: Sendable {
 
 /// Parsing of answers to yes-or-no questions.
 package enum YesNo {
+  /// The answers to a yes-or-no question.
+  static let choices = ["Yes", "No"]
+
   /// The answer by POPE's rule: no if the first sentence contains the word no or not, else yes.
   ///
   /// Source: LLaVA's `llava/eval/eval_pope.py`.

@@ -121,6 +121,8 @@ extension VLMEvalKitTable {
 /// Which answers to multiple-choice questions are correct.
 struct ChoiceResults<Value> {
   private(set) var results: [(isCorrect: Bool, value: Value)] = []
+  /// Calibration of answers by likelihood.
+  private(set) var outcomes: [Outcome] = []
   /// Answers that name no option.
   private var unmatched = 0
 
@@ -129,6 +131,7 @@ struct ChoiceResults<Value> {
       let letter = answer.text.flatMap { OptionMatching.option(namedBy: $0, among: choice.options) }
       if letter == nil, answer.text != nil { unmatched += 1 }
       results.append((letter == choice.answer, choice.value))
+      if let outcome = Outcome(answer, isCorrect: letter == choice.answer) { outcomes.append(outcome) }
     }
   }
 

@@ -58,7 +58,8 @@ struct Results {
       notes.append(
         "\(benchmark.name): \(file.name): answers to a question that has a later answer, not counted: \(repeated)")
     }
-    for metric in score?.metrics ?? [] {
+    let likelihood = score == nil ? [] : try benchmark.likelihoodMetrics(answers, in: data)
+    for metric in (score?.metrics ?? []) + likelihood {
       add(row(benchmark, file.name, manifest, answers, repeated, metric), isMain: metric.isMain)
     }
     if score == nil { add(row(benchmark, file.name, manifest, answers, repeated, nil), isMain: true) }
@@ -150,12 +151,15 @@ struct RunManifest: Codable, Equatable {
   var maxTokens: Int
   /// The value of `--limit`, if only some of the questions are answered.
   var limit: Int?
+  /// True if the likelihood of choices is scored, otherwise `nil`.
+  var scoresChoices: Bool?
 
   private enum CodingKeys: String, CodingKey {
     case model, policy, precision, imageMode = "image_mode", template, maxTokens = "max_tokens", limit
+    case scoresChoices = "scores_choices"
   }
 
-  init(_ model: VisionLanguageModel, _ base: Request, limit: Int?) throws {
+  init(_ model: VisionLanguageModel, _ base: Request, limit: Int?, scoresChoices: Bool) throws {
     self.model = model.name
     policy = try BatchRunDescription(model, base, threads: 1).policy
     precision = model.precision.name
@@ -163,6 +167,7 @@ struct RunManifest: Codable, Equatable {
     template = model.template.name
     maxTokens = base.options.maxTokens
     self.limit = limit
+    self.scoresChoices = scoresChoices ? true : nil
   }
 
   /// Reads the manifest of an answer file; `nil` if there is none, as for files of other programs.

@@ -30,6 +30,9 @@ struct RunCommand: ParsableCommand {
   @Option(help: "Prefix of the names of answer files. (default: the model's name)")
   var name: String?
 
+  @Option(help: "Scoring: by generated answers, or also by the likelihood of the choices (yes or no, option letters).")
+  var scoring = Scoring.generation
+
   @Option(help: "Answer about this many questions of each benchmark, evenly spaced. (default: all)")
   var limit: Int?
 
@@ -38,6 +41,8 @@ struct RunCommand: ParsableCommand {
     help: "Maximum number of new tokens. (default: as in LLaVA's scripts)"
   )
   var maxNewTokens: Int?
+
+  enum Scoring: String, CaseIterable, ExpressibleByArgument { case generation, likelihood }
 
   @Flag(help: "Remove existing answers instead of resuming.")
   var overwrite = false
@@ -89,7 +94,8 @@ struct RunCommand: ParsableCommand {
         return false
       }
       do {
-        let count = try QuestionWriter.write(benchmark, in: data, to: questionFile(benchmark), limit: limit)
+        let count = try QuestionWriter.write(
+          benchmark, in: data, to: questionFile(benchmark), limit: limit, scoresChoices: scoring == .likelihood)
         Log.write("\(benchmark.name): \(BatchSummary.count(count, "question"))")
         return count > 0
       } catch let error as DataError {
@@ -112,7 +118,8 @@ struct RunCommand: ParsableCommand {
     let name = "\(name ?? model.name)-\(policy.name)-\(model.precision.name)"
     let path = "\(output)/\(benchmark.answerFolder)/\(name).jsonl"
     Log.write("\(benchmark.name): \(name)")
-    try RunManifest(model, base, limit: limit).write(nextTo: path, overwrites: overwrite)
+    try RunManifest(model, base, limit: limit, scoresChoices: scoring == .likelihood).write(
+      nextTo: path, overwrites: overwrite)
     try answer(questionFile(benchmark), in: data, to: path, with: model, like: base)
     do {
       try collected.score(benchmark, in: data, (name, path), uploads: output, countsMissing: true)
@@ -154,7 +161,7 @@ enum QuestionWriter {
   /// - Returns: The number of questions written.
   /// - Throws: `DataError`, `FileArgumentError`.
   static func write(
-    _ benchmark: any Benchmark, in data: DataFolder, to path: String, limit: Int?
+    _ benchmark: any Benchmark, in data: DataFolder, to path: String, limit: Int?, scoresChoices: Bool
   ) throws -> Int {
     var fraction = 1.0
     if let limit {
@@ -171,7 +178,9 @@ enum QuestionWriter {
       if last != question.image || question.image == .none { group += 1 }
       last = question.image
       guard Int(Double(group + 1) * fraction) > Int(Double(group) * fraction) else { return }
-      try output.write(try JSONLine.encode(QuestionLine(question)))
+      var asked = question
+      if scoresChoices { asked.choices = benchmark.choices(of: question) }
+      try output.write(try JSONLine.encode(QuestionLine(asked)))
       written += 1
     }
     return written

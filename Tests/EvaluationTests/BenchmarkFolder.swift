@@ -29,6 +29,11 @@ struct BenchmarkFolder: ~Copyable {
     try benchmark.score(answers(lines, countsMissing: countsMissing), in: data)
   }
 
+  /// The metrics by likelihood.
+  func likelihood(_ lines: [String], countsMissing: Bool = true) throws -> [Metric] {
+    try benchmark.likelihoodMetrics(answers(lines, countsMissing: countsMissing), in: data)
+  }
+
   func submissions(_ lines: [String]) throws -> [Submission] {
     try benchmark.submissions(answers(lines), in: data)
   }

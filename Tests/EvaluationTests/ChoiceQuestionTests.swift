@@ -1,4 +1,5 @@
 import Evaluation
+import Foundation
 import Testing
 
 /// Benchmarks with yes-or-no and multiple-choice questions.
@@ -43,6 +44,35 @@ import Testing
     let part = try folder.score(Array(lines[..<2]), countsMissing: false)
     #expect(abs(part.value("F1") - 100 * 2.0 / 3) < 1e-9)
     #expect(part.notes == ["pope: no questions of popular, random, so the mean does not include these categories"])
+  }
+
+  /// The labels are yes, no in each category.
+  @Test func `the likelihood of choices is scored beside the text, with its calibration`() throws {
+    let folder = try BenchmarkFolder("pope", Self.popeFiles())
+    #expect(try folder.questions().allSatisfy { folder.benchmark.choices(of: $0) == ["Yes", "No"] })
+    // The texts are wrong, the likelihoods right, except for the last.
+    let yes = [0.9, 0.2, 0.8, 0.4, 0.6, 0.7]
+    let lines = yes.enumerated().map { id, p in
+      let (yes, no) = (log(p / 2), log((1 - p) / 2))
+      return llavaLine("\(id)", id % 2 == 0 ? "No" : "Yes", prompt: "Is there a dog?").replacing(
+        #""metadata""#, with: #""choice_logprobs": {"Yes": \#(yes), "No": \#(no)}, "metadata""#)
+    }
+    #expect(try folder.score(lines).value("F1") == 0)
+    let metrics = try folder.likelihood(lines)
+    #expect(metrics.first { $0.name == "popular accuracy by likelihood" }?.value == 100)
+    #expect(metrics.first { $0.name == "random accuracy by likelihood" }?.value == 50)
+    // Confidences 0.9, 0.8, 0.8, 0.6, 0.6 are right, 0.7 is wrong. In bins: 0.1 + 0.4 + 0.8 + 0.7.
+    let calibration = try #require(metrics.first { $0.name.contains("ECE") })
+    #expect(abs(calibration.value - 100 * (0.1 + 0.4 + 0.8 + 0.7) / 6) < 1e-9)
+    #expect(try folder.likelihood([llavaLine("0", "Yes")], countsMissing: false).isEmpty)
+    let damaged = lines[0].replacing(#""Yes": "#, with: #""Yes": "x", "y": "#)
+    try folder.expectError(#"line 1: choice_logprobs: expected a number for "Yes", found "x""#, scoring: [damaged])
+  }
+
+  @Test func `the letters of a prompt's options are its choices`() {
+    let prompt = "A. Smith took this.\nWhich?\nA. a dog\nB. a cat\nC. None\nAnswer with the option's letter."
+    #expect(Question.optionLetters(in: prompt) == ["A", "B", "C"])
+    #expect(Question.optionLetters(in: "What is it?").isEmpty)
   }
 
   @Test func `POPE reports missing labels, contradictions, repeated ids and prompts of other questions`() throws {

@@ -81,6 +81,8 @@ struct ScienceQA: Benchmark {
     DataFile(images, .images),
   ]
 
+  func choices(of question: Question) -> [String] { Question.optionLetters(in: question.text) }
+
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
     for entry in try DataValue.read(data.path(Self.questionFile)).list() {
       guard let turn = try entry.list("conversations").first else { throw entry.error("conversations: found none") }
@@ -121,12 +123,14 @@ struct ScienceQA: Benchmark {
     let results = try answers.paired(references, of: data.path(Self.splitFile)).map { answer, reference in
       let index = answer.text.flatMap { OptionLetter.parsedForScienceQA($0, choices: reference.choices) }
       return (
-        isCorrect: index == reference.index, hasImage: reference.hasImage || answer.prompt.contains(Self.placeholder)
+        isCorrect: index == reference.index, hasImage: reference.hasImage || answer.prompt.contains(Self.placeholder),
+        outcome: Outcome(answer, isCorrect: index == reference.index)
       )
     }
     return Score(
       [.percentage("accuracy", results.map(\.isCorrect))]
-        + [.percentage("IMG accuracy", results.filter(\.hasImage).map(\.isCorrect))].ofAnyQuestions)
+        + [.percentage("IMG accuracy", results.filter(\.hasImage).map(\.isCorrect))].ofAnyQuestions,
+      outcomes: results.compactMap(\.outcome))
   }
 }
 
@@ -145,6 +149,8 @@ struct SEEDBench: Benchmark {
     DataFile("seed_bench/SEED-Bench-image", .images), DataFile("seed_bench/SEED-Bench-video-image", .images),
   ]
 
+  func choices(of question: Question) -> [String] { Question.optionLetters(in: question.text) }
+
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
     try QuestionFile.read(Self.questionFile, images: Self.images, in: data, body)
   }
@@ -160,8 +166,9 @@ struct SEEDBench: Benchmark {
         (answer: try entry.string("answer"), kind: try entry.string("data_type"), type: types[type] ?? "type \(type)"))
     }
     let results = try answers.paired(references, of: data.path(Self.groundTruthFile)).map { answer, reference in
-      (
-        isCorrect: answer.text?.hasBytes(of: reference.answer) ?? false, kind: reference.kind, type: reference.type
+      let isCorrect = answer.text?.hasBytes(of: reference.answer) ?? false
+      return (
+        isCorrect: isCorrect, kind: reference.kind, type: reference.type, outcome: Outcome(answer, isCorrect: isCorrect)
       )
     }
     return Score(
@@ -169,7 +176,8 @@ struct SEEDBench: Benchmark {
         + ["image", "video"].map { kind in
           Metric.percentage(kind, results.filter { $0.kind == kind }.map(\.isCorrect))
         }.ofAnyQuestions
-        + grouped(results, by: \.type).map { .percentage($0.key, $0.items.map(\.isCorrect), isMain: false) })
+        + grouped(results, by: \.type).map { .percentage($0.key, $0.items.map(\.isCorrect), isMain: false) },
+      outcomes: results.compactMap(\.outcome))
   }
 
   /// Predictions for the leaderboard.

@@ -26,6 +26,8 @@ struct MMBench: Benchmark {
   var maxNewTokens: Int { 1024 }
   var files: [DataFile] { table.files }
 
+  func choices(of question: Question) -> [String] { Question.optionLetters(in: question.text) }
+
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
     let instruction = language == .english ? Question.optionLetterInstruction : "请直接回答选项字母。"
     try table.questions(in: data, prompt: { try table.multipleChoicePrompt($0, instruction: instruction) }, body)
@@ -44,7 +46,7 @@ struct MMBench: Benchmark {
     return Score(
       [.percentage("accuracy", first.map(\.isCorrect))] + (orders.count < results.count ? [circular] : [])
         + grouped(first, by: \.value.category).map { .percentage($0.key, $0.items.map(\.isCorrect), isMain: false) },
-      notes: matches.notes(name))
+      notes: matches.notes(name), outcomes: matches.outcomes)
   }
 
   /// The table for the evaluation server, which expects a spreadsheet, as TSV.

@@ -19,6 +19,8 @@ struct MME: Benchmark {
   let metricDescription = "100 * (accuracy + accuracy of pairs), sum over categories: perception, cognition, total"
   let files = [DataFile(questionFile, .questions), DataFile(release, .images, .groundTruth)]
 
+  func choices(of question: Question) -> [String] { YesNo.choices }
+
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
     try QuestionFile.read(Self.questionFile, images: Self.release, in: data, body)
   }
@@ -28,10 +30,13 @@ struct MME: Benchmark {
     let answersByKey = Dictionary(
       try answers.items.map { (try groundTruth.key($0, in: answers), $0) }, uniquingKeysWith: { $1 })
     var scores: [String: CategoryScore] = [:]
+    var outcomes: [Outcome] = []
     for image in groundTruth.images {
       let correct = image.questions.compactMap { question -> Bool? in
         guard let answer = answersByKey[question.key] else { return answers.countsMissing ? false : nil }
-        return answer.text.flatMap(YesNo.isYesForMME) == question.isYes
+        let isCorrect = answer.text.flatMap(YesNo.isYesForMME) == question.isYes
+        if let outcome = Outcome(answer, isCorrect: isCorrect) { outcomes.append(outcome) }
+        return isCorrect
       }
       if !correct.isEmpty { scores[image.category, default: CategoryScore()].add(correct) }
     }
@@ -45,7 +50,8 @@ struct MME: Benchmark {
         + [sum("total", categories)]
         + categories.compactMap { name in scores[name].map { CategoryScore.sum(name, [$0], isMain: false) } },
       notes: missing.isEmpty
-        ? [] : ["mme: no questions of \(missing.joined(separator: ", ")), so the sums do not include these categories"])
+        ? [] : ["mme: no questions of \(missing.joined(separator: ", ")), so the sums do not include these categories"],
+      outcomes: outcomes)
   }
 
   /// One file per category, for MME's `calculation.py`.

@@ -16,6 +16,8 @@ struct POPE: Benchmark {
 
   private static func labelFile(_ category: String) -> String { "pope/coco/coco_pope_\(category).json" }
 
+  func choices(of question: Question) -> [String] { YesNo.choices }
+
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
     try QuestionFile.read(Self.questionFile, images: Self.images, in: data, body)
   }
@@ -43,12 +45,16 @@ struct POPE: Benchmark {
       metrics.append(metric("recall", confusion.recall))
       metrics.append(metric("yes ratio", confusion.yesRatio))
     }
+    let outcomes = pairs.compactMap { answer, reference in
+      Outcome(answer, isCorrect: answer.text.map(YesNo.isYesForPOPE) == reference.isYes)
+    }
     let missing = Self.categories.filter { category in !pairs.contains { $0.reference.category == category } }
     return Score(
       [.meanOfParts("F1", f1)] + f1 + metrics,
       notes: missing.isEmpty
         ? []
-        : ["pope: no questions of \(missing.joined(separator: ", ")), so the mean does not include these categories"])
+        : ["pope: no questions of \(missing.joined(separator: ", ")), so the mean does not include these categories"],
+      outcomes: outcomes)
   }
 
   private struct LabelKey: Hashable {

@@ -7,9 +7,15 @@ struct TableBenchmark: Benchmark {
   let prompt: @Sendable (TSVReader.Row, VLMEvalKitTable) throws -> String
   /// The score of a set of answers.
   let scoring: @Sendable (AnswerSet, VLMEvalKitTable, DataFolder) throws -> Score
+  /// Whether questions have options with letters.
+  var isMultipleChoice = false
 
   var answerFolder: String { name + "/answers" }
   var files: [DataFile] { table.files }
+
+  func choices(of question: Question) -> [String] {
+    isMultipleChoice ? Question.optionLetters(in: question.text) : []
+  }
 
   func questions(in data: DataFolder, _ body: (Question) throws -> Void) throws {
     try table.questions(in: data, prompt: { try prompt($0, table) }, body)
@@ -26,8 +32,10 @@ extension TableBenchmark {
     scoring: { answers, table, data in
       let choices = try table.choices(in: data) { _ in }
       let results = ChoiceResults(try answers.paired(choices, of: data.path(table.file)))
-      return Score([.percentage("accuracy", results.results.map(\.isCorrect))], notes: results.notes("ai2d"))
-    })
+      return Score(
+        [.percentage("accuracy", results.results.map(\.isCorrect))], notes: results.notes("ai2d"),
+        outcomes: results.outcomes)
+    }, isMultipleChoice: true)
 
   /// The test questions of ChartQA, written by people (human) or generated from captions (augmented).
   static let chartQA = TableBenchmark(
@@ -82,8 +90,9 @@ extension TableBenchmark {
       }
       let accuracy = Metric.percentage("accuracy", results.results.map(\.isCorrect))
       return Score(
-        [.meanOfParts("mean of categories", categories), accuracy] + categories, notes: results.notes("mmstar"))
-    })
+        [.meanOfParts("mean of categories", categories), accuracy] + categories, notes: results.notes("mmstar"),
+        outcomes: results.outcomes)
+    }, isMultipleChoice: true)
 
   /// Questions about book covers.
   static let ocrVQA = TableBenchmark(
