@@ -65,6 +65,8 @@ let package = Package(
       swiftSettings: settings),
     // An interpreter of the Jinja subset of chat templates.
     .target(name: "Jinja", dependencies: ["Storage"], swiftSettings: settings),
+    // Structured output: JSON schemas, choices and regular expressions as sets of tokens.
+    .target(name: "Grammar", dependencies: ["Storage"], swiftSettings: settings),
     .target(name: "ModelFormats", dependencies: ["Kernels", "Storage"], swiftSettings: settings),
     .target(
       name: "ImageProcessing", dependencies: ["CImageCodecs", "ModelFormats"], swiftSettings: settings),
@@ -155,6 +157,8 @@ let package = Package(
       name: "JinjaTests", dependencies: ["Jinja", "Storage"],
       exclude: ["Fixtures", "expressions.py", "families.py", "generate.py"],
       swiftSettings: settings),
+    .testTarget(
+      name: "GrammarTests", dependencies: ["Grammar", "Storage"], exclude: ["schemas.py"], swiftSettings: settings),
     .testTarget(
       name: "ModelFormatsTests", dependencies: ["Kernels", "ModelFormats", "Storage", "TestSupport"],
       swiftSettings: settings),
