@@ -103,30 +103,38 @@ extension Grammar {
 
   /// Adds the heads of a node.
   private func expand(_ node: Int, _ frame: Frame, into configuration: inout Configuration) {
-    var (node, frame) = (node, frame)
-    while nodes[node].isEnd {
-      guard let parent = frame.parent else {
-        configuration.canEnd = true
-        return
+    // Not recursive, because a schema may have thousands of optional properties.
+    var open = [(node: node, frame: frame)]
+    while var (node, frame) = open.popLast() {
+      if nodes[node].isEnd {
+        guard let parent = frame.parent else {
+          configuration.canEnd = true
+          continue
+        }
+        (node, frame) = (frame.returnNode, parent)
+        if nodes[node].isEnd {
+          open.append((node, frame))
+          continue
+        }
       }
-      (node, frame) = (frame.returnNode, parent)
-    }
-    for number in nodes[node].edges {
-      let edge = edges[number]
-      guard edge.counts.contains(frame.count), frame.depth + edge.nesting <= GrammarLimits.nesting else { continue }
-      switch edge.label {
-      case .terminal(let terminal):
-        let terminal = terminals[terminal]
-        let inner = frame.counting(upTo: edge.countLimit)
-        configuration.append(
-          Head(
-            edge: number, state: DFA.start, needed: terminal.minimum, remaining: terminal.maximum, frame: inner))
-        if terminal.dfa.isAccepting[0] { expand(edge.target, inner, into: &configuration) }
-      case .container(let container):
-        guard let info = containers[container] else { continue }
-        let inner = frame.counting(upTo: edge.countLimit).child(returningTo: edge.target, in: self)
-        expand(info.start, inner, into: &configuration)
-      case .empty: expand(edge.target, frame, into: &configuration)
+      for number in nodes[node].edges {
+        let edge = edges[number]
+        guard edge.counts.contains(frame.count), frame.depth + edge.nesting <= GrammarLimits.nesting else { continue }
+        switch edge.label {
+        case .terminal(let terminal):
+          let terminal = terminals[terminal]
+          let inner = frame.counting(upTo: edge.countLimit)
+          // The edges of a node differ, so the head is new.
+          configuration.heads.append(
+            Head(
+              edge: number, state: DFA.start, needed: terminal.minimum, remaining: terminal.maximum, frame: inner))
+          if terminal.dfa.isAccepting[0] { open.append((edge.target, inner)) }
+        case .container(let container):
+          guard let info = containers[container] else { continue }
+          let inner = frame.counting(upTo: edge.countLimit).child(returningTo: edge.target, in: self)
+          open.append((info.start, inner))
+        case .empty: open.append((edge.target, frame))
+        }
       }
     }
   }

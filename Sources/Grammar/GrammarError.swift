@@ -46,7 +46,7 @@ enum GrammarLimits {
   /// The maximum number of edges between the terminals of a grammar.
   static let edges = 500_000
   /// The maximum number of heads of a state; of more, those with the longest completions are dropped.
-  static let heads = 256
+  static let heads = 512
 }
 
 /// The part of the limits that one grammar has used.

@@ -24,22 +24,23 @@ struct MaskBuilder {
   /// Adds the tokens that may follow a head.
   mutating func insert(_ head: Head) {
     let terminal = grammar.terminal(of: head)
-    let tokens = vocabulary.tokens(after: head.state, of: terminal.dfa, isCounted: terminal.isCounted)
-    if let counts = tokens.counts {
+    let tokens = vocabulary.tokens(after: head.state, of: terminal.dfa)
+    if terminal.isCounted {
       mask.formUnion(
-        .mask(vocabulary.openTokens(of: counts, after: head.state, of: terminal.dfa, remaining: head.remaining)))
-      for (token, characters) in counts.closing where characters >= head.needed && characters <= head.remaining {
-        mask.insert(token)
-      }
+        vocabulary.openTokens(of: tokens, after: head.state, of: terminal.dfa, remaining: head.remaining))
     } else {
       mask.formUnion(tokens.inside)
+    }
+    // A terminal that is not counted needs 0 and may have any number of characters.
+    for (token, characters) in tokens.closing where characters >= head.needed && characters <= head.remaining {
+      mask.insert(token)
     }
     if tokens.crossings.isEmpty { return }
     let after = grammar.after(head)
     if after.heads.isEmpty { return }
     let start = number(of: after)
     for (node, characters) in tokens.crossings {
-      if terminal.isCounted, characters < head.needed || characters > head.remaining { continue }
+      if characters < head.needed || characters > head.remaining { continue }
       insertDescendants(of: Int(node), start)
     }
   }

@@ -215,7 +215,7 @@ struct SchemaReader {
       containers += [.map([]), .array([], minimum: 0, maximum: nil)]
       let (map, array) = (containers.count - 2, containers.count - 1)
       let dfas = [
-        ("string 0 -1", JSONString.any), ("number", JSONString.number), ("boolean", JSONString.boolean),
+        (Self.stringKey(), JSONString.any), ("number", JSONString.number), ("boolean", JSONString.boolean),
         ("null", JSONString.null),
       ]
       for (key, dfa) in dfas { anyValues.append(.terminal(terminal(key) { Terminal(dfa: dfa) })) }
@@ -407,20 +407,23 @@ struct SchemaReader {
     if let maximum, maximum < minimum {
       throw .schema(pointer: pointer, problem: "maxLength is less than minLength")
     }
+    let pattern = try text("pattern", schema, restricting, pointer)
+    let format = try text("format", schema, restricting, pointer)
+    // Equal keywords share an automaton.
+    let key = Self.stringKey(minimum, maximum, format: format, pattern: pattern)
+    if let number = terminalNumbers[ByteString(key)] { return .terminal(number) }
     var dfa: DFA?
-    if restricting.contains("pattern") {
+    if let pattern {
       let path = pointer + "/pattern"
-      guard let pattern = schema["pattern"].string else { throw Self.expected("a text", schema["pattern"], path) }
       dfa = try self.dfa(try Self.quoted(pattern, path, searches: true), path)
     }
-    if restricting.contains("format") {
+    if let format {
       let path = pointer + "/format"
-      guard let name = schema["format"].string else { throw Self.expected("a text", schema["format"], path) }
-      guard let format = Format(rawValue: name) else {
+      guard let known = Format(rawValue: format) else {
         let names = Format.allCases.map(\.rawValue).joined(separator: ", ")
-        throw .schema(pointer: path, problem: "the format \(name.excerpt) is not supported; supported are \(names)")
+        throw .schema(pointer: path, problem: "the format \(format.excerpt) is not supported; supported are \(names)")
       }
-      let formatted = try self.dfa(try Self.quoted(format.pattern, path, searches: false), path)
+      let formatted = try self.dfa(try Self.quoted(known.pattern, path, searches: false), path)
       if let matching = dfa {
         dfa = try nonEmpty(try DFA.intersection(matching, formatted, &budget), pointer)
       } else {
@@ -432,14 +435,20 @@ struct SchemaReader {
         throw .schema(pointer: pointer + "/minLength", problem: "expected at most \(GrammarLimits.shortestAnswer)")
       }
       return .terminal(
-        terminal("string \(minimum) \(maximum ?? -1)") {
+        terminal(key) {
           Terminal(dfa: JSONString.any, minimum: Int32(minimum), maximum: Int32(clamping: maximum ?? .max))
         })
     }
     if minimum > 0 || maximum != nil {
       dfa = try nonEmpty(try DFA.limiting(unlimited, minimum: minimum, maximum: maximum, &budget), pointer)
     }
-    return .terminal(terminal("pattern " + pointer) { Terminal(dfa: dfa ?? unlimited) })
+    return .terminal(terminal(key) { Terminal(dfa: dfa ?? unlimited) })
+  }
+
+  private static func stringKey(
+    _ minimum: Int = 0, _ maximum: Int? = nil, format: String? = nil, pattern: String? = nil
+  ) -> String {
+    "string \(minimum) \(maximum ?? -1) \(format.debugDescription) \(pattern.debugDescription)"
   }
 
   private static func quoted(_ pattern: String, _ path: String, searches: Bool) throws(GrammarError) -> ByteExpression {
@@ -487,14 +496,15 @@ struct SchemaReader {
   private mutating func object(_ schema: JSONValue, _ pointer: String) throws(GrammarError) -> Container {
     let path = pointer + "/properties"
     let declared = schema["properties"]
-    guard let members = declared.isNull ? [] : declared.members else {
+    let keywords = schema.members?.map(\.key) ?? []
+    guard let members = keywords.contains("properties") ? declared.members : [] else {
       throw Self.expected("an object of schemas", declared, path)
     }
     let index = Self.index(of: members)
     guard index.count == members.count else { throw .schema(pointer: path, problem: "a property appears twice") }
     var isRequired = [Bool](repeating: false, count: members.count)
     let required = schema["required"]
-    guard let names = required.isNull ? [] : required.array else {
+    guard let names = keywords.contains("required") ? required.array : [] else {
       throw Self.expected("a list of keys", required, pointer + "/required")
     }
     for name in names {
@@ -506,10 +516,11 @@ struct SchemaReader {
     }
     let additional = schema["additionalProperties"]
     switch additional {
-    case .null, .bool, .object: break
+    case .bool, .object: break
+    case .null where !keywords.contains("additionalProperties"): break
     default: throw Self.expected("a schema", additional, pointer + "/additionalProperties")
     }
-    if members.isEmpty, additional.bool != false, declared.isNull || !additional.isNull {
+    if members.isEmpty, additional.bool != false, !keywords.contains("properties") || !additional.isNull {
       let values = additional.isNull
       return .map(
         try values ? any() : self.values(of: additional, at: pointer + "/additionalProperties", depth: 0))
@@ -542,6 +553,17 @@ struct SchemaReader {
   }
 
   // MARK: - Parts
+
+  /// The value of a keyword that is a text; nil if it is absent.
+  private func text(
+    _ keyword: String, _ schema: JSONValue, _ keywords: [String], _ pointer: String
+  ) throws(GrammarError) -> String? {
+    guard keywords.contains(keyword) else { return nil }
+    guard let text = schema[keyword].string else {
+      throw Self.expected("a text", schema[keyword], pointer + "/" + keyword)
+    }
+    return text
+  }
 
   /// The value of a keyword that is a count; nil if it is absent.
   private func count(

@@ -1,27 +1,17 @@
 /// The tokens that a state of a DFA admits, whatever follows the terminal.
 struct TerminalTokens: Sendable {
-  /// The tokens that stay within the terminal, and may complete it with their last byte.
+  /// The tokens that stay within the terminal; of a JSON string, without those that complete it.
   var inside: TokenSet
   /// The nodes of the trie at which the terminal is complete and longer tokens go on, with the number of characters before.
   var crossings: [(node: Int32, characters: Int32)]
-  /// For a counted terminal; `inside` is empty then.
-  var counts: Counts?
+  /// Of a JSON string, the tokens that complete it with their last byte, with the number of characters before.
+  var closing: [(token: Int32, characters: Int32)]
+  /// Of a JSON string, the tokens inside by the number of characters that they complete or begin.
+  var open: [[Int32]]
 
-  struct Counts: Sendable {
-    /// The tokens that do not complete the string, by the number of characters that they complete or begin.
-    var open: [[Int32]]
-    var all: TokenMask
-    /// The tokens that complete the string with their last byte, with the number of characters before.
-    var closing: [(token: Int32, characters: Int32)]
-  }
-
+  /// Bytes of memory.
   var byteCount: Int {
-    var count = 200 + inside.byteCount + 8 * crossings.count
-    if let counts {
-      count += 8 * counts.all.words.count + 8 * counts.closing.count
-      for tokens in counts.open { count += 16 + 4 * tokens.count }
-    }
-    return count
+    open.reduce(200 + inside.byteCount + 8 * crossings.count + 8 * closing.count) { $0 + 32 + 4 * $1.count }
   }
 }
 
@@ -102,63 +92,49 @@ struct TokenTrie: Sendable {
   /// The tokens that a state of a DFA admits.
   ///
   /// Cost: one step for each node that the state reaches.
-  func tokens(after state: Int32, of dfa: DFA, isCounted: Bool, tokenCount: Int) -> TerminalTokens {
-    isCounted ? countedTokens(after: state, of: dfa, tokenCount) : plainTokens(after: state, of: dfa, tokenCount)
-  }
-
-  private func plainTokens(after state: Int32, of dfa: DFA, _ tokenCount: Int) -> TerminalTokens {
-    var states = [Int32](repeating: DFA.dead, count: longest + 1)
-    states[0] = state
-    var inside: [Int32] = []
-    var crossings: [(node: Int32, characters: Int32)] = []
-    var node = 1
-    while node < bytes.count {
-      let depth = Int(depths[node])
-      let next = dfa.next(states[depth - 1], bytes[node])
-      guard next >= 0 else {
-        node = Int(ends[node])
-        continue
-      }
-      states[depth] = next
-      inside += tokens(at: node)
-      if dfa.isAccepting[Int(next)], Int(ends[node]) > node + 1 { crossings.append((Int32(node), 0)) }
-      node += 1
-    }
-    return TerminalTokens(inside: TokenSet(inside, tokenCount: tokenCount), crossings: crossings, counts: nil)
-  }
-
-  private func countedTokens(after state: Int32, of dfa: DFA, _ tokenCount: Int) -> TerminalTokens {
-    let boundary = dfa.counting?.boundary ?? DFA.dead
+  func tokens(after state: Int32, of dfa: DFA, tokenCount: Int) -> TerminalTokens {
+    let (classes, table, classCount, isAccepting) = (dfa.classes, dfa.table, dfa.classCount, dfa.isAccepting)
+    let boundary = dfa.counting?.boundary
+    // By depth: the state, and the number of characters that are complete.
     var states = [Int32](repeating: DFA.dead, count: longest + 1)
     var characters = [Int32](repeating: 0, count: longest + 1)
     states[0] = state
-    var counts = TerminalTokens.Counts(open: [[]], all: TokenMask(tokenCount: tokenCount), closing: [])
+    var inside: [Int32] = []
     var crossings: [(node: Int32, characters: Int32)] = []
+    var closing: [(token: Int32, characters: Int32)] = []
+    var open = [[Int32]](repeating: [], count: boundary == nil ? 0 : longest + 2)
     var node = 1
     while node < bytes.count {
       let depth = Int(depths[node])
       let previous = states[depth - 1]
-      let next = dfa.next(previous, bytes[node])
+      let next = table[Int(previous) * classCount + Int(classes[Int(bytes[node])])]
       guard next >= 0 else {
         node = Int(ends[node])
         continue
       }
       states[depth] = next
-      let completed = characters[depth - 1] + (next == boundary && previous != DFA.start ? 1 : 0)
-      characters[depth] = completed
-      if dfa.isAccepting[Int(next)] {
-        for token in tokens(at: node) { counts.closing.append((token, completed)) }
-        if Int(ends[node]) > node + 1 { crossings.append((Int32(node), completed)) }
-      } else {
+      let (first, end) = (Int(firstTokens[node]), Int(firstTokens[node + 1]))
+      let isComplete = isAccepting[Int(next)]
+      if let boundary {
+        let completed = characters[depth - 1] + (next == boundary && previous != DFA.start ? 1 : 0)
+        characters[depth] = completed
         let begun = Int(completed) + (next == boundary ? 0 : 1)
-        while counts.open.count <= begun { counts.open.append([]) }
-        for token in tokens(at: node) {
-          counts.open[begun].append(token)
-          counts.all.insert(token)
+        for i in first..<end {
+          if isComplete { closing.append((order[i], completed)) } else { open[begun].append(order[i]) }
         }
+      } else {
+        for i in first..<end { inside.append(order[i]) }
       }
+      if isComplete, Int(ends[node]) > node + 1 { crossings.append((Int32(node), characters[depth])) }
       node += 1
     }
-    return TerminalTokens(inside: .list([]), crossings: crossings, counts: counts)
+    guard boundary != nil else {
+      return TerminalTokens(
+        inside: TokenSet(inside, tokenCount: tokenCount), crossings: crossings, closing: [], open: [])
+    }
+    while open.last?.isEmpty == true { open.removeLast() }
+    return TerminalTokens(
+      inside: TokenSet(open.flatMap(\.self), tokenCount: tokenCount), crossings: crossings, closing: closing, open: open
+    )
   }
 }

@@ -56,20 +56,15 @@ package final class TokenVocabulary: Sendable {
   private struct Key: Hashable {
     var dfa: Int
     var state: Int32
-    var isCounted: Bool
-  }
-
-  private struct MaskKey: Hashable {
-    var dfa: Int
-    var state: Int32
-    var remaining: Int32
+    /// Of masks, the number of characters that may follow.
+    var remaining: Int32 = -1
   }
 
   private struct Cache {
     let limit: Int
     var byteCount = 0
     var entries: [Key: TerminalTokens] = [:]
-    var masks: [MaskKey: TokenMask] = [:]
+    var masks: [Key: TokenMask] = [:]
 
     init(limit: Int) { self.limit = limit }
 
@@ -86,11 +81,17 @@ package final class TokenVocabulary: Sendable {
   /// The number of cached sets of tokens.
   package var cachedSetCount: Int { cache.withLock { $0.entries.count + $0.masks.count } }
 
+  /// Computes in advance the largest of the sets, that of the inside of a string, which all schemas share.
+  package func prepareStrings() {
+    let strings = JSONString.any
+    if let boundary = strings.counting?.boundary { _ = tokens(after: boundary, of: strings) }
+  }
+
   /// The tokens that a state of a DFA admits.
-  func tokens(after state: Int32, of dfa: DFA, isCounted: Bool) -> TerminalTokens {
-    let key = Key(dfa: dfa.id, state: state, isCounted: isCounted)
+  func tokens(after state: Int32, of dfa: DFA) -> TerminalTokens {
+    let key = Key(dfa: dfa.id, state: state)
     if let known = cache.withLock({ $0.entries[key] }) { return known }
-    let made = trie.tokens(after: state, of: dfa, isCounted: isCounted, tokenCount: count)
+    let made = trie.tokens(after: state, of: dfa, tokenCount: count)
     cache.withLock { cache in
       cache.charge(made.byteCount)
       cache.entries[key] = made
@@ -98,17 +99,18 @@ package final class TokenVocabulary: Sendable {
     return made
   }
 
-  /// The tokens that stay within a counted string of which at most `remaining` characters may follow.
-  func openTokens(of counts: TerminalTokens.Counts, after state: Int32, of dfa: DFA, remaining: Int32) -> TokenMask {
-    if Int(remaining) >= counts.open.count - 1 { return counts.all }
-    let key = MaskKey(dfa: dfa.id, state: state, remaining: remaining)
-    if let known = cache.withLock({ $0.masks[key] }) { return known }
-    var mask = counts.all
-    for tokens in counts.open[(Int(remaining) + 1)...] { for token in tokens { mask.remove(token) } }
+  /// The tokens of `tokens` that stay within a string of which at most `remaining` characters may follow.
+  func openTokens(of tokens: TerminalTokens, after state: Int32, of dfa: DFA, remaining: Int32) -> TokenSet {
+    if Int(remaining) >= tokens.open.count - 1 { return tokens.inside }
+    let key = Key(dfa: dfa.id, state: state, remaining: remaining)
+    if let known = cache.withLock({ $0.masks[key] }) { return .mask(known) }
+    var mask = TokenMask(tokenCount: count)
+    mask.formUnion(tokens.inside)
+    for tokens in tokens.open[(Int(remaining) + 1)...] { for token in tokens { mask.remove(token) } }
     cache.withLock { cache in
       cache.charge(8 * mask.words.count + 64)
       cache.masks[key] = mask
     }
-    return mask
+    return .mask(mask)
   }
 }

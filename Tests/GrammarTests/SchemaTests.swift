@@ -22,6 +22,10 @@ import Testing
       #"{"type":"string","minLength":2,"maxLength":3}"#, [#""ab""#, #""日本語""#, #""👍👍""#, #""\ud83d\udc4d\n""#],
       [#""""#, #""a""#, #""abcd""#, #""👍""#, #""\u0041""#, #""\u0041\u0041\u0041\u0041""#]
     ),
+    (
+      #"{"properties":{"a":{"type":"string"},"b":{"type":"string","pattern":"^nil$"}}}"#, [#"{"a":"x","b":"nil"}"#],
+      [#"{"b":"x"}"#]
+    ),
     (#"{"type":"string","maxLength":0}"#, [#""""#], [#""a""#]),
     (#"{"type":"string","minLength":1}"#, [#""a""#, #""abcdefghijkl""#], [#""""#]),
     (#"{"type":["string","null"]}"#, [#""""#, "null"], ["1", "true"]),

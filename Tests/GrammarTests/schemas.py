@@ -39,7 +39,9 @@ class Generator:
             key = self.random.choice(["$defs", "definitions"])
             members = {name: self.schema(2) for name in self.definitions}
             # A definition that is only a reference may lead to itself.
-            members = {n: {"type": "integer"} if "$ref" in s or "anyOf" in s else s for n, s in members.items()}
+            for name, member in members.items():
+                if member is True or "$ref" in member or "anyOf" in member:
+                    members[name] = {"type": "integer"}
             schema = json.loads(json.dumps(schema).replace("#/$defs", "#/" + key))
             members = json.loads(json.dumps(members).replace("#/$defs", "#/" + key))
             # Properties that are required and hold their own object have no finite value.
@@ -142,17 +144,19 @@ class Generator:
 def checker(jsonschema):
     """Formats as Python's standard library reads them."""
     formats = jsonschema.FormatChecker(formats=())
-    formats.checks("date", raises=ValueError)(lambda text: datetime.date.fromisoformat(text) is not None)
+
+    def check(name, is_valid):
+        formats.checks(name, raises=ValueError)(lambda value: not isinstance(value, str) or is_valid(value))
+
+    check("date", lambda text: datetime.date.fromisoformat(text) is not None)
     zone = r"(Z|[+-]\d\d:\d\d)"
-    formats.checks("time", raises=ValueError)(
-        lambda text: re.fullmatch(r"\d\d:\d\d:\d\d(\.\d+)?" + zone, text) is not None
+    check("time", lambda text: re.fullmatch(r"\d\d:\d\d:\d\d(\.\d+)?" + zone, text) is not None
         and datetime.time.fromisoformat(text) is not None)
-    formats.checks("date-time", raises=ValueError)(
-        lambda text: re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?" + zone, text) is not None
+    check("date-time", lambda text: re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?" + zone, text) is not None
         and datetime.datetime.fromisoformat(text) is not None)
-    formats.checks("uuid", raises=ValueError)(lambda text: str(uuid.UUID(text)) == text.lower())
-    formats.checks("ipv4", raises=ValueError)(lambda text: ipaddress.IPv4Address(text) is not None)
-    formats.checks("email")(lambda text: re.fullmatch(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", text) is not None)
+    check("uuid", lambda text: str(uuid.UUID(text)) == text.lower())
+    check("ipv4", lambda text: ipaddress.IPv4Address(text) is not None)
+    check("email", lambda text: re.fullmatch(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", text) is not None)
     return formats
 
 
