@@ -81,7 +81,8 @@ let package = Package(
     .target(
       name: "PDrop",
       dependencies: [
-        "ImageProcessing", "Jinja", "Kernels", "LLaVA", "ModelFormats", "Storage", "TokenDropping", "Tokenizers",
+        "Grammar", "ImageProcessing", "Jinja", "Kernels", "LLaVA", "ModelFormats", "Storage", "TokenDropping",
+        "Tokenizers",
       ],
       swiftSettings: settings),
     .target(
@@ -223,8 +224,8 @@ if Context.environment["PDROP_FUZZ"] != nil {
     .executableTarget(
       name: "pdrop-fuzz",
       dependencies: [
-        "BatchInference", "Evaluation", "ImageProcessing", "Jinja", "Kernels", "ModelFormats", "PDrop", "Storage",
-        "TokenDropping", "Tokenizers",
+        "BatchInference", "Evaluation", "Grammar", "ImageProcessing", "Jinja", "Kernels", "ModelFormats", "PDrop",
+        "Storage", "TokenDropping", "Tokenizers",
       ],
       path: "Tests/Fuzz", exclude: ["README.md", "corpus.py", "inputs", "run.py"], swiftSettings: settings))
 }

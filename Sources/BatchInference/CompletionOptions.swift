@@ -22,6 +22,7 @@ struct CompletionOptions {
     try readLogprobs(&options)
     if let count = try integer("n", 1...GenerationOptions.maxAnswerCount) { options.answerCount = count }
     if let ignores = try bool("ignore_eos") { options.ignoresEOS = ignores }
+    if let constraint = try constraint() { options.constraint = constraint }
     return options
   }
 
@@ -75,6 +76,65 @@ struct CompletionOptions {
     if let isOn { options.logprobs = isOn ? top ?? 0 : nil }
     guard isOn == true || (top ?? 0) == 0 else {
       throw RecordFailure(.badRecord, "body.top_logprobs: requires \"logprobs\": true")
+    }
+  }
+
+  /// The form of the answer: OpenAI's `response_format`, or the spellings of vLLM and llama.cpp.
+  private func constraint() throws(RecordFailure) -> OutputConstraint? {
+    var found = try responseFormat().map { [$0] } ?? []
+    let vLLM = body["structured_outputs"]
+    if !vLLM.isNull, vLLM.members == nil { throw invalidValue("structured_outputs", "an object") }
+    for schema in [body["guided_json"], body["json_schema"], vLLM["json"]] where !schema.isNull {
+      found.append(try schemaConstraint(schema, "json_schema"))
+    }
+    for choices in [body["guided_choice"], vLLM["choice"]] where !choices.isNull {
+      let texts = choices.array?.compactMap(\.string) ?? []
+      guard !texts.isEmpty, texts.count == choices.array?.count else {
+        throw RecordFailure(.badRecord, "body.guided_choice: expected a list of strings, found \(choices.excerpt)")
+      }
+      found.append(.choices(texts))
+    }
+    for pattern in [body["guided_regex"], vLLM["regex"]] where !pattern.isNull {
+      guard let text = pattern.string else {
+        throw RecordFailure(.badRecord, "body.guided_regex: expected a string, found \(pattern.excerpt)")
+      }
+      found.append(.regex(text))
+    }
+    if vLLM["json_object"].bool == true { found.append(.jsonObject) }
+    let known = ["json", "choice", "regex", "json_object"]
+    if let other = vLLM.members?.first(where: { !known.contains($0.key) && !$0.value.isNull }) {
+      throw RecordFailure(
+        .unsupportedOption, "body.structured_outputs: the field \(other.key.excerpt) is not supported; leave it out")
+    }
+    guard found.count <= 1 else {
+      throw RecordFailure(.badRecord, "body: the form of the answer is given \(found.count) times; expected once")
+    }
+    return found.first
+  }
+
+  private func responseFormat() throws(RecordFailure) -> OutputConstraint? {
+    let format = body["response_format"]
+    if format.isNull { return nil }
+    switch format["type"].string {
+    case "text": return nil
+    // llama.cpp takes a schema next to it.
+    case "json_object" where format["schema"].isNull: return .jsonObject
+    case "json_object": return try schemaConstraint(format["schema"], "response_format.schema")
+    case "json_schema":
+      return try schemaConstraint(format["json_schema"]["schema"], "response_format.json_schema.schema")
+    default:
+      throw RecordFailure(
+        .badRecord,
+        "body.response_format.type: expected text, json_object or json_schema, found \(format["type"].excerpt)")
+    }
+  }
+
+  /// A schema, or its text.
+  private func schemaConstraint(_ schema: JSONValue, _ key: String) throws(RecordFailure) -> OutputConstraint {
+    switch schema {
+    case .object, .bool: return .jsonSchema(schema.text)
+    case .string(let text): return .jsonSchema(text)
+    default: throw RecordFailure(.badRecord, "body.\(key): expected a JSON schema, found \(schema.excerpt)")
     }
   }
 

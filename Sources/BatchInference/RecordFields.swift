@@ -54,7 +54,8 @@ enum RecordFields {
   static let bodyOptions: [String] = [
     "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "repeat_penalty",
     "repetition_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "logit_bias", "stop", "logprobs",
-    "top_logprobs", "n", "ignore_eos",
+    "top_logprobs", "n", "ignore_eos", "response_format", "guided_json", "guided_choice", "guided_regex", "json_schema",
+    "structured_outputs",
   ]
 
   /// The fields of a body that do not change an answer.
@@ -120,6 +121,7 @@ extension RecordFields {
     "continue_final_message": .bool(false), "detokenize": .bool(true), "do_sample": .bool(false),
     "documents": .empty, "early_stopping": .bool(false), "echo": .bool(false), "frequency_penalty": .number(0),
     "function_call": .words(["none", "auto"]), "functions": .empty, "guided_choice": .empty, "guided_json": .empty,
+    "guided_regex": .words([""]), "json_schema": .empty, "structured_outputs": .empty,
     "include_stop_str_in_output": .bool(false), "length_penalty": .number(1), "logit_bias": .empty,
     "logits_processors": .empty, "logprobs": .bool(false), "min_p": .number(0), "min_tokens": .number(0),
     "mm_processor_kwargs": .empty, "modalities": .textList, "n": .number(1), "no_repeat_ngram_size": .number(0),

@@ -27,6 +27,7 @@ extension Remedy {
     case .dropLayers(let layers, _): "--layer-list \(layers.map(String.init).joined(separator: ",")) can do it"
     case .memoryLimit(let gibibytes): "it fits with --ram \(gibibytes)GiB"
     case .maxTokens(let count): "with -n \(count)"
+    case .raiseMaxTokens(let count): "set -n to \(count) or more"
     case .cacheType(let type): "with --kv \(type)"
     case .pyramidDrop(nil): "with --policy pyramiddrop"
     case .pyramidDrop(let lambda?): "with --policy pyramiddrop --lambda \(lambda)"

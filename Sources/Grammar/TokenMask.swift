@@ -6,7 +6,9 @@ package struct TokenMask: Sendable, Equatable {
   init(tokenCount: Int) { words = [UInt64](repeating: 0, count: (tokenCount + 63) / 64) }
 
   @inlinable
-  package func contains(_ token: Int) -> Bool { words[token >> 6] >> UInt64(token & 63) & 1 != 0 }
+  package func contains(_ token: Int) -> Bool {
+    token >> 6 < words.count && words[token >> 6] >> UInt64(token & 63) & 1 != 0
+  }
 
   package var count: Int { words.reduce(0) { $0 + $1.nonzeroBitCount } }
   package var isEmpty: Bool { words.allSatisfy { $0 == 0 } }

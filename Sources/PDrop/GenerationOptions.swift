@@ -46,6 +46,9 @@ public struct GenerationOptions: Sendable, Hashable {
 
   /// Texts that end an answer, which does not include them.
   public var stop: [String] = []
+  /// The form of the answer; `nil` for any text. An answer that would reach the maximum number of tokens is completed in
+  /// the shortest way before it.
+  public var constraint: OutputConstraint?
   /// Number of most likely tokens whose log-probabilities are recorded in each step, next to that of the chosen one;
   /// `nil` to record none.
   public var logprobs: Int?

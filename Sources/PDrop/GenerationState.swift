@@ -16,6 +16,7 @@ package struct GenerationState {
   private var sampler: Sampler
   private var detokenizer: Detokenizer
   private var stopStrings: StopStrings
+  private var constraint: ConstrainedSampling?
   package var report: RunReport
 
   /// - Parameters:
@@ -33,6 +34,9 @@ package struct GenerationState {
     sampler = Sampler(options)
     detokenizer = Detokenizer(model.tokenizer)
     stopStrings = StopStrings(options.stop)
+    constraint = request.grammar.map { [eosTokens] in
+      ConstrainedSampling($0, eosTokens: request.request.options.ignoresEOS ? [] : eosTokens)
+    }
     if options.logprobs != nil { self.report.logprobs = [] }
     if maxNewTokens == 0 { self.report.finishReason = .length }
   }
@@ -72,12 +76,14 @@ package struct GenerationState {
     precondition(!isComplete, "generation has ended")
     if let choices, report.tokens.isEmpty { report.choiceLogprobs = choices(logits) }
     guard let token = choose(logits) else { throw .notANumber(tokenCount: report.tokens.count) }
-    if eosTokens.contains(token), !options.ignoresEOS { return finish(.stop) }
+    if eosTokens.contains(token), !options.ignoresEOS { return finish(endReason) }
     report.tokens.append(token)
     processor.append(token)
+    constraint?.append(token)
     if let top = options.logprobs { report.logprobs?.append(TokenLogprob(token, logits, top: top, tokenizer)) }
     let text = append(stopStrings.push(detokenizer.push(Int32(token))))
     if stopStrings.isFound { return text + finish(.stop) }
+    if constraint?.mustEnd == true { return text + finish(endReason) }
     return report.tokens.count < maxNewTokens ? text : text + finish(.length)
   }
 
@@ -106,11 +112,15 @@ package struct GenerationState {
   package var draftLimit: Int { max(0, maxNewTokens - report.tokens.count - 1) }
 
   private mutating func choose(_ logits: [Float]) -> Int? {
-    guard !processor.isIdentity else { return sampler(logits) }
+    if processor.isIdentity, constraint == nil { return sampler(logits) }
     var changed = logits
     processor(&changed)
-    return sampler(changed)
+    guard constraint != nil else { return sampler(changed) }
+    return constraint?.choose(&changed, remaining: maxNewTokens - report.tokens.count, &sampler)
   }
+
+  /// The reason for the end of a complete answer: its length if a constraint had to complete it.
+  private var endReason: RunReport.FinishReason { constraint?.isShortened == true ? .length : .stop }
 
   private mutating func append(_ text: String) -> String {
     report.text += text

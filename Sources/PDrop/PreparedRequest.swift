@@ -1,3 +1,4 @@
+import Grammar
 import ImageProcessing
 import Kernels
 package import LLaVA
@@ -25,6 +26,8 @@ package struct PreparedRequest: Sendable {
   package var report: RunReport
   /// Scores of the choices of the request; `nil` without choices.
   package let choices: ChoiceScores?
+  /// The constraint of the answer before its first token; `nil` for any text.
+  let grammar: GrammarState?
   /// Rows of each layer after the prompt.
   package let rowsPerLayer: [Int]
 
@@ -65,6 +68,9 @@ package struct PreparedRequest: Sendable {
     guard length <= ceiling else { throw .sequence(.beyondModel(length: length, limit: ceiling)) }
     guard length <= promptLimit else { throw .sequence(.tooLong(length: length, limit: promptLimit)) }
     maxNewTokens = max(0, min(request.options.maxTokens, contextLength - length))
+    do throws(ConstraintError) {
+      grammar = try Self.grammar(request.options, model, limit: maxNewTokens)
+    } catch { throw .constraint(error) }
     rowsPerLayer = plan.rowsPerLayer(rowCount: length, visualTokenCount: visualTokenCount, layerCount: text.layerCount)
 
     report.sequenceLength = length
@@ -75,6 +81,21 @@ package struct PreparedRequest: Sendable {
     self.images = images
     self.report = report
   }
+
+  /// The constraint of the answer.
+  ///
+  /// - Parameter limit: Maximum number of new tokens, which the shortest answer must not exceed.
+  private static func grammar(
+    _ options: GenerationOptions, _ model: VisionLanguageModel, limit: Int
+  ) throws(ConstraintError) -> GrammarState? {
+    guard let constraint = options.constraint else { return nil }
+    guard options.stop.isEmpty else { throw .stopStrings }
+    let grammar = try model.grammars.start(constraint, model.tokenizer)
+    guard let shortest = grammar.shortestCompletionTokens() else { throw .unwritable }
+    guard shortest.count <= limit else { throw .tooLong(needed: shortest.count, limit: limit) }
+    return grammar
+  }
+
   /// The policy with its strength solved for, if it has a cost target.
   private static func resolved(
     _ policy: any TokenDroppingPolicy, _ cost: PrefillCost

@@ -23,6 +23,8 @@ public enum RequestError: UserFacingError, Equatable {
   case sequence(SequenceError)
   /// The model or its output cannot be used for the request.
   case generation(GenerationError)
+  /// The form of the answer cannot be followed.
+  case constraint(ConstraintError)
 
   /// The error itself.
   public var underlying: any UserFacingError {
@@ -33,6 +35,7 @@ public enum RequestError: UserFacingError, Equatable {
     case .target(let error): error
     case .sequence(let error): error
     case .generation(let error): error
+    case .constraint(let error): error
     }
   }
 

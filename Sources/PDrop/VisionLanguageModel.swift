@@ -78,6 +78,7 @@ public struct VisionLanguageModel: Sendable {
   public let loadTime: Duration
   package let llava: LLaVAModel
   let identity = ModelIdentity()
+  let grammars = GrammarCache()
   package let featureCache: FeatureCache?
 
   /// Loads a LLaVA model: a directory in the layout of Hugging Face or of the original LLaVA code, the GGUF file of a

@@ -56,6 +56,8 @@ public enum Remedy: Equatable, Hashable, Sendable, CustomStringConvertible {
   /// A memory limit of this number of GiB, such as `1.25`.
   case memoryLimit(gibibytes: String)
   case maxTokens(Int)
+  /// At least this many new tokens.
+  case raiseMaxTokens(Int)
   /// A smaller data type of the KV cache.
   case cacheType(String)
   /// PyramidDrop, with another keep ratio than the default if one is given.
@@ -85,6 +87,7 @@ public enum Remedy: Equatable, Hashable, Sendable, CustomStringConvertible {
     case .dropLayers(let layers, _): "dropping after layer \(Self.list(layers.map(String.init), last: "and")) meets it"
     case .memoryLimit(let gibibytes): "allow \(gibibytes) GiB"
     case .maxTokens(let count): "generate at most \(count) tokens"
+    case .raiseMaxTokens(let count): "allow \(count) tokens or more"
     case .cacheType(let type): "keep the KV cache in \(type)"
     case .pyramidDrop(nil): "use PyramidDrop"
     case .pyramidDrop(let lambda?): "use PyramidDrop with λ=\(lambda)"

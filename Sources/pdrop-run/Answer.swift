@@ -60,7 +60,7 @@ struct Answer: ParsableCommand {
           : "no question given; use --prompt for one about all images, or --input for a file of questions")
     }
     let policy = try policyOptions.policy(policy, seed: generation.seed)
-    var base = question.base(policy, generation.options)
+    var base = question.base(policy, try generation.options())
     // Files are checked before the model is loaded.
     let batchRun = try batch.run(asking: question)
     try keptMap.check()

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CommandLineSupport
 import PDrop
 
 /// Options of generation and sampling.
@@ -65,6 +66,18 @@ struct GenerationArguments: ParsableArguments {
     help: ArgumentHelp("Number added to the logit of a token; repeat for several.", valueName: "id:value"))
   var logitBias: [LogitBias] = []
 
+  @Option(
+    name: .customLong("json-schema"),
+    help: ArgumentHelp("File with a JSON schema that the answer validates against.", valueName: "file"))
+  var jsonSchema: String?
+
+  @Option(
+    help: ArgumentHelp("The answer is one of these texts, separated by commas.", valueName: "a,b,c"))
+  var choices: String?
+
+  @Option(help: "The answer is a text that this regular expression matches as a whole.")
+  var regex: String?
+
   @Option(help: "Log-probabilities of the answer's tokens and of the k most likely ones, in JSON output.")
   var logprobs: Int?
 
@@ -85,6 +98,12 @@ struct GenerationArguments: ParsableArguments {
       guard value.isFinite else { throw ValidationError("\(option) must be a number, found \(value)") }
     }
     guard !stop.contains("") else { throw ValidationError("--stop is empty; give a text, or leave it out") }
+    guard [jsonSchema, choices, regex].count(where: { $0 != nil }) <= 1 else {
+      throw ValidationError("--json-schema, --choices and --regex exclude each other; give one of them")
+    }
+    guard stop.isEmpty || (jsonSchema ?? choices ?? regex) == nil else {
+      throw ValidationError("--stop could cut an answer that must have a form; leave out one of the two")
+    }
     let (answers, logprobLimit) = (1...GenerationOptions.maxAnswerCount, 0...GenerationOptions.maxLogprobs)
     guard answers.contains(answerCount) else {
       throw ValidationError("--num-return-sequences must be from 1 to \(answers.upperBound), found \(answerCount)")
@@ -94,7 +113,8 @@ struct GenerationArguments: ParsableArguments {
     }
   }
 
-  var options: GenerationOptions {
+  /// - Throws: `FileArgumentError` for a schema that cannot be read.
+  func options() throws -> GenerationOptions {
     var options = GenerationOptions()
     options.maxTokens = maxNewTokens
     options.ignoresEOS = ignoresEOS
@@ -107,7 +127,14 @@ struct GenerationArguments: ParsableArguments {
     (options.presencePenalty, options.frequencyPenalty) = (presencePenalty, frequencyPenalty)
     options.logitBias = Dictionary(logitBias.map { ($0.token, $0.value) }) { $1 }
     options.logprobs = logprobs
+    options.constraint = try constraint()
     return options
+  }
+
+  private func constraint() throws -> OutputConstraint? {
+    if let jsonSchema { return .jsonSchema(try TextFile.read(jsonSchema)) }
+    if let choices { return .choices(choices.split(separator: ",").map(String.init)) }
+    return regex.map { .regex($0) }
   }
 }
 

@@ -79,11 +79,38 @@ import Testing
   @Test func `refuses fields of a body that are neither read nor harmless`() throws {
     let fields = [
       #""stop_token_ids": [13]"#, #""min_tokens": 5"#, #""chat_template": "x""#, #""add_generation_prompt": false"#,
-      #""length_penalty": 2"#, #""bad_words": ["x"]"#, #""n": 2"#, #""stop": "x""#, #""tools": [{}]"#,
-      #""response_format": {"type": "json_object"}"#, #""logprobs": true"#, #""stream": true"#, #""images": ["a.png"]"#,
-      #""never_heard_of": 1"#, #""skip_special_tokens": false"#, #""logit_bias": {"5": 1}"#,
+      #""length_penalty": 2"#, #""bad_words": ["x"]"#, #""tools": [{}]"#, #""stream": true"#, #""images": ["a.png"]"#,
+      #""never_heard_of": 1"#, #""skip_special_tokens": false"#, #""structured_outputs": {"grammar": "x"}"#,
     ]
     try expect("unsupported_option", fields.map(completion))
+  }
+
+  @Test func `reads the options of generation in a body`() throws {
+    let fields = [
+      #""n": 2, "stop": "x", "logprobs": true, "top_logprobs": 20, "logit_bias": {"5": -100, "1": 0.5}"#,
+      #""stop": ["x", "yz"], "min_p": 0.1, "temperature": 1, "presence_penalty": -2, "frequency_penalty": 2.0"#,
+      #""repetition_penalty": 1.1, "repeat_last_n": 64, "max_tokens": 3"#, #""repeat_penalty": 0.9, "max_tokens": 3"#,
+      #""response_format": {"type": "json_object"}"#, #""guided_choice": ["red", "blue"]"#, #""guided_regex": "a+""#,
+      #""response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "null"}}}"#,
+      #""response_format": {"type": "json_object", "schema": {"const": 1}}, "guided_json": null"#,
+      #""guided_json": "{\"type\": \"boolean\"}""#, #""structured_outputs": {"choice": ["a"]}"#,
+      #""json_schema": {"type": "object"}, "max_tokens": 2"#,
+    ]
+    try expect(nil, fields.map(completion))
+  }
+
+  @Test func `refuses options that are out of range or do not fit each other`() throws {
+    let fields = [
+      #""n": 0"#, #""n": 129"#, #""stop": [1]"#, #""top_logprobs": 2"#, #""logprobs": 5"#,
+      #""logprobs": true, "top_logprobs": 21"#,
+      #""logit_bias": {"5": 101}"#, #""logit_bias": {"x": 1}"#, #""logit_bias": [1]"#, #""min_p": 1.5"#,
+      #""presence_penalty": 3"#, #""repetition_penalty": 0"#, #""repeat_last_n": -2"#,
+      #""response_format": {"type": "xml"}"#, #""response_format": {"type": "json_schema", "json_schema": {}}"#,
+      #""guided_json": "{""#, #""guided_json": {"type": "object", "minProperties": 1}"#, #""guided_choice": []"#,
+      #""guided_regex": "(?=a)""#, #""guided_regex": "a", "guided_choice": ["a"]"#,
+      #""guided_regex": "a", "stop": "b""#, #""guided_regex": "a{9}", "max_tokens": 1"#,
+    ]
+    try expect("bad_record", fields.map(completion))
   }
 
   @Test func `ignores fields of a body with null, their neutral value or no effect`() throws {

@@ -1,6 +1,7 @@
 @testable import BatchInference
 import Evaluation
 import Foundation
+import Grammar
 import ImageProcessing
 import Jinja
 import Kernels
@@ -18,6 +19,7 @@ enum FuzzTarget: String, CaseIterable {
   case answers
   case chatTemplate = "chat-template"
   case config
+  case constraint
   case conversation
   case exif
   case gguf
@@ -50,6 +52,7 @@ enum FuzzTarget: String, CaseIterable {
     case .answers: try readAnswers(bytes)
     case .chatTemplate: try readChatTemplate(bytes)
     case .config: _ = try LLaVAConfiguration(directory: Scratch.folder(with: "config.json", bytes))
+    case .constraint: try followConstraint(bytes)
     case .conversation: _ = try Conversation(json: Data(bytes))
     case .exif: try readExif(bytes)
     case .gguf: try readGGUF(bytes)
@@ -139,6 +142,25 @@ private func renderTemplate(_ bytes: [UInt8]) throws {
   let now = JinjaTime(year: 2024, month: 7, day: 26, weekday: 5)
   _ = try template.render(templateVariables, limits: limits, now: now)
 }
+
+/// Compiles a JSON schema, or another text as a regular expression, and follows an answer of random bytes to its end.
+private func followConstraint(_ bytes: [UInt8]) throws {
+  let isSchema = bytes.first == UInt8(ascii: "{")
+  let grammar = try Grammar(
+    isSchema ? .jsonSchema(JSONParser.parse(bytes)) : .regex(String(decoding: bytes, as: UTF8.self)))
+  var state = GrammarState(grammar, byteVocabulary)
+  var generator = SplitMix64(seed: UInt64(bytes.count))
+  for _ in 0..<100 {
+    guard let token = state.mask().tokens.randomElement(using: &generator) else { break }
+    check(state.allows(token) && state.accept(token), "a token of the mask is refused")
+  }
+  let completion = state.shortestCompletionTokens()
+  check(completion != nil, "no completion")
+  for token in completion ?? [] { check(state.accept(token), "a token of the completion is refused") }
+  check(state.canEnd, "the completion is not complete")
+}
+
+private let byteVocabulary = TokenVocabulary(tokens: (0...255).map { [UInt8($0)] })
 
 private let templateVariables: [String: JinjaValue] = {
   let json = """

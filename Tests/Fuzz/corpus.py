@@ -248,6 +248,15 @@ def tables():
     yield b'index\tquestion\timage\tanswer\tA\r\n0\t"What ""is""\n it?"\tAA==\t"[\'a\', ""it\'s""]"\tb\r\n\n'
 
 
+CONSTRAINTS = [
+    b'{"type":"object","properties":{"a":{"type":"integer","minimum":-20,"exclusiveMaximum":120},"b":{"type":"string",'
+    b'"minLength":1,"maxLength":9}},"required":["a"],"additionalProperties":false}',
+    b'{"type":"array","items":{"anyOf":[{"enum":["x",1.5,null]},{"$ref":"#/$defs/n"}]},"minItems":1,"maxItems":3,'
+    b'"$defs":{"n":{"type":["number","null"],"minimum":0.25,"maximum":1.5}}}',
+    b'{"type":"object","properties":{"d":{"type":"string","format":"date-time"},"p":{"type":"string","pattern":"^[a-f]{2,4}$"},'
+    b'"c":{"const":{"k":[true]}},"r":{"$ref":"#"}}}',
+    rb"[0-9]{3}-(?:ab|[^c-x\d])+\.?\u00e9*", b"(a|b*?)(c{2}|.){0,3}$",
+]
 OPENAI = {
     "custom_id": "a", "method": "POST", "url": "/v1/chat/completions",
     "body": {
@@ -287,6 +296,7 @@ def seeds():
         "answers": encoded(*ANSWERS) + lines("Field/cases/**/answers/*.jsonl"),
         "chat-template": list(templates()),
         "config": configurations,
+        "constraint": CONSTRAINTS,
         "conversation": [messages, json.dumps(OPENAI["body"]).encode()],
         "exif": [bytes([place]) + data for image in images["jpg"] + images["png"] for place, data in metadata_blocks(image)],
         "gguf": list(gguf_pairs()),
