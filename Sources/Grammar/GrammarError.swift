@@ -42,7 +42,7 @@ enum GrammarLimits {
   /// The maximum number of entries of all transition tables.
   static let dfaEntries = 16 << 20
   /// The maximum number of steps in the construction of all DFAs.
-  static let steps = 30_000_000
+  static let steps = 20_000_000
   /// The maximum number of edges between the terminals of a grammar.
   static let edges = 500_000
   /// The maximum number of heads of a state; of more, those with the longest completions are dropped.

@@ -136,12 +136,12 @@ import Testing
   }
 
   @Test func `thousands of optional properties need no deep stack`() throws {
-    let properties = (0..<5000).map { "\"p\($0)\":{\"type\":\"null\"}" }.joined(separator: ",")
+    let properties = (0..<2000).map { "\"p\($0)\":{\"type\":\"null\"}" }.joined(separator: ",")
     let grammar = try schema("{\"properties\":{\(properties)}}")
     #expect(grammar.accepts("{}"))
     var state = GrammarState(grammar, Vocabularies.bytes)
     var generator = SeededGenerator(seed: 1)
-    for _ in 0..<50 where !state.mustEnd {
+    for _ in 0..<15 where !state.mustEnd {
       let isAccepted = state.accept(generator.element(state.mask().tokens))
       #expect(isAccepted)
     }
