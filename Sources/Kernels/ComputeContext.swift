@@ -28,8 +28,9 @@ import Storage
     _ phase: Phase, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
     let inner = durations.values.reduce(.zero, +)
-    let start = ContinuousClock.now
+    let (start, mark) = (ContinuousClock.now, ThreadTrace.shared.beginPhase())
     defer {
+      ThreadTrace.shared.endPhase(mark, threads: workers.count)
       let nested = durations.values.reduce(.zero, +) - inner
       durations[phase, default: .zero] += ContinuousClock.now - start - nested
     }

@@ -72,6 +72,7 @@ import Synchronization
   /// - Returns: `false`, without a call, if the pool is busy with another job.
   func run(tasks: Int, workerThreads: Int, _ body: Body) -> Bool {
     guard !isBusy.exchange(true, ordering: .acquiring) else { return false }
+    let start = ThreadTrace.shared.now
     withoutActuallyEscaping(body) { body in
       unsafe withUnsafePointer(to: body) { body in
         unsafe self.body = body
@@ -87,6 +88,7 @@ import Synchronization
         unsafe self.body = nil
       }
     }
+    ThreadTrace.shared.addKernel(since: start)
     isBusy.store(false, ordering: .releasing)
     return true
   }
@@ -94,6 +96,8 @@ import Synchronization
   /// Takes and runs tasks until none are left.
   private func runTasks(as worker: Int) {
     guard let body = unsafe body else { preconditionFailure("ThreadPool: no job") }
+    let start = ThreadTrace.shared.now
+    defer { ThreadTrace.shared.addWork(since: start) }
     while true {
       let task = nextTask.wrappingAdd(1, ordering: .relaxed).oldValue
       guard task < taskCount else { return }
