@@ -147,6 +147,8 @@ let package = Package(
       name: "ModelTestSupport",
       dependencies: ["BatchInference", "ModelFormats", "PDrop", "TestSupport", "Verification"],
       path: "Tests/ModelTestSupport", swiftSettings: settings),
+    // Counts allocations of the test program.
+    .target(name: "CAllocationCount", path: "Tests/CAllocationCount"),
     .testTarget(
       name: "StorageTests", dependencies: ["Storage", "TestSupport"], swiftSettings: settings),
     .testTarget(
@@ -176,8 +178,8 @@ let package = Package(
     .testTarget(
       name: "PDropTests",
       dependencies: [
-        "BatchInference", "ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "ModelTestSupport", "PDrop", "Storage",
-        "TestSupport", "TokenDropping", "Tokenizers", "Verification",
+        "BatchInference", "CAllocationCount", "ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "ModelTestSupport",
+        "PDrop", "Storage", "TestSupport", "TokenDropping", "Tokenizers", "Verification",
       ],
       swiftSettings: settings),
     .testTarget(

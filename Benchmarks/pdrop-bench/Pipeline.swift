@@ -73,7 +73,9 @@ struct Pipeline {
   struct VisionRun {
     var image: EncodedImage
     /// Milliseconds and FLOPs of vision encoder and projector for a single view, if the image has several views.
-    var oneView: (milliseconds: Double, flops: Int)?
+    var oneView: (milliseconds: Double, flops: Int, waiting: Double)?
+    /// The share of thread time that threads waited while all views were encoded.
+    var waiting: Double
   }
 
   /// The cost of an answer after the image is encoded.
@@ -82,6 +84,10 @@ struct Pipeline {
     var prefillMilliseconds: Double
     /// Time of all tokens after the first.
     var decodeMilliseconds: Double
+    /// The share of thread time that threads waited in prefill.
+    var prefillWaiting: Double
+    /// The share of thread time that threads waited in decode.
+    var decodeWaiting: Double
     var report: RunReport
   }
 
@@ -120,6 +126,7 @@ struct Pipeline {
 
   /// The runs of all subjects, interleaved.
   func runs(repetitions: Int) throws -> ([Runs], Peaks) {
+    ThreadTrace.shared.turnOn()
     var peaks = Peaks()
     var runs = subjects.map { Runs(answers: Array(repeating: [], count: $0.policies.count)) }
     for turn in 0...repetitions {
@@ -147,8 +154,12 @@ struct Pipeline {
 
   private func encode(_ subject: Subject) throws -> VisionRun {
     let model = subject.model
+    _ = ThreadTrace.shared.takeWaitingShare()
     let image = try model.encode(.decoded(image(for: subject)), threads: threads)
-    guard let preprocessor = model.preprocessor, preprocessor.mode == .anyres else { return VisionRun(image: image) }
+    let waiting = ThreadTrace.shared.takeWaitingShare()
+    guard let preprocessor = model.preprocessor, preprocessor.mode == .anyres else {
+      return VisionRun(image: image, waiting: waiting)
+    }
     let compute = ComputeContext(workers: Workers(count: threads))
     let side = preprocessor.size
     let pixels = Tensor(
@@ -156,7 +167,8 @@ struct Pipeline {
     let values = pixels.floats()
     let time = milliseconds { _ = model.llava.viewFeatures(values, views: 1, on: compute) }
     let multiplyAdds = compute.ledger.total(.encode) + compute.ledger.total(.project)
-    return VisionRun(image: image, oneView: (time, 2 * multiplyAdds))
+    return VisionRun(
+      image: image, oneView: (time, 2 * multiplyAdds, ThreadTrace.shared.takeWaitingShare()), waiting: waiting)
   }
 
   private func answer(
@@ -168,13 +180,15 @@ struct Pipeline {
     let request = Request(
       prompt: .tokens(promptTokens(model)), images: [.features(image)], policy: policy, options: options)
     resetPeakMemory()
+    _ = ThreadTrace.shared.takeWaitingShare()
     let stopwatch = Stopwatch()
     var session = try Session(model, request, threads: threads)
     _ = try session.next()
-    let prefill = stopwatch.milliseconds
+    let (prefill, prefillWaiting) = (stopwatch.milliseconds, ThreadTrace.shared.takeWaitingShare())
     while try session.next() != nil {}
     return AnswerRun(
-      prefillMilliseconds: prefill, decodeMilliseconds: stopwatch.milliseconds - prefill, report: session.report)
+      prefillMilliseconds: prefill, decodeMilliseconds: stopwatch.milliseconds - prefill,
+      prefillWaiting: prefillWaiting, decodeWaiting: ThreadTrace.shared.takeWaitingShare(), report: session.report)
   }
 
   /// A BOS token, the image, and arbitrary text tokens; the cost does not depend on the text.

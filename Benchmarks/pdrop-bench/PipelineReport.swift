@@ -39,7 +39,7 @@ struct PipelineResult {
   /// The resource that limits the speed of a phase.
   enum Bound {
     case compute(ComputeType)
-    /// Memory bandwidth, with the bytes of weights that the phase reads.
+    /// Memory bandwidth, with the bytes of weights and KV cache that the phase reads.
     case memory(byteCount: Int)
   }
 
@@ -57,6 +57,8 @@ struct PipelineResult {
     /// FLOPs counted in the kernels, two per multiply-add.
     var flops: Int
     var bound: Bound
+    /// The share of thread time that threads waited.
+    var waiting: Sample
     /// Milliseconds from the decoded image to the first token.
     var firstToken: Double?
     /// The report of the last run.
@@ -68,7 +70,7 @@ struct PipelineResult {
     /// FLOPs per second.
     var rate: Double { Double(flops) / milliseconds.median * 1e3 }
 
-    /// Bytes of weights read per second, for phases bound by memory bandwidth.
+    /// Bytes of weights and KV cache read per second, for phases bound by memory bandwidth.
     var bytesPerSecond: Double? {
       if case .memory(let byteCount) = bound { Double(byteCount) / milliseconds.median * 1e3 } else { nil }
     }
@@ -96,15 +98,17 @@ struct PipelineResult {
   /// Vision encoder and projector for one view, and for all views of the image.
   private func visionRows(_ runs: [Pipeline.VisionRun]) -> [Row] {
     guard let first = runs.first else { return [] }
-    func row(_ views: Int, _ milliseconds: [Double], _ flops: Int) -> Row {
+    func row(_ views: Int, _ milliseconds: [Double], _ flops: Int, _ waiting: [Double]) -> Row {
       Row(
         method: "any", title: "any", test: "enc\(views)", milliseconds: Sample(milliseconds), flops: flops,
-        bound: .compute(computeType.vision))
+        bound: .compute(computeType.vision), waiting: Sample(waiting))
     }
-    let oneView = first.oneView.map { row(1, runs.compactMap(\.oneView?.milliseconds), $0.flops) }
+    let oneView = first.oneView.map {
+      row(1, runs.compactMap(\.oneView?.milliseconds), $0.flops, runs.compactMap(\.oneView?.waiting))
+    }
     let allViews = row(
       first.image.viewCount, runs.map(\.image.timings).map { $0.encode + $0.project },
-      first.image.flops.encode + first.image.flops.project)
+      first.image.flops.encode + first.image.flops.project, runs.map(\.waiting))
     return [oneView, allViews].compactMap(\.self)
   }
 
@@ -122,19 +126,22 @@ struct PipelineResult {
     let firstToken = Sample(firstTokens).median
     let peakBytes = answers.map(\.report.peakResidentBytes).max()
 
-    func row(_ test: String, _ tokens: Int, _ milliseconds: [Double], _ flops: Int, _ bound: Bound) -> Row {
+    func row(
+      _ test: String, _ tokens: Int, _ milliseconds: [Double], _ flops: Int, _ bound: Bound, _ waiting: [Double]
+    ) -> Row {
       Row(
         method: report.policy.method, title: policy.title, test: test, tokens: tokens,
         milliseconds: Sample(milliseconds), flops: flops,
-        bound: bound, firstToken: firstToken, report: report, peakBytes: peakBytes)
+        bound: bound, waiting: Sample(waiting), firstToken: firstToken, report: report, peakBytes: peakBytes)
     }
     var prefill = row(
       "pp\(report.sequenceLength)", report.sequenceLength, answers.map(\.prefillMilliseconds),
-      flops.prefill + flops.rank + headFlops, .compute(computeType.decoder))
+      flops.prefill + flops.rank + headFlops, .compute(computeType.decoder), answers.map(\.prefillWaiting))
     prefill.paperFlops = report.paperFlops
     let decode = row(
       "tg\(steps)", steps, answers.map(\.decodeMilliseconds), flops.decode + steps * headFlops,
-      .memory(byteCount: steps * model.llava.decodeWeightBytes))
+      .memory(byteCount: steps * model.llava.decodeWeightBytes + report.decodedCacheBytes),
+      answers.map(\.decodeWaiting))
     return Schedule(
       title: policy.title, isBaseline: policy is NoDropping, prefill: prefill, decode: steps > 0 ? decode : nil)
   }
@@ -192,6 +199,9 @@ struct PipelineResult {
       Field(
         "share_of_peak", .number(fractionOfPeak(row)), heading: "% of peak",
         text: (100 * fractionOfPeak(row)).formatted(0) + "%"),
+      Field(
+        "share_waiting", .number(row.waiting.median), heading: "% waiting",
+        text: (100 * row.waiting.median).formatted(1) + "%"),
       Field(
         "kv_bytes", row.report.map { .integer($0.cacheBytes) } ?? .none, heading: "KV cache MiB",
         text: row.report.map { Self.mebibytes($0.cacheBytes) } ?? ""),
@@ -319,6 +329,15 @@ extension PipelineResult.Schedule {
       ("prefill FLOPs", Double(prefill.flops) / Double(baseline.prefill.flops)),
       ("KV cache", Double(prefill.report?.cacheBytes ?? 0) / Double(baseline.prefill.report?.cacheBytes ?? 0)),
     ]
+  }
+}
+
+extension RunReport {
+  /// Bytes of the KV cache that all decode steps have read: each reads the rows before it and its own.
+  fileprivate var decodedCacheBytes: Int {
+    let steps = tokens.count - 1
+    let rows = cacheLengthsAfterPrompt.reduce(0) { $0 + steps * $1 + steps * (steps + 1) / 2 }
+    return Int(Double(cacheBytes) * Double(rows) / Double(max(1, cacheLengthsAtEnd.reduce(0, +))))
   }
 }
 

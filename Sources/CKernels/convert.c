@@ -83,18 +83,3 @@ float pdrop_quantize_u8(const float *x, size_t count, uint8_t *y) {
   quantize(x, count, 127 / largest, (int8_t *)y, 128);
   return largest / 127;
 }
-
-/// Removes the zero point. Unsigned arithmetic avoids signed overflow for any sums, which may come from a file.
-static inline int32_t without_zero_point(int32_t s, int32_t sum) {
-  return (int32_t)((uint32_t)s - 128u * (uint32_t)sum);
-}
-
-FOR_EACH_PROCESSOR
-void pdrop_dequantize_row(const int32_t *restrict s, const int32_t *restrict sums, const float *restrict scales,
-                          float row_scale, size_t count, float *restrict y, bool add) {
-  if (add) {
-    for (size_t i = 0; i < count; i++) y[i] += (float)without_zero_point(s[i], sums[i]) * (row_scale * scales[i]);
-  } else {
-    for (size_t i = 0; i < count; i++) y[i] = (float)without_zero_point(s[i], sums[i]) * (row_scale * scales[i]);
-  }
-}

@@ -1,5 +1,5 @@
-// Biases and activations as plain loops that the compiler vectorizes. Each loop is compiled for several processors; the
-// loader selects one. FP contraction is off, so every processor gives the same bits.
+// Functions of rows as plain loops that the compiler vectorizes. Each loop is compiled for several processors; the loader
+// selects one. FP contraction is off and sums are folded in lanes, so every processor gives the same bits.
 
 #include "elementwise.h"
 
@@ -40,35 +40,167 @@ INLINE float exponential(float x) {
 
 INLINE float sigmoid(float x) { return 1 / (1 + exponential(-x)); }
 
-FOR_EACH_PROCESSOR
-static void add(float *restrict y, const float *restrict bias, size_t count) {
-  for (size_t i = 0; i < count; i++) y[i] += bias[i];
-}
+// MARK: - The end of a matmul
 
-FOR_EACH_PROCESSOR
-static void quick_gelu(float *y, size_t count) {
-  for (size_t i = 0; i < count; i++) y[i] = y[i] * sigmoid(1.702f * y[i]);
-}
-
-FOR_EACH_PROCESSOR
-static void silu(float *y, size_t count) {
-  for (size_t i = 0; i < count; i++) y[i] = y[i] * sigmoid(y[i]);
-}
-
-void pdrop_finish_row(float *y, size_t count, const float *bias, pdrop_activation activation) {
-  if (bias) add(y, bias, count);
+INLINE float activated(float x, pdrop_activation activation) {
   switch (activation) {
-    case pdrop_no_activation: break;
-    case pdrop_quick_gelu: quick_gelu(y, count); break;
-    case pdrop_silu: silu(y, count); break;
+    case pdrop_no_activation: return x;
+    case pdrop_quick_gelu: return x * sigmoid(1.702f * x);
+    case pdrop_silu: return x * sigmoid(x);
     // Source: Hendrycks and Gimpel 2016, Gaussian Error Linear Units.
-    case pdrop_gelu:
-      for (size_t i = 0; i < count; i++) y[i] = 0.5f * y[i] * (1 + erff(y[i] * 0.70710678f));
-      break;
+    case pdrop_gelu: return 0.5f * x * (1 + erff(x * 0.70710678f));
+  }
+  return x;
+}
+
+/// Adds a bias, if there is one, and applies an activation. Inlined with constants for all but the data.
+INLINE void finish(const pdrop_results *results, bool has_bias, pdrop_activation activation) {
+  for (size_t row = 0; row < results->rows; row++) {
+    float *restrict y = results->y + row * results->stride;
+    const float *restrict bias = results->bias;
+    for (size_t i = 0; i < results->count; i++) {
+      const float x = has_bias ? y[i] + bias[i] : y[i];
+      y[i] = activated(x, activation);
+    }
   }
 }
+
+/// Scales the sums of an int8 matmul, then does as `finish`. Unsigned arithmetic avoids signed overflow for any sums,
+/// which may come from a file.
+INLINE void finish_sums(const pdrop_results *results, const pdrop_int8_sums *sums, bool adds, bool has_bias,
+                        pdrop_activation activation) {
+  for (size_t row = 0; row < results->rows; row++) {
+    float *restrict y = results->y + row * results->stride;
+    const float *restrict bias = results->bias;
+    const int32_t *restrict s = sums->values + row * results->count;
+    const int32_t *restrict weight_sums = sums->weight_sums;
+    const float *restrict scales = sums->scales;
+    const float row_scale = sums->row_scales[row];
+    for (size_t i = 0; i < results->count; i++) {
+      const int32_t sum = (int32_t)((uint32_t)s[i] - 128u * (uint32_t)weight_sums[i]);
+      float x = (float)sum * (row_scale * scales[i]);
+      if (adds) x = y[i] + x;
+      if (has_bias) x = x + bias[i];
+      y[i] = activated(x, activation);
+    }
+  }
+}
+
+#define FINISH(name, activation)                                                              \
+  FOR_EACH_PROCESSOR                                                                          \
+  static void finish_##name(const pdrop_results *results) {                                   \
+    if (results->bias)                                                                        \
+      finish(results, true, activation);                                                      \
+    else                                                                                      \
+      finish(results, false, activation);                                                     \
+  }                                                                                           \
+  FOR_EACH_PROCESSOR                                                                          \
+  static void finish_sums_##name(const pdrop_results *results, const pdrop_int8_sums *sums) { \
+    if (results->bias)                                                                        \
+      results->adds ? finish_sums(results, sums, true, true, activation)                      \
+                    : finish_sums(results, sums, false, true, activation);                    \
+    else                                                                                      \
+      results->adds ? finish_sums(results, sums, true, false, activation)                     \
+                    : finish_sums(results, sums, false, false, activation);                   \
+  }
+
+FINISH(plain, pdrop_no_activation)
+FINISH(quick_gelu, pdrop_quick_gelu)
+FINISH(silu, pdrop_silu)
+FINISH(gelu, pdrop_gelu)
+
+void pdrop_finish(const pdrop_results *results) {
+  if (!results->bias && results->activation == pdrop_no_activation) return;
+  switch (results->activation) {
+    case pdrop_no_activation: return finish_plain(results);
+    case pdrop_quick_gelu: return finish_quick_gelu(results);
+    case pdrop_silu: return finish_silu(results);
+    case pdrop_gelu: return finish_gelu(results);
+  }
+}
+
+void pdrop_finish_int8(const pdrop_results *results, const pdrop_int8_sums *sums) {
+  switch (results->activation) {
+    case pdrop_no_activation: return finish_sums_plain(results, sums);
+    case pdrop_quick_gelu: return finish_sums_quick_gelu(results, sums);
+    case pdrop_silu: return finish_sums_silu(results, sums);
+    case pdrop_gelu: return finish_sums_gelu(results, sums);
+  }
+}
+
+// MARK: - Rows
 
 FOR_EACH_PROCESSOR
 void pdrop_gated_silu(float *restrict gate, const float *restrict up, size_t count) {
   for (size_t i = 0; i < count; i++) gate[i] = gate[i] * sigmoid(gate[i]) * up[i];
+}
+
+enum { LANES = 32 };
+
+/// The sum of all lanes.
+INLINE float folded(float *lanes) {
+  for (int width = LANES / 2; width > 0; width /= 2)
+    for (int l = 0; l < width; l++) lanes[l] += lanes[l + width];
+  return lanes[0];
+}
+
+/// The sum of all values: by lanes, then the values after the last whole block one by one.
+INLINE float sum(const float *x, size_t count) {
+  float lanes[LANES] = {0};
+  const size_t whole = count / LANES * LANES;
+  for (size_t i = 0; i < whole; i += LANES)
+    for (int l = 0; l < LANES; l++) lanes[l] += x[i + l];
+  float result = folded(lanes);
+  for (size_t i = whole; i < count; i++) result += x[i];
+  return result;
+}
+
+/// The sum of all squares, in the order of `sum`.
+INLINE float sum_of_squares(const float *x, size_t count) {
+  float lanes[LANES] = {0};
+  const size_t whole = count / LANES * LANES;
+  for (size_t i = 0; i < whole; i += LANES)
+    for (int l = 0; l < LANES; l++) lanes[l] += x[i + l] * x[i + l];
+  float result = folded(lanes);
+  for (size_t i = whole; i < count; i++) result += x[i] * x[i];
+  return result;
+}
+
+FOR_EACH_PROCESSOR
+void pdrop_rms_norm(float *restrict y, const float *restrict x, size_t rows, size_t columns,
+                    const float *restrict weight, float epsilon) {
+  for (size_t row = 0; row < rows; row++, y += columns, x += columns) {
+    const float scale = 1 / sqrtf(sum_of_squares(x, columns) / (float)columns + epsilon);
+    for (size_t i = 0; i < columns; i++) y[i] = x[i] * scale * weight[i];
+  }
+}
+
+FOR_EACH_PROCESSOR
+void pdrop_layer_norm(float *restrict y, const float *restrict x, size_t rows, size_t columns,
+                      const float *restrict weight, const float *restrict bias, float epsilon) {
+  for (size_t row = 0; row < rows; row++, y += columns, x += columns) {
+    const float mean = sum(x, columns) / (float)columns;
+    for (size_t i = 0; i < columns; i++) y[i] = x[i] - mean;
+    const float scale = 1 / sqrtf(sum_of_squares(y, columns) / (float)columns + epsilon);
+    for (size_t i = 0; i < columns; i++) y[i] = y[i] * scale * weight[i] + bias[i];
+  }
+}
+
+FOR_EACH_PROCESSOR
+void pdrop_rotate(float *restrict x, size_t heads, size_t dimension, const float *restrict angles) {
+  const size_t half = dimension / 2;
+  const float *restrict cosines = angles, *restrict sines = angles + half;
+  for (size_t head = 0; head < heads; head++) {
+    float *restrict first = x + head * dimension, *restrict second = first + half;
+    for (size_t i = 0; i < half; i++) {
+      const float a = first[i], b = second[i];
+      first[i] = a * cosines[i] - b * sines[i];
+      second[i] = b * cosines[i] + a * sines[i];
+    }
+  }
+}
+
+FOR_EACH_PROCESSOR
+void pdrop_exponentials(float *x, size_t count, float origin) {
+  for (size_t i = 0; i < count; i++) x[i] = exponential(x[i] - origin);
 }

@@ -21,8 +21,11 @@ package struct HeadLayout: Hashable, Sendable {
   /// Columns of keys and of values.
   package var keyValueColumns: Int { keyValueHeadCount * headDimension }
 
-  /// The key-value head of a query head; neighbouring query heads share one (grouped-query attention).
-  func keyValueHead(of head: Int) -> Int { head / (headCount / keyValueHeadCount) }
+  /// Query heads that share a key-value head (grouped-query attention); they are neighbours.
+  var groupSize: Int { headCount / keyValueHeadCount }
+
+  /// The key-value head of a query head.
+  func keyValueHead(of head: Int) -> Int { head / groupSize }
 }
 
 /// Instruction sets of the attention kernels. The last bits of a result depend on the instruction set.
@@ -144,26 +147,30 @@ extension ComputeContext {
     precondition(
       queries.columns == heads.queryColumns && result.columns == queries.columns,
       "cachedAttention: queries of \(queries.columns) columns, \(heads)")
-    let (dimension, group) = (heads.headDimension, heads.headCount / heads.keyValueHeadCount)
+    visibleRows.removeAll(keepingCapacity: true)
     for row in 0..<queries.rows {
-      let keys = cache(row).keys
+      visibleRows.append(cache(row))
+      let keys = visibleRows[row].keys
       precondition(
         keys.rows > 0 && keys.columns == heads.keyValueColumns,
         "cachedAttention: \(keys.rows) keys of \(keys.columns) columns, \(heads)")
       ledger.add(.attention, 2 * heads.queryColumns * keys.rows)
     }
-    let (input, output) = unsafe (queries.base, result.base)
-    workers.run(tasks: queries.rows * heads.keyValueHeadCount) { task, worker in
+    let attention = unsafe AttentionTasks(
+      compute: self, queries: queries.base, result: result.base, heads: heads, variant: variant,
+      isCausal: false, oneByOne: heads.groupSize < Self.minBlockedQueries)
+    workers.run(tasks: queries.rows * heads.keyValueHeadCount, attention) { attention, task, worker in
+      let heads = attention.heads
       let (row, head) = (task / heads.keyValueHeadCount, task % heads.keyValueHeadCount)
-      let (cache, query) = (cache(row), row * heads.queryColumns + head * group * dimension)
+      let cache = attention.compute.visibleRows[row]
+      let first = row * heads.queryColumns + head * heads.groupSize * heads.headDimension
       // Usually one pass: only an unusual model has more query heads per key head than a block has rows.
-      for first in stride(from: 0, to: group, by: Int(PDROP_ATTENTION_ROWS)) {
-        let rows = min(Int(PDROP_ATTENTION_ROWS), group - first)
-        let start = query + first * dimension
-        unsafe attend(
-          input + start, output + start, stride: dimension, rows: rows, heads: 1, cache, keyHead: head, layout: heads,
-          firstKey: 0, visible: cache.keys.rows, isCausal: false, oneByOne: group < Self.minBlockedQueries, variant,
-          worker)
+      for start in stride(from: 0, to: heads.groupSize, by: Int(PDROP_ATTENTION_ROWS)) {
+        let block = AttentionBlock(
+          first: first + start * heads.headDimension, stride: heads.headDimension,
+          rows: min(Int(PDROP_ATTENTION_ROWS), heads.groupSize - start), heads: 1, keyHead: head, firstKey: 0,
+          visible: cache.keys.rows)
+        attention.attend(block, cache, worker)
       }
     }
   }
@@ -185,8 +192,7 @@ extension ComputeContext {
       sequences: sequences, isCausal: false, variant)
   }
 
-  /// Attention in tasks of one sequence, the query heads that share a key head, and as many rows as a block holds, so
-  /// that keys and values are packed once for all of them.
+  /// Attention over whole sequences, in blocks of queries.
   private func attention(
     _ result: inout Matrix, _ queries: borrowing Matrix, _ stored: StoredKeyValues, _ heads: HeadLayout,
     sequences: Int, isCausal: Bool, _ variant: InstructionSet
@@ -204,48 +210,103 @@ extension ComputeContext {
     let pairs = isCausal ? rows * (keyRows - rows) + rows * (rows + 1) / 2 : rows * keyRows
     ledger.add(.attention, 2 * sequences * heads.headCount * dimension * pairs)
 
-    // With a single row, the heads of a group are the rows of one panel.
-    let group = heads.headCount / heads.keyValueHeadCount
-    let (queryCount, queryStride) = rows == 1 ? (group, dimension) : (rows, heads.queryColumns)
-    let maxPanels = Int(PDROP_ATTENTION_ROWS / PDROP_ATTENTION_PANEL)
-    let taskHeads = rows == 1 ? 1 : min(group, maxPanels)
-    // Nearly equal tasks of whole panels.
-    let panels = (queryCount + Int(PDROP_ATTENTION_PANEL) - 1) / Int(PDROP_ATTENTION_PANEL)
-    let tasks = (panels + maxPanels / taskHeads - 1) / (maxPanels / taskHeads)
-    let taskRows = (panels + tasks - 1) / tasks * Int(PDROP_ATTENTION_PANEL)
-    let headTasks = rows == 1 ? 1 : (group + taskHeads - 1) / taskHeads
-    let blocks = (queryCount + taskRows - 1) / taskRows
-    let (input, output) = unsafe (queries.base, result.base)
-    workers.run(tasks: sequences * heads.keyValueHeadCount * headTasks * blocks) { task, worker in
-      let (first, part) = (task % blocks * taskRows, task / blocks % headTasks * taskHeads)
-      let (keyHead, sequence) = (
-        task / blocks / headTasks % heads.keyValueHeadCount, task / blocks / headTasks / heads.keyValueHeadCount
-      )
-      let start =
-        sequence * rows * heads.queryColumns + (keyHead * group + part) * dimension + first * queryStride
-      unsafe attend(
-        input + start, output + start, stride: queryStride, rows: min(taskRows, queryCount - first),
-        heads: rows == 1 ? 1 : min(taskHeads, group - part), stored, keyHead: keyHead, layout: heads,
-        firstKey: sequence * keyRows, visible: isCausal && rows > 1 ? keyRows - rows + first + 1 : keyRows,
-        isCausal: isCausal && rows > 1, oneByOne: queryCount < Self.minBlockedQueries, variant, worker)
+    let split = AttentionSplit(heads: heads, sequences: sequences, rows: rows, keyRows: keyRows, isCausal: isCausal)
+    let tasks = unsafe AttentionTasks(
+      compute: self, queries: queries.base, result: result.base, heads: heads, variant: variant,
+      isCausal: isCausal && rows > 1, oneByOne: split.queryCount < Self.minBlockedQueries)
+    workers.run(tasks: split.count, (tasks, split, stored)) { context, task, worker in
+      let (tasks, split, stored) = context
+      tasks.attend(split.block(task), stored, worker)
     }
   }
+}
 
-  /// Attention of a block of queries to the rows of a key head from `firstKey` on.
-  private func attend(
-    _ queries: UnsafePointer<Float>, _ result: UnsafeMutablePointer<Float>, stride: Int, rows: Int, heads: Int,
-    _ stored: StoredKeyValues, keyHead: Int, layout: HeadLayout, firstKey: Int, visible: Int, isCausal: Bool,
-    oneByOne: Bool, _ variant: InstructionSet, _ worker: Int
-  ) {
-    let (keys, values, dimension) = (stored.keys, stored.values, layout.headDimension)
-    let panels = heads * ((rows + Int(PDROP_ATTENTION_PANEL) - 1) / Int(PDROP_ATTENTION_PANEL))
-    var block = unsafe pdrop_attention_block(
-      queries: queries, result: result, query_stride: stride, rows: rows, heads: heads, dimension: dimension,
-      keys: keys.address(head: keyHead, row: firstKey), values: values.address(head: keyHead, row: firstKey),
-      key_stride: keys.rowStride, type: keys.type.code, key_scales: keys.scale(head: keyHead, row: firstKey),
-      value_scales: values.scale(head: keyHead, row: firstKey), visible: visible, is_causal: isCausal,
-      one_by_one: oneByOne,
-      scratch: scratch(worker, count: pdrop_attention_scratch(panels, dimension)))
-    unsafe pdrop_attention(variant.code, &block)
+/// The queries of a task of attention, and the keys that they see.
+private struct AttentionBlock {
+  /// The place of the first query, and of its result.
+  let first: Int
+  /// Floats between consecutive queries.
+  let stride: Int
+  /// Queries of each head.
+  let rows: Int
+  /// Query heads, which share a key head.
+  let heads: Int
+  let keyHead: Int
+  let firstKey: Int
+  /// Keys from `firstKey` on that the first query sees; without a causal mask, all queries.
+  let visible: Int
+}
+
+/// The blocks of attention over whole sequences: the query heads that share a key head, and as many rows as a block
+/// holds, so that keys and values are packed once for all of them.
+private struct AttentionSplit {
+  let heads: HeadLayout
+  /// Queries of each sequence.
+  let rows: Int
+  /// Keys of each sequence.
+  let keyRows: Int
+  let isCausal: Bool
+  /// Queries of each head: with a single row, those of all heads of a group, which are the rows of one panel.
+  let queryCount: Int
+  private let queryStride: Int
+  /// Query heads and rows of a block.
+  private let (blockHeads, blockRows): (Int, Int)
+  /// Blocks of the heads of a group, and of the rows of a sequence.
+  private let (headBlocks, rowBlocks): (Int, Int)
+  /// The number of blocks of all sequences.
+  let count: Int
+
+  init(heads: HeadLayout, sequences: Int, rows: Int, keyRows: Int, isCausal: Bool) {
+    (self.heads, self.rows, self.keyRows, self.isCausal) = (heads, rows, keyRows, isCausal)
+    let (group, panelRows) = (heads.groupSize, Int(PDROP_ATTENTION_PANEL))
+    (queryCount, queryStride) = rows == 1 ? (group, heads.headDimension) : (rows, heads.queryColumns)
+    let maxPanels = Int(PDROP_ATTENTION_ROWS) / panelRows
+    blockHeads = rows == 1 ? 1 : min(group, maxPanels)
+    // Nearly equal blocks of whole panels.
+    let panels = (queryCount + panelRows - 1) / panelRows
+    let parts = (panels + maxPanels / blockHeads - 1) / (maxPanels / blockHeads)
+    blockRows = (panels + parts - 1) / parts * panelRows
+    headBlocks = rows == 1 ? 1 : (group + blockHeads - 1) / blockHeads
+    rowBlocks = (queryCount + blockRows - 1) / blockRows
+    count = sequences * heads.keyValueHeadCount * headBlocks * rowBlocks
+  }
+
+  func block(_ index: Int) -> AttentionBlock {
+    let (row, head) = (index % rowBlocks * blockRows, index / rowBlocks % headBlocks * blockHeads)
+    let keyHead = index / rowBlocks / headBlocks % heads.keyValueHeadCount
+    let sequence = index / rowBlocks / headBlocks / heads.keyValueHeadCount
+    return AttentionBlock(
+      first: sequence * rows * heads.queryColumns + (keyHead * heads.groupSize + head) * heads.headDimension
+        + row * queryStride,
+      stride: queryStride, rows: min(blockRows, queryCount - row),
+      heads: rows == 1 ? 1 : min(blockHeads, heads.groupSize - head), keyHead: keyHead, firstKey: sequence * keyRows,
+      visible: isCausal && rows > 1 ? keyRows - rows + row + 1 : keyRows)
+  }
+}
+
+/// What all tasks of attention share.
+@safe private struct AttentionTasks {
+  let compute: ComputeContext
+  let queries: UnsafePointer<Float>
+  let result: UnsafeMutablePointer<Float>
+  let heads: HeadLayout
+  let variant: InstructionSet
+  let isCausal: Bool
+  /// Whether there are too few queries for a block.
+  let oneByOne: Bool
+
+  /// Attention of a block of queries.
+  func attend(_ block: AttentionBlock, _ stored: StoredKeyValues, _ worker: Int) {
+    let (keys, values, dimension) = (stored.keys, stored.values, heads.headDimension)
+    let (keyHead, firstKey) = (block.keyHead, block.firstKey)
+    let panels = block.heads * ((block.rows + Int(PDROP_ATTENTION_PANEL) - 1) / Int(PDROP_ATTENTION_PANEL))
+    var arguments = unsafe pdrop_attention_block(
+      queries: queries + block.first, result: result + block.first, query_stride: block.stride, rows: block.rows,
+      heads: block.heads, dimension: dimension, keys: keys.address(head: keyHead, row: firstKey),
+      values: values.address(head: keyHead, row: firstKey), key_stride: keys.rowStride, type: keys.type.code,
+      key_scales: keys.scale(head: keyHead, row: firstKey), value_scales: values.scale(head: keyHead, row: firstKey),
+      visible: block.visible, is_causal: isCausal, one_by_one: oneByOne,
+      scratch: compute.scratch(worker, count: pdrop_attention_scratch(panels, dimension)))
+    unsafe pdrop_attention(variant.code, &arguments)
   }
 }

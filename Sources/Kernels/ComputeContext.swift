@@ -10,6 +10,8 @@ import Storage
   package var ledger = CostLedger()
   /// Wall time of each phase, excluding nested phases.
   package private(set) var durations: [Phase: Duration] = [:]
+  /// The keys and values that each row of `cachedAttention` sees, which its tasks read.
+  var visibleRows: [StoredKeyValues] = []
   private let scratch: [Scratch]
   private let integers: [Scratch]
   private let weights: [Scratch]
@@ -28,8 +30,9 @@ import Storage
     _ phase: Phase, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
     let inner = durations.values.reduce(.zero, +)
-    let start = ContinuousClock.now
+    let (start, mark) = (ContinuousClock.now, ThreadTrace.shared.beginPhase())
     defer {
+      ThreadTrace.shared.endPhase(mark, threads: workers.count)
       let nested = durations.values.reduce(.zero, +) - inner
       durations[phase, default: .zero] += ContinuousClock.now - start - nested
     }
@@ -116,10 +119,27 @@ package struct Workers: Sendable {
   ///   Concurrent calls have different workers. Must be safe to call from several threads and write to disjoint memory
   ///   per task.
   package func run(tasks: Int, _ body: (_ task: Int, _ worker: Int) -> Void) {
+    withoutActuallyEscaping(body) { body in
+      run(tasks: tasks, Closure(body: body)) { closure, task, worker in closure.body(task, worker) }
+    }
+  }
+
+  /// A closure as a context.
+  private struct Closure { let body: (_ task: Int, _ worker: Int) -> Void }
+
+  /// As with a closure, but `body` has what it needs in a context and captures nothing. Allocates nothing, so kernels in
+  /// the loop over layers use it.
+  func run<Context>(
+    tasks: Int, _ context: Context, _ body: @escaping (_ context: Context, _ task: Int, _ worker: Int) -> Void
+  ) {
     let workerThreads = min(count, tasks) - 1
-    if workerThreads > 0, ThreadPool.shared.run(tasks: tasks, workerThreads: workerThreads, body) { return }
+    if workerThreads > 0,
+      ThreadPool.shared.run(tasks, of: KernelTasks(context: context, body: body), workerThreads: workerThreads)
+    {
+      return
+    }
     let worker = ThreadPool.shared.currentWorker
-    for task in 0..<tasks { body(task, worker) }
+    for task in 0..<tasks { body(context, task, worker) }
   }
 
   /// The results of `body` for all tasks, in task order, computed in parallel.
@@ -134,19 +154,37 @@ package struct Workers: Sendable {
 
   /// Calls `body` with disjoint blocks of the rows of `matrix`; large matrices have several blocks, run in parallel.
   ///
-  /// - Parameter body: Receives the first row of its block, the number of rows, and the block, `[rowCount, columns]`.
-  func forEachBlock(
-    of matrix: inout Matrix, _ body: (_ firstRow: Int, _ rowCount: Int, _ block: inout MutableSpan<Float>) -> Void
+  /// - Parameters:
+  ///   - matrix: The matrix whose rows are written.
+  ///   - context: What `body` needs besides its block.
+  ///   - body: Receives the context, the first row of its block, the number of rows, and the block, `[rowCount, columns]`.
+  func forEachBlock<Context>(
+    of matrix: inout Matrix, _ context: Context, _ body: @escaping BlockTasks<Context>.Body
   ) {
-    let (rows, columns) = (matrix.rows, matrix.columns)
-    let blockRows = max(1, 16_384 / columns)
-    let base = unsafe matrix.base
-    run(tasks: (rows + blockRows - 1) / blockRows) { task, _ in
-      let first = task * blockRows
-      let rowCount = min(blockRows, rows - first)
-      let buffer = unsafe UnsafeMutableBufferPointer(start: base + first * columns, count: rowCount * columns)
-      var block = unsafe buffer.mutableSpan
-      body(first, rowCount, &block)
-    }
+    let blocks = unsafe BlockTasks(
+      context: context, body: body, base: matrix.base, rows: matrix.rows, columns: matrix.columns)
+    run(tasks: blocks.count, blocks) { blocks, task, _ in blocks.run(task) }
+  }
+}
+
+/// The blocks of rows of a matrix, and a function of each.
+@safe struct BlockTasks<Context> {
+  typealias Body = (_ context: Context, _ firstRow: Int, _ rowCount: Int, _ block: inout MutableSpan<Float>) -> Void
+
+  let context: Context
+  let body: Body
+  let base: UnsafeMutablePointer<Float>
+  let rows: Int
+  let columns: Int
+
+  private var blockRows: Int { max(1, 16_384 / columns) }
+  var count: Int { (rows + blockRows - 1) / blockRows }
+
+  func run(_ index: Int) {
+    let first = index * blockRows
+    let rowCount = min(blockRows, rows - first)
+    let buffer = unsafe UnsafeMutableBufferPointer(start: base + first * columns, count: rowCount * columns)
+    var block = unsafe buffer.mutableSpan
+    body(context, first, rowCount, &block)
   }
 }

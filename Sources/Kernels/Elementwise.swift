@@ -1,78 +1,62 @@
 import CKernels
 
-/// RMSNorm: divides each row by its root mean square, then multiplies by the norm weight.
-///
-/// - Parameters:
-///   - y: The result, `[T, D]`.
-///   - x: The input, `[T, D]`.
-///   - weight: One factor per column, `[D]`.
-///   - epsilon: Added to the mean square.
-/// - Precondition: `y` and `x` have the same count, a multiple of `weight.count`.
-///
-/// Source: Zhang and Sennrich 2019, Root Mean Square Layer Normalization.
-package func rmsNorm(_ y: inout MutableSpan<Float>, _ x: Span<Float>, weight: Span<Float>, epsilon: Float) {
-  let columns = weight.count
-  precondition(
-    x.count == y.count && x.count.isMultiple(of: columns), "rmsNorm: x \(x.count), y \(y.count), D \(columns)")
-  for t in 0..<x.count / columns {
-    let row = x.row(t, columns: columns)
-    var out = y.row(t, columns: columns)
-    let scale = 1 / (sumOfSquares(row) / Float(columns) + epsilon).squareRoot()
-    for i in row.indices { out[i] = row[i] * scale * weight[i] }
-  }
-}
-
-/// LayerNorm: subtracts each row's mean, divides by its standard deviation, multiplies by a weight and adds a bias.
-///
-/// - Parameters:
-///   - y: The result, `[T, D]`.
-///   - x: The input, `[T, D]`.
-///   - weight: One factor per column, `[D]`.
-///   - bias: One offset per column, `[D]`.
-///   - epsilon: Added to the variance.
-/// - Precondition: `y` and `x` have the same count, a multiple of `weight.count`; `bias.count` equals `weight.count`.
-///
-/// Source: Ba, Kiros and Hinton 2016, Layer Normalization.
-package func layerNorm(
-  _ y: inout MutableSpan<Float>, _ x: Span<Float>, weight: Span<Float>, bias: Span<Float>, epsilon: Float
-) {
-  let columns = weight.count
-  precondition(
-    x.count == y.count && x.count.isMultiple(of: columns) && bias.count == columns,
-    "layerNorm: x \(x.count), y \(y.count), D \(columns), bias \(bias.count)")
-  for t in 0..<x.count / columns {
-    let row = x.row(t, columns: columns)
-    var out = y.row(t, columns: columns)
-    let mean = sum(row) / Float(columns)
-    for i in row.indices { out[i] = row[i] - mean }
-    let scale = 1 / (sumOfSquares(out.span) / Float(columns) + epsilon).squareRoot()
-    for i in row.indices { out[i] = out[i] * scale * weight[i] + bias[i] }
-  }
-}
-
 extension ComputeContext {
-  /// `rmsNorm` of all rows of `x`, `[T, D]`, in parallel; `y` is resized.
+  /// RMSNorm: divides each row by its root mean square, then multiplies by the norm weight.
+  ///
+  /// - Parameters:
+  ///   - y: The result, `[T, D]`; resized.
+  ///   - x: The input, `[T, D]`.
+  ///   - weight: One factor per column, `[D]`.
+  ///   - epsilon: Added to the mean square.
+  ///
+  /// Source: Zhang and Sennrich 2019, Root Mean Square Layer Normalization.
   package func rmsNorm(_ y: inout Matrix, _ x: borrowing Matrix, weight: [Float], epsilon: Float) {
-    let (input, factors, columns) = (x.span, weight.span, x.columns)
+    norm(&y, x, Norm(weight: weight, bias: nil, epsilon: epsilon))
+  }
+
+  /// LayerNorm: subtracts each row's mean, divides by its standard deviation, multiplies by a weight and adds a bias.
+  ///
+  /// - Parameters:
+  ///   - y: The result, `[T, D]`; resized.
+  ///   - x: The input, `[T, D]`.
+  ///   - weight: One factor per column, `[D]`.
+  ///   - bias: One offset per column, `[D]`.
+  ///   - epsilon: Added to the variance.
+  ///
+  /// Source: Ba, Kiros and Hinton 2016, Layer Normalization.
+  package func layerNorm(_ y: inout Matrix, _ x: borrowing Matrix, weight: [Float], bias: [Float], epsilon: Float) {
+    norm(&y, x, Norm(weight: weight, bias: bias, epsilon: epsilon))
+  }
+
+  private func norm(_ y: inout Matrix, _ x: borrowing Matrix, _ norm: Norm) {
     precondition(
-      weight.count == columns && y.columns == columns, "rmsNorm: weight \(weight.count), D \(columns), y \(y.columns)")
+      norm.weight.count == x.columns && y.columns == x.columns && norm.bias?.count ?? x.columns == x.columns,
+      "norm: weight \(norm.weight.count), bias \(norm.bias?.count ?? 0), D \(x.columns), y \(y.columns)")
     y.resize(rows: x.rows)
-    workers.forEachBlock(of: &y) { first, count, block in
-      let rows = input.extracting(first * columns..<(first + count) * columns)
-      Kernels.rmsNorm(&block, rows, weight: factors, epsilon: epsilon)
+    unsafe workers.forEachBlock(of: &y, (norm, x.base)) { context, first, count, block in
+      let (norm, input) = unsafe context
+      unsafe norm(&block, input + first * norm.weight.count, rows: count)
     }
   }
+}
 
-  /// `layerNorm` of all rows of `x`, `[T, D]`, in parallel; `y` is resized.
-  package func layerNorm(_ y: inout Matrix, _ x: borrowing Matrix, weight: [Float], bias: [Float], epsilon: Float) {
-    let (input, factors, offsets, columns) = (x.span, weight.span, bias.span, x.columns)
-    precondition(
-      weight.count == columns && y.columns == columns, "layerNorm: weight \(weight.count), D \(columns), y \(y.columns)"
-    )
-    y.resize(rows: x.rows)
-    workers.forEachBlock(of: &y) { first, count, block in
-      let rows = input.extracting(first * columns..<(first + count) * columns)
-      Kernels.layerNorm(&block, rows, weight: factors, bias: offsets, epsilon: epsilon)
+/// The norm of a row: RMSNorm, or with a bias LayerNorm.
+private struct Norm {
+  let weight: [Float]
+  let bias: [Float]?
+  let epsilon: Float
+
+  func callAsFunction(_ y: inout MutableSpan<Float>, _ x: UnsafePointer<Float>, rows: Int) {
+    let columns = weight.count
+    unsafe y.withUnsafeMutableBufferPointer { y in
+      unsafe weight.withUnsafeBufferPointer { weight in
+        guard let bias else {
+          return unsafe pdrop_rms_norm(y.baseAddress, x, rows, columns, weight.baseAddress, epsilon)
+        }
+        unsafe bias.withUnsafeBufferPointer { bias in
+          unsafe pdrop_layer_norm(y.baseAddress, x, rows, columns, weight.baseAddress, bias.baseAddress, epsilon)
+        }
+      }
     }
   }
 }
@@ -103,37 +87,17 @@ extension ComputeContext {
   /// Source: Shazeer 2020, GLU Variants Improve Transformer.
   package func gatedSiLU(_ gate: inout Matrix, _ up: borrowing Matrix) {
     precondition(gate.rows == up.rows && gate.columns == up.columns, "gatedSiLU: shapes differ")
-    let (input, columns) = unsafe (up.base, up.columns)
-    workers.forEachBlock(of: &gate) { first, _, block in
-      unsafe block.withUnsafeMutableBufferPointer { block in
-        unsafe pdrop_gated_silu(block.baseAddress, input + first * columns, block.count)
-      }
+    unsafe workers.forEachBlock(of: &gate, (up: up.base, columns: up.columns)) { context, first, _, block in
+      let input = unsafe context.up + first * context.columns
+      unsafe block.withUnsafeMutableBufferPointer { unsafe pdrop_gated_silu($0.baseAddress, input, $0.count) }
     }
   }
 }
 
-/// `e^x` with a relative error of at most 2e-7 for `x` in -87...88; `x` is clamped to that range.
-///
-/// Splits `x = n·ln 2 + r` with an integer `n`, evaluates a polynomial for `e^r` on |r| <= ln 2 / 2, and adds `n` to
-/// the exponent. Branch-free, so that loops over it vectorize.
-///
-/// Source: the coefficients of `expf` in the Cephes library.
-@inline(__always)
-package func exponential(_ x: Float) -> Float {
-  let low: Float = x < -87 ? -87 : x
-  let clamped: Float = low > 88 ? 88 : low
-  // Adding 1.5·2^23 rounds to an integer, which then occupies the low mantissa bits.
-  let shifted = clamped * 1.442695041 + 12_582_912
-  let n = shifted - 12_582_912
-  let r = clamped - n * 0.693359375 - n * -2.12194440e-4
-  var p: Float = 1.9875691500e-4
-  p = p * r + 1.3981999507e-3
-  p = p * r + 8.3334519073e-3
-  p = p * r + 4.1665795894e-2
-  p = p * r + 1.6666665459e-1
-  p = p * r + 5.0000001201e-1
-  p = p * r * r + r + 1
-  return Float(bitPattern: p.bitPattern &+ (shifted.bitPattern &- 0x4B40_0000) << 23)
+/// Replaces each value by `e^(x - origin)`, with a relative error of at most 2e-7 for differences of -87 to 88.
+/// Differences are clamped to that range.
+package func exponentials(_ x: inout MutableSpan<Float>, origin: Float = 0) {
+  unsafe x.withUnsafeMutableBufferPointer { unsafe pdrop_exponentials($0.baseAddress, $0.count, origin) }
 }
 
 /// Softmax in place, with the maximum subtracted first.
@@ -143,8 +107,7 @@ package func exponential(_ x: Float) -> Float {
 /// The relative error is at most 1e-6 for values up to 8 below the maximum. For lower values, rounding the distance
 /// from the maximum adds half a unit in its last place (2e-6 at a distance of 40).
 package func softmax(_ x: inout MutableSpan<Float>) {
-  let largest = maximum(x.span)
-  for i in x.indices { x[i] = exponential(x[i] - largest) }
+  exponentials(&x, origin: maximum(x.span))
   let scale = 1 / sum(x.span)
   for i in x.indices { x[i] = x[i] * scale }
 }

@@ -34,17 +34,20 @@ package enum CacheType: String, Sendable, CaseIterable {
   package let type: CacheType
   package private(set) var rows = 0
   /// Rows that the memory of each head has room for.
-  private(set) var capacity = 0
+  private(set) var capacity: Int
   /// `[kvHeads, capacity, d]` elements.
   private(set) var base: UnsafeMutableRawPointer
   /// `[kvHeads, capacity]` scales, for int8.
   private(set) var scales: UnsafeMutablePointer<Float>
 
-  package init(_ heads: HeadLayout, type: CacheType) {
+  package init(_ heads: HeadLayout, type: CacheType) { self.init(heads, type, capacity: 0) }
+
+  private init(_ heads: HeadLayout, _ type: CacheType, capacity: Int) {
     self.heads = heads
     self.type = type
-    unsafe base = .allocate(byteCount: 0, alignment: 64)
-    unsafe scales = .allocate(capacity: 0)
+    self.capacity = capacity
+    unsafe base = allocateBytes(heads.keyValueColumns * capacity * type.elementByteCount)
+    unsafe scales = allocateFloats(type == .int8 ? heads.keyValueHeadCount * capacity : 0)
   }
 
   deinit {
@@ -63,22 +66,10 @@ package enum CacheType: String, Sendable, CaseIterable {
   /// Reserves capacity for at least `capacity` rows and keeps the existing ones.
   package mutating func reserve(rows capacity: Int) {
     guard capacity > self.capacity else { return }
-    var grown = CacheRows(heads, type: type)
-    grown.allocate(capacity)
+    var grown = CacheRows(heads, type, capacity: capacity)
     grown.copyRows(of: self)
     unsafe swap(&base, &grown.base)
     unsafe swap(&scales, &grown.scales)
-    self.capacity = capacity
-  }
-
-  /// Allocates the memory of an empty cache for `capacity` rows.
-  private mutating func allocate(_ capacity: Int) {
-    unsafe base.deallocate()
-    unsafe base = allocateBytes(heads.keyValueHeadCount * capacity * headByteCount)
-    if type == .int8 {
-      unsafe scales.deallocate()
-      unsafe scales = allocateFloats(heads.keyValueHeadCount * capacity)
-    }
     self.capacity = capacity
   }
 
@@ -95,9 +86,7 @@ package enum CacheType: String, Sendable, CaseIterable {
 
   /// A copy of all rows of `other`, with a capacity of at least `capacity` rows.
   package init(copying other: borrowing CacheRows, capacity: Int) {
-    self.init(other.heads, type: other.type)
-    guard max(capacity, other.rows) > 0 else { return }
-    allocate(max(capacity, other.rows))
+    self.init(other.heads, other.type, capacity: max(capacity, other.rows))
     copyRows(of: other)
   }
 
@@ -113,24 +102,10 @@ package enum CacheType: String, Sendable, CaseIterable {
       other.columns == columns && range.lowerBound >= 0 && range.upperBound <= other.rows,
       "append: rows \(range) of \(other.rows)×\(other.columns) to \(columns) columns")
     if rows + range.count > capacity { reserve(rows: max(rows + range.count, 2 * capacity)) }
-    let (source, target, scales) = unsafe (other.base + range.lowerBound * columns, base, scales)
-    let (heads, type, columns, capacity, end) = (heads, type, columns, capacity, rows)
-    let (size, headBytes, taskRows) = (heads.headDimension, headByteCount, max(1, 16_384 / columns))
-    workers.run(tasks: (range.count + taskRows - 1) / taskRows) { task, _ in
-      for row in task * taskRows..<min((task + 1) * taskRows, range.count) {
-        for head in 0..<heads.keyValueHeadCount {
-          let (from, place) = unsafe (source + row * columns + head * size, head * capacity + end + row)
-          let to = unsafe target + place * headBytes
-          switch type {
-          case .f32: unsafe to.copyMemory(from: from, byteCount: headBytes)
-          case .bf16: unsafe pdrop_round_f32_to_bf16(from, size, to.assumingMemoryBound(to: UInt16.self))
-          case .int8:
-            var sum: Int32 = 0
-            unsafe scales[place] = pdrop_quantize_s8(from, size, to.assumingMemoryBound(to: Int8.self), &sum)
-          }
-        }
-      }
-    }
+    let new = unsafe NewRows(
+      source: other.base + range.lowerBound * columns, count: range.count, target: base, scales: scales, heads: heads,
+      type: type, capacity: capacity, end: rows)
+    workers.run(tasks: new.taskCount, new) { new, task, _ in new.convert(task) }
     rows += range.count
   }
 
@@ -159,6 +134,43 @@ package enum CacheType: String, Sendable, CaseIterable {
       }
     }
     return matrix
+  }
+}
+
+/// Rows that are converted to the type of a cache and written after its last row, some per task.
+@safe private struct NewRows {
+  /// `[count, kvHeads · d]`.
+  let source: UnsafePointer<Float>
+  let count: Int
+  /// `[kvHeads, capacity, d]` elements.
+  let target: UnsafeMutableRawPointer
+  /// `[kvHeads, capacity]`, for int8.
+  let scales: UnsafeMutablePointer<Float>
+  let heads: HeadLayout
+  let type: CacheType
+  let capacity: Int
+  /// Rows in the cache.
+  let end: Int
+
+  private var taskRows: Int { max(1, 16_384 / heads.keyValueColumns) }
+  var taskCount: Int { (count + taskRows - 1) / taskRows }
+
+  func convert(_ task: Int) {
+    let (size, headBytes) = (heads.headDimension, heads.headDimension * type.elementByteCount)
+    for row in task * taskRows..<min((task + 1) * taskRows, count) {
+      for head in 0..<heads.keyValueHeadCount {
+        let from = unsafe source + row * heads.keyValueColumns + head * size
+        let place = head * capacity + end + row
+        let to = unsafe target + place * headBytes
+        switch type {
+        case .f32: unsafe to.copyMemory(from: from, byteCount: headBytes)
+        case .bf16: unsafe pdrop_round_f32_to_bf16(from, size, to.assumingMemoryBound(to: UInt16.self))
+        case .int8:
+          var sum: Int32 = 0
+          unsafe scales[place] = pdrop_quantize_s8(from, size, to.assumingMemoryBound(to: Int8.self), &sum)
+        }
+      }
+    }
   }
 }
 

@@ -78,13 +78,14 @@ extension ComputeContext {
     }
     guard x.rows > 0 else { return }
     let input = matmulInput(x, for: outputs[0].linear, forcesLargeKernels: forcesLargeKernels)
-    workers.run(tasks: panelCount) { task, worker in
+    workers.run(tasks: panelCount, (self, outputs, input)) { context, task, worker in
+      let (compute, outputs, input) = context
       var (index, panel) = (0, task)
       while panel >= outputs[index].panelCount {
         panel -= outputs[index].panelCount
         index += 1
       }
-      compute(outputs[index].panel(panel), input, outputs[index].linear, worker)
+      compute.compute(outputs[index].panel(panel), input, outputs[index].linear, worker)
     }
   }
 
@@ -93,10 +94,11 @@ extension ComputeContext {
     switch linear.weight {
     case .native(let tensor): matmulF32(panel, input, tensor, worker)
     case .bf16(let tensor): matmulBF16(panel, input, tensor, worker)
+    // Finished with the scaling of its sums.
     case .int8(let weights): return matmulInt8(panel, input, weights, worker)
     case .blocks(let weights): matmulBlocks(panel, input, weights)
     }
-    for row in 0..<panel.rows { panel.finish(row: row) }
+    panel.finish()
   }
 }
 
@@ -171,12 +173,24 @@ extension ComputeContext {
   let bias: [Float]?
   let activation: Activation?
 
-  /// Adds the bias to a row of the result, then applies the activation.
-  func finish(row: Int) {
-    let (target, code) = unsafe (base + row * stride, activation?.code ?? pdrop_no_activation)
-    guard let bias else { return unsafe pdrop_finish_row(target, columns.count, nil, code) }
+  /// Adds the bias to the result, then applies the activation.
+  func finish() {
+    unsafe withResults { results in unsafe pdrop_finish(results) }
+  }
+
+  /// Scales the sums of an int8 matmul into the result, adds the bias, then applies the activation.
+  func finish(sums: pdrop_int8_sums) {
+    unsafe withResults { results in unsafe withUnsafePointer(to: sums) { unsafe pdrop_finish_int8(results, $0) } }
+  }
+
+  private func withResults(_ body: (UnsafePointer<pdrop_results>) -> Void) {
+    var results = unsafe pdrop_results(
+      y: base, stride: stride, rows: rows, count: columns.count, adds: accumulates, bias: nil,
+      activation: activation?.code ?? pdrop_no_activation)
+    guard let bias else { return unsafe body(&results) }
     unsafe bias.span.extracting(columns).withUnsafeBufferPointer {
-      unsafe pdrop_finish_row(target, columns.count, $0.baseAddress, code)
+      unsafe results.bias = $0.baseAddress
+      unsafe body(&results)
     }
   }
 }
@@ -220,19 +234,9 @@ extension ComputeContext {
     let scales = unsafe memory.bindMemory(to: Float.self, capacity: rows)
     let converted = unsafe memory + scaleBytes
 
-    let blockRows = max(1, 65_536 / max(columns, 1))
-    if elementBytes != 4 {
-      workers.run(tasks: (rows + blockRows - 1) / blockRows) { task, _ in
-        for row in task * blockRows..<min((task + 1) * blockRows, rows) {
-          let (from, to) = unsafe (source + row * columns, converted + row * rowBytes)
-          if elementBytes == 2 {
-            unsafe pdrop_round_f32_to_bf16(from, columns, to.assumingMemoryBound(to: UInt16.self))
-          } else {
-            unsafe scales[row] = pdrop_quantize_u8(from, columns, to.assumingMemoryBound(to: UInt8.self))
-          }
-        }
-      }
-    }
+    let conversion = unsafe RowConversion(
+      source: source, target: converted, scales: scales, rows: rows, columns: columns, elementBytes: elementBytes)
+    workers.run(tasks: conversion.taskCount, conversion) { conversion, task, _ in conversion.run(task) }
     let rowMajor = elementBytes == 4 ? UnsafeRawPointer(source) : UnsafeRawPointer(converted)
     guard isPacked else {
       return unsafe MatmulInput(
@@ -250,15 +254,69 @@ extension ComputeContext {
   private func blockInput(_ source: UnsafePointer<Float>, rows: Int, columns: Int) -> MatmulInput {
     let rowBytes = pdrop_block_input_bytes(1, columns)
     let memory = unsafe sharedScratch(byteCount: rows * rowBytes)
-    let groupRows = Self.maxPackedRows
-    workers.run(tasks: (rows + groupRows - 1) / groupRows) { group, _ in
-      let first = group * groupRows
-      unsafe pdrop_quantize_block_input(
-        processor.instructions.code, source + first * columns, columns, Int32(min(groupRows, rows - first)), columns,
-        memory + first * rowBytes)
-    }
+    let quantization = unsafe BlockQuantization(
+      code: processor.instructions.code, source: source, target: memory, rows: rows, columns: columns)
+    workers.run(tasks: quantization.taskCount, quantization) { quantization, task, _ in quantization.run(task) }
     return unsafe MatmulInput(
       rows: rows, base: UnsafeRawPointer(memory), rowBytes: rowBytes, isPacked: true, forcesLargeKernels: false,
       scales: nil)
+  }
+}
+
+/// The quantization of activations for blocks: up to 16 rows and some of their columns per task.
+@safe private struct BlockQuantization {
+  let code: pdrop_isa
+  /// `[rows, columns]`.
+  let source: UnsafePointer<Float>
+  /// For each group of rows the spans of all columns, and for each span the rows of the group.
+  let target: UnsafeMutableRawPointer
+  let rows: Int
+  let columns: Int
+
+  private static let groupRows = ComputeContext.maxPackedRows
+  /// Columns with a scale of their own.
+  private static let spanColumns = 256
+
+  /// Columns of a task: about 16,384 values in all of its rows.
+  private var taskColumns: Int {
+    max(1, 16_384 / (min(rows, Self.groupRows) * Self.spanColumns)) * Self.spanColumns
+  }
+  private var tasksPerGroup: Int { (columns + taskColumns - 1) / taskColumns }
+  var taskCount: Int { (rows + Self.groupRows - 1) / Self.groupRows * tasksPerGroup }
+
+  func run(_ task: Int) {
+    let (row, column) = (task / tasksPerGroup * Self.groupRows, task % tasksPerGroup * taskColumns)
+    let count = min(Self.groupRows, rows - row)
+    unsafe pdrop_quantize_block_input(
+      code, source + row * columns + column, columns, Int32(count), min(taskColumns, columns - column),
+      target + row * pdrop_block_input_bytes(1, columns) + pdrop_block_input_bytes(Int32(count), column))
+  }
+}
+
+/// The conversion of activations to bf16 or int8, some rows per task.
+@safe private struct RowConversion {
+  /// `[rows, columns]`.
+  let source: UnsafePointer<Float>
+  /// `[rows, columns]` elements.
+  let target: UnsafeMutableRawPointer
+  /// `[rows]`, written for int8.
+  let scales: UnsafeMutablePointer<Float>
+  let rows: Int
+  let columns: Int
+  /// 2 for bf16, 1 for int8, 4 to convert nothing.
+  let elementBytes: Int
+
+  private var taskRows: Int { max(1, 32_768 / max(columns, 1)) }
+  var taskCount: Int { elementBytes == 4 ? 0 : (rows + taskRows - 1) / taskRows }
+
+  func run(_ task: Int) {
+    for row in task * taskRows..<min((task + 1) * taskRows, rows) {
+      let (from, to) = unsafe (source + row * columns, target + row * columns * elementBytes)
+      if elementBytes == 2 {
+        unsafe pdrop_round_f32_to_bf16(from, columns, to.assumingMemoryBound(to: UInt16.self))
+      } else {
+        unsafe scales[row] = pdrop_quantize_u8(from, columns, to.assumingMemoryBound(to: UInt8.self))
+      }
+    }
   }
 }

@@ -46,7 +46,7 @@ extension ComputeContext {
     }
   }
 
-  /// A panel in int8: exact integer sums, then each row scaled and finished.
+  /// A panel in int8: exact integer sums, then scaled and finished.
   func matmulInt8(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Int8Weights, _ worker: Int) {
     let (inputs, outputs) = (weight.inputs, panel.columns.count)
     let weights = unsafe weight.numbers.address(of: panel.columns.lowerBound * inputs)
@@ -65,12 +65,9 @@ extension ComputeContext {
     guard let rowScales = unsafe input.scales else { return }
     let scales = unsafe weight.scales.address(of: 0).assumingMemoryBound(to: Float.self) + panel.columns.lowerBound
     let weightSums = unsafe weight.sums.address(of: 0).assumingMemoryBound(to: Int32.self) + panel.columns.lowerBound
-    for row in 0..<panel.rows {
-      unsafe pdrop_dequantize_row(
-        sums + row * outputs, weightSums, scales, rowScales[row], outputs, panel.base + row * panel.stride,
-        panel.accumulates)
-      panel.finish(row: row)
-    }
+    unsafe panel.finish(
+      sums: pdrop_int8_sums(
+        values: UnsafePointer(sums), weight_sums: weightSums, scales: scales, row_scales: rowScales))
   }
 
   /// A panel over packed blocks, for any number of rows, 16 at a time.

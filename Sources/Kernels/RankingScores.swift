@@ -65,14 +65,12 @@ extension ComputeContext {
     precondition(x.columns == heads.keyValueColumns, "headNorms: \(x.columns) columns, \(heads)")
     ledger.add(.ranking, x.count)
     let (rows, dimension, input) = (x.rows, heads.headDimension, x.span)
-    var norms = Matrix(rows: heads.keyValueHeadCount, columns: max(rows, 1))
-    workers.forEachBlock(of: &norms) { first, count, block in
-      for head in 0..<count {
-        var out = block.row(head, columns: max(rows, 1))
-        for row in 0..<rows {
-          let part = input.row(row * heads.keyValueHeadCount + first + head, columns: dimension)
-          out[row] = sumOfSquares(part).squareRoot()
-        }
+    let norms = Matrix(rows: heads.keyValueHeadCount, columns: max(rows, 1))
+    let base = unsafe norms.base
+    workers.run(tasks: heads.keyValueHeadCount) { head, _ in
+      for row in 0..<rows {
+        let part = input.row(row * heads.keyValueHeadCount + head, columns: dimension)
+        unsafe base[head * rows + row] = sumOfSquares(part).squareRoot()
       }
     }
     return norms

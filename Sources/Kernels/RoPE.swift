@@ -1,3 +1,5 @@
+import CKernels
+
 #if canImport(Glibc)
   import Glibc
 #else
@@ -51,10 +53,7 @@ package struct RotaryTable: ~Copyable {
   }
 
   /// The cosines and sines of all prepared positions, `[positions, d]`.
-  fileprivate var span: Span<Float> {
-    @_lifetime(borrow self)
-    get { angles.span }
-  }
+  fileprivate var base: UnsafePointer<Float> { unsafe UnsafePointer(angles.base) }
 }
 
 extension ComputeContext {
@@ -66,23 +65,17 @@ extension ComputeContext {
   ///   - table: Extended to the largest position.
   package func rotate(_ x: inout Matrix, to positions: [Int], _ table: inout RotaryTable) {
     precondition(
-      positions.count == x.rows && x.columns.isMultiple(of: table.headDimension),
+      positions.count == x.rows && positions.allSatisfy { $0 >= 0 } && x.columns.isMultiple(of: table.headDimension),
       "rotate: \(positions.count) positions, \(x.rows)×\(x.columns), d \(table.headDimension)")
     table.prepare(positions: (positions.max() ?? -1) + 1)
-    let (angles, dimension, columns) = (table.span, table.headDimension, x.columns)
-    let half = dimension / 2
-    workers.forEachBlock(of: &x) { first, count, block in
-      for t in 0..<count {
-        let angle = angles.row(positions[first + t], columns: dimension)
-        let (cosines, sines) = (angle.extracting(0..<half), angle.extracting(half..<dimension))
-        var row = block.row(t, columns: columns)
-        for head in 0..<columns / dimension {
-          var x = row.row(head, columns: dimension)
-          for i in 0..<half {
-            let (a, b) = (x[i], x[half + i])
-            x[i] = a * cosines[i] - b * sines[i]
-            x[half + i] = b * cosines[i] + a * sines[i]
-          }
+    let context = unsafe (angles: table.base, dimension: table.headDimension, columns: x.columns, positions: positions)
+    unsafe workers.forEachBlock(of: &x, context) { context, first, count, block in
+      let (dimension, columns) = unsafe (context.dimension, context.columns)
+      unsafe block.withUnsafeMutableBufferPointer { block in
+        guard let base = block.baseAddress else { return }
+        for t in 0..<count {
+          let angles = unsafe context.angles + context.positions[first + t] * dimension
+          unsafe pdrop_rotate(base + t * columns, columns / dimension, dimension, angles)
         }
       }
     }

@@ -14,18 +14,17 @@ import Synchronization
 /// joined, so a thread that wakes late delays nothing. A worker thread without work spins for `spinTime`, which is
 /// longer than the pause of decode between two kernels, and then sleeps.
 ///
-/// `@unchecked Sendable`: `body` and `taskCount` are written by the owner of `isBusy` while no worker thread can join,
+/// `@unchecked Sendable`: `job` and `taskCount` are written by the owner of `isBusy` while no worker thread can join,
 /// and read by worker threads that have joined.
 @safe final class ThreadPool: @unchecked Sendable {
   static let shared = ThreadPool()
-
-  typealias Body = (_ task: Int, _ worker: Int) -> Void
 
   /// How long a worker thread without work spins before it sleeps.
   private static let spinTime = Duration.microseconds(50)
 
   private let isBusy = Atomic(false)
-  private var body: UnsafePointer<Body>?
+  /// The tasks at work, in the memory of the caller, and their type.
+  private var job: (tasks: UnsafeRawPointer, type: any Job.Type)?
   private var taskCount = 0
   private let nextTask = Atomic(0)
   /// The number of worker threads that may still join the job; also the worker index of the next one to join.
@@ -67,37 +66,39 @@ import Synchronization
     }
   }
 
-  /// Calls `body` for every task, on the calling thread and up to `workerThreads` others.
+  /// Runs `count` tasks, on the calling thread and up to `workerThreads` others.
   ///
   /// - Returns: `false`, without a call, if the pool is busy with another job.
-  func run(tasks: Int, workerThreads: Int, _ body: Body) -> Bool {
+  func run<Context>(_ count: Int, of tasks: KernelTasks<Context>, workerThreads: Int) -> Bool {
     guard !isBusy.exchange(true, ordering: .acquiring) else { return false }
-    withoutActuallyEscaping(body) { body in
-      unsafe withUnsafePointer(to: body) { body in
-        unsafe self.body = body
-        taskCount = tasks
-        nextTask.store(0, ordering: .relaxed)
-        finished.store(0, ordering: .relaxed)
-        // Sequentially consistent with `sleepers`: a thread about to sleep sees the open slots, or we see the sleeper.
-        openSlots.store(workerThreads, ordering: .sequentiallyConsistent)
-        wake(workerThreads)
-        runTasks(as: 0)
-        let joined = workerThreads - openSlots.exchange(0, ordering: .acquiringAndReleasing)
-        spin { finished.load(ordering: .acquiring) == joined }
-        unsafe self.body = nil
-      }
+    let start = ThreadTrace.shared.now
+    unsafe withUnsafePointer(to: tasks) { tasks in
+      unsafe job = (UnsafeRawPointer(tasks), KernelTasks<Context>.self)
+      taskCount = count
+      nextTask.store(0, ordering: .relaxed)
+      finished.store(0, ordering: .relaxed)
+      // Sequentially consistent with `sleepers`: a thread about to sleep sees the open slots, or we see the sleeper.
+      openSlots.store(workerThreads, ordering: .sequentiallyConsistent)
+      wake(workerThreads)
+      runTasks(as: 0)
+      let joined = workerThreads - openSlots.exchange(0, ordering: .acquiringAndReleasing)
+      spin { finished.load(ordering: .acquiring) == joined }
+      unsafe job = nil
     }
+    ThreadTrace.shared.addKernel(since: start)
     isBusy.store(false, ordering: .releasing)
     return true
   }
 
   /// Takes and runs tasks until none are left.
   private func runTasks(as worker: Int) {
-    guard let body = unsafe body else { preconditionFailure("ThreadPool: no job") }
+    guard let job = unsafe job else { preconditionFailure("ThreadPool: no job") }
+    let start = ThreadTrace.shared.now
+    defer { ThreadTrace.shared.addWork(since: start) }
     while true {
       let task = nextTask.wrappingAdd(1, ordering: .relaxed).oldValue
       guard task < taskCount else { return }
-      unsafe body.pointee(task, worker)
+      unsafe job.type.run(job.tasks, task: task, worker: worker)
     }
   }
 
@@ -173,5 +174,26 @@ import Synchronization
       for _ in 0..<64 where isDone() { return }
       sched_yield()
     }
+  }
+}
+
+/// The tasks of a kernel: a function of a context.
+///
+/// The function captures nothing, so that a call of the pool allocates nothing.
+struct KernelTasks<Context> {
+  let context: Context
+  let body: (_ context: Context, _ task: Int, _ worker: Int) -> Void
+}
+
+/// Tasks of any context.
+private protocol Job {
+  /// Runs a task of the tasks at an address.
+  static func run(_ tasks: UnsafeRawPointer, task: Int, worker: Int)
+}
+
+extension KernelTasks: Job {
+  fileprivate static func run(_ tasks: UnsafeRawPointer, task: Int, worker: Int) {
+    let tasks = unsafe tasks.assumingMemoryBound(to: Self.self)
+    unsafe tasks.pointee.body(tasks.pointee.context, task, worker)
   }
 }

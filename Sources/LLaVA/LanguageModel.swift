@@ -60,7 +60,7 @@ package struct LanguageModel: Sendable {
   ///
   /// - Parameter hidden: The residual stream after the last layer, `[T, D]`.
   package func logits(_ hidden: borrowing Matrix, on compute: ComputeContext) -> Matrix {
-    compute.counting(as: .head) {
+    compute.during(.head) {
       var normalized = Matrix(rows: 0, columns: hidden.columns)
       compute.rmsNorm(&normalized, hidden, weight: outputNorm, epsilon: epsilon)
       var logits = Matrix(rows: 0, columns: head.outputSize)

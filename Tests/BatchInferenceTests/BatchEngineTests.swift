@@ -119,6 +119,19 @@ import TokenDropping
     }
   }
 
+  @Test func `a form that cannot be followed is an error of its record`() throws {
+    let model = try Self.load(.f32, "models/tiny-llava-1.5")
+    let fields = [
+      #""guided_json": "{""#, #""guided_json": {"type": "object", "minProperties": 1}"#, #""guided_regex": "(?=a)""#,
+      #""guided_regex": "a", "stop": "b""#, #""guided_regex": "a{90}", "max_tokens": 1"#, #""guided_regex": "ab?""#,
+    ]
+    let lines = fields.map {
+      #"{"custom_id": "a", "body": {"messages": [{"role": "user", "content": "b"}], \#($0)}}"#
+    }
+    let report = try fixture.run(lines, existingOutput: .overwrite, engine: Self.engine(model, batch: 4))
+    #expect(report.answered == 1 && report.failed == ["bad_record": 5])
+  }
+
   /// Questions about one image after another, with a shared prompt prefix.
   private static func questions(_ count: Int, perImage: Int) -> [String] {
     let images = ["shapes_640x480", "rgba_360x360", "palette_512x256"].map { Goldens.path("images/\($0).png") }

@@ -89,4 +89,17 @@ import Testing
     #expect(calls.withLock { $0 } == [Int](repeating: 1, count: 40))
     #expect(otherWorkers.load(ordering: .relaxed) == 0)
   }
+
+  @Test func `the trace counts half of the time of two threads as waiting while one works`() async {
+    // The trace covers all of the process.
+    await #expect(processExitsWith: .success) {
+      ThreadTrace.shared.turnOn()
+      let compute = [1, 2].map { ComputeContext(workers: Workers(count: $0, processors: $0)) }
+      func share(_ compute: ComputeContext) -> Double {
+        compute.during(.prefill) { compute.during(.rank) { for _ in 0..<1000 { sched_yield() } } }
+        return ThreadTrace.shared.takeWaitingShare()
+      }
+      guard compute.map(share) == [0, 0.5], ThreadTrace.shared.takeWaitingShare().isNaN else { exit(EXIT_FAILURE) }
+    }
+  }
 }

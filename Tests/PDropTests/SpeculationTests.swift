@@ -92,7 +92,7 @@ import TokenDropping
     }
   }
 
-  /// Random weights repeat themselves, so that drafts are accepted and rejected.
+  /// Two tokens are so likely that drafts are accepted, and with sampling also rejected.
   @Test(arguments: [Speculation.auto, .fixed(1), .fixed(4), .fixed(15)], [0, 0.8])
   func `answers do not depend on it`(speculation: Speculation, temperature: Double) throws {
     let model = try Self.model()
@@ -106,6 +106,7 @@ import TokenDropping
         request.options.maxTokens = isOptimized ? 48 : 20
         request.options.ignoresEOS = true
         request.options.topK = 3
+        request.options.logitBias = [40: 100, 41: 100]
         request.options.stop = ["zzzz"]
         #expect(try Run(model, request, speculation) == Run(model, request, .off))
         var session = try Session(model, request, threads: 2, speculation: speculation)
@@ -113,7 +114,7 @@ import TokenDropping
         accepted += session.speculation.accepted
       }
     }
-    if temperature == 0 { #expect(accepted > 0) }
+    #expect(accepted > 0 || speculation == .auto)
   }
 
   @Test func `further answers to a prompt equal those of sessions with their seeds`() throws {

@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Rounding to bf16, quantization to int8 and dequantization. All processors give the same bits.
+// Rounding to bf16 and quantization to int8. All processors give the same bits.
 
 /// Rounds f32 to bf16, to nearest, ties to even; infinities stay infinite, NaN stays NaN.
 void pdrop_round_f32_to_bf16(const float *x, size_t count, uint16_t *y);
@@ -21,12 +21,3 @@ float pdrop_quantize_s8(const float *x, size_t count, int8_t *y, int32_t *sum);
 /// Symmetric quantization of one row to unsigned int8 with zero point 128, as `pdrop_gemm_u8_s8` expects; returns the
 /// scale.
 float pdrop_quantize_u8(const float *x, size_t count, uint8_t *y);
-
-/// Dequantizes one row of an int8 GEMM: `y = (s - 128 · sums) · (row_scale · scales)`, or `y +=` with `add`.
-///
-/// - s: One row of 32-bit sums, [outputs].
-/// - sums: The sum of each weight row, [outputs]; removes the activations' zero point.
-/// - scales: The scale of each weight row, [outputs].
-/// - row_scale: The scale of the activation row.
-void pdrop_dequantize_row(const int32_t *s, const int32_t *sums, const float *scales, float row_scale, size_t count,
-                          float *y, bool add);
