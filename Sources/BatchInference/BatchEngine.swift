@@ -215,15 +215,39 @@ struct Prefiller: ~Copyable {
   /// - Parameter next: The requests that come next, which may share its prefix.
   /// - Throws: `SequenceError` for a token outside the vocabulary.
   mutating func prefill(_ request: PreparedRequest, next: [PreparedRequest]) throws(SequenceError) -> Begun {
-    let cached = request.images.compactMap(\.knownFlops)
     reuse.imagesRequested += request.images.count
-    reuse.imagesEncoded += request.images.count - cached.count
-    reuse.flops += cached.reduce(0) { $0 + $1.total }
+    let savedPrompt = generator.begin(
+      request, usesPromptCache: readsPromptCache(request), reservedRows: request.maxNewTokens)
+    if let savedPrompt {
+      reuse.flops += savedPrompt.generation.report.flops.total
+      return (savedPrompt, memory.begin(request))
+    }
 
-    let prompt = try generator.embed(request)
+    let cached = request.images.map(\.knownFlops)
+    let key = PrefixKey(request, generator.model)
+    let last = prefixCache.key
+    var prefix: CachedPrefix?
+    if let key { prefix = prefixCache.prefix(key, of: request, memory: &memory, &generator) }
+    if prefix == nil { reuse.imagesEncoded += cached.count { $0 == nil } }
+    let prompt = try generator.embed(request, after: prefix)
     let reservedBytes = memory.begin(request)
-    let prefix = prefixCache.prefix(of: prompt, next: next, memory: &memory, reuse: &reuse, &generator)
+    reuse.flops += cached.reduce(0) { $0 + ($1?.total ?? 0) }
+    if let prefix {
+      if prefix.key == last { reuse.prefixCacheHits += 1 }
+      reuse.flops += 2 * prefix.entry.multiplyAdds
+      for (index, image) in request.images.enumerated() where cached[index] == nil {
+        reuse.flops += image.charged(prefix.imageFlops[index]).total
+      }
+    } else if let key {
+      prefix = prefixCache.computed(key, of: request, next: next, memory: &memory, &generator)
+    }
     return (generator.prefill(prompt, after: prefix, reservedRows: request.maxNewTokens), reservedBytes)
+  }
+
+  /// Whether memory suffices for a file of the prompt cache next to the record's KV cache.
+  private func readsPromptCache(_ request: PreparedRequest) -> Bool {
+    guard let cache = generator.model.promptCache(for: request) else { return false }
+    return memory.fits(request, and: cache.byteCount(request, generator.model))
   }
 }
 

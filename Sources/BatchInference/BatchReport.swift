@@ -25,7 +25,7 @@ public struct BatchReport: Encodable, Sendable {
   public struct Images: Encodable, Sendable {
     /// Images of all records.
     public var requested: Int
-    /// Images that were encoded; the others were shared by records or in the feature cache.
+    /// Images that were encoded; the others were shared by records, or in the feature cache or the prompt cache.
     public var encoded: Int
   }
 
@@ -62,11 +62,13 @@ public struct BatchReport: Encodable, Sendable {
   public var recordsPerHour: Double
   /// Operations summed over the records, each as if it were alone.
   public var flops: RunReport.Flops
-  /// Operations of these that were not repeated, because of shared images, the prefix cache or the feature cache.
+  /// Operations of these that were not repeated, because of shared images and the caches.
   public var flopsShared: Int
   public var images: Images
   /// Counts of the feature cache; `nil` without one.
   public var featureCache: FeatureCacheStatistics?
+  /// Counts of the prompt cache; `nil` without one.
+  public var promptCache: PromptCacheStatistics?
   /// Records whose prompt prefix was in the prefix cache.
   public var prefixCacheHits: Int
   /// Counts of speculative decoding; `nil` if no token was drafted.
@@ -88,6 +90,7 @@ public struct BatchReport: Encodable, Sendable {
     case recordsPerHour = "records_per_hour"
     case flopsShared = "flops_shared"
     case featureCache = "feature_cache"
+    case promptCache = "prompt_cache"
     case prefixCacheHits = "prefix_cache_hits"
     case paperFlops = "flops_paper"
     case baselineFlops = "flops_prefill_without_dropping"
@@ -113,7 +116,8 @@ extension BatchReport {
       tokensPerSecond: rate(tally.generatedTokens), recordsPerHour: 3600 * rate(tally.recordCount),
       flops: tally.flops, flopsShared: tally.reuse.flops,
       images: Images(requested: tally.reuse.imagesRequested, encoded: tally.reuse.imagesEncoded),
-      featureCache: run.featureCache(), prefixCacheHits: tally.reuse.prefixCacheHits,
+      featureCache: run.featureCache(), promptCache: run.promptCache(),
+      prefixCacheHits: tally.reuse.prefixCacheHits,
       speculation: tally.speculation.drafted > 0 ? tally.speculation : nil,
       paperFlops: tally.paperFlops,
       baselineFlops: tally.baselineFlops,
@@ -130,6 +134,8 @@ package struct BatchRunDescription: Sendable {
   package var load = Duration.zero
   /// The current counts of the model's feature cache.
   package var featureCache: @Sendable () -> FeatureCacheStatistics? = { nil }
+  /// The current counts of the model's prompt cache.
+  package var promptCache: @Sendable () -> PromptCacheStatistics? = { nil }
 
   package init(model: String, policy: RunReport.Policy, precision: String, threads: Int) {
     self.model = model
@@ -147,6 +153,7 @@ package struct BatchRunDescription: Sendable {
       precision: model.precision.name, threads: threads)
     load = model.loadTime
     featureCache = { [cache = model.featureCache] in cache?.report }
+    promptCache = { [cache = model.promptCache] in cache?.report }
   }
 }
 

@@ -169,10 +169,10 @@ struct MemoryAccount {
 
   init(_ plan: MemoryPlan) { self.plan = plan }
 
-  /// Whether a record fits next to the reserved bytes.
-  func fits(_ request: PreparedRequest) -> Bool {
+  /// Whether a record and a number of other bytes fit next to the reserved bytes.
+  func fits(_ request: PreparedRequest, and bytes: Int = 0) -> Bool {
     let working = plan.workingMemory(largest.union(PromptSize(request))).total
-    return plan.fixed + working + reservedBytes + plan.cacheBytes(request) <= plan.limit
+    return plan.fixed + working + reservedBytes + plan.cacheBytes(request) + bytes <= plan.limit
   }
 
   /// Whether a number of bytes fits next to the reserved ones.

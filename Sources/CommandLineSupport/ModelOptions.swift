@@ -32,9 +32,13 @@ public struct ModelOptions: ParsableArguments {
 
   /// Loads the model; a weights cache that cannot be used only causes a warning.
   ///
-  /// - Parameter featureCache: The cache of encoded images; `nil` for none.
-  public func load(featureCache: FeatureCacheOptions? = nil) throws -> VisionLanguageModel {
-    try loading.load(precision, featureCache: featureCache)
+  /// - Parameters:
+  ///   - featureCache: The cache of encoded images; `nil` for none.
+  ///   - promptCache: The cache of prefilled prompts; `nil` for none.
+  public func load(
+    featureCache: FeatureCacheOptions? = nil, promptCache: PromptCacheOptions? = nil
+  ) throws -> VisionLanguageModel {
+    try loading.load(precision, featureCache: featureCache, promptCache: promptCache)
   }
 }
 
@@ -115,8 +119,9 @@ public struct LoadingOptions: ParsableArguments {
   /// - Parameters:
   ///   - precision: The compute precision of the language model.
   ///   - featureCache: The cache of encoded images; `nil` for none.
+  ///   - promptCache: The cache of prefilled prompts; `nil` for none.
   public func load(
-    _ precision: Precision, featureCache: FeatureCacheOptions? = nil
+    _ precision: Precision, featureCache: FeatureCacheOptions? = nil, promptCache: PromptCacheOptions? = nil
   ) throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.imageMode = imageMode
@@ -127,6 +132,7 @@ public struct LoadingOptions: ParsableArguments {
     options.cachePrecision = cachePrecision
     options.weightsCache = weightsCache
     options.featureCache = featureCache
+    options.promptCache = promptCache
     options.threads = threadCount
     options.template = try chatTemplate.map { try ChatTemplate(named: $0) ?? ChatTemplate(file: $0) }
     let model = try VisionLanguageModel(directory: try directory(), options: options)

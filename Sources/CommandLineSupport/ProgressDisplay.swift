@@ -189,6 +189,7 @@ package enum BatchSummary {
           report.images.encoded, report.images.requested, report.prefixCacheHits, Double(report.flopsShared) / 1e9))
     }
     if let cache = report.featureCache { lines.append(line(cache)) }
+    if let cache = report.promptCache { lines.append(line(cache)) }
     return lines
   }
 
@@ -215,6 +216,15 @@ package enum BatchSummary {
     return String(
       format: "feature cache: %d hits, %d misses%@, %d written, %d removed, %.2f G of these FLOPs not computed",
       cache.hits, cache.misses, damaged, cache.written, cache.removed, Double(cache.flopsSaved) / 1e9)
+  }
+
+  package static func line(_ cache: PromptCacheStatistics) -> String {
+    let damaged = cache.damaged > 0 ? ", \(cache.damaged) damaged" : ""
+    return String(
+      format: "prompt cache: %d hits, %d misses, %d prefix hits%@, %d written (%.1f MB), %d removed, %.1f MB read, "
+        + "%.2f G of these FLOPs not computed",
+      cache.hits, cache.misses, cache.prefixHits, damaged, cache.written, Double(cache.bytesWritten) / 1e6,
+      cache.removed, Double(cache.bytesRead) / 1e6, Double(cache.flopsSaved) / 1e9)
   }
 
   package static func count(_ number: Int, _ noun: String) -> String {

@@ -1,5 +1,5 @@
 import CKernels
-import Storage
+package import Storage
 
 /// The data type of a KV cache.
 package enum CacheType: String, Sendable, CaseIterable {
@@ -15,7 +15,7 @@ package enum CacheType: String, Sendable, CaseIterable {
   }
 
   /// Bytes of an element, without the scale of its row.
-  var elementByteCount: Int { self == .f32 ? 4 : self == .bf16 ? 2 : 1 }
+  package var elementByteCount: Int { self == .f32 ? 4 : self == .bf16 ? 2 : 1 }
 
   var code: pdrop_kv_type {
     switch self {
@@ -109,6 +109,50 @@ package enum CacheType: String, Sendable, CaseIterable {
     rows += range.count
   }
 
+  /// A copy of the elements of all rows as stored, `[kvHeads, S, d]`.
+  package func storedElements() -> SharedBytes {
+    let size = rows * headByteCount
+    return unsafe SharedBytes(count: heads.keyValueHeadCount * size) { bytes in
+      for head in 0..<heads.keyValueHeadCount {
+        unsafe (bytes + head * size).copyMemory(from: base + head * capacity * headByteCount, byteCount: size)
+      }
+    }
+  }
+
+  /// A copy of the scales of all rows, `[kvHeads, S]`; `nil` unless the type is int8.
+  package func storedScales() -> SharedBytes? {
+    guard type == .int8 else { return nil }
+    let size = rows * MemoryLayout<Float>.stride
+    return unsafe SharedBytes(count: heads.keyValueHeadCount * size) { bytes in
+      for head in 0..<heads.keyValueHeadCount {
+        unsafe (bytes + head * size).copyMemory(from: scales + head * capacity, byteCount: size)
+      }
+    }
+  }
+
+  /// Rows from the bytes of `storedElements` and `storedScales`.
+  ///
+  /// - Precondition: The bytes are those of `rows` rows.
+  package init(
+    _ heads: HeadLayout, type: CacheType, rows: Int, elements: SharedBytes, scales stored: SharedBytes?, capacity: Int
+  ) {
+    self.init(heads, type: type)
+    let (count, size) = (heads.keyValueHeadCount, rows * headByteCount)
+    let scaleSize = type == .int8 ? rows * MemoryLayout<Float>.stride : 0
+    precondition(
+      rows >= 0 && elements.count == count * size && (stored?.count ?? 0) == count * scaleSize,
+      "CacheRows: \(elements.count) and \(stored?.count ?? 0) bytes for \(rows) rows of \(heads) in \(type)")
+    allocate(max(capacity, rows))
+    for head in 0..<count {
+      unsafe (base + head * self.capacity * headByteCount).copyMemory(
+        from: elements.address(of: head * size), byteCount: size)
+      guard let stored else { continue }
+      unsafe UnsafeMutableRawPointer(scales + head * self.capacity).copyMemory(
+        from: stored.address(of: head * scaleSize), byteCount: scaleSize)
+    }
+    self.rows = rows
+  }
+
   /// Removes the rows after the first `count`.
   package mutating func truncate(to count: Int) {
     precondition(0...rows ~= count, "truncate: \(rows) rows to \(count)")
@@ -191,6 +235,14 @@ package struct LayerCache: ~Copyable {
     keys = CacheRows(copying: other.keys, capacity: rows)
     values = CacheRows(copying: other.values, capacity: rows)
     nextPosition = other.nextPosition
+  }
+
+  /// Keys and values with the same number of rows.
+  package init(keys: consuming CacheRows, values: consuming CacheRows, nextPosition: Int) {
+    precondition(keys.rows == values.rows, "LayerCache: \(keys.rows) keys, \(values.rows) values")
+    self.keys = keys
+    self.values = values
+    self.nextPosition = nextPosition
   }
 
   /// Rows in the cache.

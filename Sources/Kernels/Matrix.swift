@@ -1,4 +1,4 @@
-import Storage
+package import Storage
 
 /// A row-major f32 matrix of activations, `[rows, columns]`, with one owner and capacity for more rows.
 ///
@@ -59,6 +59,12 @@ import Storage
   package func rowValues(_ index: Int) -> [Float] {
     precondition(index >= 0 && index < rows, "rowValues: row \(index) of \(rows)")
     return unsafe [Float](UnsafeBufferPointer(start: base + index * columns, count: columns))
+  }
+
+  /// The bytes of all values in a copy.
+  package func storedValues() -> SharedBytes {
+    let size = count * MemoryLayout<Float>.stride
+    return unsafe SharedBytes(count: size) { unsafe $0.copyMemory(from: base, byteCount: size) }
   }
 
   /// A copy of all values.

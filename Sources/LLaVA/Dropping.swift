@@ -185,7 +185,23 @@ package struct SequenceLayout: Sendable, Equatable {
     visualBlocks = visualSpans.map { VisualBlock(start: $0.lowerBound, tokens: Array(0..<$0.count)) }
   }
 
+  /// The layout of a prompt before any drop; `nil` unless it has one placeholder for each image.
+  package init?(_ tokens: [Int], placeholder: Int, visualTokenCounts: [Int]) {
+    let places = tokens.indices.filter { tokens[$0] == placeholder }
+    guard places.count == visualTokenCounts.count else { return nil }
+    var (spans, visualTokens): ([Range<Int>], Int) = ([], 0)
+    for (index, place) in places.enumerated() {
+      let start = place - index + visualTokens
+      spans.append(start..<start + visualTokenCounts[index])
+      visualTokens += visualTokenCounts[index]
+    }
+    self.init(rowCount: tokens.count - places.count + visualTokens, visualSpans: spans)
+  }
+
   package var rowCount: Int { positions.count }
+
+  /// The position of the token after the last row.
+  package var nextPosition: Int { (positions.last ?? -1) + 1 }
 
   /// Drops visual tokens.
   ///

@@ -25,6 +25,32 @@ package final class KVCache {
     }
   }
 
+  /// A cache of `layerCount` layers, of which the first ones are those of `layer` and the others are empty.
+  ///
+  /// - Parameters:
+  ///   - count: Number of layers that `layer` returns.
+  ///   - layer: Returns the layer of an index.
+  package init<Failure: Error>(
+    _ configuration: TextConfiguration, type: CacheType, count: Int, layer: (Int) throws(Failure) -> LayerCache
+  ) throws(Failure) {
+    precondition(count <= configuration.layerCount, "KVCache: \(count) of \(configuration.layerCount) layers")
+    layers = RigidArray(capacity: configuration.layerCount)
+    for index in 0..<configuration.layerCount {
+      if index < count {
+        layers.append(try layer(index))
+      } else {
+        layers.append(LayerCache(configuration.heads, type: type))
+      }
+    }
+  }
+
+  /// Calls `body` with a layer.
+  package func withLayer<Result, Failure: Error>(
+    _ index: Int, _ body: (borrowing LayerCache) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try body(layers[index])
+  }
+
   /// A copy with reserved capacity for `rows` in each layer that is not empty.
   package func copy(rows: Int) -> KVCache { KVCache(copying: self, rows: rows) }
 

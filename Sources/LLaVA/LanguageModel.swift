@@ -125,25 +125,24 @@ extension LanguageModel {
     _ hidden: inout Matrix, tokens: [Int], placeholder: Int, features: borrowing Matrix, featureCounts: [Int],
     limit: Int
   ) throws(SequenceError) -> SequenceLayout {
-    let placeholders = tokens.count { $0 == placeholder }
-    guard placeholders == featureCounts.count else {
-      throw .placeholderMismatch(placeholders: placeholders, images: featureCounts.count)
+    guard let layout = SequenceLayout(tokens, placeholder: placeholder, visualTokenCounts: featureCounts) else {
+      throw .placeholderMismatch(
+        placeholders: tokens.count { $0 == placeholder }, images: featureCounts.count)
     }
     precondition(featureCounts.reduce(0, +) == features.rows, "splice: \(featureCounts) of \(features.rows) features")
-    let length = tokens.count - placeholders + features.rows
+    let length = layout.rowCount
     guard length > 0 else { throw .empty }
     guard length <= limit else { throw .tooLong(length: length, limit: limit) }
     hidden.resize(rows: length)
 
-    var spans: [Range<Int>] = []
     var (row, feature) = (0, 0)
+    var counts = featureCounts[...]
     var image = Matrix(rows: 0, columns: hidden.columns)
     for token in tokens {
       if token == placeholder {
-        let count = featureCounts[spans.count]
+        let count = counts.removeFirst()
         image.assign(features, rows: feature..<feature + count)
         hidden.replaceRows(from: row, with: image)
-        spans.append(row..<row + count)
         (row, feature) = (row + count, feature + count)
       } else {
         guard (0..<embedding.rows).contains(token) else {
@@ -153,7 +152,7 @@ extension LanguageModel {
         row += 1
       }
     }
-    return SequenceLayout(rowCount: length, visualSpans: spans)
+    return layout
   }
 
   /// Writes the embeddings of generated tokens to `hidden`, resized to `[tokens, D]`.

@@ -4,14 +4,14 @@ package import Kernels
 /// Hidden states and KV of a shared prompt prefix, up to the first drop.
 package final class PrefixCacheEntry {
   /// Hidden states of the prefix after the layers before the first drop, `[rowCount, D]`; empty if nothing is dropped.
-  let hidden: Matrix
+  package let hidden: Matrix
   package let rowCount: Int
   /// Keys and values of these rows in these layers.
   package let cache: KVCache
   /// Multiply-adds of computing the entry.
   package let multiplyAdds: Int
 
-  init(rowCount: Int, hidden: consuming Matrix, cache: KVCache, multiplyAdds: Int) {
+  package init(rowCount: Int, hidden: consuming Matrix, cache: KVCache, multiplyAdds: Int) {
     self.multiplyAdds = multiplyAdds
     self.rowCount = rowCount
     self.hidden = hidden
@@ -36,6 +36,47 @@ extension SequenceLayout {
     else { return nil }
     return end
   }
+}
+
+extension DropPlan {
+  /// The results of the drops without scores, and the layout after them.
+  ///
+  /// - Parameters:
+  ///   - layout: The sequence before any drop.
+  ///   - kept: Indices of the tokens that each drop keeps of each image, ascending, among its tokens before any drop.
+  /// - Returns: `nil` unless each list is a part of the one before, with the number of tokens of the plan.
+  package func replayed(on layout: SequenceLayout, keeping kept: [[[Int]]]) -> ReplayedDrops? {
+    guard kept.count == drops.count else { return nil }
+    var (layout, results, positions) = (layout, [DropResult](), [layout.nextPosition])
+    for (drop, kept) in zip(drops, kept) {
+      let (blocks, rowsBefore) = (layout.visualBlocks, layout.rowCount)
+      guard kept.map(\.count) == drop.keepCounts, kept.count == blocks.count else { return nil }
+      var indices: [[Int]] = []
+      for (block, tokens) in zip(blocks, kept) {
+        let places = Dictionary(uniqueKeysWithValues: block.tokens.enumerated().map { ($1, $0) })
+        let found = tokens.compactMap { places[$0] }
+        guard found.count == tokens.count, zip(found, found.dropFirst()).allSatisfy(<) else { return nil }
+        indices.append(found)
+      }
+      _ = layout.keep(indices, positions: drop.positions)
+      positions.append(layout.nextPosition)
+      results.append(
+        DropResult(
+          layer: drop.afterLayer, scoringLayer: drop.scoringLayer, tokensBefore: rowsBefore,
+          tokensAfter: layout.rowCount,
+          images: zip(blocks, kept).map {
+            DropResult.Image(start: $0.start, count: $0.tokens.count, kept: $1, scores: [])
+          }))
+    }
+    return ReplayedDrops(results: results, nextPositions: positions)
+  }
+}
+
+/// The drops of a prompt that was prefilled before.
+package struct ReplayedDrops {
+  package let results: [DropResult]
+  /// The position of the next token before the first drop, and after each drop.
+  package let nextPositions: [Int]
 }
 
 extension LanguageModel {
@@ -120,7 +161,10 @@ extension LanguageModel {
 extension LanguageModel {
   /// Whether a prompt can give the same bits in two parts as in one: int8 sums are exact, and in bf16 rows were found
   /// not to depend on their number. Rows of OpenBLAS in f32 do.
-  package var splitsPrompts: Bool { layers.allSatisfy { $0.queries.computeType != .f32 } }
+  package var splitsPrompts: Bool {
+    // A weight whose size is not a multiple of a block's stays f32.
+    layers.allSatisfy { layer in layer.linears.allSatisfy { $0.computeType != .f32 } }
+  }
 
   /// Whether matmuls on this machine give rows the same bits in two parts as in one, found by computing both.
   ///

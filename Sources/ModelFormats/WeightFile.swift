@@ -185,6 +185,39 @@ package enum TensorChecksums {
   }
 }
 
+extension TensorChecksums {
+  /// Writes a whole file with checksums, of which only one tensor is in memory at a time.
+  ///
+  /// - Parameters:
+  ///   - header: The header of the tensors; the entry of the checksums is added.
+  ///   - count: Number of tensors.
+  ///   - file: The file, which is not finished yet.
+  ///   - path: The path for errors.
+  ///   - alignment: The alignment of the first tensor, in bytes.
+  ///   - tensor: Returns the bytes of a tensor; called once for each, in the order of the header.
+  /// - Returns: Bytes of the file.
+  package static func write(
+    _ header: SafetensorsHeader, count: Int, to file: inout AtomicFile, path: String, alignment: Int,
+    tensor: (Int) -> SharedBytes
+  ) throws(FileError) -> Int {
+    var header = header
+    header.add(name, "U64", [1 + count], byteCount: 8 * (1 + count))
+    let front: SharedBytes
+    do { front = SharedBytes(copying: try header.encoded(alignment: alignment)) } catch {
+      throw .unwritable(path: path, reason: "\(error)")
+    }
+    try file.write(front)
+    var checksums = [front.checksum]
+    for index in 0..<count {
+      let bytes = tensor(index)
+      checksums.append(bytes.checksum)
+      try file.write(bytes)
+    }
+    try file.write(SharedBytes(copying: checksums.map(\.littleEndian)))
+    return front.count + header.payloadCount
+  }
+}
+
 extension SharedBytes {
   /// The little-endian 64-bit numbers in a range.
   fileprivate func words(_ range: Range<Int>) -> [UInt64] {

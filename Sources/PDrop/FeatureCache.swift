@@ -20,51 +20,37 @@ package final class FeatureCache: Sendable {
     var tokenCounts: ClosedRange<Int>
   }
 
-  private struct State {
-    var folder: CappedFolder
-    var statistics = FeatureCacheStatistics()
-    /// Whether no write has failed yet.
-    var isWritable = true
-  }
+  private static let kind = "features"
 
-  private let directory: String
   private let model: Model
-  private let warn: @Sendable (String) -> Void
-  private let state: Mutex<State>
+  private let folder: CacheFolder<FeatureCacheStatistics>
 
   init(_ options: FeatureCacheOptions, _ model: Model) {
-    directory = options.directory
     self.model = model
-    warn = { options.warn("feature cache: \($0)") }
-    state = Mutex(
-      State(
-        folder: CappedFolder(options.directory, byteLimit: options.byteLimit) { FeatureFileName($0) != nil }))
+    folder = CacheFolder(
+      options.directory, byteLimit: options.byteLimit, kinds: [Self.kind], warnsOfEachFile: true
+    ) { options.warn("feature cache: \($0)") }
   }
 
-  package var report: FeatureCacheStatistics { state.withLock { $0.statistics } }
+  package var report: FeatureCacheStatistics { folder.statistics }
 
   /// The features of an image and the indices of its padding tokens; `nil` if they are not in the cache.
   func encoding(of content: ImageDigest) -> (ImageInput.Encoding, paddingTokens: [Int])? {
     let path = path(content)
-    do throws(FeatureFile.ReadError) {
-      let file = try FeatureFile(
-        path, key: key(content), columns: model.columns, tokenCounts: model.tokenCounts)
-      FolderEntry.touch(path)
-      let flops = RunReport.Flops(encode: file.encodeFlops, project: file.projectFlops)
-      state.withLock { state in
-        state.statistics.hits += 1
-        state.statistics.bytesRead += file.features.count * ElementType.f32.byteCount
-        state.statistics.flopsSaved += flops.total
-      }
-      return (ImageInput.Encoding(features: file.features, flops: flops), file.paddingTokens)
-    } catch {
-      state.withLock { state in
-        state.statistics.misses += 1
-        if error != .missing { state.statistics.damaged += 1 }
-      }
-      if error != .missing { warn("\(error); encoding the image again") }
+    let file = folder.read(path, consequence: "encoding the image again") { () throws(CacheFileError) in
+      try FeatureFile(path, key: key(content), columns: model.columns, tokenCounts: model.tokenCounts)
+    }
+    guard let file else {
+      folder.count { $0.misses += 1 }
       return nil
     }
+    let flops = RunReport.Flops(encode: file.encodeFlops, project: file.projectFlops)
+    folder.count { statistics in
+      statistics.hits += 1
+      statistics.bytesRead += file.features.count * ElementType.f32.byteCount
+      statistics.flopsSaved += flops.total
+    }
+    return (ImageInput.Encoding(features: file.features, flops: flops), file.paddingTokens)
   }
 
   /// Stores the features of an image, if the folder is writable.
@@ -72,61 +58,18 @@ package final class FeatureCache: Sendable {
     let file = FeatureFile(
       encoding.features, columns: model.columns, paddingTokens: paddingTokens, encodeFlops: encoding.flops.encode,
       projectFlops: encoding.flops.project)
-    do throws(FileError) {
-      guard try ensureCapacity(for: FeatureFile.byteCount(features: encoding.features.count)) else { return }
-      guard let count = try file.write(to: path(content), key: key(content)) else { return }
-      state.withLock { state in
-        state.statistics.written += 1
-        state.statistics.bytesWritten += count
-      }
-    } catch {
-      let isFirst = state.withLock { state in
-        defer { state.isWritable = false }
-        return state.isWritable
-      }
-      if isFirst { warn("\(error); continuing without storing more features") }
-    }
-  }
-
-  /// Removes old files until a new one fits; `false` if the folder is not writable.
-  private func ensureCapacity(for byteCount: Int) throws(FileError) -> Bool {
-    try state.withLock { state throws(FileError) in
-      guard state.isWritable else { return false }
-      try state.folder.make()
-      state.statistics.removed += try state.folder.ensureCapacity(for: byteCount)
-      return true
-    }
+    folder.write(
+      byteCount: FeatureFile.byteCount(features: encoding.features.count),
+      consequence: "continuing without storing more features"
+    ) { () throws(FileError) in try file.write(to: path(content), key: key(content)) }
   }
 
   private func path(_ content: ImageDigest) -> String {
-    directory + "/" + FeatureFileName(image: content, modelKey: model.key).text
+    folder.path(of: CacheFileName(Self.kind, content: content.name, modelKey: model.key))
   }
 
   /// The key in the file's metadata, which is more specific than its name.
   private func key(_ content: ImageDigest) -> String { "\(content.byteCount) \(content.name) \(model.key)" }
-}
-
-/// A file name: `pdrop-features-`, the image's digest, `-`, the model's key, `.safetensors`.
-struct FeatureFileName {
-  private static let (start, end) = ("pdrop-features-", ".safetensors")
-
-  let text: String
-
-  init(image: ImageDigest, modelKey: String) { text = Self.start + image.name + "-" + modelKey + Self.end }
-
-  /// `nil` for any other name.
-  init?(_ text: String) {
-    guard text.hasPrefix(Self.start), text.hasSuffix(Self.end) else { return nil }
-    let parts = text.dropFirst(Self.start.count).dropLast(Self.end.count)
-      .split(separator: "-", omittingEmptySubsequences: false)
-    let isValid = parts.count == 2 || parts.count == 3 && parts[1] == ImageDigest.uprightMark
-    guard isValid, Self.isKey(parts[0], count: 32), Self.isKey(parts[parts.count - 1], count: 16) else { return nil }
-    self.text = text
-  }
-
-  private static func isKey(_ text: Substring, count: Int) -> Bool {
-    text.utf8.count == count && text.allSatisfy { $0.isHexDigit && !$0.isUppercase }
-  }
 }
 
 /// Settings of the feature cache: a folder of encoded images, so that later requests and runs neither decode nor encode
@@ -167,7 +110,7 @@ public struct FeatureCacheOptions: Sendable {
 }
 
 /// Counts of a feature cache since its model was loaded.
-public struct FeatureCacheStatistics: Codable, Sendable, Equatable {
+public struct FeatureCacheStatistics: CacheStatistics, Codable, Sendable, Equatable {
   /// Images whose features were in the cache.
   public var hits = 0
   /// Images whose features were not, files that are not images included.
@@ -202,29 +145,11 @@ extension FeatureCache.Model {
   init(
     _ files: any ModelFiles, _ llava: LLaVAModel, _ preprocessor: any ImagePreprocessor, _ precision: ModelPrecision
   ) {
-    let processor = Processor.current
-    let settings = [
-      "weights and settings \(files.contentKey)",
-      "program \(Self.program)",
-      "images \(preprocessor.mode.rawValue)",
-      "arithmetic \(precision.computeType.vision.rawValue)",
-      // The matmul library decides the last bits.
-      processor.openBLAS.map { "OpenBLAS \($0.version) \($0.coreName)" } ?? "no OpenBLAS",
-      "oneDNN \(processor.oneDNN?.version ?? "none")",
-      "instructions \(processor.instructions)",
-    ]
-    key = SharedBytes.checksum(of: settings.joined(separator: "\n"))
+    key = ModelKey.checksum(
+      files, ["images \(preprocessor.mode.rawValue)", "arithmetic \(precision.computeType.vision.rawValue)"])
     columns = llava.configuration.text.hiddenSize
     tokenCounts = llava.visualTokenCounts
   }
-
-  /// The checksum of the program, which takes some milliseconds.
-  ///
-  /// A program that was built from other sources or for another processor may give other bits.
-  private static let program: String = {
-    guard let path = Bundle.main.executablePath, let program = try? SharedBytes(mapping: path) else { return "unknown" }
-    return String(program.checksum, radix: 16)
-  }()
 }
 
 /// The identity of an image: checksums of its bytes, and whether its orientation is applied.
@@ -236,10 +161,8 @@ package struct ImageDigest: Hashable, Sendable {
   package let appliesOrientation: Bool
 
   package init(_ bytes: [UInt8], appliesOrientation: Bool) {
-    let shared = SharedBytes(copying: bytes)
     byteCount = bytes.count
-    // The second covers all bytes but the first, at shifted offsets, so that a collision of one is none of the other.
-    checksums = [shared.checksum, shared.checksum(min(1, bytes.count)..<bytes.count)]
+    checksums = SharedBytes(copying: bytes).twoChecksums
     self.appliesOrientation = appliesOrientation
   }
 
@@ -248,14 +171,25 @@ package struct ImageDigest: Hashable, Sendable {
 
   /// The image's part of a file name: 32 hexadecimal digits, then the mark.
   package var name: String {
-    let digits = checksums.map { String($0, radix: 16).leftPadded(to: 16) }.joined()
+    let digits = checksums.hexadecimal
     return appliesOrientation ? digits + "-" + Self.uprightMark : digits
   }
 }
 
-extension String {
-  /// The string with leading zeros.
-  fileprivate func leftPadded(to count: Int) -> String {
-    String(repeating: "0", count: max(0, count - self.count)) + self
+extension SharedBytes {
+  /// Two checksums of 64 bits.
+  var twoChecksums: [UInt64] {
+    // The second covers all bytes but the first, at shifted offsets, so that a collision of one is none of the other.
+    [checksum, checksum(min(1, count)..<count)]
+  }
+}
+
+extension [UInt64] {
+  /// 16 hexadecimal digits for each number.
+  var hexadecimal: String {
+    map { number in
+      let digits = String(number, radix: 16)
+      return String(repeating: "0", count: 16 - digits.count) + digits
+    }.joined()
   }
 }

@@ -19,8 +19,6 @@ package struct FeatureFile: Sendable, Equatable {
   private static let overhead = 1 << 14
 
   private enum Field {
-    static let version = "version"
-    static let key = "key"
     static let padding = "padding_tokens"
     static let encodeFlops = "flops_encode"
     static let projectFlops = "flops_project"
@@ -55,34 +53,16 @@ package struct FeatureFile: Sendable, Equatable {
 
   // MARK: - Reading
 
-  /// The reason why a feature file cannot be used.
-  package enum ReadError: UserFacingError, Equatable {
-    case missing
-    case unusable(String)
-
-    package var category: ErrorCategory { .resource }
-    package var problem: String {
-      switch self {
-      case .missing: "there is none"
-      case .unusable(let reason): reason
-      }
-    }
-  }
-
   /// Reads a file and checks all of it.
   ///
   /// - Parameters:
   ///   - key: The key of image and model.
   ///   - columns: `D` of the model.
   ///   - tokenCounts: Smallest and largest number of tokens of an image.
-  package init(_ path: String, key: String, columns: Int, tokenCounts: ClosedRange<Int>) throws(ReadError) {
-    let file = try Self.opened(path, limit: Self.byteCount(features: tokenCounts.upperBound * columns))
-    guard file.metadata[Field.version] == Self.version else { throw .unusable("\(path): it has another version") }
-    guard file.metadata[Field.key] == key else { throw .unusable("\(path): it is the file of another image or model") }
-    guard let parts = TensorChecksums.pieces(of: file) else { throw .unusable("\(path): it has no checksums") }
-    if let wrong = parts.first(where: { file.storage.checksum($0.bytes) != $0.checksum }) {
-      throw .unusable("\(path): the checksum of \(wrong.name) is wrong")
-    }
+  package init(_ path: String, key: String, columns: Int, tokenCounts: ClosedRange<Int>) throws(CacheFileError) {
+    let file = try SafetensorsFile(
+      cached: path, limit: Self.byteCount(features: tokenCounts.upperBound * columns), version: Self.version, key: key,
+      owner: "image or model", Workers(count: 1))
     guard let info = file.records[Self.featuresName], info.elementName == ElementType.f32.rawValue,
       info.shape.count == 2, tokenCounts.contains(info.shape[0]), info.shape[1] == columns,
       let features = try? file.tensor(Self.featuresName).floats()
@@ -97,15 +77,7 @@ package struct FeatureFile: Sendable, Equatable {
       features, columns: columns, paddingTokens: padding.tokens, encodeFlops: encode, projectFlops: project)
   }
 
-  private static func opened(_ path: String, limit: Int) throws(ReadError) -> SafetensorsFile {
-    let bytes: SharedBytes
-    do { bytes = try SharedBytes(reading: path, limit: limit) } catch .notFound { throw .missing } catch {
-      throw .unusable("\(error)")
-    }
-    do { return try SafetensorsFile(bytes, path: path) } catch { throw .unusable("\(error)") }
-  }
-
-  private static func flops(_ text: String?) -> Int? {
+  static func flops(_ text: String?) -> Int? {
     guard let text, let flops = Int(text), (0...maxFlops).contains(flops) else { return nil }
     return flops
   }
@@ -119,91 +91,17 @@ package struct FeatureFile: Sendable, Equatable {
   package func write(to path: String, key: String) throws(FileError) -> Int? {
     guard var file = try AtomicFile(path) else { return nil }
     var header = SafetensorsHeader(metadata: [
-      Field.version: Self.version, Field.key: key, Field.padding: TokenRuns(paddingTokens).text,
+      CacheField.version: Self.version, CacheField.key: key, Field.padding: TokenRuns(paddingTokens).text,
       Field.encodeFlops: "\(encodeFlops)", Field.projectFlops: "\(projectFlops)",
     ])
     let bytes = Tensor(features, shape: [features.count / columns, columns]).storedBytes
     header.add(
       Self.featuresName, ElementType.f32.rawValue, [features.count / columns, columns], byteCount: bytes.count)
-    let parts = try TensorChecksums.file(
-      header, [bytes], alignment: Self.alignment, path: path, Workers(count: 1))
-    for part in parts { try file.write(part) }
+    let count = try TensorChecksums.write(
+      header, count: 1, to: &file, path: path, alignment: Self.alignment
+    ) { _ in bytes }
     try file.finish(modified: nil, isDurable: false)
-    return parts.reduce(0) { $0 + $1.count }
-  }
-}
-
-/// A cache folder with a maximum size, from which the least recently used files are removed.
-///
-/// Several processes may share it. Each scans the folder only from time to time, so every process may exceed the limit
-/// by a twentieth. Only files with the cache's own names are counted or removed.
-package struct CappedFolder: Sendable {
-  package let path: String
-  private let byteLimit: Int
-  private let isOurs: @Sendable (String) -> Bool
-  /// Bytes of our files: those of the last scan and those written since; `nil` before the first scan.
-  private var byteCount: Int?
-  private var byteCountSinceScan = 0
-
-  /// Age in nanoseconds after which a partial file counts as left by a killed process.
-  private static let maxWriteDuration = 3600 * 1_000_000_000
-
-  /// - Parameter isOurs: Whether a file name belongs to the cache.
-  package init(_ path: String, byteLimit: Int, isOurs: @escaping @Sendable (String) -> Bool) {
-    self.path = path
-    self.byteLimit = byteLimit
-    self.isOurs = isOurs
-  }
-
-  /// Creates the folder if it does not exist.
-  package func make() throws(FileError) {
-    do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
-      throw .unwritable(path: path, reason: "the folder does not exist and cannot be created")
-    }
-  }
-
-  /// Reserves bytes for a file, and removes the least recently used files until it fits.
-  ///
-  /// - Returns: Number of files removed.
-  /// - Throws: `FileError` if the file does not fit even after removing others.
-  package mutating func ensureCapacity(for bytes: Int) throws(FileError) -> Int {
-    guard bytes <= byteLimit else {
-      throw .unwritable(path: path, reason: "a file of \(bytes) bytes exceeds the limit of \(byteLimit)")
-    }
-    var removed = 0
-    if byteCount.map({ $0 + bytes > byteLimit }) ?? true || byteCountSinceScan > byteLimit / 20 {
-      let files = files()
-      var present = files.reduce(0) { $0 + $1.byteCount }
-      if present + bytes > byteLimit {
-        // A tenth more than necessary, so that the next file needs no scan.
-        let goal = max(0, byteLimit - byteLimit / 10 - bytes)
-        for file in files {
-          guard present > goal else { break }
-          guard file.remove() else { continue }
-          removed += 1
-          present -= file.byteCount
-        }
-        guard present + bytes <= byteLimit else {
-          throw .unwritable(path: path, reason: "its files cannot be removed to free space")
-        }
-      }
-      (byteCount, byteCountSinceScan) = (present, 0)
-    }
-    byteCount = (byteCount ?? 0) + bytes
-    byteCountSinceScan += bytes
-    return removed
-  }
-
-  /// Our files, the most recently used ones last, without those that are being written.
-  private func files() -> [FolderEntry] {
-    let now = Int(Date().timeIntervalSince1970 * 1e9)
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
-    let files = names.compactMap { name -> FolderEntry? in
-      let partial = AtomicFile.finalName(ofPartial: name)
-      guard isOurs(partial ?? name), let file = FolderEntry(path + "/" + name) else { return nil }
-      return partial != nil && now - file.modificationTime < Self.maxWriteDuration ? nil : file
-    }
-    return files.sorted { ($0.modificationTime, $0.path) < ($1.modificationTime, $1.path) }
+    return count
   }
 }
 

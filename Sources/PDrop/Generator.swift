@@ -1,6 +1,7 @@
 package import Kernels
 package import LLaVA
 import ModelFormats
+import Synchronization
 
 /// Prefill and decode: the one path from a prepared request to logits.
 ///
@@ -10,8 +11,6 @@ package struct Generator: ~Copyable {
   package let model: VisionLanguageModel
   package let compute: ComputeContext
   private var state: DecoderState
-  /// Whether matmuls on this machine give the same bits in two parts; `nil` until it has been tried.
-  private var splitsMatmuls: Bool?
 
   package init(_ model: VisionLanguageModel, threads: Int) {
     self.model = model
@@ -24,19 +23,42 @@ package struct Generator: ~Copyable {
 
   // MARK: - Prefill
 
-  /// Encodes the images of a request and splices their features into the prompt's embeddings, `[T, D]`.
-  ///
-  /// The rows stay in the working memory for `prefill`, which must follow before the next `embed`.
+  /// Prefills the prompt of a request: all of it is in the prompt cache, or its prefix is, or it is computed.
   ///
   /// - Throws: `SequenceError` for a token outside the vocabulary.
-  package mutating func embed(_ prepared: PreparedRequest) throws(SequenceError) -> EmbeddedPrompt {
-    compute.beginRequest()
-    let features = model.features(of: prepared.images, on: compute)
+  package mutating func prefill(
+    _ prepared: PreparedRequest, reservedRows: Int
+  ) throws(SequenceError) -> Prefilled {
+    if let saved = begin(prepared, reservedRows: reservedRows) { return saved }
+    guard model.promptCache(for: prepared) != nil, let key = PrefixKey(prepared, model) else {
+      return prefill(try embed(prepared), reservedRows: reservedRows)
+    }
+    var prefix = savedPrefix(key, of: prepared)
+    let prompt = try embed(prepared, after: prefix)
+    if prefix == nil { prefix = takePrefix(key, of: prepared) }
+    return prefill(prompt, after: prefix, reservedRows: reservedRows)
+  }
+
+  /// Encodes the images of a request and splices their features into the prompt's embeddings, `[T, D]`.
+  ///
+  /// Follows `begin`. The rows stay in the working memory for `prefill`, which must follow before the next `embed`.
+  ///
+  /// - Parameter prefix: The result for the first rows, which are then left out; the images are not encoded.
+  /// - Throws: `SequenceError` for a token outside the vocabulary.
+  package mutating func embed(
+    _ prepared: PreparedRequest, after prefix: CachedPrefix? = nil
+  ) throws(SequenceError) -> EmbeddedPrompt {
+    let visualTokenCount = prepared.images.reduce(0) { $0 + $1.tokenCount }
+    let features =
+      prefix == nil
+      ? model.features(of: prepared.images, on: compute)
+      : Matrix(rows: visualTokenCount, columns: model.llava.configuration.text.hiddenSize)
     // The cost of an image is charged by `prefill`, as the image may have been encoded for another request.
     compute.ledger = CostLedger()
     let layout = try model.llava.languageModel.splice(
       &state.hidden, tokens: prepared.report.promptTokens, placeholder: model.imageToken, features: features,
       featureCounts: prepared.images.map(\.tokenCount), limit: prepared.report.sequenceLength)
+    if let prefix { skipPrefix(rows: prefix.key.rowCount) }
     return EmbeddedPrompt(
       request: prepared, layout: layout, features: prepared.request.recordsTensors ? features.values : [])
   }
@@ -44,31 +66,32 @@ package struct Generator: ~Copyable {
   /// Runs an embedded prompt through the decoder, dropping visual tokens as planned.
   ///
   /// - Parameters:
-  ///   - prefix: The result for the first rows, which `takePrefix` or `skipPrefix` has removed.
+  ///   - prefix: The result for the first rows, which `takePrefix` or `embed` has removed.
   ///   - reservedRows: KV capacity for rows that will be decoded; the cache grows beyond it if necessary.
   package mutating func prefill(
-    _ prompt: consuming EmbeddedPrompt, after prefix: PrefixCacheEntry? = nil, reservedRows: Int
+    _ prompt: consuming EmbeddedPrompt, after prefix: CachedPrefix? = nil, reservedRows: Int
   ) -> Prefilled {
     let (request, languageModel) = (prompt.request, model.llava.languageModel)
-    var report = request.report
-    report.imageSpans = prompt.layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }
+    let imageSpans = prompt.layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }
 
     state.recordsLastRows = request.request.recordsTensors
     let cache =
-      prefix?.cache.copy(rows: prompt.layout.rowCount + reservedRows)
+      prefix?.entry.cache.copy(rows: prompt.layout.rowCount + reservedRows)
       ?? KVCache(model.llava.configuration.text, type: model.precision.cacheType)
     let drops = languageModel.prefill(
-      &state, cache, &prompt.layout, request.plan, after: prefix, reservedRows: reservedRows, on: compute)
+      &state, cache, &prompt.layout, request.plan, after: prefix?.entry, reservedRows: reservedRows, on: compute)
     let logits = languageModel.logits(state, on: compute)
-    report.stages = drops.map(RunReport.Stage.init)
-    report.cacheLengthsAfterPrompt = cache.lengths
 
     // Each request is charged as if it had been alone: for its images and for all rows of its prompt.
-    report.flops = RunReport.Flops(compute.ledger)
-    report.flops.prefill += 2 * (prefix?.multiplyAdds ?? 0)
-    for image in request.images { report.flops += image.knownFlops ?? RunReport.Flops() }
-    report.timings.add(compute.durations)
+    var flops = RunReport.Flops(compute.ledger)
+    flops.prefill += 2 * (prefix?.entry.multiplyAdds ?? 0)
     compute.ledger = CostLedger()
+    let imageFlops = request.images.indices.map { index in
+      request.images[index].encodingFlops ?? prefix?.imageFlops[index] ?? RunReport.Flops()
+    }
+    let result = PromptCache.Prompt(
+      cache: cache, logits: logits, drops: drops, flops: flops, imageFlops: imageFlops)
+    model.promptCache(for: request)?.keep(result, of: request, for: model)
 
     var trace: TraceTensors?
     if request.request.recordsTensors {
@@ -77,25 +100,82 @@ package struct Generator: ~Copyable {
         lastRows: state.lastRows, drops: drops)
       (state.recordsLastRows, state.lastRows) = (false, [])
     }
-    return Prefilled(
-      generation: GenerationState(model, request, report, cache),
-      logits: logits, trace: trace)
+    return prefilled(result, of: request, imageSpans: imageSpans, trace)
   }
 
-  // MARK: - Prefix cache
+  /// The state and the report of a request after its prefill.
+  private func prefilled(
+    _ result: PromptCache.Prompt, of request: PreparedRequest, imageSpans: [[Int]], _ trace: TraceTensors?
+  ) -> Prefilled {
+    var report = request.report
+    report.imageSpans = imageSpans
+    report.stages = result.drops.map(RunReport.Stage.init)
+    report.cacheLengthsAfterPrompt = result.cache.lengths
+    report.flops = result.flops
+    for (image, flops) in zip(request.images, result.imageFlops) { report.flops += image.charged(flops) }
+    report.timings.add(compute.durations)
+    return Prefilled(
+      generation: GenerationState(model, request, report, result.cache), logits: result.logits, trace: trace)
+  }
+
+  // MARK: - Prompt cache and prefix cache
+
+  /// Begins a request. If its whole prompt is in the prompt cache, that is the result, and no image is encoded.
+  ///
+  /// - Parameter usesPromptCache: False if memory is too small for a file.
+  /// - Returns: `nil` if the prompt must be computed.
+  package mutating func begin(
+    _ request: PreparedRequest, usesPromptCache: Bool = true, reservedRows: Int
+  ) -> Prefilled? {
+    compute.beginRequest()
+    guard usesPromptCache, let cache = model.promptCache(for: request) else { return nil }
+    let saved = compute.during(.prefill) {
+      cache.prompt(of: request, for: model, reservedRows: reservedRows, compute.workers)
+    }
+    guard let saved, let layout = request.layout(for: model) else { return nil }
+    return prefilled(
+      saved, of: request, imageSpans: layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }, nil)
+  }
+
+  /// The prefix of a request from the prompt cache.
+  ///
+  /// - Returns: `nil` if it is not there, or if matmuls on this machine do not give the same bits in two parts.
+  package mutating func savedPrefix(_ key: PrefixKey, of request: PreparedRequest) -> CachedPrefix? {
+    guard let cache = model.promptCache(for: request),
+      canSplit(rows: request.report.sequenceLength, first: key.rowCount)
+    else {
+      return nil
+    }
+    return compute.during(.prefill) {
+      cache.prefix(key, of: request, for: model, compute.workers)
+    }
+  }
 
   /// Whether a prompt gives the same bits in two parts as in one, tried once on this machine.
-  package mutating func canSplit(rows: Int, first: Int) -> Bool {
-    if let splitsMatmuls { return splitsMatmuls }
-    let splits = model.llava.languageModel.splitsMatmuls(rows: rows, first: first, on: compute)
-    compute.ledger = CostLedger()
-    splitsMatmuls = splits
-    return splits
+  private func canSplit(rows: Int, first: Int) -> Bool {
+    model.identity.splitsMatmuls.withLock { splits in
+      if let splits { return splits }
+      let tried = model.llava.languageModel.splitsMatmuls(rows: rows, first: first, on: compute)
+      compute.ledger = CostLedger()
+      splits = tried
+      return tried
+    }
   }
 
   /// Runs the first rows of the embedded prompt through the layers before the first drop; the rows after them remain
   /// embedded.
-  package mutating func takePrefix(rows: Int, depth: Int) -> PrefixCacheEntry {
+  ///
+  /// - Returns: `nil` if matmuls on this machine do not give the same bits in two parts.
+  package mutating func takePrefix(_ key: PrefixKey, of request: PreparedRequest) -> CachedPrefix? {
+    guard canSplit(rows: request.report.sequenceLength, first: key.rowCount) else { return nil }
+    let prefix = CachedPrefix(
+      key: key, entry: takePrefix(rows: key.rowCount, depth: key.depth),
+      imageFlops: request.images.map { $0.encodingFlops ?? RunReport.Flops() })
+    model.promptCache(for: request)?.keep(prefix, for: model)
+    return prefix
+  }
+
+  private mutating func takePrefix(rows: Int, depth: Int) -> PrefixCacheEntry {
     var rest = Matrix(rows: 0, columns: state.hidden.columns)
     rest.assign(state.hidden, rows: rows..<state.hidden.rows)
     state.hidden.resize(rows: rows)
@@ -107,7 +187,7 @@ package struct Generator: ~Copyable {
   }
 
   /// Removes the first rows of the embedded prompt, whose result is in a prefix cache.
-  package mutating func skipPrefix(rows: Int) {
+  private mutating func skipPrefix(rows: Int) {
     var rest = Matrix(rows: 0, columns: state.hidden.columns)
     rest.assign(state.hidden, rows: rows..<state.hidden.rows)
     state.hidden.assign(rest, rows: 0..<rest.rows)

@@ -17,30 +17,31 @@ package final class ImageInput: Sendable {
     var flops: RunReport.Flops
   }
 
-  /// The place of an image in a feature cache.
-  struct CacheSlot {
-    let cache: FeatureCache
-    let digest: ImageDigest
-  }
-
   package let tokenCount: Int
   /// Indices of the tokens that show only padding, ascending.
   package let paddingTokens: [Int]
   /// `nil` if the features came from a cache.
   package let views: ImageViews?
+  /// The identity of the image in caches; `nil` for decoded pixels and for traces.
+  let digest: ImageDigest?
   private let encoding: Mutex<Encoding?>
+  /// Whether requests are charged for encoding; otherwise `VisionLanguageModel.encode` has been.
+  private let chargesEncoding: Bool
   /// Where new features are stored; `nil` to store them nowhere.
-  private let slot: CacheSlot?
+  private let cache: FeatureCache?
 
   /// - Precondition: There are views, or there is an encoding.
   init(
-    tokenCount: Int, paddingTokens: [Int], views: ImageViews?, encoding: Encoding? = nil, slot: CacheSlot? = nil
+    tokenCount: Int, paddingTokens: [Int], views: ImageViews?, digest: ImageDigest?, encoding: Encoding? = nil,
+    chargesEncoding: Bool = true, cache: FeatureCache? = nil
   ) {
     precondition(views != nil || encoding != nil, "ImageInput: neither views nor features")
     self.views = views
     self.tokenCount = tokenCount
     self.paddingTokens = paddingTokens
-    self.slot = slot
+    self.digest = digest
+    self.chargesEncoding = chargesEncoding
+    self.cache = cache
     self.encoding = Mutex(encoding)
   }
 
@@ -50,7 +51,15 @@ package final class ImageInput: Sendable {
   }
 
   /// Operations of encoding the image; `nil` if it is not encoded yet.
-  package var knownFlops: RunReport.Flops? { encoding.withLock { $0?.flops } }
+  var encodingFlops: RunReport.Flops? { encoding.withLock { $0?.flops } }
+
+  /// Operations of encoding the image that a request is charged for; `nil` if it is not encoded yet.
+  package var knownFlops: RunReport.Flops? {
+    encodingFlops.map { charged($0) }
+  }
+
+  /// The part of the operations of encoding that a request is charged for: all or none.
+  package func charged(_ flops: RunReport.Flops) -> RunReport.Flops { chargesEncoding ? flops : RunReport.Flops() }
 
   /// The features, computed by the first call.
   package func encoding(by model: VisionLanguageModel, on compute: ComputeContext) -> Encoding {
@@ -61,42 +70,43 @@ package final class ImageInput: Sendable {
       let features = model.llava.imageFeatures(views.pixelValues, tiles: views.tiles, on: compute).values
       let computed = Encoding(features: features, flops: RunReport.Flops(compute.ledger) - before)
       encoding = computed
-      if let slot { slot.cache.keep(computed, paddingTokens: paddingTokens, of: slot.digest) }
+      if let cache, let digest { cache.keep(computed, paddingTokens: paddingTokens, of: digest) }
       return computed
     }
   }
 }
 
 extension VisionLanguageModel: ImageSource {
-  /// A trace shows what was computed, from the pixels on, so it does not use the feature cache.
+  /// A trace shows what was computed, from the pixels on, so it does not use caches.
   package func input(
     of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings
   ) throws(RequestError) -> ImageInput {
     try input(
-      of: image, appliesOrientation: request.appliesOrientation, usesFeatureCache: !request.recordsTensors, &timings)
+      of: image, appliesOrientation: request.appliesOrientation, usesCaches: !request.recordsTensors, &timings)
   }
 
   /// An image, decoded and cut into views, or its features from the feature cache.
   ///
   /// - Throws: `RequestError.image`, or `.generation(.foreignImage)` for one that another model has encoded.
   func input(
-    of image: Request.Image, appliesOrientation: Bool, usesFeatureCache: Bool = true, _ timings: inout RunReport.Timings
+    of image: Request.Image, appliesOrientation: Bool, usesCaches: Bool = true, _ timings: inout RunReport.Timings
   ) throws(RequestError) -> ImageInput {
     guard preprocessor != nil else { throw .generation(.noVisionEncoder) }
     if case .features(let encoded) = image {
       guard encoded.model === identity else { throw .generation(.foreignImage) }
       return ImageInput(
         tokenCount: encoded.tokenCount, paddingTokens: encoded.paddingTokens,
-        views: encoded.views, encoding: .init(features: encoded.features, flops: .init()))
+        views: encoded.views, digest: encoded.digest,
+        encoding: .init(features: encoded.features, flops: encoded.flops), chargesEncoding: false)
     }
     do {
-      if usesFeatureCache, featureCache != nil, let file = try ImageFile(image, &timings) {
+      if usesCaches, featureCache != nil || promptCache != nil, let file = try ImageFile(image, &timings) {
         return try input(of: file, ImageDigest(file.bytes, appliesOrientation: appliesOrientation), &timings)
       }
       let views = try views(of: image, appliesOrientation: appliesOrientation, &timings)
       return ImageInput(
         tokenCount: llava.visualTokenCount(views.tiles), paddingTokens: llava.paddingTokens(views.tiles, views.area),
-        views: views)
+        views: views, digest: nil)
     } catch {
       throw .image(error)
     }
@@ -117,7 +127,7 @@ extension VisionLanguageModel: ImageSource {
       timings.decodeImage += (ContinuousClock.now - start).milliseconds
       return ImageInput(
         tokenCount: encoding.features.count / llava.configuration.text.hiddenSize, paddingTokens: paddingTokens,
-        views: nil, encoding: encoding)
+        views: nil, digest: digest, encoding: encoding)
     }
     var decoder = ImageDecoder()
     decoder.appliesOrientation = digest.appliesOrientation
@@ -127,7 +137,7 @@ extension VisionLanguageModel: ImageSource {
       of: .encoded(file.bytes, name: file.name), appliesOrientation: digest.appliesOrientation, &timings)
     return ImageInput(
       tokenCount: llava.visualTokenCount(views.tiles), paddingTokens: llava.paddingTokens(views.tiles, views.area),
-      views: views, slot: featureCache.map { .init(cache: $0, digest: digest) })
+      views: views, digest: digest, cache: featureCache)
   }
 }
 
@@ -169,13 +179,18 @@ public struct EncodedImage: Sendable {
   package var viewCount: Int { views?.count ?? 0 }
   /// Indices of the tokens that show only padding, ascending.
   let paddingTokens: [Int]
+  /// The identity of the image in caches; `nil` without a cache.
+  let digest: ImageDigest?
   /// `[tokenCount, D]`.
   let features: [Float]
   let model: ModelIdentity
 }
 
 /// The identity of a loaded model, shared by its copies.
-final class ModelIdentity: Sendable {}
+final class ModelIdentity: Sendable {
+  /// Whether matmuls on this machine give the same bits in two parts; `nil` until it has been tried.
+  let splitsMatmuls = Mutex<Bool?>(nil)
+}
 
 extension VisionLanguageModel {
   /// Encodes an image for several questions about it.
@@ -197,7 +212,7 @@ extension VisionLanguageModel {
     timings.total = (ContinuousClock.now - start).milliseconds
     return EncodedImage(
       tokenCount: input.tokenCount, timings: timings, flops: encoding.flops, views: input.views,
-      paddingTokens: input.paddingTokens, features: encoding.features, model: identity)
+      paddingTokens: input.paddingTokens, digest: input.digest, features: encoding.features, model: identity)
   }
 }
 

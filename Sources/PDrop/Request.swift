@@ -41,7 +41,7 @@ public struct Request: Sendable {
   public var systemPrompt: String?
   /// Whether photos are rotated upright by their Exif orientation; the reference uses them as stored.
   public var appliesOrientation = false
-  /// Whether the session records the tensors of a trace; images are then encoded without the feature cache.
+  /// Whether the session records the tensors of a trace; it then uses no cache.
   public var recordsTensors = false
 
   public init(

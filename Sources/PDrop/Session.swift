@@ -44,11 +44,10 @@ public struct Session: ~Copyable {
     start = ContinuousClock.now
     let prepared = try PreparedRequest(request, for: model, threads: threads, images: model)
     var generator = Generator(model, threads: threads)
-    let prompt = try RequestError.wrapping(RequestError.sequence) { () throws(SequenceError) in
-      try generator.embed(prepared)
+    let prefilled = try RequestError.wrapping(RequestError.sequence) { () throws(SequenceError) in
+      // Longer answers are rare; the cache grows for them.
+      try generator.prefill(prepared, reservedRows: min(prepared.maxNewTokens, 1024))
     }
-    // Longer answers are rare; the cache grows for them.
-    let prefilled = generator.prefill(prompt, reservedRows: min(prepared.maxNewTokens, 1024))
     self.generator = generator
     (generation, logits, tensors) = (prefilled.generation, prefilled.logits, prefilled.trace)
     generation.report.timings.load = model.loadTime.milliseconds

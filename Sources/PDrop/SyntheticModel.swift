@@ -47,6 +47,7 @@ extension VisionLanguageModel {
     weightBytes = llava.weightBytes
     weightsCache = nil
     featureCache = nil
+    promptCache = nil
     visionTower = nil
     ggufFiles = []
     loadTime = ContinuousClock.now - start

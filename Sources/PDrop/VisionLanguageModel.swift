@@ -45,6 +45,8 @@ public struct VisionLanguageModel: Sendable {
     public var weightsCache: String?
     /// Folder of encoded images for later runs; `nil` to encode images in every run.
     public var featureCache: FeatureCacheOptions?
+    /// Folder of prefilled prompts for later requests and runs; `nil` to compute every prompt.
+    public var promptCache: PromptCacheOptions?
     /// Number of threads that convert weights.
     public var threads = ProcessInfo.processInfo.activeProcessorCount
 
@@ -80,6 +82,7 @@ public struct VisionLanguageModel: Sendable {
   let identity = ModelIdentity()
   let grammars = GrammarCache()
   package let featureCache: FeatureCache?
+  package let promptCache: PromptCache?
 
   /// Loads a LLaVA model: a directory in the layout of Hugging Face or of the original LLaVA code, the GGUF file of a
   /// language model, or a directory with one such file and that of its vision encoder.
@@ -132,6 +135,16 @@ public struct VisionLanguageModel: Sendable {
       featureCache = options.featureCache.flatMap { [llava, preprocessor, precision] options in
         preprocessor.map { FeatureCache(options, FeatureCache.Model(files, llava, $0, precision)) }
       }
+      promptCache = options.promptCache.map { [preprocessor, precision] options in
+        PromptCache(
+          options,
+          modelKey: ModelKey.checksum(
+            files,
+            [
+              "images \(preprocessor?.mode.rawValue ?? "none")", "compute types \(precision.computeType.label)",
+              "KV cache \(precision.cacheType.rawValue)",
+            ]))
+      }
       let configured = try loaded.eosTokens ?? files.eosTokens()
       eosTokens = configured?.tokens ?? Set(tokenizer.eosToken.map { [Int($0)] } ?? [])
       eosTokensFile = configured?.file
@@ -151,6 +164,8 @@ public struct VisionLanguageModel: Sendable {
 
   /// Counts of the feature cache so far; `nil` without `Options.featureCache`.
   public var featureCacheStatistics: FeatureCacheStatistics? { featureCache?.report }
+  /// Counts of the prompt cache so far; `nil` without `Options.promptCache`.
+  public var promptCacheStatistics: PromptCacheStatistics? { promptCache?.report }
   /// Remarks about the directory's files that may explain unexpected answers, one line each.
   package var warnings: [String] {
     notes.filter(\.isWarning).map(\.description) + (precision.memoryNote.map { [$0] } ?? [])

@@ -23,7 +23,7 @@ struct Answer: ParsableCommand {
 
   @OptionGroup(title: "Dropping") var policyOptions: PolicyOptions
   @OptionGroup(title: "Batch") var batch: BatchOptions
-  @OptionGroup(title: "Feature cache") var featureCache: FeatureCacheArguments
+  @OptionGroup(title: "Caches") var caches: CacheArguments
 
   @Option(help: "Output: the answer as text, or the report of the run as JSON.")
   var format = Format.text
@@ -66,7 +66,8 @@ struct Answer: ParsableCommand {
     try keptMap.check()
     question.noteLiteralEscapes()
     // A dry run uses no cache: it writes no files, and it measures images that are not cached.
-    let model = try modelOptions.load(featureCache: batch.dryRun ? nil : featureCache.options)
+    let model = try modelOptions.load(
+      featureCache: batch.dryRun ? nil : caches.featureCache, promptCache: batch.dryRun ? nil : caches.promptCache)
     // Checks that the schedule and the system prompt fit the model, before any work.
     _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
     if !question.raw, let system = base.systemPrompt {
@@ -158,7 +159,7 @@ enum VerboseLog {
     Log.write("tokens: \(tokens.map(String.init).joined(separator: " "))")
   }
 
-  /// Kept tokens, FLOPs, timings and memory of a run, and the statistics of the feature cache.
+  /// Kept tokens, FLOPs, timings and memory of a run, and the statistics of the caches.
   static func run(_ report: RunReport, of model: VisionLanguageModel) {
     let kept = report.visualTokensPerStage.map(String.init).joined(separator: " -> ")
     let averages = String(
@@ -178,5 +179,6 @@ enum VerboseLog {
         format: "memory: KV cache %.1f MB, peak RSS %.0f MB", Double(report.cacheBytes) / 1e6,
         Double(report.peakResidentBytes) / 1e6))
     if let cache = model.featureCacheStatistics { Log.write(BatchSummary.line(cache)) }
+    if let cache = model.promptCacheStatistics { Log.write(BatchSummary.line(cache)) }
   }
 }

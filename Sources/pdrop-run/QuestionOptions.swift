@@ -114,32 +114,50 @@ struct QuestionOptions: ParsableArguments {
   }
 }
 
-/// Options of the feature cache, which stores encoded images.
-struct FeatureCacheArguments: ParsableArguments {
+/// Options of the caches between runs: of encoded images and of prefilled prompts.
+struct CacheArguments: ParsableArguments {
   @Option(
     name: .customLong("feature-cache"),
     help: "Folder that caches encoded images between runs; concurrent runs may share it.")
-  var directory: String?
+  var features: String?
 
   @Option(
     name: .customLong("feature-cache-size"),
     help: "Maximum size of --feature-cache; least recently used images are removed. (default: 10GiB)")
-  var size: ByteCount?
+  var featuresSize: ByteCount?
+
+  @Option(
+    name: .customLong("prompt-cache"),
+    help: "Folder that caches prefilled prompts between runs; concurrent runs may share it.")
+  var prompts: String?
+
+  @Option(
+    name: .customLong("prompt-cache-size"),
+    help: "Maximum size of --prompt-cache; least recently used prompts are removed. (default: 10GiB)")
+  var promptsSize: ByteCount?
 
   func validate() throws {
-    guard directory.map({ !$0.isEmpty }) ?? true else {
-      throw ValidationError("--feature-cache is empty; give a folder")
-    }
-    guard size == nil || directory != nil else {
-      throw ValidationError("--feature-cache-size requires --feature-cache")
+    for (name, folder, size) in [
+      ("--feature-cache", features, featuresSize), ("--prompt-cache", prompts, promptsSize),
+    ] {
+      guard folder.map({ !$0.isEmpty }) ?? true else { throw ValidationError("\(name) is empty; give a folder") }
+      guard size == nil || folder != nil else { throw ValidationError("\(name)-size requires \(name)") }
     }
   }
 
-  /// The options of the cache; `nil` without a folder.
-  var options: FeatureCacheOptions? {
-    directory.map {
+  /// The options of the feature cache; `nil` without a folder.
+  var featureCache: FeatureCacheOptions? {
+    features.map {
       FeatureCacheOptions(
-        directory: $0, byteLimit: size?.bytes ?? FeatureCacheOptions.defaultByteLimit, warn: Log.warning)
+        directory: $0, byteLimit: featuresSize?.bytes ?? FeatureCacheOptions.defaultByteLimit, warn: Log.warning)
+    }
+  }
+
+  /// The options of the prompt cache; `nil` without a folder.
+  var promptCache: PromptCacheOptions? {
+    prompts.map {
+      PromptCacheOptions(
+        directory: $0, byteLimit: promptsSize?.bytes ?? PromptCacheOptions.defaultByteLimit, warn: Log.warning)
     }
   }
 }

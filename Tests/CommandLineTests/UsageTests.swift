@@ -27,6 +27,8 @@ import Testing
     (["-p", "a", "--feature-cache-size", "1GiB"], "requires --feature-cache"),
     (["-p", "a", "--feature-cache", "b", "--feature-cache-size", "much"], "--feature-cache-size"),
     (["-p", "a", "--feature-cache", ""], "--feature-cache is empty"),
+    (["-p", "a", "--prompt-cache-size", "1GiB"], "requires --prompt-cache"),
+    (["-p", "a", "--prompt-cache", ""], "--prompt-cache is empty"),
     (["-p", "a", "--kept-map", "a.gif"], "--kept-map writes .png"), (["-p", "a", "--kept-map-scores"], "--kept-map"),
     (["-i", "--kept-map", "a.png"], "--kept-map draws one"), (["--input", "a", "--kept-map", "a.png"], "draws one"),
     (["-p", "a", "--image-folder", "a", "--kept-map", "a.png"], "draws one"),

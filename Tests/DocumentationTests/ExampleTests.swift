@@ -37,7 +37,8 @@ import TokenDropping
 
   @Test(arguments: [
     "Sources/PDrop/VisionLanguageModel.swift", "Sources/PDrop/Session.swift", "Sources/PDrop/Request.swift",
-    "Sources/PDrop/FeatureCache.swift", "Sources/PDrop/KeptMap.swift", "Sources/PDrop/ChatTemplate.swift",
+    "Sources/PDrop/FeatureCache.swift", "Sources/PDrop/PromptCache.swift", "Sources/PDrop/KeptMap.swift",
+    "Sources/PDrop/ChatTemplate.swift",
     "Sources/PDrop/ModelQuantizer.swift",
     "Sources/TokenDropping/Policies.swift", "Sources/Tokenizers/Tokenizer.swift", "Sources/BatchInference/Batch.swift",
   ])
@@ -162,6 +163,17 @@ struct ExampleTests {
         try featureCacheExample(folder)
       }
       #expect(written == "1\n0\n")
+    }
+  }
+
+  @Test(.enabled(if: isOptimized, "slow without optimisation"))
+  func `caches prompts`() throws {
+    try Self.withTemporaryFolder { folder in
+      let hits = try PrintedText.of {
+        try promptCacheExample(folder)
+        try promptCacheExample(folder)
+      }
+      #expect(hits == "0\n1\n")
     }
   }
 

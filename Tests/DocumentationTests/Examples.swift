@@ -89,6 +89,15 @@ func featureCacheExample(_ folder: String) throws {
   print(model.featureCacheStatistics?.written ?? 0)  // 1 in the first run, 0 in later ones
 }
 
+func promptCacheExample(_ folder: String) throws {
+  var options = VisionLanguageModel.Options()
+  options.promptCache = PromptCacheOptions(directory: folder + "/prompts", byteLimit: 1 << 30)
+  let model = try VisionLanguageModel(directory: "Models/tiny-textvqa", options: options)
+  let image = Request.Image.file("Models/samples/bike.png")
+  _ = try Session(model, Request(question: "What colour is the bike?", images: [image]), threads: 4)
+  print(model.promptCacheStatistics?.hits ?? 0)  // 0 in the first run, 1 in later ones
+}
+
 func pyramidDropExample() throws -> (PyramidDrop, PyramidDrop) {
   let policy = PyramidDrop()  // keeps half of the tokens after layers 8, 16 and 24 of 32
   let stages = try policy.stages(layerCount: 32, visualTokenCount: 576)

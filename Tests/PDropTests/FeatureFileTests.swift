@@ -15,16 +15,16 @@ import Testing
 
   private func read(
     _ path: String, key: String = Self.key, columns: Int = 2, tokenCounts: ClosedRange<Int> = 1...4
-  ) throws(FeatureFile.ReadError) -> FeatureFile {
+  ) throws(CacheFileError) -> FeatureFile {
     try FeatureFile(path, key: key, columns: columns, tokenCounts: tokenCounts)
   }
 
   /// Expects an error whose description begins with the path and contains `words`.
   private func expectRefused(
     _ path: String, _ words: String, sourceLocation: SourceLocation = #_sourceLocation,
-    by read: () throws(FeatureFile.ReadError) -> FeatureFile
+    by read: () throws(CacheFileError) -> FeatureFile
   ) {
-    let error = #expect(throws: FeatureFile.ReadError.self, sourceLocation: sourceLocation) { _ = try read() }
+    let error = #expect(throws: CacheFileError.self, sourceLocation: sourceLocation) { _ = try read() }
     let text = error.map { "\($0)" } ?? ""
     #expect(text.hasPrefix(path + ": ") && text.contains(words), sourceLocation: sourceLocation)
   }
@@ -58,17 +58,17 @@ import Testing
     let folder = try TemporaryFolder()
     let path = folder.path("file")
     _ = try Self.file.write(to: path, key: Self.key)
-    expectRefused(path, "of another image or model") { () throws(FeatureFile.ReadError) in
+    expectRefused(path, "of another image or model") { () throws(CacheFileError) in
       try read(path, key: "8 image model")
     }
-    expectRefused(path, "rows of 3 floats") { () throws(FeatureFile.ReadError) in try read(path, columns: 3) }
-    expectRefused(path, "rows of 2 floats") { () throws(FeatureFile.ReadError) in try read(path, tokenCounts: 4...4) }
-    expectRefused(path, "rows of 2 floats") { () throws(FeatureFile.ReadError) in try read(path, tokenCounts: 1...2) }
+    expectRefused(path, "rows of 3 floats") { () throws(CacheFileError) in try read(path, columns: 3) }
+    expectRefused(path, "rows of 2 floats") { () throws(CacheFileError) in try read(path, tokenCounts: 4...4) }
+    expectRefused(path, "rows of 2 floats") { () throws(CacheFileError) in try read(path, tokenCounts: 1...2) }
     var bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
     let version = try #require(bytes.firstRange(of: Array("pdrop-features 2".utf8)))
     bytes[version.upperBound - 1] = UInt8(ascii: "0")
     try folder.write("file", bytes)
-    expectRefused(path, "another version") { () throws(FeatureFile.ReadError) in try read(path) }
+    expectRefused(path, "another version") { () throws(CacheFileError) in try read(path) }
   }
 
   @Test func `detects every changed byte and every truncation`() throws {
@@ -80,36 +80,36 @@ import Testing
         var changed = bytes
         changed[index] ^= 1 << UInt8(bit)
         let path = try folder.write("changed", changed)
-        #expect(throws: FeatureFile.ReadError.self, "bit \(bit) of byte \(index)") { try read(path) }
+        #expect(throws: CacheFileError.self, "bit \(bit) of byte \(index)") { try read(path) }
       }
       let path = try folder.write("cut", bytes.prefix(index))
-      #expect(throws: FeatureFile.ReadError.self, "\(index) bytes") { try read(path) }
+      #expect(throws: CacheFileError.self, "\(index) bytes") { try read(path) }
     }
     let path = try folder.write("longer", bytes + [0])
-    #expect(throws: FeatureFile.ReadError.self) { try read(path) }
+    #expect(throws: CacheFileError.self) { try read(path) }
   }
 
   @Test func `refuses a path without a regular file, and a file that is empty or too long`() throws {
     let folder = try TemporaryFolder()
-    #expect(throws: FeatureFile.ReadError.missing) { try read(folder.path("none")) }
-    #expect(throws: FeatureFile.ReadError.missing) { try read(folder.path("none/none")) }
-    expectRefused(folder.path, "directory") { () throws(FeatureFile.ReadError) in try read(folder.path) }
+    #expect(throws: CacheFileError.missing) { try read(folder.path("none")) }
+    #expect(throws: CacheFileError.missing) { try read(folder.path("none/none")) }
+    expectRefused(folder.path, "directory") { () throws(CacheFileError) in try read(folder.path) }
     let pipe = folder.path("pipe")
     #expect(unsafe mkfifo(pipe, 0o600) == 0)
-    expectRefused(pipe, "device") { () throws(FeatureFile.ReadError) in try read(pipe) }
+    expectRefused(pipe, "device") { () throws(CacheFileError) in try read(pipe) }
     let empty = try folder.write("empty", "")
-    expectRefused(empty, "empty") { () throws(FeatureFile.ReadError) in try read(empty) }
+    expectRefused(empty, "empty") { () throws(CacheFileError) in try read(empty) }
     // A sparse file of 1 TiB, which takes no space on the disk and must take none in memory.
     let long = try folder.write("long", "x")
     #expect(unsafe truncate(long, 1 << 40) == 0)
-    expectRefused(long, "at most") { () throws(FeatureFile.ReadError) in try read(long) }
+    expectRefused(long, "at most") { () throws(CacheFileError) in try read(long) }
   }
 
   /// Reads a forged file: its checksums are correct, its content is chosen by the test.
   private func forged(
     features: (element: String, shape: String, byteCount: Int) = ("F32", "[3,2]", 24), cost: String = "1",
     padding: String = "1+2", checksumCount: Int = 2
-  ) throws(FeatureFile.ReadError) -> FeatureFile {
+  ) throws(CacheFileError) -> FeatureFile {
     let end = features.byteCount
     let entries = [
       #""__metadata__":{"version":"pdrop-features 2","key":"\#(Self.key)","padding_tokens":"\#(padding)","#
@@ -125,7 +125,7 @@ import Testing
       let folder = try TemporaryFolder()
       let path = try folder.write("forged", front + body + tail.prefix(8 * checksumCount))
       return try read(path)
-    } catch let error as FeatureFile.ReadError { throw error } catch { throw .unusable("no test file: \(error)") }
+    } catch let error as CacheFileError { throw error } catch { throw .unusable("no test file: \(error)") }
   }
 
   @Test func `reads any values with correct checksums`() throws {
@@ -139,7 +139,7 @@ import Testing
     "1+9223372036854775807", "9223372036854775807+1",
   ])
   func `refuses padding that is not ascending runs of the image's tokens`(padding: String) {
-    #expect(throws: FeatureFile.ReadError.self) { try forged(padding: padding) }
+    #expect(throws: CacheFileError.self) { try forged(padding: padding) }
   }
 
   @Test(arguments: [
@@ -147,15 +147,15 @@ import Testing
     ("F16", "[3,2]", 12), ("I32", "[3,2]", 24), ("F64", "[3,2]", 48),
   ])
   func `refuses features of another type or shape`(element: String, shape: String, byteCount: Int) {
-    #expect(throws: FeatureFile.ReadError.self) { try forged(features: (element, shape, byteCount)) }
+    #expect(throws: CacheFileError.self) { try forged(features: (element, shape, byteCount)) }
   }
 
   @Test(arguments: ["", "-1", "1.5", "many", "9223372036854775807", "99999999999999999999", "70368744177665"])
   func `refuses an impossible cost`(cost: String) {
-    #expect(throws: FeatureFile.ReadError.self) { try forged(cost: cost) }
+    #expect(throws: CacheFileError.self) { try forged(cost: cost) }
   }
 
   @Test(arguments: [0, 1]) func `refuses fewer checksums than there are parts`(count: Int) {
-    #expect(throws: FeatureFile.ReadError.self) { try forged(checksumCount: count) }
+    #expect(throws: CacheFileError.self) { try forged(checksumCount: count) }
   }
 }

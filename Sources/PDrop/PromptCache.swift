@@ -1,0 +1,385 @@
+import ImageProcessing
+import Kernels
+package import LLaVA
+import ModelFormats
+import Storage
+import TokenDropping
+
+/// A folder of prefilled prompts and prefixes that later runs reuse; see `PromptCacheOptions`.
+///
+/// Damaged files and an unusable folder are not errors: a warning is issued and the prompt is computed.
+package final class PromptCache: Sendable {
+  private enum Kind: String, CaseIterable {
+    case prompt, prefix
+  }
+
+  private enum Field {
+    static let kept = "kept"
+    static let multiplyAdds = "multiply_adds"
+    static let prefill = "flops_prefill"
+    static let rank = "flops_rank"
+    static let head = "flops_head"
+    static let images = "flops_images"
+  }
+
+  /// A prompt after its prefill.
+  struct Prompt {
+    let cache: KVCache
+    /// The logits of the first token, `[N]`.
+    let logits: [Float]
+    let drops: [DropResult]
+    /// Operations of prefill, ranking and head.
+    let flops: RunReport.Flops
+    /// Operations of encoding each image.
+    let imageFlops: [RunReport.Flops]
+  }
+
+  private static let consequence = "continuing without storing more prompts"
+
+  private let modelKey: String
+  private let folder: CacheFolder<PromptCacheStatistics>
+
+  /// - Parameter modelKey: Checksum of everything but the request that results depend on.
+  init(_ options: PromptCacheOptions, modelKey: String) {
+    self.modelKey = modelKey
+    folder = CacheFolder(
+      options.directory, byteLimit: options.byteLimit, kinds: Kind.allCases.map(\.rawValue), warnsOfEachFile: false
+    ) { options.warn("prompt cache: \($0)") }
+  }
+
+  package var report: PromptCacheStatistics { folder.statistics }
+
+  // MARK: - Prompts
+
+  /// Maximum bytes of the file of a prompt.
+  package func byteCount(_ request: PreparedRequest, _ model: VisionLanguageModel) -> Int {
+    Self.layout(request, model).byteCount(
+      key: fullKey(Key(prompt: request)), fields: Self.fieldBytes(request))
+  }
+
+  // The methods below take only requests that `VisionLanguageModel.promptCache(for:)` accepts.
+
+  /// A request's prompt with capacity for more rows; `nil` if it is not in the cache.
+  func prompt(
+    of request: PreparedRequest, for model: VisionLanguageModel, reservedRows: Int, _ workers: Workers
+  ) -> Prompt? {
+    let key = Key(prompt: request)
+    let (path, layout) = (path(.prompt, key), Self.layout(request, model))
+    let limit = byteCount(request, model)
+    var bytes = 0
+    let found = folder.read(path, consequence: "computing the prompt again") { () throws(CacheFileError) in
+      let file = try PromptFile(path, key: fullKey(key), layout, limit: limit, workers)
+      bytes = file.byteCount
+      return try Self.prompt(file, of: request, for: model, reservedRows: reservedRows)
+    }
+    guard let found else {
+      folder.count { $0.misses += 1 }
+      return nil
+    }
+    folder.count { statistics in
+      statistics.hits += 1
+      statistics.bytesRead += bytes
+      statistics.flopsSaved += found.flops.total + Self.saved(found.imageFlops, request.images)
+    }
+    return found
+  }
+
+  private static func prompt(
+    _ file: PromptFile, of request: PreparedRequest, for model: VisionLanguageModel, reservedRows: Int
+  ) throws(CacheFileError) -> Prompt {
+    let counts = request.images.map(\.tokenCount)
+    let text = file.field(Field.kept) ?? ""
+    let lists = request.plan.drops.isEmpty ? [] : text.split(separator: "/", omittingEmptySubsequences: false)
+    let kept = lists.map { list in
+      zip(list.split(separator: ";", omittingEmptySubsequences: false), counts).compactMap {
+        TokenRuns(String($0), of: $1)?.tokens
+      }
+    }
+    guard let layout = request.layout(for: model), let drops = request.plan.replayed(on: layout, keeping: kept) else {
+      throw file.unusable("its list of kept tokens is missing or damaged")
+    }
+    let positions = (0..<model.layerCount).map { layer in
+      drops.nextPositions[request.plan.drops.count { $0.afterLayer <= layer }]
+    }
+    // A forged cost must not overflow sums; ranking costs less than the prompt.
+    let limit = 0...2 * max(request.report.baselineFlops, 1)
+    var flops = RunReport.Flops()
+    flops.prefill = try file.number(Field.prefill, in: limit)
+    flops.rank = try file.number(Field.rank, in: limit)
+    flops.head = try file.number(Field.head, in: 0...1 << 46)
+    return Prompt(
+      cache: try file.cache(nextPositions: positions, reservedRows: reservedRows),
+      logits: try file.floats().values,
+      drops: drops.results, flops: flops, imageFlops: try imageFlops(file, count: counts.count))
+  }
+
+  /// Stores a prompt after its prefill, if the folder is writable.
+  func keep(_ prompt: Prompt, of request: PreparedRequest, for model: VisionLanguageModel) {
+    guard prompt.cache.lengths == request.rowsPerLayer,
+      prompt.drops.count == request.plan.drops.count
+    else { return }
+    let kept = prompt.drops.map { drop in drop.images.map { TokenRuns($0.kept).text }.joined(separator: ";") }
+    let fields = [
+      Field.kept: kept.joined(separator: "/"), Field.prefill: "\(prompt.flops.prefill)",
+      Field.rank: "\(prompt.flops.rank)", Field.head: "\(prompt.flops.head)",
+      Field.images: Self.text(prompt.imageFlops),
+    ]
+    write(
+      .prompt, Key(prompt: request), Self.layout(request, model), prompt.cache, fields: fields,
+      fieldBytes: Self.fieldBytes(request)
+    ) { SharedBytes(copying: prompt.logits) }
+  }
+
+  private static func layout(_ request: PreparedRequest, _ model: VisionLanguageModel) -> PromptFile.Layout {
+    PromptFile.Layout(
+      prompt: request.rowsPerLayer, model.llava.configuration.text, model.precision.cacheType)
+  }
+
+  /// Maximum bytes of the metadata: two numbers for each kept token and for each image.
+  private static func fieldBytes(_ request: PreparedRequest) -> Int {
+    let tokens = request.images.reduce(0) { $0 + $1.tokenCount }
+    return 16 * tokens * request.plan.drops.count + 64 * (request.images.count + 4) * (1 + request.plan.drops.count)
+  }
+
+  // MARK: - Prefixes
+
+  /// Maximum bytes of the file of a prefix.
+  package func byteCount(_ prefix: PrefixKey, _ model: VisionLanguageModel) -> Int {
+    Self.layout(prefix, model).byteCount(key: fullKey(Key(prefix: prefix)), fields: 64 * (prefix.images.count + 4))
+  }
+
+  /// A request's prefix; `nil` if it is not in the cache.
+  func prefix(_ prefix: PrefixKey, of request: PreparedRequest, for model: VisionLanguageModel, _ workers: Workers)
+    -> CachedPrefix?
+  {
+    let key = Key(prefix: prefix)
+    let (path, layout) = (path(.prefix, key), Self.layout(prefix, model))
+    let limit = byteCount(prefix, model)
+    var bytes = 0
+    let found = folder.read(path, consequence: "computing the prefix again") { () throws(CacheFileError) in
+      let file = try PromptFile(path, key: fullKey(key), layout, limit: limit, workers)
+      bytes = file.byteCount
+      let cache = try file.cache(
+        nextPositions: Array(repeating: prefix.rowCount, count: prefix.depth), reservedRows: 0)
+      let entry = PrefixCacheEntry(
+        rowCount: prefix.rowCount,
+        hidden: try file.floats(), cache: cache,
+        multiplyAdds: try file.number(Field.multiplyAdds, in: 0...max(request.report.baselineFlops, 1)))
+      return CachedPrefix(
+        key: prefix, entry: entry, imageFlops: try Self.imageFlops(file, count: prefix.images.count))
+    }
+    guard let found else { return nil }
+    folder.count { statistics in
+      statistics.prefixHits += 1
+      statistics.bytesRead += bytes
+      statistics.flopsSaved += 2 * found.entry.multiplyAdds + Self.saved(found.imageFlops, request.images)
+    }
+    return found
+  }
+
+  /// Stores a prefix, if the folder is writable.
+  func keep(_ prefix: CachedPrefix, for model: VisionLanguageModel) {
+    write(
+      .prefix, Key(prefix: prefix.key), Self.layout(prefix.key, model), prefix.entry.cache,
+      fields: [
+        Field.multiplyAdds: "\(prefix.entry.multiplyAdds)", Field.images: Self.text(prefix.imageFlops),
+      ], fieldBytes: 64 * (prefix.key.images.count + 4)
+    ) { prefix.entry.hidden.storedValues() }
+  }
+
+  private static func layout(_ prefix: PrefixKey, _ model: VisionLanguageModel) -> PromptFile.Layout {
+    PromptFile.Layout(
+      prefix: prefix.rowCount, depth: prefix.depth, model.llava.configuration.text, model.precision.cacheType)
+  }
+
+  // MARK: - Files
+
+  private func write(
+    _ kind: Kind, _ key: Key, _ layout: PromptFile.Layout, _ cache: KVCache, fields: [String: String],
+    fieldBytes: Int, floats: () -> SharedBytes
+  ) {
+    let path = path(kind, key)
+    folder.write(
+      byteCount: layout.byteCount(key: fullKey(key), fields: fieldBytes), consequence: Self.consequence
+    ) { () throws(FileError) in
+      try PromptFile.write(layout, floats: floats, cache, fields: fields, key: fullKey(key), to: path)
+    }
+  }
+
+  private func path(_ kind: Kind, _ key: Key) -> String {
+    folder.path(of: CacheFileName(kind.rawValue, content: key.digest, modelKey: modelKey))
+  }
+
+  /// The key in the file's metadata, which is more specific than its name.
+  private func fullKey(_ key: Key) -> String { "\(key.text), \(modelKey)" }
+
+  /// Operations of images that a request would have to encode.
+  private static func saved(_ flops: [RunReport.Flops], _ images: [ImageInput]) -> Int {
+    zip(flops, images).reduce(0) { $0 + ($1.1.knownFlops == nil ? $1.0.total : 0) }
+  }
+
+  private static func text(_ flops: [RunReport.Flops]) -> String {
+    flops.map { "\($0.encode)+\($0.project)" }.joined(separator: ",")
+  }
+
+  private static func imageFlops(_ file: PromptFile, count: Int) throws(CacheFileError) -> [RunReport.Flops] {
+    let text = file.field(Field.images) ?? ""
+    let flops = text.split(separator: ",").compactMap { pair -> RunReport.Flops? in
+      let numbers = pair.split(separator: "+", omittingEmptySubsequences: false).map { FeatureFile.flops(String($0)) }
+      guard numbers.count == 2, let encode = numbers[0], let project = numbers[1] else { return nil }
+      return RunReport.Flops(encode: encode, project: project)
+    }
+    guard flops.count == count else { throw file.unusable("its cost of encoding is missing or damaged") }
+    return flops
+  }
+
+  /// The tokens, images and drops that a file depends on.
+  private struct Key {
+    let text: String
+
+    init(prompt request: PreparedRequest) {
+      let drops = request.plan.drops.map { drop in
+        let padding = drop.droppedFirst.map { TokenRuns($0).text }.joined(separator: ";")
+        return "drop \(drop.afterLayer) \(drop.scoringLayer) \(drop.positions.rawValue) \(drop.ranking) "
+          + "\(drop.keepCounts) after \(padding)"
+      }
+      self.init("prompt", request.report.promptTokens, request.images, drops)
+    }
+
+    init(prefix: PrefixKey) {
+      self.init("prefix before layer \(prefix.depth)", prefix.tokens, prefix.images, [])
+    }
+
+    private init(_ title: String, _ tokens: [Int], _ images: [ImageInput], _ more: [String]) {
+      let contents = images.map { image in
+        guard let digest = image.digest else { preconditionFailure("PromptCache: an image without a digest") }
+        return "image \(digest.byteCount) \(digest.name) \(image.tokenCount)"
+      }
+      text = ([title, "tokens \(tokens.map(String.init).joined(separator: " "))"] + contents + more)
+        .joined(separator: ", ")
+    }
+
+    /// 32 hexadecimal digits.
+    var digest: String { SharedBytes(copying: Array(text.utf8)).twoChecksums.hexadecimal }
+  }
+}
+
+/// The identity of a prompt prefix: the beginning of a prompt, up to and including its last image.
+package struct PrefixKey: Equatable {
+  package let tokens: [Int]
+  package let images: [ImageInput]
+  /// Number of layers before the first drop, which see all of it.
+  package let depth: Int
+  /// Rows of tokens and images.
+  package let rowCount: Int
+
+  /// `nil` for a prompt without images, and for one that cannot be computed in two parts.
+  package init?(_ request: PreparedRequest, _ model: VisionLanguageModel) {
+    guard let last = request.report.promptTokens.lastIndex(of: model.imageToken),
+      let rows = request.layout(for: model)?.prefixRowCount
+    else { return nil }
+    tokens = Array(request.report.promptTokens[...last])
+    images = request.images
+    depth = request.plan.depth(layerCount: model.layerCount)
+    rowCount = rows
+  }
+
+  package static func == (left: Self, right: Self) -> Bool {
+    left.depth == right.depth && left.tokens == right.tokens && left.images.elementsEqual(right.images, by: ===)
+  }
+}
+
+/// A prefix that has been computed, and the cost of encoding its images.
+package struct CachedPrefix {
+  package let key: PrefixKey
+  package let entry: PrefixCacheEntry
+  package let imageFlops: [RunReport.Flops]
+}
+
+extension VisionLanguageModel {
+  /// The prompt cache, for requests that may use it: those that record no tensors, about images with an identity.
+  package func promptCache(for request: PreparedRequest) -> PromptCache? {
+    let isStored = !request.request.recordsTensors && request.images.allSatisfy { $0.digest != nil }
+    return isStored ? promptCache : nil
+  }
+}
+
+extension PreparedRequest {
+  /// The prompt before any drop; `nil` if images and their places in the prompt differ in number.
+  func layout(for model: VisionLanguageModel) -> SequenceLayout? {
+    SequenceLayout(
+      report.promptTokens, placeholder: model.imageToken, visualTokenCounts: images.map(\.tokenCount))
+  }
+}
+
+/// Settings of the prompt cache: a folder of prefilled prompts, so that later requests and runs about the same images
+/// need not compute them again.
+///
+///     var options = VisionLanguageModel.Options()
+///     options.promptCache = PromptCacheOptions(directory: folder + "/prompts", byteLimit: 1 << 30)
+///     let model = try VisionLanguageModel(directory: "Models/tiny-textvqa", options: options)
+///     let image = Request.Image.file("Models/samples/bike.png")
+///     _ = try Session(model, Request(question: "What colour is the bike?", images: [image]), threads: 4)
+///     print(model.promptCacheStatistics?.hits ?? 0)  // 0 in the first run, 1 in later ones
+///
+/// A file has the keys and values of a whole prompt and the logits of the first token, for the same question with the
+/// same policy; or those of the prefix that ends with the last image, up to the first drop, for other questions. With
+/// either, the vision encoder does not run. Answers and reports are the same byte for byte, apart from times.
+///
+/// A file is used only with the same tokens, image bytes and drops, and with everything that a feature cache depends
+/// on, the compute type of the decoder and the data type of the KV cache. Prefixes are stored where prompts give the
+/// same bits in two parts as in one, which f32 does not.
+///
+/// Files are checked in full when they are read, and a damaged file is replaced. The checks detect damage, not
+/// deliberate manipulation by a user with write access to the folder.
+///
+/// Several processes may share a folder, also from several machines.
+public struct PromptCacheOptions: Sendable {
+  public static let defaultByteLimit = 10 << 30
+
+  /// Path of the folder, which is created when the first file is stored.
+  public var directory: String
+  /// Maximum size of all files. The least recently used ones are removed; other files in the folder are not touched.
+  /// Every process that writes at the same time may exceed it by a twentieth.
+  public var byteLimit: Int
+  /// Callback for warnings of one line, from any thread: once for damaged files, and once when storing fails.
+  public var warn: @Sendable (String) -> Void
+
+  public init(
+    directory: String, byteLimit: Int = defaultByteLimit, warn: @escaping @Sendable (String) -> Void = { _ in }
+  ) {
+    self.directory = directory
+    self.byteLimit = byteLimit
+    self.warn = warn
+  }
+}
+
+/// Counts of a prompt cache since its model was loaded.
+public struct PromptCacheStatistics: CacheStatistics, Codable, Sendable, Equatable {
+  /// Requests whose whole prompt was in the cache.
+  public var hits = 0
+  /// Requests whose whole prompt was not.
+  public var misses = 0
+  /// Misses whose prefix was read from the cache.
+  public var prefixHits = 0
+  /// Files that were damaged or did not match their name.
+  public var damaged = 0
+  /// Files written, of prompts and of prefixes.
+  public var written = 0
+  /// Files removed to free space.
+  public var removed = 0
+  public var bytesRead = 0
+  public var bytesWritten = 0
+  /// Operations of vision encoder, projector and decoder that hits saved.
+  public var flopsSaved = 0
+
+  public init() {}
+
+  enum CodingKeys: String, CodingKey {
+    case hits, misses, damaged, written, removed
+    case prefixHits = "prefix_hits"
+    case bytesRead = "bytes_read"
+    case bytesWritten = "bytes_written"
+    case flopsSaved = "flops_saved"
+  }
+}
