@@ -136,13 +136,13 @@ package enum CacheType: String, Sendable, CaseIterable {
   package init(
     _ heads: HeadLayout, type: CacheType, rows: Int, elements: SharedBytes, scales stored: SharedBytes?, capacity: Int
   ) {
-    self.init(heads, type: type)
+    precondition(rows >= 0, "CacheRows: \(rows) rows")
+    self.init(heads, type, capacity: max(capacity, rows))
     let (count, size) = (heads.keyValueHeadCount, rows * headByteCount)
     let scaleSize = type == .int8 ? rows * MemoryLayout<Float>.stride : 0
     precondition(
-      rows >= 0 && elements.count == count * size && (stored?.count ?? 0) == count * scaleSize,
+      elements.count == count * size && (stored?.count ?? 0) == count * scaleSize,
       "CacheRows: \(elements.count) and \(stored?.count ?? 0) bytes for \(rows) rows of \(heads) in \(type)")
-    allocate(max(capacity, rows))
     for head in 0..<count {
       unsafe (base + head * self.capacity * headByteCount).copyMemory(
         from: elements.address(of: head * size), byteCount: size)
