@@ -37,9 +37,9 @@ import TokenDropping
 
   @Test(arguments: [
     "Sources/PDrop/VisionLanguageModel.swift", "Sources/PDrop/Session.swift", "Sources/PDrop/Request.swift",
-    "Sources/PDrop/FeatureCache.swift", "Sources/PDrop/PromptCache.swift", "Sources/PDrop/KeptMap.swift",
-    "Sources/PDrop/ChatTemplate.swift",
-    "Sources/PDrop/ModelQuantizer.swift",
+    "Sources/PDrop/GenerationOptions.swift", "Sources/PDrop/OutputConstraint.swift", "Sources/PDrop/FeatureCache.swift",
+    "Sources/PDrop/PromptCache.swift", "Sources/PDrop/KeptMap.swift",
+    "Sources/PDrop/ChatTemplate.swift", "Sources/PDrop/ModelQuantizer.swift",
     "Sources/TokenDropping/Policies.swift", "Sources/Tokenizers/Tokenizer.swift", "Sources/BatchInference/Batch.swift",
   ])
   func `entry types have an example`(file: String) throws {
@@ -129,7 +129,20 @@ struct ExampleTests {
 
   @Test func `sets generation options`() {
     let options = generationOptionsExample().options
-    #expect(options.maxTokens == 64 && options.temperature == 0.7 && options.seed == 1)
+    #expect(options.maxTokens == 64 && options.temperature == 0.7 && options.seed == 1 && options.stop == ["\n"])
+  }
+
+  @Test func `gives several answers, and answers within a schema`() throws {
+    var request = Request(question: "What number is it?")
+    (request.options.answerCount, request.options.maxTokens) = (3, 1)
+    let printed = try PrintedText.of { try answersExample(Self.model(), request) }
+    #expect(printed.count { $0 == "\n" } == 3)
+    var constrained = constraintExample(request)
+    constrained.options.maxTokens = 40
+    var session = try Session(Self.model(), constrained, threads: 4)
+    while try session.next() != nil {}
+    let fields = try JSONSerialization.jsonObject(with: Data(session.report.text.utf8)) as? [String: Any]
+    #expect(fields.map { $0.keys.allSatisfy { $0 == "total" } } ?? false)
   }
 
   @Test(.enabled(if: isOptimized, "slow without optimisation"))

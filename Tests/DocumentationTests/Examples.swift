@@ -47,11 +47,26 @@ func requestExample(_ model: VisionLanguageModel) throws {
   while let text = try session.next() { print(text, terminator: "") }
 }
 
+func answersExample(_ model: VisionLanguageModel, _ request: Request) throws {
+  var session = try Session(model, request, threads: 4)
+  repeat {
+    while let text = try session.next() { print(text, terminator: "") }
+    print()
+  } while session.startNextAnswer()
+}
+
+func constraintExample(_ question: Request) -> Request {
+  var request = question
+  request.options.constraint = .jsonSchema(#"{"type": "object", "properties": {"total": {"type": "number"}}}"#)
+  return request
+}
+
 func generationOptionsExample() -> Request {
   var options = GenerationOptions()
   options.maxTokens = 64
   options.temperature = 0.7  // sampling; 0 is greedy decoding
   options.seed = 1
+  options.stop = ["\n"]
   let request = Request(question: "Describe the image.", images: [.file("photo.jpg")], options: options)
   return request
 }
