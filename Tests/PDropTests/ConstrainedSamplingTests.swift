@@ -32,9 +32,9 @@ import Tokenizers
     """#)
 
   /// The shortest answer, `{"id":10,"tags":["red","red"]}`, has 26 tokens in this vocabulary.
-  @Test(arguments: [26, 32, 64, 200], [0, 1] as [Double])
+  @Test(arguments: isOptimized ? [26, 32, 64, 200] : [26, 40], [0, 1] as [Double])
   func `JSON is valid, however few tokens are left`(maxTokens: Int, temperature: Double) throws {
-    for seed in 0..<(isOptimized ? 20 : 3) as Range<UInt64> {
+    for seed in 0..<(isOptimized ? 20 : 1) as Range<UInt64> {
       let report = try answer(Self.schema, maxTokens: maxTokens, seed: seed, temperature: temperature)
       let value = try JSONParser.parse(Array(report.text.utf8))
       let id = try #require(value["id"].integer)

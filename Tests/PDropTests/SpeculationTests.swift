@@ -93,7 +93,7 @@ import TokenDropping
   }
 
   /// Two tokens are so likely that drafts are accepted, and with sampling also rejected.
-  @Test(arguments: [Speculation.auto, .fixed(1), .fixed(4), .fixed(15)], [0, 0.8])
+  @Test(arguments: isOptimized ? [Speculation.auto, .fixed(1), .fixed(4), .fixed(15)] : [.fixed(4)], [0, 0.8])
   func `answers do not depend on it`(speculation: Speculation, temperature: Double) throws {
     let model = try Self.model()
     var accepted = 0
