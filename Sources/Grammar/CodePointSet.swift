@@ -1,3 +1,5 @@
+import Storage
+
 /// A set of code points without surrogates, as disjoint ranges in order.
 struct CodePointSet: Sendable, Equatable {
   private(set) var ranges: [ClosedRange<UInt32>]
@@ -55,7 +57,7 @@ struct CodePointSet: Sendable, Equatable {
     let escaped = CodePointSet([0...0x1F, 0x22...0x22, 0x5C...0x5C])
     let escapes = intersection(escaped).ranges.joined().compactMap { Unicode.Scalar($0) }
     return .choice(
-      subtracting(escaped).ranges.flatMap(Self.sequences) + escapes.map { .literal(JSONString.escape($0)) })
+      subtracting(escaped).ranges.flatMap(Self.sequences) + escapes.map { .literal(JSONValue.escaped($0)) })
   }
 
   /// The sequences of byte ranges that encode a range of code points.

@@ -1,3 +1,5 @@
+import Storage
+
 /// Connects the terminals of a grammar.
 ///
 /// Every way that a node offers can be completed: values without a finite text, and members that would nest too deeply, are
@@ -284,7 +286,7 @@ struct ContainerCosts {
         for property in properties where property.isRequired {
           required.append((property.values, 1))
           // The key, the colon, and the comma.
-          fixed[i] += JSONString.literal(property.key).utf8.count + 2
+          fixed[i] += JSONValue.quoted(property.key).utf8.count + 2
         }
         if !required.isEmpty { fixed[i] -= 1 }
       case .map: break

@@ -24,45 +24,16 @@ enum JSONString {
     return .repeated(.choice([plain] + escapes), minimum: 0, maximum: nil)
   }
 
-  /// The text of a JSON string of this one character, without quotation marks.
-  static func escape(_ scalar: Unicode.Scalar) -> String {
-    switch scalar {
-    case "\"", "\\": return "\\" + String(Character(scalar))
-    case "\n": return "\\n"
-    case "\r": return "\\r"
-    case "\t": return "\\t"
-    case "\u{8}": return "\\b"
-    case "\u{C}": return "\\f"
-    default:
-      guard scalar.value < 0x20 else { return String(Character(scalar)) }
-      return "\\u00" + (scalar.value < 0x10 ? "0" : "") + String(scalar.value, radix: 16)
-    }
-  }
-
-  static func literal(_ text: String) -> String {
-    // Not by appending characters, which would combine.
-    var result = String.UnicodeScalarView(["\""])
-    for scalar in text.unicodeScalars { result.append(contentsOf: escape(scalar).unicodeScalars) }
-    result.append("\"")
-    return String(result)
-  }
-
   /// The compact text of a value; nil if it has a number whose exact value is not known.
-  static func text(of value: JSONValue) -> String? {
+  static func text(of value: JSONValue) -> String? { isExact(value) ? value.text : nil }
+
+  private static func isExact(_ value: JSONValue) -> Bool {
     switch value {
-    case .null: return "null"
-    case .bool(let value): return value ? "true" : "false"
-    case .integer(let value): return String(value)
-    case .number(let value):
-      // It may have been written as an integer of more digits.
-      return abs(value) < 0x1p53 ? value.description : nil
-    case .string(let text): return literal(text)
-    case .array(let items):
-      let texts = items.compactMap(text)
-      return texts.count == items.count ? "[" + texts.joined(separator: ",") + "]" : nil
-    case .object(let members):
-      let texts = members.compactMap { member in text(of: member.value).map { literal(member.key) + ":" + $0 } }
-      return texts.count == members.count ? "{" + texts.joined(separator: ",") + "}" : nil
+    case .null, .bool, .integer, .string: true
+    // It may have been written as an integer of more digits.
+    case .number(let value): abs(value) < 0x1p53
+    case .array(let items): items.allSatisfy(isExact)
+    case .object(let members): members.allSatisfy { isExact($0.value) }
     }
   }
 

@@ -590,7 +590,7 @@ struct SchemaReader {
   mutating func terminal(forKey key: String) throws(GrammarError) -> Int {
     let name = ByteString("key " + key)
     if let number = terminalNumbers[name] { return number }
-    let dfa = try dfa(.literal(JSONString.literal(key)), "#")
+    let dfa = try dfa(.literal(JSONValue.quoted(key)), "#")
     terminals.append(Terminal(dfa: dfa))
     terminalNumbers[name] = terminals.count - 1
     return terminals.count - 1

@@ -17,19 +17,23 @@ extension JSONValue {
   package static func quoted(_ text: String) -> String {
     // Not by appending characters, which would combine.
     var quoted = String.UnicodeScalarView(["\""])
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"", "\\": quoted.append(contentsOf: ["\\", scalar])
-      case "\n": quoted.append(contentsOf: "\\n".unicodeScalars)
-      case "\r": quoted.append(contentsOf: "\\r".unicodeScalars)
-      case "\t": quoted.append(contentsOf: "\\t".unicodeScalars)
-      case "\0"..<" ":
-        let digits = String(scalar.value, radix: 16)
-        quoted.append(contentsOf: ("\\u" + String(repeating: "0", count: 4 - digits.count) + digits).unicodeScalars)
-      default: quoted.append(scalar)
-      }
-    }
+    for scalar in text.unicodeScalars { quoted.append(contentsOf: escaped(scalar).unicodeScalars) }
     quoted.append("\"")
     return String(quoted)
+  }
+
+  /// The text of a JSON string of this one character, without quotation marks.
+  package static func escaped(_ scalar: Unicode.Scalar) -> String {
+    switch scalar {
+    case "\"", "\\": return "\\" + String(Character(scalar))
+    case "\n": return "\\n"
+    case "\r": return "\\r"
+    case "\t": return "\\t"
+    case "\u{8}": return "\\b"
+    case "\u{C}": return "\\f"
+    default:
+      guard scalar.value < 0x20 else { return String(Character(scalar)) }
+      return "\\u00" + (scalar.value < 0x10 ? "0" : "") + String(scalar.value, radix: 16)
+    }
   }
 }
