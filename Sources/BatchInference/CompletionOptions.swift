@@ -22,6 +22,7 @@ struct CompletionOptions {
     try readLogprobs(&options)
     if let count = try integer("n", 1...GenerationOptions.maxAnswerCount) { options.answerCount = count }
     if let ignores = try bool("ignore_eos") { options.ignoresEOS = ignores }
+    if body["response_format"]["type"].string == "text" { options.constraint = nil }
     if let constraint = try constraint() { options.constraint = constraint }
     return options
   }

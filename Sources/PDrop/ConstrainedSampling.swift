@@ -26,6 +26,8 @@ struct ConstrainedSampling: Sendable {
   ///   - logits: `[N]`; set to minus infinity for tokens that are not allowed.
   ///   - remaining: Maximum number of tokens that may still be generated, this one included.
   mutating func choose(_ logits: inout [Float], remaining: Int, _ sampler: inout Sampler) -> Int? {
+    // Tokens that are masked have a number, so this cannot be seen afterwards.
+    guard logits.contains(where: { !$0.isNaN }) else { return nil }
     if let next = completion.popFirst() { return next }
     apply(state.mask(), to: &logits)
     for _ in 0..<Self.attempts {
@@ -42,10 +44,16 @@ struct ConstrainedSampling: Sendable {
   }
 
   private func apply(_ mask: TokenMask, to logits: inout [Float]) {
-    for token in logits.indices where !mask.contains(token) {
-      if state.canEnd, eosTokens.contains(token) { continue }
-      logits[token] = -.infinity
+    let ends = state.canEnd ? eosTokens.filter(logits.indices.contains).map { ($0, logits[$0]) } : []
+    // The model may have fewer logits than the tokenizer has tokens, or more.
+    let words = mask.words.prefix((logits.count + 63) / 64)
+    for (index, word) in words.enumerated() where word != .max {
+      for token in index * 64..<min(index * 64 + 64, logits.count) where word >> UInt64(token & 63) & 1 == 0 {
+        logits[token] = -.infinity
+      }
     }
+    for token in min(words.count * 64, logits.count)..<logits.count { logits[token] = -.infinity }
+    for (token, logit) in ends { logits[token] = logit }
   }
 
   private func canComplete(after token: Int, remaining: Int) -> Bool {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import CommandLineSupport
+import Foundation
 import PDrop
 
 /// Options of generation and sampling.
@@ -133,7 +134,9 @@ struct GenerationArguments: ParsableArguments {
 
   private func constraint() throws -> OutputConstraint? {
     if let jsonSchema { return .jsonSchema(try TextFile.read(jsonSchema)) }
-    if let choices { return .choices(choices.split(separator: ",").map(String.init)) }
+    if let choices {
+      return .choices(choices.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
+    }
     return regex.map { .regex($0) }
   }
 }

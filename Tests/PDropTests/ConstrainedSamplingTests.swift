@@ -71,6 +71,19 @@ import Tokenizers
     #expect(biased.text == "blue")
   }
 
+  @Test func `logits without a number are an error, also where the answer is being completed`() throws {
+    var request = Request(prompt: .tokens([1]))
+    (request.options.constraint, request.options.maxTokens) = (.regex("[a-z]{9}"), 9)
+    let prepared = try PreparedRequest(request, for: model, threads: 1, images: model)
+    var generator = Generator(model, threads: 1)
+    var state = generator.prefill(try generator.embed(prepared), reservedRows: 0).generation
+    let none = [Float](repeating: .nan, count: 512)
+    #expect(throws: GenerationError.notANumber(tokenCount: 0)) { try state.accept(none) }
+    // No allowed token is possible, so the shortest completion begins.
+    _ = try state.accept([Float](repeating: -.infinity, count: 512))
+    #expect(throws: GenerationError.notANumber(tokenCount: 1)) { try state.accept(none) }
+  }
+
   @Test func `constraints that cannot be followed are refused`() throws {
     func error(_ constraint: OutputConstraint, maxTokens: Int = 64, stop: [String] = []) -> ConstraintError? {
       do {
