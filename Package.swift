@@ -50,11 +50,11 @@ let package = Package(
     .target(name: "COpenBLAS"),
     .target(name: "COneDNN"),
     // Signals of the operating system.
-    .target(name: "CSystem"),
+    .target(name: "CSignals"),
 
     // MARK: - Libraries; each target imports only those above it
 
-    .target(name: "Storage", dependencies: ["CSystem"], swiftSettings: settings),
+    .target(name: "Storage", dependencies: ["CSignals"], swiftSettings: settings),
     .target(
       name: "Kernels",
       dependencies: ["CKernels", "COneDNN", "COpenBLAS", "Storage"],

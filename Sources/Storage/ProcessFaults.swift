@@ -1,4 +1,4 @@
-import CSystem
+import CSignals
 import Synchronization
 
 #if canImport(Glibc)

@@ -1,4 +1,4 @@
-import CSystem
+import CSignals
 
 #if canImport(Glibc)
   import Glibc

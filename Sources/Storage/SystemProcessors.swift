@@ -1,4 +1,4 @@
-import CSystem
+import CSignals
 import Foundation
 
 /// The number of processors that this process may use at the same time.
