@@ -214,14 +214,9 @@ extension BatchObserver {
 /// An engine calls `take` until it returns `finished`, and `finish` for every record that it takes. A
 /// continuous-batching engine takes records without waiting while others are active. It finishes records that end
 /// together in one call, which costs one sync of the disk.
-package struct BatchJob {
-  /// A record to answer.
-  package struct Question: Sendable {
-    package let request: Request
-    let record: BatchRecord
-    /// Index among the answers of this run.
-    let index: Int
-  }
+package struct BatchJob: EngineJob {
+  /// A record to answer; its index is that among the answers of this run.
+  package typealias Question = EngineRequest
 
   private var source: any RecordSource
   private let lines: AnswerLines
@@ -231,9 +226,15 @@ package struct BatchJob {
   private let isStopped: () -> Bool
   private weak var observer: (any BatchObserver)?
   private var nextIndex = 0
+  /// The records that have been taken and not finished, by their indices.
+  private var records: [Int: BatchRecord] = [:]
   /// Whether the input has no more records.
   private(set) var isAtEnd = false
   package internal(set) var tally = BatchTally()
+  package var statistics: EngineStatistics {
+    get { tally.statistics }
+    set { tally.statistics = newValue }
+  }
 
   init(
     _ source: any RecordSource, into file: AnswerFile, lines: AnswerLines, answered: AnsweredRecords,
@@ -277,7 +278,9 @@ package struct BatchJob {
         let index = nextIndex
         nextIndex += 1
         switch parsed.request {
-        case .success(let request): return .ready(Question(request: request, record: parsed.record, index: index))
+        case .success(let request):
+          records[index] = parsed.record
+          return .ready(Question(request, index: index))
         case .failure(let failure): try finish(parsed.record, .failure(failure), at: index)
         }
       }
@@ -290,7 +293,10 @@ package struct BatchJob {
   /// - Throws: `BatchError` when they cannot be written.
   package mutating func finish(_ answers: [(Question, Result<RunReport, RecordFailure>)]) throws(BatchError) {
     for (question, outcome) in answers {
-      put(question.record, outcome.mapError { $0.quoting(question.request.images) }, at: question.index)
+      guard let record = records.removeValue(forKey: question.index) else {
+        preconditionFailure("record \(question.index) is finished already")
+      }
+      put(record, outcome.mapError { $0.quoting(question.request.images) }, at: question.index)
     }
     try commit()
   }

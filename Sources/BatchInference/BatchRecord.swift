@@ -2,6 +2,7 @@ import ImageProcessing
 import LLaVA
 public import PDrop
 public import Storage
+import TokenDropping
 
 /// The format of a batch record, in which it is also answered.
 public enum RecordFamily: Sendable, Equatable {
@@ -221,6 +222,8 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
   public let reason: Reason
   public let problem: String
   public let remedies: [Remedy]
+  /// Whether the form of the answer cannot be followed.
+  package private(set) var concernsForm = false
 
   public var category: ErrorCategory { reason.category }
 
@@ -232,7 +235,9 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
   public init(_ error: any Error) {
     switch error {
     case let failure as RecordFailure: self = failure
-    case let error as RequestError: self.init(error.underlying)
+    case let error as RequestError:
+      self.init(error.underlying)
+      if case .constraint = error { concernsForm = true }
     case ConversationError.image(let error): self.init(error)
     case let error as any UserFacingError:
       self.init(Self.reason(error), error.problem, remedies: error.remedies)
@@ -254,13 +259,13 @@ public struct RecordFailure: UserFacingError, Equatable, Sendable {
     case let error as ImageError: reason(error)
     case ImageReferenceError.empty: .imageUnreadable
     case ImageReferenceError.invalidPath: .imageMissing
-    case ImageReferenceError.remote: .imageRemote
+    case ImageReferenceError.remote, ImageReferenceError.refused: .imageRemote
     case ImageReferenceError.malformedData: .imageDamaged
     case SequenceError.tooLong, SequenceError.beyondModel: .promptTooLong
     case is TargetError: .targetUnreachable
     case GenerationError.notANumber: .notANumber
     case is PromptError: .badRecord
-    case ConversationError.unsupported: .unsupportedOption
+    case ConversationError.unsupported, GenerationError.noVisionEncoder, is DropPolicyError: .unsupportedOption
     default: error.category == .input ? .badRecord : .internalError
     }
   }

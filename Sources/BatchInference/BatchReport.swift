@@ -181,9 +181,10 @@ public struct BatchTally: Sendable {
   public private(set) var baselineFlops = 0
 
   /// Work that records shared.
-  package internal(set) var reuse = ReuseStatistics()
+  var statistics = EngineStatistics()
+  package var reuse: ReuseStatistics { statistics.reuse }
   /// Counts of speculative decoding.
-  public internal(set) var speculation = SpeculationStatistics()
+  public var speculation: SpeculationStatistics { statistics.speculation }
 
   /// Failed records.
   public var failedCount: Int { failed.values.reduce(0, +) }

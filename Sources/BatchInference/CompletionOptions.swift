@@ -1,21 +1,34 @@
-import PDrop
-import Storage
+package import PDrop
+package import Storage
 
 /// The generation options in the body of a completion request.
 ///
 /// Names and ranges are those of OpenAI's API, and those of vLLM and llama.cpp for options that OpenAI lacks.
-struct CompletionOptions {
-  let body: JSONValue
+package struct CompletionOptions {
+  private let body: JSONValue
+  /// Where the fields are, for error messages: such as `body`, or nothing.
+  private let place: String?
+
+  /// - Parameter place: Where the fields are, for error messages.
+  package init(body: JSONValue, place: String? = "body") { (self.body, self.place) = (body, place) }
+
+  /// The name of a field in error messages.
+  private func name(_ field: String) -> String { place.map { "\($0).\(field)" } ?? field }
 
   /// The base options with the changes of the body.
   ///
+  /// - Parameter ignoresUnknown: Whether members that are not known to change an answer are ignored.
   /// - Throws: `RecordFailure` for invalid values, and for members that would change the answer but are not supported.
-  func options(like base: GenerationOptions) throws(RecordFailure) -> GenerationOptions {
-    try RecordFields.checkBody(body)
+  package func options(
+    like base: GenerationOptions, ignoresUnknown: Bool = false
+  ) throws(RecordFailure) -> GenerationOptions {
+    try RecordFields.checkBody(body, place: place, ignoresUnknown: ignoresUnknown)
     var options = base
-    if let limit = try integer("max_tokens", 0...Int.max) { options.maxTokens = limit }
-    // The newer name takes precedence.
-    if let limit = try integer("max_completion_tokens", 0...Int.max) { options.maxTokens = limit }
+    // The newer name takes precedence. In llama.cpp -1 means no limit.
+    for name in ["max_tokens", "max_completion_tokens"] {
+      guard let limit = try integer(name, -1...Int.max) else { continue }
+      options.maxTokens = limit < 0 ? Int.max : limit
+    }
     try readSampling(&options)
     try readPenalties(&options)
     if let stop = try stop() { options.stop = stop }
@@ -51,7 +64,7 @@ struct CompletionOptions {
     for (token, bias) in members.map({ ($0.key, $0.value.double) }) {
       guard let id = Int(token), id >= 0, let bias, (-100...100).contains(bias) else {
         throw RecordFailure(
-          .badRecord, "body.logit_bias: expected token ids with numbers from -100 to 100, found \(token.excerpt)")
+          .badRecord, "\(name("logit_bias")): expected token ids with numbers from -100 to 100, found \(token.excerpt)")
       }
       options.logitBias[id] = bias
     }
@@ -76,7 +89,7 @@ struct CompletionOptions {
     let (isOn, top) = (try bool("logprobs"), try integer("top_logprobs", 0...GenerationOptions.maxLogprobs))
     if let isOn { options.logprobs = isOn ? top ?? 0 : nil }
     guard isOn == true || (top ?? 0) == 0 else {
-      throw RecordFailure(.badRecord, "body.top_logprobs: requires \"logprobs\": true")
+      throw RecordFailure(.badRecord, "\(name("top_logprobs")): requires \"logprobs\": true")
     }
   }
 
@@ -91,13 +104,14 @@ struct CompletionOptions {
     for choices in [body["guided_choice"], vLLM["choice"]] where !choices.isNull {
       let texts = choices.array?.compactMap(\.string) ?? []
       guard !texts.isEmpty, texts.count == choices.array?.count else {
-        throw RecordFailure(.badRecord, "body.guided_choice: expected a list of strings, found \(choices.excerpt)")
+        throw RecordFailure(
+          .badRecord, "\(name("guided_choice")): expected a list of strings, found \(choices.excerpt)")
       }
       found.append(.choices(texts))
     }
     for pattern in [body["guided_regex"], vLLM["regex"]] where !pattern.isNull {
       guard let text = pattern.string else {
-        throw RecordFailure(.badRecord, "body.guided_regex: expected a string, found \(pattern.excerpt)")
+        throw RecordFailure(.badRecord, "\(name("guided_regex")): expected a string, found \(pattern.excerpt)")
       }
       found.append(.regex(text))
     }
@@ -105,10 +119,13 @@ struct CompletionOptions {
     let known = ["json", "choice", "regex", "json_object"]
     if let other = vLLM.members?.first(where: { !known.contains($0.key) && !$0.value.isNull }) {
       throw RecordFailure(
-        .unsupportedOption, "body.structured_outputs: the field \(other.key.excerpt) is not supported; leave it out")
+        .unsupportedOption,
+        "\(name("structured_outputs")): the field \(other.key.excerpt) is not supported; leave it out")
     }
     guard found.count <= 1 else {
-      throw RecordFailure(.badRecord, "body: the form of the answer is given \(found.count) times; expected once")
+      throw RecordFailure(
+        .badRecord,
+        "\(place.map { "\($0): " } ?? "")the form of the answer is given \(found.count) times; expected once")
     }
     return found.first
   }
@@ -126,7 +143,7 @@ struct CompletionOptions {
     default:
       throw RecordFailure(
         .badRecord,
-        "body.response_format.type: expected text, json_object or json_schema, found \(format["type"].excerpt)")
+        "\(name("response_format.type")): expected text, json_object or json_schema, found \(format["type"].excerpt)")
     }
   }
 
@@ -135,7 +152,7 @@ struct CompletionOptions {
     switch schema {
     case .object, .bool: return .jsonSchema(schema.text)
     case .string(let text): return .jsonSchema(text)
-    default: throw RecordFailure(.badRecord, "body.\(key): expected a JSON schema, found \(schema.excerpt)")
+    default: throw RecordFailure(.badRecord, "\(name(key)): expected a JSON schema, found \(schema.excerpt)")
     }
   }
 
@@ -148,8 +165,13 @@ struct CompletionOptions {
   private func integer(_ key: String, _ range: ClosedRange<Int>) throws(RecordFailure) -> Int? {
     if body[key].isNull { return nil }
     guard let value = body[key].integer, range.contains(value) else {
-      let limits = range.upperBound == .max ? "in range" : "from \(range.lowerBound) to \(range.upperBound)"
-      throw invalidValue(key, "an integer \(limits)")
+      let limits =
+        switch (range.lowerBound, range.upperBound) {
+        case (.min, .max): ""
+        case (let lowest, .max): " of \(lowest) or more"
+        case (let lowest, let highest): " from \(lowest) to \(highest)"
+        }
+      throw invalidValue(key, "an integer\(limits)")
     }
     return value
   }
@@ -157,16 +179,20 @@ struct CompletionOptions {
   private func number(_ key: String, _ range: ClosedRange<Double>) throws(RecordFailure) -> Double? {
     if body[key].isNull { return nil }
     guard let value = body[key].double else { throw invalidValue(key, "a number") }
-    guard range.contains(value) else { throw invalidValue(key, "a number in range") }
+    guard range.contains(value) else { throw invalidValue(key, "a number \(Self.limits(range))") }
     return value
   }
 
-  private func invalidValue(_ key: String, _ expected: String) -> RecordFailure {
-    RecordFailure(.badRecord, "body.\(key): expected \(expected), found \(body[key].excerpt)")
+  /// A range in words, such as `from 0 to 2`.
+  private static func limits(_ range: ClosedRange<Double>) -> String {
+    func text(_ number: Double) -> String { number == number.rounded() ? "\(Int(number))" : "\(number)" }
+    guard range.lowerBound == positive.lowerBound else {
+      return "from \(text(range.lowerBound)) to \(text(range.upperBound))"
+    }
+    return "above 0" + (range.upperBound == positive.upperBound ? "" : " and at most \(text(range.upperBound))")
   }
-}
 
-extension JSONValue {
-  /// The value for a message: `kind`, with a text as an excerpt.
-  var excerpt: String { string?.excerpt ?? kind }
+  private func invalidValue(_ key: String, _ expected: String) -> RecordFailure {
+    RecordFailure(.badRecord, "\(name(key)): expected \(expected), found \(body[key].excerpt)")
+  }
 }

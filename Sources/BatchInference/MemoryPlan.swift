@@ -291,9 +291,13 @@ extension VisionLanguageModel {
   ) throws {
     let steps = 3
     var prefiller = Prefiller(self, plan, threads: threads)
-    let first = try prefiller.prefill(prepared, next: []).prefilled.generation.report.timings
+    func generation() throws -> GenerationState {
+      guard let begun = try prefiller.prefill(prepared, next: []) else { preconditionFailure("nothing cancels it") }
+      return begun.prefilled.generation
+    }
+    let first = try generation().report.timings
     estimate.imageSeconds = (first.decodeImage + first.preprocess + first.encode + first.project) / 1e3
-    let second = try prefiller.prefill(prepared, next: []).prefilled.generation
+    let second = try generation()
     estimate.prefillSeconds = (second.report.timings.prefill + second.report.timings.rank) / 1e3
 
     let rows = estimate.promptTokens + steps + 1

@@ -3,20 +3,30 @@ import LLaVA
 import ModelFormats
 import PDrop
 
-/// The prefix cache of a batch: the entry of the prefix that was used last.
+/// The prefix cache of an engine: the entries of the prefixes that were used last.
 ///
-/// A prefix reaches up to and including the last image of a prompt. It is computed by itself only when one of the next
-/// requests has the same one, or for the prompt cache.
+/// A prefix reaches up to and including the last image of a prompt. A cache of one entry computes a prefix by itself only
+/// when one of the next requests has the same one, or for the prompt cache; a cache of several always does.
 struct PrefixCache {
-  private var entry: CachedPrefix?
+  private let limit: Int
+  /// The one that was used last is the last.
+  private var entries: [CachedPrefix] = []
 
-  /// Bytes of the entry.
-  var byteCount: Int { entry?.entry.byteCount ?? 0 }
+  /// - Parameter limit: Maximum number of entries.
+  init(limit: Int) { self.limit = max(1, limit) }
 
-  /// The prefix of the entry.
-  var key: PrefixKey? { entry?.key }
+  private var holdsSeveral: Bool { limit > 1 }
 
-  mutating func removeAll() { entry = nil }
+  /// Removes the entry whose last use is the longest ago; returns whether there was one.
+  mutating func removeOldest(_ memory: inout MemoryAccount) -> Bool {
+    guard let oldest = entries.first else { return false }
+    memory.release(oldest.entry.byteCount)
+    entries.removeFirst()
+    return true
+  }
+
+  /// Whether a prefix is in memory.
+  func contains(_ key: PrefixKey) -> Bool { entries.contains { $0.key == key } }
 
   /// The prefix of a request that is in memory or in the prompt cache.
   ///
@@ -24,9 +34,12 @@ struct PrefixCache {
   mutating func prefix(
     _ key: PrefixKey, of request: PreparedRequest, memory: inout MemoryAccount, _ generator: inout Generator
   ) -> CachedPrefix? {
-    if let entry, entry.key == key { return entry }
-    memory.release(byteCount)
-    removeAll()
+    if let index = entries.firstIndex(where: { $0.key == key }) {
+      let entry = entries.remove(at: index)
+      entries.append(entry)
+      return entry
+    }
+    while entries.count >= limit, removeOldest(&memory) {}
     // The file is in memory next to the entry that is read from it.
     guard let cache = generator.model.promptCache(for: request),
       memory.fits(request, and: 2 * cache.byteCount(key, generator.model)),
@@ -51,8 +64,10 @@ struct PrefixCache {
     let isStored = model.promptCache(for: request) != nil
     // The hidden states are copied to be stored.
     let copied = isStored ? Self.hiddenBytes(key, model) : 0
-    guard isStored || next.contains(where: { PrefixKey($0, model) == key }),
-      memory.hasCapacity(for: Self.byteCount(key, model) + copied),
+    guard isStored || holdsSeveral || next.contains(where: { PrefixKey($0, model) == key }) else { return nil }
+    let bytes = Self.byteCount(key, model) + copied
+    while !memory.hasCapacity(for: bytes), removeOldest(&memory) {}
+    guard memory.hasCapacity(for: bytes),
       let prefix = generator.takePrefix(key, of: request)
     else { return nil }
     keep(prefix, &memory)
@@ -61,7 +76,7 @@ struct PrefixCache {
 
   private mutating func keep(_ prefix: CachedPrefix, _ memory: inout MemoryAccount) {
     memory.reserve(prefix.entry.byteCount)
-    entry = prefix
+    entries.append(prefix)
   }
 
   private static func byteCount(_ key: PrefixKey, _ model: VisionLanguageModel) -> Int {

@@ -39,12 +39,17 @@ enum RecordFields {
 
   /// Rejects fields in the body of a completion request that are neither read nor known to leave the answer as it is.
   ///
+  /// - Parameters:
+  ///   - place: The name of the body in error messages.
+  ///   - ignoresUnknown: Whether fields that are not known to change an answer are ignored.
   /// - Throws: `RecordFailure`.
-  static func checkBody(_ body: JSONValue) throws(RecordFailure) {
+  static func checkBody(_ body: JSONValue, place: String?, ignoresUnknown: Bool) throws(RecordFailure) {
     for member in body.members ?? [] where !isRead(member, ["messages"]) && !isRead(member, bodyOptions) {
       guard !member.value.isNull, !isRead(member, bodyNotes) else { continue }
       if let neutral = neutralValues[member.key], neutral.matches(member.value) { continue }
-      throw RecordFailure(.unsupportedOption, "body: the field \(member.key.excerpt) is not supported; leave it out")
+      if ignoresUnknown, !isKnownToChangeAnswer(member) { continue }
+      let field = "the field \(member.key.excerpt) is not supported; leave it out"
+      throw RecordFailure(.unsupportedOption, place.map { "\($0): \(field)" } ?? field)
     }
   }
 
@@ -62,6 +67,23 @@ enum RecordFields {
   private static let bodyNotes: [String] = [
     "model", "user", "metadata", "store", "stream_options", "service_tier", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", "parallel_tool_calls", "request_id", "priority", "cache_salt",
+  ]
+
+  /// Whether a field that is not read would change an answer, or bring an image that is not looked at.
+  private static func isKnownToChangeAnswer(_ member: JSONValue.Member) -> Bool {
+    if MessageFields.isAbsent(member.value) || member.value.string == "" { return false }
+    if neutralValues[member.key] != nil || refusedNames.contains(member.key) { return true }
+    let name = MessageFields.words(of: member.key).joined()
+    return MessageFields.isOtherSpellingOfImage(member.key) || optionNames.contains(name)
+  }
+
+  /// Options of llama.cpp, vLLM and OpenAI that change an answer, and those of `pdrop` in the wrong place.
+  private static let refusedNames: Set<String> = [
+    "grammar", "guided_grammar", "guided_decoding_backend", "mirostat", "dry_multiplier", "xtc_probability",
+    "top_n_sigma", "dynatemp_range", "typ_p", "tfs_z", "truncate_prompt_tokens", "lora", "samplers", "n_keep",
+    "t_max_predict_ms",
+    "prediction", "verbosity", "web_search_options", "lambda", "stages", "layer_list", "image_token_ratio_list",
+    "fastv_k", "fastv_r", "rank", "target_tokens", "target_flops", "target_kv", "mask_padding",
   ]
 
   private static func isRead(_ member: JSONValue.Member, _ names: [String]) -> Bool {

@@ -1,4 +1,5 @@
 import Dispatch
+import ImageProcessing
 import LLaVA
 import ModelFormats
 import PDrop
@@ -10,7 +11,7 @@ import Synchronization
 final class RequestPreparation: Sendable {
   typealias Outcome = Result<PreparedRequest, RecordFailure>
 
-  /// A record whose request is being prepared.
+  /// A request that is being prepared.
   final class Item: Sendable {
     enum State {
       case preparing
@@ -19,20 +20,25 @@ final class RequestPreparation: Sendable {
       case done(Outcome)
     }
 
-    let question: BatchJob.Question
+    let request: EngineRequest
     private let current = Mutex(State.preparing)
+    private let isGivenUp = Atomic(false)
     private let change = DispatchSemaphore(value: 0)
     private let permission = DispatchSemaphore(value: 0)
 
-    fileprivate init(_ question: BatchJob.Question) { self.question = question }
+    fileprivate init(_ request: EngineRequest) { self.request = request }
 
     fileprivate func complete(_ outcome: Outcome) { set(.done(outcome)) }
 
-    /// Waits until the memory for a large image is granted.
+    /// Waits until the memory for a large image is granted, or the item is abandoned.
     fileprivate func waitForMemory(_ bytes: Int) {
+      guard !isAbandoned else { return }
       set(.needsMemory(bytes))
       permission.wait()
     }
+
+    /// Whether the result is not used any more.
+    fileprivate var isAbandoned: Bool { isGivenUp.load(ordering: .acquiring) }
 
     private func set(_ state: State) {
       current.withLock { $0 = state }
@@ -59,9 +65,10 @@ final class RequestPreparation: Sendable {
       permission.signal()
     }
 
-    /// Grants the memory of all images, as the result is not used any more.
+    /// Ends the preparation at the next image, as the result is not used any more.
     func abandon() {
-      for _ in question.request.images { permission.signal() }
+      isGivenUp.store(true, ordering: .releasing)
+      permission.signal()
     }
   }
 
@@ -77,13 +84,13 @@ final class RequestPreparation: Sendable {
     images = ImageCache(model, plan)
   }
 
-  func begin(_ question: BatchJob.Question) -> Item {
-    let item = Item(question)
+  func begin(_ request: EngineRequest) -> Item {
+    let item = Item(request)
     queue.add { [model, images, plan, threads] in
       item.complete(
         Result {
           try PreparedRequest(
-            question.request, for: model, threads: threads, images: ItemImages(cache: images, item: item))
+            request.request, for: model, threads: threads, images: ItemImages(cache: images, item: item))
         }
         .mapError(plan.preparationError))
     }
@@ -98,9 +105,12 @@ final class RequestPreparation: Sendable {
     func input(
       of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings
     ) throws(RequestError) -> ImageInput {
-      try cache.input(of: image, in: request, &timings) { byteCount in
+      // The result of an abandoned item is not read.
+      guard !item.isAbandoned else { throw .sequence(.empty) }
+      return try cache.input(of: image, in: request, &timings) { byteCount throws(ImageError) in
         let bytes = MemoryPlan.additionalBytes(decoding: byteCount)
         if bytes > 0 { item.waitForMemory(bytes) }
+        guard !item.isAbandoned else { throw .emptyFile(name: "") }
       }
     }
   }
@@ -145,17 +155,20 @@ final class ImageCache: ImageSource {
 
   /// Called by one thread at a time.
   ///
-  /// - Parameter willDecode: Called with the bytes that decoding takes, before they are allocated.
+  /// - Parameter willDecode: Called with the bytes that decoding takes, before they are allocated; may refuse them.
   func input(
-    of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings, willDecode: (Int) -> Void
+    of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings,
+    willDecode: (Int) throws(ImageError) -> Void
   ) throws(RequestError) -> ImageInput {
     do {
       if let file = try ImageFile(image, &timings) {
         let digest = ImageDigest(file.bytes, appliesOrientation: request.appliesOrientation)
-        if let cached = cached(digest) { return cached }
-        let input = try model.input(of: file, digest, &timings, memoryLimit: decodingLimit) { byteCount in
+        if let cached = cached(digest), cached.views != nil || !request.needsPixels { return cached }
+        let input = try model.input(
+          of: file, digest, &timings, memoryLimit: decodingLimit, needsPixels: request.needsPixels
+        ) { byteCount throws(ImageError) in
           state.withLock { $0.largestDecoding = max($0.largestDecoding, byteCount) }
-          willDecode(byteCount)
+          try willDecode(byteCount)
         }
         keep(input, digest)
         return input
@@ -178,6 +191,7 @@ final class ImageCache: ImageSource {
   private func keep(_ image: ImageInput, _ digest: ImageDigest) {
     let byteCount = image.byteCount(columns: model.llava.configuration.text.hiddenSize)
     state.withLock { state in
+      state.byteCount -= state.entries[digest]?.byteCount ?? 0
       state.entries[digest] = Entry(image: image, byteCount: byteCount, lastUse: state.uses)
       state.byteCount += byteCount
       while state.byteCount > capacity, let oldest = state.entries.min(by: { $0.value.lastUse < $1.value.lastUse }) {

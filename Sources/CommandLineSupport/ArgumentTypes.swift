@@ -77,11 +77,16 @@ extension Speculation: ExpressibleByArgument {
   }
 }
 
-/// Options of the batch engine: batch size, memory limit, speculative decoding and progress display.
-package struct EngineArguments: ParsableArguments {
+/// The progress display of a batch.
+package struct ProgressArguments: ParsableArguments {
   @Option(help: "Progress on stderr: auto (a bar on a terminal, else plain), plain (a line every 30 seconds) or none.")
   package var progress = ProgressStyle.auto
 
+  package init() {}
+}
+
+/// Options of the batch engine: batch size, memory limit and speculative decoding.
+package struct EngineArguments: ParsableArguments {
   @Option(
     name: [.customShort("b"), .customLong("batch-size")],
     help: """

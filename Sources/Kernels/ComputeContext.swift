@@ -10,6 +10,13 @@ import Storage
   package var ledger = CostLedger()
   /// Wall time of each phase, excluding nested phases.
   package private(set) var durations: [Phase: Duration] = [:]
+  /// Called between the layers of the vision encoder and of a prefill, for other work; returns false to cancel the
+  /// computation.
+  package var checkpoint: (() -> Bool)?
+  /// Whether the computation is cancelled; its results must then not be used.
+  package private(set) var isCancelled = false
+  /// Time in `checkpoint`, which belongs to no phase.
+  private var pausedTime = Duration.zero
   /// The keys and values that each row of `cachedAttention` sees, which its tasks read.
   var visibleRows: [StoredKeyValues] = []
   private let scratch: [Scratch]
@@ -29,11 +36,11 @@ import Storage
   package func during<Result: ~Copyable, Failure: Error>(
     _ phase: Phase, _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    let inner = durations.values.reduce(.zero, +)
+    let inner = durations.values.reduce(pausedTime, +)
     let (start, mark) = (ContinuousClock.now, ThreadTrace.shared.beginPhase())
     defer {
       ThreadTrace.shared.endPhase(mark, threads: workers.count)
-      let nested = durations.values.reduce(.zero, +) - inner
+      let nested = durations.values.reduce(pausedTime, +) - inner
       durations[phase, default: .zero] += ContinuousClock.now - start - nested
     }
     return try counting(as: phase, body)
@@ -43,6 +50,19 @@ import Storage
   package func beginRequest() {
     ledger = CostLedger()
     durations.removeAll(keepingCapacity: true)
+    (isCancelled, pausedTime) = (false, .zero)
+  }
+
+  /// Begins a layer: calls `checkpoint`, whose time is not charged to the phase.
+  ///
+  /// - Returns: False if the computation is cancelled; the caller then returns at once, with any result.
+  package func begins(layer: Int) -> Bool {
+    ledger.layer = layer
+    guard let checkpoint, !isCancelled else { return !isCancelled }
+    let start = ContinuousClock.now
+    isCancelled = !checkpoint()
+    pausedTime += ContinuousClock.now - start
+    return !isCancelled
   }
 
   /// Charges the multiply-adds of `body`, but not its time, to a phase.

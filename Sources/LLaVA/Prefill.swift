@@ -80,7 +80,8 @@ package struct ReplayedDrops {
 }
 
 extension LanguageModel {
-  /// Runs the first rows of a prompt, in `state.hidden`, through the first `depth` layers.
+  /// Runs the first rows of a prompt, in `state.hidden`, through the first `depth` layers. If `compute` is cancelled,
+  /// the entry is incomplete.
   ///
   /// - Parameters:
   ///   - cache: Empty; becomes the prefix's.
@@ -94,7 +95,9 @@ extension LanguageModel {
       let recordsLastRows = state.recordsLastRows
       state.recordsLastRows = false
       let rows = state.hidden.rows
-      for index in 0..<depth { run(index, &state, cache, 0..<rows, reservedRows: reservedRows, on: compute) }
+      for index in 0..<depth where compute.begins(layer: index) {
+        run(index, &state, cache, 0..<rows, reservedRows: reservedRows, on: compute)
+      }
       state.recordsLastRows = recordsLastRows
       var hidden = Matrix(rows: 0, columns: state.hidden.columns)
       // The rows after the last layer are not needed.
@@ -106,7 +109,8 @@ extension LanguageModel {
 
   /// Runs the rows of a prompt, in `state.hidden`, through all layers, dropping visual tokens as planned.
   ///
-  /// With a prefix these are the rows after it; the prefix joins them at the first drop.
+  /// With a prefix these are the rows after it; the prefix joins them at the first drop. If `compute` is cancelled,
+  /// state, cache and results are incomplete.
   ///
   /// - Parameters:
   ///   - cache: Empty, or a copy of the prefix's; receives keys and values.
@@ -121,14 +125,13 @@ extension LanguageModel {
       compute.ledger.stage = 0
       state.recordLastRow()
       let (depth, rows) = (plan.depth(layerCount: layers.count), state.hidden.rows)
-      for index in 0..<depth {
+      for index in 0..<depth where compute.begins(layer: index) {
         run(
           index, &state, cache, 0..<rows, forcesLargeKernels: prefix != nil, reservedRows: reservedRows, on: compute)
       }
       if let prefix, depth < layers.count { state.hidden.prepend(prefix.hidden) }
       var results: [DropResult] = []
-      for index in depth..<layers.count {
-        compute.ledger.layer = index
+      for index in depth..<layers.count where compute.begins(layer: index) {
         var isProjected = false
         if let planned = plan.drops.first(where: { $0.afterLayer == index }) {
           let dropped = drop(planned, &state, cache, &layout, on: compute)
@@ -149,7 +152,6 @@ extension LanguageModel {
     _ index: Int, _ state: inout DecoderState, _ cache: KVCache, _ rows: some Collection<Int>,
     isProjected: Bool = false, forcesLargeKernels: Bool = false, reservedRows: Int, on compute: ComputeContext
   ) {
-    compute.ledger.layer = index
     cache.reserve(layer: index, moreRows: rows.count + reservedRows)
     state.place(rows, after: cache.layers[index])
     layers[index](

@@ -50,7 +50,7 @@ package struct VisionEncoder: Sendable {
       &hidden, embedded, weight: inputNorm.weight, bias: inputNorm.bias, epsilon: configuration.layerNormEpsilon)
     var scratch = VisionScratch(rows: hidden.rows, configuration)
     for (index, layer) in layers.prefix(count).enumerated() {
-      compute.ledger.layer = index
+      guard compute.begins(layer: index) else { break }
       layer(&hidden, &scratch, views: views, configuration, on: compute)
     }
     return hidden

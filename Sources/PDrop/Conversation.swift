@@ -30,37 +30,51 @@ public struct Conversation: Sendable {
 
   /// A conversation from a parsed list of messages, as in `init(json:folder:)`.
   package init(_ messages: JSONValue, folder: String?) throws(ConversationError) {
+    try self.init(messages) { reference throws(ImageReferenceError) in
+      try Request.Image(reference: reference, folder: folder)
+    }
+  }
+
+  /// A conversation from a parsed list of messages, as in `init(json:folder:)`.
+  ///
+  /// - Parameter image: The image of a reference.
+  package init(_ messages: JSONValue, image: ImageResolver) throws(ConversationError) {
     guard let messages = messages.array else {
       throw ConversationError.malformed(place: "the top", expected: "a list of messages")
     }
     self.init()
     for (index, message) in messages.enumerated() {
       let place = "message \(index + 1)"
-      guard let role = message["role"].string.flatMap(ChatMessage.Role.init(rawValue:)) else {
+      // OpenAI's newer name of the system role.
+      let role = message["role"].string == "developer" ? "system" : message["role"].string
+      guard let role = role.flatMap(ChatMessage.Role.init(rawValue:)) else {
         throw ConversationError.malformed(place: place, expected: "the role system, user or assistant")
       }
       try Self.rejectUnread(message, MessageFields.isUnreadInMessage, place)
-      self.messages.append(ChatMessage(role: role, parts: try parts(message["content"], place, folder)))
+      self.messages.append(ChatMessage(role: role, parts: try parts(message["content"], place, image)))
     }
     guard self.messages.last?.role == .user else {
-      throw ConversationError.malformed(place: "the end", expected: "a message of the user, to be answered")
+      throw ConversationError.malformed(place: "the last message", expected: "the role user")
     }
   }
 
+  /// The image of a reference.
+  package typealias ImageResolver = (_ reference: String) throws(ImageReferenceError) -> Request.Image
+
   private mutating func parts(
-    _ content: JSONValue, _ place: String, _ folder: String?
+    _ content: JSONValue, _ place: String, _ image: ImageResolver
   ) throws(ConversationError) -> [ChatMessage.Part] {
     if let text = content.string { return [.text(text)] }
     guard let parts = content.array else {
       throw .malformed(place: place, expected: "a content that is a text or a list of parts")
     }
     var result: [ChatMessage.Part] = []
-    for part in parts { result.append(try self.part(part, place, folder)) }
+    for part in parts { result.append(try self.part(part, place, image)) }
     return result
   }
 
   private mutating func part(
-    _ part: JSONValue, _ place: String, _ folder: String?
+    _ part: JSONValue, _ place: String, _ image: ImageResolver
   ) throws(ConversationError) -> ChatMessage.Part {
     try Self.rejectUnread(part, MessageFields.isUnreadInPart, place)
     // The type decides, so that a part with an image and a caption is not read as the caption alone.
@@ -70,7 +84,7 @@ public struct Conversation: Sendable {
     guard let reference = url.string ?? url["url"].string ?? part["image"].string, type != "text" else {
       throw .malformed(place: place, expected: "parts of type text, image_url or image")
     }
-    do { images.append(try Request.Image(reference: reference, folder: folder)) } catch { throw .image(error) }
+    do { images.append(try image(reference)) } catch { throw .image(error) }
     return .image
   }
 

@@ -63,7 +63,8 @@ package struct Generator: ~Copyable {
       request: prepared, layout: layout, features: prepared.request.recordsTensors ? features.values : [])
   }
 
-  /// Runs an embedded prompt through the decoder, dropping visual tokens as planned.
+  /// Runs an embedded prompt through the decoder, dropping visual tokens as planned. If `compute` is cancelled, the
+  /// result is incomplete.
   ///
   /// - Parameters:
   ///   - prefix: The result for the first rows, which `takePrefix` or `embed` has removed.
@@ -91,7 +92,7 @@ package struct Generator: ~Copyable {
     }
     let result = PromptCache.Prompt(
       cache: cache, logits: logits, drops: drops, flops: flops, imageFlops: imageFlops)
-    model.promptCache(for: request)?.keep(result, of: request, for: model)
+    if !compute.isCancelled { model.promptCache(for: request)?.keep(result, of: request, for: model) }
 
     var trace: TraceTensors?
     if request.request.recordsTensors {
@@ -115,7 +116,8 @@ package struct Generator: ~Copyable {
     for (image, flops) in zip(request.images, result.imageFlops) { report.flops += image.charged(flops) }
     report.timings.add(compute.durations)
     return Prefilled(
-      generation: GenerationState(model, request, report, result.cache), logits: result.logits, trace: trace)
+      generation: GenerationState(model, request, report, result.cache), logits: result.logits, drops: result.drops,
+      trace: trace)
   }
 
   // MARK: - Prompt cache and prefix cache
@@ -165,12 +167,13 @@ package struct Generator: ~Copyable {
   /// Runs the first rows of the embedded prompt through the layers before the first drop; the rows after them remain
   /// embedded.
   ///
-  /// - Returns: `nil` if matmuls on this machine do not give the same bits in two parts.
+  /// - Returns: `nil` if matmuls on this machine do not give the same bits in two parts, or if `compute` is cancelled.
   package mutating func takePrefix(_ key: PrefixKey, of request: PreparedRequest) -> CachedPrefix? {
     guard canSplit(rows: request.report.sequenceLength, first: key.rowCount) else { return nil }
     let prefix = CachedPrefix(
       key: key, entry: takePrefix(rows: key.rowCount, depth: key.depth),
       imageFlops: request.images.map { $0.encodingFlops ?? RunReport.Flops() })
+    guard !compute.isCancelled else { return nil }
     model.promptCache(for: request)?.keep(prefix, for: model)
     return prefix
   }
@@ -221,6 +224,8 @@ package struct Prefilled {
   package var generation: GenerationState
   /// The logits of the first new token, `[N]`.
   package let logits: [Float]
+  /// The result of each drop, without scores for a prompt from the prompt cache.
+  package let drops: [DropResult]
   /// `nil` unless the request records tensors.
   let trace: TraceTensors?
 }

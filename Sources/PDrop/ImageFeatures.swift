@@ -61,7 +61,7 @@ package final class ImageInput: Sendable {
   /// The part of the operations of encoding that a request is charged for: all or none.
   package func charged(_ flops: RunReport.Flops) -> RunReport.Flops { chargesEncoding ? flops : RunReport.Flops() }
 
-  /// The features, computed by the first call.
+  /// The features, computed by the first call. If `compute` is cancelled, they are incomplete and not kept.
   package func encoding(by model: VisionLanguageModel, on compute: ComputeContext) -> Encoding {
     encoding.withLock { encoding in
       if let encoding { return encoding }
@@ -69,6 +69,7 @@ package final class ImageInput: Sendable {
       let before = RunReport.Flops(compute.ledger)
       let features = model.llava.imageFeatures(views.pixelValues, tiles: views.tiles, on: compute).values
       let computed = Encoding(features: features, flops: RunReport.Flops(compute.ledger) - before)
+      guard !compute.isCancelled else { return computed }
       encoding = computed
       if let cache, let digest { cache.keep(computed, paddingTokens: paddingTokens, of: digest) }
       return computed
@@ -116,14 +117,15 @@ extension VisionLanguageModel: ImageSource {
   ///
   /// - Parameters:
   ///   - memoryLimit: Maximum bytes that decoding takes; at most the limit of `ImageDecoder`.
-  ///   - willDecode: Called with the bytes that decoding takes, before they are allocated.
+  ///   - needsPixels: Whether features of the feature cache, which has no pixels, are not enough.
+  ///   - willDecode: Called with the bytes that decoding takes, before they are allocated; may refuse them.
   /// - Throws: `ImageError`.
   package func input(
     of file: ImageFile, _ digest: ImageDigest, _ timings: inout RunReport.Timings, memoryLimit: Int = .max,
-    willDecode: (Int) -> Void = { _ in }
+    needsPixels: Bool = false, willDecode: (Int) throws(ImageError) -> Void = { _ in }
   ) throws(ImageError) -> ImageInput {
     let start = ContinuousClock.now
-    if let (encoding, paddingTokens) = featureCache?.encoding(of: digest) {
+    if !needsPixels, let (encoding, paddingTokens) = featureCache?.encoding(of: digest) {
       timings.decodeImage += (ContinuousClock.now - start).milliseconds
       return ImageInput(
         tokenCount: encoding.features.count / llava.configuration.text.hiddenSize, paddingTokens: paddingTokens,
@@ -132,7 +134,7 @@ extension VisionLanguageModel: ImageSource {
     var decoder = ImageDecoder()
     decoder.appliesOrientation = digest.appliesOrientation
     decoder.memoryLimit = min(decoder.memoryLimit, memoryLimit)
-    willDecode(try decoder.decodingByteCount(file.bytes, name: file.name))
+    try willDecode(try decoder.decodingByteCount(file.bytes, name: file.name))
     let views = try views(
       of: .encoded(file.bytes, name: file.name), appliesOrientation: digest.appliesOrientation, &timings)
     return ImageInput(

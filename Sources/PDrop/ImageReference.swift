@@ -118,6 +118,8 @@ public enum ImageReferenceError: UserFacingError, Equatable {
   /// A path with a null character, which no file has.
   case invalidPath(reference: String)
   case remote(reference: String)
+  /// A reference that is not allowed here.
+  case refused(reference: String, reason: String)
   case malformedData(start: String)
 
   public var category: ErrorCategory { .resource }
@@ -127,6 +129,7 @@ public enum ImageReferenceError: UserFacingError, Equatable {
     case .invalidPath(let reference): "\(reference.excerpt): no such file; a path has no null characters"
     case .remote(let reference):
       "\(reference.excerpt): images are not fetched from a network; download it and give its path"
+    case .refused(let reference, let reason): "\(reference.excerpt): \(reason)"
     case .malformedData(let start):
       "\((start + "…").excerpt): expected a data URL such as data:image/png;base64,…, found something else"
     }

@@ -171,6 +171,20 @@ extension ImageViews {
   }
 }
 
+extension VisionLanguageModel {
+  /// The kept-token map of each image of a prompt; `nil` for an image whose pixels are not known, as its features came
+  /// from a cache, and for drops without scores.
+  package func keptMaps(_ request: PreparedRequest, _ drops: [DropResult]) -> [KeptMap?] {
+    request.images.enumerated().map { index, image in
+      let results = drops.map { (layer: $0.layer, $0.images[index]) }
+      guard let views = image.views, let vision = llava.configuration.vision,
+        results.allSatisfy({ $0.1.scores.count == $0.1.count })
+      else { return nil }
+      return KeptMap(views, llava.visualTokenPlaces(views.tiles), patchSize: vision.patchSize, drops: results)
+    }
+  }
+}
+
 extension Session {
   /// The kept-token map of each image; none for a model that takes no images.
   ///

@@ -297,9 +297,10 @@ package struct CachedPrefix {
 }
 
 extension VisionLanguageModel {
-  /// The prompt cache, for requests that may use it: those that record no tensors, about images with an identity.
+  /// The prompt cache, for requests that may use it: those that need no tensors or pixels, about images with an identity.
   package func promptCache(for request: PreparedRequest) -> PromptCache? {
-    let isStored = !request.request.recordsTensors && request.images.allSatisfy { $0.digest != nil }
+    let isStored =
+      !request.request.recordsTensors && !request.request.needsPixels && request.images.allSatisfy { $0.digest != nil }
     return isStored ? promptCache : nil
   }
 }

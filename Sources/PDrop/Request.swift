@@ -43,6 +43,8 @@ public struct Request: Sendable {
   public var appliesOrientation = false
   /// Whether the session records the tensors of a trace; it then uses no cache.
   public var recordsTensors = false
+  /// Whether the pixels of the images are needed, so that neither features nor prompts are read from disk.
+  package var needsPixels = false
 
   public init(
     prompt: Prompt, images: [Image] = [], policy: any TokenDroppingPolicy = PyramidDrop(),

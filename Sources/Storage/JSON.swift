@@ -53,6 +53,9 @@ package enum JSONValue: Sendable {
     case .object: "an object"
     }
   }
+
+  /// The value for a message: `kind`, with a text as an excerpt.
+  package var excerpt: String { string?.excerpt ?? kind }
 }
 
 /// A strict JSON parser with a limit on recursion, `depthLimit`.

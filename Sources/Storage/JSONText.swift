@@ -15,11 +15,17 @@ extension JSONValue {
 
   /// A text as a JSON string; quotation marks, backslashes and control characters are escaped.
   package static func quoted(_ text: String) -> String {
-    // Not by appending characters, which would combine.
-    var quoted = String.UnicodeScalarView(["\""])
-    for scalar in text.unicodeScalars { quoted.append(contentsOf: escaped(scalar).unicodeScalars) }
-    quoted.append("\"")
-    return String(quoted)
+    var quoted: [UInt8] = [UInt8(ascii: "\"")]
+    quoted.reserveCapacity(text.utf8.count + 2)
+    for byte in text.utf8 {
+      if byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {
+        quoted += escaped(Unicode.Scalar(byte)).utf8
+      } else {
+        quoted.append(byte)
+      }
+    }
+    quoted.append(UInt8(ascii: "\""))
+    return String(decoding: quoted, as: UTF8.self)
   }
 
   /// The text of a JSON string of this one character, without quotation marks.

@@ -50,6 +50,7 @@ struct RunCommand: ParsableCommand {
   @Flag(name: .customLong("no-timings"), help: "Omit timings from answers, so that equal runs have equal bytes.")
   var omitsTimings = false
 
+  @OptionGroup(title: "Engine") var progressArguments: ProgressArguments
   @OptionGroup(title: "Engine") var engine: EngineArguments
   @OptionGroup(title: "Results") var results: ResultOptions
 
@@ -139,7 +140,7 @@ struct RunCommand: ParsableCommand {
     batchOptions.existingOutput = overwrite ? .overwrite : .resume(retriesFailures: true)
     batchOptions.keepsTimes = !omitsTimings
     let batch = try Batch(batchOptions)
-    let display = ProgressDisplay(engine.progress, recordName: "question")
+    let display = ProgressDisplay(progressArguments.progress, recordName: "question")
     defer { display.end() }
     let report = try batch.run(
       model, like: base, engine: engine.engine(threads: loading.threadCount), isStopped: { StopSignal.isRequested },

@@ -56,6 +56,7 @@ struct BatchOptions: ParsableArguments {
   @Option(help: "File for the report of the batch, as JSON: counts, timings, FLOPs.")
   var report: String?
 
+  @OptionGroup var progressArguments: ProgressArguments
   @OptionGroup var engineArguments: EngineArguments
 
   @Flag(name: .customLong("dry-run"), help: "Print the memory and time that the batch needs, without answering.")

@@ -18,7 +18,7 @@ struct BatchRun {
     let engine = options.engineArguments.engine(threads: threads)
     if options.dryRun { return try plan(model, like: base, engine) }
     let display = ProgressDisplay(
-      options.engineArguments.progress, recordName: options.input == nil ? "image" : "line")
+      options.progressArguments.progress, recordName: options.input == nil ? "image" : "line")
     // Makes an answer file above the file size limit an error, like a full disk.
     _ = signal(SIGXFSZ, SIG_IGN)
     StopSignal.install()
