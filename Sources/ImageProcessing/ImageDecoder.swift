@@ -52,7 +52,7 @@ public struct ImageDecoder: Sendable {
     guard kind == .typeRegular else {
       throw .notAFile(name: path, found: kind == .typeDirectory ? "folder" : "device or pipe")
     }
-    let byteCount = (attributes[.size] as? any BinaryInteger).map { Int($0) } ?? 0
+    let byteCount = (attributes[.size] as? NSNumber)?.intValue ?? .max
     guard byteCount <= byteLimit else { throw .fileTooLarge(name: path, byteCount: byteCount, limit: byteLimit) }
     do throws(SystemError) { _ = try OpenFile(reading: url.path) } catch {
       throw .unreadableFile(name: path, reason: error.problem)

@@ -167,6 +167,19 @@ import Testing
     }
   }
 
+  @Test func `a file above the limit is not read`() throws {
+    let folder = try TemporaryFolder()
+    let path = try folder.write("large.png", [])
+    let handle = try FileHandle(forWritingTo: URL(filePath: path))
+    // A file with a hole takes no space.
+    try handle.truncate(atOffset: 3 << 30)
+    try handle.close()
+    let limit = ImageDecoder().byteLimit
+    #expect(throws: ImageError.fileTooLarge(name: path, byteCount: 3 << 30, limit: limit)) {
+      try ImageDecoder().bytes(ofFile: path)
+    }
+  }
+
   /// A progressive image of 4:2:0 has 3 bytes of coefficients for each pixel, and one of 4:4:4 has 6.
   @Test(arguments: [("progressive.jpg", 3), ("baseline_420.jpg", 0), ("cmyk.jpg", 0)])
   func `counts the memory of JPEG decoding by the header`(name: String, perPixel: Int) throws {
