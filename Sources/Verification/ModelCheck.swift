@@ -137,7 +137,22 @@ struct LikelyCause {
   }
 
   /// The cause as one sentence, without a full stop.
-  var sentence: String {
+  var sentence: String { rounding.map { "\($0), or \(cause)" } ?? cause }
+
+  /// The rounding of compute types, for stages whose numbers depend on it; `nil` in f32.
+  private var rounding: String? {
+    let (types, cache) = (model.precision.computeType, model.precision.cacheType)
+    switch result.stage.kind {
+    case .visionEncoderOutput, .features:
+      guard types.vision != .f32 else { return nil }
+    case .layers, .scores, .kept, .lastLogits, .tokens, .finalLogits:
+      guard types.decoder != .f32 || types.head != .f32 || types.vision != .f32 || cache != .f32 else { return nil }
+    default: return nil
+    }
+    return "the numbers are rounded as \(model.precision.name) requires (compare in f32 to exclude this)"
+  }
+
+  private var cause: String {
     switch result.stage.kind {
     case .prompt:
       "the chat template differs: chat_template.json, chat_template.jinja, or the chosen template"
