@@ -40,8 +40,8 @@ public struct ModelQuantizer: Sendable {
     /// The path of the language model's file, and its size in bytes.
     public let model: String
     public let modelBytes: Int
-    /// The path of the vision encoder's file, and its size in bytes.
-    public let mmproj: String
+    /// The path of the vision encoder's file, and its size in bytes; `nil` and 0 for a model without one.
+    public let mmproj: String?
     public let mmprojBytes: Int
   }
 
@@ -83,10 +83,12 @@ public struct ModelQuantizer: Sendable {
       let configuration = files.configuration
       var text = try GGUFExport.languageModel(configuration, name: name)
       try text.set(Self.tokenizer(files))
-      let vision = try GGUFExport.visionEncoder(configuration, files.preprocessor(), name: name)
-      let mmproj = Self.mmprojPath(besideModel: path)
+      let vision =
+        configuration.vision == nil
+        ? nil : try GGUFExport.visionEncoder(configuration, files.preprocessor(), name: name)
+      let mmproj = vision.map { _ in Self.mmprojPath(besideModel: path) }
       let workers = Workers(count: threads)
-      let count = text.parts.count + vision.parts.count
+      let count = text.parts.count + (vision?.parts.count ?? 0)
       var done = 0
       func bytes(
         _ export: GGUFExport, _ path: String, _ type: (GGUFExport.Part) -> StoredType
@@ -102,7 +104,8 @@ public struct ModelQuantizer: Sendable {
         }
       }
       let modelBytes = try bytes(text, path, textType)
-      let mmprojBytes = try bytes(vision, mmproj, Self.visionType)
+      var mmprojBytes = 0
+      if let vision, let mmproj { mmprojBytes = try bytes(vision, mmproj, Self.visionType) }
       return Result(model: path, modelBytes: modelBytes, mmproj: mmproj, mmprojBytes: mmprojBytes)
     } catch {
       throw ModelError(loading: error, in: model)

@@ -54,7 +54,7 @@ struct Quantize: ParsableCommand {
     var quantizer = ModelQuantizer(type: type, threads: ThreadCount(requested: threads).count)
     (quantizer.visionTower, quantizer.mmproj) = (visionTower, mmproj)
     let result = try quantizer.write(model, to: output)
-    for (path, bytes) in [(result.model, result.modelBytes), (result.mmproj, result.mmprojBytes)] {
+    for case (let path?, let bytes) in [(result.model, result.modelBytes), (result.mmproj, result.mmprojBytes)] {
       Log.write("wrote \(path), \(bytes / 1_000_000) MB")
     }
   }
