@@ -114,6 +114,14 @@ let package = Package(
         "Verification", argumentParser,
       ],
       swiftSettings: settings),
+    // The requests and answers of the server, without HTTP.
+    .target(
+      name: "Serving",
+      dependencies: [
+        "BatchInference", "CommandLineSupport", "ImageProcessing", "LLaVA", "ModelFormats", "PDrop", "Storage",
+        "TokenDropping", "Tokenizers", argumentParser,
+      ],
+      swiftSettings: settings),
     .executableTarget(
       name: "pdrop-run",
       dependencies: [
@@ -201,6 +209,10 @@ let package = Package(
       name: "ReportsTests",
       dependencies: ["ImageProcessing", "LLaVA", "ModelFormats", "PDrop", "Reports"],
       swiftSettings: settings),
+    .testTarget(
+      name: "ServingTests",
+      dependencies: ["BatchInference", "PDrop", "Serving", "Storage", "TestSupport", "TokenDropping"],
+      swiftSettings: settings),
     // Compiles and runs the examples of doc comments, README and tutorial. Like other packages, it sees only public
     // declarations.
     .testTarget(
@@ -215,6 +227,36 @@ let package = Package(
   swiftLanguageModes: [.v6]
 )
 
+// The server, unless the variable is set, as in `make build`: its packages take minutes to build.
+if Context.environment["PDROP_WITHOUT_SERVER"] == nil {
+  package.products.append(.executable(name: "pdrop-serve", targets: ["pdrop-serve"]))
+  package.dependencies += [
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  ]
+  package.targets += [
+    .executableTarget(
+      name: "pdrop-serve",
+      dependencies: [
+        "BatchInference", "CommandLineSupport", "PDrop", "Serving", "Storage", "TokenDropping", argumentParser,
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ],
+      resources: [.embedInCode("Resources")], swiftSettings: settings)
+  ]
+}
+
 // The plugin of `make docs`, which sets the variable. Otherwise every `swift build` would compile the plugin's tools.
 if Context.environment["PDROP_DOCS"] != nil {
   package.dependencies.append(.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"))
@@ -227,7 +269,7 @@ if Context.environment["PDROP_FUZZ"] != nil {
       name: "pdrop-fuzz",
       dependencies: [
         "BatchInference", "Evaluation", "Grammar", "ImageProcessing", "Jinja", "Kernels", "ModelFormats", "PDrop",
-        "Storage", "TokenDropping", "Tokenizers",
+        "Serving", "Storage", "TokenDropping", "Tokenizers",
       ],
       path: "Tests/Fuzz", exclude: ["README.md", "corpus.py", "inputs", "run.py"], swiftSettings: settings))
 }

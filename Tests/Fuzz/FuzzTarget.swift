@@ -7,6 +7,7 @@ import Jinja
 import Kernels
 import ModelFormats
 import PDrop
+import Serving
 import Storage
 import TokenDropping
 import Tokenizers
@@ -17,6 +18,7 @@ import Tokenizers
 /// leak, an access out of bounds or a message of several lines is a fault.
 enum FuzzTarget: String, CaseIterable {
   case answers
+  case chatRequest = "chat-request"
   case chatTemplate = "chat-template"
   case config
   case constraint
@@ -50,6 +52,7 @@ enum FuzzTarget: String, CaseIterable {
   private func read(_ bytes: [UInt8]) throws {
     switch self {
     case .answers: try readAnswers(bytes)
+    case .chatRequest: try readChatRequest(bytes)
     case .chatTemplate: try readChatTemplate(bytes)
     case .config: _ = try LLaVAConfiguration(directory: Scratch.folder(with: "config.json", bytes))
     case .constraint: try followConstraint(bytes)
@@ -141,6 +144,18 @@ private func renderTemplate(_ bytes: [UInt8]) throws {
   let limits = JinjaLimits(steps: 100_000, outputBytes: 1 << 16)
   let now = JinjaTime(year: 2024, month: 7, day: 26, weekday: 5)
   _ = try template.render(templateVariables, limits: limits, now: now)
+}
+
+/// Reads the body of a request to the server.
+private func readChatRequest(_ bytes: [UInt8]) throws {
+  let body = try JSONParser.parse(bytes)
+  _ = ChatRequest.remoteImages(body)
+  do throws(APIError) {
+    _ = try ChatRequest(body, like: Request(question: ""), try ImageAccess(), layerCount: 32)
+  } catch {
+    check((400..<500).contains(error.status), "the status is \(error.status)")
+    checkMessage(error.message)
+  }
 }
 
 /// Compiles a JSON schema, or another text as a regular expression, and follows an answer of random bytes to its end.

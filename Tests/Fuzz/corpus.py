@@ -267,6 +267,16 @@ OPENAI = {
                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
                 {"type": "image", "image": "a.png"}]}],
         "max_tokens": 5, "temperature": 0.5, "top_p": 0.9, "top_k": -1, "seed": 7, "stop": ["x"], "n": 1}}
+CHAT_REQUESTS = [
+    OPENAI["body"],
+    {"messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": "https://example.org/a.png"},
+        {"type": "image_url", "image_url": {"url": "file://a.png", "detail": "low"}}]}],
+     "stream": True, "stream_options": {"include_usage": True}, "return_progress": True, "logprobs": True,
+     "top_logprobs": 2, "logit_bias": {"5": -1}, "response_format": {"type": "json_object"}, "user": "u",
+     "pdrop": {"policy": "pyramiddrop", "layer_list": [8, 16], "image_token_ratio_list": [0.5, 0.25], "kept": True}},
+    {"messages": [{"role": "developer", "content": "x"}, {"role": "user", "content": "y"}], "tools": [{}],
+     "pdrop": {"policy": "fastv", "fastv_k": 2, "fastv_r": 0.5, "rank": "key-norm", "target_flops": "45%"}}]
 LLAVA = {"question_id": 1, "image": ["file:///a%20b.png", "a.png"], "text": "What is it?", "category": "c"}
 ANSWERS = [
     {"question_id": 1, "prompt": "What?", "text": "It.", "answer_id": "1", "model_id": "m", "metadata": {
@@ -294,6 +304,7 @@ def seeds():
     tensor = ("a", "F32", [2, 3], bytes(24))
     return {
         "answers": encoded(*ANSWERS) + lines("Field/cases/**/answers/*.jsonl"),
+        "chat-request": encoded(*CHAT_REQUESTS),
         "chat-template": list(templates()),
         "config": configurations,
         "constraint": CONSTRAINTS,

@@ -1,0 +1,257 @@
+import BatchInference
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import PDrop
+import Serving
+import Storage
+import Synchronization
+
+/// `POST /v1/chat/completions`.
+struct ChatRoute: Sendable {
+  private let state: ServerState
+  private let remote: RemoteImages?
+
+  init(_ state: ServerState) {
+    self.state = state
+    remote = state.settings.images.allowsRemote ? RemoteImages() : nil
+  }
+
+  func respond(to request: Request, _ context: ServerContext) async throws -> Response {
+    let loaded = try state.loaded()
+    var request = request
+    let body = try await request.json(state.settings, context)
+    let pingSeconds = try Self.pingSeconds(body)
+    let chat = try ChatRequest(
+      body, like: loaded.base, state.settings.images, layerCount: loaded.service.model.layerCount,
+      fetched: try await remote?.fetch(ChatRequest.remoteImages(body)) ?? [:])
+    let (count, limit) = (chat.request.options.answerCount, loaded.service.options.engine.batchSize)
+    guard count <= limit else {
+      throw APIError.invalid("n: expected 1 to \(limit) (--batch-size), found \(count)", parameter: "n")
+    }
+    let ticket: InferenceService.Ticket
+    do { ticket = try loaded.service.submit(chat.request) } catch { throw APIError(error) }
+    let identity = ChatAnswer.Identity(
+      id: "chatcmpl-" + UUID().uuidString.lowercased().replacing("-", with: ""),
+      created: Int(Date().timeIntervalSince1970), model: loaded.service.model.name)
+    let answer = ChatAnswer(chat, identity, by: loaded.service.model)
+    let run = ServedRun(ticket, loaded.service, timeout: state.settings.timeout, context.channel)
+    return chat.streams
+      ? try await stream(answer, run, request, context, pingSeconds: pingSeconds)
+      : await whole(answer, run, request, context)
+  }
+
+  /// Seconds between comments while nothing else is sent.
+  private static func pingSeconds(_ body: JSONValue) throws(APIError) -> Double {
+    let value = body["sse_ping_interval"]
+    if value.isNull { return 10 }
+    guard let seconds = value.double, seconds > 0 else {
+      throw .invalid(
+        "sse_ping_interval: expected a number of seconds above 0, found \(value.excerpt)",
+        parameter: "sse_ping_interval")
+    }
+    return min(max(seconds, 0.1), 600)
+  }
+
+  // MARK: - Whole answer
+
+  private func whole(
+    _ answer: ChatAnswer, _ run: ServedRun, _ request: Request, _ context: ServerContext
+  ) async -> Response {
+    do {
+      let json = try await request.body.consumeWithInboundCloseHandler { _ in
+        try await completion(answer, run)
+      } onInboundClosed: {
+        run.cancel()
+      }
+      return Response(json: json).closing(context.channel)
+    } catch {
+      return Response(ErrorMiddleware.apiError(error, request)).closing(context.channel)
+    }
+  }
+
+  private func completion(_ answer: ChatAnswer, _ run: ServedRun) async throws -> JSONValue {
+    var answer = answer
+    for await event in run.events {
+      if let completion = try answer.completion(for: event) { return completion }
+    }
+    throw run.interruption
+  }
+
+  // MARK: - Stream
+
+  /// The stream of an answer. It begins with the first event of the engine, so that an unusable image gets its status,
+  /// or with the first ping.
+  private func stream(
+    _ answer: ChatAnswer, _ run: ServedRun, _ request: Request, _ context: ServerContext, pingSeconds: Double
+  ) async throws -> Response {
+    // A client that leaves while it waits is noticed from the first ping on.
+    let items = run.items(firstPing: min(1, pingSeconds), pingSeconds: pingSeconds)
+    var iterator = items.makeAsyncIterator()
+    guard let first = await iterator.next() else { throw run.interruption }
+    if case .event(.finished(.failure(let failure), _)) = first { throw answer.error(failure) }
+    let body = ResponseBody { writer in
+      try await request.body.consumeWithInboundCloseHandler { _ in
+        var stream = EventStream(answer)
+        try await writer.write(stream.bytes(for: first))
+        for await item in items { try await writer.write(stream.bytes(for: item)) }
+        if !stream.hasEnded { try await writer.write(stream.end(run.interruption)) }
+      } onInboundClosed: {
+        run.cancel()
+      }
+      try await writer.finish(nil)
+    }
+    return Response(
+      status: .ok,
+      headers: [
+        .contentType: "text/event-stream; charset=utf-8", .cacheControl: "no-cache",
+        // nginx would otherwise hold the events back.
+        HTTPField.Name("X-Accel-Buffering") ?? .connection: "no",
+      ],
+      body: body
+    ).closing(context.channel)
+  }
+}
+
+extension Response {
+  /// The response, after which the server sends nothing more on the connection. Watching for a client that leaves uses
+  /// up what comes from it.
+  consuming func closing(_ channel: any Channel) -> Response {
+    var response = self
+    let body = response.body
+    response.headers[.connection] = "close"
+    response.body = ResponseBody(contentLength: body.contentLength) { writer in
+      try await body.write(writer)
+      channel.close(mode: .output, promise: nil)
+    }
+    return response
+  }
+}
+
+/// The events of a request, with its time limit.
+final class ServedRun: Sendable {
+  /// An event of the service, or a time without one.
+  enum Item: Sendable {
+    case event(InferenceService.Event)
+    case ping
+  }
+
+  private let ticket: InferenceService.Ticket
+  private let service: InferenceService
+  private let timeout: Int
+  private let isLate = Atomic(false)
+  private let timer: Task<Void, Never>
+
+  /// - Parameter channel: The connection, which is closed some time after the limit if the client does not read.
+  init(_ ticket: InferenceService.Ticket, _ service: InferenceService, timeout: Int, _ channel: any Channel) {
+    (self.ticket, self.service, self.timeout) = (ticket, service, timeout)
+    let late = WeakRun()
+    timer = Task {
+      do { try await Task.sleep(for: .seconds(timeout)) } catch { return }
+      late.run.withLock { $0.run }?.expire()
+      do { try await Task.sleep(for: .seconds(30)) } catch { return }
+      channel.close(promise: nil)
+    }
+    late.run.withLock { $0.run = self }
+  }
+
+  private final class WeakRun: Sendable {
+    struct Reference { weak var run: ServedRun? }
+    let run = Mutex(Reference())
+  }
+
+  deinit {
+    timer.cancel()
+    service.cancel(ticket)
+  }
+
+  func cancel() { service.cancel(ticket) }
+
+  private func expire() {
+    isLate.store(true, ordering: .relaxed)
+    service.cancel(ticket)
+  }
+
+  var events: AsyncStream<InferenceService.Event> { ticket.events }
+
+  /// The reason why the events ended before the answer.
+  var interruption: any Error {
+    isLate.load(ordering: .relaxed) ? APIError.timeout(seconds: timeout) : CancellationError()
+  }
+
+  /// The events, and a ping whenever there is none for a while.
+  func items(firstPing: Double, pingSeconds: Double) -> AsyncStream<Item> {
+    let (items, continuation) = AsyncStream<Item>.makeStream()
+    let watch = SharedInstant()
+    let pings = Task {
+      var seconds = firstPing
+      while !Task.isCancelled {
+        do { try await Task.sleep(for: .seconds(seconds)) } catch { return }
+        if ContinuousClock.now - watch.value >= .seconds(seconds) { continuation.yield(.ping) }
+        seconds = pingSeconds
+      }
+    }
+    Task { [events] in
+      for await event in events {
+        if Self.isSent(event) { watch.set(.now) }
+        continuation.yield(.event(event))
+      }
+      pings.cancel()
+      continuation.finish()
+    }
+    return items
+  }
+
+  /// Whether an event usually sends something to the client.
+  private static func isSent(_ event: InferenceService.Event) -> Bool {
+    switch event {
+    case .progress, .prefilled: false
+    case .text(let text): !text.text.isEmpty
+    case .finished: true
+    }
+  }
+}
+
+/// An instant that tasks share.
+private final class SharedInstant: Sendable {
+  private let instant = Mutex(ContinuousClock.now)
+
+  var value: ContinuousClock.Instant { instant.withLock { $0 } }
+  func set(_ value: ContinuousClock.Instant) { instant.withLock { $0 = value } }
+}
+
+/// The bytes of a stream of server-sent events.
+struct EventStream {
+  private var answer: ChatAnswer
+  /// Whether the end of the stream has been made.
+  private(set) var hasEnded = false
+
+  init(_ answer: ChatAnswer) { self.answer = answer }
+
+  mutating func bytes(for item: ServedRun.Item) -> ByteBuffer {
+    switch item {
+    case .ping: return ByteBuffer(string: ": ping\n\n")
+    case .event(let event):
+      do {
+        var text = try answer.chunks(for: event).map(Self.line).joined()
+        if case .finished = event {
+          text += "data: [DONE]\n\n"
+          hasEnded = true
+        }
+        return ByteBuffer(string: text)
+      } catch {
+        return end(error)
+      }
+    }
+  }
+
+  /// The end of a stream that cannot go on.
+  mutating func end(_ error: any Error) -> ByteBuffer {
+    hasEnded = true
+    guard let error = error as? APIError else { return ByteBuffer() }
+    return ByteBuffer(string: Self.line(error.json))
+  }
+
+  private static func line(_ json: JSONValue) -> String { "data: \(json.text)\n\n" }
+}

@@ -1,0 +1,157 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import ServiceLifecycle
+import Serving
+import Storage
+
+/// The context of an HTTP request, with its connection.
+struct ServerContext: RequestContext {
+  var coreContext: CoreRequestContextStorage
+  /// The connection.
+  let channel: any Channel
+
+  init(source: ApplicationRequestContextSource) {
+    coreContext = CoreRequestContextStorage(source: source)
+    channel = source.channel
+  }
+}
+
+/// The routes of the server.
+struct Routes {
+  private let state: ServerState
+
+  init(_ state: ServerState) { self.state = state }
+
+  var router: Router<ServerContext> {
+    let router = Router(context: ServerContext.self, options: .autoGenerateHeadEndpoints)
+    router.addMiddleware {
+      LogMiddleware(isVerbose: state.settings.isVerbose)
+      OriginMiddleware(state.settings)
+      ErrorMiddleware()
+      KeyMiddleware(keys: state.settings.apiKeys)
+    }
+    router.get("/") { _, _ in Page.response() }
+    addStatus(to: router)
+    addModel(to: router)
+    let chat = ChatRoute(state)
+    for path in ["/v1/chat/completions", "/chat/completions"] {
+      router.post(RouterPath(path)) { request, context in try await chat.respond(to: request, context) }
+    }
+    return router
+  }
+
+  private func addStatus(to router: Router<ServerContext>) {
+    for path in ["/health", "/v1/health"] {
+      router.get(RouterPath(path)) { _, _ in
+        _ = try state.loaded()
+        return Response(json: ["status": "ok"])
+      }
+    }
+    router.get("/metrics") { _, _ in
+      guard state.settings.servesMetrics else {
+        throw APIError(
+          501, "there are no metrics without --metrics", type: "not_supported_error", code: "not_supported")
+      }
+      return Response(text: try state.loaded().service.prometheusText, type: "text/plain; version=0.0.4; charset=utf-8")
+    }
+    router.get("/props") { _, _ in Response(json: try state.loaded().routes.properties) }
+    router.get("/slots") { request, _ in
+      let loaded = try state.loaded()
+      if request.uri.queryParameters["fail_on_no_slot"] == "1",
+        !loaded.service.slots.contains(where: { $0.request == nil })
+      {
+        throw APIError(503, "no slot is free", type: "unavailable_error", code: "no_slot", retryAfter: 1)
+      }
+      return Response(json: loaded.routes.slots)
+    }
+  }
+
+  private func addModel(to router: Router<ServerContext>) {
+    for path in ["/v1/models", "/models"] {
+      router.get(RouterPath(path)) { _, _ in Response(json: try state.loaded().routes.models) }
+    }
+    router.get("/v1/models/{id}") { _, context in
+      let id = context.parameters.get("id") ?? ""
+      return Response(json: try state.loaded().routes.model(id.removingPercentEncoding ?? id))
+    }
+    router.post("/tokenize") { request, context in
+      let loaded = try state.loaded()
+      return Response(json: try loaded.routes.tokenize(try await body(of: request, context)))
+    }
+    router.post("/detokenize") { request, context in
+      let loaded = try state.loaded()
+      return Response(json: try loaded.routes.detokenize(try await body(of: request, context)))
+    }
+    router.post("/apply-template") { request, context in
+      let loaded = try state.loaded()
+      return Response(json: try loaded.routes.applyTemplate(try await body(of: request, context)))
+    }
+  }
+
+  private func body(of request: Request, _ context: ServerContext) async throws -> JSONValue {
+    var request = request
+    return try await request.json(state.settings, context)
+  }
+}
+
+extension Request {
+  /// The parsed body, which stays in the request.
+  ///
+  /// - Throws: `APIError` for a body that is too large or not JSON.
+  mutating func json(_ settings: ServerSettings, _ context: ServerContext) async throws -> JSONValue {
+    let buffer = try await collect(settings, context.channel)
+    guard buffer.readableBytes > 0 else { throw APIError.invalid("the body is empty; expected a JSON object") }
+    do throws(JSONParser.ParseError) { return try JSONParser.parse(Array(buffer.readableBytesView)) } catch {
+      throw APIError.invalid("the body is not JSON: expected \(error.expected) at byte \(error.offset)")
+    }
+  }
+
+  /// The body. The connection is closed if it does not arrive in time, and if the server stops before it has arrived.
+  private mutating func collect(_ settings: ServerSettings, _ channel: any Channel) async throws -> ByteBuffer {
+    let limit = settings.bodyLimit
+    if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit {
+      throw APIError.tooLarge(limit: limit)
+    }
+    let timer = Task {
+      try await Task.sleep(for: .seconds(settings.timeout))
+      channel.close(promise: nil)
+    }
+    defer { timer.cancel() }
+    var request = self
+    defer { self = request }
+    do {
+      return try await withGracefulShutdownHandler {
+        try await request.collectBody(upTo: limit)
+      } onGracefulShutdown: {
+        channel.close(promise: nil)
+      }
+    } catch is NIOTooManyBytesError {
+      throw APIError.tooLarge(limit: limit)
+    } catch let error as any HTTPResponseError where error.status == .contentTooLarge {
+      throw APIError.tooLarge(limit: limit)
+    }
+  }
+}
+
+extension Response {
+  /// A JSON document.
+  init(json: JSONValue, status: HTTPResponse.Status = .ok) {
+    self.init(text: json.text + "\n", type: "application/json; charset=utf-8", status: status)
+  }
+
+  /// A text that is not to be cached or guessed at.
+  init(text: String, type: String, status: HTTPResponse.Status = .ok) {
+    self.init(
+      status: status,
+      headers: [.contentType: type, .cacheControl: "no-store", .xContentTypeOptions: "nosniff"],
+      body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
+  }
+
+  init(_ error: APIError) {
+    self.init(json: error.json, status: HTTPResponse.Status(code: error.status))
+    if let seconds = error.retryAfter { headers[.retryAfter] = "\(seconds)" }
+    if error.status == 401 { headers[.wwwAuthenticate] = "Bearer" }
+  }
+}
