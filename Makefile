@@ -1,8 +1,10 @@
-# Entry points: `make run` answers a question, `make test` runs all tests; both install what is missing first.
+# Entry points: `make run` answers a question, `make serve` starts the server, `make test` runs all tests; all install
+# what is missing first.
 
 # C code for the processor of this machine; `make MARCH=x86-64-v3` builds for others.
 MARCH ?= native
 SWIFT_FLAGS ?= $(if $(MARCH),-Xcc -march=$(MARCH))
+TEST_FLAGS ?= -Xswiftc -enable-testing
 SWIFT ?= swift
 RELEASE = .build/release
 PYSPARK = 4.1.4
@@ -13,7 +15,7 @@ QUESTION ?= What number is at the top right?
 
 PYTHON ?= python3
 
-.PHONY: run test test-debug test-release test-recipe train-tiny build bench reproduce reproduce-quick check \
+.PHONY: run serve test test-debug test-release test-recipe train-tiny build bench reproduce reproduce-quick check \
   example-slurm example-spark format lint clang-format deps clean
 
 # Answers a question about a bundled image with the bundled model, with and without dropping.
@@ -23,14 +25,20 @@ run: build
 	  $(RELEASE)/pdrop-run --image $(IMAGE) -p "$(QUESTION)" --policy $$policy -v 2>&1 || exit; \
 	done
 
-# All tests, in debug and in release, and a short run of the fuzzer.
+# The server with the bundled model or MODEL; SERVE_FLAGS are further options.
+serve: build-server
+	$(RELEASE)/pdrop-serve $(if $(MODEL),-m $(MODEL)) $(SERVE_FLAGS)
+
+# All tests, in debug and in release, and a short run of the fuzzer. The server's are in release only, as its packages
+# take minutes to build.
 test: test-debug test-release fuzz-smoke
 
 test-debug: deps
-	$(SWIFT) test
+	$(WITHOUT_SERVER) $(SWIFT) test
 
 test-release: deps
-	$(SWIFT) test -c release $(SWIFT_FLAGS)
+	$(SWIFT) build -c release --build-tests $(SWIFT_FLAGS) $(TEST_FLAGS)
+	$(SWIFT) test -c release --skip-build
 
 # Fuzzes the readers of untrusted bytes for SECONDS each (Tests/Fuzz/README.md): all, or TARGET. RUNS ends a run after so
 # many executions. The corpora stay in .build-fuzz/work. `make fuzz-smoke` runs seeds and former failures, then a little.
@@ -56,7 +64,7 @@ endif
 
 fuzz-build: deps
 	@test -n "$(FUZZ_RUNTIME)" || { echo "this Swift toolchain has no libFuzzer runtime"; exit 1; }
-	PDROP_FUZZ=1 $(SWIFT) build --scratch-path .build-fuzz -c release --product pdrop-fuzz $(FUZZ_FLAGS)
+	PDROP_FUZZ=1 $(WITHOUT_SERVER) $(SWIFT) build --scratch-path .build-fuzz -c release --product pdrop-fuzz $(FUZZ_FLAGS)
 
 # The DocC documentation of the library products as a static site in DOCS; DOCS_BASE is its path on the server, without
 # slashes at its ends. Look at it with `python3 -m http.server --directory .build/docs` and the path
@@ -67,7 +75,7 @@ DOCS_TARGETS = BatchInference ImageProcessing LLaVA PDrop Reports Storage TokenD
 .PHONY: docs
 docs: deps
 	mkdir -p "$(DOCS)"
-	PDROP_DOCS=1 $(SWIFT) package --allow-writing-to-directory "$(DOCS)" generate-documentation \
+	PDROP_DOCS=1 $(WITHOUT_SERVER) $(SWIFT) package --allow-writing-to-directory "$(DOCS)" generate-documentation \
 	  $(addprefix --target ,$(DOCS_TARGETS)) \
 	  --enable-experimental-combined-documentation --warnings-as-errors --transform-for-static-hosting \
 	  $(if $(DOCS_BASE),--hosting-base-path "$(DOCS_BASE)") --output-path "$(DOCS)"
@@ -81,9 +89,14 @@ test-recipe:
 train-tiny:
 	PYTHON=$(PYTHON) Models/recipe/train.sh
 
-# Release builds of the programs.
+# Release builds of the programs without the server, and of the server.
+WITHOUT_SERVER = PDROP_WITHOUT_SERVER=1
+.PHONY: build-server
 build: deps
-	$(SWIFT) build -c release $(SWIFT_FLAGS)
+	$(WITHOUT_SERVER) $(SWIFT) build -c release $(SWIFT_FLAGS)
+
+build-server: deps
+	$(SWIFT) build -c release --product pdrop-serve $(SWIFT_FLAGS)
 
 # The cost of the bundled model by policy and phase.
 bench: build
@@ -119,6 +132,21 @@ test-scripts: build
 	python3 examples/slurm/check.py --no-cluster
 	python3 examples/spark/check.py --no-cluster
 
+# The server as clients see it: routes, streams, errors, faults and security (Tests/Server/README.md).
+.PHONY: test-server
+test-server: build build-server
+	$(PYTHON) Tests/Server/check.py $(RELEASE)/pdrop-serve $(RELEASE)/pdrop-run
+	$(PYTHON) examples/serve/check.py $(RELEASE)/pdrop-serve
+
+# The page of the server in Chromium. Installs Chromium, and Selenium in .build-page.
+.PHONY: test-page
+test-page: build-server .build-page/bin/python
+	@$(MAKE) --no-print-directory deps DEBIAN_PACKAGES="chromium chromium-driver"
+	.build-page/bin/python Tests/Server/page.py $(RELEASE)/pdrop-serve $(IMAGE)
+
+.build-page/bin/python:
+	$(PYTHON) -m venv .build-page && .build-page/bin/pip install -q selenium
+
 # The field cases: inputs that users reported, each with a check of what they should get (Tests/Field/README.md).
 # FIELD_CASES is another folder of such cases.
 FIELD_CASES ?= Tests/Field/cases
@@ -139,12 +167,12 @@ example-spark: build .build-spark/bin/spark-submit
 # Installs the programs, the bundled model, its evaluation set and the samples in PREFIX; DESTDIR is prepended to it.
 DESTDIR ?=
 PREFIX ?= /usr/local
-PROGRAMS = pdrop-run pdrop-bench pdrop-eval
+PROGRAMS = pdrop-run pdrop-bench pdrop-eval pdrop-serve
 INSTALL_BIN = $(DESTDIR)$(PREFIX)/bin
 INSTALL_SHARE = $(DESTDIR)$(PREFIX)/share/swift-pyramid-drop
 
 .PHONY: install install-files dist
-install: build
+install: build build-server
 	@$(MAKE) --no-print-directory install-files
 
 # Copies the files without a build; RELEASE is the folder of the programs.
