@@ -21,7 +21,7 @@ struct ChatRoute: Sendable {
   func respond(to request: Request, _ context: ServerContext) async throws -> Response {
     let loaded = try state.loaded()
     var request = request
-    let body = try await request.json(state.settings, context)
+    let (body, memory) = try await request.json(state, context)
     let pingSeconds = try Self.pingSeconds(body)
     let chat = try ChatRequest(
       body, like: loaded.base, state.settings.images, layerCount: loaded.service.model.layerCount,
@@ -36,7 +36,8 @@ struct ChatRoute: Sendable {
       id: "chatcmpl-" + UUID().uuidString.lowercased().replacing("-", with: ""),
       created: Int(Date().timeIntervalSince1970), model: loaded.service.model.name)
     let answer = ChatAnswer(chat, identity, by: loaded.service.model)
-    let run = ServedRun(ticket, loaded.service, timeout: state.settings.timeout, context.channel)
+    let run = ServedRun(
+      ticket, loaded.service, body: memory, timeout: state.settings.timeout, context.channel)
     return chat.streams
       ? try await stream(answer, run, request, context, pingSeconds: pingSeconds)
       : await whole(answer, run, request, context)
@@ -139,13 +140,18 @@ final class ServedRun: Sendable {
 
   private let ticket: InferenceService.Ticket
   private let service: InferenceService
+  /// The body stays in memory as long as the connection is watched.
+  private let body: BodyMemory.Reservation
   private let timeout: Int
   private let isLate = Atomic(false)
   private let timer: Task<Void, Never>
 
   /// - Parameter channel: The connection, which is closed some time after the limit if the client does not read.
-  init(_ ticket: InferenceService.Ticket, _ service: InferenceService, timeout: Int, _ channel: any Channel) {
-    (self.ticket, self.service, self.timeout) = (ticket, service, timeout)
+  init(
+    _ ticket: InferenceService.Ticket, _ service: InferenceService, body: BodyMemory.Reservation, timeout: Int,
+    _ channel: any Channel
+  ) {
+    (self.ticket, self.service, self.body, self.timeout) = (ticket, service, body, timeout)
     let late = WeakRun()
     timer = Task {
       do { try await Task.sleep(for: .seconds(timeout)) } catch { return }

@@ -92,18 +92,24 @@ struct Routes {
 
   private func body(of request: Request, _ context: ServerContext) async throws -> JSONValue {
     var request = request
-    return try await request.json(state.settings, context)
+    return try await request.json(state, context).value
   }
 }
 
 extension Request {
-  /// The parsed body, which stays in the request.
+  /// The parsed body, which stays in the request, and its memory.
   ///
   /// - Throws: `APIError` for a body that is too large or not JSON.
-  mutating func json(_ settings: ServerSettings, _ context: ServerContext) async throws -> JSONValue {
-    let buffer = try await collect(settings, context.channel)
+  mutating func json(
+    _ state: ServerState, _ context: ServerContext
+  ) async throws -> (value: JSONValue, memory: BodyMemory.Reservation) {
+    let limit = state.settings.bodyLimit
+    let byteCount = headers[.contentLength].flatMap { Int($0) } ?? limit
+    guard byteCount <= limit else { throw APIError.tooLarge(limit: limit) }
+    let memory = try state.bodies.reserve(byteCount)
+    let buffer = try await collect(state.settings, context.channel)
     guard buffer.readableBytes > 0 else { throw APIError.invalid("the body is empty; expected a JSON object") }
-    do throws(JSONParser.ParseError) { return try JSONParser.parse(Array(buffer.readableBytesView)) } catch {
+    do throws(JSONParser.ParseError) { return (try JSONParser.parse(Array(buffer.readableBytesView)), memory) } catch {
       throw APIError.invalid("the body is not JSON: expected \(error.expected) at byte \(error.offset)")
     }
   }
@@ -111,9 +117,6 @@ extension Request {
   /// The body. The connection is closed if it does not arrive in time, and if the server stops before it has arrived.
   private mutating func collect(_ settings: ServerSettings, _ channel: any Channel) async throws -> ByteBuffer {
     let limit = settings.bodyLimit
-    if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit {
-      throw APIError.tooLarge(limit: limit)
-    }
     let timer = Task {
       try await Task.sleep(for: .seconds(settings.timeout))
       channel.close(promise: nil)

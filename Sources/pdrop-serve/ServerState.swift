@@ -13,9 +13,13 @@ final class ServerState: Sendable {
   }
 
   let settings: ServerSettings
+  let bodies: BodyMemory
   private let content = Mutex<Loaded?>(nil)
 
-  init(_ settings: ServerSettings) { self.settings = settings }
+  init(_ settings: ServerSettings) {
+    self.settings = settings
+    bodies = BodyMemory(limit: 8 * settings.bodyLimit)
+  }
 
   func setLoaded(_ loaded: Loaded) { content.withLock { $0 = loaded } }
 

@@ -65,7 +65,7 @@ def policies_that_do_not_exist(server):
                    {"rank": "--help"}, {"layer_list": [], "image_token_ratio_list": []}, {"mask_padding": "yes"}):
         error = expect_error(server.chat({**short(), "pdrop": policy}), 400)
         equal((error["param"] or "").split(".")[0], "pdrop", error)
-        assert "--" not in error["message"].replace("'--help'", ""), f"spells options, not fields: {error['message']}"
+        assert "--" not in error["message"].replace('"--help"', ""), f"spells options, not fields: {error['message']}"
     expect_works(server)
 
 
