@@ -150,8 +150,9 @@ private func renderTemplate(_ bytes: [UInt8]) throws {
 private func readChatRequest(_ bytes: [UInt8]) throws {
   let body = try JSONParser.parse(bytes)
   _ = ChatRequest.remoteImages(body)
+  let access = try ImageAccess()
   do throws(APIError) {
-    _ = try ChatRequest(body, like: Request(question: ""), try ImageAccess(), layerCount: 32)
+    _ = try ChatRequest(body, like: Request(question: ""), access, layerCount: 32)
   } catch {
     check((400..<500).contains(error.status), "the status is \(error.status)")
     checkMessage(error.message)
