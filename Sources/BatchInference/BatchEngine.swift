@@ -160,7 +160,8 @@ private struct PrefillPause<Job: EngineJob> {
   /// The error that ends the engine.
   private(set) var failure: Job.Failure?
   private var layerStart = ContinuousClock.now
-  /// Time that decode steps are short of their share.
+  /// Time that decode steps are short of their share of all time. Steps count with their usual time, so that answers
+  /// keep this share of their token rate.
   private var owed = Duration.zero
 
   init(share: Double?) { self.share = share }
@@ -168,18 +169,20 @@ private struct PrefillPause<Job: EngineJob> {
   /// Decodes until the answers have had their share of the time.
   mutating func callAsFunction(_ decoding: inout Decoding, _ job: inout Job) {
     guard let share else { return }
-    var now = ContinuousClock.now
-    owed += (now - layerStart) * ((1 - share) / share)
+    owed += (ContinuousClock.now - layerStart) * (1 - share)
     while owed > .zero, failure == nil {
       decoding.removeCancelled(&job)
       guard !decoding.isEmpty else { break }
-      decoding.step(&job)
+      let start = ContinuousClock.now
+      decoding.step(&job, isDuringPrefill: true)
+      let elapsed = ContinuousClock.now - start
+      let usual = min(elapsed, decoding.usualStepTime ?? elapsed)
+      // The prompt makes progress, however slow the steps are.
+      owed -= max(usual - elapsed * (1 - share), elapsed * (share / 4))
       do { try decoding.finishComplete(&job) } catch { failure = error }
-      owed -= ContinuousClock.now - now
-      now = ContinuousClock.now
     }
     if decoding.isEmpty { owed = .zero }
-    layerStart = now
+    layerStart = .now
   }
 }
 

@@ -12,6 +12,8 @@ struct Decoding: ~Copyable {
   private var active: [ActiveSequence] = []
   /// Bytes that were reserved for answers that have ended since the last call of `takeFreedBytes`.
   private var freedBytes = 0
+  /// The time of the last step that followed another one; after a layer of a prefill a step takes longer.
+  private(set) var usualStepTime: Duration?
 
   init(_ model: VisionLanguageModel, _ options: EngineOptions, batchSize: Int) {
     generator = Generator(model, threads: options.threads)
@@ -32,7 +34,11 @@ struct Decoding: ~Copyable {
   }
 
   /// Decodes one token of every answer, and more where drafts are accepted.
-  mutating func step(_ job: inout some EngineJob) {
+  ///
+  /// - Parameter isDuringPrefill: Whether the step is between layers of a prefill.
+  mutating func step(_ job: inout some EngineJob, isDuringPrefill: Bool = false) {
+    let stepStart = ContinuousClock.now
+    defer { if !isDuringPrefill { usualStepTime = ContinuousClock.now - stepStart } }
     let text = generator.model.llava.configuration.text
     // A request may have more answers than the batch size.
     for first in stride(from: 0, to: active.count, by: batchSize) {
