@@ -193,7 +193,7 @@ let package = Package(
     .testTarget(
       name: "BatchInferenceTests",
       dependencies: [
-        "BatchInference", "ModelTestSupport", "PDrop", "Storage", "TestSupport",
+        "BatchInference", "LLaVA", "ModelFormats", "ModelTestSupport", "PDrop", "Storage", "TestSupport",
         "TokenDropping",
       ],
       swiftSettings: settings),

@@ -107,8 +107,8 @@ public struct EngineOptions: Sendable {
   public var memoryLimit: Int?
   /// Drafting of tokens; answers do not depend on it.
   public var speculation = Speculation.off
-  /// The fraction of the time for a prefill while answers are decoded, which continue between its layers; `nil` to
-  /// finish a prefill first. While more requests wait and the batch has room, answers have a quarter of the rest.
+  /// The share of a prefill while answers are decoded between its layers: they keep 1 minus it of their token rate, and a
+  /// quarter of that while more requests wait and the batch has room. `nil` to finish a prefill first.
   package var prefillShare: Double?
   /// Maximum number of prefixes in memory. With several, the prefix of every prompt with an image is kept; with one,
   /// only a prefix that the next requests share.

@@ -1,5 +1,6 @@
 import Kernels
 import LLaVA
+import ModelFormats
 import PDrop
 
 /// Prefill of the requests of an engine: a generator within a memory plan, with a prefix cache.
@@ -13,7 +14,7 @@ struct Prefiller: ~Copyable {
   init(_ model: VisionLanguageModel, _ plan: MemoryPlan, threads: Int, prefixLimit: Int = 1) {
     generator = Generator(model, threads: threads)
     memory = MemoryAccount(plan)
-    prefixCache = PrefixCache(limit: prefixLimit)
+    prefixCache = PrefixCache(limit: prefixLimit, hiddenSize: model.llava.configuration.text.hiddenSize)
   }
 
   /// The request, or the failure of one that does not fit into memory even alone.

@@ -9,18 +9,21 @@ import PDrop
 /// when one of the next requests has the same one, or for the prompt cache; a cache of several always does.
 struct PrefixCache {
   private let limit: Int
+  private let hiddenSize: Int
   /// The one that was used last is the last.
   private var entries: [CachedPrefix] = []
 
-  /// - Parameter limit: Maximum number of entries.
-  init(limit: Int) { self.limit = max(1, limit) }
+  /// - Parameters:
+  ///   - limit: Maximum number of entries.
+  ///   - hiddenSize: Values of a visual token.
+  init(limit: Int, hiddenSize: Int) { (self.limit, self.hiddenSize) = (max(1, limit), hiddenSize) }
 
   private var holdsSeveral: Bool { limit > 1 }
 
   /// Removes the entry whose last use is the longest ago; returns whether there was one.
   mutating func removeOldest(_ memory: inout MemoryAccount) -> Bool {
     guard let oldest = entries.first else { return false }
-    memory.release(oldest.entry.byteCount)
+    memory.release(byteCount(oldest))
     entries.removeFirst()
     return true
   }
@@ -65,7 +68,7 @@ struct PrefixCache {
     // The hidden states are copied to be stored.
     let copied = isStored ? Self.hiddenBytes(key, model) : 0
     guard isStored || holdsSeveral || next.contains(where: { PrefixKey($0, model) == key }) else { return nil }
-    let bytes = Self.byteCount(key, model) + copied
+    let bytes = Self.byteCount(key, model) + imageBytes(key) + copied
     while !memory.hasCapacity(for: bytes), removeOldest(&memory) {}
     guard memory.hasCapacity(for: bytes),
       let prefix = generator.takePrefix(key, of: request)
@@ -75,8 +78,17 @@ struct PrefixCache {
   }
 
   private mutating func keep(_ prefix: CachedPrefix, _ memory: inout MemoryAccount) {
-    memory.reserve(prefix.entry.byteCount)
+    memory.reserve(byteCount(prefix))
     entries.append(prefix)
+  }
+
+  private func byteCount(_ prefix: CachedPrefix) -> Int {
+    prefix.entry.byteCount + imageBytes(prefix.key)
+  }
+
+  /// Bytes of the images of a prefix. With several entries, most are not in the image cache any more.
+  private func imageBytes(_ key: PrefixKey) -> Int {
+    holdsSeveral ? key.images.reduce(0) { $0 + $1.byteCount(columns: hiddenSize) } : 0
   }
 
   private static func byteCount(_ key: PrefixKey, _ model: VisionLanguageModel) -> Int {

@@ -15,6 +15,8 @@ package struct ChatRequest: Sendable {
   package let returnsKept: Bool
   /// Whether the answer has the kept-token maps of the images.
   package let returnsMaps: Bool
+  /// Bytes of the images.
+  package let imageByteCount: Int
   /// The field that gives the form of the answer; `nil` for any text.
   let formField: String?
 
@@ -53,17 +55,24 @@ package struct ChatRequest: Sendable {
       throw .invalid("messages: expected a list of messages with one or more", parameter: "messages")
     }
     let conversation: Conversation
+    var (imageCount, imageBytes) = (0, 0)
     do {
-      var imageCount = 0
       conversation = try Conversation(body["messages"]) { reference throws(ImageReferenceError) in
         imageCount += 1
-        return try access.image(reference, number: imageCount, fetched: fetched)
+        let image = try access.image(reference, number: imageCount, fetched: fetched)
+        if case .encoded(let bytes, _) = image { imageBytes += bytes.count }
+        guard imageBytes <= access.byteLimit else {
+          throw .refused(
+            reference: reference, reason: "the images of a request have at most \(access.byteLimit >> 20) MiB together")
+        }
+        return image
       }
     } catch {
       var failure = APIError(RecordFailure(error))
       failure.parameter = "messages"
       throw failure
     }
+    imageByteCount = imageBytes
     var request = base
     request.prompt = .messages(conversation.messages)
     request.images = conversation.images

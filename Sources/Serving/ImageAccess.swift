@@ -10,6 +10,8 @@ package struct ImageAccess: Sendable {
   private let mediaFolder: String?
   /// Whether images are fetched from a network.
   package let allowsRemote: Bool
+  /// Maximum bytes of the images of a request together.
+  package let byteLimit: Int
   /// Whether references are not read, as only their places in the prompt matter.
   private var readsNothing = false
 
@@ -23,9 +25,12 @@ package struct ImageAccess: Sendable {
   /// - Parameters:
   ///   - mediaPath: The folder of `file://` URLs.
   ///   - allowsRemote: Whether the caller fetches images from a network.
+  ///   - byteLimit: Maximum bytes of the images of a request together.
   /// - Throws: `MediaPathError` if there is no such folder.
-  package init(mediaPath: String? = nil, allowsRemote: Bool = false) throws(MediaPathError) {
-    self.allowsRemote = allowsRemote
+  package init(
+    mediaPath: String? = nil, allowsRemote: Bool = false, byteLimit: Int = 64 << 20
+  ) throws(MediaPathError) {
+    (self.allowsRemote, self.byteLimit) = (allowsRemote, byteLimit)
     guard let mediaPath else {
       mediaFolder = nil
       return

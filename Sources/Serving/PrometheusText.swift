@@ -35,7 +35,7 @@ struct PrometheusText {
     text += "# HELP \(name) \(help)\n# TYPE \(name) \(kind)\n"
   }
 
-  /// Whole numbers without a fraction.
+  /// A number in decimal, integers without a point.
   private static func number(_ value: Double) -> String {
     value == value.rounded() && abs(value) < 1e15 ? "\(Int(value))" : "\(value)"
   }

@@ -1,9 +1,9 @@
 import Serving
 import Synchronization
 
-/// The memory of the bodies of requests that are read, wait or are answered.
+/// The memory of the bodies and images of requests that are read, wait or are answered.
 final class BodyMemory: Sendable {
-  /// Bytes for a body, until it is released.
+  /// Reserved bytes, until it is released.
   final class Reservation: Sendable {
     private let memory: BodyMemory
     private let byteCount: Int
@@ -19,7 +19,7 @@ final class BodyMemory: Sendable {
   /// - Parameter limit: Maximum bytes of all bodies.
   init(limit: Int) { self.limit = limit }
 
-  /// Reserves memory for a body.
+  /// Reserves memory for a body, or for the images of a request.
   ///
   /// - Throws: `APIError` with status 429 if the bodies of other requests leave too little.
   func reserve(_ byteCount: Int) throws(APIError) -> Reservation {

@@ -30,6 +30,7 @@ struct ChatRoute: Sendable {
     guard count <= limit else {
       throw APIError.invalid("n: expected 1 to \(limit) (--batch-size), found \(count)", parameter: "n")
     }
+    let imageMemory = try state.bodies.reserve(chat.imageByteCount)
     let ticket: InferenceService.Ticket
     do { ticket = try loaded.service.submit(chat.request) } catch { throw APIError(error) }
     let identity = ChatAnswer.Identity(
@@ -37,7 +38,7 @@ struct ChatRoute: Sendable {
       created: Int(Date().timeIntervalSince1970), model: loaded.service.model.name)
     let answer = ChatAnswer(chat, identity, by: loaded.service.model)
     let run = ServedRun(
-      ticket, loaded.service, body: memory, timeout: state.settings.timeout, context.channel)
+      ticket, loaded.service, memory: [memory, imageMemory], timeout: state.settings.timeout, context.channel)
     return chat.streams
       ? try await stream(answer, run, request, context, pingSeconds: pingSeconds)
       : await whole(answer, run, request, context)
@@ -140,18 +141,18 @@ final class ServedRun: Sendable {
 
   private let ticket: InferenceService.Ticket
   private let service: InferenceService
-  /// The body stays in memory as long as the connection is watched.
-  private let body: BodyMemory.Reservation
+  /// The body and its images stay in memory as long as the connection is watched.
+  private let memory: [BodyMemory.Reservation]
   private let timeout: Int
   private let isLate = Atomic(false)
   private let timer: Task<Void, Never>
 
   /// - Parameter channel: The connection, which is closed some time after the limit if the client does not read.
   init(
-    _ ticket: InferenceService.Ticket, _ service: InferenceService, body: BodyMemory.Reservation, timeout: Int,
+    _ ticket: InferenceService.Ticket, _ service: InferenceService, memory: [BodyMemory.Reservation], timeout: Int,
     _ channel: any Channel
   ) {
-    (self.ticket, self.service, self.body, self.timeout) = (ticket, service, body, timeout)
+    (self.ticket, self.service, self.memory, self.timeout) = (ticket, service, memory, timeout)
     let late = WeakRun()
     timer = Task {
       do { try await Task.sleep(for: .seconds(timeout)) } catch { return }

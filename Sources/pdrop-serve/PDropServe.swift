@@ -33,8 +33,8 @@ struct PDropServe: ParsableCommand {
   @Option(
     name: .customLong("prefill-share"),
     help: """
-      Fraction of the time for a prompt while answers are generated, above 0 to 1. While more requests wait, answers \
-      have a quarter of the rest.
+      Fraction of the work for a prompt while answers are generated, above 0 to 1: with 0.5 they keep half of their \
+      token rate, and a quarter of that while more requests wait and the batch has room.
       """)
   var prefillShare = 0.5
 

@@ -124,6 +124,6 @@ final class RemoteImages: Sendable {
   }
 
   private func failure(_ url: String, _ reason: String) -> APIError {
-    .invalid("the image \(url.excerpt) cannot be fetched: \(reason)", parameter: "messages", code: "image_remote")
+    .invalid("the image \(url.excerpt) cannot be fetched: \(reason)", parameter: "messages", code: "image_unreadable")
   }
 }

@@ -65,10 +65,12 @@ struct ServerOptions: ParsableArguments {
       keys += lines.map { $0.trimmingCharacters(in: .whitespaces) }.filter { !$0.isEmpty }
       guard !keys.isEmpty else { throw FileArgumentError("\(apiKeyFile): expected a key on each line, found none") }
     }
+    let bodyLimit = bodyLimit?.bytes ?? 64 << 20
     return ServerSettings(
       host: host, port: port, apiKeys: keys, servesMetrics: metrics, timeout: timeout,
-      bodyLimit: bodyLimit?.bytes ?? 64 << 20, origins: cors, isVerbose: verbose,
-      images: try ImageAccess(mediaPath: mediaPath, allowsRemote: allowsRemoteImages))
+      bodyLimit: bodyLimit, origins: cors, isVerbose: verbose,
+      images: try ImageAccess(
+        mediaPath: mediaPath, allowsRemote: allowsRemoteImages, byteLimit: bodyLimit))
   }
 }
 

@@ -1,3 +1,5 @@
+import LLaVA
+import ModelFormats
 import PDrop
 import TestSupport
 import Testing
@@ -162,6 +164,22 @@ import TokenDropping
     }
   }
 
+  @Test func `the memory of several prefixes includes their images, and is given back`() throws {
+    let int8 = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"), options: .int8)
+    var prefiller = Prefiller(int8, MemoryPlan(int8, limit: nil, batchSize: 1), threads: 2, prefixLimit: 4)
+    let prepared = try PreparedRequest(request("What is it?", tokens: 4), for: int8, threads: 2, images: int8)
+    let prefilled = try prefiller.prefill(prepared, next: [])
+    let begun = try #require(prefilled)
+    prefiller.memory.release(begun.reservedBytes)
+    let image = prepared.images[0].byteCount(columns: int8.hiddenSize)
+    let key = try #require(PrefixKey(prepared, int8))
+    let reserved = prefiller.memory.reservedBytes
+    #expect(reserved > image + 4 * key.rowCount * int8.hiddenSize)
+    let fits = prefiller.ensureCapacity(for: .max / 4, isAlone: false)
+    let rest = prefiller.memory.reservedBytes
+    #expect(!fits && rest == 0)
+  }
+
   @Test func `several prefixes are kept, and change no answer`() throws {
     var requests: [Request] = []
     for question in ["What is it?", "Which colour?"] {
@@ -189,6 +207,10 @@ import TokenDropping
     run(&job, prefillShare: nil)
     return job.reports[0]?.tokens
   }
+}
+
+extension VisionLanguageModel {
+  fileprivate var hiddenSize: Int { llava.configuration.text.hiddenSize }
 }
 
 extension VisionLanguageModel.Options {

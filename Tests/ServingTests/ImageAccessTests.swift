@@ -1,5 +1,6 @@
 import Foundation
 import PDrop
+import Storage
 import TestSupport
 import Testing
 
@@ -65,6 +66,20 @@ import Testing
       return
     }
     #expect(bytes == [1, 2, 3] && name == "image 2 (image/png data)")
+  }
+
+  @Test func `the images of a request have a limit together`() throws {
+    func read(limit: Int) throws -> Int {
+      let part = #"{"type": "image_url", "image_url": "file://in.png"}"#
+      let body = #"{"messages": [{"role": "user", "content": [\#(part), \#(part), \#(part)]}]}"#
+      let access = try ImageAccess(mediaPath: folder.path("media"), byteLimit: limit)
+      return try ChatRequest(
+        try JSONParser.parse(Array(body.utf8)), like: Request(question: ""), access, layerCount: 32
+      ).imageByteCount
+    }
+    #expect(try read(limit: 3) == 3)
+    let error = try #require(throws: APIError.self) { try read(limit: 2) }
+    #expect(error.status == 400 && error.message.contains("together") && error.parameter == "messages")
   }
 
   @Test func `a media folder that is a file is refused`() throws {
