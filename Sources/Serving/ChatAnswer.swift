@@ -46,7 +46,7 @@ package struct ChatAnswer {
     switch event {
     case .progress(let progress):
       return request.returnsProgress ? [chunk([]).with("prompt_progress", json(progress))] : []
-    case .prefilled(let prefill, _):
+    case .prefilled(let prefill):
       self.prefill = prefill
       // Maps are known before the first token.
       return request.returnsMaps ? [chunk([]).with("pdrop", ["maps": maps])] : []
@@ -101,7 +101,7 @@ package struct ChatAnswer {
   package mutating func completion(for event: InferenceService.Event) throws(APIError) -> JSONValue? {
     switch event {
     case .progress, .text: return nil
-    case .prefilled(let prefill, _):
+    case .prefilled(let prefill):
       self.prefill = prefill
       return nil
     case .finished(.failure(let failure), _): throw error(failure)

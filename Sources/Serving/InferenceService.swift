@@ -22,7 +22,7 @@ package final class InferenceService: Sendable {
   package enum Event: Sendable {
     /// A layer of its prompt is about to be computed.
     case progress(PrefillProgress)
-    case prefilled(FinishedPrefill, ServedTimes)
+    case prefilled(FinishedPrefill)
     case text(GeneratedText)
     /// The last event.
     case finished(Result<RunReport, RecordFailure>, ServedTimes)

@@ -15,10 +15,11 @@ final class RequestQueue: Sendable {
     /// When the last token of each answer was chosen.
     var lastTokens: [Int: ContinuousClock.Instant] = [:]
     var isCancelled = false
-    /// Whether its prefill has begun.
-    var hasBegun = false
     /// The indices of its slots, one for each answer.
     var slots: [Int] = []
+
+    /// Whether its prefill has begun.
+    var hasBegun: Bool { prefillStart != nil }
   }
 
   private struct State {
@@ -112,6 +113,8 @@ final class RequestQueue: Sendable {
     }
   }
 
+  func update(_ statistics: EngineStatistics) { metrics.engine.withLock { $0 = statistics } }
+
   func isCancelled(_ index: Int) -> Bool { state.withLock { $0.entries[index]?.isCancelled ?? true } }
 
   func willRun(_ layer: PrefillLayer, of index: Int) {
@@ -136,7 +139,7 @@ final class RequestQueue: Sendable {
         slots[slot].promptTokens = prefill.request.report.sequenceLength
         slots[slot].maxNewTokens = prefill.request.maxNewTokens
       }
-      return .prefilled(prefill, entry.times)
+      return .prefilled(prefill)
     }
   }
 
@@ -194,7 +197,6 @@ final class RequestQueue: Sendable {
   /// not all fit.
   private func begin(_ entry: inout Entry, at now: ContinuousClock.Instant, _ slots: inout [Slot]) {
     guard !entry.hasBegun else { return }
-    entry.hasBegun = true
     entry.prefillStart = now
     entry.times.queue = seconds(from: entry.arrival, to: now)
     metrics.queueSeconds.observe(entry.times.queue)
@@ -229,8 +231,4 @@ struct ServedJob: EngineJob {
     for (request, result) in results { queue.finish(request.index, result) }
   }
   mutating func didCancel(_ request: EngineRequest) { queue.didCancel(request.index) }
-}
-
-extension RequestQueue {
-  func update(_ statistics: EngineStatistics) { metrics.engine.withLock { $0 = statistics } }
 }
