@@ -71,6 +71,8 @@ let package = Package(
     .target(
       name: "ImageProcessing", dependencies: ["CImageCodecs", "ModelFormats"], swiftSettings: settings),
     .target(name: "TokenDropping", swiftSettings: settings),
+    // Selection of visual tokens before the language model: SCOPE, DivPrune, VScan, MMTok, CDPruner, TOPS.
+    .target(name: "TokenSelection", dependencies: ["Kernels", "Storage"], swiftSettings: settings),
     .target(
       name: "LLaVA",
       dependencies: [
@@ -93,6 +95,7 @@ let package = Package(
       name: "Verification",
       dependencies: [
         "ImageProcessing", "Kernels", "LLaVA", "ModelFormats", "PDrop", "Storage", "TokenDropping",
+        "TokenSelection",
       ],
       swiftSettings: settings),
 

@@ -35,7 +35,7 @@ struct PDropRun: ParsableCommand {
       All options: pdrop-run answer --help
       """,
     version: "0.1.0",
-    subcommands: [Answer.self, Tokenize.self, Check.self, Quantize.self],
+    subcommands: [Answer.self, Tokenize.self, Check.self, Quantize.self, Select.self],
     defaultSubcommand: Answer.self)
 
   static func main() { runProgram() }
