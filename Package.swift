@@ -76,7 +76,7 @@ let package = Package(
     .target(
       name: "LLaVA",
       dependencies: [
-        "Kernels", "ModelFormats", "Storage", "TokenDropping",
+        "Kernels", "ModelFormats", "Storage", "TokenDropping", "TokenSelection",
         .product(name: "BasicContainers", package: "swift-collections"),
       ],
       swiftSettings: settings),
@@ -84,7 +84,7 @@ let package = Package(
       name: "PDrop",
       dependencies: [
         "Grammar", "ImageProcessing", "Jinja", "Kernels", "LLaVA", "ModelFormats", "Storage", "TokenDropping",
-        "Tokenizers",
+        "TokenSelection", "Tokenizers",
       ],
       swiftSettings: settings),
     .target(

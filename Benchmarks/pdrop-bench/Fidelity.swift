@@ -174,11 +174,12 @@ struct Fidelity {
     let path = URL(filePath: folder).appending(path: question.image).path
     var reference: Agreement.Answer?
     var image: (model: Int, EncodedImage)?
+    let forSelection = subjects.contains { $0.policy.preselection != nil }
     for index in subjects.indices {
       let subject = subjects[index]
       let encoded =
         try image?.model == subject.model
-        ? image?.1 : models[subject.model].encode(.file(path), threads: threads)
+        ? image?.1 : models[subject.model].encode(.file(path), forSelection: forSelection, threads: threads)
       guard let encoded else { continue }
       image = (subject.model, encoded)
       let (answer, report, time) = try answer(question, encoded, subject)

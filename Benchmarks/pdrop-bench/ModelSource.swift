@@ -109,11 +109,11 @@ struct ModelSourceOptions: ParsableArguments {
 
 extension LLaVAConfiguration {
   /// The visual tokens and views of the measured image: one square view, or 640 x 480 for models with image tiles.
-  var imageForMeasuring: (tokens: Int, views: Int) {
+  var imageForMeasuring: (tokens: Int, views: Int, tiles: TileGrid?) {
     let tiles = anyResolution.map { rules in
       AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles
     }
-    return (visualTokenCount(tiles), 1 + (tiles?.tileCount ?? 0))
+    return (visualTokenCount(tiles), 1 + (tiles?.tileCount ?? 0), tiles)
   }
 }
 
@@ -123,6 +123,8 @@ extension TokenDroppingPolicy {
   /// The short name in tables and charts, such as `no dropping`, `FastV K=2 R=0.5` or `PyramidDrop λ=0.5`.
   var title: String {
     switch self {
+    case let policy as Preselected:
+      return "\(policy.selection.label)" + (policy.policy is NoDropping ? "" : " + \(policy.policy.title)")
     case let policy as FastV: return "\(method) K=\(policy.k) R=\(policy.r)"
     case let policy as TargetedDrop: return "\(method) \(policy.target.title)"
     case let policy as any StagedPolicy:

@@ -155,7 +155,9 @@ struct Pipeline {
   private func encode(_ subject: Subject) throws -> VisionRun {
     let model = subject.model
     _ = ThreadTrace.shared.takeWaitingShare()
-    let image = try model.encode(.decoded(image(for: subject)), threads: threads)
+    let image = try model.encode(
+      .decoded(image(for: subject)), forSelection: subject.policies.contains { $0.preselection != nil },
+      threads: threads)
     let waiting = ThreadTrace.shared.takeWaitingShare()
     guard let preprocessor = model.preprocessor, preprocessor.mode == .anyres else {
       return VisionRun(image: image, waiting: waiting)

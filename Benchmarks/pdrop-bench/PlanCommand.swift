@@ -47,16 +47,17 @@ struct PlanCommand: ParsableCommand {
     for source in try modelOptions.sources() {
       let (name, configuration) = try modelOptions.shape(source)
       let image = configuration.imageForMeasuring
-      let prompt = PrefillCost(
+      var prompt = PrefillCost(
         configuration.text, textTokens: textTokens, visualTokenCounts: [visualTokens ?? image.tokens],
         viewCount: image.views, cacheType: cacheType)
+      prompt.selectionMultiplyAdds = { [tiles = image.tiles] in
+        // The question is short beside the image.
+        configuration.selectionMultiplyAdds($0, tiles: [tiles], question: 16)
+      }
       let timing = try timing(source)
       for policyName in policy.names {
         var policy = try policyOptions.forPolicy(policyName).policy(policyName, seed: 0)
-        if var targeted = policy as? TargetedDrop {
-          targeted.timing = timing
-          policy = targeted
-        }
+        policy = policy.timed(by: timing)
         let planned = try SchedulePlanner(prompt).resolved(policy)
         rows.append(try PlanRow(name, prompt, planned, timing).tableRow)
       }
@@ -106,6 +107,10 @@ private struct PlanRow {
 
   /// The parameter of the schedule that sets the number of kept tokens, such as `lambda 0.53`.
   private static func strength(_ policy: any TokenDroppingPolicy) -> String {
+    if let policy = policy as? Preselected {
+      let strength = strength(policy.policy)
+      return policy.selection.label + (strength.isEmpty ? "" : ", " + strength)
+    }
     if let policy = policy as? FastV { return "r \(policy.r)" }
     guard let staged = policy as? any StagedPolicy else { return "" }
     switch staged.schedule {

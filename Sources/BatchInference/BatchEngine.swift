@@ -99,7 +99,9 @@ struct BatchEngine: ~Copyable {
     guard let begun else { return job.didCancel(request) }
     job.didPrefill(
       request,
-      FinishedPrefill(request: prepared, drops: begun.prefilled.drops, cachedTokens: begun.cachedTokens))
+      FinishedPrefill(
+        request: prepared, selected: begun.prefilled.selected, drops: begun.prefilled.drops,
+        cachedTokens: begun.cachedTokens))
     decoding.add(ActiveSequence.answers(to: request, prepared, begun), &job)
   }
 

@@ -73,6 +73,8 @@ package struct PrefillLayer: Sendable, Equatable {
 /// The prefill of a request.
 package struct FinishedPrefill: Sendable {
   package let request: PreparedRequest
+  /// Indices of the tokens of each image that entered the decoder; `nil` for all.
+  package let selected: [[Int]]?
   /// The result of each drop, without scores for a prompt from the prompt cache.
   package let drops: [DropResult]
   /// Tokens of the prompt that were in the prefix cache or in the prompt cache, images included.

@@ -101,7 +101,7 @@ struct Prefiller: ~Copyable {
         reuse.flops += image.charged(prefix.imageFlops[index]).total
       }
     } else if let key {
-      prefix = prefixCache.computed(key, of: request, next: next, memory: &memory, &generator)
+      prefix = prefixCache.computed(key, of: request, prompt.selected, next: next, memory: &memory, &generator)
     }
     let prefilled = generator.prefill(prompt, after: prefix, reservedRows: request.maxNewTokens)
     guard !generator.compute.isCancelled else {

@@ -56,12 +56,13 @@ struct PrefixCache {
   /// are then those after it.
   ///
   /// - Parameters:
+  ///   - selected: The tokens of each image that are embedded; `nil` for all.
   ///   - next: The requests that come next.
   ///   - memory: Charged for a new entry.
   /// - Returns: `nil` when the prompt shares no prefix.
   mutating func computed(
-    _ key: PrefixKey, of request: PreparedRequest, next: [PreparedRequest], memory: inout MemoryAccount,
-    _ generator: inout Generator
+    _ key: PrefixKey, of request: PreparedRequest, _ selected: [ImageInput.Selected]?, next: [PreparedRequest],
+    memory: inout MemoryAccount, _ generator: inout Generator
   ) -> CachedPrefix? {
     let model = generator.model
     let isStored = model.promptCache(for: request) != nil
@@ -71,7 +72,7 @@ struct PrefixCache {
     let bytes = Self.byteCount(key, model) + imageBytes(key) + copied
     while !memory.hasCapacity(for: bytes), removeOldest(&memory) {}
     guard memory.hasCapacity(for: bytes),
-      let prefix = generator.takePrefix(key, of: request)
+      let prefix = generator.takePrefix(key, of: request, selected)
     else { return nil }
     keep(prefix, &memory)
     return prefix

@@ -5,6 +5,7 @@ import ModelFormats
 import PDrop
 import Storage
 import Synchronization
+import TokenDropping
 
 /// Tokenization and image preprocessing of requests, one after the other on a thread of its own while the model
 /// computes.
@@ -163,9 +164,14 @@ final class ImageCache: ImageSource {
     do {
       if let file = try ImageFile(image, &timings) {
         let digest = ImageDigest(file.bytes, appliesOrientation: request.appliesOrientation)
-        if let cached = cached(digest), cached.views != nil || !request.needsPixels { return cached }
+        let forSelection = request.policy.preselection != nil
+        if let cached = cached(digest), cached.views != nil || !request.needsPixels,
+          !forSelection || cached.hasSelectionInputs
+        {
+          return cached
+        }
         let input = try model.input(
-          of: file, digest, &timings, memoryLimit: decodingLimit, needsPixels: request.needsPixels
+          of: file, digest, &timings, memoryLimit: decodingLimit, needsPixels: request.needsPixels, forSelection: forSelection
         ) { byteCount throws(ImageError) in
           state.withLock { $0.largestDecoding = max($0.largestDecoding, byteCount) }
           try willDecode(byteCount)

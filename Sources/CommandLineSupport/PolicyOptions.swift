@@ -68,6 +68,8 @@ public struct PolicyOptions: ParsableArguments {
 
   @OptionGroup public var target: TargetOptions
 
+  @OptionGroup public var preselect: PreselectOptions
+
   public init() {}
 
   public func validate() throws {
@@ -88,6 +90,12 @@ public struct PolicyOptions: ParsableArguments {
   /// - Parameter seed: The seed of random drops and rankings.
   /// - Throws: `ValidationError` if an option belongs to another policy.
   public func policy(_ name: PolicyName, seed: UInt64) throws -> any TokenDroppingPolicy {
+    let policy = try dropping(name, seed: seed)
+    return preselect.selection.map { Preselected($0, then: policy) } ?? policy
+  }
+
+  /// The policy without the selection before the language model.
+  private func dropping(_ name: PolicyName, seed: UInt64) throws -> any TokenDroppingPolicy {
     let isStaged = [.pyramiddrop, .random, .uniform].contains(name)
     if !isStaged, layerList != nil || lambda != nil || stages != nil {
       throw ValidationError(

@@ -41,8 +41,8 @@ package func rankMultiplyAdds(
   _ plan: DropPlan, rowCount: Int, visualTokenCounts: [Int], _ configuration: TextConfiguration
 ) -> Int {
   let (d, heads) = (configuration.hiddenSize, configuration.heads)
-  var visual = visualTokenCounts.reduce(0, +)
-  let text = rowCount - visual
+  let text = rowCount - visualTokenCounts.reduce(0, +)
+  var visual = plan.enteringTokens(of: rowCount - text)
   return plan.drops.reduce(0) { total, drop in
     let (rows, kept) = (text + visual, drop.keepCounts.reduce(0, +))
     defer { visual = kept }
@@ -69,7 +69,7 @@ package func rankMultiplyAdds(
 /// Source: PyramidDrop, section 4.1 and equation 4, which give 3.82, 1.78 and 2.01 TFLOPs for LLaVA-1.5-7B.
 package func paperFlops(_ plan: DropPlan, visualTokenCount: Int, _ configuration: TextConfiguration) -> Double {
   let (d, m) = (Double(configuration.hiddenSize), Double(configuration.intermediateSize))
-  var (total, n) = (0.0, Double(visualTokenCount))
+  var (total, n) = (0.0, Double(plan.enteringTokens(of: visualTokenCount)))
   for layer in 0..<configuration.layerCount {
     if let drop = plan.drops.first(where: { $0.afterLayer == layer }) { n = Double(drop.keepCounts.reduce(0, +)) }
     total += 4 * n * d * d + 2 * n * n * d + 3 * n * d * m
@@ -88,6 +88,8 @@ package struct PrefillCost: Sendable {
   package let viewCount: Int
   /// Element type of the KV cache.
   package let cacheType: CacheType
+  /// Multiply-adds of the selection of visual tokens before the decoder.
+  package var selectionMultiplyAdds: @Sendable (Preselection) -> Int = { _ in 0 }
 
   package init(
     _ configuration: TextConfiguration, textTokens: Int, visualTokenCounts: [Int], viewCount: Int,
@@ -109,9 +111,9 @@ package struct PrefillCost: Sendable {
     try DropPlan(policy, layerCount: layerCount, visualTokenCounts: visualTokenCounts)
   }
 
-  /// Visual tokens in each stage: all of them in the first, those of the last layers in the last.
+  /// Visual tokens in each stage: those that enter the decoder in the first, those of the last layers in the last.
   package func tokensPerStage(_ plan: DropPlan) -> [Int] {
-    [visualTokenCount] + plan.drops.map { $0.keepCounts.reduce(0, +) }
+    [plan.enteringTokens(of: visualTokenCount)] + plan.drops.map { $0.keepCounts.reduce(0, +) }
   }
 
   /// Average retained tokens: visual tokens per layer, as a mean over layers.
@@ -128,10 +130,12 @@ package struct PrefillCost: Sendable {
     return Double(stages.reduce(0, +)) / Double(stages.count)
   }
 
-  /// Operations of the decoder's layers over the prompt and of ranking, equal to those counted in the kernels.
+  /// Operations of the decoder's layers over the prompt, of selection and of ranking, equal to those counted in the
+  /// kernels.
   package func flops(_ plan: DropPlan) -> Int {
     2 * prefillMultiplyAdds(rowsPerLayer: rowsPerLayer(plan), configuration)
       + 2 * rankMultiplyAdds(plan, rowCount: rowCount, visualTokenCounts: visualTokenCounts, configuration)
+      + 2 * (plan.selection.map { selectionMultiplyAdds($0.preselection) } ?? 0)
   }
 
   /// Ratio of `flops` to those of the baseline without dropping.

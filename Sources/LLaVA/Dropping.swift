@@ -95,11 +95,20 @@ package struct DropPlan: Sendable, Equatable {
     var scoresWithNextLayer: Bool { ranking.needsScoringLayer && scoringLayer == afterLayer }
   }
 
+  /// The selection before the first layer.
+  package struct Selection: Sendable, Equatable {
+    package var preselection: Preselection
+    /// Number of tokens of each image that enter the decoder.
+    package var counts: [Int]
+  }
+
+  /// `nil` if all tokens enter the decoder.
+  package let selection: Selection?
   package let drops: [Drop]
 
   package static let none = DropPlan(drops: [])
 
-  private init(drops: [Drop]) { self.drops = drops }
+  private init(drops: [Drop]) { (selection, self.drops) = (nil, drops) }
 
   /// - Parameters:
   ///   - policy: The policy, evaluated once per image.
@@ -109,8 +118,12 @@ package struct DropPlan: Sendable, Equatable {
   package init(
     _ policy: any TokenDroppingPolicy, layerCount: Int, visualTokenCounts: [Int], padding: [[Int]] = []
   ) throws(DropPolicyError) {
+    selection = policy.preselection.map { preselection in
+      Selection(
+        preselection: preselection, counts: visualTokenCounts.map { preselection.tokenCount(of: $0) })
+    }
     var stages: [[DropStage]] = []
-    for count in visualTokenCounts {
+    for count in selection?.counts ?? visualTokenCounts {
       stages.append(try policy.stages(layerCount: layerCount, visualTokenCount: count))
     }
     drops = (stages.first ?? []).enumerated().map { index, first in
@@ -123,15 +136,20 @@ package struct DropPlan: Sendable, Equatable {
 }
 
 extension DropPlan {
+  /// Number of visual tokens that enter the decoder, of `visualTokenCount` tokens of all images.
+  package func enteringTokens(of visualTokenCount: Int) -> Int {
+    selection?.counts.reduce(0, +) ?? visualTokenCount
+  }
+
   /// Number of rows in each layer.
   ///
   /// - Parameters:
-  ///   - rowCount: Rows of the prompt before any drop.
+  ///   - rowCount: Rows of the prompt before selection and drops.
   ///   - visualTokenCount: Rows of the images among them.
   package func rowsPerLayer(rowCount: Int, visualTokenCount: Int, layerCount: Int) -> [Int] {
     (0..<layerCount).map { layer in
       let kept = drops.last { $0.afterLayer <= layer }.map { $0.keepCounts.reduce(0, +) }
-      return rowCount - visualTokenCount + (kept ?? visualTokenCount)
+      return rowCount - visualTokenCount + (kept ?? enteringTokens(of: visualTokenCount))
     }
   }
 }
@@ -167,7 +185,7 @@ package struct SequenceLayout: Sendable, Equatable {
   package struct VisualBlock: Sendable, Equatable {
     /// Row of the first remaining token.
     package var start: Int
-    /// Indices of the remaining tokens, ascending, among the image's tokens before any drop.
+    /// Indices of the remaining tokens, ascending, among all tokens of the image.
     package var tokens: [Int]
 
     package var rows: Range<Int> { start..<start + tokens.count }
@@ -186,7 +204,9 @@ package struct SequenceLayout: Sendable, Equatable {
   }
 
   /// The layout of a prompt before any drop; `nil` unless it has one placeholder for each image.
-  package init?(_ tokens: [Int], placeholder: Int, visualTokenCounts: [Int]) {
+  ///
+  /// - Parameter selected: Indices of the tokens of each image that enter the decoder, ascending; `nil` for all.
+  package init?(_ tokens: [Int], placeholder: Int, visualTokenCounts: [Int], selected: [[Int]]? = nil) {
     let places = tokens.indices.filter { tokens[$0] == placeholder }
     guard places.count == visualTokenCounts.count else { return nil }
     var (spans, visualTokens): ([Range<Int>], Int) = ([], 0)
@@ -196,6 +216,9 @@ package struct SequenceLayout: Sendable, Equatable {
       visualTokens += visualTokenCounts[index]
     }
     self.init(rowCount: tokens.count - places.count + visualTokens, visualSpans: spans)
+    guard let selected else { return }
+    guard selected.map(\.count) == visualTokenCounts else { return nil }
+    for index in selected.indices { visualBlocks[index].tokens = selected[index] }
   }
 
   package var rowCount: Int { positions.count }

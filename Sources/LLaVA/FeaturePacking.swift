@@ -111,17 +111,25 @@ package enum VisualTokenPlace: Sendable, Equatable {
   }
 }
 
-extension LLaVAModel {
+extension LLaVAConfiguration {
   /// The places of an image's visual tokens.
   ///
   /// - Parameter tiles: The image's tiles; `nil` for an image in one view.
   /// - Returns: `visualTokenCount(tiles)` places.
   package func visualTokenPlaces(_ tiles: TileGrid?) -> [VisualTokenPlace] {
-    guard let vision = configuration.vision else { return [] }
+    guard let vision else { return [] }
     return VisualTokenPlace.all(
-      of: tiles, side: vision.patchesPerSide, hasClassToken: configuration.visualTokensPerView > vision.patchCount,
-      hasNewline: imageEncoder?.newline != nil)
+      of: tiles, side: vision.patchesPerSide, hasClassToken: visualTokensPerView > vision.patchCount,
+      hasNewline: anyResolution?.merge == .spatialUnpad)
   }
+}
+
+extension LLaVAModel {
+  /// The places of an image's visual tokens.
+  ///
+  /// - Parameter tiles: The image's tiles; `nil` for an image in one view.
+  /// - Returns: `visualTokenCount(tiles)` places.
+  package func visualTokenPlaces(_ tiles: TileGrid?) -> [VisualTokenPlace] { configuration.visualTokenPlaces(tiles) }
 }
 
 extension LLaVAModel {

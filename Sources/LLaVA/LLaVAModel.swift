@@ -108,6 +108,31 @@ package struct LLaVAModel: Sendable {
     packed(viewFeatures(pixels, views: 1 + (tiles?.tileCount ?? 0), on: compute), tiles)
   }
 
+  /// The features of an image, as `imageFeatures`, and what a selection of its tokens needs.
+  ///
+  /// - Parameter selectionInputs: The result of the vision encoder; unchanged if `compute` is cancelled.
+  package func imageFeatures(
+    _ pixels: [Float], tiles: TileGrid?, selectionInputs: inout SelectionInputs?, on compute: ComputeContext
+  ) -> Matrix {
+    guard let imageEncoder, let vision = configuration.vision else {
+      preconditionFailure("imageFeatures: the model has no image encoder")
+    }
+    let views = 1 + (tiles?.tileCount ?? 0)
+    var attention: ClassAttention? = ClassAttention()
+    let tower = compute.during(.encode) { imageEncoder.vision.features(pixels, views: views, &attention, on: compute) }
+    let features = compute.during(.project) { imageEncoder.projector(tower, on: compute) }
+    if !compute.isCancelled, let attention {
+      // Without the class tokens that some models keep.
+      let perView = configuration.visualTokensPerView
+      let first = perView - vision.patchCount
+      var patches = Matrix(tower.values, columns: tower.columns)
+      if first > 0 { patches.keepRows((0..<tower.rows).filter { $0 % perView >= first }) }
+      selectionInputs = SelectionInputs(
+        towerFeatures: patches.values, classAttention: attention.global, localAttention: attention.local)
+    }
+    return packed(features, tiles)
+  }
+
   /// The features of separate views, encoded as one batch.
   ///
   /// - Parameter pixels: Normalized values, `[views, 3, imageSize, imageSize]`.

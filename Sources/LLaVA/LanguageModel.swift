@@ -79,6 +79,8 @@ public enum SequenceError: UserFacingError, Equatable {
   /// Longer than the model supports with any context length, as with a sliding window.
   case beyondModel(length: Int, limit: Int)
   case empty
+  /// The features of an image cannot be selected from.
+  case features(String)
 
   public var category: ErrorCategory { .input }
   public var problem: String {
@@ -98,6 +100,8 @@ public enum SequenceError: UserFacingError, Equatable {
       "the prompt has \(length) tokens with its images, the attention of the model covers only \(limit)"
     case .empty:
       "the prompt is empty"
+    case .features(let problem):
+      "no visual tokens can be selected: \(problem)"
     }
   }
 
@@ -120,12 +124,16 @@ extension LanguageModel {
   ///   - placeholder: The image token.
   ///   - features: The features of all images, in order, `[V, D]`.
   ///   - featureCounts: Number of rows of `features` for each image.
+  ///   - selected: Indices of these rows among the tokens of each image; `nil` for all.
   ///   - limit: Maximum length of the sequence.
   package func splice(
     _ hidden: inout Matrix, tokens: [Int], placeholder: Int, features: borrowing Matrix, featureCounts: [Int],
-    limit: Int
+    selected: [[Int]]? = nil, limit: Int
   ) throws(SequenceError) -> SequenceLayout {
-    guard let layout = SequenceLayout(tokens, placeholder: placeholder, visualTokenCounts: featureCounts) else {
+    guard
+      let layout = SequenceLayout(
+        tokens, placeholder: placeholder, visualTokenCounts: featureCounts, selected: selected)
+    else {
       throw .placeholderMismatch(
         placeholders: tokens.count { $0 == placeholder }, images: featureCounts.count)
     }

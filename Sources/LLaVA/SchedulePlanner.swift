@@ -6,6 +6,8 @@ public import TokenDropping
 /// Search for the weakest policy that keeps a prompt's cost within a target.
 package struct SchedulePlanner: Sendable {
   package let prompt: PrefillCost
+  /// The selection before the decoder, which all plans begin with.
+  private var preselection: Preselection?
 
   package init(_ prompt: PrefillCost) { self.prompt = prompt }
 
@@ -14,6 +16,11 @@ package struct SchedulePlanner: Sendable {
   /// - Throws: `TargetError` when the target cannot be met, `DropPolicyError` for a schedule that does not fit the
   ///   model.
   package func resolved(_ policy: any TokenDroppingPolicy) throws -> any TokenDroppingPolicy {
+    if let preselected = policy as? Preselected {
+      var planner = self
+      planner.preselection = preselected.selection
+      return Preselected(preselected.selection, then: try planner.resolved(preselected.policy))
+    }
     guard let targeted = policy as? TargetedDrop else { return policy }
     // Without images there is nothing to drop.
     guard prompt.visualTokenCount > 0 else { return targeted.policy.keeping(1) }
@@ -22,7 +29,7 @@ package struct SchedulePlanner: Sendable {
     throw try TargetError.unreachable(
       targeted.target, method: targeted.name,
       layers: targeted.policy.dropLayers(layerCount: prompt.configuration.layerCount),
-      visualTokens: prompt.visualTokenCount, least: measure.cost(prompt.plan(targeted.policy.keeping(0))),
+      visualTokens: prompt.visualTokenCount, least: measure.cost(plan(targeted.policy.keeping(0))),
       remedy: remedy(targeted.policy, limit: measure.limit, cost: measure.cost))
   }
 
@@ -35,27 +42,27 @@ package struct SchedulePlanner: Sendable {
   package func weakest<Policy: AdjustablePolicy>(
     _ policy: Policy, limit: Double, cost: (DropPlan) -> Double
   ) throws(DropPolicyError) -> Policy? {
-    if cost(.none) <= limit {
+    if try cost(preselection == nil ? .none : plan(NoDropping())) <= limit {
       // Also checks that the schedule fits the model.
-      _ = try prompt.plan(policy.keeping(1))
+      _ = try plan(policy.keeping(1))
       return policy.keeping(1)
     }
-    guard try cost(prompt.plan(policy.keeping(0))) <= limit else { return nil }
+    guard try cost(plan(policy.keeping(0))) <= limit else { return nil }
     // Keep ratios in units of the last digit: one within the limit, one beyond it. Finer ratios than these differ from
     // their neighbours by rounding errors only.
     let unit = 1e12
     var (within, beyond) = (0.0, unit)
     while beyond - within > 1 {
       let middle = ((within + beyond) / 2).rounded(.down)
-      if try cost(prompt.plan(policy.keeping(middle / unit))) <= limit { within = middle } else { beyond = middle }
+      if try cost(plan(policy.keeping(middle / unit))) <= limit { within = middle } else { beyond = middle }
     }
     let ratio = within / unit
-    let plan = try prompt.plan(policy.keeping(ratio))
+    let found = try plan(policy.keeping(ratio))
     for digits in 2..<12 {
       let scale = pow(10, Double(digits))
       // Both directions, as the ratio is at or next to the end of the range that gives the plan.
       for rounded in [(ratio * scale).rounded(.down) / scale, (ratio * scale).rounded(.up) / scale] {
-        if try prompt.plan(policy.keeping(rounded)) == plan { return policy.keeping(rounded) }
+        if try plan(policy.keeping(rounded)) == found { return policy.keeping(rounded) }
       }
     }
     return policy.keeping(ratio)
@@ -67,17 +74,23 @@ package struct SchedulePlanner: Sendable {
     _ policy: Policy, limit: Double, cost: (DropPlan) -> Double
   ) throws(DropPolicyError) -> Remedy? {
     let layerCount = prompt.configuration.layerCount
-    guard let first = try prompt.plan(policy.keeping(1)).drops.first?.afterLayer else { return nil }
+    guard let first = try plan(policy.keeping(1)).drops.first?.afterLayer else { return nil }
     for ratio in [0.25, 0.1, 0] {
       for layer in (1..<max(first, 1)).reversed() {
         let earlier = try policy.starting(afterLayer: layer, layerCount: layerCount)
-        guard let plan = try? prompt.plan(earlier.keeping(ratio)) else { continue }
-        if cost(plan) <= limit {
+        guard let found = try? plan(earlier.keeping(ratio)) else { continue }
+        if cost(found) <= limit {
           return .dropLayers(try earlier.dropLayers(layerCount: layerCount), method: policy.name)
         }
       }
     }
     return nil
+  }
+
+  /// The drops that a policy plans for the prompt, after the selection.
+  private func plan(_ policy: some TokenDroppingPolicy) throws(DropPolicyError) -> DropPlan {
+    guard let preselection else { return try prompt.plan(policy) }
+    return try prompt.plan(Preselected(preselection, then: policy))
   }
 
   private func measure(_ targeted: TargetedDrop) throws(TargetError) -> (limit: Double, cost: (DropPlan) -> Double) {

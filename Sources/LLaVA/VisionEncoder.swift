@@ -34,7 +34,17 @@ package struct VisionEncoder: Sendable {
   /// - Parameter pixels: Normalized values, `[views, 3, imageSize, imageSize]`.
   /// - Returns: `[views · patches, D]`, patches row by row, without the class row unless the configuration keeps it.
   package func callAsFunction(_ pixels: [Float], views: Int, on compute: ComputeContext) -> Matrix {
-    var hidden = self.hidden(pixels, views: views, layers: layers.count, on: compute)
+    var none: ClassAttention?
+    return features(pixels, views: views, &none, on: compute)
+  }
+
+  /// The features of the patches of separate views, as above.
+  ///
+  /// - Parameter attention: Receives the attention of the class token, unless it is `nil`.
+  func features(
+    _ pixels: [Float], views: Int, _ attention: inout ClassAttention?, on compute: ComputeContext
+  ) -> Matrix {
+    var hidden = self.hidden(pixels, views: views, layers: layers.count, &attention, on: compute)
     if dropsClassToken {
       let rowsPerView = 1 + configuration.patchCount
       hidden.keepRows((0..<hidden.rows).filter { !$0.isMultiple(of: rowsPerView) })
@@ -44,6 +54,13 @@ package struct VisionEncoder: Sendable {
 
   /// The residual stream after the first `count` layers, class rows included, `[views · (1 + patches), D]`.
   package func hidden(_ pixels: [Float], views: Int, layers count: Int, on compute: ComputeContext) -> Matrix {
+    var none: ClassAttention?
+    return hidden(pixels, views: views, layers: count, &none, on: compute)
+  }
+
+  private func hidden(
+    _ pixels: [Float], views: Int, layers count: Int, _ attention: inout ClassAttention?, on compute: ComputeContext
+  ) -> Matrix {
     let embedded = embedding(pixels, views: views, on: compute)
     var hidden = Matrix(rows: 0, columns: configuration.hiddenSize, capacity: embedded.rows)
     compute.layerNorm(
@@ -52,6 +69,7 @@ package struct VisionEncoder: Sendable {
     for (index, layer) in layers.prefix(count).enumerated() {
       guard compute.begins(layer: index) else { break }
       layer(&hidden, &scratch, views: views, configuration, on: compute)
+      attention?.record(layer: index, of: layers.count, scratch, views: views, configuration, on: compute)
     }
     return hidden
   }

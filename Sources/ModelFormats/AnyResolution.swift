@@ -47,6 +47,9 @@ package struct AnyResolution: Sendable, Equatable {
     self.merge = merge
   }
 
+  /// The largest number of tiles of an image.
+  package var maxTileCount: Int { canvases.map { ($0.width / viewSize) * ($0.height / viewSize) }.max() ?? 0 }
+
   /// The reference library's default: the canvases of the released models.
   static let releasedPinpoints = [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)]
 

@@ -18,6 +18,8 @@ package final class FeatureCache: Sendable {
     var columns: Int
     /// Smallest and largest number of tokens of an image.
     var tokenCounts: ClosedRange<Int>
+    /// Shapes of what a selection needs.
+    var selection: FeatureFile.SelectionShape
   }
 
   private static let kind = "features"
@@ -34,32 +36,45 @@ package final class FeatureCache: Sendable {
 
   package var report: FeatureCacheStatistics { folder.statistics }
 
-  /// The features of an image and the indices of its padding tokens; `nil` if they are not in the cache.
-  func encoding(of content: ImageDigest) -> (ImageInput.Encoding, paddingTokens: [Int])? {
+  /// An image of the cache.
+  struct Found {
+    let encoding: ImageInput.Encoding
+    let paddingTokens: [Int]
+    let tiles: TileGrid?
+  }
+
+  /// The features of an image; `nil` if they are not in the cache.
+  ///
+  /// - Parameter forSelection: Whether a file without the inputs of a selection is not enough.
+  func encoding(of content: ImageDigest, forSelection: Bool) -> Found? {
     let path = path(content)
     let file = folder.read(path, consequence: "encoding the image again") { () throws(CacheFileError) in
-      try FeatureFile(path, key: key(content), columns: model.columns, tokenCounts: model.tokenCounts)
+      try FeatureFile(path, key: key(content), columns: model.columns, tokenCounts: model.tokenCounts, model.selection)
     }
-    guard let file else {
+    guard let file, !forSelection || file.selectionInputs != nil else {
       folder.count { $0.misses += 1 }
       return nil
     }
     let flops = RunReport.Flops(encode: file.encodeFlops, project: file.projectFlops)
     folder.count { statistics in
       statistics.hits += 1
-      statistics.bytesRead += file.features.count * ElementType.f32.byteCount
+      statistics.bytesRead +=
+        file.features.count * ElementType.f32.byteCount + (file.selectionInputs?.byteCount ?? 0)
       statistics.flopsSaved += flops.total
     }
-    return (ImageInput.Encoding(features: file.features, flops: flops), file.paddingTokens)
+    return Found(
+      encoding: ImageInput.Encoding(features: file.features, selectionInputs: file.selectionInputs, flops: flops),
+      paddingTokens: file.paddingTokens, tiles: file.tiles)
   }
 
   /// Stores the features of an image, if the folder is writable.
-  func keep(_ encoding: ImageInput.Encoding, paddingTokens: [Int], of content: ImageDigest) {
+  func keep(_ encoding: ImageInput.Encoding, paddingTokens: [Int], tiles: TileGrid?, of content: ImageDigest) {
     let file = FeatureFile(
-      encoding.features, columns: model.columns, paddingTokens: paddingTokens, encodeFlops: encoding.flops.encode,
+      encoding.features, columns: model.columns, paddingTokens: paddingTokens, tiles: tiles,
+      selectionInputs: encoding.selectionInputs, encodeFlops: encoding.flops.encode,
       projectFlops: encoding.flops.project)
     folder.write(
-      byteCount: FeatureFile.byteCount(features: encoding.features.count),
+      byteCount: FeatureFile.byteCount(features: encoding.features.count, encoding.selectionInputs),
       consequence: "continuing without storing more features"
     ) { () throws(FileError) in try file.write(to: path(content), key: key(content)) }
   }
@@ -149,6 +164,7 @@ extension FeatureCache.Model {
       files, ["images \(preprocessor.mode.rawValue)", "arithmetic \(precision.computeType.vision.rawValue)"])
     columns = llava.configuration.text.hiddenSize
     tokenCounts = llava.visualTokenCounts
+    selection = FeatureFile.SelectionShape(llava.configuration)
   }
 }
 

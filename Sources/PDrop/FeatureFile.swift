@@ -1,17 +1,22 @@
 import Foundation
 import Kernels
-import ModelFormats
+package import LLaVA
+package import ModelFormats
 package import Storage
 
 /// The features of an image in a file of the feature cache.
 ///
 /// The format is safetensors: `features` `[V, D]` in `F32`, as the projector computes them, so that they are restored
-/// bit for bit; then the file's `TensorChecksums`. The metadata are the version, the key of image and model, the
-/// padding tokens and the cost of encoding.
+/// bit for bit. For requests that select tokens before the decoder, `tower_features` `[views · patches, C]` and
+/// `class_attention` `[2, views · patches]` follow, in `F32`, of the early and of the late layer. Then come the file's
+/// `TensorChecksums`. The metadata are the version, the key of image and model, the padding tokens, the tiles and the
+/// cost of encoding.
 package struct FeatureFile: Sendable, Equatable {
   /// Version of the layout; increased with every change to it.
-  static let version = "pdrop-features 2"
+  static let version = "pdrop-features 3"
   private static let featuresName = "features"
+  private static let towerName = "tower_features"
+  private static let attentionName = "class_attention"
   private static let alignment = 64
   /// More operations than any vision encoder needs for an image; sums of such numbers do not overflow.
   private static let maxFlops = 1 << 46
@@ -20,6 +25,7 @@ package struct FeatureFile: Sendable, Equatable {
 
   private enum Field {
     static let padding = "padding_tokens"
+    static let tiles = "tiles"
     static let encodeFlops = "flops_encode"
     static let projectFlops = "flops_project"
   }
@@ -30,25 +36,59 @@ package struct FeatureFile: Sendable, Equatable {
   package let columns: Int
   /// Indices of the tokens that show only padding, ascending.
   package let paddingTokens: [Int]
+  /// The image's tiles; `nil` for an image in one view.
+  package let tiles: TileGrid?
+  /// What a selection of tokens needs; `nil` if the image was encoded for requests without one.
+  package let selectionInputs: SelectionInputs?
   /// Operations of the vision encoder.
   package let encodeFlops: Int
   /// Operations of the projector.
   package let projectFlops: Int
 
   /// - Precondition: The number of features is a multiple of `columns`.
-  package init(_ features: [Float], columns: Int, paddingTokens: [Int], encodeFlops: Int, projectFlops: Int) {
+  package init(
+    _ features: [Float], columns: Int, paddingTokens: [Int], tiles: TileGrid? = nil,
+    selectionInputs: SelectionInputs? = nil, encodeFlops: Int, projectFlops: Int
+  ) {
     precondition(
       features.count.isMultiple(of: columns), "FeatureFile: \(features.count) features of \(columns) columns")
     self.features = features
     self.columns = columns
     self.paddingTokens = paddingTokens
+    self.tiles = tiles
+    self.selectionInputs = selectionInputs
     self.encodeFlops = encodeFlops
     self.projectFlops = projectFlops
   }
 
   /// Maximum number of bytes of a file with the given number of feature values.
-  package static func byteCount(features: Int) -> Int {
-    features * ElementType.f32.byteCount + overhead
+  package static func byteCount(features: Int, _ inputs: SelectionInputs? = nil) -> Int {
+    features * ElementType.f32.byteCount + (inputs?.byteCount ?? 0) + overhead
+  }
+
+  /// The shapes of what a selection needs, by the model's configuration.
+  package struct SelectionShape: Sendable {
+    private let configuration: LLaVAConfiguration
+
+    package init(_ configuration: LLaVAConfiguration) { self.configuration = configuration }
+
+    fileprivate var columns: Int { configuration.vision?.hiddenSize ?? 0 }
+
+    /// Maximum number of bytes.
+    fileprivate var maxByteCount: Int {
+      rows(views: 1 + (configuration.anyResolution?.maxTileCount ?? 0)) * (columns + 2) * ElementType.f32.byteCount
+    }
+
+    fileprivate func rows(views: Int) -> Int { views * (configuration.vision?.patchCount ?? 0) }
+
+    /// Whether an image with these tiles has `count` tokens.
+    fileprivate func fits(_ tiles: TileGrid?, tokenCount count: Int) -> Bool {
+      guard let tiles else { return configuration.visualTokenCount(nil) == count }
+      let side = configuration.vision?.patchesPerSide ?? 0
+      return configuration.visualTokenCount(tiles) == count && tiles.keptRows.upperBound <= tiles.rows * side
+        && tiles.keptColumns.upperBound <= tiles.columns * side
+        && tiles.tileCount <= configuration.anyResolution?.maxTileCount ?? 0
+    }
   }
 
   // MARK: - Reading
@@ -59,9 +99,13 @@ package struct FeatureFile: Sendable, Equatable {
   ///   - key: The key of image and model.
   ///   - columns: `D` of the model.
   ///   - tokenCounts: Smallest and largest number of tokens of an image.
-  package init(_ path: String, key: String, columns: Int, tokenCounts: ClosedRange<Int>) throws(CacheFileError) {
+  ///   - shape: Shapes of what a selection needs.
+  package init(
+    _ path: String, key: String, columns: Int, tokenCounts: ClosedRange<Int>, _ shape: SelectionShape
+  ) throws(CacheFileError) {
     let file = try SafetensorsFile(
-      cached: path, limit: Self.byteCount(features: tokenCounts.upperBound * columns), version: Self.version, key: key,
+      cached: path,
+      limit: Self.byteCount(features: tokenCounts.upperBound * columns) + shape.maxByteCount, version: Self.version, key: key,
       owner: "image or model", Workers(count: 1))
     guard let info = file.records[Self.featuresName], info.elementName == ElementType.f32.rawValue,
       info.shape.count == 2, tokenCounts.contains(info.shape[0]), info.shape[1] == columns,
@@ -73,8 +117,37 @@ package struct FeatureFile: Sendable, Equatable {
     guard let encode = Self.flops(file.metadata[Field.encodeFlops]),
       let project = Self.flops(file.metadata[Field.projectFlops])
     else { throw .unusable("\(path): its cost of encoding is missing or damaged") }
+    let tiles = try Self.tiles(file)
+    guard shape.fits(tiles, tokenCount: info.shape[0]) else {
+      throw .unusable("\(path): its tiles are damaged")
+    }
     self.init(
-      features, columns: columns, paddingTokens: padding.tokens, encodeFlops: encode, projectFlops: project)
+      features, columns: columns, paddingTokens: padding.tokens, tiles: tiles,
+      selectionInputs: try Self.selectionInputs(file, rows: shape.rows(views: 1 + (tiles?.tileCount ?? 0)), shape),
+      encodeFlops: encode, projectFlops: project)
+  }
+
+  /// The tiles of the metadata: rows, columns, and the kept rows and columns of the map.
+  private static func tiles(_ file: SafetensorsFile) throws(CacheFileError) -> TileGrid? {
+    guard let text = file.metadata[Field.tiles] else { return nil }
+    let numbers = text.split(separator: " ", omittingEmptySubsequences: false).compactMap { Int($0) }
+    guard numbers.count == 6, numbers.allSatisfy({ (0...1 << 16).contains($0) }), numbers[0] > 0, numbers[1] > 0,
+      numbers[2] <= numbers[3], numbers[4] <= numbers[5]
+    else { throw .unusable("\(file.path): its tiles are damaged") }
+    return TileGrid(
+      rows: numbers[0], columns: numbers[1], keptRows: numbers[2]..<numbers[3], keptColumns: numbers[4]..<numbers[5])
+  }
+
+  private static func selectionInputs(
+    _ file: SafetensorsFile, rows: Int, _ shape: SelectionShape
+  ) throws(CacheFileError) -> SelectionInputs? {
+    guard let tower = file.records[towerName], let attention = file.records[attentionName] else { return nil }
+    guard tower.elementName == ElementType.f32.rawValue, tower.shape == [rows, shape.columns],
+      attention.elementName == ElementType.f32.rawValue, attention.shape == [2, rows],
+      let features = try? file.tensor(towerName).floats(), let both = try? file.tensor(attentionName).floats()
+    else { throw .unusable("\(file.path): its features for a selection have other shapes than the model's") }
+    return SelectionInputs(
+      towerFeatures: features, classAttention: Array(both[rows...]), localAttention: Array(both[..<rows]))
   }
 
   static func flops(_ text: String?) -> Int? {
@@ -90,16 +163,31 @@ package struct FeatureFile: Sendable, Equatable {
   /// - Throws: `FileError` when it cannot be written.
   package func write(to path: String, key: String) throws(FileError) -> Int? {
     guard var file = try AtomicFile(path) else { return nil }
-    var header = SafetensorsHeader(metadata: [
+    var metadata = [
       CacheField.version: Self.version, CacheField.key: key, Field.padding: TokenRuns(paddingTokens).text,
       Field.encodeFlops: "\(encodeFlops)", Field.projectFlops: "\(projectFlops)",
-    ])
-    let bytes = Tensor(features, shape: [features.count / columns, columns]).storedBytes
-    header.add(
-      Self.featuresName, ElementType.f32.rawValue, [features.count / columns, columns], byteCount: bytes.count)
+    ]
+    if let tiles {
+      metadata[Field.tiles] = [
+        tiles.rows, tiles.columns, tiles.keptRows.lowerBound, tiles.keptRows.upperBound,
+        tiles.keptColumns.lowerBound, tiles.keptColumns.upperBound,
+      ].map(String.init).joined(separator: " ")
+    }
+    var tensors = [(Self.featuresName, Tensor(features, shape: [features.count / columns, columns]))]
+    if let inputs = selectionInputs, !inputs.classAttention.isEmpty {
+      let rows = inputs.classAttention.count
+      tensors += [
+        (Self.towerName, Tensor(inputs.towerFeatures, shape: [rows, inputs.towerFeatures.count / rows])),
+        (Self.attentionName, Tensor(inputs.localAttention + inputs.classAttention, shape: [2, rows])),
+      ]
+    }
+    var header = SafetensorsHeader(metadata: metadata)
+    for (name, tensor) in tensors {
+      header.add(name, ElementType.f32.rawValue, tensor.shape, byteCount: tensor.storedBytes.count)
+    }
     let count = try TensorChecksums.write(
-      header, count: 1, to: &file, path: path, alignment: Self.alignment
-    ) { _ in bytes }
+      header, count: tensors.count, to: &file, path: path, alignment: Self.alignment
+    ) { tensors[$0].1.storedBytes }
     try file.finish(modified: nil, isDurable: false)
     return count
   }

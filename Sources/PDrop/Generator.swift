@@ -35,7 +35,7 @@ package struct Generator: ~Copyable {
     }
     var prefix = savedPrefix(key, of: prepared)
     let prompt = try embed(prepared, after: prefix)
-    if prefix == nil { prefix = takePrefix(key, of: prepared) }
+    if prefix == nil { prefix = takePrefix(key, of: prepared, prompt.selected) }
     return prefill(prompt, after: prefix, reservedRows: reservedRows)
   }
 
@@ -48,19 +48,32 @@ package struct Generator: ~Copyable {
   package mutating func embed(
     _ prepared: PreparedRequest, after prefix: CachedPrefix? = nil
   ) throws(SequenceError) -> EmbeddedPrompt {
-    let visualTokenCount = prepared.images.reduce(0) { $0 + $1.tokenCount }
+    let selected = prefix == nil ? try select(prepared) : prefix?.selected
     let features =
       prefix == nil
-      ? model.features(of: prepared.images, on: compute)
-      : Matrix(rows: visualTokenCount, columns: model.llava.configuration.text.hiddenSize)
+      ? model.features(of: prepared.images, selected, on: compute)
+      : Matrix(rows: prepared.visualTokenCounts.reduce(0, +), columns: model.llava.configuration.text.hiddenSize)
     // The cost of an image is charged by `prefill`, as the image may have been encoded for another request.
     compute.ledger = CostLedger()
     let layout = try model.llava.languageModel.splice(
       &state.hidden, tokens: prepared.report.promptTokens, placeholder: model.imageToken, features: features,
-      featureCounts: prepared.images.map(\.tokenCount), limit: prepared.report.sequenceLength)
+      featureCounts: prepared.visualTokenCounts, selected: selected?.map(\.tokens),
+      limit: prepared.report.sequenceLength)
     if let prefix { skipPrefix(rows: prefix.key.rowCount) }
     return EmbeddedPrompt(
-      request: prepared, layout: layout, features: prepared.request.recordsTensors ? features.values : [])
+      request: prepared, layout: layout, selected: selected, features: prepared.request.recordsTensors ? features.values : [])
+  }
+
+  /// The tokens of each image that enter the decoder; `nil` for all.
+  private mutating func select(_ prepared: PreparedRequest) throws(SequenceError) -> [ImageInput.Selected]? {
+    guard let selection = prepared.plan.selection else { return nil }
+    var selected: [ImageInput.Selected] = []
+    for image in prepared.images {
+      selected.append(
+        try image.selected(
+          selection.preselection, question: prepared.questionTokens, by: model, on: compute))
+    }
+    return selected
   }
 
   /// Runs an embedded prompt through the decoder, dropping visual tokens as planned. If `compute` is cancelled, the
@@ -86,19 +99,21 @@ package struct Generator: ~Copyable {
     // Each request is charged as if it had been alone: for its images and for all rows of its prompt.
     var flops = RunReport.Flops(compute.ledger)
     flops.prefill += 2 * (prefix?.entry.multiplyAdds ?? 0)
+    flops.rank += prompt.selected?.reduce(0) { $0 + $1.flops } ?? 0
     compute.ledger = CostLedger()
     let imageFlops = request.images.indices.map { index in
       request.images[index].encodingFlops ?? prefix?.imageFlops[index] ?? RunReport.Flops()
     }
     let result = PromptCache.Prompt(
-      cache: cache, logits: logits, drops: drops, flops: flops, imageFlops: imageFlops)
+      cache: cache, logits: logits, selected: prompt.selected?.map(\.tokens), drops: drops, flops: flops,
+      imageFlops: imageFlops)
     if !compute.isCancelled { model.promptCache(for: request)?.keep(result, of: request, for: model) }
 
     var trace: TraceTensors?
     if request.request.recordsTensors {
       trace = TraceTensors(
         views: request.images.compactMap(\.views), features: prompt.features, lastLogits: logits, finalLogits: logits,
-        lastRows: state.lastRows, drops: drops)
+        lastRows: state.lastRows, selected: prompt.selected?.map(\.tokens), drops: drops)
       (state.recordsLastRows, state.lastRows) = (false, [])
     }
     return prefilled(result, of: request, imageSpans: imageSpans, trace)
@@ -110,14 +125,18 @@ package struct Generator: ~Copyable {
   ) -> Prefilled {
     var report = request.report
     report.imageSpans = imageSpans
+    if let selection = request.plan.selection, let selected = result.selected {
+      report.selection = RunReport.Selection(
+        selection.preselection, zip(request.images, selected).map { .init(count: $0.tokenCount, kept: $1) })
+    }
     report.stages = result.drops.map(RunReport.Stage.init)
     report.cacheLengthsAfterPrompt = result.cache.lengths
     report.flops = result.flops
     for (image, flops) in zip(request.images, result.imageFlops) { report.flops += image.charged(flops) }
     report.timings.add(compute.durations)
     return Prefilled(
-      generation: GenerationState(model, request, report, result.cache), logits: result.logits, drops: result.drops,
-      trace: trace)
+      generation: GenerationState(model, request, report, result.cache), logits: result.logits,
+      selected: result.selected, drops: result.drops, trace: trace)
   }
 
   // MARK: - Prompt cache and prefix cache
@@ -134,7 +153,7 @@ package struct Generator: ~Copyable {
     let saved = compute.during(.prefill) {
       cache.prompt(of: request, for: model, reservedRows: reservedRows, compute.workers)
     }
-    guard let saved, let layout = request.layout(for: model) else { return nil }
+    guard let saved, let layout = request.layout(for: model, selected: saved.selected) else { return nil }
     return prefilled(
       saved, of: request, imageSpans: layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }, nil)
   }
@@ -167,12 +186,15 @@ package struct Generator: ~Copyable {
   /// Runs the first rows of the embedded prompt through the layers before the first drop; the rows after them remain
   /// embedded.
   ///
+  /// - Parameter selected: The tokens of each image that are embedded; `nil` for all.
   /// - Returns: `nil` if matmuls on this machine do not give the same bits in two parts, or if `compute` is cancelled.
-  package mutating func takePrefix(_ key: PrefixKey, of request: PreparedRequest) -> CachedPrefix? {
+  package mutating func takePrefix(
+    _ key: PrefixKey, of request: PreparedRequest, _ selected: [ImageInput.Selected]?
+  ) -> CachedPrefix? {
     guard canSplit(rows: request.report.sequenceLength, first: key.rowCount) else { return nil }
     let prefix = CachedPrefix(
       key: key, entry: takePrefix(rows: key.rowCount, depth: key.depth),
-      imageFlops: request.images.map { $0.encodingFlops ?? RunReport.Flops() })
+      imageFlops: request.images.map { $0.encodingFlops ?? RunReport.Flops() }, selected: selected)
     guard !compute.isCancelled else { return nil }
     model.promptCache(for: request)?.keep(prefix, for: model)
     return prefix
@@ -215,6 +237,8 @@ package struct Generator: ~Copyable {
 package struct EmbeddedPrompt: ~Copyable {
   package let request: PreparedRequest
   package fileprivate(set) var layout: SequenceLayout
+  /// The tokens of each image that are embedded; `nil` for all.
+  package let selected: [ImageInput.Selected]?
   /// `[V, D]` if the request records tensors, otherwise empty.
   fileprivate let features: [Float]
 }
@@ -224,6 +248,8 @@ package struct Prefilled {
   package var generation: GenerationState
   /// The logits of the first new token, `[N]`.
   package let logits: [Float]
+  /// Indices of the tokens of each image that entered the decoder; `nil` for all.
+  package let selected: [[Int]]?
   /// The result of each drop, without scores for a prompt from the prompt cache.
   package let drops: [DropResult]
   /// `nil` unless the request records tensors.

@@ -46,9 +46,9 @@ public struct KeptMap: Sendable, Equatable {
     public var rank: Int?
   }
 
-  /// The result of a drop.
+  /// The result of a drop, or of the selection before the decoder.
   public struct Stage: Sendable, Equatable {
-    /// Number of layers before the drop.
+    /// Number of layers before the drop; 0 for a selection, whose tokens have no scores.
     public let layer: Int
     /// Results for all tokens of the image, dropped ones included.
     public let tokens: [Token]
@@ -87,9 +87,11 @@ extension KeptMap {
   ///   - views: The views of the image.
   ///   - places: The places of its visual tokens.
   ///   - patchSize: Side of a patch in pixels of a view.
+  ///   - selected: Indices of the tokens that entered the decoder, ascending; `nil` for all.
   ///   - drops: The result of each drop for the image.
   package init(
-    _ views: ImageViews, _ places: [VisualTokenPlace], patchSize: Int, drops: [(layer: Int, DropResult.Image)]
+    _ views: ImageViews, _ places: [VisualTokenPlace], patchSize: Int, selected: [Int]? = nil,
+    drops: [(layer: Int, DropResult.Image)]
   ) {
     let side = views.size / patchSize
     let hasNewlines = places.contains { if case .newline = $0 { true } else { false } }
@@ -125,12 +127,21 @@ extension KeptMap {
         keptTiles.map { Place(region: 1, row: row - $0.keptRows.lowerBound, column: $0.keptColumns.count) }
       }
     }
-    stages = Self.stages(drops, tokenCount: places.count)
+    let selection = selected.map { selected in
+      var tokens = [Token](repeating: Token(), count: places.count)
+      for token in selected { tokens[token].isKept = true }
+      return Stage(layer: 0, tokens: tokens)
+    }
+    stages =
+      (selection.map { [$0] } ?? [])
+      + Self.stages(drops, entering: selected ?? Array(places.indices), tokenCount: places.count)
   }
 
   /// The result of each drop for all tokens of the image; a drop scores the tokens that the one before it kept.
-  private static func stages(_ drops: [(layer: Int, DropResult.Image)], tokenCount: Int) -> [Stage] {
-    var present = Array(0..<tokenCount)
+  private static func stages(
+    _ drops: [(layer: Int, DropResult.Image)], entering tokens: [Int], tokenCount: Int
+  ) -> [Stage] {
+    var present = tokens
     return drops.map { layer, drop in
       precondition(
         drop.scores.count == present.count, "KeptMap: \(drop.scores.count) scores of \(present.count) tokens")
@@ -174,13 +185,17 @@ extension ImageViews {
 extension VisionLanguageModel {
   /// The kept-token map of each image of a prompt; `nil` for an image whose pixels are not known, as its features came
   /// from a cache, and for drops without scores.
-  package func keptMaps(_ request: PreparedRequest, _ drops: [DropResult]) -> [KeptMap?] {
+  ///
+  /// - Parameter selected: Indices of the tokens of each image that entered the decoder; `nil` for all.
+  package func keptMaps(_ request: PreparedRequest, selected: [[Int]]?, _ drops: [DropResult]) -> [KeptMap?] {
     request.images.enumerated().map { index, image in
       let results = drops.map { (layer: $0.layer, $0.images[index]) }
       guard let views = image.views, let vision = llava.configuration.vision,
         results.allSatisfy({ $0.1.scores.count == $0.1.count })
       else { return nil }
-      return KeptMap(views, llava.visualTokenPlaces(views.tiles), patchSize: vision.patchSize, drops: results)
+      return KeptMap(
+        views, llava.visualTokenPlaces(views.tiles), patchSize: vision.patchSize, selected: selected?[index],
+        drops: results)
     }
   }
 }
@@ -197,7 +212,7 @@ extension Session {
       return tensors.views.enumerated().map { index, views in
         KeptMap(
           views, llava.visualTokenPlaces(views.tiles), patchSize: vision.patchSize,
-          drops: tensors.drops.map { (layer: $0.layer, $0.images[index]) })
+          selected: tensors.selected?[index], drops: tensors.drops.map { (layer: $0.layer, $0.images[index]) })
       }
     }
   }

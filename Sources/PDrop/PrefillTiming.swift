@@ -7,6 +7,10 @@ public import TokenDropping
 extension VisionLanguageModel {
   /// The policy with measured times of this machine if its target is in seconds, otherwise the policy unchanged.
   public func timed(_ policy: any TokenDroppingPolicy, threads: Int) -> any TokenDroppingPolicy {
+    if var preselected = policy as? Preselected {
+      preselected.policy = timed(preselected.policy, threads: threads)
+      return preselected
+    }
     guard var targeted = policy as? TargetedDrop, case .firstToken = targeted.target, targeted.timing == nil else {
       return policy
     }

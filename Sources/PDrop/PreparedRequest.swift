@@ -28,6 +28,10 @@ package struct PreparedRequest: Sendable {
   package let choices: ChoiceScores?
   /// The constraint of the answer before its first token; `nil` for any text.
   let grammar: GrammarState?
+  /// Tokens of each image that enter the decoder.
+  package let visualTokenCounts: [Int]
+  /// The question's tokens, if a selection of visual tokens uses them; otherwise empty.
+  let questionTokens: [Int]
   /// Rows of each layer after the prompt.
   package let rowsPerLayer: [Int]
 
@@ -48,9 +52,14 @@ package struct PreparedRequest: Sendable {
     for image in request.images { images.append(try source.input(of: image, in: request, &report.timings)) }
 
     let counts = images.map(\.tokenCount)
-    let cost = PrefillCost(
+    let preselection = request.policy.preselection
+    questionTokens = preselection.map { model.questionTokens(of: request, for: $0.method) } ?? []
+    var cost = PrefillCost(
       text, textTokens: report.promptTokens.count - counts.count, visualTokenCounts: counts,
       viewCount: images.reduce(0) { $0 + ($1.views?.count ?? 0) }, cacheType: model.precision.cacheType)
+    cost.selectionMultiplyAdds = { [tiles = images.map(\.tiles), count = questionTokens.count] in
+      configuration.selectionMultiplyAdds($0, tiles: tiles, question: count)
+    }
     let policy = try Self.resolved(request.policy, cost)
     let target = report.policy.target
     report.policy = try .init(described: policy, layerCount: text.layerCount)
@@ -62,8 +71,9 @@ package struct PreparedRequest: Sendable {
     let ceiling = text.contextCeiling ?? .max
     let contextLength = min(request.options.contextLength ?? text.contextLength, ceiling)
     let promptLimit = request.options.contextLength ?? configuration.promptLimit ?? contextLength
-    let visualTokenCount = counts.reduce(0, +)
-    let length = report.promptTokens.count - counts.count + visualTokenCount
+    visualTokenCounts = plan.selection?.counts ?? counts
+    let fullLength = report.promptTokens.count - counts.count + counts.reduce(0, +)
+    let length = fullLength - counts.reduce(0, +) + visualTokenCounts.reduce(0, +)
     guard length > 0 else { throw .sequence(.empty) }
     guard length <= ceiling else { throw .sequence(.beyondModel(length: length, limit: ceiling)) }
     guard length <= promptLimit else { throw .sequence(.tooLong(length: length, limit: promptLimit)) }
@@ -71,12 +81,13 @@ package struct PreparedRequest: Sendable {
     do throws(ConstraintError) {
       grammar = try Self.grammar(request.options, model, limit: maxNewTokens)
     } catch { throw .constraint(error) }
-    rowsPerLayer = plan.rowsPerLayer(rowCount: length, visualTokenCount: visualTokenCount, layerCount: text.layerCount)
+    rowsPerLayer = plan.rowsPerLayer(
+      rowCount: fullLength, visualTokenCount: counts.reduce(0, +), layerCount: text.layerCount)
 
     report.sequenceLength = length
-    report.paperFlops = LLaVA.paperFlops(plan, visualTokenCount: visualTokenCount, text)
+    report.paperFlops = LLaVA.paperFlops(plan, visualTokenCount: counts.reduce(0, +), text)
     report.baselineFlops =
-      2 * prefillMultiplyAdds(rowsPerLayer: Array(repeating: length, count: text.layerCount), text)
+      2 * prefillMultiplyAdds(rowsPerLayer: Array(repeating: fullLength, count: text.layerCount), text)
     self.request = request
     self.images = images
     self.report = report

@@ -3,7 +3,7 @@ import Kernels
 package import LLaVA
 import ModelFormats
 import Storage
-import TokenDropping
+package import TokenDropping
 
 /// A folder of prefilled prompts and prefixes that later runs reuse; see `PromptCacheOptions`.
 ///
@@ -14,6 +14,8 @@ package final class PromptCache: Sendable {
   }
 
   private enum Field {
+    static let selected = "selected"
+    static let selectionFlops = "flops_selection"
     static let kept = "kept"
     static let multiplyAdds = "multiply_adds"
     static let prefill = "flops_prefill"
@@ -27,8 +29,10 @@ package final class PromptCache: Sendable {
     let cache: KVCache
     /// The logits of the first token, `[N]`.
     let logits: [Float]
+    /// Indices of the tokens of each image that entered the decoder; `nil` for all.
+    let selected: [[Int]]?
     let drops: [DropResult]
-    /// Operations of prefill, ranking and head.
+    /// Operations of prefill, selection, ranking and head.
     let flops: RunReport.Flops
     /// Operations of encoding each image.
     let imageFlops: [RunReport.Flops]
@@ -95,7 +99,8 @@ package final class PromptCache: Sendable {
         TokenRuns(String($0), of: $1)?.tokens
       }
     }
-    guard let layout = request.layout(for: model), let drops = request.plan.replayed(on: layout, keeping: kept) else {
+    let selected = try selected(file, request.plan, counts)
+    guard let layout = request.layout(for: model, selected: selected), let drops = request.plan.replayed(on: layout, keeping: kept) else {
       throw file.unusable("its list of kept tokens is missing or damaged")
     }
     let positions = (0..<model.layerCount).map { layer in
@@ -109,7 +114,7 @@ package final class PromptCache: Sendable {
     flops.head = try file.number(Field.head, in: 0...1 << 46)
     return Prompt(
       cache: try file.cache(nextPositions: positions, reservedRows: reservedRows),
-      logits: try file.floats().values,
+      logits: try file.floats().values, selected: selected,
       drops: drops.results, flops: flops, imageFlops: try imageFlops(file, count: counts.count))
   }
 
@@ -123,7 +128,7 @@ package final class PromptCache: Sendable {
       Field.kept: kept.joined(separator: "/"), Field.prefill: "\(prompt.flops.prefill)",
       Field.rank: "\(prompt.flops.rank)", Field.head: "\(prompt.flops.head)",
       Field.images: Self.text(prompt.imageFlops),
-    ]
+    ].merging(prompt.selected.map { [Field.selected: Self.text($0)] } ?? [:]) { $1 }
     write(
       .prompt, Key(prompt: request), Self.layout(request, model), prompt.cache, fields: fields,
       fieldBytes: Self.fieldBytes(request)
@@ -137,15 +142,20 @@ package final class PromptCache: Sendable {
 
   /// Maximum bytes of the metadata: two numbers for each kept token and for each image.
   private static func fieldBytes(_ request: PreparedRequest) -> Int {
-    let tokens = request.images.reduce(0) { $0 + $1.tokenCount }
-    return 16 * tokens * request.plan.drops.count + 64 * (request.images.count + 4) * (1 + request.plan.drops.count)
+    let tokens = request.visualTokenCounts.reduce(0, +)
+    return 16 * tokens * (1 + request.plan.drops.count) + 64 * (request.images.count + 4) * (1 + request.plan.drops.count)
   }
 
   // MARK: - Prefixes
 
+  /// Maximum bytes of the metadata: two numbers for each token, and those of each image.
+  private static func fieldBytes(_ prefix: PrefixKey) -> Int {
+    (prefix.preselection == nil ? 0 : 16 * prefix.rowCount) + 64 * (prefix.images.count + 4)
+  }
+
   /// Maximum bytes of the file of a prefix.
   package func byteCount(_ prefix: PrefixKey, _ model: VisionLanguageModel) -> Int {
-    Self.layout(prefix, model).byteCount(key: fullKey(Key(prefix: prefix)), fields: 64 * (prefix.images.count + 4))
+    Self.layout(prefix, model).byteCount(key: fullKey(Key(prefix: prefix)), fields: Self.fieldBytes(prefix))
   }
 
   /// A request's prefix; `nil` if it is not in the cache.
@@ -165,8 +175,15 @@ package final class PromptCache: Sendable {
         rowCount: prefix.rowCount,
         hidden: try file.floats(), cache: cache,
         multiplyAdds: try file.number(Field.multiplyAdds, in: 0...max(request.report.baselineFlops, 1)))
+      var selected: [ImageInput.Selected]?
+      if let tokens = try Self.selected(file, request.plan, prefix.images.map(\.tokenCount)) {
+        // A forged cost must not overflow sums.
+        let flops = try file.number(Field.selectionFlops, in: 0...1 << 46)
+        selected = tokens.enumerated().map { .init(tokens: $1, flops: $0 == 0 ? flops : 0) }
+      }
       return CachedPrefix(
-        key: prefix, entry: entry, imageFlops: try Self.imageFlops(file, count: prefix.images.count))
+        key: prefix, entry: entry, imageFlops: try Self.imageFlops(file, count: prefix.images.count),
+        selected: selected)
     }
     guard let found else { return nil }
     folder.count { statistics in
@@ -179,11 +196,16 @@ package final class PromptCache: Sendable {
 
   /// Stores a prefix, if the folder is writable.
   func keep(_ prefix: CachedPrefix, for model: VisionLanguageModel) {
+    var fields = [
+      Field.multiplyAdds: "\(prefix.entry.multiplyAdds)", Field.images: Self.text(prefix.imageFlops),
+    ]
+    if let selected = prefix.selected {
+      fields[Field.selected] = Self.text(selected.map(\.tokens))
+      fields[Field.selectionFlops] = "\(selected.reduce(0) { $0 + $1.flops })"
+    }
     write(
       .prefix, Key(prefix: prefix.key), Self.layout(prefix.key, model), prefix.entry.cache,
-      fields: [
-        Field.multiplyAdds: "\(prefix.entry.multiplyAdds)", Field.images: Self.text(prefix.imageFlops),
-      ], fieldBytes: 64 * (prefix.key.images.count + 4)
+      fields: fields, fieldBytes: Self.fieldBytes(prefix.key)
     ) { prefix.entry.hidden.storedValues() }
   }
 
@@ -218,6 +240,21 @@ package final class PromptCache: Sendable {
     zip(flops, images).reduce(0) { $0 + ($1.1.knownFlops == nil ? $1.0.total : 0) }
   }
 
+  private static func text(_ tokens: [[Int]]) -> String { tokens.map { TokenRuns($0).text }.joined(separator: ";") }
+
+  /// The tokens of each image that entered the decoder, if the plan selects them.
+  private static func selected(
+    _ file: PromptFile, _ plan: DropPlan, _ counts: [Int]
+  ) throws(CacheFileError) -> [[Int]]? {
+    guard let selection = plan.selection else { return nil }
+    let lists = (file.field(Field.selected) ?? "").split(separator: ";", omittingEmptySubsequences: false)
+    let tokens = zip(lists, counts).compactMap { TokenRuns(String($0), of: $1)?.tokens }
+    guard lists.count == counts.count, tokens.map(\.count) == selection.counts else {
+      throw file.unusable("its list of selected tokens is missing or damaged")
+    }
+    return tokens
+  }
+
   private static func text(_ flops: [RunReport.Flops]) -> String {
     flops.map { "\($0.encode)+\($0.project)" }.joined(separator: ",")
   }
@@ -243,11 +280,18 @@ package final class PromptCache: Sendable {
         return "drop \(drop.afterLayer) \(drop.scoringLayer) \(drop.positions.rawValue) \(drop.ranking) "
           + "\(drop.keepCounts) after \(padding)"
       }
-      self.init("prompt", request.report.promptTokens, request.images, drops)
+      self.init(
+        "prompt", request.report.promptTokens, request.images,
+        Self.text(request.plan.selection?.preselection, request.questionTokens) + drops)
     }
 
     init(prefix: PrefixKey) {
-      self.init("prefix before layer \(prefix.depth)", prefix.tokens, prefix.images, [])
+      self.init(
+        "prefix before layer \(prefix.depth)", prefix.tokens, prefix.images, Self.text(prefix.preselection, []))
+    }
+
+    private static func text(_ selection: Preselection?, _ question: [Int]) -> [String] {
+      selection.map { ["select \($0.label) for \(question)"] } ?? []
     }
 
     private init(_ title: String, _ tokens: [Int], _ images: [ImageInput], _ more: [String]) {
@@ -268,14 +312,19 @@ package final class PromptCache: Sendable {
 package struct PrefixKey: Equatable {
   package let tokens: [Int]
   package let images: [ImageInput]
+  /// The selection of visual tokens; `nil` for all.
+  package let preselection: Preselection?
   /// Number of layers before the first drop, which see all of it.
   package let depth: Int
   /// Rows of tokens and images.
   package let rowCount: Int
 
-  /// `nil` for a prompt without images, and for one that cannot be computed in two parts.
+  /// `nil` for a prompt without images, for one that cannot be computed in two parts, and for one whose visual tokens
+  /// depend on the question.
   package init?(_ request: PreparedRequest, _ model: VisionLanguageModel) {
-    guard let last = request.report.promptTokens.lastIndex(of: model.imageToken),
+    preselection = request.plan.selection?.preselection
+    guard preselection?.method.usesQuestion != true,
+      let last = request.report.promptTokens.lastIndex(of: model.imageToken),
       let rows = request.layout(for: model)?.prefixRowCount
     else { return nil }
     tokens = Array(request.report.promptTokens[...last])
@@ -285,7 +334,8 @@ package struct PrefixKey: Equatable {
   }
 
   package static func == (left: Self, right: Self) -> Bool {
-    left.depth == right.depth && left.tokens == right.tokens && left.images.elementsEqual(right.images, by: ===)
+    left.depth == right.depth && left.preselection == right.preselection && left.tokens == right.tokens
+      && left.images.elementsEqual(right.images, by: ===)
   }
 }
 
@@ -294,6 +344,8 @@ package struct CachedPrefix {
   package let key: PrefixKey
   package let entry: PrefixCacheEntry
   package let imageFlops: [RunReport.Flops]
+  /// The tokens of each image that entered the decoder; `nil` for all.
+  package let selected: [ImageInput.Selected]?
 }
 
 extension VisionLanguageModel {
@@ -307,9 +359,11 @@ extension VisionLanguageModel {
 
 extension PreparedRequest {
   /// The prompt before any drop; `nil` if images and their places in the prompt differ in number.
-  func layout(for model: VisionLanguageModel) -> SequenceLayout? {
+  ///
+  /// - Parameter selected: Indices of the tokens of each image that enter the decoder; `nil` for the first ones.
+  func layout(for model: VisionLanguageModel, selected: [[Int]]? = nil) -> SequenceLayout? {
     SequenceLayout(
-      report.promptTokens, placeholder: model.imageToken, visualTokenCounts: images.map(\.tokenCount))
+      report.promptTokens, placeholder: model.imageToken, visualTokenCounts: visualTokenCounts, selected: selected)
   }
 }
 

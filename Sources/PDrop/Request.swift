@@ -73,6 +73,8 @@ public enum GenerationError: UserFacingError, Equatable {
   case noImageToken(configuration: Int)
   case notANumber(tokenCount: Int)
   case foreignImage
+  /// An image that was encoded without what a selection of its tokens needs.
+  case notEncodedForSelection
   /// An image for a model without a vision encoder.
   case noVisionEncoder
   case tensorsNotRecorded
@@ -98,6 +100,8 @@ public enum GenerationError: UserFacingError, Equatable {
       "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
     case .foreignImage:
       "the image was encoded by another model; encode it with the model of this session"
+    case .notEncodedForSelection:
+      "the image was encoded without what the selection of its tokens needs; encode it with forSelection: true"
     case .noVisionEncoder:
       "the model takes no images: there is no vision encoder (mmproj) next to the language model"
     case .tensorsNotRecorded:

@@ -16,6 +16,8 @@ public struct RunReport: Codable, Sendable {
   /// Start and length of each image in the sequence.
   public var imageSpans: [[Int]] = []
   public var sequenceLength = 0
+  /// The selection of visual tokens before the decoder; `nil` if all of them enter it.
+  public var selection: Selection?
   public var stages: [Stage] = []
   /// Rows of the KV cache in each layer after prefill.
   public var cacheLengthsAfterPrompt: [Int] = []
@@ -78,11 +80,31 @@ public struct RunReport: Codable, Sendable {
     public var dropsPaddingFirst: Bool?
     /// The cost target that the strength was solved for, such as `flops 0.45`.
     public var target: String?
+    /// The selection of visual tokens before the decoder, such as `scope 64`; `nil` for none.
+    public var preselect: String?
 
     enum CodingKeys: String, CodingKey {
-      case method, layers, keep, k, r, seed, positions, target
+      case method, layers, keep, k, r, seed, positions, target, preselect
       case ranking = "rank"
       case dropsPaddingFirst = "mask_padding"
+    }
+  }
+
+  /// The result of a selection before the decoder.
+  public struct Selection: Codable, Sendable, Equatable {
+    public struct Image: Codable, Sendable, Equatable {
+      /// Number of all tokens of the image.
+      public var count: Int
+      /// Indices of the tokens that entered the decoder, ascending.
+      public var kept: [Int]
+    }
+
+    /// The name of a `Preselection.Method`.
+    public var method: String
+    public var images: [Image]
+
+    init(_ selection: Preselection, _ images: [Image]) {
+      (method, self.images) = (selection.method.name, images)
     }
   }
 
@@ -91,7 +113,7 @@ public struct RunReport: Codable, Sendable {
     public struct Image: Codable, Sendable, Equatable {
       public var start: Int
       public var count: Int
-      /// Indices of the kept tokens, ascending, among the image's tokens before any drop.
+      /// Indices of the kept tokens, ascending, among all tokens of the image.
       public var kept: [Int]
     }
 
@@ -163,7 +185,7 @@ public struct RunReport: Codable, Sendable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case model, policy, precision, threads, stages, tokens, text, flops, logprobs, alternatives
+    case model, policy, precision, threads, selection, stages, tokens, text, flops, logprobs, alternatives
     case promptTokens = "prompt_ids"
     case imageSpans = "image_spans"
     case sequenceLength = "sequence_length"
@@ -200,6 +222,12 @@ extension RunReport.Policy {
   package init(_ policy: any TokenDroppingPolicy, layerCount: Int) throws(DropPolicyError) {
     self.init(method: policy.name)
     switch policy {
+    case let policy as Preselected:
+      // Also checks the selection.
+      _ = try policy.stages(layerCount: layerCount, visualTokenCount: 1)
+      self = try Self(policy.policy, layerCount: layerCount)
+      preselect = policy.selection.label
+      return
     case let policy as TargetedDrop:
       // The strength depends on the prompt; the layers do not.
       self = try Self(policy.policy.keeping(1), layerCount: layerCount)
@@ -223,6 +251,25 @@ extension RunReport.Policy {
   }
 }
 
+extension Preselection {
+  /// The text in reports: method, number or share of tokens and non-default settings, such as `scope 64`.
+  package var label: String {
+    var parts = [method.name]
+    switch size {
+    case .tokens(let tokens): parts.append("\(tokens)")
+    case .share(let share): parts.append("share \(share)")
+    }
+    switch method {
+    case .scope(let alpha) where alpha != 1: parts.append("alpha \(alpha)")
+    case .tops(let alpha, let lambda) where (alpha, lambda) != (0.5, 0.5):
+      parts.append("alpha \(alpha) lambda \(lambda)")
+    default: break
+    }
+    if budget != .view { parts.append("of the \(budget.rawValue)") }
+    return parts.joined(separator: " ")
+  }
+}
+
 extension CostTarget {
   /// The text in reports, such as `flops 0.45`.
   var label: String {
@@ -238,7 +285,7 @@ extension CostTarget {
 extension RunReport.Policy: CustomStringConvertible {
   /// The method and its non-default settings.
   public var description: String {
-    var parts = [method]
+    var parts = (preselect.map { ["\($0), then \(method)"] } ?? [method])
     if let target { parts.append("for \(target)") }
     if target != nil, let keep { parts.append("keeping " + keep.map { "\($0)" }.joined(separator: ",")) }
     if target != nil, let r { parts.append("r \(r)") }

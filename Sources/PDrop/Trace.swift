@@ -15,6 +15,8 @@ package struct TraceTensors {
   package var finalLogits: [Float]
   /// Last row of the prompt before the first layer and after each layer, `[layers + 1, D]`.
   package var lastRows: [[Float]]
+  /// Indices of the tokens of each image that entered the decoder; `nil` for all.
+  package var selected: [[Int]]?
   package var drops: [DropResult]
 
   /// Writes `trace.json` and `trace.safetensors`, with the keys of the reference goldens.
@@ -51,6 +53,9 @@ package struct TraceTensors {
     file.add("last_logits", lastLogits, shape: [lastLogits.count])
     file.add("final_logits", finalLogits, shape: [finalLogits.count])
     file.add("hidden_last", lastRows.flatMap { $0 }, shape: [lastRows.count, lastRows.first?.count ?? 0])
+    for (j, tokens) in (selected ?? []).enumerated() {
+      file.add("selection/image\(j)/kept", tokens.map(Int32.init), shape: [tokens.count])
+    }
     for (s, drop) in drops.enumerated() {
       for (j, image) in drop.images.enumerated() {
         file.add("stage\(s)/image\(j)/scores", image.scores, shape: [image.scores.count])

@@ -24,7 +24,8 @@ package struct KeptMapFigure: Sendable {
     let percentage = (100 * Double(stage.keptCount) / Double(max(1, map.tokenCount))).readable(3)
     let kept = newlines.count { stage.tokens[$0].isKept }
     let part = newlines.isEmpty ? "" : ", \(kept) of \(newlines.count) newlines"
-    return "after layer \(stage.layer): \(stage.keptCount) of \(map.tokenCount) tokens (\(percentage)%)\(part)"
+    let place = stage.layer == 0 ? "selected" : "after layer \(stage.layer)"
+    return "\(place): \(stage.keptCount) of \(map.tokenCount) tokens (\(percentage)%)\(part)"
   }
 
   /// The meaning of the colours of a stage.

@@ -159,7 +159,7 @@ package struct ChatAnswer {
     ]
   }
 
-  private var imageTokens: Int { prefill?.request.images.reduce(0) { $0 + $1.tokenCount } ?? 0 }
+  private var imageTokens: Int { prefill?.request.visualTokenCounts.reduce(0, +) ?? 0 }
 
   /// Times in milliseconds: ours, then those of llama.cpp.
   private func timings(_ report: RunReport, _ times: ServedTimes) -> JSONValue {

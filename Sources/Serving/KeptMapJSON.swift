@@ -10,7 +10,8 @@ enum KeptMapJSON {
   /// cache.
   static func maps(_ prefill: FinishedPrefill?, _ model: VisionLanguageModel) -> [JSONValue] {
     guard let prefill else { return [] }
-    return model.keptMaps(prefill.request, prefill.drops).map { map in map.map(json) ?? .null }
+    return model.keptMaps(prefill.request, selected: prefill.selected, prefill.drops)
+      .map { map in map.map(json) ?? .null }
   }
 
   private static func json(_ map: KeptMap) -> JSONValue {

@@ -9,7 +9,8 @@ import TokenDropping
 struct PolicyFields {
   private static let names = [
     "policy", "lambda", "stages", "layer_list", "image_token_ratio_list", "fastv_k", "fastv_r", "rank", "positions",
-    "mask_padding", "target_tokens", "target_flops", "target_kv",
+    "mask_padding", "target_tokens", "target_flops", "target_kv", "preselect", "preselect_tokens", "preselect_share",
+    "preselect_budget",
   ]
 
   private let fields: JSONValue
@@ -33,6 +34,7 @@ struct PolicyFields {
       var options = try PolicyOptions.parse([])
       try read(into: &options)
       try options.target.validate()
+      try options.preselect.validate()
       try options.validate()
       let policy = try options.policy(try name(), seed: seed)
       _ = try policy.stages(layerCount: layerCount, visualTokenCount: 1)
@@ -58,6 +60,11 @@ struct PolicyFields {
     options.target.tokens = try value("target_tokens", "a number")
     options.target.flops = try value("target_flops", "a ratio such as 0.45 or \"45%\"")
     options.target.cache = try value("target_kv", "a size such as \"8MiB\"")
+    options.preselect.method = try value(
+      "preselect", "one of " + PreselectionName.allValueStrings.joined(separator: ", "))
+    options.preselect.tokens = try value("preselect_tokens", "an integer")
+    options.preselect.share = try value("preselect_share", "a ratio such as 0.33 or \"33%\"")
+    options.preselect.budget = try value("preselect_budget", "view or image")
   }
 
   private func name() throws(APIError) -> PolicyName {

@@ -44,7 +44,8 @@ package final class ServiceMetrics: Sendable {
     cachedTokens.add(prefill.cachedTokens)
     let images = prefill.request.images.reduce(0) { $0 + $1.tokenCount }
     imageTokens.add(images)
-    let kept = [images] + prefill.drops.map { $0.images.reduce(0) { $0 + $1.kept.count } }
+    let entering = prefill.request.visualTokenCounts.reduce(0, +)
+    let kept = [entering] + prefill.drops.map { $0.images.reduce(0) { $0 + $1.kept.count } }
     keptImageTokens.add(kept[kept.count - 1])
     guard images > 0 else { return }
     stageTokens.withLock { tokens in

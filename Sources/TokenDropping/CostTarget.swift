@@ -61,6 +61,21 @@ public struct TargetedDrop: TokenDroppingPolicy {
   }
 }
 
+extension TokenDroppingPolicy {
+  /// The policy with the timing for a target in seconds; unchanged if it needs none.
+  public func timed(by timing: PrefillTiming?) -> any TokenDroppingPolicy {
+    switch self {
+    case var policy as TargetedDrop:
+      policy.timing = timing
+      return policy
+    case var policy as Preselected:
+      policy.policy = policy.policy.timed(by: timing)
+      return policy
+    default: return self
+    }
+  }
+}
+
 // MARK: - Adjustable policies
 
 extension StageSchedule {

@@ -41,9 +41,17 @@ public protocol TokenDroppingPolicy: Sendable {
   ///
   /// - Parameters:
   ///   - layerCount: The number of decoder layers.
-  ///   - visualTokenCount: The number of tokens of the image before any drop.
+  ///   - visualTokenCount: The number of tokens of the image that enter the language model.
   /// - Throws: `DropPolicyError` when the schedule does not fit the model.
   func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage]
+
+  /// The selection of tokens before the language model; `nil` for none. `stages` is called with the number of selected
+  /// tokens.
+  var preselection: Preselection? { get }
+}
+
+extension TokenDroppingPolicy {
+  public var preselection: Preselection? { nil }
 }
 
 /// An error in a schedule, or between a schedule and a model.
@@ -54,6 +62,7 @@ public enum DropPolicyError: Error, Hashable, CustomStringConvertible {
   case ratioOutOfRange(ratio: Double)
   case ratiosIncreasing(ratios: [Double])
   case stageCountOutOfRange(stages: Int, layerCount: Int)
+  case selectionOutOfRange(tokens: Int)
 
   public var description: String {
     switch self {
@@ -67,6 +76,8 @@ public enum DropPolicyError: Error, Hashable, CustomStringConvertible {
       "the ratio \(ratio) is out of range; use a number from 0 to 1"
     case .ratiosIncreasing(let ratios):
       "the ratio list \(ratios) must not rise: each ratio is relative to the original tokens"
+    case .selectionOutOfRange(let tokens):
+      "cannot select \(tokens) tokens; use 0 or more"
     case .stageCountOutOfRange(let stages, let layerCount):
       "\(stages) stages do not fit the model's \(layerCount) layers; use 1 to \(layerCount)"
     }

@@ -2,6 +2,7 @@ import ArgumentParser
 import CommandLineSupport
 import Foundation
 import PDrop
+import TokenDropping
 
 /// An interactive chat about images: every line of input is a turn, and its answer is written to stdout.
 ///
@@ -89,7 +90,9 @@ struct InteractiveRun {
 
   /// Encodes an image for the next question.
   private mutating func add(_ image: Request.Image) throws {
-    let encoded = try model.encode(image, appliesOrientation: base.appliesOrientation, threads: threads)
+    let encoded = try model.encode(
+      image, appliesOrientation: base.appliesOrientation, forSelection: base.policy.preselection != nil,
+      threads: threads)
     chat.add(encoded)
     terminal.note("added an image of \(encoded.tokenCount) tokens to the next question")
   }

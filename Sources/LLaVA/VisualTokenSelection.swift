@@ -1,0 +1,266 @@
+package import Kernels
+package import ModelFormats
+package import TokenDropping
+package import TokenSelection
+
+/// The selection of the visual tokens of an image that enter the decoder.
+///
+/// Newline tokens show no patch, so they are not selected themselves: a row's newline enters with the first token of the
+/// row, and both count. So the number of tokens is known before the image is encoded. Class tokens of views always
+/// enter.
+struct VisualTokenSelection {
+  private let selection: Preselection
+  private let places: [VisualTokenPlace]
+  /// Indices of the patches of each view, or of all views together.
+  private let groups: [[Int]]
+  private let tiles: TileGrid?
+  private let vision: VisionConfiguration
+
+  /// - Parameters:
+  ///   - places: The places of the image's tokens.
+  ///   - tiles: The image's tiles; `nil` for an image in one view.
+  init(_ selection: Preselection, _ places: [VisualTokenPlace], _ tiles: TileGrid?, _ vision: VisionConfiguration) {
+    (self.selection, self.places, self.tiles, self.vision) = (selection, places, tiles, vision)
+    var views = [[Int]](repeating: [], count: 1 + (tiles?.tileCount ?? 0))
+    for (index, place) in places.enumerated() {
+      if case .patch(let view, _, _) = place { views[view].append(index) }
+    }
+    let isByView = selection.budget == .view || selection.method == .localGlobal
+    groups = isByView ? views.filter { !$0.isEmpty } : [views.flatMap(\.self)]
+  }
+
+  private var count: Int { selection.tokenCount(of: places.count) }
+
+  /// Row of a patch in `SelectionInputs`.
+  private func inputRow(_ token: Int) -> Int {
+    guard case .patch(let view, let row, let column) = places[token] else { preconditionFailure("not a patch") }
+    return view * vision.patchCount + row * vision.patchesPerSide + column
+  }
+
+  /// Numbers of tokens to select from each group: equal parts, or all of a group that has fewer.
+  private var shares: [Int] {
+    var (shares, left) = (groups.map { _ in 0 }, min(count, groups.reduce(0) { $0 + $1.count }))
+    while left > 0 {
+      let open = groups.indices.filter { shares[$0] < groups[$0].count }
+      for (place, group) in open.enumerated() {
+        let part = left / open.count + (place < left % open.count ? 1 : 0)
+        shares[group] += min(part, groups[group].count - shares[group])
+      }
+      left = min(count, groups.reduce(0) { $0 + $1.count }) - shares.reduce(0, +)
+    }
+    return shares
+  }
+
+  /// Multiply-adds of the selection: the attention of the class token, and cosines of all pairs in each group.
+  ///
+  /// Cosines of `n` vectors of size `C` cost `n² C`, their norms `n C`. The greedy choice adds and compares; only that of
+  /// CDPruner multiplies.
+  ///
+  /// - Parameters:
+  ///   - columns: `D` of the decoder.
+  ///   - question: Number of the question's tokens.
+  func multiplyAdds(columns: Int, question: Int) -> Int {
+    guard count < places.count else { return 0 }
+    func cosines(_ count: Int, _ columns: Int) -> Int { count * (count + 1) * columns }
+    func withQuestion(_ count: Int) -> Int { (count + question + count * question) * columns }
+    let attention = (1 + vision.patchCount) * vision.hiddenSize
+    let viewCount = groups.map { group in Set(group.map { inputRow($0) / vision.patchCount }).count }
+    let total = selection.method == .cdPruner ? withQuestion(groups.reduce(0) { $0 + $1.count }) : 0
+    return groups.indices.reduce(total) { total, index in
+      let count = groups[index].count
+      switch selection.method {
+      case .classAttention: return total + viewCount[index] * attention
+      case .scope: return total + viewCount[index] * attention + cosines(count, vision.hiddenSize)
+      case .divPrune: return total + cosines(count, columns)
+      case .localGlobal: return total + 2 * attention
+      case .mmTok: return total + withQuestion(count) + cosines(count, vision.hiddenSize)
+      case .cdPruner:
+        let share = shares[index]
+        return total + cosines(count, columns) + count * share * (share - 1) / 2
+      case .tops: return total + viewCount[index] * attention + cosines(count, columns)
+      }
+    }
+  }
+
+  // MARK: - Selection
+
+  /// Indices of the selected tokens, ascending.
+  ///
+  /// - Parameters:
+  ///   - features: The image's features, `[V, D]`.
+  ///   - inputs: Needed by all methods but `.divPrune` and `.cdPruner`.
+  ///   - padding: Indices of the tokens that show only padding, which MMTok does not select.
+  ///   - question: Embeddings of the question's tokens, `[Q, D]`.
+  /// - Throws: `SelectionError` for features that are not numbers.
+  func selected(
+    _ features: borrowing Matrix, _ inputs: SelectionInputs, padding: [Int], question: borrowing Matrix,
+    on compute: ComputeContext
+  ) throws(SelectionError) -> [Int] {
+    guard count < places.count else { return Array(places.indices) }
+    let shares = shares
+    var relevance: [Float] = []
+    if selection.method == .cdPruner {
+      let patches = rows(features, groups.flatMap(\.self))
+      relevance = try CDPruner.relevance(
+        patches, "projected", question: question, "question_embeddings", sign: 1, on: compute)
+    }
+    var orders: [[Int]] = []
+    var first = 0
+    for (group, share) in zip(groups, shares) {
+      let scores = selection.method == .cdPruner ? Array(relevance[first..<first + group.count]) : []
+      orders.append(
+        try order(
+          group, share, features, inputs, padding: Set(padding), question: question, relevance: scores, on: compute))
+      first += group.count
+    }
+    return completed(orders)
+  }
+
+  /// Tokens of a group in the order of choice.
+  private func order(
+    _ group: [Int], _ share: Int, _ features: borrowing Matrix, _ inputs: SelectionInputs, padding: Set<Int>,
+    question: borrowing Matrix, relevance: [Float], on compute: ComputeContext
+  ) throws(SelectionError) -> [Int] {
+    let inputRows = group.map(inputRow)
+    func attention() -> [Float] {
+      chargeAttention(views: Set(inputRows.map { $0 / vision.patchCount }).count, layers: 1, on: compute)
+      return inputRows.map { inputs.classAttention[$0] }
+    }
+    func tower() -> Matrix {
+      let columns = vision.hiddenSize
+      return Matrix(
+        inputRows.flatMap { inputs.towerFeatures[$0 * columns..<($0 + 1) * columns] }, columns: columns)
+    }
+    let order: [Int]
+    switch selection.method {
+    case .classAttention: order = try selectByClassAttention(attention(), count: share)
+    case .scope(let alpha):
+      order = try selectByScope(tower(), attention: attention(), alpha: alpha, count: share, on: compute)
+    case .divPrune: order = try selectByDiversity(rows(features, group), count: share, on: compute)
+    case .localGlobal: return try localAndGlobal(group, share, inputs, on: compute)
+    case .mmTok:
+      let excluded = Set(group.indices.filter { padding.contains(group[$0]) })
+      order = try MMTok().select(
+        rows(features, group), features: tower(), question: question, excluded: excluded, count: share, on: compute)
+    case .cdPruner:
+      order = try CDPruner.select(rows(features, group), relevance: relevance, count: share, on: compute)
+    case .tops(let alpha, let lambda):
+      var tops = Tops()
+      (tops.alpha, tops.lambda) = (alpha, lambda)
+      order = try tops.select(rows(features, group), relevance: attention(), count: share, on: compute)
+    }
+    return order.map { group[$0] }
+  }
+
+  /// The tokens of a view by VScan's rule on the whole view; those whose patches are cut off as padding are left out.
+  private func localAndGlobal(
+    _ group: [Int], _ share: Int, _ inputs: SelectionInputs, on compute: ComputeContext
+  ) throws(SelectionError) -> [Int] {
+    let patches = vision.patchCount
+    let view = group.first.map { inputRow($0) / patches } ?? 0
+    chargeAttention(views: 1, layers: 2, on: compute)
+    // Of an image in one view, what was asked for, from which the number of all follows.
+    let asked: Int =
+      switch selection.size {
+      case .tokens(let tokens) where groups.count == 1: tokens
+      case .share(let part) where groups.count == 1: Int((part * Double(places.count)).rounded(.toNearestOrEven))
+      default: share
+      }
+    let side = vision.patchesPerSide
+    let chosen = try selectLocalAndGlobal(
+      local: Array(inputs.localAttention[view * patches..<(view + 1) * patches]),
+      global: Array(inputs.classAttention[view * patches..<(view + 1) * patches]),
+      rows: side, columns: side, window: max(1, side / 4), count: asked)
+    // Both halves in turns, as newlines may take the places of the last ones.
+    let turns = (0..<max(chosen.local.count, chosen.global.count)).flatMap { i in
+      [chosen.local, chosen.global].compactMap { i < $0.count ? $0[i] : nil }
+    }
+    let tokens = Dictionary(uniqueKeysWithValues: group.map { (inputRow($0) - view * patches, $0) })
+    return turns.compactMap { tokens[$0] }
+  }
+
+  private func rows(_ features: borrowing Matrix, _ tokens: [Int]) -> Matrix {
+    var result = Matrix(rows: tokens.count, columns: features.columns)
+    let source = features.span
+    var target = result.mutableSpan
+    for (i, token) in tokens.enumerated() {
+      let from = source.row(token, columns: features.columns)
+      var to = target.row(i, columns: features.columns)
+      for d in from.indices { to[d] = from[d] }
+    }
+    return result
+  }
+
+  /// Charges the attention of the class token, which the vision encoder has recorded.
+  private func chargeAttention(views: Int, layers: Int, on compute: ComputeContext) {
+    compute.ledger.add(.attention, views * layers * (1 + vision.patchCount) * vision.hiddenSize)
+  }
+
+  // MARK: - Newlines
+
+  /// Exactly `count` tokens: class tokens, then the groups' tokens in turns, each with the newline of its row.
+  private func completed(_ orders: [[Int]]) -> [Int] {
+    var newlines: [Int?: Int] = [:]
+    for (index, place) in places.enumerated() {
+      if case .newline(let row) = place { newlines.updateValue(index, forKey: row) }
+    }
+    func newline(of token: Int) -> Int? {
+      guard case .patch(let view, let row, _) = places[token] else { return nil }
+      guard let tiles else { return newlines[Int?.none] }
+      return view == 0 ? nil : newlines[(view - 1) / tiles.columns * vision.patchesPerSide + row]
+    }
+    var taken = Set(places.indices.filter { if case .wholeView = places[$0] { true } else { false } }.prefix(count))
+    func take(_ tokens: some Sequence<Int>) {
+      for token in tokens where taken.count < count && !taken.contains(token) {
+        let newline = newline(of: token).flatMap { taken.contains($0) ? nil : $0 }
+        guard taken.count + (newline == nil ? 1 : 2) <= count else { continue }
+        taken.insert(token)
+        if let newline { taken.insert(newline) }
+      }
+    }
+    let longest = orders.map(\.count).max() ?? 0
+    take((0..<longest).flatMap { i in orders.compactMap { i < $0.count ? $0[i] : nil } })
+    // Where the last place is too small for a token with its newline, or padding was left out.
+    take(groups.joined())
+    take(newlines.values.sorted())
+    return taken.sorted()
+  }
+}
+
+extension LLaVAConfiguration {
+  /// Multiply-adds of selecting tokens of images, equal to those counted in the kernels.
+  ///
+  /// - Parameters:
+  ///   - tiles: The tiles of each image; `nil` for an image in one view.
+  ///   - question: Number of the question's tokens, for methods that use it.
+  package func selectionMultiplyAdds(_ selection: Preselection, tiles: [TileGrid?], question: Int) -> Int {
+    guard let vision else { return 0 }
+    return tiles.reduce(0) { total, tiles in
+      let selection = VisualTokenSelection(selection, visualTokenPlaces(tiles), tiles, vision)
+      return total + selection.multiplyAdds(columns: text.hiddenSize, question: question)
+    }
+  }
+}
+
+extension LLaVAModel {
+  /// Indices of the tokens of an image that a selection lets into the decoder, ascending.
+  ///
+  /// - Parameters:
+  ///   - features: The image's features, `[V, D]`.
+  ///   - inputs: What the vision encoder recorded.
+  ///   - tiles: The image's tiles; `nil` for an image in one view.
+  ///   - padding: Indices of the tokens that show only padding.
+  ///   - question: The question's tokens, for methods that use it.
+  /// - Throws: `SelectionError` for features that are not numbers.
+  package func selectedTokens(
+    _ selection: Preselection, _ features: borrowing Matrix, _ inputs: SelectionInputs, tiles: TileGrid?,
+    padding: [Int], question: [Int], on compute: ComputeContext
+  ) throws(SelectionError) -> [Int] {
+    guard let vision = configuration.vision else { preconditionFailure("selectedTokens: no vision encoder") }
+    var embeddings = Matrix(rows: 0, columns: features.columns)
+    languageModel.embed(question, into: &embeddings)
+    compute.ledger.stage = 0
+    return try VisualTokenSelection(selection, visualTokenPlaces(tiles), tiles, vision)
+      .selected(features, inputs, padding: padding, question: embeddings, on: compute)
+  }
+}
