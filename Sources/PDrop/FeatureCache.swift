@@ -18,8 +18,35 @@ package final class FeatureCache: Sendable {
     var columns: Int
     /// Smallest and largest number of tokens of an image.
     var tokenCounts: ClosedRange<Int>
-    /// Shapes of what a selection needs.
-    var selection: FeatureFile.SelectionShape
+    var configuration: LLaVAConfiguration
+
+    /// Values of a patch that a selection needs: tower features, and the attention of two layers.
+    private var selectionColumns: Int { (configuration.vision?.hiddenSize ?? 0) + 2 }
+
+    /// Patches of an image.
+    private func patchCount(_ tiles: TileGrid?) -> Int {
+      (1 + (tiles?.tileCount ?? 0)) * (configuration.vision?.patchCount ?? 0)
+    }
+
+    /// Maximum bytes of what a selection needs.
+    var selectionBytes: Int {
+      let views = 1 + (configuration.anyResolution?.maxTileCount ?? 0)
+      return views * (configuration.vision?.patchCount ?? 0) * selectionColumns * ElementType.f32.byteCount
+    }
+
+    /// Whether tiles and inputs of a selection have the sizes of an image with the file's number of tokens.
+    func fits(_ file: FeatureFile) -> Bool {
+      if let tiles = file.tiles {
+        let side = configuration.vision?.patchesPerSide ?? 0
+        guard tiles.tileCount <= configuration.anyResolution?.maxTileCount ?? 0,
+          tiles.keptRows.upperBound <= tiles.rows * side, tiles.keptColumns.upperBound <= tiles.columns * side
+        else { return false }
+      }
+      guard configuration.visualTokenCount(file.tiles) * columns == file.features.count else { return false }
+      guard let inputs = file.selectionInputs else { return true }
+      return inputs.classAttention.count == patchCount(file.tiles)
+        && inputs.byteCount == patchCount(file.tiles) * selectionColumns * ElementType.f32.byteCount
+    }
   }
 
   private static let kind = "features"
@@ -49,7 +76,11 @@ package final class FeatureCache: Sendable {
   func encoding(of content: ImageDigest, forSelection: Bool) -> Found? {
     let path = path(content)
     let file = folder.read(path, consequence: "encoding the image again") { () throws(CacheFileError) in
-      try FeatureFile(path, key: key(content), columns: model.columns, tokenCounts: model.tokenCounts, model.selection)
+      let file = try FeatureFile(
+        path, key: key(content), columns: model.columns, tokenCounts: model.tokenCounts,
+        selectionBytes: model.selectionBytes)
+      guard model.fits(file) else { throw .unusable("\(path): its tiles or shapes are not those of the model") }
+      return file
     }
     guard let file, !forSelection || file.selectionInputs != nil else {
       folder.count { $0.misses += 1 }
@@ -164,7 +195,7 @@ extension FeatureCache.Model {
       files, ["images \(preprocessor.mode.rawValue)", "arithmetic \(precision.computeType.vision.rawValue)"])
     columns = llava.configuration.text.hiddenSize
     tokenCounts = llava.visualTokenCounts
-    selection = FeatureFile.SelectionShape(llava.configuration)
+    configuration = llava.configuration
   }
 }
 

@@ -66,31 +66,6 @@ package struct FeatureFile: Sendable, Equatable {
     features * ElementType.f32.byteCount + (inputs?.byteCount ?? 0) + overhead
   }
 
-  /// The shapes of what a selection needs, by the model's configuration.
-  package struct SelectionShape: Sendable {
-    private let configuration: LLaVAConfiguration
-
-    package init(_ configuration: LLaVAConfiguration) { self.configuration = configuration }
-
-    fileprivate var columns: Int { configuration.vision?.hiddenSize ?? 0 }
-
-    /// Maximum number of bytes.
-    fileprivate var maxByteCount: Int {
-      rows(views: 1 + (configuration.anyResolution?.maxTileCount ?? 0)) * (columns + 2) * ElementType.f32.byteCount
-    }
-
-    fileprivate func rows(views: Int) -> Int { views * (configuration.vision?.patchCount ?? 0) }
-
-    /// Whether an image with these tiles has `count` tokens.
-    fileprivate func fits(_ tiles: TileGrid?, tokenCount count: Int) -> Bool {
-      guard let tiles else { return configuration.visualTokenCount(nil) == count }
-      let side = configuration.vision?.patchesPerSide ?? 0
-      return configuration.visualTokenCount(tiles) == count && tiles.keptRows.upperBound <= tiles.rows * side
-        && tiles.keptColumns.upperBound <= tiles.columns * side
-        && tiles.tileCount <= configuration.anyResolution?.maxTileCount ?? 0
-    }
-  }
-
   // MARK: - Reading
 
   /// Reads a file and checks all of it.
@@ -99,13 +74,13 @@ package struct FeatureFile: Sendable, Equatable {
   ///   - key: The key of image and model.
   ///   - columns: `D` of the model.
   ///   - tokenCounts: Smallest and largest number of tokens of an image.
-  ///   - shape: Shapes of what a selection needs.
+  ///   - selectionBytes: Maximum bytes of what a selection needs.
   package init(
-    _ path: String, key: String, columns: Int, tokenCounts: ClosedRange<Int>, _ shape: SelectionShape
+    _ path: String, key: String, columns: Int, tokenCounts: ClosedRange<Int>, selectionBytes: Int = 0
   ) throws(CacheFileError) {
     let file = try SafetensorsFile(
       cached: path,
-      limit: Self.byteCount(features: tokenCounts.upperBound * columns) + shape.maxByteCount, version: Self.version, key: key,
+      limit: Self.byteCount(features: tokenCounts.upperBound * columns) + selectionBytes, version: Self.version, key: key,
       owner: "image or model", Workers(count: 1))
     guard let info = file.records[Self.featuresName], info.elementName == ElementType.f32.rawValue,
       info.shape.count == 2, tokenCounts.contains(info.shape[0]), info.shape[1] == columns,
@@ -117,14 +92,9 @@ package struct FeatureFile: Sendable, Equatable {
     guard let encode = Self.flops(file.metadata[Field.encodeFlops]),
       let project = Self.flops(file.metadata[Field.projectFlops])
     else { throw .unusable("\(path): its cost of encoding is missing or damaged") }
-    let tiles = try Self.tiles(file)
-    guard shape.fits(tiles, tokenCount: info.shape[0]) else {
-      throw .unusable("\(path): its tiles are damaged")
-    }
     self.init(
-      features, columns: columns, paddingTokens: padding.tokens, tiles: tiles,
-      selectionInputs: try Self.selectionInputs(file, rows: shape.rows(views: 1 + (tiles?.tileCount ?? 0)), shape),
-      encodeFlops: encode, projectFlops: project)
+      features, columns: columns, paddingTokens: padding.tokens, tiles: try Self.tiles(file),
+      selectionInputs: try Self.selectionInputs(file), encodeFlops: encode, projectFlops: project)
   }
 
   /// The tiles of the metadata: rows, columns, and the kept rows and columns of the map.
@@ -138,16 +108,15 @@ package struct FeatureFile: Sendable, Equatable {
       rows: numbers[0], columns: numbers[1], keptRows: numbers[2]..<numbers[3], keptColumns: numbers[4]..<numbers[5])
   }
 
-  private static func selectionInputs(
-    _ file: SafetensorsFile, rows: Int, _ shape: SelectionShape
-  ) throws(CacheFileError) -> SelectionInputs? {
+  private static func selectionInputs(_ file: SafetensorsFile) throws(CacheFileError) -> SelectionInputs? {
     guard let tower = file.records[towerName], let attention = file.records[attentionName] else { return nil }
-    guard tower.elementName == ElementType.f32.rawValue, tower.shape == [rows, shape.columns],
-      attention.elementName == ElementType.f32.rawValue, attention.shape == [2, rows],
+    guard tower.elementName == ElementType.f32.rawValue, tower.shape.count == 2,
+      attention.elementName == ElementType.f32.rawValue, attention.shape == [2, tower.shape[0]],
       let features = try? file.tensor(towerName).floats(), let both = try? file.tensor(attentionName).floats()
-    else { throw .unusable("\(file.path): its features for a selection have other shapes than the model's") }
+    else { throw .unusable("\(file.path): its features for a selection are damaged") }
     return SelectionInputs(
-      towerFeatures: features, classAttention: Array(both[rows...]), localAttention: Array(both[..<rows]))
+      towerFeatures: features, classAttention: Array(both[tower.shape[0]...]),
+      localAttention: Array(both[..<tower.shape[0]]))
   }
 
   static func flops(_ text: String?) -> Int? {
