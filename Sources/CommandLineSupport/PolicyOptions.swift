@@ -24,6 +24,13 @@ public struct RankingName: ExpressibleByArgument, Sendable {
   func ranking(seed: UInt64) -> Ranking { Ranking.all(seed: seed).first { $0.name == name } ?? .attention }
 }
 
+/// A choice rule by its command-line name.
+public enum ChoiceName: String, CaseIterable, ExpressibleByArgument, Sendable {
+  case top, coverage
+
+  var rule: ChoiceRule { self == .top ? .top : .coverage() }
+}
+
 /// The schedule, ranking and cost target of a policy; the policy itself is a separate option.
 public struct PolicyOptions: ParsableArguments {
   @Option(
@@ -54,10 +61,15 @@ public struct PolicyOptions: ParsableArguments {
 
   @Option(
     help: """
-      Ranking of visual tokens: attention, attention-norope, attention-debiased, value-weighted, key-norm, random or \
-      uniform. (default: attention, as in the papers)
+      Ranking of visual tokens: attention, attention-norope, attention-debiased, value-weighted, key-norm, \
+      text-raters, random or uniform. (default: attention, as in the papers)
       """)
   public var rank: RankingName?
+
+  @Option(
+    name: .customLong("select"),
+    help: "Choice of tokens at a drop: top (largest scores) or coverage (greedy, as in TOPS). (default: top)")
+  public var choice: ChoiceName?
 
   @Flag(
     name: .customLong("mask-padding"), help: "Drop patches that are entirely padding before all others.")
@@ -107,6 +119,9 @@ public struct PolicyOptions: ParsableArguments {
     if rank != nil, name != .pyramiddrop, name != .fastv {
       throw ValidationError("--rank requires --policy pyramiddrop or fastv, found \(name.rawValue)")
     }
+    if choice != nil, name != .pyramiddrop, name != .fastv {
+      throw ValidationError("--select requires --policy pyramiddrop or fastv, found \(name.rawValue)")
+    }
     guard !dropsPaddingFirst || name != .none else {
       throw ValidationError("--policy none drops nothing; leave out --mask-padding")
     }
@@ -124,13 +139,14 @@ public struct PolicyOptions: ParsableArguments {
     case .none: return nil
     case .pyramiddrop:
       return PyramidDrop(
-        schedule, ranking: ranking, positions: positions ?? .compact, dropsPaddingFirst: dropsPaddingFirst)
+        schedule, ranking: ranking, choice: choice?.rule ?? .top, positions: positions ?? .compact, dropsPaddingFirst: dropsPaddingFirst)
     case .random:
       return RandomDrop(schedule, seed: seed, positions: positions ?? .compact, dropsPaddingFirst: dropsPaddingFirst)
     case .uniform: return UniformDrop(schedule, positions: positions ?? .compact, dropsPaddingFirst: dropsPaddingFirst)
     case .fastv:
       return FastV(
-        k: fastVK ?? 2, r: fastVR ?? 0.5, ranking: ranking, positions: positions ?? .original,
+        k: fastVK ?? 2, r: fastVR ?? 0.5, ranking: ranking, choice: choice?.rule ?? .top,
+        positions: positions ?? .original,
         dropsPaddingFirst: dropsPaddingFirst)
     }
   }
@@ -142,7 +158,7 @@ public struct PolicyOptions: ParsableArguments {
       (options.layerList, options.ratioList, options.lambda, options.stages) = (nil, nil, nil, nil)
     }
     if name != .fastv { (options.fastVK, options.fastVR) = (nil, nil) }
-    if ![.pyramiddrop, .fastv].contains(name) { options.rank = nil }
+    if ![.pyramiddrop, .fastv].contains(name) { (options.rank, options.choice) = (nil, nil) }
     if name == .none {
       options.dropsPaddingFirst = false
       options.target.clear()

@@ -6,26 +6,33 @@
 
 /// Scores for the ranking of visual tokens, from queries, keys and values.
 extension ComputeContext {
-  /// Attention probabilities of the last query: softmax over all keys, per head.
+  /// Attention probabilities of the last query, or of another: softmax over the keys that it sees, per head.
   ///
   /// - Parameters:
-  ///   - queries: `[T, heads · d]`; only the last row is used.
+  ///   - queries: `[T, heads · d]`; only one row is used.
+  ///   - row: The row of the query; `nil` for the last one.
   ///   - keys: The keys of the whole sequence, `[S, kvHeads · d]`.
-  /// - Returns: The probabilities, `[heads, S]`.
+  ///   - visibleKeys: Number of keys that the query sees; `nil` for all.
+  /// - Returns: The probabilities, `[heads, S]` with `S` the number of visible keys.
   ///
   /// Cost: S·heads·d multiply-adds. Source: PyramidDrop's rank step, one row instead of all.
   package func lastRowProbabilities(
-    queries: borrowing Matrix, keys: borrowing Matrix, heads: HeadLayout
+    queries: borrowing Matrix, row queryRow: Int? = nil, keys: borrowing Matrix, visibleKeys: Int? = nil,
+    heads: HeadLayout
   ) -> Matrix {
     precondition(
       queries.rows > 0 && keys.rows > 0 && queries.columns == heads.queryColumns
         && keys.columns == heads.keyValueColumns,
       "lastRowProbabilities: queries \(queries.rows)×\(queries.columns), keys \(keys.rows)×\(keys.columns), \(heads)")
-    let (keyCount, dimension) = (keys.rows, heads.headDimension)
+    let (keyCount, dimension) = (visibleKeys ?? keys.rows, heads.headDimension)
+    let queryIndex = queryRow ?? queries.rows - 1
+    precondition(
+      keyCount <= keys.rows && (0..<queries.rows).contains(queryIndex),
+      "lastRowProbabilities: row \(queryIndex) of \(queries.rows), \(keyCount) of \(keys.rows) keys")
     ledger.add(.attention, keyCount * heads.queryColumns)
     let probabilities = Matrix(rows: heads.headCount, columns: keyCount)
     let (query, key, out) = unsafe (
-      queries.base + (queries.rows - 1) * queries.columns, keys.base, probabilities.base
+      queries.base + queryIndex * queries.columns, keys.base, probabilities.base
     )
     workers.run(tasks: heads.headCount) { head, _ in
       let row = unsafe UnsafeMutableBufferPointer(start: out + head * keyCount, count: keyCount)

@@ -37,15 +37,20 @@ package func headMultiplyAdds(_ configuration: TextConfiguration) -> Int {
 /// A drop scores `T` rows and removes `R` of them. If it scores with the next layer, the keys of the `R` rows count as
 /// ranking, and so do their values if it weights by them. The last row's query costs `D Q`, its attention `T Q`, norms
 /// `T K`, weights `T` per head, and the least-squares line 9 per visual token; `Q` and `K` as in `prefillMultiplyAdds`.
+/// Text raters cost that for each of them, and `D` for each pair of a text and a visual token; their number depends on
+/// the prompt, so the result is an upper bound, with all text tokens as raters. The choice by coverage costs `D` for each
+/// pair of visual tokens of an image.
 package func rankMultiplyAdds(
   _ plan: DropPlan, rowCount: Int, visualTokenCounts: [Int], _ configuration: TextConfiguration
 ) -> Int {
   let (d, heads) = (configuration.hiddenSize, configuration.heads)
   let text = rowCount - visualTokenCounts.reduce(0, +)
   var visual = plan.enteringTokens(of: rowCount - text)
+  var current = plan.selection?.counts ?? visualTokenCounts
   return plan.drops.reduce(0) { total, drop in
     let (rows, kept) = (text + visual, drop.keepCounts.reduce(0, +))
-    defer { visual = kept }
+    defer { (visual, current) = (kept, drop.keepCounts) }
+    let total = total + coverageMultiplyAdds(drop, current, d)
     guard drop.ranking.needsScoringLayer else { return total }
     let unused = drop.scoresWithNextLayer ? (visual - kept) * d * heads.keyValueColumns : 0
     let attention = (drop.scoresWithNextLayer ? d * heads.queryColumns : 0) + rows * heads.queryColumns
@@ -55,8 +60,19 @@ package func rankMultiplyAdds(
     case .valueWeighted:
       return total + 2 * unused + attention + rows * (heads.keyValueColumns + heads.headCount)
     case .keyNorm: return total + unused + rows * heads.keyValueColumns
+    case .textRaters: return total + unused + text * (attention + visual * d)
     case .random, .uniform: return total
     }
+  }
+}
+
+/// Multiply-adds of a choice by coverage among tokens of images: cosines of all pairs, and norms.
+private func coverageMultiplyAdds(_ drop: DropPlan.Drop, _ counts: [Int], _ columns: Int) -> Int {
+  guard drop.choice != .top else { return 0 }
+  return zip(counts, drop.keepCounts).enumerated().reduce(0) { total, image in
+    let padding = drop.droppedFirst.isEmpty ? 0 : drop.droppedFirst[image.offset].count
+    let candidates = max(0, image.element.0 - padding)
+    return total + (image.element.1 < candidates ? candidates * (candidates + 1) * columns : 0)
   }
 }
 

@@ -1,5 +1,6 @@
 import Kernels
 package import TokenDropping
+import TokenSelection
 
 extension LanguageModel {
   /// Drops visual tokens before layer `drop.afterLayer`.
@@ -28,7 +29,14 @@ extension LanguageModel {
       let scores = ranker.scores(for: drop, &state, cache, layout, on: compute)
       let (blocks, rowsBefore) = (layout.visualBlocks, layout.rowCount)
       let kept = blocks.indices.map { i in
-        topIndices(scores[i], count: drop.keepCounts[i], last: drop.droppedFirst(of: blocks[i], i))
+        let last = drop.droppedFirst(of: blocks[i], i)
+        switch drop.choice {
+        case .top: return topIndices(scores[i], count: drop.keepCounts[i], last: last)
+        case .coverage(let alpha, let lambda):
+          var rule = Tops()
+          (rule.alpha, rule.lambda) = (alpha, lambda)
+          return rule.choice(state.hidden, blocks[i].rows, scores[i], count: drop.keepCounts[i], last: last, on: compute)
+        }
       }
       let rows = layout.keep(kept, positions: drop.positions)
       state.hidden.keepRows(rows)
@@ -63,6 +71,34 @@ extension LanguageModel {
   }
 }
 
+extension Tops {
+  /// Indices of the tokens that a drop keeps, ascending.
+  ///
+  /// - Parameters:
+  ///   - hidden: Hidden states of all rows.
+  ///   - rows: Those of the tokens.
+  ///   - scores: The scores of the tokens.
+  ///   - last: Tokens that are kept after all others.
+  fileprivate func choice(
+    _ hidden: borrowing Matrix, _ rows: Range<Int>, _ scores: [Float], count: Int, last: [Int],
+    on compute: ComputeContext
+  ) -> [Int] {
+    let isLast = Set(last)
+    let candidates = scores.indices.filter { !isLast.contains($0) }
+    guard count < candidates.count else { return topIndices(scores, count: count, last: last) }
+    var states = Matrix(rows: 0, columns: hidden.columns)
+    states.assign(hidden, rows: rows)
+    states.keepRows(candidates)
+    let least = min(0, candidates.map { scores[$0] }.min() ?? 0)
+    let relevance = candidates.map { scores[$0] - least }
+    // States that are not numbers give logits that are not, which end the answer.
+    guard let order = try? select(states, relevance: relevance, count: count, on: compute) else {
+      return topIndices(scores, count: count, last: last)
+    }
+    return order.map { candidates[$0] }.sorted()
+  }
+}
+
 extension DropPlan.Drop {
   /// Whether the layer after the drop projects its values for all rows, to rank by them.
   var projectsNextValues: Bool { scoresWithNextLayer && ranking == .valueWeighted }
@@ -86,6 +122,7 @@ package struct DropPlan: Sendable, Equatable {
     package var scoringLayer: Int
     package var positions: PositionRule
     package var ranking: Ranking
+    package var choice: ChoiceRule = .top
     /// Number of tokens of each image that are kept.
     package var keepCounts: [Int]
     /// Indices of each image's tokens that are dropped before all others, ascending; empty if there are none.
@@ -129,7 +166,7 @@ package struct DropPlan: Sendable, Equatable {
     drops = (stages.first ?? []).enumerated().map { index, first in
       Drop(
         afterLayer: first.afterLayer, scoringLayer: first.scoringLayer, positions: first.positions,
-        ranking: first.ranking, keepCounts: stages.map { $0[index].keepCount },
+        ranking: first.ranking, choice: first.choice, keepCounts: stages.map { $0[index].keepCount },
         droppedFirst: first.dropsPaddingFirst ? padding : [])
     }
   }

@@ -43,6 +43,9 @@ struct VisualTokenRanker {
         ? compute.headNorms(state.keys, heads: heads)
         : compute.headNorms(cache.layers[drop.scoringLayer].keys.widened(), heads: heads)
       return byRow(columnMeans(norms).map { -$0 })
+    case .textRaters:
+      let raters = textRaters(state.hidden, layout, on: compute)
+      return byRow(raterAttention(raters, drop, &state, cache, layout.positions, on: compute))
     case .random(let seed):
       var generator = SplitMix64(seed: seed &+ UInt64(drop.afterLayer) &* 0x9E37_79B9_7F4A_7C15)
       return byRow((0..<layout.rowCount).map { _ in Float(generator.next() >> 40) })
@@ -74,6 +77,64 @@ struct VisualTokenRanker {
     state.values.assign(state.keys, rows: 0..<rows)
     compute.rotate(&state.values, to: positions, &state.rotary)
     return compute.lastRowProbabilities(queries: state.queries, keys: state.values, heads: layer.heads)
+  }
+
+  /// The rows of the text tokens after the last image whose relevance to the visual tokens is above the mean.
+  private func textRaters(
+    _ hidden: borrowing Matrix, _ layout: SequenceLayout, on compute: ComputeContext
+  ) -> [Int] {
+    let lastRow = layout.rowCount - 1
+    let visualRows = layout.visualBlocks.flatMap(\.rows)
+    let textRows = (layout.visualBlocks.last?.rows.upperBound ?? 0)..<layout.rowCount
+    guard !visualRows.isEmpty, !textRows.isEmpty else { return [lastRow] }
+    var visual = Matrix(rows: 0, columns: hidden.columns)
+    var text = Matrix(rows: 0, columns: hidden.columns)
+    visual.assign(hidden, rows: 0..<hidden.rows)
+    visual.keepRows(visualRows)
+    text.assign(hidden, rows: textRows)
+    var products = Matrix(rows: 0, columns: textRows.count)
+    compute.matmul(
+      &products, visual, by: Linear(weight: Tensor(text.values, shape: [textRows.count, text.columns])), .ranking)
+    for row in 0..<products.rows {
+      var values = products.mutableSpan
+      var row = values.row(row, columns: textRows.count)
+      softmax(&row)
+    }
+    let relevance = columnMeans(products)
+    let mean = relevance.reduce(0, +) / Float(relevance.count)
+    let raters = relevance.indices.filter { relevance[$0] > mean }.map { textRows.lowerBound + $0 }
+    return raters.isEmpty ? [lastRow] : raters
+  }
+
+  /// The attention of rows to all rows in the scoring layer, as a mean over heads and rows, `[S]`.
+  private func raterAttention(
+    _ raters: [Int], _ drop: DropPlan.Drop, _ state: inout DecoderState, _ cache: KVCache, _ positions: [Int],
+    on compute: ComputeContext
+  ) -> [Float] {
+    let layer = layers[drop.scoringLayer]
+    var means = [Float](repeating: 0, count: positions.count)
+    func add(_ queries: borrowing Matrix, row: Int, rater: Int, _ keys: borrowing Matrix) {
+      let probabilities = compute.lastRowProbabilities(
+        queries: queries, row: row, keys: keys, visibleKeys: rater + 1, heads: layer.heads)
+      for (i, value) in columnMeans(probabilities).enumerated() { means[i] += value / Float(raters.count) }
+    }
+    guard drop.scoresWithNextLayer else {
+      // Its rotated queries are still in the state. With a prompt prefix they are those of the rows after it.
+      let keys = cache.layers[drop.scoringLayer].keys.widened()
+      let first = positions.count - state.queries.rows
+      for rater in raters { add(state.queries, row: rater - first, rater: rater, keys) }
+      return means
+    }
+    var rows = Matrix(rows: 0, columns: state.normalized.columns)
+    rows.assign(state.normalized, rows: 0..<state.normalized.rows)
+    rows.keepRows(raters)
+    compute.matmul(&state.queries, rows, by: layer.queries, .queries)
+    compute.rotate(&state.queries, to: raters.map { positions[$0] }, &state.rotary)
+    // `values` is unused until the layer projects its values.
+    state.values.assign(state.keys, rows: 0..<state.keys.rows)
+    compute.rotate(&state.values, to: positions, &state.rotary)
+    for (row, rater) in raters.enumerated() { add(state.queries, row: row, rater: rater, state.values) }
+    return means
   }
 
   /// Attention probabilities of the last row in the layer that ran last, `[H, S]`.

@@ -277,7 +277,7 @@ package final class PromptCache: Sendable {
     init(prompt request: PreparedRequest) {
       let drops = request.plan.drops.map { drop in
         let padding = drop.droppedFirst.map { TokenRuns($0).text }.joined(separator: ";")
-        return "drop \(drop.afterLayer) \(drop.scoringLayer) \(drop.positions.rawValue) \(drop.ranking) "
+        return "drop \(drop.afterLayer) \(drop.scoringLayer) \(drop.positions.rawValue) \(drop.ranking) \(drop.choice) "
           + "\(drop.keepCounts) after \(padding)"
       }
       self.init(

@@ -75,6 +75,8 @@ public struct RunReport: Codable, Sendable {
     public var seed: UInt64?
     /// The name of a `Ranking`.
     public var ranking: String?
+    /// The name of a `ChoiceRule`; `nil` for the largest scores.
+    public var choice: String?
     public var positions: String?
     /// Whether padding was dropped before all other tokens; `nil` if it was ranked by its scores.
     public var dropsPaddingFirst: Bool?
@@ -86,6 +88,7 @@ public struct RunReport: Codable, Sendable {
     enum CodingKeys: String, CodingKey {
       case method, layers, keep, k, r, seed, positions, target, preselect
       case ranking = "rank"
+      case choice = "select"
       case dropsPaddingFirst = "mask_padding"
     }
   }
@@ -242,6 +245,7 @@ extension RunReport.Policy {
     // Ranking and position rule are the same at every drop.
     guard let stage = try policy.stages(layerCount: layerCount, visualTokenCount: 1).first else { return }
     (ranking, positions) = (stage.ranking.name, stage.positions.rawValue)
+    if stage.choice != .top { choice = stage.choice.label }
     if stage.dropsPaddingFirst { dropsPaddingFirst = true }
     if case .random(let seed) = stage.ranking { self.seed = seed }
   }
@@ -270,6 +274,17 @@ extension Preselection {
   }
 }
 
+extension ChoiceRule {
+  /// The text in reports: the name and non-default settings.
+  var label: String {
+    if case .coverage(let alpha, let lambda) = self, (alpha, lambda) != (0.5, 0.5) {
+      "\(name) alpha \(alpha) lambda \(lambda)"
+    } else {
+      name
+    }
+  }
+}
+
 extension CostTarget {
   /// The text in reports, such as `flops 0.45`.
   var label: String {
@@ -290,6 +305,7 @@ extension RunReport.Policy: CustomStringConvertible {
     if target != nil, let keep { parts.append("keeping " + keep.map { "\($0)" }.joined(separator: ",")) }
     if target != nil, let r { parts.append("r \(r)") }
     if let ranking, ranking != Ranking.attention.name, ranking != method { parts.append("ranked by \(ranking)") }
+    if let choice { parts.append("chosen by \(choice)") }
     if dropsPaddingFirst == true { parts.append("padding first") }
     return parts.joined(separator: ", ")
   }

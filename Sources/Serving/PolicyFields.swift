@@ -8,8 +8,8 @@ import TokenDropping
 /// Its fields are the options of the programs with underscores, such as `"layer_list": [8, 16, 24]`.
 struct PolicyFields {
   private static let names = [
-    "policy", "lambda", "stages", "layer_list", "image_token_ratio_list", "fastv_k", "fastv_r", "rank", "positions",
-    "mask_padding", "target_tokens", "target_flops", "target_kv", "preselect", "preselect_tokens", "preselect_share",
+    "policy", "lambda", "stages", "layer_list", "image_token_ratio_list", "fastv_k", "fastv_r", "rank", "select",
+    "positions", "mask_padding", "target_tokens", "target_flops", "target_kv", "preselect", "preselect_tokens", "preselect_share",
     "preselect_budget",
   ]
 
@@ -55,6 +55,7 @@ struct PolicyFields {
     options.fastVK = try value("fastv_k", "an integer")
     options.fastVR = try value("fastv_r", "a number")
     options.rank = try value("rank", "one of " + RankingName.allValueStrings.joined(separator: ", "))
+    options.choice = try value("select", "top or coverage")
     options.positions = try value("positions", "compact or original")
     options.dropsPaddingFirst = try ChatRequest.flag(fields, "mask_padding", in: "pdrop.")
     options.target.tokens = try value("target_tokens", "a number")

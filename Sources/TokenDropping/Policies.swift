@@ -23,21 +23,24 @@ public struct PyramidDrop: TokenDroppingPolicy {
   public let name = "pyramiddrop"
   public var schedule: StageSchedule
   public var ranking: Ranking
+  public var choice: ChoiceRule
   public var positions: PositionRule
   public var dropsPaddingFirst: Bool
 
   public init(
-    _ schedule: StageSchedule = .geometric(), ranking: Ranking = .attention, positions: PositionRule = .compact,
+    _ schedule: StageSchedule = .geometric(), ranking: Ranking = .attention, choice: ChoiceRule = .top,
+    positions: PositionRule = .compact,
     dropsPaddingFirst: Bool = false
   ) {
     self.schedule = schedule
     self.ranking = ranking
+    self.choice = choice
     self.positions = positions
     self.dropsPaddingFirst = dropsPaddingFirst
   }
 
   public func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage] {
-    try schedule.stages(layerCount, visualTokenCount, positions, ranking, dropsPaddingFirst: dropsPaddingFirst)
+    try schedule.stages(layerCount, visualTokenCount, positions, ranking, choice, dropsPaddingFirst: dropsPaddingFirst)
   }
 }
 
@@ -58,16 +61,19 @@ public struct FastV: TokenDroppingPolicy {
   /// The fraction of visual tokens to drop.
   public var r: Double
   public var ranking: Ranking
+  public var choice: ChoiceRule
   public var positions: PositionRule
   public var dropsPaddingFirst: Bool
 
   public init(
-    k: Int = 2, r: Double = 0.5, ranking: Ranking = .attention, positions: PositionRule = .original,
+    k: Int = 2, r: Double = 0.5, ranking: Ranking = .attention, choice: ChoiceRule = .top,
+    positions: PositionRule = .original,
     dropsPaddingFirst: Bool = false
   ) {
     self.k = k
     self.r = r
     self.ranking = ranking
+    self.choice = choice
     self.positions = positions
     self.dropsPaddingFirst = dropsPaddingFirst
   }
@@ -78,7 +84,7 @@ public struct FastV: TokenDroppingPolicy {
     let keepCount = Int((Double(visualTokenCount) * (1 - r)).rounded(.toNearestOrEven))
     return [
       DropStage(
-        afterLayer: k, scoringLayer: k - 1, keepCount: keepCount, positions: positions, ranking: ranking,
+        afterLayer: k, scoringLayer: k - 1, keepCount: keepCount, positions: positions, ranking: ranking, choice: choice,
         dropsPaddingFirst: dropsPaddingFirst)
     ]
   }
@@ -173,13 +179,14 @@ public enum StageSchedule: Sendable, Hashable {
 
   /// The drops of one image; keep counts are `ratio · visualTokenCount`, truncated as in the authors' code.
   func stages(
-    _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking, dropsPaddingFirst: Bool
+    _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking, _ choice: ChoiceRule = .top,
+    dropsPaddingFirst: Bool
   ) throws(DropPolicyError) -> [DropStage] {
     let (layers, ratios) = try resolved(layerCount: layerCount)
     return zip(layers, ratios).map { layer, ratio in
       DropStage(
         afterLayer: layer, scoringLayer: layer, keepCount: Int(Double(visualTokenCount) * ratio),
-        positions: positions, ranking: ranking, dropsPaddingFirst: dropsPaddingFirst)
+        positions: positions, ranking: ranking, choice: choice, dropsPaddingFirst: dropsPaddingFirst)
     }
   }
 }

@@ -28,6 +28,16 @@ public enum Ranking: Sendable, Hashable {
   /// Source: ViTCoP (arXiv 2601.17818); Devoto et al. 2024, A Simple and Effective L2 Norm-Based Strategy for KV Cache
   /// Compression (arXiv 2406.11430).
   case keyNorm
+  /// Mean over heads and over text raters of the attention to the token: tokens of the question that are relevant to the
+  /// image, instead of the last prompt token.
+  ///
+  /// The relevance of a token after the last image is its share of `softmax(x · t)` over these tokens, as a mean over the
+  /// visual tokens, by the hidden states `x` and `t` at the drop. Raters are the tokens above the mean; the last prompt
+  /// token if there are none.
+  ///
+  /// Source: SparseVLM (arXiv 2410.04417), which chooses raters once, by the embeddings; TOPS (arXiv 2606.27161), at each
+  /// drop.
+  case textRaters
   /// A random order, reproducible by its seed.
   case random(seed: UInt64)
   /// Evenly spaced tokens.
@@ -41,6 +51,7 @@ public enum Ranking: Sendable, Hashable {
     case .attentionDebiased: "attention-debiased"
     case .valueWeighted: "value-weighted"
     case .keyNorm: "key-norm"
+    case .textRaters: "text-raters"
     case .random: "random"
     case .uniform: "uniform"
     }
@@ -49,8 +60,8 @@ public enum Ranking: Sendable, Hashable {
   /// All rankings, with a seed for the random one.
   public static func all(seed: UInt64) -> [Ranking] {
     [
-      .attention, .attentionWithoutRotation, .attentionDebiased, .valueWeighted, .keyNorm, .random(seed: seed),
-      .uniform,
+      .attention, .attentionWithoutRotation, .attentionDebiased, .valueWeighted, .keyNorm, .textRaters,
+      .random(seed: seed), .uniform,
     ]
   }
 

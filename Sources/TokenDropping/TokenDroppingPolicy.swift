@@ -16,18 +16,20 @@ public struct DropStage: Sendable, Hashable {
   public var keepCount: Int
   public var positions: PositionRule
   public var ranking: Ranking
+  public var choice: ChoiceRule
   /// Whether patches entirely in the padding of an image are dropped before all others.
   public var dropsPaddingFirst: Bool
 
   public init(
     afterLayer: Int, scoringLayer: Int, keepCount: Int, positions: PositionRule, ranking: Ranking = .attention,
-    dropsPaddingFirst: Bool = false
+    choice: ChoiceRule = .top, dropsPaddingFirst: Bool = false
   ) {
     self.afterLayer = afterLayer
     self.scoringLayer = scoringLayer
     self.keepCount = keepCount
     self.positions = positions
     self.ranking = ranking
+    self.choice = choice
     self.dropsPaddingFirst = dropsPaddingFirst
   }
 }
