@@ -123,6 +123,9 @@ extension TokenDroppingPolicy {
   /// The short name in tables and charts, such as `no dropping`, `FastV K=2 R=0.5` or `PyramidDrop λ=0.5`.
   var title: String {
     switch self {
+    case let policy as TargetedPreselection:
+      return policy.selection.labelWithoutSize + (policy.policy is NoDropping ? "" : " + \(policy.policy.title)")
+        + " \(policy.target.title)"
     case let policy as Preselected:
       return "\(policy.selection.label)" + (policy.policy is NoDropping ? "" : " + \(policy.policy.title)")
     case let policy as FastV: return "\(method) K=\(policy.k) R=\(policy.r)"
@@ -130,7 +133,7 @@ extension TokenDroppingPolicy {
     case let policy as any StagedPolicy:
       switch policy.schedule {
       case .geometric(let lambda, let stages): return "\(method) λ=\(lambda)" + (stages == 4 ? "" : " S=\(stages)")
-      case .listed(let layers, let ratios):
+      case .listed(let layers, let ratios), .scaled(let layers, _, let ratios):
         func list(_ numbers: [some Any]) -> String { numbers.map { "\($0)" }.joined(separator: ",") }
         return "\(method) layer \(list(layers)) keep \(list(ratios))"
       }

@@ -55,7 +55,11 @@ struct PlanCommand: ParsableCommand {
         configuration.selectionMultiplyAdds($0, tiles: [tiles], question: 16)
       }
       let timing = try timing(source)
-      for policyName in policy.names {
+      for recipe in policyOptions.recipe?.recipes ?? [] {
+        let planned = try SchedulePlanner(prompt).resolved(recipe.policy)
+        rows.append(try PlanRow(name, prompt, planned, nil, recipe).tableRow)
+      }
+      for policyName in policyOptions.recipe == nil ? policy.names : [] {
         var policy = try policyOptions.forPolicy(policyName).policy(policyName, seed: 0)
         policy = policy.timed(by: timing)
         let planned = try SchedulePlanner(prompt).resolved(policy)
@@ -78,31 +82,44 @@ struct PlanCommand: ParsableCommand {
 private struct PlanRow {
   let tableRow: TableRow
 
-  init(_ model: String, _ prompt: PrefillCost, _ policy: any TokenDroppingPolicy, _ timing: PrefillTiming?) throws {
+  /// - Parameter recipe: The recipe of the schedule, which is named in place of the policy.
+  init(
+    _ model: String, _ prompt: PrefillCost, _ policy: any TokenDroppingPolicy, _ timing: PrefillTiming?,
+    _ recipe: Recipe? = nil
+  ) throws {
     let plan = try prompt.plan(policy)
     let stages = prompt.tokensPerStage(plan)
     let layers = plan.drops.map(\.afterLayer)
     func list(_ numbers: [Int], _ separator: String) -> String { numbers.map(String.init).joined(separator: separator) }
     let fraction = prompt.flopsRatio(plan)
-    tableRow = TableRow([
-      Field("model", .text(model), heading: "model"),
-      Field("policy", .text(policy.name), heading: "policy"),
-      Field("strength", .text(Self.strength(policy)), heading: "strength"),
-      Field("layers", .integers(layers), heading: "layers", text: list(layers, ",")),
-      Field("visual_tokens", .integers(stages), heading: "visual tokens", text: list(stages, "/")),
-      Field("tokens_mean_of_layers", prompt.averageTokens(plan), heading: "average tokens (layers)", decimals: 1),
-      Field("tokens_mean_of_stages", prompt.stageAverageTokens(plan), heading: "average tokens (stages)", decimals: 1),
-      Field("tokens_at_the_end", .integer(stages.last ?? 0), heading: "last stage"),
-      Field("gflop", Double(prompt.flops(plan)) / 1e9, heading: "prefill GFLOPs", decimals: 1),
-      Field(
-        "flops_share", .number(fraction), heading: "prefill FLOPs (% of baseline)",
-        text: (100 * fraction).formatted(2) + "%"),
-      Field("gflop_paper", prompt.paperFlops(plan) / 1e9, heading: "GFLOPs (paper)", decimals: 1),
-      Field("kv_mib", Double(prompt.cacheBytes(plan)) / 0x1p20, heading: "KV cache MiB", decimals: 1),
-      Field(
-        "first_token_seconds", timing.map { prompt.firstTokenSeconds(plan, $0) }, heading: "TTFT s (estimated)",
-        decimals: 3),
-    ])
+    tableRow = TableRow(
+      [
+        Field("model", .text(model), heading: "model")
+      ]
+        + (recipe.map {
+          [
+            Field("recipe", .text($0.name), heading: "recipe"),
+            Field("published", .text($0.published), heading: "published as"),
+          ]
+        } ?? []) + [
+          Field("policy", .text(policy.name), heading: "policy"),
+          Field("strength", .text(Self.strength(policy)), heading: "strength"),
+          Field("layers", .integers(layers), heading: "layers", text: list(layers, ",")),
+          Field("visual_tokens", .integers(stages), heading: "visual tokens", text: list(stages, "/")),
+          Field("tokens_mean_of_layers", prompt.averageTokens(plan), heading: "average tokens (layers)", decimals: 1),
+          Field(
+            "tokens_mean_of_stages", prompt.stageAverageTokens(plan), heading: "average tokens (stages)", decimals: 1),
+          Field("tokens_at_the_end", .integer(stages.last ?? 0), heading: "last stage"),
+          Field("gflop", Double(prompt.flops(plan)) / 1e9, heading: "prefill GFLOPs", decimals: 1),
+          Field(
+            "flops_share", .number(fraction), heading: "prefill FLOPs (% of baseline)",
+            text: (100 * fraction).formatted(2) + "%"),
+          Field("gflop_paper", prompt.paperFlops(plan) / 1e9, heading: "GFLOPs (paper)", decimals: 1),
+          Field("kv_mib", Double(prompt.cacheBytes(plan)) / 0x1p20, heading: "KV cache MiB", decimals: 1),
+          Field(
+            "first_token_seconds", timing.map { prompt.firstTokenSeconds(plan, $0) }, heading: "TTFT s (estimated)",
+            decimals: 3),
+        ])
   }
 
   /// The parameter of the schedule that sets the number of kept tokens, such as `lambda 0.53`.
@@ -115,7 +132,8 @@ private struct PlanRow {
     guard let staged = policy as? any StagedPolicy else { return "" }
     switch staged.schedule {
     case .geometric(let lambda, _): return "lambda \(lambda)"
-    case .listed(_, let ratios): return "ratios " + ratios.map { "\($0)" }.joined(separator: ",")
+    case .listed(_, let ratios), .scaled(_, _, let ratios):
+      return "ratios " + ratios.map { "\($0)" }.joined(separator: ",")
     }
   }
 }

@@ -4,6 +4,28 @@ public import TokenDropping
 
 extension PositionRule: ExpressibleByArgument {}
 
+/// A recipe by its name, or all of them.
+public struct RecipeName: ExpressibleByArgument, Sendable {
+  public let recipes: [Recipe]
+
+  public init?(argument: String) {
+    recipes = Recipe.all.filter { $0.name == argument || argument == "all" }
+    if recipes.isEmpty { return nil }
+  }
+
+  public static var allValueStrings: [String] { Recipe.all.map(\.name) }
+
+  /// The recipe.
+  ///
+  /// - Throws: `ValidationError` for all of them.
+  func policy() throws -> any TokenDroppingPolicy {
+    guard recipes.count == 1 else {
+      throw ValidationError("--recipe all is for pdrop-bench plan; expected one recipe")
+    }
+    return recipes[0].policy
+  }
+}
+
 /// Token-dropping policies by their command-line names.
 public enum PolicyName: String, CaseIterable, ExpressibleByArgument, Sendable {
   case none, pyramiddrop, fastv, random, uniform
@@ -78,6 +100,13 @@ public struct PolicyOptions: ParsableArguments {
   @Option(help: "Position ids after a drop: compact (renumbered) or original. (default: depends on the policy)")
   public var positions: PositionRule?
 
+  @Option(
+    help: """
+      A published schedule, instead of --policy and its options, such as scope-64; pdrop-bench plan --recipe all lists \
+      them.
+      """)
+  public var recipe: RecipeName?
+
   @OptionGroup public var target: TargetOptions
 
   @OptionGroup public var preselect: PreselectOptions
@@ -85,11 +114,15 @@ public struct PolicyOptions: ParsableArguments {
   public init() {}
 
   public func validate() throws {
-    guard !target.isGiven || (lambda == nil && ratioList == nil && fastVR == nil) else {
+    guard recipe == nil || isEmptyWithoutRecipe else {
+      throw ValidationError("--recipe is a whole schedule; leave out the other options of policies")
+    }
+    guard !target.isGiven || preselect.leavesSizeToTarget || (lambda == nil && ratioList == nil && fastVR == nil) else {
       throw ValidationError(
         "a target determines the keep ratios; leave out --lambda, --image-token-ratio-list and --fastv-r")
     }
-    guard (layerList == nil) == (ratioList == nil) || target.isGiven else {
+    let solvesRatios = target.isGiven && !preselect.leavesSizeToTarget
+    guard (layerList == nil) == (ratioList == nil) || solvesRatios else {
       throw ValidationError("--layer-list and --image-token-ratio-list belong together; give both")
     }
     guard layerList == nil || (lambda == nil && stages == nil) else {
@@ -102,12 +135,14 @@ public struct PolicyOptions: ParsableArguments {
   /// - Parameter seed: The seed of random drops and rankings.
   /// - Throws: `ValidationError` if an option belongs to another policy.
   public func policy(_ name: PolicyName, seed: UInt64) throws -> any TokenDroppingPolicy {
-    let policy = try dropping(name, seed: seed)
-    return preselect.selection.map { Preselected($0, then: policy) } ?? policy
+    if let recipe { return try recipe.policy() }
+    return try preselect.preselected(target.target) { try dropping(name, for: $0, seed: seed) }
   }
 
   /// The policy without the selection before the language model.
-  private func dropping(_ name: PolicyName, seed: UInt64) throws -> any TokenDroppingPolicy {
+  private func dropping(
+    _ name: PolicyName, for target: CostTarget?, seed: UInt64
+  ) throws -> any TokenDroppingPolicy {
     let isStaged = [.pyramiddrop, .random, .uniform].contains(name)
     if !isStaged, layerList != nil || lambda != nil || stages != nil {
       throw ValidationError(
@@ -125,7 +160,7 @@ public struct PolicyOptions: ParsableArguments {
     guard !dropsPaddingFirst || name != .none else {
       throw ValidationError("--policy none drops nothing; leave out --mask-padding")
     }
-    guard let target = target.target else { return untargeted(name, seed: seed) ?? NoDropping() }
+    guard let target else { return untargeted(name, seed: seed) ?? NoDropping() }
     guard let policy = untargeted(name, seed: seed) else {
       throw ValidationError("--policy none drops nothing; leave out the target")
     }
@@ -139,7 +174,8 @@ public struct PolicyOptions: ParsableArguments {
     case .none: return nil
     case .pyramiddrop:
       return PyramidDrop(
-        schedule, ranking: ranking, choice: choice?.rule ?? .top, positions: positions ?? .compact, dropsPaddingFirst: dropsPaddingFirst)
+        schedule, ranking: ranking, choice: choice?.rule ?? .top, positions: positions ?? .compact,
+        dropsPaddingFirst: dropsPaddingFirst)
     case .random:
       return RandomDrop(schedule, seed: seed, positions: positions ?? .compact, dropsPaddingFirst: dropsPaddingFirst)
     case .uniform: return UniformDrop(schedule, positions: positions ?? .compact, dropsPaddingFirst: dropsPaddingFirst)
@@ -149,6 +185,13 @@ public struct PolicyOptions: ParsableArguments {
         positions: positions ?? .original,
         dropsPaddingFirst: dropsPaddingFirst)
     }
+  }
+
+  /// Whether no option but the recipe is given.
+  private var isEmptyWithoutRecipe: Bool {
+    layerList == nil && ratioList == nil && lambda == nil && stages == nil && fastVK == nil && fastVR == nil
+      && rank == nil && choice == nil && !dropsPaddingFirst && positions == nil && !target.isGiven
+      && preselect.method == nil
   }
 
   /// The options that apply to a policy, for a command that runs several policies.

@@ -47,21 +47,31 @@ public struct PreselectOptions: ParsableArguments {
     guard tokens.map({ $0 >= 0 }) ?? true else {
       throw ValidationError("--preselect-tokens must be 0 or more, found \(tokens ?? 0)")
     }
-    if let method {
-      guard method.method == nil || tokens != nil || share != nil else {
-        throw ValidationError("--preselect needs --preselect-tokens or --preselect-share")
-      }
-    }
     guard method?.method != nil || (tokens == nil && share == nil && budget == nil) else {
       throw ValidationError(
         "--preselect-tokens, --preselect-share and --preselect-budget require --preselect with a method")
     }
   }
 
-  /// `nil` for none.
-  public var selection: Preselection? {
-    guard let method = method?.method else { return nil }
-    return Preselection(
-      method, share.map { .share($0.value) } ?? .tokens(tokens ?? 0), budget: budget ?? .view)
+  /// The policy after this selection. A cost target determines what is not given: the number of tokens, else the
+  /// strength of the policy.
+  ///
+  /// - Parameters:
+  ///   - target: The cost target.
+  ///   - policy: The policy with a target, or without.
+  func preselected(
+    _ target: CostTarget?, _ policy: (_ target: CostTarget?) throws -> any TokenDroppingPolicy
+  ) throws -> any TokenDroppingPolicy {
+    guard let method = method?.method else { return try policy(target) }
+    if let size = share.map({ .share($0.value) }) ?? tokens.map({ Preselection.Size.tokens($0) }) {
+      return Preselected(Preselection(method, size, budget: budget ?? .view), then: try policy(target))
+    }
+    guard let target else {
+      throw ValidationError("--preselect needs --preselect-tokens, --preselect-share or a target")
+    }
+    return TargetedPreselection(method, budget: budget ?? .view, then: try policy(nil), target)
   }
+
+  /// Whether a target determines the number of selected tokens.
+  var leavesSizeToTarget: Bool { method?.method != nil && tokens == nil && share == nil }
 }

@@ -21,10 +21,11 @@ package struct SchedulePlanner: Sendable {
       planner.preselection = preselected.selection
       return Preselected(preselected.selection, then: try planner.resolved(preselected.policy))
     }
+    if let targeted = policy as? TargetedPreselection { return try resolved(targeted) }
     guard let targeted = policy as? TargetedDrop else { return policy }
     // Without images there is nothing to drop.
     guard prompt.visualTokenCount > 0 else { return targeted.policy.keeping(1) }
-    let measure = try measure(targeted)
+    let measure = try measure(targeted.target, targeted.timing)
     if let found = try weakest(targeted.policy, limit: measure.limit, cost: measure.cost) { return found }
     throw try TargetError.unreachable(
       targeted.target, method: targeted.name,
@@ -93,13 +94,37 @@ package struct SchedulePlanner: Sendable {
     return try prompt.plan(Preselected(preselection, then: policy))
   }
 
-  private func measure(_ targeted: TargetedDrop) throws(TargetError) -> (limit: Double, cost: (DropPlan) -> Double) {
-    switch targeted.target {
+  /// The largest selection within the target.
+  private func resolved(_ targeted: TargetedPreselection) throws -> Preselected {
+    func selecting(_ tokens: Int) -> Preselected {
+      Preselected(targeted.selection.selecting(.tokens(tokens)), then: targeted.policy)
+    }
+    let measure = try measure(targeted.target, targeted.timing)
+    let most = prompt.visualTokenCounts.max() ?? 0
+    guard try measure.cost(prompt.plan(selecting(most))) > measure.limit else { return selecting(most) }
+    let least = try measure.cost(prompt.plan(selecting(0)))
+    guard least <= measure.limit else {
+      throw TargetError.unreachable(
+        targeted.target, method: targeted.selection.method.name, layers: [], visualTokens: prompt.visualTokenCount,
+        least: least, remedy: nil)
+    }
+    var (within, beyond) = (0, most)
+    while beyond - within > 1 {
+      let middle = (within + beyond) / 2
+      if try measure.cost(prompt.plan(selecting(middle))) <= measure.limit { within = middle } else { beyond = middle }
+    }
+    return selecting(within)
+  }
+
+  private func measure(
+    _ target: CostTarget, _ timing: PrefillTiming?
+  ) throws(TargetError) -> (limit: Double, cost: (DropPlan) -> Double) {
+    switch target {
     case .averageTokens(let tokens): return (tokens, prompt.averageTokens)
     case .flops(let ratio): return (ratio, prompt.flopsRatio)
     case .cacheBytes(let bytes): return (Double(bytes), { Double(prompt.cacheBytes($0)) })
     case .firstToken(let seconds):
-      guard let timing = targeted.timing else { throw .notTimed }
+      guard let timing else { throw .notTimed }
       return (seconds, { prompt.firstTokenSeconds($0, timing) })
     }
   }
@@ -122,8 +147,8 @@ public enum TargetError: UserFacingError, Equatable {
     case .notTimed:
       "a target in seconds needs this machine's timing; give the request VisionLanguageModel.timed(policy)"
     case .unreachable(let target, let method, let layers, let visualTokens, let least, let remedy):
-      "\(Self.measure(target, least, visualTokens)), for \(method) dropping after layer "
-        + Remedy.list(layers.map(String.init), last: "and") + (remedy == nil ? "; no other layers meet it" : "")
+      "\(Self.measure(target, least, visualTokens)), for \(method)"
+        + (layers.isEmpty ? " without any token" : " dropping after layer ") + Remedy.list(layers.map(String.init), last: "and") + (remedy == nil && !layers.isEmpty ? "; no other layers meet it" : "")
     }
   }
 

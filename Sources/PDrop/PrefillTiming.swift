@@ -11,6 +11,10 @@ extension VisionLanguageModel {
       preselected.policy = timed(preselected.policy, threads: threads)
       return preselected
     }
+    if var targeted = policy as? TargetedPreselection, case .firstToken = targeted.target, targeted.timing == nil {
+      targeted.timing = prefillTiming(threads: threads)
+      return targeted
+    }
     guard var targeted = policy as? TargetedDrop, case .firstToken = targeted.target, targeted.timing == nil else {
       return policy
     }

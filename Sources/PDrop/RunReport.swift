@@ -231,6 +231,11 @@ extension RunReport.Policy {
       self = try Self(policy.policy, layerCount: layerCount)
       preselect = policy.selection.label
       return
+    case let policy as TargetedPreselection:
+      self = try Self(policy.policy, layerCount: layerCount)
+      // The number of tokens depends on the prompt.
+      (preselect, target) = (policy.selection.labelWithoutSize, policy.target.label)
+      return
     case let policy as TargetedDrop:
       // The strength depends on the prompt; the layers do not.
       self = try Self(policy.policy.keeping(1), layerCount: layerCount)
@@ -257,9 +262,15 @@ extension RunReport.Policy {
 
 extension Preselection {
   /// The text in reports: method, number or share of tokens and non-default settings, such as `scope 64`.
-  package var label: String {
+  package var label: String { label(of: size) }
+
+  /// The same without the number of tokens.
+  package var labelWithoutSize: String { label(of: nil) }
+
+  private func label(of size: Size?) -> String {
     var parts = [method.name]
     switch size {
+    case nil: break
     case .tokens(let tokens): parts.append("\(tokens)")
     case .share(let share): parts.append("share \(share)")
     }

@@ -9,8 +9,9 @@ import TokenDropping
 struct PolicyFields {
   private static let names = [
     "policy", "lambda", "stages", "layer_list", "image_token_ratio_list", "fastv_k", "fastv_r", "rank", "select",
-    "positions", "mask_padding", "target_tokens", "target_flops", "target_kv", "preselect", "preselect_tokens", "preselect_share",
-    "preselect_budget",
+    "positions", "mask_padding", "target_tokens", "target_flops", "target_kv", "preselect", "preselect_tokens",
+    "preselect_share",
+    "preselect_budget", "recipe",
   ]
 
   private let fields: JSONValue
@@ -61,6 +62,7 @@ struct PolicyFields {
     options.target.tokens = try value("target_tokens", "a number")
     options.target.flops = try value("target_flops", "a ratio such as 0.45 or \"45%\"")
     options.target.cache = try value("target_kv", "a size such as \"8MiB\"")
+    options.recipe = try value("recipe", "one of " + RecipeName.allValueStrings.joined(separator: ", "))
     options.preselect.method = try value(
       "preselect", "one of " + PreselectionName.allValueStrings.joined(separator: ", "))
     options.preselect.tokens = try value("preselect_tokens", "an integer")

@@ -68,6 +68,9 @@ extension TokenDroppingPolicy {
     case var policy as TargetedDrop:
       policy.timing = timing
       return policy
+    case var policy as TargetedPreselection:
+      policy.timing = timing
+      return policy
     case var policy as Preselected:
       policy.policy = policy.policy.timed(by: timing)
       return policy
@@ -83,6 +86,8 @@ extension StageSchedule {
   func keeping(_ ratio: Double) -> StageSchedule {
     switch self {
     case .listed(let layers, _): .listed(layers: layers, ratios: Self.powers(of: ratio, count: layers.count))
+    case .scaled(let layers, let count, _):
+      .scaled(layers: layers, ofLayers: count, ratios: Self.powers(of: ratio, count: layers.count))
     case .geometric(_, let stages): .geometric(lambda: ratio, stages: stages)
     }
   }

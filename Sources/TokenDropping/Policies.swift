@@ -138,6 +138,8 @@ public struct UniformDrop: TokenDroppingPolicy {
 public enum StageSchedule: Sendable, Hashable {
   /// Explicit layers and ratios, as in the paper's scripts: `[8, 16, 24]` and `[0.5, 0.25, 0.125]`.
   case listed(layers: [Int], ratios: [Double])
+  /// Layers and ratios of a model with `ofLayers` layers; in others the layers are at the same relative depth.
+  case scaled(layers: [Int], ofLayers: Int, ratios: [Double])
   /// Equal stages, each keeping `lambda` of the stage before it.
   case geometric(lambda: Double = 0.5, stages: Int = 4)
 
@@ -159,6 +161,8 @@ public enum StageSchedule: Sendable, Hashable {
     let ratios: [Double]
     switch self {
     case .listed(let listedLayers, let listedRatios): (layers, ratios) = (listedLayers, listedRatios)
+    case .scaled(let listedLayers, let count, let listedRatios):
+      (layers, ratios) = (listedLayers.map { $0 * layerCount / count }, listedRatios)
     case .geometric(let lambda, let stages):
       guard (0...1).contains(lambda) else { throw .ratioOutOfRange(ratio: lambda) }
       guard (1...max(1, layerCount)).contains(stages) else {
@@ -177,15 +181,20 @@ public enum StageSchedule: Sendable, Hashable {
     return (layers, ratios)
   }
 
-  /// The drops of one image; keep counts are `ratio · visualTokenCount`, truncated as in the authors' code.
+  /// Whether the ratios stand for numbers of tokens.
+  private var isScaled: Bool { if case .scaled = self { true } else { false } }
+
+  /// The drops of one image; keep counts are `ratio · visualTokenCount`, truncated as in the authors' code, for scaled
+  /// schedules rounded.
   func stages(
     _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking, _ choice: ChoiceRule = .top,
     dropsPaddingFirst: Bool
   ) throws(DropPolicyError) -> [DropStage] {
     let (layers, ratios) = try resolved(layerCount: layerCount)
     return zip(layers, ratios).map { layer, ratio in
-      DropStage(
-        afterLayer: layer, scoringLayer: layer, keepCount: Int(Double(visualTokenCount) * ratio),
+      let count = Double(visualTokenCount) * ratio
+      return DropStage(
+        afterLayer: layer, scoringLayer: layer, keepCount: isScaled ? Int(count.rounded()) : Int(count),
         positions: positions, ranking: ranking, choice: choice, dropsPaddingFirst: dropsPaddingFirst)
     }
   }

@@ -123,6 +123,33 @@ extension Preselection.Method {
   }
 }
 
+/// A policy after a selection whose number of tokens is solved per prompt: the largest within the cost target.
+public struct TargetedPreselection: TokenDroppingPolicy {
+  /// The selection; its size is not used.
+  public var selection: Preselection
+  public var policy: any TokenDroppingPolicy
+  public var target: CostTarget
+  /// The timing of this machine; required for a target in seconds.
+  public var timing: PrefillTiming?
+
+  /// - Parameter policy: The drops after the selection, without a target of their own.
+  public init(
+    _ method: Preselection.Method, budget: Preselection.Budget = .view, then policy: any TokenDroppingPolicy,
+    _ target: CostTarget, timing: PrefillTiming? = nil
+  ) {
+    selection = Preselection(method, .share(1), budget: budget)
+    (self.policy, self.target, self.timing) = (policy, target, timing)
+  }
+
+  public var name: String { policy.name }
+  public var preselection: Preselection? { selection }
+
+  /// The policy's stages for all tokens, because the number is solved later, per prompt.
+  public func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage] {
+    try policy.stages(layerCount: layerCount, visualTokenCount: visualTokenCount)
+  }
+}
+
 /// A policy after a selection of tokens before the language model.
 ///
 /// The policy sees the selected tokens as if the image had no others.
