@@ -33,8 +33,7 @@ struct PDropBench: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       PipelineCommand.self, KernelsCommand.self, LayerCostCommand.self, FidelityCommand.self, BatchCommand.self,
-      PlanCommand.self,
-      ReproduceCommand.self,
+      PlanCommand.self, TuneCommand.self, EqualCostCommand.self, ReproduceCommand.self,
     ],
     defaultSubcommand: PipelineCommand.self)
 

@@ -305,6 +305,8 @@ enum PaperSchedule: Hashable {
   case single(layer: Int, kept: Double)
   /// Figure 4: a policy with a target for prefill FLOPs.
   case share(PolicyShare)
+  /// A method with a target for prefill FLOPs, by its options.
+  case method(CostMethod, share: Double)
 
   struct PolicyShare: Hashable {
     var policy: String
@@ -337,6 +339,7 @@ enum PaperSchedule: Hashable {
     case .lambda(let lambda): "pyramiddrop --lambda \(lambda)"
     case .single(let layer, let kept): "pyramiddrop --layer-list \(layer) --image-token-ratio-list \(kept)"
     case .share(let point): "\(point.policy) --target-flops \(percent(point.share))"
+    case .method(let method, let share): "\(method.words) --target-flops \(percent(share))"
     }
   }
 }
