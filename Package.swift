@@ -183,8 +183,11 @@ let package = Package(
       name: "TokenDroppingTests", dependencies: ["TokenDropping", "TestSupport"],
       swiftSettings: settings),
     .testTarget(
+      name: "TokenSelectionTests", dependencies: ["Kernels", "TestSupport", "TokenSelection"],
+      swiftSettings: settings),
+    .testTarget(
       name: "LLaVATests",
-      dependencies: ["Kernels", "LLaVA", "ModelFormats", "TestSupport", "TokenDropping"],
+      dependencies: ["Kernels", "LLaVA", "ModelFormats", "TestSupport", "TokenDropping", "TokenSelection"],
       swiftSettings: settings),
     .testTarget(
       name: "PDropTests",

@@ -59,7 +59,7 @@ struct PlainRanking {
       all = keys.map { key in
         -(0..<heads.keyValueHeadCount).reduce(0.0) { $0 + norm(key, $1) } / Double(heads.keyValueHeadCount)
       }
-    case .random, .uniform: return []
+    case .random, .uniform, .textRaters: return []
     }
     return Array(all[rows])
   }

@@ -1,14 +1,17 @@
+import Foundation
 import Kernels
 import LLaVA
 import ModelFormats
 import TestSupport
 import Testing
 import TokenDropping
+import TokenSelection
 
 /// Rankings against their definitions, and their costs.
 @Suite struct RankingTests {
   static let rankings = Ranking.all(seed: 3)
-  static let readingRankings = rankings.filter(\.needsScoringLayer)
+  /// Text raters have a test of their own.
+  static let readingRankings = rankings.filter { $0.needsScoringLayer && $0 != .textRaters }
   static let layer = 3
 
   /// A policy that drops before layer 3 and scores with this layer, or with the one before it.
@@ -112,13 +115,101 @@ import TokenDropping
       case .attentionDebiased: keys + attention + 9 * visual
       case .valueWeighted: 2 * keys + attention + before * 32 + before * 4
       case .keyNorm: keys + before * 32
-      case .random, .uniform: 0
+      case .textRaters, .random, .uniform: 0
       }
-    #expect(run.ledger.total(.rank) == expected)
-    #expect(
-      rankMultiplyAdds(plan, rowCount: golden.sequenceLength, visualTokenCounts: golden.numImageTokens, text)
-        == expected)
+    let formula = rankMultiplyAdds(
+      plan, rowCount: golden.sequenceLength, visualTokenCounts: golden.numImageTokens, text)
+    if ranking == .textRaters {
+      // The number of raters depends on the prompt.
+      #expect(run.ledger.total(.rank) > keys + attention && run.ledger.total(.rank) <= formula)
+    } else {
+      #expect(run.ledger.total(.rank) == expected && formula == expected)
+    }
     #expect(run.ledger.total(.prefill) == prefillMultiplyAdds(rowsPerLayer: run.lengths, text))
+  }
+
+  /// The attention of the raters is a mean of rows of probabilities, so that of one is that of the last row.
+  @Test(.enabled(if: isOptimized, "slow without optimisation"), arguments: [true, false])
+  func `text raters are the text tokens above the mean`(next: Bool) throws {
+    let test = try TestModel("tiny-llava-1.5")
+    let (golden, _) = try GoldenCase.load(test.name, "shapes_640x480")
+    let rows = try rows(test, golden, before: Self.layer).map { $0.map(Double.init) }
+    let (start, count) = (golden.imageSpans[0][0], golden.imageSpans[0][1])
+    let text = Array(start + count..<golden.sequenceLength)
+    var relevance = [Double](repeating: 0, count: text.count)
+    for visual in start..<start + count {
+      let products = text.map { zip(rows[visual], rows[$0]).reduce(0) { $0 + $1.0 * $1.1 } }
+      let powers = products.map { exp($0 - (products.max() ?? 0)) }
+      for i in powers.indices { relevance[i] += powers[i] / powers.reduce(0, +) }
+    }
+    let mean = relevance.reduce(0, +) / Double(text.count)
+    let raters = text.indices.filter { relevance[$0] > mean }.map { text[$0] }
+    try #require(!raters.isEmpty && raters.count < text.count)
+
+    let layer = next ? Self.layer : Self.layer - 1
+    var expected = [Double](repeating: 0, count: count)
+    for rater in raters {
+      // A prompt that ends with the rater.
+      let plain = try PlainRanking(
+        test, layer: layer, rows: Array(self.rows(test, golden, before: layer)[...rater]))
+      let scores = plain.scores(.attention, of: start..<start + count, positions: Array(0...rater))
+      for i in scores.indices { expected[i] += scores[i] / Double(raters.count) }
+    }
+    let found = try run(test, golden, Self.policy(.textRaters, next: next)).drops[0].images[0].scores
+    let difference = Difference.relativeToLargest(found, expected.map(Float.init))
+    #expect(difference.largest <= 2e-4, "\(difference)")
+  }
+
+  @Test(.enabled(if: isOptimized, "slow without optimisation"), arguments: [true, false])
+  func `a choice by coverage is that of TOPS on the rows at the drop`(next: Bool) throws {
+    let test = try TestModel("tiny-llava-1.5")
+    let (golden, _) = try GoldenCase.load(test.name, "shapes_640x480")
+    let (start, count) = (golden.imageSpans[0][0], golden.imageSpans[0][1])
+    let policy: any TokenDroppingPolicy =
+      next
+      ? PyramidDrop(.listed(layers: [Self.layer], ratios: [0.2]), choice: .coverage(lambda: 1))
+      : FastV(k: Self.layer, r: 0.8, choice: .coverage(lambda: 1))
+    let run = try run(test, golden, policy)
+    let drop = run.drops[0].images[0]
+    let rows = try rows(test, golden, before: Self.layer)[start..<start + count]
+    var rule = Tops()
+    rule.lambda = 1
+    let order = try rule.select(
+      Matrix(rows.flatMap(\.self), columns: rows[start].count), relevance: drop.scores, count: drop.kept.count,
+      on: ComputeContext(workers: Workers(count: 1)))
+    #expect(drop.kept == order.sorted())
+    let text = test.model.configuration.text
+    let plan = try DropPlan(policy, layerCount: text.layerCount, visualTokenCounts: golden.numImageTokens)
+    #expect(
+      run.ledger.total(.rank)
+        == rankMultiplyAdds(
+          plan, rowCount: golden.sequenceLength, visualTokenCounts: golden.numImageTokens, text))
+  }
+
+  /// Stage 0 with some tokens, then a pyramid, is the pyramid on an image that has only these.
+  @Test(.enabled(if: isOptimized, "slow without optimisation"))
+  func `a selection composes with drops`() throws {
+    let test = try TestModel("tiny-llava-1.5")
+    let (golden, _) = try GoldenCase.load(test.name, "shapes_640x480")
+    let (decoder, text) = (test.model.languageModel, test.model.configuration.text)
+    let selected = (0..<golden.numImageTokens[0]).filter { $0 % 5 == 2 || $0 % 7 == 0 }
+    let plan = try DropPlan(PyramidDrop(), layerCount: text.layerCount, visualTokenCounts: [selected.count])
+    let file = golden.images[0].split(separator: "/").last.map(String.init) ?? golden.images[0]
+    var features = Matrix(
+      try Goldens.tensors("features/\(test.name)/\(file).safetensors").floats("features"), columns: text.hiddenSize)
+    features.keepRows(selected)
+    func run(_ selected: [[Int]]?) throws -> (kept: [[Int]], logits: [Float]) {
+      let compute = ComputeContext(workers: Workers(count: 2))
+      var state = DecoderState(text)
+      var layout = try decoder.splice(
+        &state.hidden, tokens: golden.promptIDs, placeholder: test.model.configuration.imageTokenID,
+        features: features, featureCounts: [features.rows], selected: selected, limit: text.contextLength)
+      let drops = decoder.prefill(&state, KVCache(text), &layout, plan, on: compute)
+      return (drops.map { $0.images[0].kept }, decoder.logits(state, on: compute))
+    }
+    let (stage, alone) = (try run([selected]), try run(nil))
+    #expect(stage.logits == alone.logits)
+    #expect(stage.kept == alone.kept.map { $0.map { selected[$0] } })
   }
 
   @Test(.enabled(if: isOptimized, "slow without optimisation"), arguments: rankings)

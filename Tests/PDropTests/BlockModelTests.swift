@@ -90,7 +90,8 @@ import TokenDropping
     let whole = try generator.prefill(generator.embed(prepared), reservedRows: 0)
     let key = try #require(PrefixKey(prepared, model))
     let prompt = try generator.embed(prepared)
-    let prefix = generator.takePrefix(key, of: prepared)
+    let selected = prompt.selected
+    let prefix = generator.takePrefix(key, of: prepared, selected)
     #expect(prefix != nil)
     let parts = generator.prefill(prompt, after: prefix, reservedRows: 0)
     #expect(parts.logits.map(\.bitPattern) == whole.logits.map(\.bitPattern))
