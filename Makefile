@@ -111,6 +111,7 @@ REPRODUCE_POLICIES = none,fastv,pyramiddrop
 reproduce: build
 	$(RELEASE)/pdrop-bench reproduce --report-folder $(REPORT) $(if $(MODEL_15),--model-15 $(MODEL_15)) \
 	  $(if $(MODEL_NEXT),--model-next $(MODEL_NEXT)) $(REPRODUCE_FLAGS)
+	$(RELEASE)/pdrop-bench equal-cost --report-folder $(REPORT)
 	$(if $(DATA),$(RELEASE)/pdrop-eval list --data $(DATA))
 	$(if $(DATA),$(RELEASE)/pdrop-eval run --data $(DATA) $(if $(MODEL_15),-m $(MODEL_15)) \
 	  --policy $(REPRODUCE_POLICIES) --output $(REPORT)/answers --report $(REPORT)/benchmarks.json)

@@ -12,7 +12,8 @@ struct QuestionArguments: ParsableArguments {
   var model: String?
 
   @Option(
-    help: "Questions, one JSON object per line: image, text and optionally answer. (default: the bundled evaluation set)")
+    help:
+      "Questions, one JSON object per line: image, text and optionally answer. (default: the bundled evaluation set)")
   var input: String?
 
   @Option(name: .customLong("image-folder"), help: "Folder of the images. (default: the folder of the questions)")

@@ -53,7 +53,9 @@ struct TuneCommand: ParsableCommand {
     let tried = Array(schedules.dropFirst())
     let shown = printsAll ? tried : front(of: tried, comparison)
     try Output().write(output.rendered(comparison.tableRows(shown), name: "pdrop_tune"))
-    guard let best = tried.max(by: { isWorse($0, than: $1, comparison) }), let subject = comparison[best] else { return }
+    guard let best = tried.max(by: { isWorse($0, than: $1, comparison) }), let subject = comparison[best] else {
+      return
+    }
     let agreement = subject.agreement.firstTokenAgreement.map(intervalText) ?? ""
     Log.write("best: --policy \(best.words), first-token agreement \(agreement) (95% CI)")
   }

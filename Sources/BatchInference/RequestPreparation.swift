@@ -171,7 +171,8 @@ final class ImageCache: ImageSource {
           return cached
         }
         let input = try model.input(
-          of: file, digest, &timings, memoryLimit: decodingLimit, needsPixels: request.needsPixels, forSelection: forSelection
+          of: file, digest, &timings, memoryLimit: decodingLimit, needsPixels: request.needsPixels,
+          forSelection: forSelection
         ) { byteCount throws(ImageError) in
           state.withLock { $0.largestDecoding = max($0.largestDecoding, byteCount) }
           try willDecode(byteCount)

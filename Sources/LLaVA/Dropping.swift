@@ -35,7 +35,8 @@ extension LanguageModel {
         case .coverage(let alpha, let lambda):
           var rule = Tops()
           (rule.alpha, rule.lambda) = (alpha, lambda)
-          return rule.choice(state.hidden, blocks[i].rows, scores[i], count: drop.keepCounts[i], last: last, on: compute)
+          return rule.choice(
+            state.hidden, blocks[i].rows, scores[i], count: drop.keepCounts[i], last: last, on: compute)
         }
       }
       let rows = layout.keep(kept, positions: drop.positions)

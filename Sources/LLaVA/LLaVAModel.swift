@@ -119,16 +119,18 @@ package struct LLaVAModel: Sendable {
     }
     let views = 1 + (tiles?.tileCount ?? 0)
     var attention: ClassAttention? = ClassAttention()
-    let tower = compute.during(.encode) { imageEncoder.vision.features(pixels, views: views, &attention, on: compute) }
-    let features = compute.during(.project) { imageEncoder.projector(tower, on: compute) }
+    let encoded = compute.during(.encode) {
+      imageEncoder.vision.features(pixels, views: views, &attention, on: compute)
+    }
+    let features = compute.during(.project) { imageEncoder.projector(encoded, on: compute) }
     if !compute.isCancelled, let attention {
       // Without the class tokens that some models keep.
       let perView = configuration.visualTokensPerView
       let first = perView - vision.patchCount
-      var patches = Matrix(tower.values, columns: tower.columns)
-      if first > 0 { patches.keepRows((0..<tower.rows).filter { $0 % perView >= first }) }
+      var patches = Matrix(encoded.values, columns: encoded.columns)
+      if first > 0 { patches.keepRows((0..<encoded.rows).filter { $0 % perView >= first }) }
       selectionInputs = SelectionInputs(
-        towerFeatures: patches.values, classAttention: attention.global, localAttention: attention.local)
+        patchFeatures: patches.values, classAttention: attention.global, localAttention: attention.local)
     }
     return packed(features, tiles)
   }

@@ -148,7 +148,9 @@ public enum TargetError: UserFacingError, Equatable {
       "a target in seconds needs this machine's timing; give the request VisionLanguageModel.timed(policy)"
     case .unreachable(let target, let method, let layers, let visualTokens, let least, let remedy):
       "\(Self.measure(target, least, visualTokens)), for \(method)"
-        + (layers.isEmpty ? " without any token" : " dropping after layer ") + Remedy.list(layers.map(String.init), last: "and") + (remedy == nil && !layers.isEmpty ? "; no other layers meet it" : "")
+        + (layers.isEmpty ? " without any token" : " dropping after layer ")
+        + Remedy.list(layers.map(String.init), last: "and")
+        + (remedy == nil && !layers.isEmpty ? "; no other layers meet it" : "")
     }
   }
 

@@ -4,19 +4,19 @@ import ModelFormats
 /// What the selection of visual tokens needs to know of an image besides its features.
 package struct SelectionInputs: Sendable, Equatable {
   /// Features of the patches of all views, as the projector sees them, `[views · patches, C]`.
-  package var towerFeatures: [Float]
+  package var patchFeatures: [Float]
   /// Attention of the class token to each patch in the second last layer, mean over heads, `[views · patches]`; empty
   /// for a vision encoder without class token.
   package var classAttention: [Float]
   /// The same in an early layer, the sixth of 24.
   package var localAttention: [Float]
 
-  package init(towerFeatures: [Float], classAttention: [Float], localAttention: [Float]) {
-    (self.towerFeatures, self.classAttention, self.localAttention) = (towerFeatures, classAttention, localAttention)
+  package init(patchFeatures: [Float], classAttention: [Float], localAttention: [Float]) {
+    (self.patchFeatures, self.classAttention, self.localAttention) = (patchFeatures, classAttention, localAttention)
   }
 
   package var byteCount: Int {
-    (towerFeatures.count + classAttention.count + localAttention.count) * ElementType.f32.byteCount
+    (patchFeatures.count + classAttention.count + localAttention.count) * ElementType.f32.byteCount
   }
 }
 

@@ -126,22 +126,23 @@ struct VisualTokenSelection {
       chargeAttention(views: Set(inputRows.map { $0 / vision.patchCount }).count, layers: 1, on: compute)
       return inputRows.map { inputs.classAttention[$0] }
     }
-    func tower() -> Matrix {
+    func patchFeatures() -> Matrix {
       let columns = vision.hiddenSize
       return Matrix(
-        inputRows.flatMap { inputs.towerFeatures[$0 * columns..<($0 + 1) * columns] }, columns: columns)
+        inputRows.flatMap { inputs.patchFeatures[$0 * columns..<($0 + 1) * columns] }, columns: columns)
     }
     let order: [Int]
     switch selection.method {
     case .classAttention: order = try selectByClassAttention(attention(), count: share)
     case .scope(let alpha):
-      order = try selectByScope(tower(), attention: attention(), alpha: alpha, count: share, on: compute)
+      order = try selectByScope(patchFeatures(), attention: attention(), alpha: alpha, count: share, on: compute)
     case .divPrune: order = try selectByDiversity(rows(features, group), count: share, on: compute)
     case .localGlobal: return try localAndGlobal(group, share, inputs, on: compute)
     case .mmTok:
       let excluded = Set(group.indices.filter { padding.contains(group[$0]) })
       order = try MMTok().select(
-        rows(features, group), features: tower(), question: question, excluded: excluded, count: share, on: compute)
+        rows(features, group), features: patchFeatures(), question: question, excluded: excluded, count: share,
+        on: compute)
     case .cdPruner:
       order = try CDPruner.select(rows(features, group), relevance: relevance, count: share, on: compute)
     case .tops(let alpha, let lambda):

@@ -20,7 +20,7 @@ package final class FeatureCache: Sendable {
     var tokenCounts: ClosedRange<Int>
     var configuration: LLaVAConfiguration
 
-    /// Values of a patch that a selection needs: tower features, and the attention of two layers.
+    /// Values of a patch that a selection needs: its features, and the attention of two layers.
     private var selectionColumns: Int { (configuration.vision?.hiddenSize ?? 0) + 2 }
 
     /// Patches of an image.

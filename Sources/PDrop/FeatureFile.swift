@@ -7,7 +7,7 @@ package import Storage
 /// The features of an image in a file of the feature cache.
 ///
 /// The format is safetensors: `features` `[V, D]` in `F32`, as the projector computes them, so that they are restored
-/// bit for bit. For requests that select tokens before the decoder, `tower_features` `[views · patches, C]` and
+/// bit for bit. For requests that select tokens before the decoder, `patch_features` `[views · patches, C]` and
 /// `class_attention` `[2, views · patches]` follow, in `F32`, of the early and of the late layer. Then come the file's
 /// `TensorChecksums`. The metadata are the version, the key of image and model, the padding tokens, the tiles and the
 /// cost of encoding.
@@ -15,7 +15,7 @@ package struct FeatureFile: Sendable, Equatable {
   /// Version of the layout; increased with every change to it.
   static let version = "pdrop-features 3"
   private static let featuresName = "features"
-  private static let towerName = "tower_features"
+  private static let patchFeaturesName = "patch_features"
   private static let attentionName = "class_attention"
   private static let alignment = 64
   /// More operations than any vision encoder needs for an image; sums of such numbers do not overflow.
@@ -80,7 +80,8 @@ package struct FeatureFile: Sendable, Equatable {
   ) throws(CacheFileError) {
     let file = try SafetensorsFile(
       cached: path,
-      limit: Self.byteCount(features: tokenCounts.upperBound * columns) + selectionBytes, version: Self.version, key: key,
+      limit: Self.byteCount(features: tokenCounts.upperBound * columns) + selectionBytes, version: Self.version,
+      key: key,
       owner: "image or model", Workers(count: 1))
     guard let info = file.records[Self.featuresName], info.elementName == ElementType.f32.rawValue,
       info.shape.count == 2, tokenCounts.contains(info.shape[0]), info.shape[1] == columns,
@@ -109,14 +110,14 @@ package struct FeatureFile: Sendable, Equatable {
   }
 
   private static func selectionInputs(_ file: SafetensorsFile) throws(CacheFileError) -> SelectionInputs? {
-    guard let tower = file.records[towerName], let attention = file.records[attentionName] else { return nil }
-    guard tower.elementName == ElementType.f32.rawValue, tower.shape.count == 2,
-      attention.elementName == ElementType.f32.rawValue, attention.shape == [2, tower.shape[0]],
-      let features = try? file.tensor(towerName).floats(), let both = try? file.tensor(attentionName).floats()
+    guard let patches = file.records[patchFeaturesName], let attention = file.records[attentionName] else { return nil }
+    guard patches.elementName == ElementType.f32.rawValue, patches.shape.count == 2,
+      attention.elementName == ElementType.f32.rawValue, attention.shape == [2, patches.shape[0]],
+      let features = try? file.tensor(patchFeaturesName).floats(), let both = try? file.tensor(attentionName).floats()
     else { throw .unusable("\(file.path): its features for a selection are damaged") }
     return SelectionInputs(
-      towerFeatures: features, classAttention: Array(both[tower.shape[0]...]),
-      localAttention: Array(both[..<tower.shape[0]]))
+      patchFeatures: features, classAttention: Array(both[patches.shape[0]...]),
+      localAttention: Array(both[..<patches.shape[0]]))
   }
 
   static func flops(_ text: String?) -> Int? {
@@ -146,7 +147,7 @@ package struct FeatureFile: Sendable, Equatable {
     if let inputs = selectionInputs, !inputs.classAttention.isEmpty {
       let rows = inputs.classAttention.count
       tensors += [
-        (Self.towerName, Tensor(inputs.towerFeatures, shape: [rows, inputs.towerFeatures.count / rows])),
+        (Self.patchFeaturesName, Tensor(inputs.patchFeatures, shape: [rows, inputs.patchFeatures.count / rows])),
         (Self.attentionName, Tensor(inputs.localAttention + inputs.classAttention, shape: [2, rows])),
       ]
     }

@@ -61,7 +61,8 @@ package struct Generator: ~Copyable {
       limit: prepared.report.sequenceLength)
     if let prefix { skipPrefix(rows: prefix.key.rowCount) }
     return EmbeddedPrompt(
-      request: prepared, layout: layout, selected: selected, features: prepared.request.recordsTensors ? features.values : [])
+      request: prepared, layout: layout, selected: selected,
+      features: prepared.request.recordsTensors ? features.values : [])
   }
 
   /// The tokens of each image that enter the decoder; `nil` for all.

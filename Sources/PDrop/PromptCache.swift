@@ -100,7 +100,9 @@ package final class PromptCache: Sendable {
       }
     }
     let selected = try selected(file, request.plan, counts)
-    guard let layout = request.layout(for: model, selected: selected), let drops = request.plan.replayed(on: layout, keeping: kept) else {
+    guard let layout = request.layout(for: model, selected: selected),
+      let drops = request.plan.replayed(on: layout, keeping: kept)
+    else {
       throw file.unusable("its list of kept tokens is missing or damaged")
     }
     let positions = (0..<model.layerCount).map { layer in
@@ -143,7 +145,8 @@ package final class PromptCache: Sendable {
   /// Maximum bytes of the metadata: two numbers for each kept token and for each image.
   private static func fieldBytes(_ request: PreparedRequest) -> Int {
     let tokens = request.visualTokenCounts.reduce(0, +)
-    return 16 * tokens * (1 + request.plan.drops.count) + 64 * (request.images.count + 4) * (1 + request.plan.drops.count)
+    return 16 * tokens * (1 + request.plan.drops.count) + 64 * (request.images.count + 4)
+      * (1 + request.plan.drops.count)
   }
 
   // MARK: - Prefixes

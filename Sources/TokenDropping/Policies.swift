@@ -84,7 +84,8 @@ public struct FastV: TokenDroppingPolicy {
     let keepCount = Int((Double(visualTokenCount) * (1 - r)).rounded(.toNearestOrEven))
     return [
       DropStage(
-        afterLayer: k, scoringLayer: k - 1, keepCount: keepCount, positions: positions, ranking: ranking, choice: choice,
+        afterLayer: k, scoringLayer: k - 1, keepCount: keepCount, positions: positions, ranking: ranking,
+        choice: choice,
         dropsPaddingFirst: dropsPaddingFirst)
     ]
   }
@@ -187,7 +188,8 @@ public enum StageSchedule: Sendable, Hashable {
   /// The drops of one image; keep counts are `ratio · visualTokenCount`, truncated as in the authors' code, for scaled
   /// schedules rounded.
   func stages(
-    _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking, _ choice: ChoiceRule = .top,
+    _ layerCount: Int, _ visualTokenCount: Int, _ positions: PositionRule, _ ranking: Ranking,
+    _ choice: ChoiceRule = .top,
     dropsPaddingFirst: Bool
   ) throws(DropPolicyError) -> [DropStage] {
     let (layers, ratios) = try resolved(layerCount: layerCount)

@@ -40,7 +40,8 @@ public struct Recipe: Sendable {
     }
     + [128, 64, 32].map {
       selection(
-        "cdpruner", "arXiv 2506.10967, with embeddings of the language model in place of CLIP's text encoder", .cdPruner,
+        "cdpruner", "arXiv 2506.10967, with embeddings of the language model in place of CLIP's text encoder",
+        .cdPruner,
         $0)
     }
 

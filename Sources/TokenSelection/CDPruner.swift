@@ -46,7 +46,9 @@ package enum CDPruner {
     let similarity = try compute.cosines(embeddings, "projected")
     let cosines = similarity.span
     // What each token would add to the logarithm of the determinant, before the logarithm.
-    var residual = (0..<tokens).map { Double(relevance[$0]) * Double(relevance[$0]) * Double(cosines[$0 * tokens + $0]) }
+    var residual = (0..<tokens).map {
+      Double(relevance[$0]) * Double(relevance[$0]) * Double(cosines[$0 * tokens + $0])
+    }
     // A residual below this part of the first is rounding.
     let least = (residual.max() ?? 0) * 1e-6
     var isCandidate = [Bool](repeating: true, count: tokens)
@@ -69,6 +71,7 @@ package enum CDPruner {
       chosen.append(next)
       isCandidate[next] = false
     }
-    return chosen + descending(relevance).lazy.filter { isCandidate[$0] }.prefix(max(0, min(count, tokens) - chosen.count))
+    return chosen
+      + descending(relevance).lazy.filter { isCandidate[$0] }.prefix(max(0, min(count, tokens) - chosen.count))
   }
 }

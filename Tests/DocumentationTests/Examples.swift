@@ -128,6 +128,18 @@ func fastVExample() throws {
   print(stages.map(\.keepCount))  // [144]
 }
 
+func preselectionExample() throws {
+  let selection = Preselection(.scope(), .tokens(64))
+  let policy = Preselected(selection, then: PyramidDrop())
+  let stages = try policy.stages(layerCount: 32, visualTokenCount: selection.tokenCount(of: 576))
+  print(stages.map(\.keepCount))  // [32, 16, 8]
+}
+
+func recipeExample() {
+  let recipe = Recipe.all.first { $0.name == "tops-64" }
+  print(recipe?.published ?? "")  // 64 tokens
+}
+
 func tokenizerExample() throws {
   let tokenizer = try Tokenizer(directory: URL(filePath: "Models/tiny-textvqa", directoryHint: .isDirectory))
   let ids = tokenizer.encodePrompt("USER: <image>\nWhat is on the sign? ASSISTANT:")

@@ -1,5 +1,7 @@
 import Foundation
 import Kernels
+import LLaVA
+import ModelFormats
 import PDrop
 import Storage
 import TestSupport
@@ -46,6 +48,38 @@ import Testing
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["file"])
   }
 
+  @Test func `keeps what a selection needs, and tiles`() throws {
+    let folder = try TemporaryFolder()
+    let path = folder.path("file")
+    let inputs = SelectionInputs(
+      patchFeatures: [1, 2, 3, 4, 5, 6], classAttention: [0.5, 0.25], localAttention: [0, -0.0])
+    let tiles = TileGrid(rows: 2, columns: 1, keptRows: 0..<40, keptColumns: 3..<21)
+    let file = FeatureFile(
+      [1, 2, 3, 4], columns: 2, paddingTokens: [], tiles: tiles, selectionInputs: inputs, encodeFlops: 1,
+      projectFlops: 2)
+    _ = try file.write(to: path, key: Self.key)
+    let read = try FeatureFile(path, key: Self.key, columns: 2, tokenCounts: 1...4, selectionBytes: 32)
+    #expect(read == file)
+    // A file without is read as before.
+    _ = try Self.file.write(to: path, key: Self.key)
+    #expect(try self.read(path).selectionInputs == nil)
+    for damaged in ["0 1 0 1 0 1", "1 1 2 1 0 1", "1 1 0 1 0", "1 1 0 1 0 x", "1 1 0 99999999 0 1", ""] {
+      let path = folder.path("damaged")
+      _ = try file.write(to: path, key: Self.key)
+      let forged = try Data(contentsOf: URL(filePath: path))
+      let text = String(decoding: forged, as: Unicode.ASCII.self)
+      #expect(text.contains("2 1 0 40 3 21"))
+      let changed = damaged.padding(toLength: 13, withPad: " ", startingAt: 0)
+      var bytes = [UInt8](forged)
+      let place = try #require(bytes.firstRange(of: Array("2 1 0 40 3 21".utf8)))
+      bytes.replaceSubrange(place, with: Array(changed.utf8))
+      try Data(bytes).write(to: URL(filePath: path))
+      #expect(throws: CacheFileError.self) {
+        _ = try FeatureFile(path, key: Self.key, columns: 2, tokenCounts: 1...4, selectionBytes: 32)
+      }
+    }
+  }
+
   @Test func `does not write a file that another process is writing`() throws {
     let folder = try TemporaryFolder()
     let other = try AtomicFile(folder.path("file"))
@@ -65,7 +99,7 @@ import Testing
     expectRefused(path, "rows of 2 floats") { () throws(CacheFileError) in try read(path, tokenCounts: 4...4) }
     expectRefused(path, "rows of 2 floats") { () throws(CacheFileError) in try read(path, tokenCounts: 1...2) }
     var bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
-    let version = try #require(bytes.firstRange(of: Array("pdrop-features 2".utf8)))
+    let version = try #require(bytes.firstRange(of: Array("pdrop-features 3".utf8)))
     bytes[version.upperBound - 1] = UInt8(ascii: "0")
     try folder.write("file", bytes)
     expectRefused(path, "another version") { () throws(CacheFileError) in try read(path) }
@@ -112,7 +146,7 @@ import Testing
   ) throws(CacheFileError) -> FeatureFile {
     let end = features.byteCount
     let entries = [
-      #""__metadata__":{"version":"pdrop-features 2","key":"\#(Self.key)","padding_tokens":"\#(padding)","#
+      #""__metadata__":{"version":"pdrop-features 3","key":"\#(Self.key)","padding_tokens":"\#(padding)","#
         + #""flops_encode":"\#(cost)","flops_project":"1"}"#,
       SafetensorsFixtures.entry("features", features.element, features.shape, "[0,\(end)]"),
       SafetensorsFixtures.entry("xxh64", "U64", "[\(checksumCount)]", "[\(end),\(end + 8 * checksumCount)]"),

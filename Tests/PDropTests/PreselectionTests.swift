@@ -21,7 +21,7 @@ import TokenDropping
     return try VisionLanguageModel(directory: Goldens.path("models/\(name)"), options: options)
   }
 
-  private func request(_ policy: any TokenDroppingPolicy, question: String = "What is in the picture?") -> Request {
+  private func request(_ policy: any TokenDroppingPolicy, question: String = "What is in the image?") -> Request {
     var request = Request(question: question, images: [.file(Self.image)], policy: policy)
     request.options.maxTokens = 4
     return request
@@ -93,8 +93,10 @@ import TokenDropping
     let prepared = try PreparedRequest(
       request(Preselected(selection, then: NoDropping())), for: model, threads: 2, images: model)
     let tiles = prepared.images.map { $0.views?.tiles }
-    let expected = 2 * model.llava.configuration.selectionMultiplyAdds(
-      selection, tiles: tiles, question: prepared.questionTokens.count)
+    let expected =
+      2
+      * model.llava.configuration.selectionMultiplyAdds(
+        selection, tiles: tiles, question: prepared.questionTokens.count)
     let report = try report(model, prepared.request)
     #expect(report.flops.rank == expected)
     #expect(report.baselineFlops > 10 * report.flops.prefill)
@@ -177,7 +179,8 @@ import TokenDropping
 
   @Test func `the question of MMTok is its keywords`() {
     #expect(MMTokKeywords("What is the colour of the bus?").words == ["colour", "of", "bus"])
-    #expect(MMTokKeywords("What is it? Answer the question using a single word or phrase.").words == ["What", "is", "it?"])
+    #expect(
+      MMTokKeywords("What is it? Answer the question using a single word or phrase.").words == ["What", "is", "it?"])
     #expect(MMTokKeywords("").words == [])
   }
 
