@@ -196,7 +196,11 @@ package struct ChatAnswer {
     ]
     let kept: JSONValue = .array(
       report.stages.map { stage in .array(stage.images.map { .array($0.kept.map(JSONValue.integer)) }) })
-    return result.with("kept", request.returnsKept ? kept : nil)
+    let selected = report.selection.map { selection in
+      JSONValue.array(selection.images.map { .array($0.kept.map(JSONValue.integer)) })
+    }
+    return result.with("selected", request.returnsKept ? selected : nil)
+      .with("kept", request.returnsKept ? kept : nil)
       .with("maps", hasMaps ? maps : nil)
   }
 
