@@ -27,7 +27,9 @@ def openapi_document(server):
 
     chat = "/v1/chat/completions"
     for options in (*OPTIONS.values(), {"pdrop": {"kept": True, "maps": True}}, {"pdrop": {"policy": "none"}},
-                    {"pdrop": {"policy": "fastv"}}, {"pdrop": {"target_flops": "45%"}}):
+                    {"pdrop": {"policy": "fastv"}}, {"pdrop": {"target_flops": "45%"}},
+                    {"pdrop": {"preselect": "scope", "preselect_tokens": 64, "kept": True, "maps": True}},
+                    {"pdrop": {"recipe": "tops-64"}}):
         answers.append((chat, "post", 200, server.chat({**short(max_tokens=24), **options})))
     for body in ({}, short(n=0), question("What?", b"no image"), {**short(), "pdrop": {"policy": "other"}}):
         answers.append((chat, "post", 400, server.chat(body)))

@@ -118,4 +118,9 @@ POLICIES = [
     ({"policy": "pyramiddrop", "target_tokens": 200}, ["--target-tokens", "200"], None),
     ({"layer_list": [4, 12], "image_token_ratio_list": [0.5, 0.1]},
      ["--layer-list", "4,12", "--image-token-ratio-list", "0.5,0.1"], [576, 288, 57]),
+    ({"preselect": "scope", "preselect_tokens": 64}, ["--preselect", "scope", "--preselect-tokens", "64"],
+     [64, 32, 16, 8]),
+    ({"policy": "none", "preselect": "mmtok", "target_flops": 0.2},
+     ["--policy", "none", "--preselect", "mmtok", "--target-flops", "20%"], None),
+    ({"recipe": "tops-64"}, ["--recipe", "tops-64"], [128, 64, 16]),
 ]

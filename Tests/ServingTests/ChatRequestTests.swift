@@ -68,7 +68,10 @@ import TokenDropping
       (#""best_of": 2"#, "best_of"), (#""top_logprobs": 2"#, "top_logprobs"), (#""stop": [1]"#, "stop"),
       (#""response_format": {"type": "xml"}"#, "response_format"), (#""pdrop": 1"#, "pdrop"),
       (#""pdrop": {"policy": "best"}"#, "policy"), (#""pdrop": {"lambda": 2}"#, "ratio"),
-      (#""pdrop": {"lamda": 0.5}"#, "lamda"), (#""pdrop": {"policy": "none", "lambda": 0.5}"#, "lambda"),
+      (#""pdrop": {"lamda": 0.5}"#, "lamda"), (#""pdrop": {"preselect": "best"}"#, "divprune"),
+      (#""pdrop": {"preselect": "scope"}"#, "preselect_tokens"), (#""pdrop": {"preselect_tokens": 8}"#, "preselect"),
+      (#""pdrop": {"recipe": "all"}"#, "recipe"), (#""pdrop": {"select": "best"}"#, "coverage"),
+      (#""pdrop": {"policy": "none", "lambda": 0.5}"#, "lambda"),
       (#""pdrop": {"lambda": "0.5 --precision int8"}"#, "lambda"), (#""pdrop": {"kept": 1}"#, "kept"),
       (#""stream_options": {"include_usage": 1}"#, "include_usage"),
     ])

@@ -183,6 +183,18 @@ import TokenDropping
       map["stages"].array?[2]["kept"].array?.compactMap(\.integer) == kept[2].array?[0].array?.compactMap(\.integer))
   }
 
+  @Test func `a selection is named with its tokens`() async throws {
+    let chunks = try await chunks(
+      #"{\#(Self.body), "pdrop": {"preselect": "divprune", "preselect_tokens": 40, "kept": true, "maps": true}}"#)
+    let dropping = try #require(chunks.last?["pdrop"])
+    let selected = try #require(dropping["selected"].array?[0].array)
+    #expect(selected.count == 40 && dropping["policy"]["preselect"].string == "divprune 40")
+    #expect(dropping["visual_tokens_per_stage"].array?.compactMap(\.integer) == [40, 20, 10, 5])
+    let stages = try #require(chunks[0]["pdrop"]["maps"].array?[0]["stages"].array)
+    #expect(stages.count == 4 && stages[0]["layer"].integer == 0)
+    #expect(stages[0]["kept"].array?.compactMap(\.integer) == selected.compactMap(\.integer))
+  }
+
   @Test func `progress is sent only if it is asked for`() async throws {
     let with = try await chunks(#"{\#(Self.body), "return_progress": true}"#)
     let without = try await chunks("{\(Self.body)}")
