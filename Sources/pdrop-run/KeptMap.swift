@@ -116,7 +116,7 @@ enum KeptMapReport {
             y: Axis("kept", unit: .percent, reaches: [0]),
             series: zip(map.stages, lists).map { stage, list in
               Plot.Series(
-                "layer \(stage.layer)",
+                stage.layer == 0 ? "selected" : "layer \(stage.layer)",
                 list.enumerated().map { Plot.Point(Double($0 + 1), Double($1) / Double(all)) })
             }))
       }
