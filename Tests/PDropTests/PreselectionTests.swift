@@ -45,7 +45,9 @@ import TokenDropping
     }
   }
 
-  @Test(arguments: methods, ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
+  @Test(
+    .enabled(if: isOptimized, "slow without optimisation"), arguments: methods,
+    ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
   func `the planned number of tokens enters the decoder, whatever the threads`(
     method: Preselection.Method, name: String
   ) throws {
@@ -65,7 +67,8 @@ import TokenDropping
     }
   }
 
-  @Test func `each row of tiles keeps its newline with its first token`() throws {
+  @Test(.enabled(if: isOptimized, "slow without optimisation"))
+  func `each row of tiles keeps its newline with its first token`() throws {
     let model = try load("tiny-llava-next-vicuna")
     for tokens in [3, 60, 400, 1500] {
       let selection = Preselection(.scope(), .tokens(tokens))
@@ -84,7 +87,7 @@ import TokenDropping
     }
   }
 
-  @Test(arguments: methods, [Preselection.Budget.view, .image])
+  @Test(.enabled(if: isOptimized, "slow without optimisation"), arguments: methods, [Preselection.Budget.view, .image])
   func `counted operations equal the closed formula`(
     method: Preselection.Method, budget: Preselection.Budget
   ) throws {
@@ -102,7 +105,8 @@ import TokenDropping
     #expect(report.baselineFlops > 10 * report.flops.prefill)
   }
 
-  @Test func `methods that use the question select by it, others once for an image`() throws {
+  @Test(.enabled(if: isOptimized, "slow without optimisation"))
+  func `methods that use the question select by it, others once for an image`() throws {
     let model = try load()
     for method in Self.methods {
       let policy = Preselected(Preselection(method, .tokens(24)), then: NoDropping())
@@ -113,7 +117,8 @@ import TokenDropping
     }
   }
 
-  @Test func `a target determines the number of tokens`() throws {
+  @Test(.enabled(if: isOptimized, "slow without optimisation")) func `a target determines the number of tokens`() throws
+  {
     let model = try load()
     for (method, policy) in [
       (Preselection.Method.scope(), NoDropping()), (.mmTok, PyramidDrop()), (.localGlobal, NoDropping()),
@@ -129,7 +134,8 @@ import TokenDropping
     #expect(error.map { "\($0)".contains("divprune without any token") } == true)
   }
 
-  @Test(arguments: ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
+  @Test(
+    .enabled(if: isOptimized, "slow without optimisation"), arguments: ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
   func `feature cache and prompt cache give the same answers`(name: String) throws {
     let folder = try TemporaryFolder()
     let plain = try load(name) { $0.precision = .int8 }
@@ -184,7 +190,7 @@ import TokenDropping
     #expect(MMTokKeywords("").words == [])
   }
 
-  @Test(arguments: Recipe.all.map(\.name))
+  @Test(.enabled(if: isOptimized, "slow without optimisation"), arguments: Recipe.all.map(\.name))
   func `every recipe answers`(name: String) throws {
     let recipe = try #require(Recipe.all.first { $0.name == name })
     let report = try report(load(), request(recipe.policy))
