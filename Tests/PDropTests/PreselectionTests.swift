@@ -33,7 +33,9 @@ import TokenDropping
     return session.report
   }
 
-  @Test(arguments: methods, ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
+  @Test(
+    .enabled(if: isOptimized, "slow without optimisation"), arguments: methods,
+    ["tiny-llava-1.5", "tiny-llava-next-vicuna"])
   func `a selection of all tokens is none, bit for bit`(method: Preselection.Method, name: String) throws {
     let model = try load(name)
     func logits(_ policy: any TokenDroppingPolicy) throws -> [Float] {
