@@ -109,7 +109,7 @@ struct MemoryPlan: Sendable {
       (nil, PyramidDrop()),
       (0.25, PyramidDrop(.geometric(lambda: 0.25))),
     ]
-    let (layerCount, counts) = (model.layerCount, request.images.map(\.tokenCount))
+    let (layerCount, counts) = (model.layerCount, request.visualTokenCounts)
     let found = tried.first { _, policy in
       guard let plan = try? DropPlan(policy, layerCount: layerCount, visualTokenCounts: counts) else { return false }
       let rows = plan.rowsPerLayer(

@@ -156,10 +156,14 @@ package struct DropPlan: Sendable, Equatable {
   package init(
     _ policy: any TokenDroppingPolicy, layerCount: Int, visualTokenCounts: [Int], padding: [[Int]] = []
   ) throws(DropPolicyError) {
-    selection = policy.preselection.map { preselection in
-      Selection(
-        preselection: preselection, counts: visualTokenCounts.map { preselection.tokenCount(of: $0) })
-    }
+    // Without images there is nothing to select from.
+    selection =
+      visualTokenCounts.isEmpty
+      ? nil
+      : policy.preselection.map { preselection in
+        Selection(
+          preselection: preselection, counts: visualTokenCounts.map { preselection.tokenCount(of: $0) })
+      }
     var stages: [[DropStage]] = []
     for count in selection?.counts ?? visualTokenCounts {
       stages.append(try policy.stages(layerCount: layerCount, visualTokenCount: count))

@@ -99,6 +99,7 @@ package struct SchedulePlanner: Sendable {
     func selecting(_ tokens: Int) -> Preselected {
       Preselected(targeted.selection.selecting(.tokens(tokens)), then: targeted.policy)
     }
+    guard prompt.visualTokenCount > 0 else { return selecting(0) }
     let measure = try measure(targeted.target, targeted.timing)
     let most = prompt.visualTokenCounts.max() ?? 0
     guard try measure.cost(prompt.plan(selecting(most))) > measure.limit else { return selecting(most) }

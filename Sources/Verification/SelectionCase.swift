@@ -36,6 +36,9 @@ package struct SelectionCase {
     package let hasViews: Bool
   }
 
+  /// The largest number of rows: similarities of all pairs take 1 GiB.
+  private static let maxTokens = 1 << 14
+
   private let file: SafetensorsFile
   private let method: String
   private var parameters: Parameters
@@ -190,6 +193,8 @@ package struct SelectionCase {
   private func matrix(_ name: String, dimensions: [Int] = [2], columns: Int? = nil) throws -> Matrix {
     let shape = try tensor(name, dimensions: dimensions)
     let width = shape[shape.count - 1]
+    let rows = shape.dropLast().reduce(1, *)
+    guard rows <= Self.maxTokens else { throw SelectionCaseError.tooMany(name, rows: rows, limit: Self.maxTokens) }
     guard columns ?? width == width else { throw SelectionCaseError.width(name, expected: columns ?? 0, found: width) }
     return Matrix(try file.tensor(name).floats(), columns: width)
   }
@@ -204,6 +209,7 @@ package enum SelectionCaseError: UserFacingError, Equatable {
   case window(Int, grid: [Int])
   case shape(String, [Int], found: [Int])
   case width(String, expected: Int, found: Int)
+  case tooMany(String, rows: Int, limit: Int)
 
   package var category: ErrorCategory { .usage }
 
@@ -220,6 +226,8 @@ package enum SelectionCaseError: UserFacingError, Equatable {
     case .shape(let name, let dimensions, let found):
       "tensor \(name): expected \(dimensions.map(String.init).joined(separator: " or ")) dimensions, found the shape "
         + "\(found)"
+    case .tooMany(let name, let rows, let limit):
+      "tensor \(name): expected at most \(limit) rows, found \(rows); select in parts"
     case .width(let name, let expected, let found):
       "tensor \(name): expected \(expected) columns, found \(found)"
     }

@@ -177,6 +177,22 @@ import TokenDropping
     #expect(throws: RequestError.generation(.notEncodedForSelection)) { _ = try Session(model, asked, threads: 1) }
   }
 
+  @Test func `a question without an image is answered, also from the prompt cache`() throws {
+    let folder = try TemporaryFolder()
+    let model = try load { $0.promptCache = PromptCacheOptions(directory: folder.path("prompts")) }
+    let policies: [any TokenDroppingPolicy] = [
+      Preselected(Preselection(.scope(), .tokens(8)), then: PyramidDrop()),
+      TargetedPreselection(.mmTok, then: NoDropping(), .flops(ratio: 0.25)),
+    ]
+    for policy in policies {
+      var asked = Request(question: "What is it?", policy: policy)
+      asked.options.maxTokens = 3
+      let first = try report(model, asked)
+      #expect(try report(model, asked).tokens == first.tokens && first.selection == nil)
+    }
+    #expect(model.promptCacheStatistics?.damaged == 0 && (model.promptCacheStatistics?.hits ?? 0) >= 2)
+  }
+
   @Test func `sizes out of range are refused`() throws {
     let model = try load()
     for size in [Preselection.Size.tokens(-1), .share(1.5), .share(.nan)] {
