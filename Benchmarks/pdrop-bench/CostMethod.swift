@@ -54,8 +54,8 @@ struct CostMethod: Hashable {
     var prompt = PrefillCost(
       configuration.text, textTokens: textTokens, visualTokenCounts: [image.tokens], viewCount: image.views,
       cacheType: model.precision.cacheType)
-    prompt.selectionMultiplyAdds = { [tiles = image.tiles] in
-      configuration.selectionMultiplyAdds($0, tiles: [tiles], question: textTokens)
+    prompt.selectionMultiplyAdds = { [layout = image.layout] in
+      configuration.selectionMultiplyAdds($0, [layout], question: textTokens)
     }
     do { _ = try SchedulePlanner(prompt).resolved(NamedSchedule(schedule.words).policy) } catch is TargetError {
       return nil

@@ -109,11 +109,12 @@ struct ModelSourceOptions: ParsableArguments {
 
 extension LLaVAConfiguration {
   /// The visual tokens and views of the measured image: one square view, or 640 x 480 for models with image tiles.
-  var imageForMeasuring: (tokens: Int, views: Int, tiles: TileGrid?) {
-    let tiles = anyResolution.map { rules in
-      AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles
-    }
-    return (visualTokenCount(tiles), 1 + (tiles?.tileCount ?? 0), tiles)
+  var imageForMeasuring: (tokens: Int, views: Int, layout: ViewLayout) {
+    let layout =
+      anyResolution.map { rules in
+        ViewLayout.tiled(AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles)
+      } ?? .single
+    return (visualTokenCount(layout), layout.viewCount, layout)
   }
 }
 

@@ -28,6 +28,11 @@ struct PipelineCommand: ParsableCommand {
   @Option(name: [.customShort("n"), .customLong("n-gen")], help: "Tokens to decode after the first; 0 skips decode.")
   var generatedTokens = 32
 
+  @Option(
+    name: .customLong("image-size"),
+    help: "Width and height of the image, such as 1280x720. (default: one view, or 640x480 for models with tiles)")
+  var imageSize: ImageSize?
+
   @OptionGroup(title: "Measurement") var bench: BenchOptions
   @OptionGroup(title: "Report") var report: ReportOptions
 
@@ -48,7 +53,7 @@ struct PipelineCommand: ParsableCommand {
         Log.write(
           "\(model.name): \(model.precision.reason); ready after \(model.loadTime.milliseconds.formatted(0)) ms")
         let timed = policies.map { model.timed($0, threads: bench.threadCount) }
-        subjects.append(Pipeline.Subject(model: model, policies: timed))
+        subjects.append(Pipeline.Subject(model: model, policies: timed, image: imageSize?.size))
       }
     }
     let pipeline = Pipeline(
@@ -56,6 +61,19 @@ struct PipelineCommand: ParsableCommand {
     let results = try pipeline.measure(repetitions: bench.repetitions)
     try bench.print(results.flatMap(\.tableRows), as: "pdrop_bench")
     try report.write(PipelineReport(results: results).report)
+  }
+}
+
+/// The size of an image on the command line: `1280x720`.
+struct ImageSize: ExpressibleByArgument {
+  let size: PixelSize
+
+  init?(argument: String) {
+    let sides = argument.lowercased().split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
+    guard sides.count == 2, let width = sides[0], let height = sides[1], (1...8192).contains(width),
+      (1...8192).contains(height)
+    else { return nil }
+    size = PixelSize(height: height, width: width)
   }
 }
 

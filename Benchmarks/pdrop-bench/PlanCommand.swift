@@ -50,9 +50,9 @@ struct PlanCommand: ParsableCommand {
       var prompt = PrefillCost(
         configuration.text, textTokens: textTokens, visualTokenCounts: [visualTokens ?? image.tokens],
         viewCount: image.views, cacheType: cacheType)
-      prompt.selectionMultiplyAdds = { [tiles = image.tiles] in
+      prompt.selectionMultiplyAdds = { [layout = image.layout] in
         // The question is short beside the image.
-        configuration.selectionMultiplyAdds($0, tiles: [tiles], question: 16)
+        configuration.selectionMultiplyAdds($0, [layout], question: 16)
       }
       let timing = try timing(source)
       for recipe in policyOptions.recipe?.recipes ?? [] {

@@ -163,7 +163,7 @@ final class ImageCache: ImageSource {
   ) throws(RequestError) -> ImageInput {
     do {
       if let file = try ImageFile(image, &timings) {
-        let digest = ImageDigest(file.bytes, appliesOrientation: request.appliesOrientation)
+        let digest = ImageDigest(file.bytes, request.handling(by: model))
         let forSelection = request.policy.preselection != nil
         if let cached = cached(digest), cached.views != nil || !request.needsPixels,
           !forSelection || cached.hasSelectionInputs

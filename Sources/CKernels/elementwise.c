@@ -40,6 +40,9 @@ INLINE float exponential(float x) {
 
 INLINE float sigmoid(float x) { return 1 / (1 + exponential(-x)); }
 
+/// 2 √(2 / π).
+#define TANH_GELU_SCALE 1.5957691216f
+
 // MARK: - The end of a matmul
 
 INLINE float activated(float x, pdrop_activation activation) {
@@ -49,6 +52,8 @@ INLINE float activated(float x, pdrop_activation activation) {
     case pdrop_silu: return x * sigmoid(x);
     // Source: Hendrycks and Gimpel 2016, Gaussian Error Linear Units.
     case pdrop_gelu: return 0.5f * x * (1 + erff(x * 0.70710678f));
+    // 1 + tanh(u) = 2 sigmoid(2 u).
+    case pdrop_tanh_gelu: return x * sigmoid(TANH_GELU_SCALE * (x + 0.044715f * x * x * x));
   }
   return x;
 }
@@ -108,6 +113,7 @@ FINISH(plain, pdrop_no_activation)
 FINISH(quick_gelu, pdrop_quick_gelu)
 FINISH(silu, pdrop_silu)
 FINISH(gelu, pdrop_gelu)
+FINISH(tanh_gelu, pdrop_tanh_gelu)
 
 void pdrop_finish(const pdrop_results *results) {
   if (!results->bias && results->activation == pdrop_no_activation) return;
@@ -116,6 +122,7 @@ void pdrop_finish(const pdrop_results *results) {
     case pdrop_quick_gelu: return finish_quick_gelu(results);
     case pdrop_silu: return finish_silu(results);
     case pdrop_gelu: return finish_gelu(results);
+    case pdrop_tanh_gelu: return finish_tanh_gelu(results);
   }
 }
 
@@ -125,6 +132,7 @@ void pdrop_finish_int8(const pdrop_results *results, const pdrop_int8_sums *sums
     case pdrop_quick_gelu: return finish_sums_quick_gelu(results, sums);
     case pdrop_silu: return finish_sums_silu(results, sums);
     case pdrop_gelu: return finish_sums_gelu(results, sums);
+    case pdrop_tanh_gelu: return finish_sums_tanh_gelu(results, sums);
   }
 }
 

@@ -62,13 +62,18 @@ public struct LoadingOptions: ParsableArguments {
   public var imageMode = ImageMode.auto
 
   @Option(
+    name: .customLong("max-tiles"),
+    help: "Maximum tiles of an image, for models with tiles. (default: as many as the model allows)")
+  public var maxTiles: Int?
+
+  @Option(
     name: [.customLong("chat-template"), .customLong("conv-mode")],
     help: "Chat template: a name, such as vicuna_v1, or a Jinja file. (default: detected from the model)")
   public var chatTemplate: String?
 
   @Option(
     name: [.customLong("vision-tower")],
-    help: "CLIP directory for an original LLaVA checkpoint. (default: searched next to the model)")
+    help: "CLIP or SigLIP directory for an original LLaVA checkpoint. (default: searched next to the model)")
   public var visionTower: String?
 
   @Option(
@@ -125,6 +130,7 @@ public struct LoadingOptions: ParsableArguments {
   ) throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     options.imageMode = imageMode
+    options.maxTiles = maxTiles
     options.visionTower = visionTower
     options.mmproj = mmproj
     options.precision = precision

@@ -31,6 +31,20 @@ public struct Image: Sendable, Equatable {
     self.height = height
     self.pixels = pixels
   }
+
+  /// The image in another size, by bicubic interpolation.
+  ///
+  /// - Parameters:
+  ///   - width: The number of columns, at least 1.
+  ///   - height: The number of rows, at least 1.
+  package func resized(width: Int, height: Int) -> Image {
+    let samples = resizedBicubic(
+      Canvas(self), width: width, height: height, columns: 0..<width, rows: 0..<height)
+    guard let image = try? Image(width: width, height: height, pixels: samples) else {
+      preconditionFailure("resized: \(width) x \(height)")
+    }
+    return image
+  }
 }
 
 /// An encoder of PNG files.

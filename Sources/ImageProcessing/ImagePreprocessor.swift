@@ -11,6 +11,28 @@ public protocol ImagePreprocessor: Sendable {
 
   /// The one or several views of an image.
   func callAsFunction(_ image: Image) -> ImageViews
+
+  /// The largest number of tiles of an image, if less than the model allows.
+  var tileLimit: Int? { get }
+
+  /// Whether an image of a prompt with several has other views than a single one.
+  var tilesOnlySingleImages: Bool { get }
+
+  /// The views of an image of a prompt with several.
+  func views(ofOneOfSeveral image: Image) -> ImageViews
+
+  /// The view of a frame of a video; `nil` for models that take no videos.
+  func view(ofFrame frame: Image) -> ImageViews?
+}
+
+extension ImagePreprocessor {
+  public var tileLimit: Int? { nil }
+
+  public var tilesOnlySingleImages: Bool { false }
+
+  public func views(ofOneOfSeveral image: Image) -> ImageViews { self(image) }
+
+  public func view(ofFrame frame: Image) -> ImageViews? { nil }
 }
 
 extension LLaVAConfiguration {
@@ -23,7 +45,7 @@ extension LLaVAConfiguration {
   ///   does not.
   package func preprocessor(_ file: PreprocessorConfiguration?, mode: ImageMode) throws -> (any ImagePreprocessor)? {
     guard let vision else { return nil }
-    let configuration = file ?? PreprocessorConfiguration(side: vision.imageSize)
+    let configuration = file ?? PreprocessorConfiguration(for: vision)
     if let anyResolution, mode == .auto || mode == .anyres {
       return try AnyResolutionPreprocessor(configuration, anyResolution)
     }
@@ -35,6 +57,33 @@ extension LLaVAConfiguration {
         key: "crop_size", expected: "the vision encoder's \(vision.imageSize)", found: "\(preprocessor.size)")
     }
     return preprocessor
+  }
+}
+
+extension LLaVAConfiguration {
+  /// Limits the tiles of an image.
+  ///
+  /// - Throws: ``TileLimitError`` for a model without tiles, or if no canvas has as few.
+  package mutating func limitTiles(to limit: Int?) throws(TileLimitError) {
+    guard let limit else { return }
+    guard let smallest = anyResolution?.minTileCount, smallest <= limit else {
+      throw TileLimitError(limit: limit, smallest: anyResolution?.minTileCount, modelType: modelType)
+    }
+    anyResolution?.tileLimit = limit
+  }
+}
+
+/// A limit of tiles that the model does not support.
+public struct TileLimitError: UserFacingError, Equatable {
+  public let limit: Int
+  /// The smallest number of tiles of an image; `nil` for a model without tiles.
+  public let smallest: Int?
+  public let modelType: String
+
+  public var category: ErrorCategory { .model }
+  public var problem: String {
+    if let smallest { return "at most \(limit) tiles of an image: the model needs at least \(smallest)" }
+    return "at most \(limit) tiles of an image: models of type \(modelType) have one view per image"
   }
 }
 
@@ -59,7 +108,7 @@ public enum ImageMode: String, Sendable, CaseIterable {
   /// A center crop, the default of Hugging Face's processor of LLaVA-1.5.
   case crop
 
-  /// A base view resized to a square, and tiles, as in LLaVA-NeXT.
+  /// A base view resized to a square, and tiles, as in LLaVA-NeXT and LLaVA-OneVision.
   case anyres
 
   /// The mode of the checkpoint's files.
@@ -83,7 +132,7 @@ public enum ImageMode: String, Sendable, CaseIterable {
   }
 }
 
-/// The views of one image for the vision encoder: a base view alone, or followed by tiles.
+/// The views of one image or video for the vision encoder: a base view alone or followed by tiles, or frames.
 public struct ImageViews: Sendable, Equatable {
   /// The number of views.
   public let count: Int
@@ -94,8 +143,7 @@ public struct ImageViews: Sendable, Equatable {
   /// The samples before rescaling, `[count, 3, S, S]`.
   public let pixels: [UInt8]
 
-  /// The grid of the tiles after the base view; `nil` without tiles.
-  package let tiles: TileGrid?
+  package let layout: ViewLayout
 
   /// The area of the image on the view or on the canvas of the tiles; `nil` if it fills the view.
   package let area: ImageArea?
@@ -104,15 +152,23 @@ public struct ImageViews: Sendable, Equatable {
 
   /// - Parameter pixels: The samples, `[views, 3, S, S]`.
   init(
-    _ pixels: [UInt8], size: Int, tiles: TileGrid? = nil, area: ImageArea? = nil, _ normalization: Normalization
+    _ pixels: [UInt8], size: Int, layout: ViewLayout = .single, area: ImageArea? = nil, _ normalization: Normalization
   ) {
-    count = 1 + (tiles?.tileCount ?? 0)
+    count = layout.viewCount
     precondition(pixels.count == count * 3 * size * size, "ImageViews: \(pixels.count) samples for \(count) views")
     self.size = size
     self.pixels = pixels
-    self.tiles = tiles
+    self.layout = layout
     self.area = area
     self.normalization = normalization
+  }
+
+  /// The views of a video.
+  ///
+  /// - Parameter frames: The views of its frames, at least one.
+  package init(frames: [ImageViews]) {
+    self.init(
+      frames.flatMap(\.pixels), size: frames[0].size, layout: .video(frames: frames.count), frames[0].normalization)
   }
 
   /// The rescaled and normalised samples, `[count, 3, S, S]`; computed on access, because they are four times as large.

@@ -67,6 +67,8 @@ package enum Activation: String, Sendable {
   case quickGELU = "quick_gelu"
   /// `x · Φ(x)` with the normal distribution function Φ.
   case gelu
+  /// SigLIP's approximation of GELU: `x · (1 + tanh(√(2 / π) · (x + 0.044715 x³))) / 2`.
+  case tanhGELU = "gelu_pytorch_tanh"
   /// `x · sigmoid(x)`.
   case silu
 
@@ -74,6 +76,7 @@ package enum Activation: String, Sendable {
     switch self {
     case .quickGELU: pdrop_quick_gelu
     case .gelu: pdrop_gelu
+    case .tanhGELU: pdrop_tanh_gelu
     case .silu: pdrop_silu
     }
   }

@@ -207,11 +207,14 @@ package struct WorkingMemory: Sendable, Equatable {
 
     // The matrices of `DecoderState`, a matmul's input in its compute type, and the logits, twice.
     let heads = text.heads
-    let columns = 2 * text.hiddenSize + 2 * heads.queryColumns + 2 * heads.keyValueColumns + 2 * text.intermediateSize
+    let columns = 2 * text.hiddenSize + 2 * heads.queryColumns + 2 * heads.keyValueColumns
+    let mlpColumns = 2 * text.intermediateSize + text.hiddenSize
+    let mlpRows = min(rows, DecoderState.mlpRowLimit)
     let input =
       converted(model.languageModel.layers.first?.queries.computeType ?? .f32)
-      * max(text.hiddenSize, text.intermediateSize)
-    decoder = rows * (float * columns + input) + 2 * float * sequences * text.vocabularySize
+      * max(rows * text.hiddenSize, mlpRows * text.intermediateSize)
+    decoder =
+      float * (rows * columns + mlpRows * mlpColumns) + input + 2 * float * sequences * text.vocabularySize
 
     // The matrices of `VisionScratch` and the residual stream, the pixels and their patches, and the projector's
     // matrices.
@@ -219,13 +222,14 @@ package struct WorkingMemory: Sendable, Equatable {
       visionEncoder = 0
       return
     }
-    let (visionRows, side) = (views * (1 + vision.patchCount), vision.imageSize)
+    let batch = min(views, encoder.viewsPerBatch)
+    let (visionRows, side) = (batch * vision.rowsPerView, vision.imageSize)
     let visionColumns = 7 * vision.hiddenSize + vision.intermediateSize
     let visionEncoderInput =
       converted(encoder.layers.first?.queries.computeType ?? .f32)
       * max(vision.hiddenSize, vision.intermediateSize)
-    let embedding = float * 2 * views * 3 * side * side
-    let projector = float * 2 * visionRows * text.hiddenSize
+    let embedding = float * (views + batch) * 3 * side * side
+    let projector = float * (visionRows + views * vision.rowsPerView) * text.hiddenSize
     visionEncoder =
       visionRows * (float * visionColumns + visionEncoderInput) + embedding + projector
       + 2 * float * visualTokens * text.hiddenSize

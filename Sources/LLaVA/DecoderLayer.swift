@@ -65,7 +65,6 @@ struct DecoderLayer: Sendable {
     compute.matmulAdd(
       to: &state.hidden, state.attentionOutput, by: output, .attentionOutput, forcesLargeKernels: forcesLargeKernels)
     mlp(&state, forcesLargeKernels, on: compute)
-    compute.matmulAdd(to: &state.hidden, state.gate, by: down, .mlpDown, forcesLargeKernels: forcesLargeKernels)
   }
 
   /// Queries, keys and values of the normalized rows, before RoPE.
@@ -102,9 +101,26 @@ struct DecoderLayer: Sendable {
     }
   }
 
-  /// `state.gate`, the input of the MLP's down projection: `silu(gate(norm(x))) · up(norm(x))`.
+  /// Adds the MLP of the rows to `state.hidden`. Many rows are computed in parts, as its matrices are the widest.
   private func mlp(_ state: inout DecoderState, _ forcesLargeKernels: Bool, on compute: ComputeContext) {
-    compute.rmsNorm(&state.normalized, state.hidden, weight: mlpNorm, epsilon: epsilon)
+    let rows = state.hidden.rows
+    guard rows > DecoderState.mlpRowLimit else {
+      compute.rmsNorm(&state.normalized, state.hidden, weight: mlpNorm, epsilon: epsilon)
+      gatedMLP(&state, forcesLargeKernels, on: compute)
+      compute.matmulAdd(to: &state.hidden, state.gate, by: down, .mlpDown, forcesLargeKernels: forcesLargeKernels)
+      return
+    }
+    for part in DecoderState.mlpParts(of: rows) {
+      state.part.assign(state.hidden, rows: part)
+      compute.rmsNorm(&state.normalized, state.part, weight: mlpNorm, epsilon: epsilon)
+      gatedMLP(&state, true, on: compute)
+      compute.matmulAdd(to: &state.part, state.gate, by: down, .mlpDown, forcesLargeKernels: true)
+      state.hidden.replaceRows(from: part.lowerBound, with: state.part)
+    }
+  }
+
+  /// `state.gate` of the normalized rows, the input of the MLP's down projection: `silu(gate(x)) · up(x)`.
+  private func gatedMLP(_ state: inout DecoderState, _ forcesLargeKernels: Bool, on compute: ComputeContext) {
     compute.matmul(
       &state.gate, &state.up, state.normalized, by: gate, up, (.mlpGate, .mlpUp),
       forcesLargeKernels: forcesLargeKernels)
@@ -167,6 +183,8 @@ package struct DecoderState: ~Copyable {
   var gate: Matrix
   /// Up projection, `[T, F]`.
   var up: Matrix
+  /// Rows of the MLP, if it is computed in parts, `[mlpRowLimit, D]` at most.
+  var part: Matrix
   /// Cosines and sines of RoPE.
   var rotary: RotaryTable
   /// The position of each row in the layer at work, `[T]`.
@@ -183,8 +201,18 @@ package struct DecoderState: ~Copyable {
     attentionOutput = matrix(heads.queryColumns)
     gate = matrix(configuration.intermediateSize)
     up = matrix(configuration.intermediateSize)
+    part = matrix(configuration.hiddenSize)
     rotary = RotaryTable(
       headDimension: heads.headDimension, theta: configuration.ropeTheta, scaling: configuration.ropeScaling)
+  }
+
+  /// The largest number of rows of the MLP's matrices.
+  package static let mlpRowLimit = 2048
+
+  /// Parts of nearly equal size, within the limit.
+  static func mlpParts(of rows: Int) -> [Range<Int>] {
+    let count = (rows + mlpRowLimit - 1) / mlpRowLimit
+    return (0..<count).map { rows * $0 / count..<rows * ($0 + 1) / count }
   }
 
   /// Sets `positions` of rows that follow the end of a layer's cache.

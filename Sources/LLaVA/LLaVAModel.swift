@@ -25,7 +25,7 @@ package struct LLaVAModel: Sendable {
   /// Loads all weights of a checkpoint; weights that need no conversion stay mapped from disk.
   ///
   /// - Parameters:
-  ///   - visionTower: Weights of a CLIP directory; `nil` if the checkpoint includes the vision encoder.
+  ///   - visionTower: Weights of a CLIP or SigLIP directory; `nil` if the checkpoint includes the vision encoder.
   ///   - computeType: Data types of matmuls; weights of other types are converted here.
   ///   - workers: Threads that convert weights.
   ///   - cache: Cache of converted weights for later loads.
@@ -85,65 +85,16 @@ package struct LLaVAModel: Sendable {
 
   /// Names of tensors of a checkpoint that were not read, except those that LLaVA never needs.
   ///
-  /// LLaVA takes features before the vision encoder's last layer, so that layer and the final norm are not needed.
+  /// Layers after the features, the norm after the last one and SigLIP's pooling head are not needed.
   package func unusedTensors(of checkpoint: Checkpoint) -> [String] {
     let prefix = "vision_tower.vision_model."
     let unneededLayers =
       configuration
       .visionLayersNeeded..<max(
         configuration.visionLayersNeeded, configuration.vision?.layerCount ?? 0)
-    let unneeded = unneededLayers.map { "\(prefix)encoder.layers.\($0)." } + ["\(prefix)post_layernorm."]
+    let unneeded =
+      unneededLayers.map { "\(prefix)encoder.layers.\($0)." } + ["\(prefix)post_layernorm.", "\(prefix)head."]
     return checkpoint.unreadNames.filter { name in !unneeded.contains { name.hasPrefix($0) } }
-  }
-
-  /// The features of an image, which replace its placeholder among the prompt's embeddings.
-  ///
-  /// - Parameters:
-  ///   - pixels: Normalized values of the image's views, `[views, 3, imageSize, imageSize]`: the base view, then the
-  ///     tiles row by row.
-  ///   - tiles: The image's tiles; `nil` for an image in one view.
-  /// - Returns: `[V, D]`, with `V` equal to `visualTokenCount(tiles)`.
-  /// - Precondition: The model has an image encoder.
-  package func imageFeatures(_ pixels: [Float], tiles: TileGrid?, on compute: ComputeContext) -> Matrix {
-    packed(viewFeatures(pixels, views: 1 + (tiles?.tileCount ?? 0), on: compute), tiles)
-  }
-
-  /// The features of an image, as `imageFeatures`, and what a selection of its tokens needs.
-  ///
-  /// - Parameter selectionInputs: The result of the vision encoder; unchanged if `compute` is cancelled.
-  package func imageFeatures(
-    _ pixels: [Float], tiles: TileGrid?, selectionInputs: inout SelectionInputs?, on compute: ComputeContext
-  ) -> Matrix {
-    guard let imageEncoder, let vision = configuration.vision else {
-      preconditionFailure("imageFeatures: the model has no image encoder")
-    }
-    let views = 1 + (tiles?.tileCount ?? 0)
-    var attention: ClassAttention? = ClassAttention()
-    let encoded = compute.during(.encode) {
-      imageEncoder.vision.features(pixels, views: views, &attention, on: compute)
-    }
-    let features = compute.during(.project) { imageEncoder.projector(encoded, on: compute) }
-    if !compute.isCancelled, let attention {
-      // Without the class tokens that some models keep.
-      let perView = configuration.visualTokensPerView
-      let first = perView - vision.patchCount
-      var patches = Matrix(encoded.values, columns: encoded.columns)
-      if first > 0 { patches.keepRows((0..<encoded.rows).filter { $0 % perView >= first }) }
-      selectionInputs = SelectionInputs(
-        patchFeatures: patches.values, classAttention: attention.global, localAttention: attention.local)
-    }
-    return packed(features, tiles)
-  }
-
-  /// The features of separate views, encoded as one batch.
-  ///
-  /// - Parameter pixels: Normalized values, `[views, 3, imageSize, imageSize]`.
-  /// - Returns: `[views · tokensPerView, D]`.
-  /// - Precondition: The model has an image encoder.
-  package func viewFeatures(_ pixels: [Float], views: Int, on compute: ComputeContext) -> Matrix {
-    guard let imageEncoder else { preconditionFailure("viewFeatures: the model has no image encoder") }
-    let features = compute.during(.encode) { imageEncoder.vision(pixels, views: views, on: compute) }
-    return compute.during(.project) { imageEncoder.projector(features, on: compute) }
   }
 }
 

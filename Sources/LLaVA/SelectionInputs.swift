@@ -5,14 +5,17 @@ import ModelFormats
 package struct SelectionInputs: Sendable, Equatable {
   /// Features of the patches of all views, as the projector sees them, `[views · patches, C]`.
   package var patchFeatures: [Float]
+  /// Columns of the features, `C`.
+  package var columns: Int
   /// Attention of the class token to each patch in the second last layer, mean over heads, `[views · patches]`; empty
   /// for a vision encoder without class token.
   package var classAttention: [Float]
   /// The same in an early layer, the sixth of 24.
   package var localAttention: [Float]
 
-  package init(patchFeatures: [Float], classAttention: [Float], localAttention: [Float]) {
-    (self.patchFeatures, self.classAttention, self.localAttention) = (patchFeatures, classAttention, localAttention)
+  package init(patchFeatures: [Float], columns: Int, classAttention: [Float], localAttention: [Float]) {
+    (self.patchFeatures, self.columns) = (patchFeatures, columns)
+    (self.classAttention, self.localAttention) = (classAttention, localAttention)
   }
 
   package var byteCount: Int {
@@ -34,7 +37,7 @@ package struct ClassAttention: Sendable {
     return (min(max(configuration.layerCount / 4 - 1, 0), global), global)
   }
 
-  /// Records the attention after a layer, whose queries and keys are in its working memory.
+  /// Appends the attention after a layer, whose queries and keys are in its working memory.
   ///
   /// The operations are those of a selection, which counts them where it uses the result.
   mutating func record(
@@ -45,7 +48,7 @@ package struct ClassAttention: Sendable {
     guard layer == layers.local || layer == layers.global else { return }
     let ledger = compute.ledger
     defer { compute.ledger = ledger }
-    let rowsPerView = 1 + configuration.patchCount
+    let rowsPerView = configuration.rowsPerView
     var attention: [Float] = []
     for view in 0..<views {
       let first = view * rowsPerView
@@ -57,7 +60,7 @@ package struct ClassAttention: Sendable {
         compute.lastRowProbabilities(queries: query, keys: keys, heads: configuration.heads)
       ).dropFirst()
     }
-    if layer == layers.local { local = attention }
-    if layer == layers.global { global = attention }
+    if layer == layers.local { local += attention }
+    if layer == layers.global { global += attention }
   }
 }

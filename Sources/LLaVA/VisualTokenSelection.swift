@@ -13,17 +13,31 @@ struct VisualTokenSelection {
   private let places: [VisualTokenPlace]
   /// Indices of the patches of each view, or of all views together.
   private let groups: [[Int]]
-  private let tiles: TileGrid?
+  private let layout: ViewLayout
   private let vision: VisionConfiguration
+  /// The row of each token's patch in `SelectionInputs`, in a map that is reduced the nearest patch; `nil` for other
+  /// tokens.
+  private let inputRows: [Int?]
 
-  /// - Parameters:
-  ///   - places: The places of the image's tokens.
-  ///   - tiles: The image's tiles; `nil` for an image in one view.
-  init(_ selection: Preselection, _ places: [VisualTokenPlace], _ tiles: TileGrid?, _ vision: VisionConfiguration) {
-    (self.selection, self.places, self.tiles, self.vision) = (selection, places, tiles, vision)
-    var views = [[Int]](repeating: [], count: 1 + (tiles?.tileCount ?? 0))
-    for (index, place) in places.enumerated() {
-      if case .patch(let view, _, _) = place { views[view].append(index) }
+  /// - Parameter layout: The views of the image or the video.
+  init(
+    _ selection: Preselection, _ layout: ViewLayout, _ configuration: LLaVAConfiguration, _ vision: VisionConfiguration
+  ) {
+    (self.selection, self.layout, self.vision) = (selection, layout, vision)
+    let (patchCount, side) = (vision.patchCount, vision.patchesPerSide)
+    let places = configuration.visualTokenPlaces(layout)
+    let maps = configuration.reducedMaps(layout) { view, patch in view * patchCount + patch }
+    let inputRows: [Int?] = places.map { place in
+      switch place {
+      case .patch(let view, let row, let column): view * patchCount + row * side + column
+      case .reduced(let map, let row, let column): maps[map].nearest(row, column)
+      case .wholeView, .newline: nil
+      }
+    }
+    (self.places, self.inputRows) = (places, inputRows)
+    var views = [[Int]](repeating: [], count: layout.viewCount)
+    for (index, row) in inputRows.enumerated() {
+      if let row { views[row / patchCount].append(index) }
     }
     let isByView = selection.budget == .view || selection.method == .localGlobal
     groups = isByView ? views.filter { !$0.isEmpty } : [views.flatMap(\.self)]
@@ -33,8 +47,8 @@ struct VisualTokenSelection {
 
   /// Row of a patch in `SelectionInputs`.
   private func inputRow(_ token: Int) -> Int {
-    guard case .patch(let view, let row, let column) = places[token] else { preconditionFailure("not a patch") }
-    return view * vision.patchCount + row * vision.patchesPerSide + column
+    guard let row = inputRows[token] else { preconditionFailure("not a patch") }
+    return row
   }
 
   /// Numbers of tokens to select from each group: equal parts, or all of a group that has fewer.
@@ -206,9 +220,12 @@ struct VisualTokenSelection {
       if case .newline(let row) = place { newlines.updateValue(index, forKey: row) }
     }
     func newline(of token: Int) -> Int? {
-      guard case .patch(let view, let row, _) = places[token] else { return nil }
-      guard let tiles else { return newlines[Int?.none] }
-      return view == 0 ? nil : newlines[(view - 1) / tiles.columns * vision.patchesPerSide + row]
+      guard let tiles = layout.tiles else { return newlines[Int?.none] }
+      switch places[token] {
+      case .patch(view: 0, _, _), .wholeView, .newline: return nil
+      case .patch(let view, let row, _): return newlines[(view - 1) / tiles.columns * vision.patchesPerSide + row]
+      case .reduced(_, let row, _): return newlines[row]
+      }
     }
     var taken = Set(places.indices.filter { if case .wholeView = places[$0] { true } else { false } }.prefix(count))
     func take(_ tokens: some Sequence<Int>) {
@@ -232,12 +249,12 @@ extension LLaVAConfiguration {
   /// Multiply-adds of selecting tokens of images, equal to those counted in the kernels.
   ///
   /// - Parameters:
-  ///   - tiles: The tiles of each image; `nil` for an image in one view.
+  ///   - layouts: The views of each image.
   ///   - question: Number of the question's tokens, for methods that use it.
-  package func selectionMultiplyAdds(_ selection: Preselection, tiles: [TileGrid?], question: Int) -> Int {
+  package func selectionMultiplyAdds(_ selection: Preselection, _ layouts: [ViewLayout], question: Int) -> Int {
     guard let vision else { return 0 }
-    return tiles.reduce(0) { total, tiles in
-      let selection = VisualTokenSelection(selection, visualTokenPlaces(tiles), tiles, vision)
+    return layouts.reduce(0) { total, layout in
+      let selection = VisualTokenSelection(selection, layout, self, vision)
       return total + selection.multiplyAdds(columns: text.hiddenSize, question: question)
     }
   }
@@ -249,19 +266,19 @@ extension LLaVAModel {
   /// - Parameters:
   ///   - features: The image's features, `[V, D]`.
   ///   - inputs: What the vision encoder recorded.
-  ///   - tiles: The image's tiles; `nil` for an image in one view.
+  ///   - layout: The image's views.
   ///   - padding: Indices of the tokens that show only padding.
   ///   - question: The question's tokens, for methods that use it.
   /// - Throws: `SelectionError` for features that are not numbers.
   package func selectedTokens(
-    _ selection: Preselection, _ features: borrowing Matrix, _ inputs: SelectionInputs, tiles: TileGrid?,
+    _ selection: Preselection, _ features: borrowing Matrix, _ inputs: SelectionInputs, _ layout: ViewLayout,
     padding: [Int], question: [Int], on compute: ComputeContext
   ) throws(SelectionError) -> [Int] {
     guard let vision = configuration.vision else { preconditionFailure("selectedTokens: no vision encoder") }
     var embeddings = Matrix(rows: 0, columns: features.columns)
     languageModel.embed(question, into: &embeddings)
     compute.ledger.stage = 0
-    return try VisualTokenSelection(selection, visualTokenPlaces(tiles), tiles, vision)
+    return try VisualTokenSelection(selection, layout, configuration, vision)
       .selected(features, inputs, padding: padding, question: embeddings, on: compute)
   }
 }

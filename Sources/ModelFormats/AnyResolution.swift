@@ -1,7 +1,7 @@
 import Kernels
 import Storage
 
-/// The tiling of images over several views in LLaVA-NeXT (anyres).
+/// The tiling of images over several views in LLaVA-NeXT and LLaVA-OneVision (anyres).
 package struct AnyResolution: Sendable, Equatable {
   /// The implementation to follow where the two differ: canvas order, and rounding when a product is close to an
   /// integer.
@@ -30,6 +30,13 @@ package struct AnyResolution: Sendable, Equatable {
   package var patchesPerSide: Int
   package var sizeRule: SizeRule
   package var merge = Merge.spatialUnpad
+  /// The size, in views, to which a map of tile features is reduced if it is larger by more than a fifth: the number in
+  /// LLaVA-OneVision's `anyres_max_9`; `nil` for maps of any size.
+  package var maxMapViews: Int?
+  /// Whether each of several images in a prompt has one view, padded to a square, as in LLaVA-OneVision.
+  package var tilesOnlySingleImages = false
+  /// The largest number of tiles that is used, if less than the canvases allow.
+  package var tileLimit: Int?
 
   /// - Parameter pinpoints: The canvases in the notation of the file.
   package init(
@@ -47,11 +54,45 @@ package struct AnyResolution: Sendable, Equatable {
     self.merge = merge
   }
 
+  /// The canvases within the limit of tiles.
+  package var usableCanvases: [PixelSize] {
+    guard let tileLimit else { return canvases }
+    return canvases.filter { tileCount(of: $0) <= tileLimit }
+  }
+
   /// The largest number of tiles of an image.
-  package var maxTileCount: Int { canvases.map { ($0.width / viewSize) * ($0.height / viewSize) }.max() ?? 0 }
+  package var maxTileCount: Int { usableCanvases.map(tileCount).max() ?? 0 }
+
+  /// The smallest number of tiles of an image.
+  package var minTileCount: Int { canvases.map(tileCount).min() ?? 0 }
+
+  private func tileCount(of canvas: PixelSize) -> Int { (canvas.width / viewSize) * (canvas.height / viewSize) }
+
+  /// The size to which a map of tile features is reduced; `nil` if it is small enough.
+  ///
+  /// Source: `pack_image_features` of LLaVA-OneVision in transformers; `int(h // times)` of Python floats.
+  package func reduced(_ map: MapSize) -> MapSize? {
+    guard let maxMapViews else { return nil }
+    let limit = Double(maxMapViews * patchesPerSide * patchesPerSide)
+    let ratio = (Double(map.rows * map.columns) / limit).squareRoot()
+    guard ratio > 1.1 else { return nil }
+    func divided(_ side: Int) -> Int {
+      let quotient = (Double(side) - Double(side).truncatingRemainder(dividingBy: ratio)) / ratio
+      return Int(quotient.rounded())
+    }
+    return MapSize(rows: divided(map.rows), columns: divided(map.columns))
+  }
 
   /// The reference library's default: the canvases of the released models.
   static let releasedPinpoints = [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)]
+
+  /// The same for LLaVA-OneVision: all canvases of up to six by six tiles.
+  static let oneVisionPinpoints = grid(from: (1, 1), to: (6, 6), side: 384)
+
+  /// All canvases between two numbers of tiles, row by row.
+  static func grid(from first: (Int, Int), to last: (Int, Int), side: Int) -> [(Int, Int)] {
+    (first.0...last.0).flatMap { rows in (first.1...last.1).map { (rows * side, $0 * side) } }
+  }
 
   /// Checks that a file lists 1 to 64 canvases whose sides are multiples of the view size.
   init(
@@ -70,28 +111,67 @@ package struct AnyResolution: Sendable, Equatable {
       pinpoints: pinpoints, viewSize: side, patchesPerSide: vision.patchesPerSide, sizeRule: sizeRule, merge: merge)
   }
 
-  /// The tiling in a `config.json` of LLaVA-NeXT in the Hugging Face layout.
-  init(_ file: ConfigurationSection, _ vision: VisionConfiguration, dropsClassToken: Bool) throws(CheckpointError) {
+  /// The tiling in a `config.json` of LLaVA-NeXT or LLaVA-OneVision in the Hugging Face layout; `nil` for other models.
+  init?(
+    _ file: ConfigurationSection, _ type: ModelType, _ vision: VisionConfiguration, dropsClassToken: Bool
+  ) throws(CheckpointError) {
+    guard type != .llava else { return nil }
     guard try file.flag("use_image_newline_parameter", default: true) else {
       throw file.error("use_image_newline_parameter", "true", found: "false, which is not supported")
     }
     // The class token has no position in a grid of features.
-    guard dropsClassToken else { throw file.error("vision_feature_select_strategy", "'default' for llava_next") }
-    let pinpoints = try file.gridPinpoints() ?? Self.releasedPinpoints
+    guard dropsClassToken || !vision.hasClassToken else {
+      throw file.error("vision_feature_select_strategy", "'default' for \(type.rawValue)")
+    }
+    let pinpoints = try file.gridPinpoints(side: vision.imageSize) ?? type.standardPinpoints
     try self.init(checking: pinpoints, vision, sizeRule: .huggingFace, file)
+    guard type == .llavaOneVision else { return }
+    tilesOnlySingleImages = true
+    let ratio = try file.text("vision_aspect_ratio") ?? "anyres_max_9"
+    guard let views = Self.maxMapViews(ratio) else {
+      throw file.error("vision_aspect_ratio", "'anyres_max_' and a number from 1 to 64")
+    }
+    maxMapViews = views
+  }
+
+  /// The number in `anyres_max_9`; `nil` for other texts.
+  static func maxMapViews(_ ratio: String) -> Int? {
+    let prefix = "anyres_max_"
+    guard ratio.hasPrefix(prefix), let views = Int(ratio.dropFirst(prefix.count)), (1...64).contains(views) else {
+      return nil
+    }
+    return views
+  }
+}
+
+extension ModelType {
+  /// The reference library's canvases for a file without any.
+  fileprivate var standardPinpoints: [(Int, Int)] {
+    self == .llavaOneVision ? AnyResolution.oneVisionPinpoints : AnyResolution.releasedPinpoints
   }
 }
 
 extension ConfigurationSection {
-  /// The value of `image_grid_pinpoints`: a list of pairs, or a text of such a list in square or round brackets.
+  /// The value of `image_grid_pinpoints`: a list of pairs, a text of such a list in square or round brackets, or a text
+  /// such as `(1x1),...,(6x6)`, all canvases between two numbers of tiles.
   ///
+  /// - Parameter side: The side of a tile.
   /// - Returns: Height and width in Hugging Face files, width and height in original ones; `nil` if the key is absent
   ///   or null.
-  func gridPinpoints() throws(CheckpointError) -> [(Int, Int)]? {
+  func gridPinpoints(side: Int) throws(CheckpointError) -> [(Int, Int)]? {
     let key = "image_grid_pinpoints"
     var value = self[key]
     if value.isNull { return nil }
     if let text = value.string {
+      let corners = text.matches(of: /\((\d{1,2})x(\d{1,2})\)/).compactMap { corner in
+        Int(corner.1).flatMap { rows in Int(corner.2).map { (rows, $0) } }
+      }
+      if let first = corners.first, let last = corners.last {
+        guard (1...last.0).contains(first.0), (1...last.1).contains(first.1), last.0 * last.1 <= 64 else {
+          throw error(key, "at most 64 tiles, from the smallest to the largest canvas")
+        }
+        return AnyResolution.grid(from: first, to: last, side: side)
+      }
       let list = text.utf8.map {
         $0 == UInt8(ascii: "(") ? UInt8(ascii: "[") : $0 == UInt8(ascii: ")") ? UInt8(ascii: "]") : $0
       }
@@ -117,158 +197,4 @@ extension ConfigurationSection {
 
   /// The accepted sides in pixels.
   var sideRange: ClosedRange<Int> { 1...4096 }
-}
-
-/// The size of an image in pixels, height first as in Hugging Face files.
-package struct PixelSize: Sendable, Equatable, Hashable {
-  package var height: Int
-  package var width: Int
-
-  package init(height: Int, width: Int) {
-    self.height = height
-    self.width = width
-  }
-}
-
-/// The grid of tiles of an image, and the part of their feature map without padding.
-///
-/// The features of all tiles form one map in image order, `rows · S` by `columns · S`, where `S` is the number of
-/// patches along the side of a view.
-package struct TileGrid: Sendable, Equatable {
-  package var rows: Int
-  package var columns: Int
-  /// The rows of the map that are kept; empty for a very flat image.
-  package var keptRows: Range<Int>
-  /// The columns of the map that are kept; empty for a very tall image.
-  package var keptColumns: Range<Int>
-
-  package var tileCount: Int { rows * columns }
-
-  /// The number of visual tokens of the tiles: the kept features and a newline token after each row.
-  package var tokenCount: Int { keptRows.count * (keptColumns.count + 1) }
-
-  package init(rows: Int, columns: Int, keptRows: Range<Int>, keptColumns: Range<Int>) {
-    self.rows = rows
-    self.columns = columns
-    self.keptRows = keptRows
-    self.keptColumns = keptColumns
-  }
-}
-
-/// The tiling of one image in LLaVA-NeXT: the canvas, the resized image on it, and the kept part of the features.
-///
-/// The rules truncate real numbers to integers, so every product and quotient is computed in the order of the
-/// reference.
-///
-/// Source: `select_best_resolution`, `resize_and_pad_image` in LLaVA's `llava/mm_utils.py`, `unpad_image` in its
-/// `llava/model/llava_arch.py`, and the corresponding functions in transformers.
-package struct AnyResolutionGeometry: Sendable, Equatable {
-  /// The size of the canvas in pixels.
-  package let canvas: PixelSize
-  /// The size of the resized image on the canvas in pixels.
-  package let resized: PixelSize
-  package let tiles: TileGrid
-
-  /// - Parameters:
-  ///   - image: The size of the image, at least 1 × 1.
-  ///   - rules: The model's canvases and views.
-  package init(_ image: PixelSize, _ rules: AnyResolution) {
-    precondition(
-      image.width > 0 && image.height > 0 && !rules.canvases.isEmpty, "AnyResolutionGeometry: \(image)")
-    canvas = Self.canvas(for: image, rules.canvases)
-    resized = Self.resized(image, to: canvas)
-    let (rows, columns) = (canvas.height / rules.viewSize, canvas.width / rules.viewSize)
-    let map = PixelSize(height: rows * rules.patchesPerSide, width: columns * rules.patchesPerSide)
-    let (keptRows, keptColumns) = Self.unpadded(map, of: image, rules.sizeRule)
-    tiles = TileGrid(rows: rows, columns: columns, keptRows: keptRows, keptColumns: keptColumns)
-  }
-
-  /// The canvas rows above the image; with odd padding one more is below it.
-  package var top: Int { (canvas.height - resized.height) / 2 }
-
-  /// The canvas columns left of the image; with odd padding one more is on its right.
-  package var left: Int { (canvas.width - resized.width) / 2 }
-
-  /// The area of the image on the canvas.
-  package var area: ImageArea {
-    ImageArea(
-      rows: Double(top)..<Double(top + resized.height), columns: Double(left)..<Double(left + resized.width))
-  }
-
-  /// The canvas that keeps the most pixels of the image; of several, the one with the least padding.
-  private static func canvas(for image: PixelSize, _ canvases: [PixelSize]) -> PixelSize {
-    let (width, height) = (Double(image.width), Double(image.height))
-    let (product, overflow) = image.width.multipliedReportingOverflow(by: image.height)
-    let area = overflow ? Int.max : product
-    var best = (canvas: canvases[0], effective: -1, waste: 0)
-    for canvas in canvases {
-      let scale = min(Double(canvas.width) / width, Double(canvas.height) / height)
-      let effective = min(Int(width * scale) * Int(height * scale), area)
-      let waste = canvas.width * canvas.height - effective
-      if effective > best.effective || (effective == best.effective && waste < best.waste) {
-        best = (canvas, effective, waste)
-      }
-    }
-    return best.canvas
-  }
-
-  /// The largest size at which the image fits the canvas.
-  private static func resized(_ image: PixelSize, to canvas: PixelSize) -> PixelSize {
-    let (width, height) = (Double(image.width), Double(image.height))
-    let (across, down) = (Double(canvas.width) / width, Double(canvas.height) / height)
-    return across < down
-      ? PixelSize(height: min(Int((height * across).rounded(.up)), canvas.height), width: canvas.width)
-      : PixelSize(height: canvas.height, width: min(Int((width * down).rounded(.up)), canvas.width))
-  }
-
-  /// The rows and columns of a feature map that show the image.
-  ///
-  /// Both sides lose the same margin, so with odd padding one padded row or column remains.
-  private static func unpadded(
-    _ map: PixelSize, of image: PixelSize, _ sizeRule: AnyResolution.SizeRule
-  ) -> (rows: Range<Int>, columns: Range<Int>) {
-    let (width, height) = (Double(image.width), Double(image.height))
-    let (mapWidth, mapHeight) = (Double(map.width), Double(map.height))
-    if width / height > mapWidth / mapHeight {
-      let margin = (map.height - sizeRule.integer(height * (mapWidth / width))) / 2
-      return (margin..<map.height - margin, 0..<map.width)
-    } else {
-      let margin = (map.width - sizeRule.integer(width * (mapHeight / height))) / 2
-      return (0..<map.height, margin..<map.width - margin)
-    }
-  }
-}
-
-extension AnyResolution.SizeRule {
-  /// A non-negative length, truncated to an integer.
-  fileprivate func integer(_ length: Double) -> Int {
-    switch self {
-    case .original: return Int(length)
-    case .huggingFace:
-      // Rounding to seven decimals reaches the next integer from less than 5e-8 below it; the difference is exact.
-      let next = length.rounded(.up)
-      return next - length < 5e-8 ? Int(next) : Int(length)
-    }
-  }
-}
-
-/// The area of an image on its single view, or on the canvas of its tiles, in pixels.
-///
-/// The rest is padding. Edges may be fractions of a pixel.
-package struct ImageArea: Sendable, Equatable {
-  package var rows: Range<Double>
-  package var columns: Range<Double>
-
-  package init(rows: Range<Double>, columns: Range<Double>) { (self.rows, self.columns) = (rows, columns) }
-
-  /// Whether a patch shows only padding.
-  ///
-  /// - Parameters:
-  ///   - row: The row of the patch, from the top.
-  ///   - column: The column of the patch, from the left.
-  ///   - side: The side of a patch in pixels.
-  package func misses(row: Int, column: Int, side: Int) -> Bool {
-    func range(_ index: Int) -> Range<Double> { Double(index * side)..<Double((index + 1) * side) }
-    return !rows.overlaps(range(row)) || !columns.overlaps(range(column))
-  }
 }

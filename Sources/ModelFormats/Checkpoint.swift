@@ -194,11 +194,14 @@ package struct CheckpointScope {
   }
 
   /// A convolution with stride `side`, as a linear layer over the `channels · side · side` values of a patch.
-  package func convolution(_ name: String, channels: Int, side: Int, outputs: Int) throws(CheckpointError) -> Linear {
+  package func convolution(
+    _ name: String, channels: Int, side: Int, outputs: Int, bias: Bool = false
+  ) throws(CheckpointError) -> Linear {
     let layer = scope(name)
     let weight = try checkpoint.convolutionWeight(
       layer.prefix + "weight", channels: channels, side: side, outputs: outputs)
-    return conversion(Linear(weight: weight), named: layer.prefix + "weight")
+    let stored = Linear(weight: weight, bias: bias ? try layer.vector("bias", count: outputs) : nil)
+    return conversion(stored, named: layer.prefix + "weight")
   }
 }
 

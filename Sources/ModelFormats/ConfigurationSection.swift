@@ -142,7 +142,10 @@ package struct ConfigurationSection: Sendable {
   func activation(_ key: String, default word: String) throws(CheckpointError) -> Activation {
     try choice(
       key,
-      ["quick_gelu": .quickGELU, "gelu": .gelu, "gelu_python": .gelu, "silu": .silu, "swish": .silu], default: word)
+      [
+        "quick_gelu": .quickGELU, "gelu": .gelu, "gelu_python": .gelu, "gelu_pytorch_tanh": .tanhGELU,
+        "silu": .silu, "swish": .silu,
+      ], default: word)
   }
 }
 

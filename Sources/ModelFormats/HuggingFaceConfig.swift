@@ -6,54 +6,50 @@ extension LLaVAConfiguration {
   ///
   /// - Parameter vision: The configuration of its vision encoder.
   init(huggingFace file: ConfigurationSection, vision: VisionConfiguration) throws(CheckpointError) {
-    let modelType = try Self.modelType(file)
+    let modelType = try ModelType(file)
     let textSection = try file.section("text_config")
-    let text = try TextConfiguration(textSection ?? ConfigurationSection(file: file.file, prefix: "text_config."))
+    let text = try TextConfiguration(
+      textSection ?? ConfigurationSection(file: file.file, prefix: "text_config."),
+      standard: modelType == .llavaOneVision ? .qwen2 : .llama)
     let dropsClassToken = try file.choice(
-      "vision_feature_select_strategy", ["default": true, "full": false], default: "default")
+      "vision_feature_select_strategy", ["default": true, "full": false],
+      default: modelType == .llavaOneVision ? "full" : "default")
+    guard vision.hasClassToken || !dropsClassToken else {
+      throw file.error(
+        "vision_feature_select_strategy", "'full' for a vision encoder without class token",
+        found: "'default', which would leave out the first patch")
+    }
     // The newer name wins. The row of the token in the embedding is never read, so the token may be outside of it.
     let tokenKey = file.contains("image_token_id") ? "image_token_id" : "image_token_index"
     var eosTokens = try textSection?.eosTokens()
     if eosTokens == nil { eosTokens = try file.eosTokens() }
     self.init(
-      layout: .huggingFace, modelType: modelType,
-      imageTokenID: try file.integer(tokenKey, in: 0...Int(Int32.max), default: 32_000),
-      visionFeatureLayer: try file.featureLayer("vision_feature_layer", of: vision), dropsClassToken: dropsClassToken,
+      layout: .huggingFace, modelType: modelType.rawValue,
+      imageTokenID: try file.integer(
+        tokenKey, in: 0...Int(Int32.max), default: modelType == .llavaOneVision ? 151_646 : 32_000),
+      visionFeatureLayer: try file.featureLayer(
+        "vision_feature_layer", of: vision, default: modelType == .llavaOneVision ? -1 : -2),
+      dropsClassToken: dropsClassToken,
       projectorActivation: try file.activation("projector_hidden_act", default: "gelu"),
       projectorHasBias: try file.flag("multimodal_projector_bias", default: true),
       tiesWordEmbeddings: try textSection?.flag("tie_word_embeddings", default: false) ?? false,
       imageAspectRatio: try file.text("image_aspect_ratio"),
-      anyResolution: modelType == "llava_next"
-        ? try AnyResolution(file, vision, dropsClassToken: dropsClassToken) : nil,
+      anyResolution: try AnyResolution(file, modelType, vision, dropsClassToken: dropsClassToken),
       eosTokens: eosTokens, text: text, vision: vision)
+    if modelType == .llavaOneVision {
+      let key = file.contains("video_token_id") ? "video_token_id" : "video_token_index"
+      videoTokenID = try file.integer(key, in: 0...Int(Int32.max), default: 151_647)
+    }
     readNames(file)
     if textSection?.contains("tie_word_embeddings") != true {
       tiesWordEmbeddingsAtTop = try file.flag("tie_word_embeddings", default: false)
     }
-    if let className = architectures.first,
-      let declared = Self.architectures.first(where: { $0.key == className })?.value,
-      declared != modelType
-    {
+    if let className = architectures.first, let declared = ModelType(className: className), declared != modelType {
       notes.append(
         .contradiction(
-          file: "config.json", key: "architectures", found: className.excerpt, used: "model_type '\(modelType)'"))
+          file: "config.json", key: "architectures", found: className.excerpt,
+          used: "model_type '\(modelType.rawValue)'"))
     }
-  }
-
-  /// The model types by the classes of the reference library.
-  private static let architectures: KeyValuePairs = [
-    "LlavaForConditionalGeneration": "llava", "LlavaNextForConditionalGeneration": "llava_next",
-  ]
-
-  /// The model type, or that of the class in `architectures` if the file has none.
-  private static func modelType(_ file: ConfigurationSection) throws(CheckpointError) -> String {
-    let className = file["architectures"].array?.first?.string
-    let name = try file.text("model_type") ?? architectures.first { $0.key == className }?.value
-    guard let name, name == "llava" || name == "llava_next" else {
-      throw file.error(
-        "model_type", "'llava' or 'llava_next' (LLaVA-1.5 or LLaVA-NeXT), or an original LLaVA configuration")
-    }
-    return name
   }
 
   /// Reads the names that identify the model family.
@@ -64,11 +60,50 @@ extension LLaVAConfiguration {
   }
 }
 
+/// The model types of the reference library.
+package enum ModelType: String, Sendable, CaseIterable {
+  case llava
+  case llavaNext = "llava_next"
+  case llavaOneVision = "llava_onevision"
+
+  private var className: String {
+    switch self {
+    case .llava: "LlavaForConditionalGeneration"
+    case .llavaNext: "LlavaNextForConditionalGeneration"
+    case .llavaOneVision: "LlavaOnevisionForConditionalGeneration"
+    }
+  }
+
+  /// The type of a class in `architectures`.
+  init?(className: String) {
+    guard let type = Self.allCases.first(where: { $0.className == className }) else { return nil }
+    self = type
+  }
+
+  /// The model type, or that of the class in `architectures` if the file has none.
+  init(_ file: ConfigurationSection) throws(CheckpointError) {
+    let className = file["architectures"].array?.first?.string
+    let named = try file.text("model_type").map(Self.init(rawValue:))
+    guard let type = named ?? className.flatMap(Self.init(className:)) else {
+      throw file.error(
+        "model_type",
+        "'llava', 'llava_next' or 'llava_onevision' (LLaVA-1.5, LLaVA-NeXT or LLaVA-OneVision), or an original LLaVA "
+          + "configuration")
+    }
+    self = type
+  }
+
+  /// The vision encoder of a file without the section.
+  var standardVision: VisionConfiguration { self == .llavaOneVision ? .siglipSo400m384 : .clipLarge336 }
+}
+
 extension ConfigurationSection {
   /// The hidden state of the vision encoder that is used: an integer or a list of one.
-  func featureLayer(_ key: String, of vision: VisionConfiguration) throws(CheckpointError) -> Int {
+  func featureLayer(
+    _ key: String, of vision: VisionConfiguration, default standard: Int = -2
+  ) throws(CheckpointError) -> Int {
     let range = -(vision.layerCount + 1)...vision.layerCount
-    guard let list = self[key].array else { return try integer(key, in: range, default: -2) }
+    guard let list = self[key].array else { return try integer(key, in: range, default: standard) }
     guard list.count == 1, let layer = list[0].wholeValue, range.contains(layer) else {
       throw error(
         key, "one layer from \(range.lowerBound) to \(range.upperBound)",
@@ -88,12 +123,16 @@ extension TextConfiguration {
   /// - Parameters:
   ///   - file: The keys of the language model.
   ///   - given: The language model family, if it is not defined by the section.
-  init(_ file: ConfigurationSection, family given: LanguageModelFamily? = nil) throws(CheckpointError) {
+  ///   - standard: The language model family of a section without a model type.
+  init(
+    _ file: ConfigurationSection, family given: LanguageModelFamily? = nil, standard: LanguageModelFamily = .llama
+  ) throws(CheckpointError) {
     let family: LanguageModelFamily
     if let given {
       family = given
     } else {
-      family = try file.choice("model_type", ["llama": .llama, "mistral": .mistral, "qwen2": .qwen2], default: "llama")
+      family = try file.choice(
+        "model_type", ["llama": .llama, "mistral": .mistral, "qwen2": .qwen2], default: standard.rawValue)
     }
     let hiddenSize = try file.size("hidden_size", default: 4096)
     let headCount = try file.size("num_attention_heads", default: 32)
@@ -221,54 +260,5 @@ private struct RotaryConfiguration {
 extension ConfigurationSection {
   fileprivate func factor(_ key: String, atLeast least: Double) throws(CheckpointError) -> Double {
     try number(key, in: least...Double.greatestFiniteMagnitude)
-  }
-}
-
-extension VisionConfiguration {
-  /// The vision encoder of a `config.json` of the Hugging Face layout.
-  ///
-  /// The reference's default is CLIP ViT-L/14-336 only when the whole section is missing.
-  init(ofHuggingFace file: ConfigurationSection) throws(CheckpointError) {
-    guard let section = try file.section("vision_config") else {
-      self = .clipLarge336
-      return
-    }
-    try self.init(section)
-  }
-
-  /// The vision encoders of LLaVA's published checkpoints, by the last part of the name.
-  static func published(_ name: String) -> VisionConfiguration? {
-    var configuration = clipLarge336
-    switch name {
-    case "clip-vit-large-patch14-336": break
-    case "clip-vit-large-patch14": configuration.imageSize = 224
-    default: return nil
-    }
-    return configuration
-  }
-
-  /// Keys that the file omits have the values of CLIP ViT-B/32, as in the reference library.
-  ///
-  /// - Parameter checksType: Whether the section has to be of a vision encoder; false for a part of a CLIP file.
-  init(_ file: ConfigurationSection, checksType: Bool = true) throws(CheckpointError) {
-    if checksType { _ = try file.choice("model_type", ["clip_vision_model": ()], default: "clip_vision_model") }
-    guard !file.contains("num_channels") || file["num_channels"].wholeValue == 3 else {
-      throw file.error("num_channels", "3")
-    }
-    self.init(
-      hiddenSize: try file.size("hidden_size", default: 768),
-      intermediateSize: try file.size("intermediate_size", default: 3072),
-      layerCount: try file.integer("num_hidden_layers", in: 1...1024, default: 12),
-      headCount: try file.size("num_attention_heads", default: 12),
-      imageSize: try file.integer("image_size", in: 1...4096, default: 224),
-      patchSize: try file.integer("patch_size", in: 1...4096, default: 32),
-      layerNormEpsilon: try file.epsilon("layer_norm_eps", default: 1e-5),
-      activation: try file.activation("hidden_act", default: "quick_gelu"))
-    guard hiddenSize.isMultiple(of: headCount) else {
-      throw file.error("num_attention_heads", "a divisor of \(hiddenSize)", found: "\(headCount)")
-    }
-    guard patchSize <= imageSize else {
-      throw file.error("patch_size", "at most \(imageSize)", found: "\(patchSize)")
-    }
   }
 }

@@ -23,6 +23,8 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   package var modelType: String
   /// The image token, or `imageSentinel`.
   package var imageTokenID: Int
+  /// The video token of LLaVA-OneVision in the Hugging Face layout; `nil` for models without one.
+  package var videoTokenID: Int?
   /// The hidden state of the vision encoder that is used: 0 is the embedding; negative values count from the last.
   package var visionFeatureLayer: Int
   /// Whether the row of the class token is dropped from the features.
@@ -49,8 +51,13 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   package var tiesWordEmbeddingsAtTop = false
   package var notes: [LoadNote] = []
 
+  /// Whether the model takes videos.
+  package var takesVideos: Bool { anyResolution?.tilesOnlySingleImages ?? false }
+
   /// The number of visual tokens of one view.
-  package var visualTokensPerView: Int { vision.map { $0.patchCount + (dropsClassToken ? 0 : 1) } ?? 0 }
+  package var visualTokensPerView: Int {
+    vision.map { $0.patchCount + ($0.hasClassToken && !dropsClassToken ? 1 : 0) } ?? 0
+  }
 
   /// The number of vision encoder layers up to the feature layer.
   package var visionLayersNeeded: Int {
@@ -93,26 +100,6 @@ package struct TextConfiguration: Sendable, Equatable {
   }
 }
 
-/// The configuration of the vision encoder, a CLIP ViT.
-package struct VisionConfiguration: Sendable, Equatable {
-  package var hiddenSize: Int
-  package var intermediateSize: Int
-  package var layerCount: Int
-  package var headCount: Int
-  package var imageSize: Int
-  package var patchSize: Int
-  package var layerNormEpsilon: Float
-  package var activation: Activation
-
-  package var patchesPerSide: Int { imageSize / patchSize }
-
-  package var patchCount: Int { patchesPerSide * patchesPerSide }
-
-  package var heads: HeadLayout {
-    HeadLayout(headCount: headCount, keyValueHeadCount: headCount, headDimension: hiddenSize / headCount)
-  }
-}
-
 extension LLaVAConfiguration {
   /// The number of parameters in a checkpoint, vision encoder included, whether LLaVA uses them or not.
   ///
@@ -138,15 +125,5 @@ extension TextConfiguration {
       }
     let layer = 2 * d * (q + kv) + biases + 3 * d * intermediateSize + 2 * d
     return layerCount * layer + d + (tiesWordEmbeddings ? 1 : 2) * vocabularySize * d
-  }
-}
-
-extension VisionConfiguration {
-  /// The number of parameters of CLIP's ViT: a patch embedding without bias, and a norm after the last layer.
-  fileprivate var parameterCount: Int {
-    let (d, m) = (hiddenSize, intermediateSize)
-    let embeddings = d + d * 3 * patchSize * patchSize + (1 + patchCount) * d
-    let layer = 4 * (d * d + d) + 2 * d * m + m + d + 4 * d
-    return embeddings + 2 * d + layerCount * layer + 2 * d
   }
 }

@@ -31,7 +31,7 @@ package struct ModelDirectory: ModelFiles {
       visionTower = try VisionTower(of: original, in: checkpoint, given: given)
       configuration = try original.configuration(vision: visionTower.configuration)
     } else {
-      let vision = try VisionConfiguration(ofHuggingFace: file)
+      let vision = try VisionConfiguration(ofHuggingFace: file, standard: ModelType(file).standardVision)
       var configuration = try LLaVAConfiguration(huggingFace: file, vision: vision)
       try ForeignTensors.refuseQuantization(in: file, directory: path)
       if let given { throw .unneededVisionTower(directory: path, given: given) }
@@ -48,23 +48,22 @@ package struct ModelDirectory: ModelFiles {
 
   /// The preprocessor configuration of the model's directory or of its vision encoder's; nil if neither has one.
   package func preprocessor() throws(CheckpointError) -> PreprocessorConfiguration? {
-    let side = visionTower.configuration.imageSize
-    if let own = try Self.preprocessor(in: path, side: side) { return own }
+    if let own = try Self.preprocessor(in: path, for: visionTower.configuration) { return own }
     guard let directory = visionTower.directory else { return nil }
-    return try Self.preprocessor(in: directory, side: side)
+    return try Self.preprocessor(in: directory, for: visionTower.configuration)
   }
 
   /// The content of `preprocessor_config.json`, or of the section of `processor_config.json` where version 5 of the
   /// reference library keeps it.
   private static func preprocessor(
-    in directory: String, side: Int
+    in directory: String, for vision: VisionConfiguration
   ) throws(CheckpointError) -> PreprocessorConfiguration? {
     if let own = try JSONFile.sectionIfPresent(at: directory + "/preprocessor_config.json") {
-      return try PreprocessorConfiguration(own, side: side)
+      return try PreprocessorConfiguration(own, for: vision)
     }
     let processor = try JSONFile.sectionIfPresent(at: directory + "/processor_config.json")
     guard let section = try processor?.section("image_processor") else { return nil }
-    return try PreprocessorConfiguration(section, side: side)
+    return try PreprocessorConfiguration(section, for: vision)
   }
 
   /// The EOS tokens of `generation_config.json` or of the configuration, and that file; nil if neither defines them.
@@ -99,14 +98,16 @@ package struct ModelDirectory: ModelFiles {
       compare(
         "image_token", { ($0.string ?? $0["content"].string) == imageToken },
         "\(imageToken.excerpt) of the tokenizer")
-      compare("num_additional_image_tokens", { $0.wholeValue == 1 }, "the one class token of the vision encoder")
+      let classTokens = vision.hasClassToken ? 1 : 0
+      compare(
+        "num_additional_image_tokens", { $0.wholeValue == classTokens },
+        "\(classTokens), the number of class tokens of the vision encoder")
     }
-    let side = vision.imageSize
     if let section = try JSONFile.sectionIfPresent(at: path + "/processor_config.json")?.section("image_processor"),
       let used = try JSONFile.sectionIfPresent(at: path + "/preprocessor_config.json"),
       // A section that is not used may have any values.
-      let followed = try? PreprocessorConfiguration(used, side: side),
-      (try? PreprocessorConfiguration(section, side: side)) != followed
+      let followed = try? PreprocessorConfiguration(used, for: vision),
+      (try? PreprocessorConfiguration(section, for: vision)) != followed
     {
       notes.append(
         .contradiction(
@@ -133,14 +134,16 @@ extension LLaVAConfiguration {
   /// - Throws: `CheckpointError` with the key, the expected and the found value.
   package init(directory: String) throws(CheckpointError) {
     let file = try JSONFile.section(at: directory + "/config.json")
-    try self.init(huggingFace: file, vision: VisionConfiguration(ofHuggingFace: file))
+    let standard = try ModelType(file).standardVision
+    try self.init(huggingFace: file, vision: VisionConfiguration(ofHuggingFace: file, standard: standard))
   }
 }
 
 /// The configuration of a model's vision encoder and the location of its weights.
 ///
 /// A converted checkpoint contains its vision encoder. An original checkpoint may name a CLIP directory instead:
-/// LLaVA-1.5 uses stock CLIP. LLaVA-1.6 trained the vision encoder, so stock CLIP weights would be wrong for it.
+/// LLaVA-1.5 uses stock CLIP. LLaVA-1.6 and LLaVA-OneVision trained the vision encoder, so stock weights would be wrong
+/// for them.
 package struct VisionTower {
   package var configuration: VisionConfiguration
   /// The weights of a CLIP directory; `nil` if the model's own checkpoint contains them.
@@ -162,7 +165,7 @@ package struct VisionTower {
     directory = candidates.first { FileManager.default.fileExists(atPath: $0 + "/config.json") }
     if let given, directory == nil { throw .file(.notFound(path: given + "/config.json")) }
 
-    let isInside = model.contains("vision_tower.vision_model.embeddings.class_embedding")
+    let isInside = model.contains("vision_tower.vision_model.embeddings.position_embedding.weight")
     if file.trainsVisionTower == true, !isInside { throw .missingTrainedVisionTower(directory: model.directory) }
     let usesOwnWeights = file.trainsVisionTower == true || (isInside && given == nil && file.trainsVisionTower == nil)
     if let directory {
@@ -187,15 +190,18 @@ package struct VisionTower {
   /// The vision encoder of a converted checkpoint.
   init(ownWeights configuration: VisionConfiguration) { self.configuration = configuration }
 
-  /// `config.json` of a CLIP directory: the vision encoder alone, or a section for each of CLIP's two encoders.
+  /// `config.json` of a CLIP or SigLIP directory: the vision encoder alone, or a section for each of two encoders.
   private static func configuration(_ directory: String) throws(CheckpointError) -> VisionConfiguration {
     let file = try JSONFile.section(at: directory + "/config.json")
     switch file["model_type"].string {
-    case "clip_vision_model": return try VisionConfiguration(file)
-    case "clip":
+    case "clip_vision_model", "siglip_vision_model": return try VisionConfiguration(file)
+    case let type where type == "clip" || type == "siglip":
       let empty = ConfigurationSection(file: file.file, prefix: "vision_config.")
-      return try VisionConfiguration(file.section("vision_config") ?? empty, checksType: false)
-    default: throw file.error("model_type", "'clip' or 'clip_vision_model', a CLIP directory")
+      return try VisionConfiguration(
+        file.section("vision_config") ?? empty, family: type == "clip" ? .clip : .siglip)
+    default:
+      throw file.error(
+        "model_type", "'clip', 'clip_vision_model', 'siglip' or 'siglip_vision_model', a CLIP or SigLIP directory")
     }
   }
 

@@ -7,23 +7,47 @@ package enum ModelPreset: String, CaseIterable, Sendable {
   case llavaNext7B = "llava-next-7b"
   case llavaNextMistral7B = "llava-next-mistral-7b"
 
+  /// LLaVA-NeXT-7B with canvases of up to eight tiles: the shape of PyramidDrop's Table 2. Its list of canvases is not
+  /// published.
+  case llavaNext7BWith9Patches = "llava-next-7b-p9"
+  case llavaOneVision05B = "llava-onevision-0.5b"
+  case llavaOneVision7B = "llava-onevision-7b"
+
   package var configuration: LLaVAConfiguration {
-    LLaVAConfiguration(
-      layout: .huggingFace, modelType: isNext ? "llava_next" : "llava", imageTokenID: 32_000, visionFeatureLayer: -2,
-      dropsClassToken: true, projectorActivation: .gelu, projectorHasBias: true, tiesWordEmbeddings: false,
-      anyResolution: isNext ? .released : nil, text: text, vision: .clipLarge336)
+    isOneVision ? oneVision : llava
   }
 
-  private var isNext: Bool { self == .llavaNext7B || self == .llavaNextMistral7B }
+  private var isOneVision: Bool { self == .llavaOneVision05B || self == .llavaOneVision7B }
 
-  /// Source: the `config.json` files of `llava-hf/llava-1.5-{7b,13b}-hf` and
-  /// `llava-hf/llava-v1.6-{vicuna,mistral}-7b-hf`.
+  private var llava: LLaVAConfiguration {
+    let anyResolution: AnyResolution? =
+      switch self {
+      case .llavaNext7B, .llavaNextMistral7B: .released
+      case .llavaNext7BWith9Patches: .upToEightTiles
+      default: nil
+      }
+    return LLaVAConfiguration(
+      layout: .huggingFace, modelType: anyResolution == nil ? "llava" : "llava_next", imageTokenID: 32_000,
+      visionFeatureLayer: -2, dropsClassToken: true, projectorActivation: .gelu, projectorHasBias: true,
+      tiesWordEmbeddings: false, anyResolution: anyResolution, text: text, vision: .clipLarge336)
+  }
+
+  private var oneVision: LLaVAConfiguration {
+    LLaVAConfiguration(
+      layout: .huggingFace, modelType: "llava_onevision", imageTokenID: 151_646, videoTokenID: 151_647,
+      visionFeatureLayer: -1, dropsClassToken: false, projectorActivation: .gelu, projectorHasBias: true,
+      tiesWordEmbeddings: self == .llavaOneVision05B, anyResolution: .oneVision, text: text, vision: .siglipSo400m384)
+  }
+
+  /// Source: the `config.json` files of `llava-hf/llava-1.5-{7b,13b}-hf`, `llava-hf/llava-v1.6-{vicuna,mistral}-7b-hf`
+  /// and `llava-hf/llava-onevision-qwen2-{0.5b,7b}-ov-hf`.
   private var text: TextConfiguration {
     var text = TextConfiguration(
       kind: .llama, hiddenSize: 4096, intermediateSize: 11_008, layerCount: 32, headCount: 32, keyValueHeadCount: 32,
       headDimension: 128, vocabularySize: 32_064, contextLength: 4096, rmsNormEpsilon: 1e-5, ropeTheta: 10_000)
     switch self {
     case .llava15With7B, .llavaNext7B: break
+    case .llavaNext7BWith9Patches: text.contextLength = 8192
     case .llava15With13B:
       (text.hiddenSize, text.intermediateSize, text.layerCount) = (5120, 13_824, 40)
       (text.headCount, text.keyValueHeadCount) = (40, 40)
@@ -31,22 +55,41 @@ package enum ModelPreset: String, CaseIterable, Sendable {
       text.kind = .mistral
       (text.intermediateSize, text.keyValueHeadCount) = (14_336, 8)
       (text.contextLength, text.ropeTheta) = (32_768, 1e6)
+    case .llavaOneVision05B, .llavaOneVision7B:
+      text.kind = .qwen2
+      text.attentionBias = .queriesKeysValues
+      (text.contextLength, text.ropeTheta, text.rmsNormEpsilon) = (32_768, 1e6, 1e-6)
+      if self == .llavaOneVision05B {
+        (text.hiddenSize, text.intermediateSize, text.layerCount) = (896, 4864, 24)
+        (text.headCount, text.keyValueHeadCount, text.headDimension) = (14, 2, 64)
+        text.vocabularySize = 152_000
+      } else {
+        (text.hiddenSize, text.intermediateSize, text.layerCount) = (3584, 18_944, 28)
+        (text.headCount, text.keyValueHeadCount, text.headDimension) = (28, 4, 128)
+        text.vocabularySize = 152_128
+      }
     }
     return text
   }
-}
-
-extension VisionConfiguration {
-  /// CLIP ViT-L/14 at 336 pixels, the vision encoder of all published LLaVA models.
-  static let clipLarge336 = VisionConfiguration(
-    hiddenSize: 1024, intermediateSize: 4096, layerCount: 24, headCount: 16, imageSize: 336, patchSize: 14,
-    layerNormEpsilon: 1e-5, activation: .quickGELU)
 }
 
 extension AnyResolution {
   /// The canvases of the released LLaVA-NeXT models.
   fileprivate static let released = AnyResolution(
     pinpoints: releasedPinpoints, viewSize: 336, patchesPerSide: 24, sizeRule: .huggingFace)
+
+  /// All canvases of up to eight tiles.
+  fileprivate static let upToEightTiles = AnyResolution(
+    pinpoints: grid(from: (1, 1), to: (8, 8), side: 336).filter { $0.0 * $0.1 <= 8 * 336 * 336 }, viewSize: 336,
+    patchesPerSide: 24, sizeRule: .huggingFace)
+
+  /// The canvases and the limit of LLaVA-OneVision.
+  fileprivate static let oneVision: AnyResolution = {
+    var rules = AnyResolution(
+      pinpoints: oneVisionPinpoints, viewSize: 384, patchesPerSide: 27, sizeRule: .huggingFace)
+    (rules.maxMapViews, rules.tilesOnlySingleImages) = (9, true)
+    return rules
+  }()
 }
 
 /// Random weights, generated on demand for any shape and determined by name and seed.

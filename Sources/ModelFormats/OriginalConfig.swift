@@ -1,7 +1,7 @@
 import Kernels
 import Storage
 
-/// `config.json` of the original LLaVA code: a language model's configuration with additional LLaVA keys.
+/// `config.json` of the original code of LLaVA, LLaVA-NeXT or LLaVA-OneVision: a language model's configuration with additional LLaVA keys.
 ///
 /// Source: `LlavaMetaModel` in LLaVA's `llava/model/llava_arch.py`, `CLIPVisionTower` in its
 /// `llava/model/multimodal_encoder/clip_encoder.py`.
@@ -78,12 +78,13 @@ struct OriginalConfiguration {
     if let size = try file.size("mm_hidden_size"), size != vision.hiddenSize {
       throw file.error("mm_hidden_size", "\(vision.hiddenSize), the vision encoder's", found: "\(size)")
     }
-    let dropsClassToken = try file.choice(
-      "mm_vision_select_feature", ["patch": true, "cls_patch": false], default: "patch")
+    let dropsClassToken =
+      try file.choice("mm_vision_select_feature", ["patch": true, "cls_patch": false], default: "patch")
+      && vision.hasClassToken
     var configuration = LLaVAConfiguration(
       layout: .original, modelType: try file.text("model_type") ?? "llava",
       imageTokenID: LLaVAConfiguration.imageSentinel,
-      visionFeatureLayer: try file.featureLayer("mm_vision_select_layer", of: vision),
+      visionFeatureLayer: try featureLayer(of: vision),
       dropsClassToken: dropsClassToken, projectorActivation: .gelu, projectorHasBias: true,
       tiesWordEmbeddings: try file.flag("tie_word_embeddings", default: false),
       imageAspectRatio: try file.text("image_aspect_ratio"),
@@ -94,22 +95,35 @@ struct OriginalConfiguration {
     return configuration
   }
 
+  /// The hidden state that is used. Of SigLIP it is always that before the last layer.
+  ///
+  /// Source: `SigLipVisionTower` in LLaVA-NeXT's `siglip_encoder.py`.
+  private func featureLayer(of vision: VisionConfiguration) throws(CheckpointError) -> Int {
+    vision.family == .siglip ? -2 : try file.featureLayer("mm_vision_select_layer", of: vision)
+  }
+
   private func anyResolution(
     _ vision: VisionConfiguration, dropsClassToken: Bool
   ) throws(CheckpointError) -> AnyResolution? {
     guard let ratio = try file.text("image_aspect_ratio"), ratio.hasPrefix("anyres") else { return nil }
-    guard ratio == "anyres" else {
+    let maxMapViews = AnyResolution.maxMapViews(ratio)
+    guard ratio == "anyres" || maxMapViews != nil else {
       throw file.error(
-        "image_aspect_ratio", "'pad', 'anyres' or 'square'", found: "\(ratio.excerpt), which is not supported")
+        "image_aspect_ratio", "'pad', 'square', 'anyres' or 'anyres_max_' and a number from 1 to 64",
+        found: "\(ratio.excerpt), which is not supported")
     }
     let merge = try file.choice(
       "mm_patch_merge_type", ["spatial_unpad": AnyResolution.Merge.spatialUnpad, "flat": .flat], default: "flat")
-    guard dropsClassToken else {
+    guard dropsClassToken || !vision.hasClassToken else {
       throw file.error("mm_vision_select_feature", "'patch' for image_aspect_ratio 'anyres'")
     }
-    guard let pinpoints = try file.gridPinpoints() else {
+    guard let pinpoints = try file.gridPinpoints(side: vision.imageSize) else {
       throw file.error("image_grid_pinpoints", "the canvases of image_aspect_ratio 'anyres'")
     }
-    return try AnyResolution(checking: pinpoints, vision, sizeRule: .original, merge: merge, file)
+    var rules = try AnyResolution(checking: pinpoints, vision, sizeRule: .original, merge: merge, file)
+    // The limit is one of merge type spatial_unpad.
+    if merge == .spatialUnpad { rules.maxMapViews = maxMapViews }
+    rules.tilesOnlySingleImages = maxMapViews != nil
+    return rules
   }
 }

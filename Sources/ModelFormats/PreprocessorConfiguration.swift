@@ -2,9 +2,10 @@ package import Storage
 
 /// The configuration of image preprocessing, from a checkpoint's `preprocessor_config.json`.
 ///
-/// Keys that the file omits have the values of LLaVA-1.5: CLIP ViT-L/14 at 336 pixels.
+/// Keys that the file omits have the values of its image processor or, if it names none, of the vision encoder's.
 ///
-/// Source: `CLIPImageProcessor`, `LlavaImageProcessor` and `LlavaNextImageProcessor` in transformers.
+/// Source: `CLIPImageProcessor`, `SiglipImageProcessor`, `LlavaImageProcessor`, `LlavaNextImageProcessor` and
+/// `LlavaOnevisionImageProcessor` in transformers.
 package struct PreprocessorConfiguration: Sendable, Equatable {
   package typealias Size = PixelSize
 
@@ -28,7 +29,8 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
   package var normalizes = true
   package var convertsToRGB = true
 
-  /// Whether images are padded to squares. In `LlavaNextImageProcessor` the same key is about batches and is ignored.
+  /// Whether images are padded to squares. In the processors of LLaVA-NeXT and LLaVA-OneVision the
+  /// same key is about batches and is ignored.
   package var padsToSquare = false
   package var imageProcessorType: String?
 
@@ -41,6 +43,18 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
     cropSize = Size(height: side, width: side)
   }
 
+  /// The values of a vision encoder: those of LLaVA-1.5 for CLIP; a resize without a crop for SigLIP.
+  package init(for vision: VisionConfiguration) {
+    self.init(side: vision.imageSize)
+    if vision.family == .siglip { useSigLIP(side: vision.imageSize) }
+  }
+
+  private mutating func useSigLIP(side: Int) {
+    resizesTo = .exact(Size(height: side, width: side))
+    centerCrops = false
+    (mean, standardDeviation) = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
+  }
+
   /// The values of LLaVA-1.5 with the normalization of an mmproj file, which has no other keys.
   init(gguf file: GGUFFile, side: Int) throws(CheckpointError) {
     self.init(side: side)
@@ -51,9 +65,22 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
 
   /// Reads a `preprocessor_config.json` or its section of a `processor_config.json`.
   ///
-  /// - Parameter side: The size of a view if the file has none.
-  package init(_ file: ConfigurationSection, side: Int = 336) throws(CheckpointError) {
-    self.init(side: side)
+  /// - Parameter vision: The model's vision encoder.
+  package init(
+    _ file: ConfigurationSection, for vision: VisionConfiguration = .clipLarge336
+  ) throws(CheckpointError) {
+    let side = vision.imageSize
+    self.init(for: vision)
+    imageProcessorType = try file.text("image_processor_type")
+    if let type = imageProcessorType {
+      self.init(side: side)
+      imageProcessorType = type
+      if type.hasPrefix("Siglip") { useSigLIP(side: side) }
+      if type.hasPrefix("LlavaOnevision") {
+        resizesTo = .exact(Size(height: side, width: side))
+        centerCrops = false
+      }
+    }
     if !file["size"].isNull { resizesTo = try file.resizeTarget("size") }
     if !file["crop_size"].isNull { cropSize = try file.pixelSize("crop_size") }
     mean = try file.numbers("image_mean", in: -1000...1000) ?? mean
@@ -67,10 +94,9 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
     rescales = try flag("do_rescale", default: rescales)
     normalizes = try flag("do_normalize", default: normalizes)
     convertsToRGB = try flag("do_convert_rgb", default: convertsToRGB)
-    imageProcessorType = try file.text("image_processor_type")
-    let padsBatch = imageProcessorType?.hasPrefix("LlavaNext") ?? false
+    let padsBatch = ["LlavaNext", "LlavaOnevision"].contains { imageProcessorType?.hasPrefix($0) ?? false }
     padsToSquare = try flag("do_pad", default: false) && !padsBatch
-    gridPinpoints = try file.gridPinpoints()?.map { Size(height: $0, width: $1) } ?? []
+    gridPinpoints = try file.gridPinpoints(side: side)?.map { Size(height: $0, width: $1) } ?? []
     guard file["resample"].isNull || file["resample"].wholeValue == 3 else {
       throw file.error("resample", "3 (bicubic, as in the training of LLaVA's vision encoder)")
     }

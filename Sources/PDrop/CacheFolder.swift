@@ -143,7 +143,7 @@ struct CacheFileName {
     }
     let parts = text.dropFirst(Self.start(kind).count).dropLast(Self.end.count)
       .split(separator: "-", omittingEmptySubsequences: false)
-    let isValid = parts.count == 2 || parts.count == 3 && parts[1] == ImageDigest.uprightMark
+    let isValid = parts.count == 2 || parts.count == 3 && ImageHandling.marks.contains(String(parts[1]))
     guard isValid, Self.isKey(parts[0], count: 32), Self.isKey(parts[parts.count - 1], count: 16) else { return nil }
     self.text = text
   }

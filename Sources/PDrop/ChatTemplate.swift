@@ -134,7 +134,7 @@ extension ChatMessage {
     if let imageText {
       let text = parts.map { part in
         switch part {
-        case .image: imageText
+        case .image, .video: imageText
         case .text(let text): text
         }
       }
@@ -143,6 +143,7 @@ extension ChatMessage {
     let parts = parts.map { part in
       switch part {
       case .image: JinjaValue.dict(JinjaDict([("type", .string("image"))]))
+      case .video: JinjaValue.dict(JinjaDict([("type", .string("video"))]))
       case .text(let text): JinjaValue.dict(JinjaDict([("type", .string("text")), ("text", .string(text))]))
       }
     }
@@ -225,22 +226,34 @@ extension VisionLanguageModel {
     return tokenizer.encodePrompt(try rendered(prompt, systemPrompt: systemPrompt)).map(Int.init)
   }
 
-  /// The tokens of a request's prompt.
+  /// The tokens of a request's prompt, with the image token for each image and video, and these in the order of their
+  /// tokens.
   ///
   /// - Throws: `RequestError.prompt` as `rendered`, `.sequence` if the numbers of image tokens and images differ or a
   ///   token has no embedding.
-  func promptTokens(of request: Request) throws(RequestError) -> [Int] {
-    let tokens = try RequestError.wrapping(RequestError.prompt) { () throws(PromptError) in
+  func prompt(of request: Request) throws(RequestError) -> (tokens: [Int], images: [Request.Image]) {
+    var tokens = try RequestError.wrapping(RequestError.prompt) { () throws(PromptError) in
       try self.tokens(of: request.prompt, systemPrompt: request.systemPrompt)
     }
-    let placeholders = tokens.count { $0 == llava.configuration.imageTokenID }
-    guard placeholders == request.images.count else {
-      throw .sequence(.placeholderMismatch(placeholders: placeholders, images: request.images.count))
+    var images = request.images
+    if let videoToken = llava.configuration.videoTokenID, tokens.contains(videoToken) {
+      let videos = images.filter(\.isVideo)
+      let isVideo = tokens.filter { $0 == imageToken || $0 == videoToken }.map { $0 == videoToken }
+      guard isVideo.count(where: \.self) == videos.count, isVideo.count == images.count else {
+        throw .sequence(.placeholderMismatch(placeholders: isVideo.count, images: images.count))
+      }
+      var rest = (videos[...], images.filter { !$0.isVideo }[...])
+      images = isVideo.map { $0 ? rest.0.removeFirst() : rest.1.removeFirst() }
+      tokens = tokens.map { $0 == videoToken ? imageToken : $0 }
+    }
+    let placeholders = tokens.count { $0 == imageToken }
+    guard placeholders == images.count else {
+      throw .sequence(.placeholderMismatch(placeholders: placeholders, images: images.count))
     }
     let size = llava.configuration.text.vocabularySize
     if let token = tokens.first(where: { !(0..<size).contains($0) && $0 != imageToken }) {
       throw .sequence(.tokenOutOfRange(token: token, text: tokenText(token), vocabularySize: size))
     }
-    return tokens
+    return (tokens, images)
   }
 }

@@ -20,13 +20,13 @@ package final class FeatureCache: Sendable {
     var tokenCounts: ClosedRange<Int>
     var configuration: LLaVAConfiguration
 
-    /// Values of a patch that a selection needs: its features, and the attention of two layers.
-    private var selectionColumns: Int { (configuration.vision?.hiddenSize ?? 0) + 2 }
+    private var hasClassToken: Bool { configuration.vision?.hasClassToken ?? false }
+
+    /// Values of a patch that a selection needs: its features, and the attention of two layers to it.
+    private var selectionColumns: Int { (configuration.vision?.hiddenSize ?? 0) + (hasClassToken ? 2 : 0) }
 
     /// Patches of an image.
-    private func patchCount(_ tiles: TileGrid?) -> Int {
-      (1 + (tiles?.tileCount ?? 0)) * (configuration.vision?.patchCount ?? 0)
-    }
+    private func patchCount(_ layout: ViewLayout) -> Int { layout.viewCount * (configuration.vision?.patchCount ?? 0) }
 
     /// Maximum bytes of what a selection needs.
     var selectionBytes: Int {
@@ -36,16 +36,19 @@ package final class FeatureCache: Sendable {
 
     /// Whether tiles and inputs of a selection have the sizes of an image with the file's number of tokens.
     func fits(_ file: FeatureFile) -> Bool {
-      if let tiles = file.tiles {
+      if let tiles = file.layout.tiles {
         let side = configuration.vision?.patchesPerSide ?? 0
         guard tiles.tileCount <= configuration.anyResolution?.maxTileCount ?? 0,
-          tiles.keptRows.upperBound <= tiles.rows * side, tiles.keptColumns.upperBound <= tiles.columns * side
+          tiles.keptRows.upperBound <= tiles.rows * side, tiles.keptColumns.upperBound <= tiles.columns * side,
+          tiles.reduced
+            == configuration.anyResolution?.reduced(
+              MapSize(rows: tiles.keptRows.count, columns: tiles.keptColumns.count))
         else { return false }
       }
-      guard configuration.visualTokenCount(file.tiles) * columns == file.features.count else { return false }
+      guard configuration.visualTokenCount(file.layout) * columns == file.features.count else { return false }
       guard let inputs = file.selectionInputs else { return true }
-      return inputs.classAttention.count == patchCount(file.tiles)
-        && inputs.byteCount == patchCount(file.tiles) * selectionColumns * ElementType.f32.byteCount
+      return inputs.classAttention.count == (hasClassToken ? patchCount(file.layout) : 0)
+        && inputs.byteCount == patchCount(file.layout) * selectionColumns * ElementType.f32.byteCount
     }
   }
 
@@ -67,7 +70,7 @@ package final class FeatureCache: Sendable {
   struct Found {
     let encoding: ImageInput.Encoding
     let paddingTokens: [Int]
-    let tiles: TileGrid?
+    let layout: ViewLayout
   }
 
   /// The features of an image; `nil` if they are not in the cache.
@@ -95,13 +98,13 @@ package final class FeatureCache: Sendable {
     }
     return Found(
       encoding: ImageInput.Encoding(features: file.features, selectionInputs: file.selectionInputs, flops: flops),
-      paddingTokens: file.paddingTokens, tiles: file.tiles)
+      paddingTokens: file.paddingTokens, layout: file.layout)
   }
 
   /// Stores the features of an image, if the folder is writable.
-  func keep(_ encoding: ImageInput.Encoding, paddingTokens: [Int], tiles: TileGrid?, of content: ImageDigest) {
+  func keep(_ encoding: ImageInput.Encoding, paddingTokens: [Int], layout: ViewLayout, of content: ImageDigest) {
     let file = FeatureFile(
-      encoding.features, columns: model.columns, paddingTokens: paddingTokens, tiles: tiles,
+      encoding.features, columns: model.columns, paddingTokens: paddingTokens, layout: layout,
       selectionInputs: encoding.selectionInputs, encodeFlops: encoding.flops.encode,
       projectFlops: encoding.flops.project)
     folder.write(
@@ -192,34 +195,70 @@ extension FeatureCache.Model {
     _ files: any ModelFiles, _ llava: LLaVAModel, _ preprocessor: any ImagePreprocessor, _ precision: ModelPrecision
   ) {
     key = ModelKey.checksum(
-      files, ["images \(preprocessor.mode.rawValue)", "arithmetic \(precision.computeType.vision.rawValue)"])
+      files, [preprocessor.keyText, "arithmetic \(precision.computeType.vision.rawValue)"])
     columns = llava.configuration.text.hiddenSize
     tokenCounts = llava.visualTokenCounts
     configuration = llava.configuration
   }
 }
 
-/// The identity of an image: checksums of its bytes, and whether its orientation is applied.
+extension ImagePreprocessor {
+  /// What the views of an image depend on besides the model's files.
+  var keyText: String { "images \(mode.rawValue)" + (tileLimit.map { " of at most \($0) tiles" } ?? "") }
+}
+
+/// The identity of an image: checksums of its bytes, and how it becomes views.
 ///
 /// Two checksums of 64 bits each make accidental collisions unlikely; they do not prevent deliberate ones.
 package struct ImageDigest: Hashable, Sendable {
   package let byteCount: Int
   package let checksums: [UInt64]
-  package let appliesOrientation: Bool
+  package let handling: ImageHandling
 
-  package init(_ bytes: [UInt8], appliesOrientation: Bool) {
+  package init(_ bytes: [UInt8], _ handling: ImageHandling) {
     byteCount = bytes.count
     checksums = SharedBytes(copying: bytes).twoChecksums
-    self.appliesOrientation = appliesOrientation
+    self.handling = handling
   }
 
-  /// The end of the names of images whose orientation is applied, after a `-`.
-  package static let uprightMark = "upright"
+  /// The image's part of a file name: 32 hexadecimal digits, then the mark, if there is one, after a `-`.
+  package var name: String { checksums.hexadecimal + (handling.mark.map { "-" + $0 } ?? "") }
+}
 
-  /// The image's part of a file name: 32 hexadecimal digits, then the mark.
-  package var name: String {
-    let digits = checksums.hexadecimal
-    return appliesOrientation ? digits + "-" + Self.uprightMark : digits
+/// What makes different views of the same image file.
+package struct ImageHandling: Hashable, Sendable {
+  /// Whether a photo is rotated upright by its Exif orientation.
+  package var appliesOrientation = false
+  /// Whether the image has the views of one of several in a prompt, in models where these differ from those of a single
+  /// one.
+  package var isOneOfSeveral = false
+
+  package init(appliesOrientation: Bool = false, isOneOfSeveral: Bool = false) {
+    (self.appliesOrientation, self.isOneOfSeveral) = (appliesOrientation, isOneOfSeveral)
+  }
+
+  /// The end of the names of images in caches; `nil` for single images as they are stored.
+  package var mark: String? {
+    switch (appliesOrientation, isOneOfSeveral) {
+    case (false, false): nil
+    case (true, false): "upright"
+    case (false, true): "several"
+    case (true, true): "upright_several"
+    }
+  }
+
+  /// All marks.
+  package static let marks = [true, false].flatMap { upright in
+    [true, false].compactMap { ImageHandling(appliesOrientation: upright, isOneOfSeveral: $0).mark }
+  }
+}
+
+extension Request {
+  /// The views that a model uses of the request's images.
+  package func handling(by model: VisionLanguageModel) -> ImageHandling {
+    ImageHandling(
+      appliesOrientation: appliesOrientation,
+      isOneOfSeveral: images.count > 1 && model.preprocessor?.tilesOnlySingleImages ?? false)
   }
 }
 

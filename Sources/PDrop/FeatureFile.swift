@@ -8,12 +8,13 @@ package import Storage
 ///
 /// The format is safetensors: `features` `[V, D]` in `F32`, as the projector computes them, so that they are restored
 /// bit for bit. For requests that select tokens before the decoder, `patch_features` `[views · patches, C]` and
-/// `class_attention` `[2, views · patches]` follow, in `F32`, of the early and of the late layer. Then come the file's
+/// `class_attention` `[2, views · patches]` follow, in `F32`, of the early and of the late layer; vision encoders without
+/// a class token have no attention. Then come the file's
 /// `TensorChecksums`. The metadata are the version, the key of image and model, the padding tokens, the tiles and the
 /// cost of encoding.
 package struct FeatureFile: Sendable, Equatable {
   /// Version of the layout; increased with every change to it.
-  static let version = "pdrop-features 3"
+  static let version = "pdrop-features 4"
   private static let featuresName = "features"
   private static let patchFeaturesName = "patch_features"
   private static let attentionName = "class_attention"
@@ -36,8 +37,7 @@ package struct FeatureFile: Sendable, Equatable {
   package let columns: Int
   /// Indices of the tokens that show only padding, ascending.
   package let paddingTokens: [Int]
-  /// The image's tiles; `nil` for an image in one view.
-  package let tiles: TileGrid?
+  package let layout: ViewLayout
   /// What a selection of tokens needs; `nil` if the image was encoded for requests without one.
   package let selectionInputs: SelectionInputs?
   /// Operations of the vision encoder.
@@ -47,7 +47,7 @@ package struct FeatureFile: Sendable, Equatable {
 
   /// - Precondition: The number of features is a multiple of `columns`.
   package init(
-    _ features: [Float], columns: Int, paddingTokens: [Int], tiles: TileGrid? = nil,
+    _ features: [Float], columns: Int, paddingTokens: [Int], layout: ViewLayout = .single,
     selectionInputs: SelectionInputs? = nil, encodeFlops: Int, projectFlops: Int
   ) {
     precondition(
@@ -55,7 +55,7 @@ package struct FeatureFile: Sendable, Equatable {
     self.features = features
     self.columns = columns
     self.paddingTokens = paddingTokens
-    self.tiles = tiles
+    self.layout = layout
     self.selectionInputs = selectionInputs
     self.encodeFlops = encodeFlops
     self.projectFlops = projectFlops
@@ -94,29 +94,39 @@ package struct FeatureFile: Sendable, Equatable {
       let project = Self.flops(file.metadata[Field.projectFlops])
     else { throw .unusable("\(path): its cost of encoding is missing or damaged") }
     self.init(
-      features, columns: columns, paddingTokens: padding.tokens, tiles: try Self.tiles(file),
+      features, columns: columns, paddingTokens: padding.tokens, layout: try Self.layout(file),
       selectionInputs: try Self.selectionInputs(file), encodeFlops: encode, projectFlops: project)
   }
 
-  /// The tiles of the metadata: rows, columns, and the kept rows and columns of the map.
-  private static func tiles(_ file: SafetensorsFile) throws(CacheFileError) -> TileGrid? {
-    guard let text = file.metadata[Field.tiles] else { return nil }
+  /// The tiles of the metadata: rows, columns, the kept rows and columns of the map, and its size if it is reduced.
+  private static func layout(_ file: SafetensorsFile) throws(CacheFileError) -> ViewLayout {
+    guard let text = file.metadata[Field.tiles] else { return .single }
     let numbers = text.split(separator: " ", omittingEmptySubsequences: false).compactMap { Int($0) }
-    guard numbers.count == 6, numbers.allSatisfy({ (0...1 << 16).contains($0) }), numbers[0] > 0, numbers[1] > 0,
+    guard numbers.count == 6 || numbers.count == 8, numbers.allSatisfy({ (0...1 << 16).contains($0) }), numbers[0] > 0,
+      numbers[1] > 0,
       numbers[2] <= numbers[3], numbers[4] <= numbers[5]
     else { throw .unusable("\(file.path): its tiles are damaged") }
-    return TileGrid(
-      rows: numbers[0], columns: numbers[1], keptRows: numbers[2]..<numbers[3], keptColumns: numbers[4]..<numbers[5])
+    return .tiled(
+      TileGrid(
+        rows: numbers[0], columns: numbers[1], keptRows: numbers[2]..<numbers[3], keptColumns: numbers[4]..<numbers[5],
+        reduced: numbers.count == 8 ? MapSize(rows: numbers[6], columns: numbers[7]) : nil))
   }
 
   private static func selectionInputs(_ file: SafetensorsFile) throws(CacheFileError) -> SelectionInputs? {
-    guard let patches = file.records[patchFeaturesName], let attention = file.records[attentionName] else { return nil }
-    guard patches.elementName == ElementType.f32.rawValue, patches.shape.count == 2,
-      attention.elementName == ElementType.f32.rawValue, attention.shape == [2, patches.shape[0]],
-      let features = try? file.tensor(patchFeaturesName).floats(), let both = try? file.tensor(attentionName).floats()
-    else { throw .unusable("\(file.path): its features for a selection are damaged") }
+    guard let patches = file.records[patchFeaturesName] else { return nil }
+    let damaged = CacheFileError.unusable("\(file.path): its features for a selection are damaged")
+    guard patches.elementName == ElementType.f32.rawValue, patches.shape.count == 2, patches.shape[1] > 0,
+      let features = try? file.tensor(patchFeaturesName).floats()
+    else { throw damaged }
+    guard let attention = file.records[attentionName] else {
+      return SelectionInputs(
+        patchFeatures: features, columns: patches.shape[1], classAttention: [], localAttention: [])
+    }
+    guard attention.elementName == ElementType.f32.rawValue, attention.shape == [2, patches.shape[0]],
+      let both = try? file.tensor(attentionName).floats()
+    else { throw damaged }
     return SelectionInputs(
-      patchFeatures: features, classAttention: Array(both[patches.shape[0]...]),
+      patchFeatures: features, columns: patches.shape[1], classAttention: Array(both[patches.shape[0]...]),
       localAttention: Array(both[..<patches.shape[0]]))
   }
 
@@ -137,19 +147,21 @@ package struct FeatureFile: Sendable, Equatable {
       CacheField.version: Self.version, CacheField.key: key, Field.padding: TokenRuns(paddingTokens).text,
       Field.encodeFlops: "\(encodeFlops)", Field.projectFlops: "\(projectFlops)",
     ]
-    if let tiles {
-      metadata[Field.tiles] = [
+    if let tiles = layout.tiles {
+      let numbers = [
         tiles.rows, tiles.columns, tiles.keptRows.lowerBound, tiles.keptRows.upperBound,
         tiles.keptColumns.lowerBound, tiles.keptColumns.upperBound,
-      ].map(String.init).joined(separator: " ")
+      ]
+      metadata[Field.tiles] = (numbers + (tiles.reduced.map { [$0.rows, $0.columns] } ?? [])).map(String.init).joined(
+        separator: " ")
     }
     var tensors = [(Self.featuresName, Tensor(features, shape: [features.count / columns, columns]))]
-    if let inputs = selectionInputs, !inputs.classAttention.isEmpty {
-      let rows = inputs.classAttention.count
-      tensors += [
-        (Self.patchFeaturesName, Tensor(inputs.patchFeatures, shape: [rows, inputs.patchFeatures.count / rows])),
-        (Self.attentionName, Tensor(inputs.localAttention + inputs.classAttention, shape: [2, rows])),
-      ]
+    if let inputs = selectionInputs {
+      let rows = inputs.patchFeatures.count / inputs.columns
+      tensors.append((Self.patchFeaturesName, Tensor(inputs.patchFeatures, shape: [rows, inputs.columns])))
+      if !inputs.classAttention.isEmpty {
+        tensors.append((Self.attentionName, Tensor(inputs.localAttention + inputs.classAttention, shape: [2, rows])))
+      }
     }
     var header = SafetensorsHeader(metadata: metadata)
     for (name, tensor) in tensors {

@@ -1,13 +1,13 @@
 package import ImageProcessing
 package import Kernels
 import LLaVA
-import ModelFormats
+package import ModelFormats
 import Synchronization
 import TokenDropping
 import TokenSelection
 import Tokenizers
 
-/// An image as the input of the vision encoder and, once it has been encoded, its features.
+/// An image or a video as the input of the vision encoder and, once it has been encoded, its features.
 ///
 /// Requests that share it encode it once.
 package final class ImageInput: Sendable {
@@ -34,9 +34,8 @@ package final class ImageInput: Sendable {
   package let paddingTokens: [Int]
   /// `nil` if the features came from a cache.
   package let views: ImageViews?
-  /// The image's tiles; `nil` for an image in one view.
-  let tiles: TileGrid?
-  /// The identity of the image in caches; `nil` for decoded pixels and for traces.
+  package let layout: ViewLayout
+  /// The identity of the image in caches; `nil` for decoded pixels, for videos and for traces.
   let digest: ImageDigest?
   private let encoding: Mutex<Encoding?>
   /// Selections that do not depend on the question.
@@ -48,12 +47,12 @@ package final class ImageInput: Sendable {
 
   /// - Precondition: There are views, or there is an encoding.
   init(
-    tokenCount: Int, paddingTokens: [Int], views: ImageViews?, tiles: TileGrid?, digest: ImageDigest?,
+    tokenCount: Int, paddingTokens: [Int], views: ImageViews?, layout: ViewLayout, digest: ImageDigest?,
     encoding: Encoding? = nil, chargesEncoding: Bool = true, cache: FeatureCache? = nil
   ) {
     precondition(views != nil || encoding != nil, "ImageInput: neither views nor features")
     self.views = views
-    self.tiles = tiles
+    self.layout = layout
     self.tokenCount = tokenCount
     self.paddingTokens = paddingTokens
     self.digest = digest
@@ -94,13 +93,13 @@ package final class ImageInput: Sendable {
       var inputs: SelectionInputs?
       let features =
         forSelection
-        ? model.llava.imageFeatures(views.pixelValues, tiles: tiles, selectionInputs: &inputs, on: compute)
-        : model.llava.imageFeatures(views.pixelValues, tiles: tiles, on: compute)
+        ? model.llava.imageFeatures(views.pixelValues, layout, selectionInputs: &inputs, on: compute)
+        : model.llava.imageFeatures(views.pixelValues, layout, on: compute)
       let computed = Encoding(
         features: features.values, selectionInputs: inputs, flops: RunReport.Flops(compute.ledger) - before)
       guard !compute.isCancelled else { return computed }
       encoding = computed
-      if let cache, let digest { cache.keep(computed, paddingTokens: paddingTokens, tiles: tiles, of: digest) }
+      if let cache, let digest { cache.keep(computed, paddingTokens: paddingTokens, layout: layout, of: digest) }
       return computed
     }
   }
@@ -125,7 +124,7 @@ package final class ImageInput: Sendable {
       tokens = try compute.during(.rank) { () throws(SelectionError) in
         try model.llava.selectedTokens(
           selection, Matrix(encoding.features, columns: model.llava.configuration.text.hiddenSize), inputs,
-          tiles: tiles, padding: paddingTokens, question: question, on: compute)
+          layout, padding: paddingTokens, question: question, on: compute)
       }
     } catch { throw .features(error.problem) }
     let flops = RunReport.Flops(compute.ledger) - RunReport.Flops(before)
@@ -141,7 +140,7 @@ extension VisionLanguageModel: ImageSource {
     of image: Request.Image, in request: Request, _ timings: inout RunReport.Timings
   ) throws(RequestError) -> ImageInput {
     try input(
-      of: image, appliesOrientation: request.appliesOrientation, usesCaches: !request.recordsTensors,
+      of: image, request.handling(by: self), usesCaches: !request.recordsTensors,
       forSelection: request.policy.preselection != nil, &timings)
   }
 
@@ -150,7 +149,7 @@ extension VisionLanguageModel: ImageSource {
   /// - Parameter forSelection: Whether the inputs of a selection are needed.
   /// - Throws: `RequestError.image`, or `.generation` for one that another model has encoded or not for a selection.
   func input(
-    of image: Request.Image, appliesOrientation: Bool, usesCaches: Bool = true, forSelection: Bool = false,
+    of image: Request.Image, _ handling: ImageHandling, usesCaches: Bool = true, forSelection: Bool = false,
     _ timings: inout RunReport.Timings
   ) throws(RequestError) -> ImageInput {
     guard preprocessor != nil else { throw .generation(.noVisionEncoder) }
@@ -159,24 +158,25 @@ extension VisionLanguageModel: ImageSource {
       guard !forSelection || encoded.selectionInputs != nil else { throw .generation(.notEncodedForSelection) }
       return ImageInput(
         tokenCount: encoded.tokenCount, paddingTokens: encoded.paddingTokens,
-        views: encoded.views, tiles: encoded.tiles, digest: encoded.digest,
+        views: encoded.views, layout: encoded.layout, digest: encoded.digest,
         encoding: .init(
           features: encoded.features, selectionInputs: encoded.selectionInputs, flops: encoded.flops),
         chargesEncoding: false)
     }
     do {
       if usesCaches, featureCache != nil || promptCache != nil, let file = try ImageFile(image, &timings) {
-        return try input(
-          of: file, ImageDigest(file.bytes, appliesOrientation: appliesOrientation), &timings,
-          forSelection: forSelection)
+        return try input(of: file, ImageDigest(file.bytes, handling), &timings, forSelection: forSelection)
       }
-      let views = try views(of: image, appliesOrientation: appliesOrientation, &timings)
-      return ImageInput(
-        tokenCount: llava.visualTokenCount(views.tiles), paddingTokens: llava.paddingTokens(views.tiles, views.area),
-        views: views, tiles: views.tiles, digest: nil)
+      return self.input(of: try views(of: image, handling, &timings), digest: nil, cache: nil)
     } catch {
       throw .image(error)
     }
+  }
+
+  private func input(of views: ImageViews, digest: ImageDigest?, cache: FeatureCache?) -> ImageInput {
+    ImageInput(
+      tokenCount: llava.visualTokenCount(views.layout), paddingTokens: llava.paddingTokens(views.layout, views.area),
+      views: views, layout: views.layout, digest: digest, cache: cache)
   }
 
   /// An image whose file has been read: its features from the feature cache, or its views.
@@ -196,17 +196,14 @@ extension VisionLanguageModel: ImageSource {
       timings.decodeImage += (ContinuousClock.now - start).milliseconds
       return ImageInput(
         tokenCount: found.encoding.features.count / llava.configuration.text.hiddenSize,
-        paddingTokens: found.paddingTokens, views: nil, tiles: found.tiles, digest: digest, encoding: found.encoding)
+        paddingTokens: found.paddingTokens, views: nil, layout: found.layout, digest: digest, encoding: found.encoding)
     }
     var decoder = ImageDecoder()
-    decoder.appliesOrientation = digest.appliesOrientation
+    decoder.appliesOrientation = digest.handling.appliesOrientation
     decoder.memoryLimit = min(decoder.memoryLimit, memoryLimit)
     try willDecode(try decoder.decodingByteCount(file.bytes, name: file.name))
-    let views = try views(
-      of: .encoded(file.bytes, name: file.name), appliesOrientation: digest.appliesOrientation, &timings)
-    return ImageInput(
-      tokenCount: llava.visualTokenCount(views.tiles), paddingTokens: llava.paddingTokens(views.tiles, views.area),
-      views: views, tiles: views.tiles, digest: digest, cache: featureCache)
+    let views = try views(of: .encoded(file.bytes, name: file.name), digest.handling, &timings)
+    return self.input(of: views, digest: digest, cache: featureCache)
   }
 }
 
@@ -226,37 +223,9 @@ package struct ImageFile {
       (bytes, name) = (try ImageDecoder().bytes(ofFile: path), path)
       timings.decodeImage += (ContinuousClock.now - start).milliseconds
     case .encoded(let data, let title): (bytes, name) = (data, title)
-    case .decoded, .features: return nil
+    case .decoded, .features, .videoFrames: return nil
     }
   }
-}
-
-/// The features of an image, for several questions about it.
-///
-/// Answers are the same byte for byte. Takes four bytes per feature value, 9.4 MB for an image in LLaVA-1.5-7B and up
-/// to 48 MB in LLaVA-NeXT-7B, and the bytes of its views.
-public struct EncodedImage: Sendable {
-  /// Number of visual tokens before any is dropped.
-  public let tokenCount: Int
-  /// Time of encoding; `RunReport.include` adds it to a run.
-  public let timings: RunReport.Timings
-  /// Operations of encoding, also if the features came from a feature cache.
-  public let flops: RunReport.Flops
-  /// `nil` if the features came from a feature cache.
-  let views: ImageViews?
-  /// The image's tiles; `nil` for an image in one view.
-  let tiles: TileGrid?
-  /// Number of views that were encoded now.
-  package var viewCount: Int { views?.count ?? 0 }
-  /// Indices of the tokens that show only padding, ascending.
-  let paddingTokens: [Int]
-  /// The identity of the image in caches; `nil` without a cache.
-  let digest: ImageDigest?
-  /// `[tokenCount, D]`.
-  let features: [Float]
-  /// What a selection of tokens needs; `nil` if the image was encoded without.
-  let selectionInputs: SelectionInputs?
-  let model: ModelIdentity
 }
 
 /// The identity of a loaded model, shared by its copies.
@@ -266,65 +235,38 @@ final class ModelIdentity: Sendable {
 }
 
 extension VisionLanguageModel {
-  /// Encodes an image for several questions about it.
-  ///
-  /// - Parameters:
-  ///   - image: The image to encode.
-  ///   - appliesOrientation: Whether a photo is rotated upright by its Exif orientation.
-  ///   - forSelection: Whether the image is for policies with a `Preselection` too. Takes a quarter more memory.
-  ///   - threads: Number of threads; the features do not depend on it.
-  /// - Throws: `RequestError.image`, or `.generation(.foreignImage)` for one that another model has encoded.
-  public func encode(
-    _ image: Request.Image, appliesOrientation: Bool = false, forSelection: Bool = false, threads: Int
-  ) throws(RequestError) -> EncodedImage {
-    let start = ContinuousClock.now
-    let compute = ComputeContext(workers: Workers(count: threads))
-    var timings = RunReport.Timings()
-    let input = try input(
-      of: image, appliesOrientation: appliesOrientation, forSelection: forSelection, &timings)
-    let encoding = input.encoding(by: self, forSelection: forSelection, on: compute)
-    timings.add(compute.durations)
-    timings.total = (ContinuousClock.now - start).milliseconds
-    return EncodedImage(
-      tokenCount: input.tokenCount, timings: timings, flops: encoding.flops, views: input.views,
-      tiles: input.tiles, paddingTokens: input.paddingTokens, digest: input.digest, features: encoding.features,
-      selectionInputs: encoding.selectionInputs, model: identity)
-  }
-}
-
-extension RunReport {
-  /// Adds the cost of encoding an image to the run that needed it first.
-  public mutating func include(_ image: EncodedImage) {
-    timings.decodeImage += image.timings.decodeImage
-    timings.preprocess += image.timings.preprocess
-    timings.encode += image.timings.encode
-    timings.project += image.timings.project
-    timings.total += image.timings.total
-    flops.encode += image.flops.encode
-    flops.project += image.flops.project
-  }
-}
-
-extension VisionLanguageModel {
   /// The views of an image, decoded and preprocessed.
   ///
   /// - Precondition: The image is not `.features`, and the model has a vision encoder.
   func views(
-    of image: Request.Image, appliesOrientation: Bool, _ timings: inout RunReport.Timings
+    of image: Request.Image, _ handling: ImageHandling, _ timings: inout RunReport.Timings
   ) throws(ImageError) -> ImageViews {
     var decoder = ImageDecoder()
-    decoder.appliesOrientation = appliesOrientation
+    decoder.appliesOrientation = handling.appliesOrientation
+    guard let preprocessor else { preconditionFailure("views: the model has no vision encoder") }
+    if case .videoFrames(let paths) = image {
+      var frames: [ImageViews] = []
+      for path in paths {
+        let start = ContinuousClock.now
+        let pixels = try decoder.decode(contentsOfFile: path)
+        let decoded = ContinuousClock.now
+        guard let view = preprocessor.view(ofFrame: pixels) else { preconditionFailure("views: no videos") }
+        frames.append(view)
+        timings.decodeImage += (decoded - start).milliseconds
+        timings.preprocess += (ContinuousClock.now - decoded).milliseconds
+      }
+      return ImageViews(frames: frames)
+    }
     let start = ContinuousClock.now
     let pixels: Image
     switch image {
     case .file(let path): pixels = try decoder.decode(contentsOfFile: path)
     case .encoded(let bytes, let name): pixels = try decoder.decode(bytes, name: name)
     case .decoded(let decoded): pixels = decoded
-    case .features: preconditionFailure("views: the image is encoded already")
+    case .features, .videoFrames: preconditionFailure("views: the image is encoded already")
     }
     let decoded = ContinuousClock.now
-    guard let preprocessor else { preconditionFailure("views: the model has no vision encoder") }
-    let views = preprocessor(pixels)
+    let views = handling.isOneOfSeveral ? preprocessor.views(ofOneOfSeveral: pixels) : preprocessor(pixels)
     timings.decodeImage += (decoded - start).milliseconds
     timings.preprocess += (ContinuousClock.now - decoded).milliseconds
     return views

@@ -15,7 +15,7 @@ import ModelFormats
 public struct KeptMap: Sendable, Equatable {
   /// A part of the image as the model sees it, divided into patches.
   public struct Region: Sendable, Equatable {
-    /// `image` for one view; `whole image` and `tiles` for several.
+    /// `image` for one view; `whole image` and `tiles` for several; `frame 1` and so on for a video.
     public let name: String
     /// `rows · patchSize` by `columns · patchSize` pixels.
     public let image: Image
@@ -23,7 +23,8 @@ public struct KeptMap: Sendable, Equatable {
     public let rows: Int
     /// Number of patches from left to right.
     public let columns: Int
-    /// Side of a patch in pixels.
+    /// Side of a patch in pixels. In a map of LLaVA-OneVision that is reduced, a token shows more than a patch of the
+    /// vision encoder.
     public let patchSize: Int
     /// Whether rows end in a newline token, which shows no patch.
     public let hasNewlines: Bool
@@ -93,40 +94,7 @@ extension KeptMap {
     _ views: ImageViews, _ places: [VisualTokenPlace], patchSize: Int, selected: [Int]? = nil,
     drops: [(layer: Int, DropResult.Image)]
   ) {
-    let side = views.size / patchSize
-    let hasNewlines = places.contains { if case .newline = $0 { true } else { false } }
-    var regions = [
-      Region(
-        name: views.tiles == nil ? "image" : "whole image", image: views.map(ofTiles: nil, patchSize: patchSize),
-        rows: side, columns: side, patchSize: patchSize, hasNewlines: hasNewlines && views.tiles == nil)
-    ]
-    var keptTiles: TileGrid?
-    if var tiles = views.tiles {
-      if !hasNewlines { (tiles.keptRows, tiles.keptColumns) = (0..<tiles.rows * side, 0..<tiles.columns * side) }
-      if !tiles.keptRows.isEmpty, !tiles.keptColumns.isEmpty {
-        keptTiles = tiles
-        regions.append(
-          Region(
-            name: "tiles", image: views.map(ofTiles: tiles, patchSize: patchSize), rows: tiles.keptRows.count,
-            columns: tiles.keptColumns.count, patchSize: patchSize, hasNewlines: hasNewlines))
-      }
-    }
-    self.regions = regions
-    self.places = places.map { place in
-      switch place {
-      case .wholeView: nil
-      case .patch(view: 0, let row, let column): Place(region: 0, row: row, column: column)
-      case .patch(let view, let row, let column):
-        keptTiles.map { tiles in
-          Place(
-            region: 1, row: (view - 1) / tiles.columns * side + row - tiles.keptRows.lowerBound,
-            column: (view - 1) % tiles.columns * side + column - tiles.keptColumns.lowerBound)
-        }
-      case .newline(row: nil): Place(region: 0, row: side - 1, column: side)
-      case .newline(let row?):
-        keptTiles.map { Place(region: 1, row: row - $0.keptRows.lowerBound, column: $0.keptColumns.count) }
-      }
-    }
+    (regions, self.places) = Self.regions(views, places, patchSize: patchSize)
     let selection = selected.map { selected in
       var tokens = [Token](repeating: Token(), count: places.count)
       for token in selected { tokens[token].isKept = true }
@@ -135,6 +103,65 @@ extension KeptMap {
     stages =
       (selection.map { [$0] } ?? [])
       + Self.stages(drops, entering: selected ?? Array(places.indices), tokenCount: places.count)
+  }
+
+  /// The regions of an image or a video, and the places of its tokens in them.
+  private static func regions(
+    _ views: ImageViews, _ places: [VisualTokenPlace], patchSize: Int
+  ) -> (regions: [Region], places: [Place?]) {
+    let side = views.size / patchSize
+    let hasNewlines = places.contains { if case .newline = $0 { true } else { false } }
+    func whole(_ name: String, hasNewlines: Bool) -> Region {
+      Region(
+        name: name, image: views.map(ofView: 0, patchSize: patchSize), rows: side, columns: side,
+        patchSize: patchSize, hasNewlines: hasNewlines)
+    }
+    func inView(_ place: VisualTokenPlace) -> Place? {
+      switch place {
+      case .patch(view: 0, let row, let column): Place(region: 0, row: row, column: column)
+      case .newline(row: nil): Place(region: 0, row: side - 1, column: side)
+      case .patch, .newline, .reduced, .wholeView: nil
+      }
+    }
+    switch views.layout {
+    case .single: return ([whole("image", hasNewlines: hasNewlines)], places.map(inView))
+    case .tiled(var tiles):
+      if !hasNewlines { (tiles.keptRows, tiles.keptColumns) = (0..<tiles.rows * side, 0..<tiles.columns * side) }
+      let base = whole("whole image", hasNewlines: false)
+      guard !tiles.keptRows.isEmpty, !tiles.keptColumns.isEmpty else { return ([base], places.map(inView)) }
+      let region = Region(
+        name: "tiles", views.map(of: tiles, patchSize: patchSize), tiles.map, patchSize: patchSize,
+        isReduced: tiles.reduced != nil, hasNewlines: hasNewlines)
+      let (firstRow, firstColumn) =
+        tiles.reduced == nil ? (tiles.keptRows.lowerBound, tiles.keptColumns.lowerBound) : (0, 0)
+      let all = places.map { place in
+        switch place {
+        case .patch(view: 0, _, _), .wholeView, .newline(row: nil): inView(place)
+        case .patch(let view, let row, let column):
+          Place(
+            region: 1, row: (view - 1) / tiles.columns * side + row - firstRow,
+            column: (view - 1) % tiles.columns * side + column - firstColumn)
+        case .reduced(_, let row, let column): Place(region: 1, row: row, column: column)
+        case .newline(let row?): Place(region: 1, row: row - firstRow, column: tiles.map.columns)
+        }
+      }
+      return ([base, region], all)
+    case .video(let frames):
+      let map = MapSize.ofFrame(side: side)
+      let regions = (0..<frames).map { frame in
+        Region(
+          name: "frame \(frame + 1)", views.map(ofView: frame, patchSize: patchSize), map, patchSize: patchSize,
+          isReduced: true, hasNewlines: frame == frames - 1)
+      }
+      let all = places.map { place -> Place? in
+        switch place {
+        case .reduced(let frame, let row, let column): Place(region: frame, row: row, column: column)
+        case .newline: Place(region: frames - 1, row: map.rows - 1, column: map.columns)
+        case .patch, .wholeView: nil
+        }
+      }
+      return (regions, all)
+    }
   }
 
   /// The result of each drop for all tokens of the image; a drop scores the tokens that the one before it kept.
@@ -158,20 +185,47 @@ extension KeptMap {
   }
 }
 
+extension KeptMap.Region {
+  /// A region of a map of tokens.
+  ///
+  /// - Parameter isReduced: Whether tokens show larger parts of the image than patches. The image is then resized so that
+  ///   these have a whole number of pixels.
+  fileprivate init(
+    name: String, _ image: Image, _ map: MapSize, patchSize: Int, isReduced: Bool, hasNewlines: Bool
+  ) {
+    let side = isReduced ? max(1, (2 * image.height / map.rows + 1) / 2) : patchSize
+    self.init(
+      name: name,
+      image: isReduced ? image.resized(width: map.columns * side, height: map.rows * side) : image,
+      rows: map.rows, columns: map.columns, patchSize: side, hasNewlines: hasNewlines)
+  }
+}
+
 extension ImageViews {
-  /// The pixels of the kept patches of the tiles, or of the first view for `nil`.
-  fileprivate func map(ofTiles tiles: TileGrid?, patchSize: Int) -> Image {
-    let side = size / patchSize
-    let rows = tiles?.keptRows ?? 0..<side
-    let columns = tiles?.keptColumns ?? 0..<side
+  /// The pixels of the patches of a view.
+  fileprivate func map(ofView view: Int, patchSize: Int) -> Image {
+    let patches = 0..<size / patchSize
+    return map(rows: patches, columns: patches, patchSize: patchSize) { _, _ in view }
+  }
+
+  /// The pixels of the kept patches of tiles.
+  fileprivate func map(of tiles: TileGrid, patchSize: Int) -> Image {
+    map(rows: tiles.keptRows, columns: tiles.keptColumns, patchSize: patchSize) { 1 + $0 * tiles.columns + $1 }
+  }
+
+  /// The pixels of patches of a grid of views.
+  private func map(
+    rows: Range<Int>, columns: Range<Int>, patchSize: Int, view: (_ row: Int, _ column: Int) -> Int
+  ) -> Image {
+    let side = size / patchSize * patchSize
     var samples: [UInt8] = []
     samples.reserveCapacity(3 * rows.count * columns.count * patchSize * patchSize)
     for y in rows.lowerBound * patchSize..<rows.upperBound * patchSize {
       for x in columns.lowerBound * patchSize..<columns.upperBound * patchSize {
-        let tile = (y / (side * patchSize), x / (side * patchSize))
-        let view = tiles.map { 1 + tile.0 * $0.columns + tile.1 } ?? 0
-        let (row, column) = (y % (side * patchSize), x % (side * patchSize))
-        for channel in 0..<3 { samples.append(pixels[((view * 3 + channel) * size + row) * size + column]) }
+        let view = view(y / side, x / side)
+        for channel in 0..<3 {
+          samples.append(pixels[((view * 3 + channel) * size + y % side) * size + x % side])
+        }
       }
     }
     guard
@@ -194,7 +248,7 @@ extension VisionLanguageModel {
         results.allSatisfy({ $0.1.scores.count == $0.1.count })
       else { return nil }
       return KeptMap(
-        views, llava.visualTokenPlaces(views.tiles), patchSize: vision.patchSize, selected: selected?[index],
+        views, llava.visualTokenPlaces(views.layout), patchSize: vision.patchSize, selected: selected?[index],
         drops: results)
     }
   }
@@ -211,7 +265,7 @@ extension Session {
       guard let vision = llava.configuration.vision else { return [] }
       return tensors.views.enumerated().map { index, views in
         KeptMap(
-          views, llava.visualTokenPlaces(views.tiles), patchSize: vision.patchSize,
+          views, llava.visualTokenPlaces(views.layout), patchSize: vision.patchSize,
           selected: tensors.selected?[index], drops: tensors.drops.map { (layer: $0.layer, $0.images[index]) })
       }
     }

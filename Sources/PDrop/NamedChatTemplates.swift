@@ -140,7 +140,7 @@ extension ChatTemplate {
   private static func ours(name: String, systemPrompt: String? = nil, _ turns: String) -> ChatTemplate {
     let content = """
       {%- macro content(message, image='<image>\n', end='') -%}
-        {%- for part in message.content if part.type == 'image' -%}{{- image -}}{%- endfor -%}
+        {%- for part in message.content if part.type in ['image', 'video'] -%}{{- image -}}{%- endfor -%}
         {%- for part in message.content if part.type == 'text' -%}{{- part.text + end -}}{%- endfor -%}
       {%- endmacro -%}
 

@@ -43,22 +43,29 @@ package struct PreparedRequest: Sendable {
       model: model.name, policy: try .init(described: request.policy, layerCount: text.layerCount),
       precision: model.precision.name, threads: threads)
     guard request.images.isEmpty || model.preprocessor != nil else { throw .generation(.noVisionEncoder) }
+    guard configuration.takesVideos || !request.images.contains(where: \.isVideo) else {
+      throw .generation(.noVideos(modelType: configuration.modelType))
+    }
     do throws(GenerationError) {
       let texts = request.options.scoredChoices
       choices = texts.isEmpty ? nil : try ChoiceScores(texts, model.tokenizer)
     } catch { throw .generation(error) }
-    report.promptTokens = try model.promptTokens(of: request)
+    let prompt = try model.prompt(of: request)
+    report.promptTokens = prompt.tokens
     var images: [ImageInput] = []
-    for image in request.images { images.append(try source.input(of: image, in: request, &report.timings)) }
+    for image in prompt.images { images.append(try source.input(of: image, in: request, &report.timings)) }
 
     let counts = images.map(\.tokenCount)
     let preselection = request.policy.preselection
+    if let method = preselection?.method, method.usesClassAttention, configuration.vision?.hasClassToken == false {
+      throw .generation(.noClassToken(method: method.name))
+    }
     questionTokens = preselection.map { model.questionTokens(of: request, for: $0.method) } ?? []
     var cost = PrefillCost(
       text, textTokens: report.promptTokens.count - counts.count, visualTokenCounts: counts,
       viewCount: images.reduce(0) { $0 + ($1.views?.count ?? 0) }, cacheType: model.precision.cacheType)
-    cost.selectionMultiplyAdds = { [tiles = images.map(\.tiles), count = questionTokens.count] in
-      configuration.selectionMultiplyAdds($0, tiles: tiles, question: count)
+    cost.selectionMultiplyAdds = { [layouts = images.map(\.layout), count = questionTokens.count] in
+      configuration.selectionMultiplyAdds($0, layouts, question: count)
     }
     let policy = try Self.resolved(request.policy, cost)
     let target = report.policy.target

@@ -21,7 +21,7 @@ public struct Request: Sendable {
     case tokens([Int])
   }
 
-  /// The source of an image.
+  /// The source of an image or a video.
   public enum Image: Sendable {
     /// Path of an image file.
     case file(String)
@@ -31,6 +31,16 @@ public struct Request: Sendable {
     case decoded(ImageProcessing.Image)
     /// The result of `VisionLanguageModel.encode`.
     case features(EncodedImage)
+    /// Paths of image files, the frames of a video in order, at least one. For LLaVA-OneVision.
+    case videoFrames([String])
+
+    package var isVideo: Bool {
+      switch self {
+      case .videoFrames: true
+      case .features(let encoded): encoded.isVideo
+      case .file, .encoded, .decoded: false
+      }
+    }
   }
 
   public var prompt: Prompt
@@ -56,13 +66,17 @@ public struct Request: Sendable {
     self.options = options
   }
 
-  /// A question about images, which come first unless the question contains `<image>` at their places.
+  /// A question about images and videos, which come first unless the question contains `<image>` or `<video>` at their
+  /// places.
   public init(
     question: String, images: [Image] = [], policy: any TokenDroppingPolicy = PyramidDrop(),
     options: GenerationOptions = GenerationOptions()
   ) {
     self.init(
-      prompt: .messages([ChatMessage(question: question, imageCount: images.count)]), images: images,
+      prompt: .messages([
+        ChatMessage(
+          question: question, imageCount: images.count { !$0.isVideo }, videoCount: images.count(where: \.isVideo))
+      ]), images: images,
       policy: policy, options: options)
   }
 }
@@ -77,13 +91,17 @@ public enum GenerationError: UserFacingError, Equatable {
   case notEncodedForSelection
   /// An image for a model without a vision encoder.
   case noVisionEncoder
+  /// A selection by the attention of the class token in a vision encoder that has none.
+  case noClassToken(method: String)
+  /// A video for a model of a kind that takes none.
+  case noVideos(modelType: String)
   case tensorsNotRecorded
   /// A choice to score that has no token of its own, or the same first token as another.
   case indistinctChoices(String, other: String?)
 
   public var category: ErrorCategory {
     switch self {
-    case .noVisionEncoder: .usage
+    case .noVisionEncoder, .noVideos, .noClassToken: .usage
     case .indistinctChoices: .input
     default: .internal
     }
@@ -104,6 +122,12 @@ public enum GenerationError: UserFacingError, Equatable {
       "the image was encoded without what the selection of its tokens needs; encode it with forSelection: true"
     case .noVisionEncoder:
       "the model takes no images: there is no vision encoder (mmproj) next to the language model"
+    case .noClassToken(let method):
+      "\(method) selects by the attention of a class token, which the model's vision encoder (SigLIP) does not have; use "
+        + "divprune, mmtok or cdpruner"
+    case .noVideos(let modelType):
+      "the model takes no videos: expected a LLaVA-OneVision model, found \(modelType.excerpt); give single frames as "
+        + "images"
     case .tensorsNotRecorded:
       "the session has no tensors; set Request.recordsTensors"
     case .indistinctChoices(let choice, nil):
@@ -126,6 +150,9 @@ public struct ChatMessage: Equatable, Sendable {
 
     /// The next image of the conversation's list of images.
     case image
+
+    /// The next video of the conversation's list of images.
+    case video
   }
 
   public var role: Role
@@ -136,10 +163,12 @@ public struct ChatMessage: Equatable, Sendable {
     self.parts = parts
   }
 
-  /// A question about images, which come first unless the question contains `<image>` at their places.
-  public init(question: String, imageCount: Int) {
+  /// A question about images and videos, which come first unless the question contains `<image>` or `<video>` at their
+  /// places.
+  public init(question: String, imageCount: Int, videoCount: Int = 0) {
     let images = question.contains("<image>") ? [] : Array(repeating: Part.image, count: imageCount)
-    self.init(role: .user, parts: images + [.text(question)])
+    let videos = question.contains("<video>") ? [] : Array(repeating: Part.video, count: videoCount)
+    self.init(role: .user, parts: images + videos + [.text(question)])
   }
 }
 
@@ -188,6 +217,7 @@ public struct Chat: Sendable {
   }
 
   private func message(_ question: String) -> ChatMessage {
-    ChatMessage(question: question, imageCount: newImages.count)
+    let videoCount = newImages.count(where: \.isVideo)
+    return ChatMessage(question: question, imageCount: newImages.count - videoCount, videoCount: videoCount)
   }
 }

@@ -28,9 +28,12 @@ public struct VisionLanguageModel: Sendable {
   public struct Options: Sendable {
     /// Image preprocessing; `auto` for that of the directory.
     public var imageMode = ImageMode.auto
+    /// Maximum tiles of an image, in models with tiles; `nil` for as many as the model allows. Fewer tiles than the model
+    /// was trained with are faster and show less detail.
+    public var maxTiles: Int?
     /// The chat template; `nil` for the directory's own.
     public var template: ChatTemplate?
-    /// The CLIP directory for an original LLaVA checkpoint without a vision encoder; `nil` to search next to the model.
+    /// The CLIP or SigLIP directory for an original LLaVA checkpoint without a vision encoder; `nil` to search next to the model.
     public var visionTower: String?
     /// The GGUF file of the vision encoder and the projector for a model in GGUF; `nil` for the only one beside it.
     public var mmproj: String?
@@ -73,7 +76,7 @@ public struct VisionLanguageModel: Sendable {
   public let precision: ModelPrecision
   /// Result of `Options.weightsCache`; `nil` if it is not set.
   public let weightsCache: WeightsCacheStatistics?
-  /// The CLIP directory of the vision encoder's weights; `nil` if the model includes them.
+  /// The CLIP or SigLIP directory of the vision encoder's weights; `nil` if the model includes them.
   public let visionTower: String?
   /// The GGUF files of the model, that of the language model first; empty for other models.
   package let ggufFiles: [String]
@@ -108,6 +111,7 @@ public struct VisionLanguageModel: Sendable {
       } else {
         configuration.imageTokenID = Int(vocabulary.imageToken(orElse: Int32(LLaVAConfiguration.imageSentinel)))
       }
+      try configuration.limitTiles(to: options.maxTiles)
       let checkpoints = [files.checkpoint] + (files.visionCheckpoint.map { [$0] } ?? [])
       precision = ModelPrecision(
         options.precision, vision: options.visionPrecision, cache: options.cachePrecision,
@@ -141,7 +145,7 @@ public struct VisionLanguageModel: Sendable {
           modelKey: ModelKey.checksum(
             files,
             [
-              "images \(preprocessor?.mode.rawValue ?? "none")", "compute types \(precision.computeType.label)",
+              preprocessor?.keyText ?? "images none", "compute types \(precision.computeType.label)",
               "KV cache \(precision.cacheType.rawValue)",
             ]))
       }

@@ -106,6 +106,14 @@ extension Preselection.Method {
     .classAttention, .scope(), .divPrune, .localGlobal, .mmTok, .cdPruner, .tops(),
   ]
 
+  /// Whether the selection needs a vision encoder with a class token.
+  public var usesClassAttention: Bool {
+    switch self {
+    case .classAttention, .scope, .localGlobal, .tops: true
+    case .divPrune, .mmTok, .cdPruner: false
+    }
+  }
+
   /// Whether the selection depends on the question. Others are the same for all questions about an image.
   public var usesQuestion: Bool {
     switch self {

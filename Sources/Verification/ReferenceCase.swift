@@ -163,7 +163,10 @@ extension ReferenceCase {
     (imageSpans, sequenceLength) = (stored.imageSpans, stored.sequenceLength)
     guard !stored.runs.isEmpty else { throw .badValue(file: file, key: "runs", expected: "one or more", found: "none") }
     images = []
-    for image in stored.images { images.append(try Image(image, of: folder, for: model, file)) }
+    for image in stored.images {
+      images.append(
+        try Image(image, isOneOfSeveral: stored.images.count > 1, of: folder, for: model, file))
+    }
     runs = []
     for run in stored.runs {
       guard run.tokens.count == stored.newTokens, !run.tokens.isEmpty else {
@@ -178,7 +181,7 @@ extension ReferenceCase {
 
 extension ReferenceCase.Image {
   fileprivate init(
-    _ image: String, of folder: ReferenceFolder, for model: VisionLanguageModel, _ file: String
+    _ image: String, isOneOfSeveral: Bool, of folder: ReferenceFolder, for model: VisionLanguageModel, _ file: String
   ) throws(ReferenceError) {
     let parts = image.split(separator: "/", omittingEmptySubsequences: false)
     // References of several kinds may share the images of one next to them.
@@ -201,15 +204,17 @@ extension ReferenceCase.Image {
       throw .badValue(file: file, key: "images", expected: "none, as the model takes no images", found: image.excerpt)
     }
     let size = preprocessor.size
-    let kind = preprocessor.mode == .anyres ? "llava_next" : "llava15"
-    if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/preprocess/\(kind)/\(name).safetensors") {
+    let kind =
+      preprocessor.tilesOnlySingleImages ? "llava_onevision" : preprocessor.mode == .anyres ? "llava_next" : "llava15"
+    let stored = isOneOfSeveral && preprocessor.tilesOnlySingleImages ? name + ".several" : name
+    if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/preprocess/\(kind)/\(stored).safetensors") {
       // An image with one view may be stored without the axis of views.
       func views(_ name: String) -> [Int] { (tensors.rank(name) == 3 ? [] : [0]) + [3, size, size] }
       pixels = try tensors.bytes("pixels_u8", views("pixels_u8"))
       pixelValues = try tensors.floats("pixel_values", views("pixel_values"))
     }
-    if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/features/\(folder.model)/\(name).safetensors") {
-      let shape = [1 + vision.patchCount, vision.hiddenSize]
+    if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/features/\(folder.model)/\(stored).safetensors") {
+      let shape = [vision.rowsPerView, vision.hiddenSize]
       visionEncoderInput = try tensors.floats("vision_hidden_0", shape)
       visionEncoderOutput = try tensors.floats("vision_hidden_select", shape)
       features = try tensors.floats("features", [0, configuration.text.hiddenSize])

@@ -108,7 +108,9 @@ struct BatchOptions: ParsableArguments {
         )
       }
     } else if imageFolder != nil {
-      guard question.image.isEmpty, question.chat == nil, !question.interactive, trace == nil else {
+      guard question.image.isEmpty, question.videoFrames == nil, question.chat == nil, !question.interactive,
+        trace == nil
+      else {
         throw ValidationError(
           "--image-folder supplies the images of --prompt; leave out --image, --chat, --interactive and --trace")
       }

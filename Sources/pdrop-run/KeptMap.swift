@@ -72,6 +72,8 @@ extension Request.Image {
     switch self {
     case .file(let path): URL(filePath: path).lastPathComponent
     case .encoded(_, let name): name
+    case .videoFrames(let paths):
+      paths.first.map { "video of \(paths.count) frames from \(URL(filePath: $0).lastPathComponent)" }
     case .decoded, .features: nil
     }
   }

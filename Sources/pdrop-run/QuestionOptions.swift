@@ -1,4 +1,5 @@
 import ArgumentParser
+import BatchInference
 import CommandLineSupport
 import Foundation
 import PDrop
@@ -11,6 +12,11 @@ struct QuestionOptions: ParsableArguments {
 
   @Option(help: "Image: a JPEG, PNG or WebP file, or a data URL; repeat, or separate several files with commas.")
   var image: [String] = []
+
+  @Option(
+    name: .customLong("video-frames"),
+    help: "Folder of image files, the frames of a video in the order of their names. For LLaVA-OneVision models.")
+  var videoFrames: String?
 
   @Option(help: "Exif orientation of photos: ignore, as the reference does, or apply.")
   var exif = ExifRule.ignore
@@ -40,8 +46,9 @@ struct QuestionOptions: ParsableArguments {
     guard [prompt, file, chat].count(where: { $0 != nil }) <= 1 else {
       throw ValidationError("--prompt, --file and --chat exclude each other; give one of them")
     }
-    guard chat == nil || (image.isEmpty && !raw) else {
-      throw ValidationError("--chat contains its images and uses the chat template; leave out --image and --raw")
+    guard chat == nil || (image.isEmpty && videoFrames == nil && !raw) else {
+      throw ValidationError(
+        "--chat contains its images and uses the chat template; leave out --image, --video-frames and --raw")
     }
     guard image.allSatisfy({ !references($0).isEmpty }) else {
       throw ValidationError("--image is empty; give a path, or leave it out")
@@ -56,7 +63,7 @@ struct QuestionOptions: ParsableArguments {
 
   /// Whether a question or conversation is given.
   var isGiven: Bool { prompt != nil || file != nil || chat != nil }
-  var isEmpty: Bool { image.isEmpty && !isGiven && !raw && !interactive }
+  var isEmpty: Bool { image.isEmpty && videoFrames == nil && !isGiven && !raw && !interactive }
 
   /// The request without question and images: policy, system prompt and generation options.
   func base(_ policy: any TokenDroppingPolicy, _ options: GenerationOptions) -> Request {
@@ -77,7 +84,13 @@ struct QuestionOptions: ParsableArguments {
       let text = try text() ?? ""
       request.images = try images()
       request.prompt =
-        raw ? .rendered(text) : .messages([ChatMessage(question: text, imageCount: request.images.count)])
+        raw
+        ? .rendered(text)
+        : .messages([
+          ChatMessage(
+            question: text, imageCount: request.images.count - (videoFrames == nil ? 0 : 1),
+            videoCount: videoFrames == nil ? 0 : 1)
+        ])
     }
     return request
   }
@@ -92,9 +105,21 @@ struct QuestionOptions: ParsableArguments {
     }
   }
 
+  /// The images, then the video.
   func images() throws -> [Request.Image] {
-    try image.flatMap(references).map { try Request.Image(reference: $0) }
+    let images = try image.flatMap(references).map { try Request.Image(reference: $0) }
+    guard let videoFrames else { return images }
+    let frames = try VisionLanguageModel.images(inFolder: videoFrames)
+      .sorted { $0.compare($1, options: .numeric) == .orderedAscending }
+    guard (1...Self.frameLimit).contains(frames.count) else {
+      throw FileArgumentError(
+        "--video-frames \(videoFrames): expected 1 to \(Self.frameLimit) image files, found \(frames.count)")
+    }
+    return images + [.videoFrames(frames.map { videoFrames + "/" + $0 })]
   }
+
+  /// More frames than any context has room for.
+  private static let frameLimit = 1024
 
   /// The image references of one `--image`, separated by commas.
   private func references(_ text: String) -> [String] {

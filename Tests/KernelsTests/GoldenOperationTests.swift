@@ -34,6 +34,17 @@ import Testing
     try expectClose(y.values, golden.floats(name))
   }
 
+  @Test func `the approximation of GELU by tanh`() throws {
+    let golden = try Goldens.tensors("ops/tanh_gelu.safetensors")
+    let x = Matrix(try golden.floats("x"), columns: 1)
+    let identity = Linear(weight: Tensor([1], shape: [1, 1]))
+    var y = Matrix(rows: 0, columns: 1)
+    ComputeContext(workers: Workers(count: 1)).matmul(&y, x, by: identity, .mlpUp, activation: .tanhGELU)
+    for (found, expected) in zip(y.values, try golden.floats("y")) {
+      #expect(abs(found - expected) <= 1e-6 * max(1, abs(expected)), "\(expected)")
+    }
+  }
+
   @Test func `softmax of a row`() throws {
     let golden = try Goldens.tensors("ops/softmax.safetensors")
     var x = Matrix(try golden.floats("x"), columns: 40)

@@ -188,6 +188,66 @@ extension AnyResolution {
     #expect(empty > 100, "the images must include strips without features")
   }
 
+  /// Canvas, map after the limit and tokens of LLaVA-OneVision.
+  @Test(arguments: [
+    (336, 336, 384, 384, 27, 27, 1485), (640, 480, 768, 768, 40, 54, 2929), (480, 640, 768, 768, 54, 40, 2943),
+    (1000, 300, 384, 1152, 25, 81, 2779), (1280, 720, 768, 1536, 54, 96, 5967), (1024, 899, 1152, 1152, 71, 81, 6551),
+    (1920, 1080, 1152, 1920, 60, 108, 7269), (4032, 3024, 1920, 2304, 70, 93, 7309),
+    (2304, 2304, 2304, 2304, 81, 81, 7371),
+  ])
+  func `limits the map of LLaVA-OneVision`(
+    width: Int, height: Int, canvasHeight: Int, canvasWidth: Int, rows: Int, columns: Int, tokens: Int
+  ) {
+    let found = geometry(width, height, .oneVision)
+    #expect(found.canvas == PixelSize(height: canvasHeight, width: canvasWidth))
+    #expect(found.tiles.map == MapSize(rows: rows, columns: columns))
+    #expect(729 + found.tiles.tokenCount == tokens)
+  }
+
+  @Test(arguments: AnyResolution.SizeRule.allCases)
+  func `counts tokens of LLaVA-OneVision like a plain implementation`(sizeRule: AnyResolution.SizeRule) {
+    var numbers = SeededGenerator(11)
+    var rules = AnyResolution.oneVision
+    rules.sizeRule = sizeRule
+    let pinpoints = (1...6).flatMap { row in (1...6).map { (384 * row, 384 * $0) } }
+    let plain = PlainAnyResolution(
+      pinpoints: pinpoints, true, tile: 384, patches: 27, rounds: sizeRule == .huggingFace)
+    var (limited, largest) = (0, 0)
+    for index in 0..<10_000 {
+      let longest = index.isMultiple(of: 3) ? 4000 : 9000
+      let (width, height) = (numbers.next(1...longest), numbers.next(1...(index.isMultiple(of: 5) ? 60 : 4000)))
+      let found = AnyResolutionGeometry(PixelSize(height: height, width: width), rules).tiles
+      let expected = plain.limited(width: width, height: height)
+      #expect(found.tokenCount == expected.newlines + expected.features, "\(width)x\(height)")
+      limited += found.reduced == nil ? 0 : 1
+      largest = max(largest, 729 + found.tokenCount)
+    }
+    #expect(limited > 2000 && largest <= 8829)
+  }
+
+  @Test func `counts tokens of LLaVA-OneVision like the reference`() throws {
+    struct Count: Decodable {
+      var hw: [Int]
+      var canvas_hw: [Int]
+      var tokens: Int
+    }
+    let counts = try Goldens.json("ops/onevision_counts.json", as: [Count].self)
+    #expect(counts.count == 300)
+    for count in counts {
+      let found = geometry(count.hw[1], count.hw[0], .oneVision)
+      #expect([found.canvas.height, found.canvas.width] == count.canvas_hw, "\(count.hw)")
+      #expect(729 + found.tiles.tokenCount == count.tokens, "\(count.hw)")
+    }
+  }
+
+  @Test func `uses canvases within a limit of tiles`() {
+    var rules = AnyResolution.oneVision
+    rules.tileLimit = 4
+    #expect(rules.maxTileCount == 4 && rules.usableCanvases.count == 8)
+    #expect(geometry(1920, 1080, rules).tiles.tileCount <= 4)
+    #expect(geometry(100, 4000, rules).canvas == PixelSize(height: 1536, width: 384))
+  }
+
   @Test(arguments: AnyResolution.SizeRule.allCases)
   func `accepts any size`(sizeRule: AnyResolution.SizeRule) {
     let sides = [1, 2, 335, 336, 337, 1_000_000, 1 << 31, 1 << 53, .max]
@@ -211,10 +271,29 @@ extension AnyResolution {
 private struct PlainAnyResolution {
   private let canvases: [(width: Int, height: Int)]
   private let rounds: Bool
+  private let tile: Int
+  private let patches: Int
 
-  init(pinpoints: [(Int, Int)], _ isHuggingFace: Bool) {
+  init(pinpoints: [(Int, Int)], _ isHuggingFace: Bool, tile: Int = 336, patches: Int = 24, rounds: Bool? = nil) {
     canvases = pinpoints.map { isHuggingFace ? ($0.1, $0.0) : ($0.0, $0.1) }
-    rounds = isHuggingFace
+    self.rounds = rounds ?? isHuggingFace
+    (self.tile, self.patches) = (tile, patches)
+  }
+
+  /// As `newlinesAndFeatures`, after the limit of nine views: the largest whole numbers whose products with the ratio
+  /// are not above the sides.
+  func limited(width: Int, height: Int) -> (newlines: Int, features: Int) {
+    let (rows, features) = newlinesAndFeatures(width: width, height: height)
+    guard features > 0 else { return (rows, features) }
+    let ratio = (Double(features) / Double(9 * patches * patches)).squareRoot()
+    guard ratio > 1.1 else { return (rows, features) }
+    func fitting(_ side: Int) -> Int {
+      var count = 0
+      // The product minus the side, rounded once.
+      while (-Double(side)).addingProduct(Double(count + 1), ratio) <= 0 { count += 1 }
+      return count
+    }
+    return (fitting(rows), fitting(rows) * fitting(features / rows))
   }
 
   func newlinesAndFeatures(width: Int, height: Int) -> (newlines: Int, features: Int) {
@@ -225,7 +304,7 @@ private struct PlainAnyResolution {
       return [-effective, canvas.width * canvas.height - effective, index]
     }
     let best = canvases[candidates.sorted { $0.lexicographicallyPrecedes($1) }[0][2]]
-    let (mapWidth, mapHeight) = (best.width / 14, best.height / 14)
+    let (mapWidth, mapHeight) = (best.width / tile * patches, best.height / tile * patches)
 
     var (cutRows, cutColumns) = (0, 0)
     if Double(width) / Double(height) > Double(mapWidth) / Double(mapHeight) {
@@ -244,5 +323,16 @@ private struct PlainAnyResolution {
   private func integer(_ value: Double) -> Int {
     guard rounds else { return Int(value) }
     return Int(String(format: "%.7f", value).prefix { $0 != "." }) ?? -1
+  }
+}
+
+extension AnyResolution {
+  /// The rules of the published LLaVA-OneVision models.
+  fileprivate static var oneVision: AnyResolution {
+    var rules = AnyResolution(
+      pinpoints: (1...6).flatMap { row in (1...6).map { (384 * row, 384 * $0) } }, viewSize: 384, patchesPerSide: 27,
+      sizeRule: .huggingFace)
+    rules.maxMapViews = 9
+    return rules
   }
 }

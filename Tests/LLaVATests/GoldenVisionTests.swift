@@ -17,7 +17,7 @@ import Testing
     let compute = ComputeContext(workers: Workers(count: 2))
     let golden = try Goldens.tensors("features/\(model)/\(image).safetensors")
 
-    let features = llava.imageFeatures(pixels, tiles: nil, on: compute)
+    let features = llava.imageFeatures(pixels, .single, on: compute)
     try expectClose(features.values, golden.floats("features"), 2e-4, "features")
     guard golden.names.contains("vision_hidden_0") else { return }
     let vision = try #require(llava.imageEncoder).vision
@@ -43,10 +43,10 @@ import Testing
   ])
   func `packs the features of several views like the reference`(model: String, image: String, tokenCount: Int) throws {
     let llava = try TestModel(model).model
-    let tiles = try Self.tiles(image, llava)
+    let layout = try Self.layout(image, llava)
     let pixels = try Self.pixelValues(image, of: "llava_next")
-    let features = llava.imageFeatures(pixels, tiles: tiles, on: ComputeContext(workers: Workers(count: 2)))
-    #expect(features.rows == tokenCount && llava.visualTokenCount(tiles) == tokenCount)
+    let features = llava.imageFeatures(pixels, layout, on: ComputeContext(workers: Workers(count: 2)))
+    #expect(features.rows == tokenCount && llava.visualTokenCount(layout) == tokenCount)
     let golden = try Goldens.tensors("features/\(model)/\(image).safetensors")
     try expectClose(features.values, golden.floats("features"), 2e-4, "features")
   }
@@ -55,8 +55,8 @@ import Testing
     let llava = try TestModel("tiny-llava-next-vicuna").model
     let compute = ComputeContext(workers: Workers(count: 2))
     let pixels = try Self.pixelValues("shapes_640x480.png")
-    let features = llava.imageFeatures(pixels, tiles: nil, on: compute)
-    #expect(features.rows == 577 && llava.visualTokenCount(nil) == 577)
+    let features = llava.imageFeatures(pixels, .single, on: compute)
+    #expect(features.rows == 577 && llava.visualTokenCount(.single) == 577)
     let newline = try Checkpoint(directory: Goldens.path("models/tiny-llava-next-vicuna"))
       .tensor("image_newline", shape: [64]).floats()
     #expect(features.values == llava.viewFeatures(pixels, views: 1, on: compute).values + newline)
@@ -67,21 +67,21 @@ import Testing
     let results = try ["tiny-llava-next-vicuna", "tiny-llava-next-vicuna-newnames"].map { name in
       let llava = try TestModel(name).model
       let compute = ComputeContext(workers: Workers(count: 2))
-      let tiles = try Self.tiles("tiny_20x30.png", llava)
-      let features = llava.imageFeatures(pixels, tiles: tiles, on: compute)
+      let layout = try Self.layout("tiny_20x30.png", llava)
+      let features = llava.imageFeatures(pixels, layout, on: compute)
       let bits = features.values.map(\.bitPattern)
       var state = DecoderState(llava.configuration.text)
-      var layout = try llava.languageModel.splice(
+      var sequence = try llava.languageModel.splice(
         &state.hidden, tokens: [1, llava.configuration.imageTokenID, 300, 301], placeholder: 1200, features: features,
-        featureCounts: [llava.visualTokenCount(tiles)], limit: 4096)
-      _ = llava.languageModel.prefill(&state, KVCache(llava.configuration.text), &layout, .none, on: compute)
+        featureCounts: [llava.visualTokenCount(layout)], limit: 4096)
+      _ = llava.languageModel.prefill(&state, KVCache(llava.configuration.text), &sequence, .none, on: compute)
       return bits + llava.languageModel.logits(state, on: compute).map(\.bitPattern)
     }
     #expect(results[0] == results[1])
   }
 
-  /// The tiles of a golden image.
-  private static func tiles(_ image: String, _ llava: LLaVAModel) throws -> TileGrid {
+  /// The views of a golden image.
+  private static func layout(_ image: String, _ llava: LLaVAModel) throws -> ViewLayout {
     struct Image: Decodable {
       var file: String
       var width: Int
@@ -90,7 +90,7 @@ import Testing
     let images = try Goldens.json("images/images.json", as: [Image].self)
     let image = try #require(images.first { $0.file == image })
     let rules = try #require(llava.configuration.anyResolution)
-    return AnyResolutionGeometry(PixelSize(height: image.height, width: image.width), rules).tiles
+    return .tiled(AnyResolutionGeometry(PixelSize(height: image.height, width: image.width), rules).tiles)
   }
 
   /// The reference's 8-bit pixels of an image, normalized like CLIP's.

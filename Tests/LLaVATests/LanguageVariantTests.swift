@@ -16,7 +16,7 @@ import Testing
     #expect(model.unusedTensors(of: files.checkpoint).isEmpty)
     let reference = try GoldenTensors(Fixtures.url("languages/\(language)/reference.safetensors"))
     let compute = ComputeContext(workers: Workers(count: 2))
-    let features = try model.imageFeatures(reference.floats("pixel_values"), tiles: nil, on: compute)
+    let features = try model.imageFeatures(reference.floats("pixel_values"), .single, on: compute)
     var state = DecoderState(model.configuration.text)
     var layout = try model.languageModel.splice(
       &state.hidden, tokens: reference.integers("tokens"), placeholder: model.configuration.imageTokenID,

@@ -21,7 +21,9 @@ struct TestModel {
     var features = Matrix(rows: 0, columns: model.configuration.text.hiddenSize)
     for image in golden.images {
       let file = image.split(separator: "/").last.map(String.init) ?? image
-      let values = try Goldens.tensors("features/\(name)/\(file).safetensors").floats("features")
+      let rule = model.configuration.anyResolution
+      let mark = golden.images.count > 1 && rule?.tilesOnlySingleImages == true ? ".several" : ""
+      let values = try Goldens.tensors("features/\(name)/\(file)\(mark).safetensors").floats("features")
       features.append(Matrix(values, columns: features.columns))
     }
     return try model.languageModel.splice(

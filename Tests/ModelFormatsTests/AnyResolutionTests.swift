@@ -55,7 +55,7 @@ import Testing
     (#""image_grid_pinpoints": [[336, -336]]"#, "image_grid_pinpoints"),
     (#""image_grid_pinpoints": [[336, 500]]"#, "image_grid_pinpoints"),
     (#""image_grid_pinpoints": [[336, 336000]]"#, "image_grid_pinpoints"),
-    (#""image_grid_pinpoints": "(1x1),...,(6x6)""#, "image_grid_pinpoints"),
+    (#""image_grid_pinpoints": "(2x1),...,(1x6)""#, "image_grid_pinpoints"),
     (
       #""image_grid_pinpoints": [\#(Array(repeating: "[336, 672]", count: 65).joined(separator: ","))]"#,
       "image_grid_pinpoints"

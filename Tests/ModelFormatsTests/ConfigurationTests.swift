@@ -55,6 +55,36 @@ import Testing
     #expect(text.rmsNormEpsilon == 1e-6 && text.ropeTheta == 10_000)
   }
 
+  @Test func `has LLaVA-OneVision's values for missing keys`() throws {
+    let configuration = try read(#"{"architectures":["LlavaOnevisionForConditionalGeneration"]}"#)
+    #expect(configuration.modelType == "llava_onevision" && configuration.text.kind == .qwen2)
+    #expect(configuration.imageTokenID == 151_646 && configuration.videoTokenID == 151_647)
+    #expect(configuration.visionFeatureLayer == -1 && !configuration.dropsClassToken)
+    let vision = try #require(configuration.vision)
+    #expect(vision.family == .siglip && sizes(vision) == [1152, 4304, 26, 16, 384, 14])
+    #expect(vision.activation == .tanhGELU && vision.layerNormEpsilon == 1e-6)
+    #expect(configuration.visualTokensPerView == 729 && configuration.visionLayersNeeded == 26)
+    let rules = try #require(configuration.anyResolution)
+    #expect(rules.canvases.count == 36 && rules.canvases[7] == PixelSize(height: 768, width: 768))
+    #expect(rules.maxMapViews == 9 && rules.tilesOnlySingleImages)
+  }
+
+  @Test func `has SigLIP's values for missing keys, and no class token`() throws {
+    let members = #""vision_feature_select_strategy":"full","vision_config":{"model_type":"siglip_vision_model"}"#
+    let configuration = try read(llava(members))
+    let vision = try #require(configuration.vision)
+    #expect(sizes(vision) == [768, 3072, 12, 12, 224, 16] && vision.activation == .tanhGELU)
+    #expect(configuration.visualTokensPerView == 196 && !configuration.takesVideos)
+    // transformers would leave out the first patch.
+    expectError(
+      llava(#""vision_config":{"model_type":"siglip_vision_model"}"#), "vision_feature_select_strategy")
+  }
+
+  @Test(arguments: ["anyres", "anyres_max_", "anyres_max_0", "anyres_max_65", "pad", "anyres_max_9x"])
+  func `refuses another aspect ratio of LLaVA-OneVision`(ratio: String) {
+    expectError(#"{"model_type":"llava_onevision","vision_aspect_ratio":"\#(ratio)"}"#, "vision_aspect_ratio")
+  }
+
   @Test func `has Qwen2's values and biases, and no sliding window unless it is enabled`() throws {
     let members = #""image_token_index":9,"text_config":{"model_type":"qwen2","sliding_window":4096}"#
     let text = try read(llava(members)).text
@@ -256,7 +286,7 @@ import Testing
     (#""image_size":4097"#, "image_size"), (#""patch_size":0"#, "patch_size"), (#""patch_size":225"#, "patch_size"),
     (#""patch_size":-14"#, "patch_size"), (#""num_channels":4"#, "num_channels"),
     (#""hidden_act":"relu""#, "hidden_act"),
-    (#""layer_norm_eps":2"#, "layer_norm_eps"), (#""model_type":"siglip_vision_model""#, "model_type"),
+    (#""layer_norm_eps":2"#, "layer_norm_eps"), (#""model_type":"siglip2_vision_model""#, "model_type"),
   ]
 
   @Test(arguments: invalidVision)
@@ -265,7 +295,7 @@ import Testing
   }
 
   @Test(arguments: [
-    (#"{}"#, "model_type"), (#"{"model_type":"llava_onevision"}"#, "model_type"),
+    (#"{}"#, "model_type"), (#"{"model_type":"llava_onevision2"}"#, "model_type"),
     (#"{"model_type":"llama"}"#, "model_type"),
     (#"{"model_type":"llava","image_token_index":2147483648}"#, "image_token_index"),
     (#"{"model_type":"llava","image_token_index":true}"#, "image_token_index"), (#"{"model_type":5}"#, "model_type"),

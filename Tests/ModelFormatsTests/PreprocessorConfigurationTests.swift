@@ -82,7 +82,7 @@ import Testing
     (#"{"rescale_factor": 0}"#, "rescale_factor"), (#"{"rescale_factor": 1e9}"#, "rescale_factor"),
     (#"{"resample": 2}"#, "resample"), (#"{"image_grid_pinpoints": [[336]]}"#, "image_grid_pinpoints"),
     (#"{"image_grid_pinpoints": [[336, 0]]}"#, "image_grid_pinpoints"),
-    (#"{"image_grid_pinpoints": "(1x1),...,(6x6)"}"#, "image_grid_pinpoints"),
+    (#"{"image_grid_pinpoints": "(1x1),...,(9x9)"}"#, "image_grid_pinpoints"),
   ])
   func `refuses a value and names its key`(json: String, key: String) {
     let error = #expect(throws: CheckpointError.self) { try decoded(json) }

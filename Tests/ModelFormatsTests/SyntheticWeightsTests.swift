@@ -51,12 +51,16 @@ import Testing
     (.llava15With13B, 13_016_519_680 + 303_507_456 + 31_467_520),
     (.llavaNext7B, 6_738_939_904 + 303_507_456 + 20_979_712 + 4096),
     (.llavaNextMistral7B, 7_242_256_384 + 303_507_456 + 20_979_712 + 4096),
+    // Qwen2-0.5B (494,032,768) with 64 more tokens of 896, and SigLIP so400m without its last layer and head.
+    (.llavaOneVision05B, 494_032_768 + 64 * 896 + 397_747_744 + 1152 * 896 + 896 * 896 + 3 * 896),
   ])
   func `presets have the published number of parameters`(preset: ModelPreset, count: Int) {
     #expect(preset.configuration.parameterCount == count)
   }
 
-  @Test(arguments: ["tiny-llava-1.5", "tiny-llava-next-vicuna", "tiny-llava-next-mistral"])
+  @Test(arguments: [
+    "tiny-llava-1.5", "tiny-llava-next-vicuna", "tiny-llava-next-mistral", "tiny-llava-onevision",
+  ])
   func `counts the parameters of a checkpoint`(name: String) throws {
     let directory = Goldens.path("models/\(name)")
     let file = try SafetensorsFile(directory + "/model.safetensors")

@@ -97,9 +97,9 @@ import Testing
     #expect(missing == .file(.notFound(path: folder.appending(path: "none/config.json").path)))
     let other = folder.appending(path: "other")
     try FileManager.default.createDirectory(at: other, withIntermediateDirectories: true)
-    try Data(#"{"model_type":"siglip"}"#.utf8).write(to: other.appending(path: "config.json"))
+    try Data(#"{"model_type":"siglip2"}"#.utf8).write(to: other.appending(path: "config.json"))
     let error = #expect(throws: CheckpointError.self) { try visionWeights(.inside, given: "other") }
-    guard case .badValue(_, "model_type", _, "\"siglip\"") = error else {
+    guard case .badValue(_, "model_type", _, "\"siglip2\"") = error else {
       Issue.record("\(String(describing: error))")
       return
     }
@@ -161,7 +161,7 @@ import Testing
   @Test(arguments: [
     ("model_type", "llava_mpt"), ("mm_projector_type", "linear"), ("mm_projector_type", "resampler"),
     ("mm_resampler_type", "spatial_pool"), ("architectures", "LlavaMptForCausalLM"),
-    ("mm_vision_select_feature", "cls"), ("image_aspect_ratio", "anyres_max_9"), ("mm_patch_merge_type", "maxpool2x2"),
+    ("mm_vision_select_feature", "cls"), ("image_aspect_ratio", "anyres_max_0"), ("mm_patch_merge_type", "maxpool2x2"),
   ])
   func `refuses an unsupported value and names its key`(key: String, value: String) throws {
     let error = #expect(throws: CheckpointError.self) {

@@ -221,7 +221,7 @@ private typealias F = SafetensorsFixtures
     (#""patch_size":16"#, "patch_size 16 contradicts 14 of config.json"),
     (#""vision_feature_select_strategy":"full""#, #"vision_feature_select_strategy "full" contradicts 'default'"#),
     (#""image_token":"<img>""#, #"image_token "<img>" contradicts "<image>" of the tokenizer"#),
-    (#""num_additional_image_tokens":0"#, "num_additional_image_tokens 0 contradicts the one class token"),
+    (#""num_additional_image_tokens":0"#, "num_additional_image_tokens 0 contradicts 1, the number of class tokens"),
   ])
   func `notes the values of processor_config.json that are not followed`(member: String, note: String) throws {
     for name in ["processor_config.json", "preprocessor_config.json"] {

@@ -45,7 +45,7 @@ import Testing
     let views = try AnyResolutionPreprocessor(PreprocessorConfiguration(), Self.rules)(decoded(reference.image))
     #expect([views.count, 3, views.size, views.size] == reference.pixelValuesShape)
     #expect(sha256(views.pixels) == reference.u8SHA256)
-    #expect(576 + (views.tiles?.tokenCount ?? 0) == reference.numImageTokens)
+    #expect(576 + (views.layout.tiles?.tokenCount ?? 0) == reference.numImageTokens)
     let values = views.pixelValues
     for (view, mean) in reference.meanPerCrop.enumerated() {
       let crop = values[view * 3 * 336 * 336..<(view + 1) * 3 * 336 * 336]
@@ -72,7 +72,7 @@ import Testing
     let base = views.pixels[..<(3 * 336 * 336)]
     #expect(base.allSatisfy { $0 == 200 })
     #expect(views.pixels.dropFirst(base.count).allSatisfy { $0 == 200 || $0 == 0 })
-    #expect(views.count == 1 + (views.tiles?.tileCount ?? 0))
+    #expect(views.count == 1 + (views.layout.tiles?.tileCount ?? 0))
   }
 
   @Test func `refuses a preprocessor configuration with other views or canvases than the model`() {

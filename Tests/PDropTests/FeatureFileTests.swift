@@ -52,14 +52,24 @@ import Testing
     let folder = try TemporaryFolder()
     let path = folder.path("file")
     let inputs = SelectionInputs(
-      patchFeatures: [1, 2, 3, 4, 5, 6], classAttention: [0.5, 0.25], localAttention: [0, -0.0])
+      patchFeatures: [1, 2, 3, 4, 5, 6], columns: 3, classAttention: [0.5, 0.25], localAttention: [0, -0.0])
     let tiles = TileGrid(rows: 2, columns: 1, keptRows: 0..<40, keptColumns: 3..<21)
     let file = FeatureFile(
-      [1, 2, 3, 4], columns: 2, paddingTokens: [], tiles: tiles, selectionInputs: inputs, encodeFlops: 1,
+      [1, 2, 3, 4], columns: 2, paddingTokens: [], layout: .tiled(tiles), selectionInputs: inputs, encodeFlops: 1,
       projectFlops: 2)
     _ = try file.write(to: path, key: Self.key)
     let read = try FeatureFile(path, key: Self.key, columns: 2, tokenCounts: 1...4, selectionBytes: 32)
     #expect(read == file)
+    // Those of an encoder without class token, and of a reduced map.
+    var reduced = tiles
+    reduced.reduced = MapSize(rows: 20, columns: 9)
+    let siglip = FeatureFile(
+      [1, 2, 3, 4], columns: 2, paddingTokens: [], layout: .tiled(reduced),
+      selectionInputs: SelectionInputs(
+        patchFeatures: [1, 2, 3, 4], columns: 2, classAttention: [], localAttention: []), encodeFlops: 1,
+      projectFlops: 2)
+    _ = try siglip.write(to: path, key: Self.key)
+    #expect(try FeatureFile(path, key: Self.key, columns: 2, tokenCounts: 1...4, selectionBytes: 32) == siglip)
     // A file without is read as before.
     _ = try Self.file.write(to: path, key: Self.key)
     #expect(try self.read(path).selectionInputs == nil)
@@ -99,7 +109,7 @@ import Testing
     expectRefused(path, "rows of 2 floats") { () throws(CacheFileError) in try read(path, tokenCounts: 4...4) }
     expectRefused(path, "rows of 2 floats") { () throws(CacheFileError) in try read(path, tokenCounts: 1...2) }
     var bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
-    let version = try #require(bytes.firstRange(of: Array("pdrop-features 3".utf8)))
+    let version = try #require(bytes.firstRange(of: Array("pdrop-features 4".utf8)))
     bytes[version.upperBound - 1] = UInt8(ascii: "0")
     try folder.write("file", bytes)
     expectRefused(path, "another version") { () throws(CacheFileError) in try read(path) }
@@ -146,7 +156,7 @@ import Testing
   ) throws(CacheFileError) -> FeatureFile {
     let end = features.byteCount
     let entries = [
-      #""__metadata__":{"version":"pdrop-features 3","key":"\#(Self.key)","padding_tokens":"\#(padding)","#
+      #""__metadata__":{"version":"pdrop-features 4","key":"\#(Self.key)","padding_tokens":"\#(padding)","#
         + #""flops_encode":"\#(cost)","flops_project":"1"}"#,
       SafetensorsFixtures.entry("features", features.element, features.shape, "[0,\(end)]"),
       SafetensorsFixtures.entry("xxh64", "U64", "[\(checksumCount)]", "[\(end),\(end + 8 * checksumCount)]"),

@@ -40,8 +40,10 @@ import Verification
     let (golden, _) = try GoldenCase.load(model, name)
     var labels = ["prompt_ids"]
     for image in golden.images.map({ URL(filePath: $0).lastPathComponent }) {
-      let folders = ["preprocess/\(model.contains("next") ? "llava_next" : "llava15")", "features/\(model)"]
-      let stored = try folders.map { "\($0)/\(image).safetensors" }
+      let isOneVision = model.contains("onevision")
+      let kind = isOneVision ? "llava_onevision" : model.contains("next") ? "llava_next" : "llava15"
+      let mark = isOneVision && golden.images.count > 1 ? ".several" : ""
+      let stored = try ["preprocess/\(kind)", "features/\(model)"].map { "\($0)/\(image)\(mark).safetensors" }
         .filter { FileManager.default.fileExists(atPath: Goldens.path($0)) }.flatMap { try Goldens.tensors($0).names }
       let order = ["pixels_u8", "pixel_values", "vision_hidden_0", "vision_hidden_select", "features"]
       labels += order.filter(stored.contains).map { "\($0) \(image)" }
@@ -58,7 +60,7 @@ import Verification
         }
         next = stage.layer
       }
-      labels.append("\(run.name) hidden_last \(next)-31")
+      labels.append("\(run.name) hidden_last \(next)-\(run.kvLenPrefill.count - 1)")
       labels += ["kv_len_prefill", "last_logits", "tokens", "final_logits", "text", "kv_len_end"]
         .map { "\(run.name) \($0)" }
     }

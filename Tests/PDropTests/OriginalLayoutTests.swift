@@ -50,6 +50,29 @@ import TokenDropping
     #expect(try bits(original, image, prompt) == bits(converted, image, prompt))
   }
 
+  @Test(arguments: [["gray_300x400.png"], ["tiny_20x30.png", "gray_300x400.png"]])
+  func `all layouts of LLaVA-OneVision give the same logits, bit for bit`(images: [String]) throws {
+    let folder = try TemporaryFolder()
+    let layout = try OriginalLayout("tiny-llava-onevision")
+    let newer = try layout.writeNewerNames(into: folder.url)
+    let original = try layout.write(into: folder.url, visionTower: .inside)
+    try layout.writeVisionTowerConfiguration(into: folder.url.appending(path: "siglip-tiny"))
+    let results = try [Goldens.url("models/tiny-llava-onevision"), newer, original].map { directory in
+      let model = try VisionLanguageModel(directory: directory.path)
+      #expect(model.unusedTensors.isEmpty && model.warnings.isEmpty)
+      var request = Request(
+        prompt: .rendered(String(repeating: "<image>\n", count: images.count) + "What is this?"),
+        images: images.map { .file(Goldens.path("images/\($0)")) },
+        policy: PyramidDrop(.listed(layers: [6], ratios: [0.5])))
+      request.options.maxTokens = 1
+      request.recordsTensors = true
+      let trace = try Trace(of: request, model)
+      return try ["features", "last_logits"].map { try trace.tensors.floats($0).map(\.bitPattern) }
+    }
+    #expect(results[0] == results[1])
+    #expect(results[0] == results[2])
+  }
+
   @Test func `uses the image token of the tokenizer if it has one`() throws {
     let folder = try TemporaryFolder()
     let directory = try OriginalLayout("tiny-llava-1.5").write(into: folder.url, visionTower: .directory("clip-tiny"))

@@ -19,7 +19,7 @@ import TokenDropping
     let image = try Image(width: width, height: height, pixels: Array(repeating: 9, count: width * height * 3))
     let preprocessor = try #require(model.preprocessor)
     let views = preprocessor(image)
-    return model.llava.paddingTokens(views.tiles, views.area)
+    return model.llava.paddingTokens(views.layout, views.area)
   }
 
   /// The patches of a 24 × 24 grid outside the given rows and columns.

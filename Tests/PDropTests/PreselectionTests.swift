@@ -97,11 +97,10 @@ import TokenDropping
     let selection = Preselection(method, .tokens(40), budget: budget)
     let prepared = try PreparedRequest(
       request(Preselected(selection, then: NoDropping())), for: model, threads: 2, images: model)
-    let tiles = prepared.images.map { $0.views?.tiles }
     let expected =
       2
       * model.llava.configuration.selectionMultiplyAdds(
-        selection, tiles: tiles, question: prepared.questionTokens.count)
+        selection, prepared.images.map(\.layout), question: prepared.questionTokens.count)
     let report = try report(model, prepared.request)
     #expect(report.flops.rank == expected)
     #expect(report.baselineFlops > 10 * report.flops.prefill)

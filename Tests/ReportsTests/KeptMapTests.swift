@@ -30,7 +30,7 @@ enum SmallMap {
   static func tiled() throws -> KeptMap {
     let rules = AnyResolution(pinpoints: [(8, 8)], viewSize: 4, patchesPerSide: 2, sizeRule: .huggingFace)
     let views = try AnyResolutionPreprocessor(configuration, rules)(image(8, 4))
-    let places = VisualTokenPlace.all(of: views.tiles, side: 2, hasNewline: true)
+    let places = VisualTokenPlace.all(of: views.layout, side: 2, hasNewline: true)
     return KeptMap(
       views, places, patchSize: 2,
       drops: [
@@ -42,7 +42,7 @@ enum SmallMap {
   static func single() throws -> KeptMap {
     let views = try CLIPPreprocessor(configuration, mode: .crop)(image(4, 4))
     return KeptMap(
-      views, VisualTokenPlace.all(of: nil, side: 2, hasNewline: false), patchSize: 2,
+      views, VisualTokenPlace.all(of: .single, side: 2, hasNewline: false), patchSize: 2,
       drops: [drop([0.1, 0.4, 0.2, 0.3], kept: [1, 3])])
   }
 }
@@ -83,7 +83,7 @@ enum SmallMap {
       pinpoints: [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)], viewSize: 336, patchesPerSide: 24,
       sizeRule: .original)
     let tiles = AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles
-    let places = VisualTokenPlace.all(of: tiles, side: 24, hasNewline: true)
+    let places = VisualTokenPlace.all(of: .tiled(tiles), side: 24, hasNewline: true)
     // 576 of the base view, then 36 rows of 48 patches and a newline; 6 rows of padding are cut off above.
     #expect(places.count == 2340)
     #expect(places[575] == .patch(view: 0, row: 23, column: 23))
@@ -92,8 +92,8 @@ enum SmallMap {
     #expect(places[576 + 48] == .newline(row: 6))
     #expect(places[576 + 18 * 49] == .patch(view: 3, row: 0, column: 0))
     #expect(places[2339] == .newline(row: 41) && places[2338] == .patch(view: 4, row: 17, column: 23))
-    #expect(VisualTokenPlace.all(of: nil, side: 24, hasNewline: true).last == .newline(row: nil))
-    let class24 = VisualTokenPlace.all(of: nil, side: 24, hasClassToken: true, hasNewline: false)
+    #expect(VisualTokenPlace.all(of: .single, side: 24, hasNewline: true).last == .newline(row: nil))
+    let class24 = VisualTokenPlace.all(of: .single, side: 24, hasClassToken: true, hasNewline: false)
     #expect(class24.count == 577 && class24[0] == .wholeView(0))
   }
 

@@ -35,9 +35,11 @@ public struct OriginalLayout {
     let old = try Self.object(source.appending(path: "config.json"))
     let text = old["text_config"] as? [String: Any] ?? [:]
     configuration = text
-    let isMistral = text["model_type"] as? String == "mistral"
-    configuration["model_type"] = isMistral ? "llava_mistral" : "llava"
-    configuration["architectures"] = [isMistral ? "LlavaMistralForCausalLM" : "LlavaLlamaForCausalLM"]
+    let type = text["model_type"] as? String
+    configuration["model_type"] = type == "mistral" ? "llava_mistral" : "llava"
+    configuration["architectures"] = [
+      ["mistral": "LlavaMistralForCausalLM", "qwen2": "LlavaQwenForCausalLM"][type] ?? "LlavaLlamaForCausalLM"
+    ]
     configuration["mm_hidden_size"] = (old["vision_config"] as? [String: Any])?["hidden_size"]
     configuration["mm_projector_type"] = "mlp2x_gelu"
     configuration["mm_vision_select_layer"] = old["vision_feature_layer"]
@@ -47,6 +49,14 @@ public struct OriginalLayout {
       configuration["image_grid_pinpoints"] = pinpoints
       configuration["image_aspect_ratio"] = "anyres"
       configuration["mm_patch_merge_type"] = "spatial_unpad"
+    }
+    if old["model_type"] as? String == "llava_onevision" {
+      configuration["image_aspect_ratio"] = old["vision_aspect_ratio"]
+      configuration["image_grid_pinpoints"] = "(1x1),...,(6x6)"
+      configuration["mm_tunable_parts"] = "mm_vision_tower,mm_mlp_adapter,mm_language_model"
+      // The original code does not use the key for SigLIP.
+      configuration["mm_vision_select_layer"] = -2
+      configuration["mm_vision_tower"] = "google/siglip-tiny"
     }
   }
 
@@ -79,11 +89,34 @@ public struct OriginalLayout {
     return model
   }
 
-  /// Writes the `config.json` of a CLIP directory, in the form for both of CLIP's encoders.
+  /// Writes the golden checkpoint with the tensor names and the keys of newer versions of the reference library.
+  ///
+  /// - Returns: The model's directory.
+  public func writeNewerNames(into folder: URL) throws -> URL {
+    let model = folder.appending(path: "newer")
+    try FileManager.default.copyItem(at: source, to: model)
+    let renamed = tensors.map { name, tensor in
+      let prefixes = [("language_model.model.", "model.language_model."), ("language_model.lm_head.", "lm_head.")]
+      let pair = prefixes.first { name.hasPrefix($0.0) } ?? ("", "model.")
+      return (pair.1 + name.dropFirst(pair.0.count).replacing(".vision_model.", with: "."), tensor)
+    }
+    try Self.safetensors(Dictionary(uniqueKeysWithValues: renamed)).write(
+      to: model.appending(path: "model.safetensors"))
+    var file = try Self.object(source.appending(path: "config.json"))
+    for kind in ["image", "video"] { file["\(kind)_token_id"] = file.removeValue(forKey: "\(kind)_token_index") }
+    try JSONSerialization.data(withJSONObject: file).write(to: model.appending(path: "config.json"))
+    return model
+  }
+
+  /// Writes the `config.json` of a CLIP or SigLIP directory, in the form for both of its encoders.
   public func writeVisionTowerConfiguration(into directory: URL) throws {
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     let old = try Self.object(source.appending(path: "config.json"))
-    let file = ["model_type": "clip", "vision_config": old["vision_config"] ?? [:]]
+    var vision = old["vision_config"] as? [String: Any] ?? [:]
+    let isSigLIP = vision["model_type"] as? String == "siglip_vision_model"
+    // The converted file counts only the layers that are used.
+    if isSigLIP, let layers = vision["num_hidden_layers"] as? Int { vision["num_hidden_layers"] = layers + 1 }
+    let file: [String: Any] = ["model_type": isSigLIP ? "siglip" : "clip", "vision_config": vision]
     try JSONSerialization.data(withJSONObject: file).write(to: directory.appending(path: "config.json"))
   }
 

@@ -13,6 +13,8 @@ typedef enum {
   pdrop_quick_gelu,
   /// `x · Φ(x)` with the normal distribution function Φ.
   pdrop_gelu,
+  /// `x · (1 + tanh(√(2 / π) · (x + 0.044715 x³))) / 2`, an approximation of GELU.
+  pdrop_tanh_gelu,
   /// `x · sigmoid(x)`.
   pdrop_silu,
 } pdrop_activation;

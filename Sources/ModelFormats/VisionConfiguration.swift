@@ -1,0 +1,121 @@
+package import Kernels
+
+/// The vision encoder families of LLaVA: vision transformers that differ in their ends.
+package enum VisionEncoderFamily: String, Sendable {
+  /// A class token, and a norm before the first layer.
+  case clip
+  /// Neither of them; the patch embedding has a bias.
+  case siglip
+}
+
+/// The configuration of the vision encoder: CLIP or SigLIP.
+package struct VisionConfiguration: Sendable, Equatable {
+  package var family = VisionEncoderFamily.clip
+  package var hiddenSize: Int
+  package var intermediateSize: Int
+  package var layerCount: Int
+  package var headCount: Int
+  package var imageSize: Int
+  package var patchSize: Int
+  package var layerNormEpsilon: Float
+  package var activation: Activation
+
+  package var hasClassToken: Bool { family == .clip }
+
+  package var patchesPerSide: Int { imageSize / patchSize }
+
+  package var patchCount: Int { patchesPerSide * patchesPerSide }
+
+  /// The rows of a view in the encoder's layers: its patches and, if there is one, the class token.
+  package var rowsPerView: Int { patchCount + (hasClassToken ? 1 : 0) }
+
+  package var heads: HeadLayout {
+    HeadLayout(headCount: headCount, keyValueHeadCount: headCount, headDimension: hiddenSize / headCount)
+  }
+}
+
+extension VisionConfiguration {
+  /// The number of parameters, with a norm after the last layer and without a pooling head.
+  var parameterCount: Int {
+    let (d, m) = (hiddenSize, intermediateSize)
+    let embeddings = d * 3 * patchSize * patchSize + (rowsPerView + 1) * d
+    let inputNorm = family == .clip ? 2 * d : 0
+    let layer = 4 * (d * d + d) + 2 * d * m + m + d + 4 * d
+    return embeddings + inputNorm + layerCount * layer + 2 * d
+  }
+}
+
+extension VisionConfiguration {
+  /// CLIP ViT-L/14 at 336 pixels, the vision encoder of LLaVA-1.5 and LLaVA-NeXT.
+  package static let clipLarge336 = VisionConfiguration(
+    hiddenSize: 1024, intermediateSize: 4096, layerCount: 24, headCount: 16, imageSize: 336, patchSize: 14,
+    layerNormEpsilon: 1e-5, activation: .quickGELU)
+
+  /// SigLIP so400m/14 at 384 pixels without its last layer, the vision encoder of LLaVA-OneVision.
+  package static let siglipSo400m384 = VisionConfiguration(
+    family: .siglip, hiddenSize: 1152, intermediateSize: 4304, layerCount: 26, headCount: 16, imageSize: 384,
+    patchSize: 14, layerNormEpsilon: 1e-6, activation: .tanhGELU)
+
+  /// The vision encoders of published checkpoints, by the last part of the name, with all of their layers.
+  static func published(_ name: String) -> VisionConfiguration? {
+    var configuration = clipLarge336
+    switch name {
+    case "clip-vit-large-patch14-336": break
+    case "clip-vit-large-patch14": configuration.imageSize = 224
+    case "siglip-so400m-patch14-384":
+      configuration = siglipSo400m384
+      configuration.layerCount = 27
+    default: return nil
+    }
+    return configuration
+  }
+
+  /// The vision encoder of a `config.json` of the Hugging Face layout.
+  ///
+  /// - Parameter standard: The encoder of a file without the section.
+  init(ofHuggingFace file: ConfigurationSection, standard: VisionConfiguration) throws(CheckpointError) {
+    guard let section = try file.section("vision_config") else {
+      self = standard
+      return
+    }
+    try self.init(section, standard: standard.family)
+  }
+
+  /// Keys that the file omits have the values of the family's smallest model, as in the reference library.
+  ///
+  /// - Parameters:
+  ///   - given: The family of a part of a larger file; `nil` to read it from the section.
+  ///   - standard: The family of a section without a model type.
+  init(
+    _ file: ConfigurationSection, family given: VisionEncoderFamily? = nil, standard: VisionEncoderFamily = .clip
+  ) throws(CheckpointError) {
+    var family = VisionEncoderFamily.clip
+    if let given {
+      family = given
+    } else {
+      family = try file.choice(
+        "model_type", ["clip_vision_model": .clip, "siglip_vision_model": .siglip],
+        default: standard == .siglip ? "siglip_vision_model" : "clip_vision_model")
+    }
+    guard !file.contains("num_channels") || file["num_channels"].wholeValue == 3 else {
+      throw file.error("num_channels", "3")
+    }
+    self.init(
+      family: family,
+      hiddenSize: try file.size("hidden_size", default: 768),
+      intermediateSize: try file.size("intermediate_size", default: 3072),
+      layerCount: try file.integer("num_hidden_layers", in: 1...1024, default: 12),
+      headCount: try file.size("num_attention_heads", default: 12),
+      imageSize: try file.integer("image_size", in: 1...4096, default: 224),
+      patchSize: try file.integer("patch_size", in: 1...4096, default: family == .clip ? 32 : 16),
+      layerNormEpsilon: try file.epsilon("layer_norm_eps", default: family == .clip ? 1e-5 : 1e-6),
+      activation: try file.activation(
+        "hidden_act", default: family == .clip ? "quick_gelu" : "gelu_pytorch_tanh"))
+    guard hiddenSize.isMultiple(of: headCount) else {
+      throw file.error("num_attention_heads", "a divisor of \(hiddenSize)", found: "\(headCount)")
+    }
+    guard patchSize <= imageSize else {
+      throw file.error("patch_size", "at most \(imageSize)", found: "\(patchSize)")
+    }
+  }
+}
