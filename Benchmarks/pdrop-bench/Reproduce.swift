@@ -110,8 +110,10 @@ struct ReproduceCommand: ParsableCommand {
 
   /// The cost of a model of the paper in each compute type, one after the other: two models may not fit into memory.
   private func costs(_ paper: PaperModel) throws -> [CostComparison] {
-    return try precision.names.map { precision in
-      var schedules = PaperSchedule.methods + PaperSchedule.lambdas
+    // The paper's table 2 compares resolutions; one compute type is enough.
+    let precisions = paper == .llavaNextP9 ? precision.names.suffix(1) : precision.names[...]
+    return try precisions.map { precision in
+      var schedules = PaperSchedule.methods + (paper == .llavaNextP9 ? [] : PaperSchedule.lambdas)
       // Figure 4 is about LLaVA-NeXT-7B. One compute type is enough, because FLOPs do not depend on it.
       if paper == .llavaNext, precision == self.precision.names.last {
         schedules += PaperSchedule.operatingPoints(["fastv", "pyramiddrop"])
@@ -128,7 +130,12 @@ struct ReproduceCommand: ParsableCommand {
   private func model(_ paper: PaperModel, _ precision: Precision) throws -> VisionLanguageModel {
     var options = try ModelSourceOptions.parse([])
     options.layers = layers
-    let directory = paper == .llava15 ? model15 : modelNext
+    let directory =
+      switch paper {
+      case .llava15: model15
+      case .llavaNext: modelNext
+      case .llavaNextP9: String?.none
+      }
     return try options.load(
       directory.map(ModelSource.directory) ?? .synthetic(paper.shape), precision, threads: threadCount)
   }
@@ -248,14 +255,17 @@ struct Conclusions {
 
 /// A model of the paper, with the published numbers.
 ///
-/// Source: PyramidDrop (arXiv 2410.17247), table 5 and figure 4.
+/// Source: PyramidDrop (arXiv 2410.17247), tables 2 and 5 and figure 4.
 enum PaperModel: CaseIterable {
   case llava15, llavaNext
+  /// LLaVA-NeXT with up to eight tiles; always with random weights, as no checkpoint is published.
+  case llavaNextP9
 
   var title: String {
     switch self {
     case .llava15: "LLaVA-1.5-7B"
     case .llavaNext: "LLaVA-NeXT-7B"
+    case .llavaNextP9: "LLaVA-NeXT-7B with up to 8 tiles"
     }
   }
 
@@ -263,22 +273,25 @@ enum PaperModel: CaseIterable {
     switch self {
     case .llava15: .llava15With7B
     case .llavaNext: .llavaNext7B
+    case .llavaNextP9: .llavaNext7BWith9Patches
     }
   }
 
-  /// The visual tokens in the paper's calculation; for LLaVA-NeXT those of five views, without newline tokens.
+  /// The visual tokens in the paper's calculation; for LLaVA-NeXT those of five or nine views, without newline tokens.
   var nominalTokens: Int {
     switch self {
     case .llava15: 576
     case .llavaNext: 2880
+    case .llavaNextP9: 5184
     }
   }
 
-  /// The size of an image with the nominal tokens; LLaVA-NeXT adds 48 newline tokens.
+  /// The size of an image with the nominal tokens; LLaVA-NeXT adds 48 newline tokens, for five views and for nine.
   var image: PixelSize {
     switch self {
     case .llava15: PixelSize(height: 336, width: 336)
     case .llavaNext: PixelSize(height: 672, width: 672)
+    case .llavaNextP9: PixelSize(height: 672, width: 1344)
     }
   }
 

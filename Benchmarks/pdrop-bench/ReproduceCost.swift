@@ -272,8 +272,10 @@ struct CostReport {
   /// Table 4.
   private var lambdas: Report.Section? {
     let schedules = [PaperSchedule.none, .lambda(0.4), .pyramidDrop, .lambda(0.6)]
-    guard comparisons.contains(where: { $0[.lambda(0.4)] != nil }) else { return nil }
-    return Report.Section("Cost by λ (the paper's table 4)", tables(schedules))
+    let measured = comparisons.filter { $0[.lambda(0.4)] != nil }
+    guard !measured.isEmpty else { return nil }
+    return Report.Section(
+      "Cost by λ (the paper's table 4)", CostReport(comparisons: measured).tables(schedules))
   }
 
   /// Figure 4.

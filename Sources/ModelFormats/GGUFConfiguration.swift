@@ -20,10 +20,11 @@ extension LLaVAConfiguration {
     try projector.check(fits: text, of: model)
     let section = mmproj.metadata.section("clip.vision.")
     vision = projector.vision
+    dropsClassToken = projector.vision.hasClassToken
     visionFeatureLayer = try projector.featureLayer()
     imageAspectRatio = try section.text("image_aspect_ratio")
     anyResolution = try AnyResolution(gguf: section, projector.vision, hasNewline: projector.hasNewline)
-    if anyResolution != nil { modelType = "llava_next" }
+    if let anyResolution { modelType = anyResolution.tilesOnlySingleImages ? "llava_onevision" : "llava_next" }
   }
 }
 
@@ -155,16 +156,20 @@ struct GGUFProjector {
     }
     guard try clip.flag("has_vision_encoder", default: true) else { throw clip.error("has_vision_encoder", "true") }
     try Self.checkProjector(clip, file)
-    let activation: Activation =
-      try clip.flag("use_gelu", default: false) ? .gelu : clip.flag("use_silu", default: false) ? .silu : .quickGELU
-    let section = file.metadata.section("clip.vision.")
-    vision = try VisionConfiguration(gguf: section, activation: activation)
-    guard file.records["v.class_embd"] != nil, file.records["v.patch_embd.bias"] == nil else {
+    let isSigLIP = file.records["v.class_embd"] == nil
+    guard isSigLIP == (file.records["v.patch_embd.bias"] != nil) else {
       throw .malformed(
         file: file.path,
-        reason: "the vision encoder is not CLIP: it has no class embedding (v.class_embd) or has a bias of the patch "
-          + "embedding, as SigLIP; expected the mmproj file of a LLaVA-1.5 or LLaVA-1.6 model")
+        reason: "the vision encoder is neither CLIP, with a class embedding (v.class_embd), nor SigLIP, with a bias of "
+          + "the patch embedding (v.patch_embd.bias); expected the mmproj file of a LLaVA model")
     }
+    // Converters have no key for the function of SigLIP.
+    let activation: Activation =
+      try isSigLIP
+      ? .tanhGELU
+      : clip.flag("use_gelu", default: false) ? .gelu : clip.flag("use_silu", default: false) ? .silu : .quickGELU
+    let section = file.metadata.section("clip.vision.")
+    vision = try VisionConfiguration(gguf: section, isSigLIP ? .siglip : .clip, activation: activation)
   }
 
   /// Files of 2023 have no projector type.
@@ -210,15 +215,18 @@ struct GGUFProjector {
 }
 
 extension VisionConfiguration {
-  fileprivate init(gguf section: ConfigurationSection, activation: Activation) throws(CheckpointError) {
+  fileprivate init(
+    gguf section: ConfigurationSection, _ family: VisionEncoderFamily, activation: Activation
+  ) throws(CheckpointError) {
     self.init(
-      hiddenSize: try section.size("embedding_length", default: 0),
+      family: family, hiddenSize: try section.size("embedding_length", default: 0),
       intermediateSize: try section.size("feed_forward_length", default: 0),
       layerCount: try section.integer("block_count", in: 1...1024, default: 0),
       headCount: try section.size("attention.head_count", default: 0),
       imageSize: try section.integer("image_size", in: 1...4096, default: 0),
       patchSize: try section.integer("patch_size", in: 1...4096, default: 0),
-      layerNormEpsilon: try section.epsilon("attention.layer_norm_epsilon", default: 1e-5), activation: activation)
+      layerNormEpsilon: try section.epsilon("attention.layer_norm_epsilon", default: family == .clip ? 1e-5 : 1e-6),
+      activation: activation)
     guard hiddenSize.isMultiple(of: headCount) else {
       throw section.error("attention.head_count", "a divisor of \(hiddenSize)", found: "\(headCount)")
     }
@@ -234,9 +242,12 @@ extension AnyResolution {
     gguf section: ConfigurationSection, _ vision: VisionConfiguration, hasNewline: Bool
   ) throws(CheckpointError) {
     let key = "image_grid_pinpoints"
-    if let ratio = try section.text("image_aspect_ratio"), ratio.hasPrefix("anyres"), ratio != "anyres" {
+    let ratio = try section.text("image_aspect_ratio") ?? ""
+    let maxMapViews = Self.maxMapViews(ratio)
+    if ratio.hasPrefix("anyres"), ratio != "anyres", maxMapViews == nil {
       throw section.error(
-        "image_aspect_ratio", "'pad', 'anyres' or 'square'", found: "\(ratio.excerpt), which is not supported")
+        "image_aspect_ratio", "'pad', 'square', 'anyres' or 'anyres_max_' and a number from 1 to 64",
+        found: "\(ratio.excerpt), which is not supported")
     }
     guard let sides = try section.integers(key, in: section.sideRange) else { return nil }
     guard sides.count.isMultiple(of: 2) else { throw section.error(key, "pairs of heights and widths") }
@@ -245,6 +256,8 @@ extension AnyResolution {
       "mm_patch_merge_type", ["spatial_unpad": AnyResolution.Merge.spatialUnpad, "flat": .flat],
       default: hasNewline ? "spatial_unpad" : "flat")
     try self.init(checking: pairs, vision, sizeRule: .huggingFace, merge: merge, section)
+    self.maxMapViews = maxMapViews
+    tilesOnlySingleImages = maxMapViews != nil
   }
 }
 

@@ -161,7 +161,7 @@ extension GGUFExport {
     _ configuration: LLaVAConfiguration, _ preprocessor: PreprocessorConfiguration?, name: String
   ) throws(CheckpointError) -> GGUFExport {
     guard let vision = configuration.vision else { throw .notInGGUF(part: "no vision encoder") }
-    let preprocessor = preprocessor ?? PreprocessorConfiguration(side: vision.imageSize)
+    let preprocessor = preprocessor ?? PreprocessorConfiguration(for: vision)
     try refuse(configuration, vision, preprocessor)
     var export = GGUFExport()
     export.set("general.architecture", .text("clip"))
@@ -172,7 +172,8 @@ extension GGUFExport {
     export.set("clip.has_vision_encoder", .bool(true))
     export.set("clip.has_llava_projector", .bool(true))
     export.set("clip.projector_type", .text("mlp"))
-    export.set("clip.use_gelu", .bool(vision.activation == .gelu))
+    // In llama.cpp this is the approximation by tanh, as SigLIP needs it.
+    export.set("clip.use_gelu", .bool([.gelu, .tanhGELU].contains(vision.activation)))
     export.set("clip.use_silu", .bool(vision.activation == .silu))
     export.set("clip.vision.image_size", vision.imageSize)
     export.set("clip.vision.patch_size", vision.patchSize)
@@ -186,7 +187,8 @@ extension GGUFExport {
     export.set("clip.vision.image_std", .reals(preprocessor.standardDeviation.map { Float($0) }))
     if let anyResolution = configuration.anyResolution {
       let sides = anyResolution.canvases.flatMap { [Int32($0.height), Int32($0.width)] }
-      export.set("clip.vision.image_aspect_ratio", .text("anyres"))
+      export.set(
+        "clip.vision.image_aspect_ratio", .text(anyResolution.maxMapViews.map { "anyres_max_\($0)" } ?? "anyres"))
       export.set("clip.vision.image_grid_pinpoints", .integers(sides))
       export.set(
         "clip.vision.mm_patch_merge_type", .text(anyResolution.merge == .spatialUnpad ? "spatial_unpad" : "flat"))
@@ -200,14 +202,25 @@ extension GGUFExport {
   private static func refuse(
     _ configuration: LLaVAConfiguration, _ vision: VisionConfiguration, _ preprocessor: PreprocessorConfiguration
   ) throws(CheckpointError) {
-    var plain = PreprocessorConfiguration(side: vision.imageSize)
+    var plain = PreprocessorConfiguration(for: vision)
     plain.mean = preprocessor.mean
     plain.standardDeviation = preprocessor.standardDeviation
     plain.padsToSquare = preprocessor.padsToSquare
     plain.imageProcessorType = preprocessor.imageProcessorType
     plain.gridPinpoints = preprocessor.gridPinpoints
     let parts: [(Bool, String)] = [
-      (configuration.dropsClassToken, "features with the class token (vision_feature_select_strategy 'full')"),
+      (
+        configuration.dropsClassToken || !vision.hasClassToken,
+        "features with the class token (vision_feature_select_strategy 'full')"
+      ),
+      (
+        vision.family == .clip ? vision.activation != .tanhGELU : vision.activation == .tanhGELU,
+        "a vision encoder with the activation \(vision.activation.rawValue)"
+      ),
+      (
+        configuration.anyResolution.map { $0.tilesOnlySingleImages == ($0.maxMapViews != nil) } ?? true,
+        "image_aspect_ratio 'anyres_max_' with mm_patch_merge_type 'flat'"
+      ),
       (configuration.visionLayersNeeded > 0, "features from before the first layer of the vision encoder"),
       (
         configuration.projectorActivation == .gelu && configuration.projectorHasBias,
@@ -228,10 +241,11 @@ extension GGUFExport {
       add(name + ".weight", [d])
       add(name + ".bias", [d])
     }
-    add(encoder + "embeddings.class_embedding", [d])
+    if vision.hasClassToken { add(encoder + "embeddings.class_embedding", [d]) }
     add(encoder + "embeddings.patch_embedding.weight", [d, 3, vision.patchSize, vision.patchSize])
-    add(encoder + "embeddings.position_embedding.weight", [1 + vision.patchCount, d])
-    norm(encoder + "pre_layrnorm")
+    if vision.family == .siglip { add(encoder + "embeddings.patch_embedding.bias", [d]) }
+    add(encoder + "embeddings.position_embedding.weight", [vision.rowsPerView, d])
+    if vision.family == .clip { norm(encoder + "pre_layrnorm") }
     for i in 0..<configuration.visionLayersNeeded {
       let layer = encoder + "encoder.layers.\(i)."
       for name in ["q_proj", "k_proj", "v_proj", "out_proj"] {

@@ -66,7 +66,7 @@ package struct GGUFModel: ModelFiles {
 
   package func preprocessor() throws(CheckpointError) -> PreprocessorConfiguration? {
     guard let mmproj, let vision = configuration.vision else { return nil }
-    return try PreprocessorConfiguration(gguf: mmproj, side: vision.imageSize)
+    return try PreprocessorConfiguration(gguf: mmproj, for: vision)
   }
 
   /// None: the vocabulary in the metadata defines them.

@@ -55,9 +55,9 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
     (mean, standardDeviation) = ([0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
   }
 
-  /// The values of LLaVA-1.5 with the normalization of an mmproj file, which has no other keys.
-  init(gguf file: GGUFFile, side: Int) throws(CheckpointError) {
-    self.init(side: side)
+  /// The values of a vision encoder with the normalization of an mmproj file, which has no other keys.
+  init(gguf file: GGUFFile, for vision: VisionConfiguration) throws(CheckpointError) {
+    self.init(for: vision)
     let section = file.metadata.section("clip.vision.")
     mean = try section.numbers("image_mean", in: -1000...1000) ?? mean
     standardDeviation = try section.numbers("image_std", in: 1e-6...1e6) ?? standardDeviation

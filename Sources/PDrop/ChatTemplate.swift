@@ -204,7 +204,10 @@ extension VisionLanguageModel {
   /// - Throws: `PromptError` for messages or a system prompt that the template or the prompt does not support.
   public func rendered(_ prompt: Request.Prompt, systemPrompt: String? = nil) throws(PromptError) -> String {
     switch (prompt, systemPrompt) {
-    case (.messages(let messages), _): return try template.render(messages, systemPrompt: systemPrompt)
+    case (.messages(let messages), _):
+      let hasVideoToken = llava.configuration.videoTokenID != nil
+      return try template.render(
+        hasVideoToken ? messages : messages.map(\.withVideosAsImages), systemPrompt: systemPrompt)
     case (_, .some): throw .systemPromptForRenderedPrompt
     case (.rendered(let text), nil): return text
     case (.tokens(let tokens), nil):

@@ -163,6 +163,11 @@ public struct ChatMessage: Equatable, Sendable {
     self.parts = parts
   }
 
+  /// The message for a model whose prompts have the image token for videos too.
+  var withVideosAsImages: ChatMessage {
+    ChatMessage(role: role, parts: parts.map { $0 == .video ? .image : $0 })
+  }
+
   /// A question about images and videos, which come first unless the question contains `<image>` or `<video>` at their
   /// places.
   public init(question: String, imageCount: Int, videoCount: Int = 0) {

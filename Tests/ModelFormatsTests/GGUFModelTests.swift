@@ -259,8 +259,8 @@ private typealias F = GGUFFixture
     ),
     ("no vision encoder", { $0["clip.has_vision_encoder"] = .bool(false) }, "has_vision_encoder"),
     ("Yi-VL", { $0.tensors.append(F.Tensor("mm.3.weight", [8, 8])) }, "mm.3.weight, as that of Yi-VL"),
-    ("SigLIP", { $0.remove("v.class_embd") }, "the vision encoder is not CLIP"),
-    ("a patch bias", { $0.tensors.append(F.Tensor("v.patch_embd.bias", [4])) }, "the vision encoder is not CLIP"),
+    ("SigLIP", { $0.remove("v.class_embd") }, "the vision encoder is neither CLIP"),
+    ("a patch bias", { $0.tensors.append(F.Tensor("v.patch_embd.bias", [4])) }, "the vision encoder is neither CLIP"),
     (
       "another width", { $0.replace("mm.2.weight", [8, 10]) },
       "have 10 columns (rows of mm.2.weight), expected the 8 of m.gguf"

@@ -74,7 +74,7 @@ import Testing
     }
   }
 
-  @Test(arguments: ["tiny-llava-1.5", "tiny-llava-1.5-bf16", "tiny-llava-next-mistral"])
+  @Test(arguments: ["tiny-llava-1.5", "tiny-llava-1.5-bf16", "tiny-llava-next-mistral", "tiny-llava-onevision"])
   func `writes a pair with the tensors of a directory`(name: String) throws {
     let folder = try TemporaryFolder()
     let files = try ModelSearch.open(Goldens.path("models/\(name)"))
