@@ -35,7 +35,7 @@ extension InstructionSet {
 
   /// The fastest attention kernel of this processor.
   ///
-  /// With `avx512BF16`, the operands of both matmuls are rounded to bf16 for blocks of more than two queries; scores
+  /// With `avx512BF16` and `avx512AMX`, the operands of both matmuls are rounded to bf16 for blocks of more than two queries; scores
   /// and sums are not.
   package static let fastAttention = detected
 

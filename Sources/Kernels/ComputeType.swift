@@ -77,7 +77,7 @@ extension ComputeType {
 
 /// ISA levels of the C kernels; each includes all lower ones.
 package enum InstructionSet: UInt32, Sendable, CaseIterable, Comparable {
-  case portable, avx2, avx512, avx512VNNI, avx512BF16
+  case portable, avx2, avx512, avx512VNNI, avx512BF16, avx512AMX
 
   /// The highest level that the processor and the operating system support.
   package static let detected = InstructionSet(rawValue: pdrop_detect_isa().rawValue) ?? .portable
@@ -129,7 +129,7 @@ package struct Processor: Sendable {
 
   /// The same processor limited to an ISA level, or without a library.
   package func limited(
-    to maximum: InstructionSet = .avx512BF16, withoutOneDNN: Bool = false, withoutOpenBLAS: Bool = false
+    to maximum: InstructionSet = .avx512AMX, withoutOneDNN: Bool = false, withoutOpenBLAS: Bool = false
   ) -> Processor {
     Processor(
       instructions: min(maximum, instructions), oneDNN: withoutOneDNN ? nil : oneDNN,

@@ -19,6 +19,9 @@ import Testing
   @Test(.enabled(if: InstructionSet.avx512BF16.isAvailable, "needs AVX512_BF16"))
   func `AVX-512 BF16 kernels agree with portable kernels`() { expectAgreement(.avx512BF16) }
 
+  @Test(.enabled(if: InstructionSet.avx512AMX.isAvailable, "needs AMX with BF16"))
+  func `AMX kernels agree with portable kernels`() { expectAgreement(.avx512AMX) }
+
   @Test(.enabled(if: Processor.current.oneDNN?.hasInt8 == true, "needs oneDNN with int8"))
   func `oneDNN in int8 agrees with portable kernels`() { expectMatmul(on: .current, .int8) }
 

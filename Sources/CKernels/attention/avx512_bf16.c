@@ -6,6 +6,7 @@
 #define TILE_ROWS 8
 #define TILE_VECTORS 2
 #define OPERANDS "operands_bf16.h"
+#define PRODUCTS "products_registers.h"
 #include "kernel.h"
 #pragma clang attribute pop
 #endif

@@ -3,6 +3,7 @@
 //   LANES                      floats per vector
 //   TILE_ROWS, TILE_VECTORS    the size of a register tile of accumulators
 //   OPERANDS                   the header that defines the operand format of the two matmuls
+//   PRODUCTS                   the header that defines the two matmuls of a panel and a block of keys
 //
 // A panel holds queries of one head as columns. Scores are stored transposed, [key, query], so that softmax processes a
 // whole vector of queries at a time. Both matmuls have the same form, aᵀ · b: keys times queries gives scores, which as
@@ -55,35 +56,6 @@ INLINE void prefetch(const pdrop_attention_block *b, const void *rows, const pdr
 
 #include OPERANDS
 
-// MARK: - Matmul
-
-/// One register tile of `c = aᵀ · b`, or `c = rescale · c + aᵀ · b` with `rescale`.
-///
-/// - c: [TILE_ROWS, vectors · LANES], rows `c_stride` floats apart.
-/// - a: Operands, [depth, TILE_ROWS], rows `a_stride` words apart.
-/// - b: Operands, [depth, vectors · LANES], rows `b_stride` words apart.
-/// - rescale: A factor of each row of `c`.
-/// - row_scales: A factor of each row of the product; NULL for 1.
-INLINE void tile(float *c, size_t c_stride, const float *a, size_t a_stride, const float *b, size_t b_stride,
-                 size_t depth, const int vectors, const float *rescale, const float *row_scales) {
-  vec_f32 sums[TILE_ROWS][TILE_VECTORS];
-  for (int i = 0; i < TILE_ROWS; i++)
-    for (int v = 0; v < vectors; v++)
-      sums[i][v] = rescale ? load_f32(c + i * c_stride + v * LANES) * rescale[i] : splat(0);
-  for (size_t k = 0; k < depth; k++) {
-    vec_f32 right[TILE_VECTORS];
-    for (int v = 0; v < vectors; v++) right[v] = load_f32(b + k * b_stride + v * LANES);
-    for (int i = 0; i < TILE_ROWS; i++) {
-      // Broadcast as integer bits: a pair of bf16 must not pass through float arithmetic.
-      vec_f32 left = (vec_f32)((vec_u32){} + *(const uint32_t *)(a + k * a_stride + i));
-      for (int v = 0; v < vectors; v++) sums[i][v] = multiply_add(left, right[v], sums[i][v]);
-    }
-  }
-  for (int i = 0; i < TILE_ROWS; i++)
-    for (int v = 0; v < vectors; v++)
-      store_f32(c + i * c_stride + v * LANES, row_scales ? sums[i][v] * row_scales[i] : sums[i][v]);
-}
-
 // MARK: - A panel of queries and a block of keys
 
 /// Queries of one head and their online softmax: the maximum score so far, the sum of probabilities relative to it,
@@ -91,7 +63,7 @@ INLINE void tile(float *c, size_t c_stride, const float *a, size_t a_stride, con
 typedef struct {
   /// [words(dimension), PANEL].
   float *queries;
-  /// [PANEL, padded(dimension)].
+  /// [PANEL, result_columns(dimension)], or as PRODUCTS says.
   float *sums;
   /// [PANEL] each.
   float *maximum, *total;
@@ -103,15 +75,17 @@ typedef struct {
 
 /// A block of keys and values, packed as operands.
 typedef struct {
-  /// Tiles of keys, [KEY_BLOCK / TILE_ROWS][words(dimension), TILE_ROWS].
+  /// Tiles of keys, [KEY_BLOCK / TILE_ROWS][words(dimension), TILE_ROWS], or as OPERANDS says.
   float *keys;
-  /// [words(KEY_BLOCK), padded(dimension)].
+  /// [words(KEY_BLOCK), result_columns(dimension)], or as OPERANDS says.
   float *values;
   /// Factors of keys, [KEY_BLOCK], and of values; for int8 only.
   float *key_scales;
   const float *value_scales;
   size_t first, count;
 } key_block;
+
+#include PRODUCTS
 
 /// Sets the scores of keys that a query must not see to -infinity: each query sees one key more than the one before it.
 INLINE void mask(float *scores, const query_panel *panel, const key_block *block, size_t keys, const int vectors) {
@@ -160,23 +134,11 @@ INLINE void attend_block(const query_panel *panel, const key_block *block, float
                          const int vectors, const bool is_scaled) {
   const size_t depth = words(dimension), left = panel->last_visible - block->first,
                keys = left < block->count ? left : block->count;
-  // Whole tiles: what follows the last key gives scores that are not read.
-  for (size_t key = 0; key < keys; key += TILE_ROWS)
-    tile(scores + key * PANEL, PANEL, block->keys + key * depth, TILE_ROWS, panel->queries, PANEL, depth, vectors, NULL,
-         is_scaled ? block->key_scales + key : NULL);
+  score_keys(scores, panel, block, keys, depth, vectors, is_scaled);
   if (block->first + keys > panel->visible) mask(scores, panel, block, keys, vectors);
   float rescale[PANEL];
   online_softmax(scores, scale, panel, block, keys, vectors, is_scaled, rescale);
-  const size_t columns = padded(dimension);
-  for (size_t row = 0; row < panel->rows; row += TILE_ROWS) {
-    float *const sums = panel->sums + row * columns;
-    size_t i = 0;
-    for (; i + PANEL <= columns; i += PANEL)
-      tile(sums + i, columns, scores + row, PANEL, block->values + i, columns, words(keys), TILE_VECTORS, rescale + row,
-           NULL);
-    for (; i < columns; i += LANES)
-      tile(sums + i, columns, scores + row, PANEL, block->values + i, columns, words(keys), 1, rescale + row, NULL);
-  }
+  add_values(panel, block, scores, keys, dimension, vectors, rescale);
 }
 
 /// Packs the keys and values of a block, from `b` of a type.
@@ -198,7 +160,7 @@ static void pack_block(const key_block *block, const pdrop_attention_block *b) {
 
 /// All queries of a block, in panels.
 static void attend_panels(const pdrop_attention_block *b, float scale) {
-  const size_t dimension = b->dimension, depth = words(dimension), columns = padded(dimension),
+  const size_t dimension = b->dimension, depth = words(dimension), columns = result_columns(dimension),
                panels_per_head = (b->rows + PANEL - 1) / PANEL, count = b->heads * panels_per_head;
   float *memory = b->scratch;
   query_panel panels[PDROP_ATTENTION_ROWS / PANEL];
@@ -206,6 +168,7 @@ static void attend_panels(const pdrop_attention_block *b, float scale) {
                *const values = keys + KEY_BLOCK * words(dimension);
   float key_scales[KEY_BLOCK];
   memory = values + words(KEY_BLOCK) * columns;
+  begin_products();
   for (size_t p = 0; p < count; p++) {
     query_panel *const panel = panels + p;
     const size_t head = p / panels_per_head, row = p % panels_per_head * PANEL;
@@ -244,12 +207,9 @@ static void attend_panels(const pdrop_attention_block *b, float scale) {
   }
   for (size_t p = 0; p < count; p++) {
     const query_panel *const panel = panels + p;
-    for (size_t row = 0; row < panel->rows; row++) {
-      const float inverse = 1 / panel->total[row];
-      float *const result = b->result + panel->offset + row * b->query_stride;
-      for (size_t i = 0; i < dimension; i++) result[i] = panel->sums[row * columns + i] * inverse;
-    }
+    write_result(b->result + panel->offset, b->query_stride, panel, dimension);
   }
+  end_products();
 }
 
 // MARK: - A single query

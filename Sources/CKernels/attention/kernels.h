@@ -10,4 +10,5 @@ void pdrop_attention_portable(const pdrop_attention_block *block);
 void pdrop_attention_avx2(const pdrop_attention_block *block);
 void pdrop_attention_avx512(const pdrop_attention_block *block);
 void pdrop_attention_avx512_bf16(const pdrop_attention_block *block);
+void pdrop_attention_avx512_amx(const pdrop_attention_block *block);
 #endif

@@ -1,5 +1,5 @@
 // bf16 operands of both matmuls, packed as pairs in 32-bit words; one instruction adds two products to each sum.
-#include <immintrin.h>
+#include "pairs_bf16.h"
 
 /// The number of 32-bit words in a row of elements.
 INLINE size_t words(size_t elements) { return (elements + 1) / 2; }
@@ -9,21 +9,8 @@ INLINE vec_f32 multiply_add(vec_f32 left, vec_f32 right, vec_f32 sum) {
   return (vec_f32)_mm512_dpbf16_ps((__m512)sum, (__m512bh)left, (__m512bh)right);
 }
 
-/// Packs `a` into the lower halves of the words and `b` into the upper halves.
-INLINE vec_f32 pair(vec_f32 a, vec_f32 b) {
-  const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return (vec_f32)_mm512_permutexvar_epi16(order, halves);
-}
-
-/// Loads at most LANES elements of keys or values as bf16: f32 is rounded, int8 is exact; the remaining lanes are zero.
-INLINE __m256i load_as_bf16(const void *rows, size_t index, const pdrop_kv_type type, size_t count) {
-  if (type != pdrop_kv_bf16) return (__m256i)_mm512_cvtneps_pbh((__m512)load_elements(rows, index, type, count));
-  const uint16_t *const from = (const uint16_t *)rows + index;
-  return count < LANES ? _mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), from)
-                       : _mm256_loadu_si256((const __m256i *)from);
-}
+/// The columns of values and results, in whole tiles.
+INLINE size_t result_columns(size_t dimension) { return padded(dimension); }
 
 /// Packs keys in tiles of TILE_ROWS keys, [words, TILE_ROWS] each.
 INLINE void pack_keys(float *to, const pdrop_attention_block *b, const pdrop_kv_type type, size_t first, size_t keys) {
@@ -67,9 +54,4 @@ INLINE void transpose_queries(float *panel, float *buffer, const float *queries,
       _mm256_storeu_si256((__m256i *)(buffer + row * count + i / 2),
                           load_as_bf16(queries, row * stride + i, pdrop_kv_f32, dimension - i));
   transpose(panel, PANEL, buffer, count, rows, words(dimension));
-}
-
-/// Stores the probabilities of keys `key` and `key + 1`, packed, in a column of a panel, in place of earlier scores.
-INLINE void store_probabilities(float *column, size_t key, const vec_f32 *probabilities) {
-  store_f32(column + key / 2 * PANEL, pair(probabilities[0], probabilities[1]));
 }

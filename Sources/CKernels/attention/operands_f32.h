@@ -5,6 +5,9 @@ INLINE size_t words(size_t elements) { return elements; }
 
 INLINE vec_f32 multiply_add(vec_f32 left, vec_f32 right, vec_f32 sum) { return left * right + sum; }
 
+/// The columns of values and results, in whole tiles.
+INLINE size_t result_columns(size_t dimension) { return padded(dimension); }
+
 /// Packs keys in tiles of TILE_ROWS keys, [words, TILE_ROWS] each.
 INLINE void pack_keys(float *to, const pdrop_attention_block *b, const pdrop_kv_type type, size_t first, size_t keys) {
   for (size_t key = 0; key < keys; key++) {

@@ -11,7 +11,8 @@ static const pdrop_block_kernels *kernels(pdrop_isa isa) {
     case pdrop_isa_avx2: return &pdrop_block_kernels_avx2;
     case pdrop_isa_avx512: return &pdrop_block_kernels_avx512;
     case pdrop_isa_avx512_vnni:
-    case pdrop_isa_avx512_bf16: return &pdrop_block_kernels_avx512_vnni;
+    case pdrop_isa_avx512_bf16:
+    case pdrop_isa_avx512_amx: return &pdrop_block_kernels_avx512_vnni;
 #endif
     default: return &pdrop_block_kernels_portable;
   }

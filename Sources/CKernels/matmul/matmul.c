@@ -12,7 +12,8 @@ static const pdrop_gemms *gemms(pdrop_isa isa) {
     case pdrop_isa_avx2: return &pdrop_gemms_avx2;
     case pdrop_isa_avx512: return &pdrop_gemms_avx512;
     case pdrop_isa_avx512_vnni: return &pdrop_gemms_avx512_vnni;
-    case pdrop_isa_avx512_bf16: return &pdrop_gemms_avx512_bf16;
+    case pdrop_isa_avx512_bf16:
+    case pdrop_isa_avx512_amx: return &pdrop_gemms_avx512_bf16;
 #endif
     default: return &pdrop_gemms_portable;
   }
