@@ -2,10 +2,14 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#ifdef HAS_AVX512
+#include <immintrin.h>
+#endif
 
 // LANES-wide vectors (Clang/GCC vector extensions), shared by attention and matmul.
 //
-// The including file defines LANES, the number of floats per vector, and enables its instruction set first. Values
+// The including file defines LANES, the number of floats per vector, and enables its instruction set first; it may define
+// HAS_AVX512, with AVX-512 F and DQ and LANES 16. Values
 // have their natural alignment; loads and stores accept any address.
 
 #define INLINE static inline __attribute__((always_inline))
@@ -67,23 +71,34 @@ INLINE float sum_of_lanes(vec_f32 x) {
   return lanes[0];
 }
 
-/// 2^x for x <= 0, with a relative error below 2e-7. Results below 2^-126 are 0; NaN stays NaN.
-INLINE vec_f32 vexp2(vec_f32 x) {
-  vec_f32 clamped = blend(x < -126.0f, splat(-126), x);
-  // Adding 1.5 * 2^23 rounds to an integer, which then occupies the low mantissa bits.
-  vec_f32 shifted = clamped + 12582912.0f;
-  vec_f32 r = clamped - (shifted - 12582912.0f);
-  // The Taylor series of 2^r; its coefficients ln(2)^n / n! are adjusted to level the error over |r| <= 1/2.
+/// 2^r for |r| <= 1/2: the Taylor series, with coefficients ln(2)^n / n! adjusted to level the error.
+INLINE vec_f32 exp2_of_fraction(vec_f32 r) {
   vec_f32 p = splat(1.535336188319500e-4f);
   p = p * r + 1.339887440266574e-3f;
   p = p * r + 9.618437357674640e-3f;
   p = p * r + 5.550332471162809e-2f;
   p = p * r + 2.402264791363012e-1f;
   p = p * r + 6.931472028550421e-1f;
-  p = p * r + 1.0f;
+  return p * r + 1.0f;
+}
+
+/// 2^x for x <= 0, with a relative error below 2e-7. Results below 2^-126 are 0 or subnormal; NaN stays NaN.
+#ifdef HAS_AVX512
+INLINE vec_f32 vexp2(vec_f32 x) {
+  // The difference from the nearest integer; 0 for infinity.
+  const vec_f32 r = (vec_f32)_mm512_reduce_ps((__m512)x, 0);
+  return (vec_f32)_mm512_scalef_ps((__m512)exp2_of_fraction(r), (__m512)(x - r));
+}
+#else
+INLINE vec_f32 vexp2(vec_f32 x) {
+  vec_f32 clamped = blend(x < -126.0f, splat(-126), x);
+  // Adding 1.5 * 2^23 rounds to an integer, which then occupies the low mantissa bits.
+  vec_f32 shifted = clamped + 12582912.0f;
+  vec_f32 p = exp2_of_fraction(clamped - (shifted - 12582912.0f));
   vec_f32 power = (vec_f32)((vec_u32)p + (((vec_u32)shifted - 0x4B400000u) << 23));
   return blend(x < -126.0f, splat(0), power);
 }
+#endif
 
 // MARK: - Transposition
 

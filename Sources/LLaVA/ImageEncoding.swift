@@ -57,12 +57,13 @@ extension LLaVAModel {
     let (perView, viewSize) = (configuration.visualTokensPerView, 3 * vision.imageSize * vision.imageSize)
     precondition(pixels.count == views * viewSize, "viewFeatures: \(pixels.count) pixels for \(views) views")
     let batch = imageEncoder.vision.viewsPerBatch
+    var scratch = VisionScratch(rows: min(views, batch) * vision.rowsPerView, vision)
     var features = Matrix(rows: 0, columns: configuration.text.hiddenSize, capacity: views * perView)
     for first in stride(from: 0, to: views, by: batch) {
       let count = min(batch, views - first)
       let part = count == views ? pixels : Array(pixels[first * viewSize..<(first + count) * viewSize])
       let encoded = compute.during(.encode) {
-        imageEncoder.vision.features(part, views: count, &attention, on: compute)
+        imageEncoder.vision.features(part, views: count, &scratch, &attention, on: compute)
       }
       features.append(compute.during(.project) { imageEncoder.projector(encoded, on: compute) })
       if patches != nil {

@@ -29,7 +29,7 @@ package struct VisionEncoder: Sendable {
   }
 
   /// Views that are encoded together: more rows would need more memory without being faster.
-  package var viewsPerBatch: Int { max(1, 6144 / configuration.rowsPerView) }
+  package var viewsPerBatch: Int { max(1, 3072 / configuration.rowsPerView) }
 
   /// The linear layers, the patch embedding's first.
   var linears: [Linear] { [embedding.projection] + layers.flatMap(\.linears) }
@@ -40,16 +40,20 @@ package struct VisionEncoder: Sendable {
   /// - Returns: `[views · patches, D]`, patches row by row, without the class row unless the configuration keeps it.
   package func callAsFunction(_ pixels: [Float], views: Int, on compute: ComputeContext) -> Matrix {
     var none: ClassAttention?
-    return features(pixels, views: views, &none, on: compute)
+    var scratch = VisionScratch(rows: views * configuration.rowsPerView, configuration)
+    return features(pixels, views: views, &scratch, &none, on: compute)
   }
 
   /// The features of the patches of separate views, as above.
   ///
-  /// - Parameter attention: Receives the attention of the class token, unless it is `nil`.
+  /// - Parameters:
+  ///   - scratch: Working memory, which later batches may use again.
+  ///   - attention: Receives the attention of the class token, unless it is `nil`.
   func features(
-    _ pixels: [Float], views: Int, _ attention: inout ClassAttention?, on compute: ComputeContext
+    _ pixels: [Float], views: Int, _ scratch: inout VisionScratch, _ attention: inout ClassAttention?,
+    on compute: ComputeContext
   ) -> Matrix {
-    var hidden = self.hidden(pixels, views: views, layers: layers.count, &attention, on: compute)
+    var hidden = self.hidden(pixels, views: views, layers: layers.count, &scratch, &attention, on: compute)
     if dropsClassToken, configuration.hasClassToken {
       let rowsPerView = configuration.rowsPerView
       hidden.keepRows((0..<hidden.rows).filter { !$0.isMultiple(of: rowsPerView) })
@@ -60,11 +64,13 @@ package struct VisionEncoder: Sendable {
   /// The residual stream after the first `count` layers, class rows included, `[views · rowsPerView, D]`.
   package func hidden(_ pixels: [Float], views: Int, layers count: Int, on compute: ComputeContext) -> Matrix {
     var none: ClassAttention?
-    return hidden(pixels, views: views, layers: count, &none, on: compute)
+    var scratch = VisionScratch(rows: views * configuration.rowsPerView, configuration)
+    return hidden(pixels, views: views, layers: count, &scratch, &none, on: compute)
   }
 
   private func hidden(
-    _ pixels: [Float], views: Int, layers count: Int, _ attention: inout ClassAttention?, on compute: ComputeContext
+    _ pixels: [Float], views: Int, layers count: Int, _ scratch: inout VisionScratch,
+    _ attention: inout ClassAttention?, on compute: ComputeContext
   ) -> Matrix {
     var hidden = embedding(pixels, views: views, on: compute)
     if let inputNorm {
@@ -73,7 +79,6 @@ package struct VisionEncoder: Sendable {
         &normalized, hidden, weight: inputNorm.weight, bias: inputNorm.bias, epsilon: configuration.layerNormEpsilon)
       hidden = normalized
     }
-    var scratch = VisionScratch(rows: hidden.rows, configuration)
     for (index, layer) in layers.prefix(count).enumerated() {
       guard compute.begins(layer: index) else { break }
       layer(&hidden, &scratch, views: views, configuration, on: compute)

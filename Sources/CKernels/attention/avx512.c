@@ -1,7 +1,8 @@
 #if defined(__x86_64__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq"))), apply_to = function)
 #define ATTENTION pdrop_attention_avx512
 #define LANES 16
+#define HAS_AVX512
 #define TILE_ROWS 8
 #define TILE_VECTORS 2
 #define OPERANDS "operands_f32.h"
