@@ -56,6 +56,9 @@ struct KernelsCommand: ParsableCommand {
           results += attention.map { ($0, "own kernels") }
         }
       }
+      if let vision = configuration.vision, computeType != .int8 {
+        results.append((kernels.visionAttention(vision, computeType), "own kernels"))
+      }
     }
     let machine = Machine.current
     let rows = results.map { result, reason in
@@ -174,6 +177,24 @@ final class KernelBench {
     }
   }
 
+  /// The result of the vision encoder's attention over one view; keys and values are f32.
+  func visionAttention(_ vision: VisionConfiguration, _ computeType: ComputeType) -> KernelResult {
+    let (rows, columns) = (vision.rowsPerView, vision.hiddenSize)
+    func random() -> Matrix { Matrix(randomRows: rows, columns: columns, workers: compute.workers) }
+    let queries = random()
+    let keys = random()
+    let values = random()
+    var output = Matrix(rows: 0, columns: columns)
+    let result = KernelResult(
+      name: "vision attention", shape: "\(vision.headCount) heads of \(vision.heads.headDimension)", rows: rows,
+      precision: computeType.rawValue, operations: 4 * columns * rows * rows, bytes: 3 * rows * columns * 4)
+    return measure(result, against: computeType, copies: 1) { _ in
+      compute.fullAttention(
+        &output, queries: queries, keys: keys, values: values, heads: vision.heads, sequences: 1,
+        with: .attention(for: computeType))
+    }
+  }
+
   /// A cache of random keys and values.
   private func filledCache(_ heads: HeadLayout, positions: Int, _ type: CacheType) -> LayerCache {
     func random() -> Matrix {
@@ -241,13 +262,13 @@ extension LLaVAConfiguration {
   var visionShapes: [KernelShape] {
     guard let vision else { return [] }
     let (d, m, patch) = (vision.hiddenSize, vision.intermediateSize, vision.patchSize)
-    let (patches, rows) = ([vision.patchCount], [1 + vision.patchCount])
+    let (patches, rows) = ([vision.patchCount], [vision.rowsPerView])
     return [
-      KernelShape(name: "clip patch", inputs: 3 * patch * patch, outputs: d, rows: patches),
-      KernelShape(name: "clip q/k/v", inputs: d, outputs: 3 * d, rows: rows),
-      KernelShape(name: "clip out", inputs: d, outputs: d, rows: rows),
-      KernelShape(name: "clip fc1", inputs: d, outputs: m, rows: rows),
-      KernelShape(name: "clip fc2", inputs: m, outputs: d, rows: rows),
+      KernelShape(name: "vision patch", inputs: 3 * patch * patch, outputs: d, rows: patches),
+      KernelShape(name: "vision q/k/v", inputs: d, outputs: 3 * d, rows: rows),
+      KernelShape(name: "vision out", inputs: d, outputs: d, rows: rows),
+      KernelShape(name: "vision fc1", inputs: d, outputs: m, rows: rows),
+      KernelShape(name: "vision fc2", inputs: m, outputs: d, rows: rows),
       KernelShape(name: "projector 1", inputs: d, outputs: text.hiddenSize, rows: patches),
       KernelShape(name: "projector 2", inputs: text.hiddenSize, outputs: text.hiddenSize, rows: patches),
     ]

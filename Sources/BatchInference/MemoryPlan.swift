@@ -61,7 +61,8 @@ struct MemoryPlan: Sendable {
   /// Working memory for requests up to the given size.
   func workingMemory(_ size: PromptSize) -> WorkingMemory {
     WorkingMemory(
-      model.llava, rows: size.rows, views: size.views, visualTokens: size.visualTokens, sequences: batchSize)
+      model.llava, rows: size.rows, views: size.views, visualTokens: size.visualTokens, sequences: batchSize,
+      selection: size.selectionBytes)
   }
 
   /// Bytes of a record's KV caches, one per answer, up to the longest answer.
@@ -125,6 +126,7 @@ struct PromptSize: Sendable, Equatable {
   var rows = 0
   var views = 0
   var visualTokens = 0
+  var selectionBytes = 0
 
   init() {}
 
@@ -132,6 +134,7 @@ struct PromptSize: Sendable, Equatable {
     rows = request.report.sequenceLength
     views = request.images.map { $0.views?.count ?? 0 }.max() ?? 0
     visualTokens = request.images.reduce(0) { $0 + $1.tokenCount }
+    selectionBytes = request.selectionByteCount
   }
 
   /// The maximum of both in each dimension.
@@ -140,6 +143,7 @@ struct PromptSize: Sendable, Equatable {
     union.rows = max(rows, other.rows)
     union.views = max(views, other.views)
     union.visualTokens = max(visualTokens, other.visualTokens)
+    union.selectionBytes = max(selectionBytes, other.selectionBytes)
     return union
   }
 }

@@ -185,15 +185,21 @@ package struct WorkingMemory: Sendable, Equatable {
   package let decoder: Int
   /// Bytes of the vision encoder and the projector, and of the features until they are spliced.
   package let visionEncoder: Int
+  /// Bytes of the selection of visual tokens.
+  package let selection: Int
 
-  package var total: Int { decoder + visionEncoder }
+  package var total: Int { decoder + visionEncoder + selection }
 
   /// - Parameters:
   ///   - rows: Rows of the longest prompt, `T`.
   ///   - views: Views of the image with the most views.
   ///   - visualTokens: Visual tokens of all images of a prompt, `V`.
   ///   - sequences: Number of sequences that are decoded together.
-  package init(_ model: LLaVAModel, rows: Int, views: Int, visualTokens: Int, sequences: Int) {
+  ///   - selection: Bytes of the selection of visual tokens.
+  package init(
+    _ model: LLaVAModel, rows: Int, views: Int, visualTokens: Int, sequences: Int, selection: Int = 0
+  ) {
+    self.selection = selection
     let text = model.configuration.text
     let float = ElementType.f32.byteCount
     func converted(_ computeType: ComputeType) -> Int {

@@ -96,6 +96,17 @@ struct VisualTokenSelection {
     }
   }
 
+  /// Bytes of the largest matrix of cosines.
+  var workingByteCount: Int {
+    guard count < places.count else { return 0 }
+    switch selection.method {
+    case .classAttention, .localGlobal: return 0
+    case .scope, .divPrune, .mmTok, .cdPruner, .tops:
+      let largest = groups.map(\.count).max() ?? 0
+      return largest * largest * ElementType.f32.byteCount
+    }
+  }
+
   // MARK: - Selection
 
   /// Indices of the selected tokens, ascending.
@@ -246,6 +257,19 @@ struct VisualTokenSelection {
 }
 
 extension LLaVAConfiguration {
+  /// Bytes of working memory of selecting tokens of images, which is used for one after the other.
+  package func selectionByteCount(_ selection: Preselection, _ layouts: [ViewLayout]) -> Int {
+    guard let vision else { return 0 }
+    return layouts.map { VisualTokenSelection(selection, $0, self, vision).workingByteCount }.max() ?? 0
+  }
+
+  /// Bytes of what a selection needs of an image besides its features.
+  package func selectionInputByteCount(_ layout: ViewLayout) -> Int {
+    guard let vision else { return 0 }
+    let columns = vision.hiddenSize + (vision.hasClassToken ? 2 : 0)
+    return layout.viewCount * vision.patchCount * columns * ElementType.f32.byteCount
+  }
+
   /// Multiply-adds of selecting tokens of images, equal to those counted in the kernels.
   ///
   /// - Parameters:

@@ -167,8 +167,11 @@ extension ConfigurationSection {
         Int(corner.1).flatMap { rows in Int(corner.2).map { (rows, $0) } }
       }
       if let first = corners.first, let last = corners.last {
-        guard (1...last.0).contains(first.0), (1...last.1).contains(first.1), last.0 * last.1 <= 64 else {
-          throw error(key, "at most 64 tiles, from the smallest to the largest canvas")
+        guard (1...last.0).contains(first.0), (1...last.1).contains(first.1), last.0 * last.1 <= 64,
+          max(last.0, last.1) * side <= sideRange.upperBound
+        else {
+          throw error(
+            key, "canvases of at most 64 tiles and \(sideRange.upperBound) pixels a side, the smallest first")
         }
         return AnyResolution.grid(from: first, to: last, side: side)
       }

@@ -22,16 +22,13 @@ package final class FeatureCache: Sendable {
 
     private var hasClassToken: Bool { configuration.vision?.hasClassToken ?? false }
 
-    /// Values of a patch that a selection needs: its features, and the attention of two layers to it.
-    private var selectionColumns: Int { (configuration.vision?.hiddenSize ?? 0) + (hasClassToken ? 2 : 0) }
-
     /// Patches of an image.
     private func patchCount(_ layout: ViewLayout) -> Int { layout.viewCount * (configuration.vision?.patchCount ?? 0) }
 
     /// Maximum bytes of what a selection needs.
     var selectionBytes: Int {
       let views = 1 + (configuration.anyResolution?.maxTileCount ?? 0)
-      return views * (configuration.vision?.patchCount ?? 0) * selectionColumns * ElementType.f32.byteCount
+      return views * configuration.selectionInputByteCount(.single)
     }
 
     /// Whether tiles and inputs of a selection have the sizes of an image with the file's number of tokens.
@@ -48,7 +45,7 @@ package final class FeatureCache: Sendable {
       guard configuration.visualTokenCount(file.layout) * columns == file.features.count else { return false }
       guard let inputs = file.selectionInputs else { return true }
       return inputs.classAttention.count == (hasClassToken ? patchCount(file.layout) : 0)
-        && inputs.byteCount == patchCount(file.layout) * selectionColumns * ElementType.f32.byteCount
+        && inputs.byteCount == configuration.selectionInputByteCount(file.layout)
     }
   }
 

@@ -44,11 +44,13 @@ package final class ImageInput: Sendable {
   private let chargesEncoding: Bool
   /// Where new features are stored; `nil` to store them nowhere.
   private let cache: FeatureCache?
+  /// Bytes of what a selection needs, if the image is for one.
+  private let selectionBytes: Int
 
   /// - Precondition: There are views, or there is an encoding.
   init(
     tokenCount: Int, paddingTokens: [Int], views: ImageViews?, layout: ViewLayout, digest: ImageDigest?,
-    encoding: Encoding? = nil, chargesEncoding: Bool = true, cache: FeatureCache? = nil
+    encoding: Encoding? = nil, chargesEncoding: Bool = true, cache: FeatureCache? = nil, selectionBytes: Int = 0
   ) {
     precondition(views != nil || encoding != nil, "ImageInput: neither views nor features")
     self.views = views
@@ -58,12 +60,13 @@ package final class ImageInput: Sendable {
     self.digest = digest
     self.chargesEncoding = chargesEncoding
     self.cache = cache
+    self.selectionBytes = selectionBytes
     self.encoding = Mutex(encoding)
   }
 
   /// Bytes of the image, its features included even if it is not encoded yet.
   package func byteCount(columns: Int) -> Int {
-    tokenCount * columns * MemoryLayout<Float>.stride + (views?.pixels.count ?? 0)
+    tokenCount * columns * MemoryLayout<Float>.stride + (views?.pixels.count ?? 0) + selectionBytes
   }
 
   /// Operations of encoding the image; `nil` if it is not encoded yet.
@@ -167,16 +170,20 @@ extension VisionLanguageModel: ImageSource {
       if usesCaches, featureCache != nil || promptCache != nil, let file = try ImageFile(image, &timings) {
         return try input(of: file, ImageDigest(file.bytes, handling), &timings, forSelection: forSelection)
       }
-      return self.input(of: try views(of: image, handling, &timings), digest: nil, cache: nil)
+      return self.input(
+        of: try views(of: image, handling, &timings), digest: nil, cache: nil, forSelection: forSelection)
     } catch {
       throw .image(error)
     }
   }
 
-  private func input(of views: ImageViews, digest: ImageDigest?, cache: FeatureCache?) -> ImageInput {
+  private func input(
+    of views: ImageViews, digest: ImageDigest?, cache: FeatureCache?, forSelection: Bool
+  ) -> ImageInput {
     ImageInput(
       tokenCount: llava.visualTokenCount(views.layout), paddingTokens: llava.paddingTokens(views.layout, views.area),
-      views: views, layout: views.layout, digest: digest, cache: cache)
+      views: views, layout: views.layout, digest: digest, cache: cache,
+      selectionBytes: forSelection ? llava.configuration.selectionInputByteCount(views.layout) : 0)
   }
 
   /// An image whose file has been read: its features from the feature cache, or its views.
@@ -196,14 +203,15 @@ extension VisionLanguageModel: ImageSource {
       timings.decodeImage += (ContinuousClock.now - start).milliseconds
       return ImageInput(
         tokenCount: found.encoding.features.count / llava.configuration.text.hiddenSize,
-        paddingTokens: found.paddingTokens, views: nil, layout: found.layout, digest: digest, encoding: found.encoding)
+        paddingTokens: found.paddingTokens, views: nil, layout: found.layout, digest: digest, encoding: found.encoding,
+        selectionBytes: found.encoding.selectionInputs?.byteCount ?? 0)
     }
     var decoder = ImageDecoder()
     decoder.appliesOrientation = digest.handling.appliesOrientation
     decoder.memoryLimit = min(decoder.memoryLimit, memoryLimit)
     try willDecode(try decoder.decodingByteCount(file.bytes, name: file.name))
     let views = try views(of: .encoded(file.bytes, name: file.name), digest.handling, &timings)
-    return self.input(of: views, digest: digest, cache: featureCache)
+    return self.input(of: views, digest: digest, cache: featureCache, forSelection: forSelection)
   }
 }
 

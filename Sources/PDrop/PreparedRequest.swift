@@ -34,6 +34,8 @@ package struct PreparedRequest: Sendable {
   let questionTokens: [Int]
   /// Rows of each layer after the prompt.
   package let rowsPerLayer: [Int]
+  /// Bytes of working memory of the selection of visual tokens.
+  package let selectionByteCount: Int
 
   package init(
     _ request: Request, for model: VisionLanguageModel, threads: Int, images source: some ImageSource
@@ -95,6 +97,8 @@ package struct PreparedRequest: Sendable {
     report.paperFlops = LLaVA.paperFlops(plan, visualTokenCount: counts.reduce(0, +), text)
     report.baselineFlops =
       2 * prefillMultiplyAdds(rowsPerLayer: Array(repeating: fullLength, count: text.layerCount), text)
+    selectionByteCount =
+      preselection.map { configuration.selectionByteCount($0, images.map(\.layout)) } ?? 0
     self.request = request
     self.images = images
     self.report = report

@@ -39,7 +39,9 @@ struct BPEEncoder: Sendable {
   /// Appends the ids of a text.
   ///
   /// Cost: O(n log n) in the length of the text.
-  func append(_ text: ArraySlice<UInt8>, to ids: inout [Int32]) {
+  ///
+  /// - Parameter isBeginning: Whether the text begins the whole text.
+  func append(_ text: ArraySlice<UInt8>, isBeginning: Bool, to ids: inout [Int32]) {
     let text = String(decoding: text, as: UTF8.self)
     switch preTokenizer {
     case .none: appendWord(text.unicodeScalars, to: &ids)
@@ -54,6 +56,10 @@ struct BPEEncoder: Sendable {
       for word in PreTokenizerSplitter(text, pattern).words {
         let spelled = word.flatMap { (UTF8.encode($0) ?? .init()).map { ByteAlphabet.characters[Int($0)] } }
         if let id = wholeWords[spelled] { ids.append(id) } else { appendWord(spelled, to: &ids) }
+      }
+    case .steps(let steps):
+      for word in steps.words(of: text, isBeginning: isBeginning) {
+        if let id = wholeWords[Array(word)] { ids.append(id) } else { appendWord(word, to: &ids) }
       }
     }
   }

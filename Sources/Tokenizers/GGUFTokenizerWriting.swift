@@ -94,7 +94,9 @@ extension GGUFTokenizer {
     let normalizer = vocabulary.normalizer
     addsSpacePrefix = normalizer.prependScheme != .never
     let sorted = vocabulary.merges.sorted { $0.value.rank < $1.value.rank }
-    guard case .byteLevel(let pattern) = normalizer.preTokenizer else {
+    var pattern: PreTokenizerPattern?
+    if case .byteLevel(let known) = normalizer.preTokenizer { pattern = known }
+    guard normalizer.isByteLevel else {
       model = GGUFModel.llama.rawValue
       pre = "default"
       let ranks = Dictionary(sorted.map { (Int($0.value.token), $0.value.rank) }) { first, _ in first }
@@ -106,7 +108,7 @@ extension GGUFTokenizer {
     let kind = kinds.first {
       $0.composes == normalizer.composes && $0.ignoresMerges == vocabulary.ignoresMerges
     }
-    pre = (kind ?? kinds.first)?.names[0]
+    pre = (kind ?? kinds.first)?.names[0] ?? "default"
     merges = sorted.map { tokens[Int($0.key.left)] + " " + tokens[Int($0.key.right)] }
   }
 

@@ -26,6 +26,9 @@ package struct Normalizer: Equatable, Sendable {
 
     /// Boundaries by a regular expression; tokens are bytes, written in the characters of `ByteAlphabet`.
     case byteLevel(PreTokenizerPattern)
+
+    /// Any other sequence of steps.
+    case steps(PreTokenizerSequence)
   }
 
   package var prependScheme: PrependScheme
@@ -34,6 +37,9 @@ package struct Normalizer: Equatable, Sendable {
   package var isNormalizer: Bool
 
   package var preTokenizer: PreTokenizer
+
+  /// Whether `▁` stands for spaces before the pre-tokenizer.
+  package var replacesSpaces: Bool
 
   /// Whether characters are composed with their accents (Unicode normalization form C).
   package var composes = false
@@ -49,9 +55,16 @@ package struct Normalizer: Equatable, Sendable {
     self.isNormalizer = isNormalizer
     self.preTokenizer = preTokenizer
     self.stripsLeadingSpace = stripsLeadingSpace
+    replacesSpaces = if case .byteLevel = preTokenizer { false } else { true }
   }
 
-  package var isByteLevel: Bool { if case .byteLevel = preTokenizer { true } else { false } }
+  package var isByteLevel: Bool {
+    switch preTokenizer {
+    case .none, .metaspace: false
+    case .byteLevel: true
+    case .steps(let steps): steps.isByteLevel
+    }
+  }
 }
 
 extension Normalizer {
@@ -68,7 +81,7 @@ extension Normalizer {
       text = Array(ordered.precomposedStringWithCanonicalMapping.utf8)[...]
     }
     guard let first = text.first else { return [] }
-    let space = isByteLevel ? [0x20] : Self.space
+    let space = replacesSpaces ? Self.space : [0x20]
     let startsWithSpace = first == 0x20 || text.starts(with: space)
     let addsSpace =
       switch prependScheme {

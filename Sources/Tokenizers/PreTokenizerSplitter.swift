@@ -140,7 +140,8 @@ extension Unicode.Scalar {
     }
   }
 
-  fileprivate var isNumber: Bool {
+  /// Whether it is a digit or another number.
+  var isNumber: Bool {
     switch properties.generalCategory {
     case .decimalNumber, .letterNumber, .otherNumber: true
     default: false

@@ -86,7 +86,8 @@ public struct Tokenizer: Sendable {
         for segment in normalizedMatcher.segments(of: normalized[...]) {
           switch segment {
           case .token(let id): ids.append(id)
-          case .text(let text): encoder.append(text, to: &ids)
+          case .text(let text):
+            encoder.append(text, isBeginning: raw.startIndex == 0 && text.startIndex == 0, to: &ids)
           }
         }
       case .text(let raw):
@@ -94,7 +95,9 @@ public struct Tokenizer: Sendable {
           switch segment {
           case .token(let id): ids.append(id)
           case .text(let text):
-            encoder.append(normalizer.normalized(text, isBeginning: text.startIndex == 0)[...], to: &ids)
+            let isBeginning = text.startIndex == 0
+            encoder.append(
+              normalizer.normalized(text, isBeginning: isBeginning)[...], isBeginning: isBeginning, to: &ids)
           }
         }
       }

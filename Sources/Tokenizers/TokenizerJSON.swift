@@ -126,28 +126,23 @@ extension Vocabulary {
       default: throw unsupported("normalizer", step["type"].kind)
       }
     }
-    for step in root["pre_tokenizer"].steps("pretokenizers") {
-      guard step["type"].string == "Metaspace", step["replacement"].string ?? space == space,
-        normalizer.prependScheme == .never
-      else { throw unsupported("pre_tokenizer", step["type"].kind) }
+    let steps = root["pre_tokenizer"].steps("pretokenizers")
+    if steps.count == 1, let step = steps.first, step["type"].string == "Metaspace",
+      step["replacement"].string ?? space == space, normalizer.prependScheme == .never
+    {
       normalizer.isNormalizer = replacesSpaces
       replacesSpaces = true
-      normalizer.prependScheme = try prependScheme(step)
+      normalizer.prependScheme = try Normalizer.prependScheme(step, file: file)
       normalizer.preTokenizer = step["split"].bool ?? true ? .metaspace : .none
+    } else if !steps.isEmpty {
+      let sequence = try PreTokenizerSequence(steps, file: file)
+      normalizer.preTokenizer = .steps(sequence)
+      normalizer.replacesSpaces = replacesSpaces
+      replacesSpaces = replacesSpaces || sequence.steps.contains { if case .metaspace = $0 { true } else { false } }
     }
     guard replacesSpaces else { throw unsupported("replacement of spaces", "none") }
     try checkDecoder(root["decoder"], &normalizer)
     return normalizer
-  }
-
-  /// The prepend scheme of a `Metaspace` step; older files have only `add_prefix_space`.
-  private static func prependScheme(_ step: JSONValue) throws(VocabularyError) -> Normalizer.PrependScheme {
-    switch step["prepend_scheme"].string ?? (step["add_prefix_space"].bool == false ? "never" : "always") {
-    case "first": return .first
-    case "always": return .unlessPresent
-    case "never": return .never
-    case let scheme: throw unsupported("prepend_scheme", scheme)
-    }
   }
 
   private static func checkDecoder(
@@ -173,6 +168,16 @@ extension Vocabulary {
 // MARK: - Byte-level tokenizers, such as those of Llama-3 and Qwen2
 
 extension Normalizer {
+  /// The prepend scheme of a `Metaspace` step; older files have only `add_prefix_space`.
+  static func prependScheme(_ step: JSONValue, file: String) throws(VocabularyError) -> PrependScheme {
+    switch step["prepend_scheme"].string ?? (step["add_prefix_space"].bool == false ? "never" : "always") {
+    case "first": return .first
+    case "always": return .unlessPresent
+    case "never": return .never
+    case let scheme: throw .unsupported(file: file, part: "prepend_scheme", found: scheme)
+    }
+  }
+
   /// The normalizer of a byte-level `tokenizer.json`; nil for other tokenizers.
   ///
   /// - Throws: `VocabularyError.unsupported` with the name of the unsupported step.
@@ -181,40 +186,42 @@ extension Normalizer {
       .unsupported(file: file, part: part, found: found)
     }
     let steps = root["pre_tokenizer"].steps("pretokenizers")
-    guard let last = steps.last, last["type"].string == "ByteLevel" else { return nil }
-    let splits = steps.dropLast()
-    var pattern: PreTokenizerPattern? = last["use_regex"].bool ?? true ? .gpt2 : nil
-    for split in splits {
-      if split["type"].string == "Digits", split["individual_digits"].bool == true, pattern == .gpt2 {
-        pattern = .smolLM
-        continue
-      }
-      guard pattern == nil, split["type"].string == "Split" else {
-        throw unsupported("pre_tokenizer", split["type"].kind)
-      }
-      // The patterns match every character, so isolating the matches equals removing everything between them.
-      switch (split["behavior"].string, split["invert"].bool ?? false) {
-      case ("Isolated", false), ("Removed", true): break
-      default: throw unsupported("Split behavior", split["behavior"].kind)
-      }
-      let expression = split["pattern"]["Regex"].string ?? ""
-      pattern = PreTokenizerPattern(expression: expression)
-      if pattern == nil { throw unsupported("pre_tokenizer pattern", expression) }
-    }
-    guard let pattern else { throw unsupported("pre_tokenizer", "ByteLevel without a pattern") }
-    // Without the field, as in older files, a space is added.
-    let addsSpace = last["add_prefix_space"].bool ?? true
-    if addsSpace, !splits.isEmpty { throw unsupported("add_prefix_space", "true after a Split") }
+    guard steps.contains(where: { $0["type"].string == "ByteLevel" }) else { return nil }
     let normalizers = root["normalizer"].steps("normalizers")
     for normalizer in normalizers where normalizer["type"].string != "NFC" {
       throw unsupported("normalizer", normalizer["type"].kind)
     }
     let decoders = root["decoder"].steps("decoders").map { $0["type"].kind }
     guard decoders == ["ByteLevel"] else { throw unsupported("decoder", decoders.joined(separator: ", ")) }
+    let sequence = try PreTokenizerSequence(steps, file: file)
+    let (pattern, addsSpace) = Self.published(sequence.steps) ?? (nil, false)
     self.init(
       prependScheme: addsSpace ? .unlessPresent : .never, isNormalizer: !normalizers.isEmpty,
-      preTokenizer: .byteLevel(pattern), stripsLeadingSpace: false)
+      preTokenizer: pattern.map(PreTokenizer.byteLevel) ?? .steps(sequence), stripsLeadingSpace: false)
+    replacesSpaces = false
     composes = !normalizers.isEmpty
+  }
+
+  /// The pattern of steps as published tokenizers have them, and whether a space is added before a text; `nil` for other
+  /// steps.
+  private static func published(
+    _ steps: [PreTokenizerSequence.Step]
+  ) -> (pattern: PreTokenizerPattern?, addsSpace: Bool)? {
+    switch steps.count {
+    case 1:
+      if case .byteLevel(let addsSpace, splits: true) = steps[0] { return (.gpt2, addsSpace) }
+    case 2:
+      switch (steps[0], steps[1]) {
+      case (.digits(individually: true), .byteLevel(addsSpace: false, splits: true)): return (.smolLM, false)
+      // The patterns match every character, so isolating the matches equals removing everything between them.
+      case (.pattern(let pattern, .isolated, inverts: false), .byteLevel(addsSpace: false, splits: false)),
+        (.pattern(let pattern, .removed, inverts: true), .byteLevel(addsSpace: false, splits: false)):
+        return (pattern, false)
+      default: break
+      }
+    default: break
+    }
+    return nil
   }
 }
 

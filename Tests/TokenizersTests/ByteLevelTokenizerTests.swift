@@ -113,9 +113,8 @@ private struct ByteLevelCases: Decodable {
 
   @Test(arguments: [
     (#"{"type": "Split", "pattern": {"Regex": "\\s+"}, "behavior": "Isolated"}"#, "pre_tokenizer pattern"),
-    (#"{"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated"}"#, "pre_tokenizer pattern"),
-    (#"{"type": "Split", "pattern": {"Regex": "\\p{N}"}, "behavior": "MergedWithNext"}"#, "Split behavior"),
-    (#"{"type": "Digits"}"#, "pre_tokenizer"),
+    (#"{"type": "Split", "pattern": {"String": " "}, "behavior": "Kept"}"#, "behavior of a Split"),
+    (#"{"type": "UnicodeScripts"}"#, "pre_tokenizer"),
   ])
   func `refuses an unsupported pre-tokenizer and names it`(step: String, part: String) throws {
     let json = """

@@ -115,4 +115,5 @@ def main():
         print(kind, tokenizer.get_vocab_size(), len(encoded), len(decoded))
 
 
-main()
+if __name__ == "__main__":
+    main()
