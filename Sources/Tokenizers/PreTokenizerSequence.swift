@@ -50,6 +50,7 @@ package struct PreTokenizerSequence: Equatable, Sendable {
   ///
   /// - Parameter isBeginning: Whether the text begins the whole text.
   package func words(of text: String, isBeginning: Bool) -> [ArraySlice<Unicode.Scalar>] {
+    guard !text.isEmpty else { return [] }
     var words = [Word(scalars: Array(text.unicodeScalars)[...], isFirst: isBeginning)]
     for step in steps { words = words.flatMap { Self.apply(step, to: $0) } }
     return words.map(\.scalars)

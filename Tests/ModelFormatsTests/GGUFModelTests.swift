@@ -276,7 +276,7 @@ private typealias F = GGUFFixture
     ),
     ("a canvas between views", { $0["clip.vision.image_grid_pinpoints"] = .integers([4, 6]) }, "multiples of the"),
     ("no canvases", { $0["clip.vision.image_grid_pinpoints"] = .integers([]) }, "1 to 64 pairs"),
-    ("another tiling", { $0["clip.vision.image_aspect_ratio"] = .text("anyres_max_9") }, "which is not supported"),
+    ("another tiling", { $0["clip.vision.image_aspect_ratio"] = .text("anyres_max_0") }, "which is not supported"),
     ("a deviation of zero", { $0["clip.vision.image_std"] = .floats([0, 1, 1]) }, "image_std"),
     ("two colours", { $0["clip.vision.image_mean"] = .floats([0, 1]) }, "image_mean"),
   ]

@@ -107,17 +107,17 @@ import TokenDropping
     let model = try load { $0.featureCache = FeatureCacheOptions(directory: folder.path("cache")) }
     let plain = try load()
     for _ in 0..<2 {
-      for images in [[images[0]], [images[0], images[0]]] {
+      for images in [[images[0]], [images[0], images[2]]] {
         let asked = request(images.map { .file($0) })
         let (cached, computed) = (try report(model, asked), try report(plain, asked))
         #expect(cached.tokens == computed.tokens && cached.imageSpans == computed.imageSpans)
         #expect(cached.flops == computed.flops)
       }
     }
-    #expect(model.featureCacheStatistics?.written == 2)
+    #expect(model.featureCacheStatistics?.written == 3)
     #expect(model.featureCacheStatistics?.damaged == 0)
     let names = try FileManager.default.contentsOfDirectory(atPath: folder.path("cache"))
-    #expect(names.count { $0.contains("-several-") } == 1)
+    #expect(names.count { $0.contains("-several-") } == 2)
   }
 
   @Test(arguments: [Preselection.Method.divPrune, .mmTok, .cdPruner])

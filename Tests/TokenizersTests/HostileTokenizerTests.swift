@@ -87,7 +87,7 @@ private struct InvalidFile: CustomTestStringConvertible, Sendable {
     InvalidFile(
       "other scheme", "unsupported",
       F.json(normalizer: "null", preTokenizer: #"{"type": "Metaspace", "prepend_scheme": "last"}"#)),
-    InvalidFile("prefix twice", "unsupported", F.json(preTokenizer: #"{"type": "Metaspace"}"#)),
+    InvalidFile("another step", "unsupported", F.json(preTokenizer: #"{"type": "UnicodeScripts"}"#)),
     InvalidFile("spaces not replaced", "unsupported", F.json(normalizer: "null")),
     InvalidFile("no decoder", "unsupported", F.json(decoder: "null")),
     InvalidFile("other decoder", "unsupported", F.json(decoder: #"{"type": "ByteLevel"}"#)),
