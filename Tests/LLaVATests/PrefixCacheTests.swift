@@ -47,6 +47,26 @@ import TokenDropping
     }
   }
 
+  /// The limit of rows of the MLP's matrices divides the longer prompt, but not the shorter one.
+  @Test(arguments: [ComputeType.bf16, .int8])
+  func `parts of the MLP change no bit`(computeType: ComputeType) throws {
+    guard computeType != .bf16 || Processor.current.instructions >= .avx512BF16 else { return }
+    let test = try TestModel("tiny-llava-1.5", computeType)
+    let (decoder, text) = (test.model.languageModel, test.model.configuration.text)
+    #expect(decoder.splitsPrompts)
+    let (short, long) = (DecoderState.mlpRowLimit - 50, DecoderState.mlpRowLimit + 77)
+    let compute = ComputeContext(workers: Workers(count: 2))
+    var state = DecoderState(text)
+    var results: [[UInt32]] = []
+    for rows in [short, long] {
+      decoder.embed((0..<rows).map { 3 + $0 * 7 % 900 }, into: &state.hidden)
+      let cache = KVCache(text, type: .bf16)
+      let prefix = decoder.prefix(&state, cache, depth: 3, reservedRows: 0, on: compute)
+      results.append(prefix.hidden.values.prefix(short * text.hiddenSize).map(\.bitPattern))
+    }
+    #expect(results[0] == results[1])
+  }
+
   @Test(arguments: [ComputeType.f32, .bf16, .int8])
   func `a token's logits do not depend on the other sequences of the batch`(computeType: ComputeType) throws {
     let test = try TestModel("tiny-llava-1.5", computeType)
