@@ -100,6 +100,17 @@ INLINE void mask(float *scores, const query_panel *panel, const key_block *block
   }
 }
 
+/// The largest score of each query, of `keys` rows, PANEL floats apart; four at a time, as each depends on the last.
+INLINE vec_f32 largest_score(const float *column, size_t keys) {
+  vec_f32 largest[4];
+  for (size_t i = 0; i < 4; i++) largest[i] = load_f32(column + (i < keys ? i : 0) * PANEL);
+  size_t key = 4;
+  for (; key + 4 <= keys; key += 4)
+    for (size_t i = 0; i < 4; i++) largest[i] = vmax(load_f32(column + (key + i) * PANEL), largest[i]);
+  for (; key < keys; key++) largest[0] = vmax(load_f32(column + key * PANEL), largest[0]);
+  return vmax(vmax(largest[0], largest[1]), vmax(largest[2], largest[3]));
+}
+
 /// Replaces scores by unnormalized probabilities, 2^(score · scale - maximum), packed as operands and multiplied by the
 /// scales of the values.
 ///
@@ -109,19 +120,23 @@ INLINE void online_softmax(float *scores, float scale, const query_panel *panel,
   for (int v = 0; v < vectors; v++) {
     float *const column = scores + v * LANES;
     const vec_f32 previous = load_f32(panel->maximum + v * LANES);
-    vec_f32 maximum = load_f32(column);
-    for (size_t key = 1; key < keys; key++) maximum = vmax(load_f32(column + key * PANEL), maximum);
-    maximum = vmax(maximum * scale, previous);
+    const vec_f32 maximum = vmax(largest_score(column, keys) * scale, previous);
     const vec_f32 decay = vexp2(previous - maximum);
     store_f32(rescale + v * LANES, decay);
     vec_f32 total = load_f32(panel->total + v * LANES) * decay;
-    for (size_t key = 0; key < keys; key += 2) {
-      vec_f32 pair[2] = {splat(0), splat(0)};
-      for (size_t i = 0; i < 2 && key + i < keys; i++) {
-        pair[i] = vexp2(load_f32(column + (key + i) * PANEL) * scale - maximum);
-        total += pair[i];
-        if (is_scaled) pair[i] *= block->value_scales[key + i];
-      }
+    size_t key = 0;
+    for (; key + 2 <= keys; key += 2) {
+      vec_f32 pair[2];
+      for (size_t i = 0; i < 2; i++) pair[i] = vexp2(load_f32(column + (key + i) * PANEL) * scale - maximum);
+      total += pair[0] + pair[1];
+      if (is_scaled)
+        for (size_t i = 0; i < 2; i++) pair[i] *= block->value_scales[key + i];
+      store_probabilities(column, key, pair);
+    }
+    if (key < keys) {
+      vec_f32 pair[2] = {vexp2(load_f32(column + key * PANEL) * scale - maximum), splat(0)};
+      total += pair[0];
+      if (is_scaled) pair[0] *= block->value_scales[key];
       store_probabilities(column, key, pair);
     }
     store_f32(panel->maximum + v * LANES, maximum);
