@@ -46,7 +46,7 @@ struct ModelSourceOptions: ParsableArguments {
 
   @Option(
     name: .customLong("vision-tower"),
-    help: "CLIP directory of an original LLaVA checkpoint. (default: a directory next to the model)")
+    help: "CLIP or SigLIP directory of an original LLaVA checkpoint. (default: a directory next to the model)")
   var visionTower: String?
 
   func validate() throws {

@@ -49,6 +49,9 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     return ImageViews(view(canvas), size: size, area: mode == .pad ? area(canvas) : nil, normalization)
   }
 
+  /// The frame as any image.
+  public func view(ofFrame frame: Image) -> ImageViews? { self(frame) }
+
   /// The area of the image of a square canvas on the view.
   private func area(_ canvas: Canvas) -> ImageArea {
     let resized = resizedSize(width: canvas.width, height: canvas.height)

@@ -15,7 +15,7 @@ public protocol ImagePreprocessor: Sendable {
   /// The largest number of tiles of an image, if less than the model allows.
   var tileLimit: Int? { get }
 
-  /// Whether an image of a prompt with several has other views than a single one.
+  /// Whether only single images have tiles: each of several images in a prompt has one view.
   var tilesOnlySingleImages: Bool { get }
 
   /// The views of an image of a prompt with several.
@@ -26,6 +26,9 @@ public protocol ImagePreprocessor: Sendable {
 }
 
 extension ImagePreprocessor {
+  /// The image mode and the limit of tiles in words, such as `pad` or `anyres, at most 4 tiles`.
+  public var summary: String { mode.rawValue + (tileLimit.map { ", at most \($0) tiles" } ?? "") }
+
   public var tileLimit: Int? { nil }
 
   public var tilesOnlySingleImages: Bool { false }
@@ -50,6 +53,9 @@ extension LLaVAConfiguration {
       return try AnyResolutionPreprocessor(configuration, anyResolution)
     }
     guard mode != .anyres else { throw ImageModeError(mode: mode, modelType: modelType) }
+    if let limit = anyResolution?.tileLimit {
+      throw TileLimitError(limit: limit, smallest: nil, reason: "image mode \(mode.rawValue) has one view per image")
+    }
     let preprocessor = try CLIPPreprocessor(
       configuration, mode: mode.resolved(file, imageAspectRatio: imageAspectRatio, layout: layout))
     guard preprocessor.size == vision.imageSize else {
@@ -67,7 +73,9 @@ extension LLaVAConfiguration {
   package mutating func limitTiles(to limit: Int?) throws(TileLimitError) {
     guard let limit else { return }
     guard let smallest = anyResolution?.minTileCount, smallest <= limit else {
-      throw TileLimitError(limit: limit, smallest: anyResolution?.minTileCount, modelType: modelType)
+      throw TileLimitError(
+        limit: limit, smallest: anyResolution?.minTileCount,
+        reason: "models of type \(modelType) have one view per image")
     }
     anyResolution?.tileLimit = limit
   }
@@ -76,14 +84,15 @@ extension LLaVAConfiguration {
 /// A limit of tiles that the model does not support.
 public struct TileLimitError: UserFacingError, Equatable {
   public let limit: Int
-  /// The smallest number of tiles of an image; `nil` for a model without tiles.
+  /// The smallest number of tiles of an image; `nil` for one view per image.
   public let smallest: Int?
-  public let modelType: String
+  /// Why there are no tiles, in words.
+  public let reason: String
 
   public var category: ErrorCategory { .model }
   public var problem: String {
     if let smallest { return "at most \(limit) tiles of an image: the model needs at least \(smallest)" }
-    return "at most \(limit) tiles of an image: models of type \(modelType) have one view per image"
+    return "at most \(limit) tiles of an image: \(reason)"
   }
 }
 

@@ -35,8 +35,8 @@ extension InstructionSet {
 
   /// The fastest attention kernel of this processor.
   ///
-  /// With `avx512BF16` and `avx512AMX`, the operands of both matmuls are rounded to bf16 for blocks of more than two queries; scores
-  /// and sums are not.
+  /// With `avx512BF16` and `avx512AMX`, the operands of both matmuls are rounded to bf16 for blocks of more than two
+  /// queries; scores and sums are not.
   package static let fastAttention = detected
 
   /// The attention kernel for a compute type: f32 throughout for f32, otherwise the fastest.

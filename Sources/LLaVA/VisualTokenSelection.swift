@@ -5,8 +5,8 @@ package import TokenSelection
 
 /// The selection of the visual tokens of an image that enter the decoder.
 ///
-/// Newline tokens show no patch, so they are not selected themselves: a row's newline enters with the first token of the
-/// row, and both count. So the number of tokens is known before the image is encoded. Class tokens of views always
+/// Newline tokens show no patch, so they are not selected themselves: the newline of a row, of a view or of a video enters
+/// with the first token before it, and both count. So the number of tokens is known before the image is encoded. Class tokens of views always
 /// enter.
 struct VisualTokenSelection {
   private let selection: Preselection
@@ -231,11 +231,12 @@ struct VisualTokenSelection {
       if case .newline(let row) = place { newlines.updateValue(index, forKey: row) }
     }
     func newline(of token: Int) -> Int? {
-      guard let tiles = layout.tiles else { return newlines[Int?.none] }
-      switch places[token] {
-      case .patch(view: 0, _, _), .wholeView, .newline: return nil
-      case .patch(let view, let row, _): return newlines[(view - 1) / tiles.columns * vision.patchesPerSide + row]
-      case .reduced(_, let row, _): return newlines[row]
+      switch (places[token], layout.tiles) {
+      case (.wholeView, _), (.newline, _), (.patch(view: 0, _, _), .some): nil
+      case (.patch, nil), (.reduced, nil): newlines[Int?.none]
+      case (.patch(let view, let row, _), let tiles?):
+        newlines[(view - 1) / tiles.columns * vision.patchesPerSide + row]
+      case (.reduced(_, let row, _), .some): newlines[row]
       }
     }
     var taken = Set(places.indices.filter { if case .wholeView = places[$0] { true } else { false } }.prefix(count))

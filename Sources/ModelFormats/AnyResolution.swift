@@ -167,7 +167,7 @@ extension ConfigurationSection {
         Int(corner.1).flatMap { rows in Int(corner.2).map { (rows, $0) } }
       }
       if let first = corners.first, let last = corners.last {
-        guard (1...last.0).contains(first.0), (1...last.1).contains(first.1), last.0 * last.1 <= 64,
+        guard first.0 >= 1, first.1 >= 1, first.0 <= last.0, first.1 <= last.1, last.0 * last.1 <= 64,
           max(last.0, last.1) * side <= sideRange.upperBound
         else {
           throw error(

@@ -1,4 +1,5 @@
-/// The tiling of one image in LLaVA-NeXT or LLaVA-OneVision: the canvas, the resized image on it, and the kept part of the features.
+/// The tiling of one image in LLaVA-NeXT or LLaVA-OneVision: the canvas, the resized image on it, and the kept part of
+/// the features.
 ///
 /// The rules truncate real numbers to integers, so every product and quotient is computed in the order of the
 /// reference.

@@ -256,7 +256,8 @@ extension AnyResolution {
       "mm_patch_merge_type", ["spatial_unpad": AnyResolution.Merge.spatialUnpad, "flat": .flat],
       default: hasNewline ? "spatial_unpad" : "flat")
     try self.init(checking: pairs, vision, sizeRule: .huggingFace, merge: merge, section)
-    self.maxMapViews = maxMapViews
+    // The limit is one of merge type spatial_unpad.
+    if merge == .spatialUnpad { self.maxMapViews = maxMapViews }
     tilesOnlySingleImages = maxMapViews != nil
   }
 }

@@ -39,6 +39,7 @@ extension LLaVAConfiguration {
     if modelType == .llavaOneVision {
       let key = file.contains("video_token_id") ? "video_token_id" : "video_token_index"
       videoTokenID = try file.integer(key, in: 0...Int(Int32.max), default: 151_647)
+      guard videoTokenID != imageTokenID else { throw file.error(key, "another token than the image token") }
     }
     readNames(file)
     if textSection?.contains("tie_word_embeddings") != true {

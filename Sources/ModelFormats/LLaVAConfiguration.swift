@@ -52,7 +52,9 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   package var notes: [LoadNote] = []
 
   /// Whether the model takes videos.
-  package var takesVideos: Bool { anyResolution?.tilesOnlySingleImages ?? false }
+  package var takesVideos: Bool {
+    anyResolution.map { $0.tilesOnlySingleImages && $0.merge == .spatialUnpad } ?? false
+  }
 
   /// The number of visual tokens of one view.
   package var visualTokensPerView: Int {

@@ -203,13 +203,14 @@ extension VisionLanguageModel {
   ///   - systemPrompt: The system prompt of a request, for messages.
   /// - Throws: `PromptError` for messages or a system prompt that the template or the prompt does not support.
   public func rendered(_ prompt: Request.Prompt, systemPrompt: String? = nil) throws(PromptError) -> String {
+    let hasVideoToken = llava.configuration.videoTokenID != nil || !llava.configuration.takesVideos
     switch (prompt, systemPrompt) {
     case (.messages(let messages), _):
-      let hasVideoToken = llava.configuration.videoTokenID != nil
       return try template.render(
         hasVideoToken ? messages : messages.map(\.withVideosAsImages), systemPrompt: systemPrompt)
     case (_, .some): throw .systemPromptForRenderedPrompt
-    case (.rendered(let text), nil): return text
+    case (.rendered(let text), nil):
+      return hasVideoToken ? text : text.replacing("<video>", with: "<image>")
     case (.tokens(let tokens), nil):
       return tokenizer.decode(tokens.map(Int32.init(truncatingIfNeeded:)), skipSpecialTokens: false)
     }
@@ -242,8 +243,13 @@ extension VisionLanguageModel {
     if let videoToken = llava.configuration.videoTokenID, tokens.contains(videoToken) {
       let videos = images.filter(\.isVideo)
       let isVideo = tokens.filter { $0 == imageToken || $0 == videoToken }.map { $0 == videoToken }
-      guard isVideo.count(where: \.self) == videos.count, isVideo.count == images.count else {
-        throw .sequence(.placeholderMismatch(placeholders: isVideo.count, images: images.count))
+      let placeholders = (videos: isVideo.count(where: \.self), images: isVideo.count { !$0 })
+      guard placeholders.videos == videos.count else {
+        throw .generation(.videoMismatch(placeholders: placeholders.videos, videos: videos.count))
+      }
+      guard placeholders.images == images.count - videos.count else {
+        throw .sequence(
+          .placeholderMismatch(placeholders: placeholders.images, images: images.count - videos.count))
       }
       var rest = (videos[...], images.filter { !$0.isVideo }[...])
       images = isVideo.map { $0 ? rest.0.removeFirst() : rest.1.removeFirst() }

@@ -192,16 +192,11 @@ extension FeatureCache.Model {
     _ files: any ModelFiles, _ llava: LLaVAModel, _ preprocessor: any ImagePreprocessor, _ precision: ModelPrecision
   ) {
     key = ModelKey.checksum(
-      files, [preprocessor.keyText, "arithmetic \(precision.computeType.vision.rawValue)"])
+      files, ["images \(preprocessor.summary)", "arithmetic \(precision.computeType.vision.rawValue)"])
     columns = llava.configuration.text.hiddenSize
     tokenCounts = llava.visualTokenCounts
     configuration = llava.configuration
   }
-}
-
-extension ImagePreprocessor {
-  /// What the views of an image depend on besides the model's files.
-  var keyText: String { "images \(mode.rawValue)" + (tileLimit.map { " of at most \($0) tiles" } ?? "") }
 }
 
 /// The identity of an image: checksums of its bytes, and how it becomes views.
@@ -255,7 +250,7 @@ extension Request {
   package func handling(by model: VisionLanguageModel) -> ImageHandling {
     ImageHandling(
       appliesOrientation: appliesOrientation,
-      isOneOfSeveral: images.count > 1 && model.preprocessor?.tilesOnlySingleImages ?? false)
+      isOneOfSeveral: images.count { !$0.isVideo } > 1 && model.preprocessor?.tilesOnlySingleImages ?? false)
   }
 }
 

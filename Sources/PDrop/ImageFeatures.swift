@@ -137,6 +137,17 @@ package final class ImageInput: Sendable {
   }
 }
 
+extension VisionLanguageModel {
+  /// Checks that a video has frames, and that the model takes videos.
+  func checkVideo(_ image: Request.Image) throws(RequestError) {
+    guard image.isVideo else { return }
+    guard llava.configuration.takesVideos else {
+      throw .generation(.noVideos(modelType: llava.configuration.modelType))
+    }
+    if case .videoFrames(let frames) = image, frames.isEmpty { throw .generation(.noFrames) }
+  }
+}
+
 extension VisionLanguageModel: ImageSource {
   /// A trace shows what was computed, from the pixels on, so it does not use caches.
   package func input(
@@ -156,6 +167,7 @@ extension VisionLanguageModel: ImageSource {
     _ timings: inout RunReport.Timings
   ) throws(RequestError) -> ImageInput {
     guard preprocessor != nil else { throw .generation(.noVisionEncoder) }
+    try checkVideo(image)
     if case .features(let encoded) = image {
       guard encoded.model === identity else { throw .generation(.foreignImage) }
       guard !forSelection || encoded.selectionInputs != nil else { throw .generation(.notEncodedForSelection) }
@@ -282,7 +294,7 @@ extension VisionLanguageModel {
 
   /// The features of images, or of their selected tokens, one after the other, `[V, D]`.
   ///
-  /// The views of an image are one batch, so memory grows with the largest image, not with the number of images.
+  /// Images are encoded one after the other, so memory grows with the largest one, not with their number.
   func features(of images: [ImageInput], _ selected: [ImageInput.Selected]?, on compute: ComputeContext) -> Matrix {
     var features = Matrix(rows: 0, columns: llava.configuration.text.hiddenSize)
     for (index, image) in images.enumerated() {

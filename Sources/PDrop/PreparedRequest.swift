@@ -45,9 +45,7 @@ package struct PreparedRequest: Sendable {
       model: model.name, policy: try .init(described: request.policy, layerCount: text.layerCount),
       precision: model.precision.name, threads: threads)
     guard request.images.isEmpty || model.preprocessor != nil else { throw .generation(.noVisionEncoder) }
-    guard configuration.takesVideos || !request.images.contains(where: \.isVideo) else {
-      throw .generation(.noVideos(modelType: configuration.modelType))
-    }
+    for image in request.images { try model.checkVideo(image) }
     do throws(GenerationError) {
       let texts = request.options.scoredChoices
       choices = texts.isEmpty ? nil : try ChoiceScores(texts, model.tokenizer)

@@ -93,6 +93,9 @@ public enum GenerationError: UserFacingError, Equatable {
   case noVisionEncoder
   /// A selection by the attention of the class token in a vision encoder that has none.
   case noClassToken(method: String)
+  case noFrames
+  /// Other numbers of `<video>` in the prompt and of videos.
+  case videoMismatch(placeholders: Int, videos: Int)
   /// A video for a model of a kind that takes none.
   case noVideos(modelType: String)
   case tensorsNotRecorded
@@ -102,6 +105,7 @@ public enum GenerationError: UserFacingError, Equatable {
   public var category: ErrorCategory {
     switch self {
     case .noVisionEncoder, .noVideos, .noClassToken: .usage
+    case .noFrames, .videoMismatch: .input
     case .indistinctChoices: .input
     default: .internal
     }
@@ -125,6 +129,9 @@ public enum GenerationError: UserFacingError, Equatable {
     case .noClassToken(let method):
       "\(method) selects by the attention of a class token, which the model's vision encoder (SigLIP) does not have; use "
         + "divprune, mmtok or cdpruner"
+    case .noFrames: "the video has no frames; expected at least one image file"
+    case .videoMismatch(let placeholders, let videos):
+      "\(videos) video(s) given, but the prompt has \(placeholders) <video>; put one where each video belongs"
     case .noVideos(let modelType):
       "the model takes no videos: expected a LLaVA-OneVision model, found \(modelType.excerpt); give single frames as "
         + "images"
@@ -165,7 +172,13 @@ public struct ChatMessage: Equatable, Sendable {
 
   /// The message for a model whose prompts have the image token for videos too.
   var withVideosAsImages: ChatMessage {
-    ChatMessage(role: role, parts: parts.map { $0 == .video ? .image : $0 })
+    let parts = parts.map { part -> Part in
+      switch part {
+      case .video, .image: Part.image
+      case .text(let text): .text(text.replacing("<video>", with: "<image>"))
+      }
+    }
+    return ChatMessage(role: role, parts: parts)
   }
 
   /// A question about images and videos, which come first unless the question contains `<image>` or `<video>` at their

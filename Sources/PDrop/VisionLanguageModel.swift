@@ -33,7 +33,8 @@ public struct VisionLanguageModel: Sendable {
     public var maxTiles: Int?
     /// The chat template; `nil` for the directory's own.
     public var template: ChatTemplate?
-    /// The CLIP or SigLIP directory for an original LLaVA checkpoint without a vision encoder; `nil` to search next to the model.
+    /// The CLIP or SigLIP directory for an original LLaVA checkpoint without a vision encoder; `nil` to search next to
+    /// the model.
     public var visionTower: String?
     /// The GGUF file of the vision encoder and the projector for a model in GGUF; `nil` for the only one beside it.
     public var mmproj: String?
@@ -145,7 +146,7 @@ public struct VisionLanguageModel: Sendable {
           modelKey: ModelKey.checksum(
             files,
             [
-              preprocessor?.keyText ?? "images none", "compute types \(precision.computeType.label)",
+              "images \(preprocessor?.summary ?? "none")", "compute types \(precision.computeType.label)",
               "KV cache \(precision.cacheType.rawValue)",
             ]))
       }

@@ -4,7 +4,7 @@ import Storage
 ///
 /// Source: `pre_tokenizers` and `tokenizer/normalizer.rs` (`split`) of the tokenizers library.
 package struct PreTokenizerSequence: Equatable, Sendable {
-  /// What becomes of the matches of a split.
+  /// The use of the matches of a split.
   package enum Behavior: String, Sendable {
     case removed = "Removed"
     case isolated = "Isolated"
@@ -125,11 +125,11 @@ package struct PreTokenizerSequence: Equatable, Sendable {
       self.init(lengths: lengths)
     }
 
-    /// Each occurrence of a text is a match; an empty one occurs nowhere.
+    /// Each occurrence of a text, which is not empty, is a match.
     init(of text: [Unicode.Scalar], in scalars: ArraySlice<Unicode.Scalar>) {
       var lengths: [(length: Int, isMatch: Bool)] = []
       var (start, position) = (scalars.startIndex, scalars.startIndex)
-      while !text.isEmpty, position + text.count <= scalars.endIndex {
+      while position + text.count <= scalars.endIndex {
         guard scalars[position..<position + text.count].elementsEqual(text) else {
           position += 1
           continue
@@ -192,12 +192,21 @@ package struct PreTokenizerSequence: Equatable, Sendable {
 }
 
 extension PreTokenizerSequence {
+  private static let stepLimit = 16
+
   /// The steps of a `tokenizer.json`.
   ///
   /// - Throws: `VocabularyError.unsupported` with the name of a step or a field that is not supported.
   init(_ steps: [JSONValue], file: String) throws(VocabularyError) {
     self.steps = []
     for step in steps { self.steps.append(try Self.step(step, file)) }
+    // Each step of bytes may double a text.
+    let byteLevels = self.steps.count { if case .byteLevel = $0 { true } else { false } }
+    guard byteLevels <= 1, steps.count <= Self.stepLimit else {
+      throw .unsupported(
+        file: file, part: "pre_tokenizer",
+        found: byteLevels > 1 ? "several ByteLevel steps" : "\(steps.count) steps, more than \(Self.stepLimit)")
+    }
   }
 
   private static func step(_ step: JSONValue, _ file: String) throws(VocabularyError) -> Step {
@@ -215,6 +224,7 @@ extension PreTokenizerSequence {
     case "Split":
       let inverts = step["invert"].bool ?? false
       if let text = step["pattern"]["String"].string {
+        guard !text.isEmpty else { throw unsupported("pre_tokenizer pattern", "an empty text") }
         return .text(Array(text.unicodeScalars), try behavior(), inverts: inverts)
       }
       let expression = step["pattern"]["Regex"].string ?? ""

@@ -163,7 +163,7 @@ struct RunManifest: Codable, Equatable {
     self.model = model.name
     policy = try BatchRunDescription(model, base, threads: 1).policy
     precision = model.precision.name
-    imageMode = model.preprocessor?.mode.rawValue ?? "none"
+    imageMode = model.preprocessor?.summary ?? "none"
     template = model.template.name
     maxTokens = base.options.maxTokens
     self.limit = limit

@@ -120,7 +120,7 @@ enum VerboseLog {
     let megabytes = model.weightBytes / 1_000_000
     Log.write(
       "model: \(model.name), \(megabytes) MB weights, \(model.layerCount) layers, \(options.threadDescription), "
-        + "image mode \(model.preprocessor?.mode.rawValue ?? "none"), chat template \(model.templateDetection)")
+        + "image mode \(model.preprocessor?.summary ?? "none"), chat template \(model.templateDetection)")
     Log.write("compute: \(model.precision.reason)")
     for line in model.eosDescription { Log.write(line) }
     if let visionTower = model.visionTower { Log.write("vision encoder: weights from \(visionTower)") }

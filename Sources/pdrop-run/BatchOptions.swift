@@ -104,7 +104,8 @@ struct BatchOptions: ParsableArguments {
     if input != nil {
       guard question.isEmpty, trace == nil else {
         throw ValidationError(
-          "--input supplies questions and images; leave out --prompt, --file, --image, --interactive and --trace"
+          "--input supplies questions and images; leave out --prompt, --file, --image, --video-frames, --interactive and "
+            + "--trace"
         )
       }
     } else if imageFolder != nil {
@@ -112,7 +113,8 @@ struct BatchOptions: ParsableArguments {
         trace == nil
       else {
         throw ValidationError(
-          "--image-folder supplies the images of --prompt; leave out --image, --chat, --interactive and --trace")
+          "--image-folder supplies the images of --prompt; leave out --image, --video-frames, --chat, --interactive and "
+            + "--trace")
       }
     } else {
       guard output == nil, !keepsAnswers, !overwrite, records == .all, report == nil, !dryRun else {

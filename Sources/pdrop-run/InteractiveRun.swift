@@ -48,7 +48,8 @@ struct InteractiveRun {
   ///   from a pipe or file if an image or a question in it has failed.
   mutating func run(_ images: [Request.Image], first: String?) throws {
     StopSignal.installInterrupt()
-    for image in images { try add(image) }
+    let isOneOfSeveral = images.count { if case .videoFrames = $0 { false } else { true } } > 1
+    for image in images { try add(image, isOneOfSeveral: isOneOfSeveral) }
     terminal.note("chat with \(model.name); /help lists commands, /exit ends")
     if let first { try ask(first) }
     loop: while let line = terminal.readLine() {
@@ -89,10 +90,12 @@ struct InteractiveRun {
   }
 
   /// Encodes an image for the next question.
-  private mutating func add(_ image: Request.Image) throws {
+  ///
+  /// - Parameter isOneOfSeveral: Whether it is given together with others.
+  private mutating func add(_ image: Request.Image, isOneOfSeveral: Bool = false) throws {
     let encoded = try model.encode(
-      image, appliesOrientation: base.appliesOrientation, forSelection: base.policy.preselection != nil,
-      threads: threads)
+      image, appliesOrientation: base.appliesOrientation, isOneOfSeveral: isOneOfSeveral,
+      forSelection: base.policy.preselection != nil, threads: threads)
     chat.add(encoded)
     terminal.note("added an image of \(encoded.tokenCount) tokens to the next question")
   }

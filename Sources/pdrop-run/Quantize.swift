@@ -23,7 +23,7 @@ struct Quantize: ParsableCommand {
 
   @Option(
     name: [.customLong("vision-tower")],
-    help: "CLIP directory for an original LLaVA checkpoint. (default: searched next to the model)")
+    help: "CLIP or SigLIP directory for an original LLaVA checkpoint. (default: searched next to the model)")
   var visionTower: String?
 
   @Option(help: "GGUF file of the vision encoder, for a model in GGUF. (default: the only one beside the model)")

@@ -56,6 +56,9 @@ import Testing
     (#""image_grid_pinpoints": [[336, 500]]"#, "image_grid_pinpoints"),
     (#""image_grid_pinpoints": [[336, 336000]]"#, "image_grid_pinpoints"),
     (#""image_grid_pinpoints": "(2x1),...,(1x6)""#, "image_grid_pinpoints"),
+    (#""image_grid_pinpoints": "(1x1),(0x0)""#, "image_grid_pinpoints"),
+    (#""image_grid_pinpoints": "(0x1)""#, "image_grid_pinpoints"),
+    (#""image_grid_pinpoints": "(1x1),(1x20)""#, "image_grid_pinpoints"),
     (
       #""image_grid_pinpoints": [\#(Array(repeating: "[336, 672]", count: 65).joined(separator: ","))]"#,
       "image_grid_pinpoints"

@@ -80,6 +80,11 @@ import Testing
       llava(#""vision_config":{"model_type":"siglip_vision_model"}"#), "vision_feature_select_strategy")
   }
 
+  @Test func `refuses one token for images and videos`() {
+    expectError(
+      #"{"model_type":"llava_onevision","image_token_index":7,"video_token_index":7}"#, "video_token_index")
+  }
+
   @Test(arguments: ["anyres", "anyres_max_", "anyres_max_0", "anyres_max_65", "pad", "anyres_max_9x"])
   func `refuses another aspect ratio of LLaVA-OneVision`(ratio: String) {
     expectError(#"{"model_type":"llava_onevision","vision_aspect_ratio":"\#(ratio)"}"#, "vision_aspect_ratio")

@@ -54,19 +54,68 @@ import TokenDropping
   @Test func `videos and images follow the order of their tokens in the prompt`() throws {
     let model = try load()
     let mixed: [Request.Image] = [.file(images[0]), .videoFrames(Array(images[1...]))]
-    // The template writes images first.
-    #expect(try report(model, request(mixed)).imageSpans.map { $0[1] } == [37, 19])
+    // The template writes images first. Videos do not count, so the image keeps its tiles.
+    #expect(try report(model, request(mixed)).imageSpans.map { $0[1] } == [351, 19])
     var videoFirst = request(mixed)
     videoFirst.prompt = .rendered("<video> <image> What happens?")
-    #expect(try report(model, videoFirst).imageSpans.map { $0[1] } == [19, 37])
+    #expect(try report(model, videoFirst).imageSpans.map { $0[1] } == [19, 351])
     // Without a video token, image tokens are for both in order, as in other layouts.
     videoFirst.prompt = .rendered("<image> <image> a")
-    #expect(try report(model, videoFirst).imageSpans.map { $0[1] } == [37, 19])
-    for prompt in ["<video> a", "<video> <video> <image> a", "<video> <video> a", "<image> a"] {
+    #expect(try report(model, videoFirst).imageSpans.map { $0[1] } == [351, 19])
+    for (prompt, words) in [
+      ("<video> a", "1 image(s) given"), ("<video> <video> <image> a", "1 video(s) given, but the prompt has 2"),
+      ("<image> a", "2 image(s)"),
+    ] {
       videoFirst.prompt = .rendered(prompt)
       let error = #expect(throws: RequestError.self) { try report(model, videoFirst) }
-      #expect(error?.problem.contains("2 image(s)") == true, "\(prompt): \(String(describing: error))")
+      #expect(error?.problem.contains(words) == true, "\(prompt): \(String(describing: error))")
     }
+  }
+
+  @Test(arguments: [ImageMode.pad, .crop])
+  func `one-view image modes take videos too, and refuse limits of tiles`(mode: ImageMode) throws {
+    let model = try load { $0.imageMode = mode }
+    #expect(try report(model, request([.videoFrames(images)])).visualTokensPerStage[0] == 28)
+    #expect(try report(model, request([.file(images[0])])).visualTokensPerStage[0] == 37)
+    let error = #expect(throws: ModelError.self) {
+      try load {
+        $0.imageMode = mode
+        $0.maxTiles = 4
+      }
+    }
+    #expect(error?.problem.contains("image mode \(mode.rawValue) has one view per image") == true)
+  }
+
+  @Test func `a video needs frames, also before a session`() throws {
+    let model = try load()
+    for run in [
+      { _ = try model.encode(.videoFrames([]), threads: 1) }, { _ = try report(model, request([.videoFrames([])])) },
+    ] {
+      let error = #expect(throws: RequestError.self) { try run() }
+      #expect(error?.problem == "the video has no frames; expected at least one image file")
+    }
+    let other = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
+    #expect(throws: RequestError.self) { try other.encode(.videoFrames(images), threads: 1) }
+  }
+
+  @Test func `models without a video token take <video> in a question`() throws {
+    let folder = try TemporaryFolder()
+    let layout = try OriginalLayout("tiny-llava-onevision")
+    try layout.writeVisionTowerConfiguration(into: folder.url.appending(path: "siglip-tiny"))
+    let model = try VisionLanguageModel(directory: layout.write(into: folder.url, visionTower: .inside).path)
+    let asked = Request(question: "See <video> here", images: [.videoFrames(images)], policy: NoDropping())
+    #expect(try model.rendered(asked.prompt).contains("See <image> here"))
+    #expect(try Session(model, asked, threads: 1).report.visualTokensPerStage == [28])
+  }
+
+  @Test func `merge type flat takes no videos`() throws {
+    let folder = try TemporaryFolder()
+    var layout = try OriginalLayout("tiny-llava-onevision")
+    layout.configuration["mm_patch_merge_type"] = "flat"
+    try layout.writeVisionTowerConfiguration(into: folder.url.appending(path: "siglip-tiny"))
+    let model = try VisionLanguageModel(directory: layout.write(into: folder.url, visionTower: .inside).path)
+    #expect(throws: RequestError.self) { try report(model, request([.videoFrames(images)])) }
+    #expect(try report(model, request([.file(images[0])], NoDropping())).visualTokensPerStage == [36 * 31])
   }
 
   @Test func `other models refuse videos`() throws {
@@ -127,9 +176,12 @@ import TokenDropping
       (Request.Image.file(images[0]), Preselection.Budget.view), (.file(images[0]), .image),
       (.videoFrames(images), .view),
     ] {
-      let selection = Preselection(method, .tokens(20), budget: budget)
-      let report = try report(model, request([image], Preselected(selection, then: NoDropping())))
-      #expect(report.visualTokensPerStage == [20] && report.sequenceLength == report.promptTokens.count + 19)
+      for count in [1, 2, 20] {
+        let selection = Preselection(method, .tokens(count), budget: budget)
+        let report = try report(model, request([image], Preselected(selection, then: NoDropping())))
+        #expect(report.visualTokensPerStage == [count])
+        #expect(report.sequenceLength == report.promptTokens.count + count - 1)
+      }
     }
   }
 

@@ -46,10 +46,16 @@ import Testing
     (#"{"type":"Split","pattern":{"String":"a"},"behavior":"Kept"}"#, "Kept"),
     (#"{"type":"Metaspace","replacement":"_"}"#, "_"), (#"{"type":"CharDelimiterSplit","delimiter":"ab"}"#, "ab"),
     (#"{"type":"Metaspace","prepend_scheme":"last"}"#, "last"),
+    (#"{"type":"Split","pattern":{"String":""}}"#, "an empty text"),
   ])
   func `refuses a step that it does not know, by name`(step: String, name: String) throws {
     let step = try JSONParser.parse(Array(step.utf8))
     let error = #expect(throws: VocabularyError.self) { try PreTokenizerSequence([step], file: "tokenizer.json") }
     #expect(error?.problem.contains(name) == true, "\(String(describing: error))")
+    let digits = try JSONParser.parse(Array(#"{"type":"Digits"}"#.utf8))
+    let bytes = try JSONParser.parse(Array(#"{"type":"ByteLevel"}"#.utf8))
+    for steps in [Array(repeating: digits, count: 17), [bytes, digits, bytes]] {
+      #expect(throws: VocabularyError.self) { try PreTokenizerSequence(steps, file: "tokenizer.json") }
+    }
   }
 }

@@ -65,7 +65,7 @@ size_t pdrop_attention_scratch(size_t panels, size_t dimension);
 
 /// Writes the attention of a block to its result.
 ///
-/// The last bits of the result depend on the instruction set. With `pdrop_isa_avx512_bf16` and `pdrop_isa_avx512_amx`, the operands of both
+/// The last bits of the result depend on the instruction set. With `pdrop_isa_avx512_bf16` and `_amx`, the operands of both
 /// matmuls are rounded to bf16, unless `one_by_one` is set; scores and sums stay in f32.
 ///
 /// `isa` must not exceed `pdrop_detect_isa()`.
