@@ -2,8 +2,8 @@
 
     python make_reference.py MODEL_DIR --image cat.jpg --prompt "What is on the mat?" [--out DIR]
 
-Works on any LLaVA-1.5 or LLaVA-NeXT directory in the Hugging Face layout whose language model is Llama, Mistral or
-Qwen2. Everything is computed in float32 on the CPU: a 7B model takes 28 GB of memory. Without --out the files go to
+Works on any LLaVA-1.5, LLaVA-NeXT or LLaVA-OneVision directory in the Hugging Face layout whose language model is Llama,
+Mistral or Qwen2. Everything is computed in float32 on the CPU: a 7B model takes 28 GB of memory. Without --out the files go to
 MODEL_DIR/reference, where `pdrop-run check -m MODEL_DIR` looks first; several runs add their cases there.
 
 The files have the format of Tests/Goldens (see its README): cases, features and preprocess, with copies of the images.
@@ -13,7 +13,7 @@ The script uses the modules of transformers' model. It implements attention, KV 
 library does not drop. The run without dropping is compared with the library's forward pass and generation before it is
 stored.
 
-Needs torch, transformers 4.57, safetensors and Pillow.
+Needs torch, transformers 4.57, safetensors and Pillow, and for LLaVA-OneVision torchvision.
 """
 import argparse
 import filecmp
@@ -151,22 +151,25 @@ class Decoder:
 def load(directory):
     """The model and its processor; stops if a weight is missing."""
     from transformers import (AutoConfig, AutoImageProcessor, AutoProcessor, LlavaForConditionalGeneration,
-                              LlavaNextForConditionalGeneration)
+                              LlavaNextForConditionalGeneration, LlavaOnevisionForConditionalGeneration)
     config = AutoConfig.from_pretrained(directory)
-    classes = {"llava": LlavaForConditionalGeneration, "llava_next": LlavaNextForConditionalGeneration}
+    classes = {"llava": LlavaForConditionalGeneration, "llava_next": LlavaNextForConditionalGeneration,
+               "llava_onevision": LlavaOnevisionForConditionalGeneration}
     if config.model_type not in classes:
-        sys.exit(f"{directory}: a model of the type {config.model_type}; expected llava or llava_next")
+        sys.exit(f"{directory}: a model of the type {config.model_type}; expected {', '.join(classes)}")
     model, found = classes[config.model_type].from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
     if found["missing_keys"] or found["mismatched_keys"]:
         sys.exit(f"{directory}: weights are missing: {sorted(found['missing_keys'])[:5]}")
     processor = AutoProcessor.from_pretrained(directory)
     processor.image_processor = AutoImageProcessor.from_pretrained(directory, use_fast=False)
-    # Older directories leave these to the library, which then counts image tokens wrongly.
-    processor.patch_size = processor.patch_size or config.vision_config.patch_size
-    processor.vision_feature_select_strategy = (
-        processor.vision_feature_select_strategy or config.vision_feature_select_strategy)
-    processor.num_additional_image_tokens = processor.num_additional_image_tokens or 1
+    if config.model_type != "llava_onevision":
+        # Older directories leave these to the library, which then counts image tokens wrongly.
+        processor.patch_size = processor.patch_size or config.vision_config.patch_size
+        processor.vision_feature_select_strategy = (
+            processor.vision_feature_select_strategy or config.vision_feature_select_strategy)
+        if processor.num_additional_image_tokens is None:
+            processor.num_additional_image_tokens = int(config.vision_config.model_type == "clip_vision_model")
     model.generation_config.eos_token_id = None
     return model.eval(), processor
 
@@ -183,7 +186,9 @@ def rendered(processor, question, pictures):
 def image_features(model, inputs):
     """The embeddings of each image, [tokens, D] each."""
     sizes = [inputs["image_sizes"]] if "image_sizes" in inputs else []
-    return list(model.model.get_image_features(inputs["pixel_values"], *sizes))
+    # LLaVA-OneVision uses one view for each of several images.
+    counts = {"batch_num_images": inputs["batch_num_images"]} if "batch_num_images" in inputs else {}
+    return list(model.model.get_image_features(inputs["pixel_values"], *sizes, **counts))
 
 
 def spans_of(ids, image_token, counts):
@@ -227,11 +232,13 @@ def copy_picture(out, picture):
     return name
 
 
-def write_picture(out, model_name, model, processor, picture, small):
+def write_picture(out, model_name, model, processor, picture, small, several):
     """Writes one image's pixels, hidden states of the vision encoder, and features."""
-    name = os.path.basename(picture) + ".safetensors"
+    is_onevision = model.config.model_type == "llava_onevision"
+    name = os.path.basename(picture) + (".several" if is_onevision and several else "") + ".safetensors"
     images = processor.image_processor
-    inputs = images(images=[Image.open(picture)], return_tensors="pt")
+    image = Image.open(picture)
+    inputs = images(images=[[image, image] if several else [image]] if is_onevision else [image], return_tensors="pt")
     values = inputs["pixel_values"][0]
     mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (images.image_mean, images.image_std))
     levels = ((values.double() * std + mean) / images.rescale_factor).round()
@@ -240,7 +247,7 @@ def write_picture(out, model_name, model, processor, picture, small):
     tensors = {"pixels_u8": levels.to(torch.uint8)}
     if not small:
         tensors["pixel_values"] = values
-    kind = "llava_next" if model.config.model_type == "llava_next" else "llava15"
+    kind = model.config.model_type if model.config.model_type != "llava" else "llava15"
     write(out, os.path.join("preprocess", kind, name), tensors)
 
     tensors = {"features": image_features(model, inputs)[0]}
@@ -314,7 +321,9 @@ def main():
     model, processor = load(args.model)
     prompt = args.prompt if args.raw else rendered(processor, args.prompt, len(args.image))
     pictures = [Image.open(path) for path in args.image]
-    inputs = (processor(images=pictures, text=prompt, return_tensors="pt") if pictures
+    # The images of one prompt are a list of their own, from which LLaVA-OneVision counts them.
+    nested = [pictures] if model.config.model_type == "llava_onevision" else pictures
+    inputs = (processor(images=nested, text=prompt, return_tensors="pt") if pictures
               else processor.tokenizer(prompt, return_tensors="pt"))
     features = image_features(model, inputs) if pictures else []
     ids = inputs["input_ids"][0]
@@ -333,7 +342,7 @@ def main():
         runs.append(record(run, name, tokens, lead, text, tensors))
 
     for picture in dict.fromkeys(args.image):
-        write_picture(out, model_name, model, processor, picture, args.small)
+        write_picture(out, model_name, model, processor, picture, args.small, len(args.image) > 1)
     case = {"images": [copy_picture(out, path) for path in args.image], "prompt": prompt,
             "prompt_ids": processor.tokenizer(prompt)["input_ids"], "sequence_length": len(ids),
             "image_spans": spans, "num_image_tokens": [n for _, n in spans], "new_tokens": args.n, "runs": runs}
