@@ -9,7 +9,7 @@ import Testing
 import TokenDropping
 
 /// Sessions of LLaVA-OneVision: videos, several images, limits of tiles, selections and caches.
-@Suite struct OneVisionSessionTests {
+@Suite(.enabled(if: isOptimized, "slow without optimisation")) struct OneVisionSessionTests {
   private let images = ["shapes_640x480.png", "wide_1000x200.png", "gray_300x400.png"]
     .map { Goldens.path("images/\($0)") }
 

@@ -50,7 +50,9 @@ import TokenDropping
     #expect(try bits(original, image, prompt) == bits(converted, image, prompt))
   }
 
-  @Test(arguments: [["gray_300x400.png"], ["tiny_20x30.png", "gray_300x400.png"]])
+  @Test(
+    .enabled(if: isOptimized, "slow without optimisation"),
+    arguments: [["gray_300x400.png"], ["tiny_20x30.png", "gray_300x400.png"]])
   func `all layouts of LLaVA-OneVision give the same logits, bit for bit`(images: [String]) throws {
     let folder = try TemporaryFolder()
     let layout = try OriginalLayout("tiny-llava-onevision")
