@@ -217,7 +217,7 @@ package struct ImageDigest: Hashable, Sendable {
   package var name: String { checksums.hexadecimal + (handling.mark.map { "-" + $0 } ?? "") }
 }
 
-/// What makes different views of the same image file.
+/// The options of preprocessing by which views of one image file differ.
 package struct ImageHandling: Hashable, Sendable {
   /// Whether a photo is rotated upright by its Exif orientation.
   package var appliesOrientation = false

@@ -128,7 +128,9 @@ extension KeptMap {
     case .tiled(var tiles):
       if !hasNewlines { (tiles.keptRows, tiles.keptColumns) = (0..<tiles.rows * side, 0..<tiles.columns * side) }
       let base = whole("whole image", hasNewlines: false)
-      guard !tiles.keptRows.isEmpty, !tiles.keptColumns.isEmpty else { return ([base], places.map(inView)) }
+      guard !tiles.keptRows.isEmpty, !tiles.keptColumns.isEmpty, tiles.map.rows > 0, tiles.map.columns > 0 else {
+        return ([base], places.map(inView))
+      }
       let region = Region(
         name: "tiles", views.map(of: tiles, patchSize: patchSize), tiles.map, patchSize: patchSize,
         isReduced: tiles.reduced != nil, hasNewlines: hasNewlines)
@@ -189,7 +191,7 @@ extension KeptMap.Region {
   /// A region of a map of tokens.
   ///
   /// - Parameter isReduced: Whether tokens show larger parts of the image than patches. The image is then resized so that
-  ///   these have a whole number of pixels.
+  ///   these have an integer number of pixels.
   fileprivate init(
     name: String, _ image: Image, _ map: MapSize, patchSize: Int, isReduced: Bool, hasNewlines: Bool
   ) {

@@ -280,7 +280,7 @@ private struct PlainAnyResolution {
     (self.tile, self.patches) = (tile, patches)
   }
 
-  /// As `newlinesAndFeatures`, after the limit of nine views: the largest whole numbers whose products with the ratio
+  /// As `newlinesAndFeatures`, after the limit of nine views: the largest integers whose products with the ratio
   /// are not above the sides.
   func limited(width: Int, height: Int) -> (newlines: Int, features: Int) {
     let (rows, features) = newlinesAndFeatures(width: width, height: height)
