@@ -55,7 +55,8 @@ struct CostMethod: Hashable {
       configuration.text, textTokens: textTokens, visualTokenCounts: [image.tokens], viewCount: image.views,
       cacheType: model.precision.cacheType)
     prompt.selectionMultiplyAdds = { [layout = image.layout] in
-      configuration.selectionMultiplyAdds($0, [layout], question: textTokens)
+      configuration.selectionMultiplyAdds(
+        $0, [layout], question: SelectionQuestion(ofLength: textTokens, for: $0.method, configuration))
     }
     do { _ = try SchedulePlanner(prompt).resolved(NamedSchedule(schedule.words).policy) } catch is TargetError {
       return nil

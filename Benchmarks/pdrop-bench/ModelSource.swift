@@ -49,6 +49,14 @@ struct ModelSourceOptions: ParsableArguments {
     help: "CLIP or SigLIP directory of an original LLaVA checkpoint. (default: a directory next to the model)")
   var visionTower: String?
 
+  @Option(
+    name: .customLong("clip-model"),
+    help: """
+      CLIP directory with a text encoder, for --preselect cdpruner; none for the language model's embeddings. (default: \
+      that of the vision encoder, or clip in or beside the model's directory)
+      """)
+  var clipModel: String?
+
   func validate() throws {
     guard layers.map({ (1...1024).contains($0) }) ?? true else {
       throw ValidationError("--layers must be 1 to 1024, found \(layers ?? 0)")
@@ -95,6 +103,7 @@ struct ModelSourceOptions: ParsableArguments {
     options.cachePrecision = cachePrecision
     options.visionTower = visionTower
     options.mmproj = mmproj
+    options.clipModel = CLIPSource(option: clipModel)
     options.threads = threads
     switch source {
     case .directory(let path):

@@ -52,7 +52,8 @@ struct PlanCommand: ParsableCommand {
         viewCount: image.views, cacheType: cacheType)
       prompt.selectionMultiplyAdds = { [layout = image.layout] in
         // The question is short beside the image.
-        configuration.selectionMultiplyAdds($0, [layout], question: 16)
+        configuration.selectionMultiplyAdds(
+          $0, [layout], question: SelectionQuestion(ofLength: 16, for: $0.method, configuration))
       }
       let timing = try timing(source)
       for recipe in policyOptions.recipe?.recipes ?? [] {

@@ -77,6 +77,14 @@ public struct LoadingOptions: ParsableArguments {
   public var visionTower: String?
 
   @Option(
+    name: .customLong("clip-model"),
+    help: """
+      CLIP directory with a text encoder, such as clip-vit-large-patch14-336, for --preselect cdpruner; none for the \
+      language model's embeddings. (default: that of the vision encoder, or clip in or beside the model's directory)
+      """)
+  public var clipModel: String?
+
+  @Option(
     help: "GGUF file of the vision encoder, for a model in GGUF. (default: the only one beside the model)")
   public var mmproj: String?
 
@@ -133,6 +141,7 @@ public struct LoadingOptions: ParsableArguments {
     options.maxTiles = maxTiles
     options.visionTower = visionTower
     options.mmproj = mmproj
+    options.clipModel = CLIPSource(option: clipModel)
     options.precision = precision
     options.visionPrecision = visionPrecision
     options.cachePrecision = cachePrecision
@@ -146,6 +155,17 @@ public struct LoadingOptions: ParsableArguments {
     if let report = model.weightsCache, report.hasFailed { Log.warning("weights cache: \(report)") }
     for warning in model.warnings { Log.warning("\(model.name): \(warning)") }
     return model
+  }
+}
+
+extension CLIPSource {
+  /// The value of `--clip-model`; `nil` if it is not given.
+  public init(option: String?) {
+    switch option {
+    case nil: self = .automatic
+    case "none": self = .none
+    case .some(let directory): self = .directory(directory)
+    }
   }
 }
 

@@ -131,6 +131,25 @@ extension ComputeContext {
       isCausal: true, variant)
   }
 
+  /// Causal attention of every row of one sequence, without a cache.
+  ///
+  /// - Parameters:
+  ///   - result: `[T, heads · d]`; resized.
+  ///   - queries: `[T, heads · d]`.
+  ///   - keys: `[T, heads · d]`.
+  ///   - values: `[T, heads · d]`.
+  ///
+  /// Row `t` sees the keys `0...t`. Cost: heads·d·T·(T+1) multiply-adds.
+  package func causalAttention(
+    _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing Matrix, values: borrowing Matrix,
+    heads: HeadLayout, with variant: InstructionSet = .exactAttention
+  ) {
+    precondition(keys.rows == queries.rows, "causalAttention: \(queries.rows) queries, \(keys.rows) keys")
+    attention(
+      &result, queries, StoredKeyValues(keys: StoredRows(keys, heads), values: StoredRows(values, heads)), heads,
+      sequences: 1, isCausal: true, variant)
+  }
+
   /// Attention of rows over sequences of their own, as in decode.
   ///
   /// - Parameters:

@@ -222,7 +222,7 @@ package struct WorkingMemory: Sendable, Equatable {
     decoder =
       float * (rows * columns + mlpRows * mlpColumns) + input + 2 * float * sequences * text.vocabularySize
 
-    // The matrices of `VisionScratch` and the residual stream, the pixels and their patches, and the projector's
+    // The matrices of `EncoderScratch` and the residual stream, the pixels and their patches, and the projector's
     // matrices.
     guard let vision = model.configuration.vision, let encoder = model.imageEncoder?.vision else {
       visionEncoder = 0

@@ -57,7 +57,7 @@ extension LLaVAModel {
     let (perView, viewSize) = (configuration.visualTokensPerView, 3 * vision.imageSize * vision.imageSize)
     precondition(pixels.count == views * viewSize, "viewFeatures: \(pixels.count) pixels for \(views) views")
     let batch = imageEncoder.vision.viewsPerBatch
-    var scratch = VisionScratch(rows: min(views, batch) * vision.rowsPerView, vision)
+    var scratch = EncoderScratch(rows: min(views, batch) * vision.rowsPerView, vision.layer)
     var features = Matrix(rows: 0, columns: configuration.text.hiddenSize, capacity: views * perView)
     for first in stride(from: 0, to: views, by: batch) {
       let count = min(batch, views - first)

@@ -21,11 +21,14 @@ package struct LLaVAModel: Sendable {
   /// The part from pixels to visual tokens; `nil` for a language model that takes no images.
   package let imageEncoder: ImageEncoder?
   package let languageModel: LanguageModel
+  /// CLIP's embeddings, for `Preselection.Method.cdPruner`; `nil` without `configuration.clip`.
+  package let clip: CLIPEmbeddings?
 
   /// Loads all weights of a checkpoint; weights that need no conversion stay mapped from disk.
   ///
   /// - Parameters:
   ///   - visionTower: Weights of a CLIP or SigLIP directory; `nil` if the checkpoint includes the vision encoder.
+  ///   - clip: Weights of a CLIP directory with a text encoder; `nil` without `configuration.clip`.
   ///   - computeType: Data types of matmuls; weights of other types are converted here.
   ///   - workers: Threads that convert weights.
   ///   - cache: Cache of converted weights for later loads.
@@ -33,13 +36,15 @@ package struct LLaVAModel: Sendable {
   ///   requires.
   package init(
     _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, visionTower: Checkpoint? = nil,
-    computeType: ModelComputeTypes = ModelComputeTypes(.f32), workers: Workers = Workers(count: 1),
+    clip: Checkpoint? = nil, computeType: ModelComputeTypes = ModelComputeTypes(.f32),
+    workers: Workers = Workers(count: 1),
     cache: WeightsCache? = nil
   ) throws(CheckpointError) {
     self.configuration = configuration
     func conversion(_ type: ComputeType, blocks: BlockType? = nil) -> LinearConversion {
       LinearConversion(to: type, blockType: blocks ?? computeType.blocks, workers: workers, cache: cache)
     }
+    precondition((clip == nil) == (configuration.clip == nil), "LLaVAModel: CLIP's weights or configuration alone")
     let visionConversion = conversion(computeType.vision)
     imageEncoder = try configuration.vision.map { vision throws(CheckpointError) in
       let scope =
@@ -56,6 +61,7 @@ package struct LLaVAModel: Sendable {
       checkpoint, configuration, layers: conversion(computeType.decoder),
       // Logits are sensitive to rounding.
       head: conversion(computeType.head, blocks: .q6K))
+    self.clip = if let clip, let part = configuration.clip { try CLIPEmbeddings(clip, part) } else { nil }
   }
 
   /// All linear layers of the model.

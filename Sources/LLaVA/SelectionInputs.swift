@@ -41,7 +41,7 @@ package struct ClassAttention: Sendable {
   ///
   /// The operations are those of a selection, which counts them where it uses the result.
   mutating func record(
-    layer: Int, of count: Int, _ scratch: borrowing VisionScratch, views: Int, _ configuration: VisionConfiguration,
+    layer: Int, of count: Int, _ scratch: borrowing EncoderScratch, views: Int, _ configuration: VisionConfiguration,
     on compute: ComputeContext
   ) {
     let layers = Self.layers(configuration, running: count)

@@ -15,6 +15,7 @@ struct VisualTokenSelection {
   private let groups: [[Int]]
   private let layout: ViewLayout
   private let vision: VisionConfiguration
+  private let clip: CLIPConfiguration?
   /// The row of each token's patch in `SelectionInputs`, in a map that is reduced the nearest patch; `nil` for other
   /// tokens.
   private let inputRows: [Int?]
@@ -23,7 +24,7 @@ struct VisualTokenSelection {
   init(
     _ selection: Preselection, _ layout: ViewLayout, _ configuration: LLaVAConfiguration, _ vision: VisionConfiguration
   ) {
-    (self.selection, self.layout, self.vision) = (selection, layout, vision)
+    (self.selection, self.layout, self.vision, clip) = (selection, layout, vision, configuration.clip)
     let (patchCount, side) = (vision.patchCount, vision.patchesPerSide)
     let places = configuration.visualTokenPlaces(layout)
     let maps = configuration.reducedMaps(layout) { view, patch in view * patchCount + patch }
@@ -65,6 +66,8 @@ struct VisualTokenSelection {
     return shares
   }
 
+  private var patchCount: Int { groups.reduce(0) { $0 + $1.count } }
+
   /// Multiply-adds of the selection: the attention of the class token, and cosines of all pairs in each group.
   ///
   /// Cosines of `n` vectors of size `C` cost `n² C`, their norms `n C`. The greedy choice adds and compares; only that of
@@ -72,14 +75,22 @@ struct VisualTokenSelection {
   ///
   /// - Parameters:
   ///   - columns: `D` of the decoder.
-  ///   - question: Number of the question's tokens.
-  func multiplyAdds(columns: Int, question: Int) -> Int {
+  ///   - question: The question, for methods that use it.
+  func multiplyAdds(columns: Int, question: SelectionQuestion) -> Int {
     guard count < places.count else { return 0 }
     func cosines(_ count: Int, _ columns: Int) -> Int { count * (count + 1) * columns }
-    func withQuestion(_ count: Int) -> Int { (count + question + count * question) * columns }
+    func withQuestion(_ count: Int, _ columns: Int) -> Int {
+      (count + question.rowCount + count * question.rowCount) * columns
+    }
     let attention = (1 + vision.patchCount) * vision.hiddenSize
     let viewCount = groups.map { group in Set(group.map { inputRow($0) / vision.patchCount }).count }
-    let total = selection.method == .cdPruner ? withQuestion(groups.reduce(0) { $0 + $1.count }) : 0
+    var total = 0
+    if selection.method == .cdPruner {
+      if case .clip(let pieces) = question, let clip {
+        total = clip.multiplyAdds(text: pieces) + clip.multiplyAdds(patches: patchCount)
+      }
+      total += withQuestion(patchCount, clip?.embeddingSize ?? columns)
+    }
     return groups.indices.reduce(total) { total, index in
       let count = groups[index].count
       switch selection.method {
@@ -87,7 +98,7 @@ struct VisualTokenSelection {
       case .scope: return total + viewCount[index] * attention + cosines(count, vision.hiddenSize)
       case .divPrune: return total + cosines(count, columns)
       case .localGlobal: return total + 2 * attention
-      case .mmTok: return total + withQuestion(count) + cosines(count, vision.hiddenSize)
+      case .mmTok: return total + withQuestion(count, columns) + cosines(count, vision.hiddenSize)
       case .cdPruner:
         let share = shares[index]
         return total + cosines(count, columns) + count * share * (share - 1) / 2
@@ -96,18 +107,45 @@ struct VisualTokenSelection {
     }
   }
 
-  /// Bytes of the largest matrix of cosines.
+  /// Bytes of the largest matrix of cosines, and of CLIP's embeddings.
   var workingByteCount: Int {
     guard count < places.count else { return 0 }
     switch selection.method {
     case .classAttention, .localGlobal: return 0
     case .scope, .divPrune, .mmTok, .cdPruner, .tops:
       let largest = groups.map(\.count).max() ?? 0
-      return largest * largest * ElementType.f32.byteCount
+      let embeddings = selection.method == .cdPruner ? clip?.workingByteCount(patches: patchCount) ?? 0 : 0
+      return largest * largest * ElementType.f32.byteCount + embeddings
     }
   }
 
   // MARK: - Selection
+
+  /// The relevance of the patches of all groups to the question by CDPruner; nothing for other methods.
+  ///
+  /// - Parameters:
+  ///   - features: The image's features, `[V, D]`.
+  ///   - inputs: Needed for a question of CLIP.
+  /// - Throws: `SelectionError` for features that are not numbers.
+  func relevance(
+    _ features: borrowing Matrix, _ inputs: SelectionInputs, question: SelectionQuestion, in model: LLaVAModel,
+    on compute: ComputeContext
+  ) throws(SelectionError) -> [Float] {
+    guard selection.method == .cdPruner, count < places.count else { return [] }
+    let patches = groups.flatMap(\.self)
+    switch question {
+    case .languageModel(let tokens):
+      var embeddings = Matrix(rows: 0, columns: features.columns)
+      model.languageModel.embed(tokens, into: &embeddings)
+      return try CDPruner.relevance(
+        rows(features, patches), "projected", question: embeddings, "question_embeddings", sign: 1, on: compute)
+    case .clip(let pieces):
+      guard let clip = model.clip else { preconditionFailure("relevance: the model has no CLIP") }
+      return try CDPruner.relevance(
+        clip.image(patchFeatures(patches, inputs), on: compute), "clip_image",
+        question: clip.text(pieces, on: compute), "clip_text", sign: -1, on: compute)
+    }
+  }
 
   /// Indices of the selected tokens, ascending.
   ///
@@ -116,23 +154,17 @@ struct VisualTokenSelection {
   ///   - inputs: Needed by all methods but `.divPrune` and `.cdPruner`.
   ///   - padding: Indices of the tokens that show only padding, which MMTok does not select.
   ///   - question: Embeddings of the question's tokens, `[Q, D]`.
+  ///   - relevance: The result of `relevance`.
   /// - Throws: `SelectionError` for features that are not numbers.
   func selected(
     _ features: borrowing Matrix, _ inputs: SelectionInputs, padding: [Int], question: borrowing Matrix,
-    on compute: ComputeContext
+    relevance: [Float], on compute: ComputeContext
   ) throws(SelectionError) -> [Int] {
     guard count < places.count else { return Array(places.indices) }
-    let shares = shares
-    var relevance: [Float] = []
-    if selection.method == .cdPruner {
-      let patches = rows(features, groups.flatMap(\.self))
-      relevance = try CDPruner.relevance(
-        patches, "projected", question: question, "question_embeddings", sign: 1, on: compute)
-    }
     var orders: [[Int]] = []
     var first = 0
     for (group, share) in zip(groups, shares) {
-      let scores = selection.method == .cdPruner ? Array(relevance[first..<first + group.count]) : []
+      let scores = relevance.isEmpty ? [] : Array(relevance[first..<first + group.count])
       orders.append(
         try order(
           group, share, features, inputs, padding: Set(padding), question: question, relevance: scores, on: compute))
@@ -151,22 +183,19 @@ struct VisualTokenSelection {
       chargeAttention(views: Set(inputRows.map { $0 / vision.patchCount }).count, layers: 1, on: compute)
       return inputRows.map { inputs.classAttention[$0] }
     }
-    func patchFeatures() -> Matrix {
-      let columns = vision.hiddenSize
-      return Matrix(
-        inputRows.flatMap { inputs.patchFeatures[$0 * columns..<($0 + 1) * columns] }, columns: columns)
-    }
     let order: [Int]
     switch selection.method {
     case .classAttention: order = try selectByClassAttention(attention(), count: share)
     case .scope(let alpha):
-      order = try selectByScope(patchFeatures(), attention: attention(), alpha: alpha, count: share, on: compute)
+      order = try selectByScope(
+        patchFeatures(group, inputs), attention: attention(), alpha: alpha, count: share, on: compute)
     case .divPrune: order = try selectByDiversity(rows(features, group), count: share, on: compute)
     case .localGlobal: return try localAndGlobal(group, share, inputs, on: compute)
     case .mmTok:
       let excluded = Set(group.indices.filter { padding.contains(group[$0]) })
       order = try MMTok().select(
-        rows(features, group), features: patchFeatures(), question: question, excluded: excluded, count: share,
+        rows(features, group), features: patchFeatures(group, inputs), question: question, excluded: excluded,
+        count: share,
         on: compute)
     case .cdPruner:
       order = try CDPruner.select(rows(features, group), relevance: relevance, count: share, on: compute)
@@ -203,6 +232,16 @@ struct VisualTokenSelection {
     }
     let tokens = Dictionary(uniqueKeysWithValues: group.map { (inputRow($0) - view * patches, $0) })
     return turns.compactMap { tokens[$0] }
+  }
+
+  /// The vision encoder's features of tokens, `[tokens, C]`.
+  private func patchFeatures(_ tokens: [Int], _ inputs: SelectionInputs) -> Matrix {
+    let columns = vision.hiddenSize
+    return Matrix(
+      tokens.flatMap { token in
+        let row = inputRow(token)
+        return inputs.patchFeatures[row * columns..<(row + 1) * columns]
+      }, columns: columns)
   }
 
   private func rows(_ features: borrowing Matrix, _ tokens: [Int]) -> Matrix {
@@ -275,8 +314,10 @@ extension LLaVAConfiguration {
   ///
   /// - Parameters:
   ///   - layouts: The views of each image.
-  ///   - question: Number of the question's tokens, for methods that use it.
-  package func selectionMultiplyAdds(_ selection: Preselection, _ layouts: [ViewLayout], question: Int) -> Int {
+  ///   - question: The question, for methods that use it.
+  package func selectionMultiplyAdds(
+    _ selection: Preselection, _ layouts: [ViewLayout], question: SelectionQuestion
+  ) -> Int {
     guard let vision else { return 0 }
     return layouts.reduce(0) { total, layout in
       let selection = VisualTokenSelection(selection, layout, self, vision)
@@ -293,17 +334,19 @@ extension LLaVAModel {
   ///   - inputs: What the vision encoder recorded.
   ///   - layout: The image's views.
   ///   - padding: Indices of the tokens that show only padding.
-  ///   - question: The question's tokens, for methods that use it.
+  ///   - question: The question, for methods that use it.
   /// - Throws: `SelectionError` for features that are not numbers.
   package func selectedTokens(
     _ selection: Preselection, _ features: borrowing Matrix, _ inputs: SelectionInputs, _ layout: ViewLayout,
-    padding: [Int], question: [Int], on compute: ComputeContext
+    padding: [Int], question: SelectionQuestion, on compute: ComputeContext
   ) throws(SelectionError) -> [Int] {
     guard let vision = configuration.vision else { preconditionFailure("selectedTokens: no vision encoder") }
-    var embeddings = Matrix(rows: 0, columns: features.columns)
-    languageModel.embed(question, into: &embeddings)
     compute.ledger.stage = 0
-    return try VisualTokenSelection(selection, layout, configuration, vision)
-      .selected(features, inputs, padding: padding, question: embeddings, on: compute)
+    let selection = VisualTokenSelection(selection, layout, configuration, vision)
+    let relevance = try selection.relevance(features, inputs, question: question, in: self, on: compute)
+    var embeddings = Matrix(rows: 0, columns: features.columns)
+    if case .languageModel(let tokens) = question { languageModel.embed(tokens, into: &embeddings) }
+    return try selection.selected(
+      features, inputs, padding: padding, question: embeddings, relevance: relevance, on: compute)
   }
 }

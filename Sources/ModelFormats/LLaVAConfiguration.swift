@@ -43,6 +43,8 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   package var text: TextConfiguration
   /// The vision encoder; `nil` for a language model without one, which takes no images.
   package var vision: VisionConfiguration?
+  /// CLIP's text encoder and projections, which are not part of LLaVA; `nil` without them.
+  package var clip: CLIPConfiguration?
   /// The classes in `architectures`, such as `LlavaMistralForCausalLM`.
   package var architectures: [String] = []
   /// The model's name or path when its files were written, `_name_or_path`.

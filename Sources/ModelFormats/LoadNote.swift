@@ -22,6 +22,8 @@ package enum LoadNote: Sendable, Equatable {
   case adapterNotApplied(file: String)
   /// Tensors within the decoder's layers that the model does not have.
   case unexpectedTensors(count: Int, first: String)
+  /// A CLIP directory that was found but cannot be used, and why.
+  case unusedCLIP(String)
   case unusedTensor(String)
   case moreUnusedTensors(count: Int)
 
@@ -71,6 +73,8 @@ extension LoadNote: CustomStringConvertible {
       "\(file) lies next to the weights and is not applied; merge the adapter if it is not part of them"
     case .unexpectedTensors(let count, let first):
       "\(count) tensors of the decoder are not part of this kind of model and not used, such as \(first.excerpt)"
+    case .unusedCLIP(let problem):
+      "\(problem); it is not used for the relevance of cdpruner"
     case .unusedTensor(let name):
       "the tensor \(name.excerpt) is not used"
     case .moreUnusedTensors(let count):

@@ -29,6 +29,24 @@ package struct VisionConfiguration: Sendable, Equatable {
   /// The rows of a view in the encoder's layers: its patches and, if there is one, the class token.
   package var rowsPerView: Int { patchCount + (hasClassToken ? 1 : 0) }
 
+  package var heads: HeadLayout { layer.heads }
+
+  /// The sizes of a layer.
+  package var layer: EncoderLayerConfiguration {
+    EncoderLayerConfiguration(
+      hiddenSize: hiddenSize, intermediateSize: intermediateSize, headCount: headCount,
+      layerNormEpsilon: layerNormEpsilon, activation: activation)
+  }
+}
+
+/// The sizes of a layer of the vision encoder or of CLIP's text encoder.
+package struct EncoderLayerConfiguration: Sendable, Equatable {
+  package var hiddenSize: Int
+  package var intermediateSize: Int
+  package var headCount: Int
+  package var layerNormEpsilon: Float
+  package var activation: Activation
+
   package var heads: HeadLayout {
     HeadLayout(headCount: headCount, keyValueHeadCount: headCount, headDimension: hiddenSize / headCount)
   }

@@ -292,7 +292,7 @@ extension Checkpoint {
   /// again, and for another fine-tuned model even if sizes and times are equal. It does not read all bytes, which for
   /// 14 GB would take longer than the rest of the start: an edit between the samples with a restored modification time
   /// is not detected.
-  var contentKey: String {
+  package var contentKey: String {
     var lines: [String] = []
     for (name, entry) in tensors.sorted(by: { $0.key < $1.key }) {
       guard let info = entry.file.records[entry.storedName] else { continue }

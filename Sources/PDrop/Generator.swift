@@ -72,7 +72,7 @@ package struct Generator: ~Copyable {
     for image in prepared.images {
       selected.append(
         try image.selected(
-          selection.preselection, question: prepared.questionTokens, by: model, on: compute))
+          selection.preselection, question: prepared.question, by: model, on: compute))
     }
     return selected
   }

@@ -111,10 +111,10 @@ package final class ImageInput: Sendable {
   ///
   /// If `compute` is cancelled, the tokens are any of the right number.
   ///
-  /// - Parameter question: The question's tokens, for methods that use it.
+  /// - Parameter question: The question, for methods that use it.
   /// - Throws: `SequenceError.features` for features that are not numbers.
   func selected(
-    _ selection: Preselection, question: [Int], by model: VisionLanguageModel, on compute: ComputeContext
+    _ selection: Preselection, question: SelectionQuestion, by model: VisionLanguageModel, on compute: ComputeContext
   ) throws(SequenceError) -> Selected {
     if let known = selections.withLock({ $0[selection] }) { return known }
     let encoding = encoding(by: model, forSelection: true, on: compute)

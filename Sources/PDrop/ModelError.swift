@@ -62,6 +62,7 @@ public struct ModelError: UserFacingError {
     case is PromptError: .chatTemplate
     case is ImageModeError, is PreprocessorConfigurationError: .imagePreprocessing
     case is VocabularyError, is GenerationError: .tokenizer
+    case is CLIPError: .visionTower
     case is FileError: .file
     default: .configuration
     }

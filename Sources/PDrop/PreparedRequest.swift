@@ -30,8 +30,8 @@ package struct PreparedRequest: Sendable {
   let grammar: GrammarState?
   /// Tokens of each image that enter the decoder.
   package let visualTokenCounts: [Int]
-  /// The question's tokens, if a selection of visual tokens uses them; otherwise empty.
-  let questionTokens: [Int]
+  /// The question, if a selection of visual tokens uses it; otherwise no tokens.
+  let question: SelectionQuestion
   /// Rows of each layer after the prompt.
   package let rowsPerLayer: [Int]
   /// Bytes of working memory of the selection of visual tokens.
@@ -60,17 +60,18 @@ package struct PreparedRequest: Sendable {
     if let method = preselection?.method, method.usesClassAttention, configuration.vision?.hasClassToken == false {
       throw .generation(.noClassToken(method: method.name))
     }
-    questionTokens = preselection.map { model.questionTokens(of: request, for: $0.method) } ?? []
+    question = preselection.map { model.question(of: request, for: $0.method) } ?? .languageModel([])
     var cost = PrefillCost(
       text, textTokens: report.promptTokens.count - counts.count, visualTokenCounts: counts,
       viewCount: images.reduce(0) { $0 + ($1.views?.count ?? 0) }, cacheType: model.precision.cacheType)
-    cost.selectionMultiplyAdds = { [layouts = images.map(\.layout), count = questionTokens.count] in
-      configuration.selectionMultiplyAdds($0, layouts, question: count)
+    cost.selectionMultiplyAdds = { [layouts = images.map(\.layout), asked = question] in
+      configuration.selectionMultiplyAdds($0, layouts, question: asked)
     }
     let policy = try Self.resolved(request.policy, cost)
     let target = report.policy.target
     report.policy = try .init(described: policy, layerCount: text.layerCount)
     report.policy.target = target
+    report.policy.relevance = preselection?.method == .cdPruner ? question.relevanceName : nil
     plan = try RequestError.wrapping(RequestError.policy) { () throws(DropPolicyError) in
       try DropPlan(
         policy, layerCount: text.layerCount, visualTokenCounts: counts, padding: images.map(\.paddingTokens))
@@ -96,7 +97,7 @@ package struct PreparedRequest: Sendable {
     report.baselineFlops =
       2 * prefillMultiplyAdds(rowsPerLayer: Array(repeating: fullLength, count: text.layerCount), text)
     selectionByteCount =
-      preselection.map { configuration.selectionByteCount($0, images.map(\.layout)) } ?? 0
+      preselection.map { configuration.selectionByteCount($0, images.map(\.layout)) + model.clipBytes($0.method) } ?? 0
     self.request = request
     self.images = images
     self.report = report
@@ -127,6 +128,13 @@ package struct PreparedRequest: Sendable {
     } catch {
       preconditionFailure("SchedulePlanner: \(error)")
     }
+  }
+}
+
+extension VisionLanguageModel {
+  /// Bytes of CLIP's weights, for a selection that uses them.
+  fileprivate func clipBytes(_ method: Preselection.Method) -> Int {
+    method == .cdPruner ? llava.clip?.weightBytes ?? 0 : 0
   }
 }
 

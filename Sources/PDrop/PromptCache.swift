@@ -41,11 +41,15 @@ package final class PromptCache: Sendable {
   private static let consequence = "continuing without storing more prompts"
 
   private let modelKey: String
+  /// Checksum of CLIP's weights, for selections that use them.
+  private let clipKey: String?
   private let folder: CacheFolder<PromptCacheStatistics>
 
-  /// - Parameter modelKey: Checksum of everything but the request that results depend on.
-  init(_ options: PromptCacheOptions, modelKey: String) {
-    self.modelKey = modelKey
+  /// - Parameters:
+  ///   - clipKey: Checksum of CLIP's weights; `nil` without them.
+  ///   - modelKey: Checksum of everything else but the request that results depend on.
+  init(_ options: PromptCacheOptions, clipKey: String? = nil, modelKey: String) {
+    (self.modelKey, self.clipKey) = (modelKey, clipKey)
     folder = CacheFolder(
       options.directory, byteLimit: options.byteLimit, kinds: Kind.allCases.map(\.rawValue), warnsOfEachFile: false
     ) { options.warn("prompt cache: \($0)") }
@@ -58,7 +62,7 @@ package final class PromptCache: Sendable {
   /// Maximum bytes of the file of a prompt.
   package func byteCount(_ request: PreparedRequest, _ model: VisionLanguageModel) -> Int {
     Self.layout(request, model).byteCount(
-      key: fullKey(Key(prompt: request)), fields: Self.fieldBytes(request))
+      key: fullKey(Key(prompt: request, clipKey: clipKey)), fields: Self.fieldBytes(request))
   }
 
   // The methods below take only requests that `VisionLanguageModel.promptCache(for:)` accepts.
@@ -67,7 +71,7 @@ package final class PromptCache: Sendable {
   func prompt(
     of request: PreparedRequest, for model: VisionLanguageModel, reservedRows: Int, _ workers: Workers
   ) -> Prompt? {
-    let key = Key(prompt: request)
+    let key = Key(prompt: request, clipKey: clipKey)
     let (path, layout) = (path(.prompt, key), Self.layout(request, model))
     let limit = byteCount(request, model)
     var bytes = 0
@@ -132,7 +136,7 @@ package final class PromptCache: Sendable {
       Field.images: Self.text(prompt.imageFlops),
     ].merging(prompt.selected.map { [Field.selected: Self.text($0)] } ?? [:]) { $1 }
     write(
-      .prompt, Key(prompt: request), Self.layout(request, model), prompt.cache, fields: fields,
+      .prompt, Key(prompt: request, clipKey: clipKey), Self.layout(request, model), prompt.cache, fields: fields,
       fieldBytes: Self.fieldBytes(request)
     ) { SharedBytes(copying: prompt.logits) }
   }
@@ -277,7 +281,7 @@ package final class PromptCache: Sendable {
   private struct Key {
     let text: String
 
-    init(prompt request: PreparedRequest) {
+    init(prompt request: PreparedRequest, clipKey: String?) {
       let drops = request.plan.drops.map { drop in
         let padding = drop.droppedFirst.map { TokenRuns($0).text }.joined(separator: ";")
         return "drop \(drop.afterLayer) \(drop.scoringLayer) \(drop.positions.rawValue) \(drop.ranking) \(drop.choice) "
@@ -285,15 +289,22 @@ package final class PromptCache: Sendable {
       }
       self.init(
         "prompt", request.report.promptTokens, request.images,
-        Self.text(request.plan.selection?.preselection, request.questionTokens) + drops)
+        Self.text(request.plan.selection?.preselection, Self.text(request.question, clipKey)) + drops)
     }
 
     init(prefix: PrefixKey) {
       self.init(
-        "prefix before layer \(prefix.depth)", prefix.tokens, prefix.images, Self.text(prefix.preselection, []))
+        "prefix before layer \(prefix.depth)", prefix.tokens, prefix.images, Self.text(prefix.preselection, "[]"))
     }
 
-    private static func text(_ selection: Preselection?, _ question: [Int]) -> [String] {
+    private static func text(_ question: SelectionQuestion, _ clipKey: String?) -> String {
+      switch question {
+      case .languageModel(let tokens): "\(tokens)"
+      case .clip(let pieces): "\(pieces) by CLIP \(clipKey ?? "")"
+      }
+    }
+
+    private static func text(_ selection: Preselection?, _ question: String) -> [String] {
       selection.map { ["select \($0.label) for \(question)"] } ?? []
     }
 

@@ -1,26 +1,43 @@
 import Foundation
+import LLaVA
+import ModelFormats
 import TokenDropping
 import Tokenizers
 
 extension VisionLanguageModel {
-  /// The tokens of a request's question, for the selection of visual tokens: the last message of the user, or all text of
-  /// a rendered prompt; without BOS.
+  /// The question of a request, for the selection of visual tokens: the last message of the user, or all text of a
+  /// rendered prompt; without BOS.
   ///
-  /// - Returns: Nothing for a method that does not use the question.
-  func questionTokens(of request: Request, for method: Preselection.Method) -> [Int] {
-    guard method.usesQuestion else { return [] }
+  /// - Returns: No tokens for a method that does not use the question.
+  func question(of request: Request, for method: Preselection.Method) -> SelectionQuestion {
+    guard method.usesQuestion else { return .languageModel([]) }
+    if method == .cdPruner, let clip = llava.configuration.clip, let clipTokenizer {
+      let text = questionText(of: request).replacing(Self.shortAnswerInstruction, with: "")
+      return .clip(clipTokenizer.pieces(of: text, length: clip.contextLength))
+    }
+    if case .tokens(let tokens) = request.prompt { return .languageModel(textTokens(tokens)) }
+    let text = questionText(of: request)
+    guard method == .mmTok else { return .languageModel(tokenizer.encode(text).map(Int.init)) }
+    return .languageModel(MMTokKeywords(text).words.flatMap { tokenizer.encode($0) }.map(Int.init))
+  }
+
+  /// The instruction of LLaVA's benchmarks that CDPruner's code removes from the question.
+  private static let shortAnswerInstruction = "\nAnswer the question using a single word or phrase."
+
+  private func textTokens(_ tokens: [Int]) -> [Int] {
+    tokens.filter { $0 != imageToken && $0 != tokenizer.bosToken.map(Int.init) }
+  }
+
+  private func questionText(of request: Request) -> String {
     let text: String
     switch request.prompt {
-    case .tokens(let tokens):
-      return tokens.filter { $0 != imageToken && $0 != tokenizer.bosToken.map(Int.init) }
+    case .tokens(let tokens): text = tokenizer.decode(textTokens(tokens).map { Int32(clamping: $0) })
     case .rendered(let rendered): text = rendered.replacing("<image>", with: " ")
     case .messages(let messages):
       let parts = messages.last { $0.role == .user }?.parts ?? []
       text = parts.compactMap { if case .text(let text) = $0 { text } else { nil } }.joined(separator: "\n")
     }
-    let question = text.trimmingCharacters(in: .whitespacesAndNewlines)
-    guard method == .mmTok else { return tokenizer.encode(question).map(Int.init) }
-    return MMTokKeywords(question).words.flatMap { tokenizer.encode($0) }.map(Int.init)
+    return text.trimmingCharacters(in: .whitespacesAndNewlines)
   }
 }
 

@@ -84,9 +84,12 @@ public struct RunReport: Codable, Sendable {
     public var target: String?
     /// The selection of visual tokens before the decoder, such as `scope 64`; `nil` for none.
     public var preselect: String?
+    /// What CDPruner compares the question with: `clip`, or `language-model` for its embeddings; `nil` for other
+    /// selections.
+    public var relevance: String?
 
     enum CodingKeys: String, CodingKey {
-      case method, layers, keep, k, r, seed, positions, target, preselect
+      case method, layers, keep, k, r, seed, positions, target, preselect, relevance
       case ranking = "rank"
       case choice = "select"
       case dropsPaddingFirst = "mask_padding"
@@ -311,7 +314,8 @@ extension CostTarget {
 extension RunReport.Policy: CustomStringConvertible {
   /// The method and its non-default settings.
   public var description: String {
-    var parts = (preselect.map { ["\($0), then \(method)"] } ?? [method])
+    let relevance = relevance.map { " by \($0 == "clip" ? "CLIP's text encoder" : "the language model's embeddings")" }
+    var parts = (preselect.map { ["\($0)\(relevance ?? ""), then \(method)"] } ?? [method])
     if let target { parts.append("for \(target)") }
     if target != nil, let keep { parts.append("keeping " + keep.map { "\($0)" }.joined(separator: ",")) }
     if target != nil, let r { parts.append("r \(r)") }

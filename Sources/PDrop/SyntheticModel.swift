@@ -49,6 +49,7 @@ extension VisionLanguageModel {
     featureCache = nil
     promptCache = nil
     visionTower = nil
+    (clipDirectory, clipTokenizer) = (nil, nil)
     ggufFiles = []
     loadTime = ContinuousClock.now - start
   }

@@ -38,6 +38,8 @@ public struct VisionLanguageModel: Sendable {
     public var visionTower: String?
     /// The GGUF file of the vision encoder and the projector for a model in GGUF; `nil` for the only one beside it.
     public var mmproj: String?
+    /// CLIP's text encoder for the relevance of CDPruner.
+    public var clipModel = CLIPSource.automatic
     /// Compute type of the decoder.
     public var precision = Precision.auto
     /// Compute type of the vision encoder and the projector; `auto` follows `precision`, but does not quantize.
@@ -79,6 +81,10 @@ public struct VisionLanguageModel: Sendable {
   public let weightsCache: WeightsCacheStatistics?
   /// The CLIP or SigLIP directory of the vision encoder's weights; `nil` if the model includes them.
   public let visionTower: String?
+  /// The directory of CLIP's text encoder, which CDPruner compares the question with; `nil` for the embeddings of the
+  /// language model.
+  public let clipDirectory: String?
+  let clipTokenizer: CLIPTokenizer?
   /// The GGUF files of the model, that of the language model first; empty for other models.
   package let ggufFiles: [String]
   public let loadTime: Duration
@@ -113,6 +119,10 @@ public struct VisionLanguageModel: Sendable {
         configuration.imageTokenID = Int(vocabulary.imageToken(orElse: Int32(LLaVAConfiguration.imageSentinel)))
       }
       try configuration.limitTiles(to: options.maxTiles)
+      var clipNotes: [LoadNote] = []
+      let clip = try CLIPModel.open(options.clipModel, for: files, notes: &clipNotes)
+      configuration.clip = clip?.directory.configuration
+      (clipDirectory, clipTokenizer) = (clip?.directory.path, clip?.tokenizer)
       let checkpoints = [files.checkpoint] + (files.visionCheckpoint.map { [$0] } ?? [])
       precision = ModelPrecision(
         options.precision, vision: options.visionPrecision, cache: options.cachePrecision,
@@ -123,8 +133,8 @@ public struct VisionLanguageModel: Sendable {
           directory: $0, sources: checkpoints, computeType: computeType.label, workers: workers)
       }
       llava = try LLaVAModel(
-        files.checkpoint, configuration, visionTower: files.visionCheckpoint, computeType: precision.computeType,
-        workers: workers, cache: cache)
+        files.checkpoint, configuration, visionTower: files.visionCheckpoint, clip: clip?.directory.checkpoint,
+        computeType: precision.computeType, workers: workers, cache: cache)
       weightsCache = (cache?.finish()).map(WeightsCacheStatistics.init)
       tokenizer = Tokenizer(vocabulary)
       templateDetection = try ChatTemplateDetection(
@@ -142,7 +152,7 @@ public struct VisionLanguageModel: Sendable {
       }
       promptCache = options.promptCache.map { [preprocessor, precision] options in
         PromptCache(
-          options,
+          options, clipKey: clip.map { "\($0.directory.checkpoint.contentKey) \($0.directory.configuration)" },
           modelKey: ModelKey.checksum(
             files,
             [
@@ -156,10 +166,11 @@ public struct VisionLanguageModel: Sendable {
       unusedTensors = llava.unusedTensors(of: files.checkpoint)
       let imageToken = vocabulary.addedTokens.first { $0.id == vocabulary.specialTokens.image }?.content
       notes =
-        try files.notes(imageToken: imageToken ?? "<image>")
+        try files.notes(imageToken: imageToken ?? "<image>") + clipNotes
         + LoadNote.notes(unusedTensors: unusedTensors, layerCount: configuration.text.layerCount)
       weightBytes = llava.weightBytes
       for checkpoint in checkpoints { checkpoint.releasePages() }
+      clip?.directory.checkpoint.releasePages()
       visionTower = files.visionCheckpoint == nil ? nil : files.visionDirectory
     } catch {
       throw ModelError(loading: error, in: directory)

@@ -31,7 +31,8 @@ public struct Preselection: Sendable, Hashable {
     case mmTok
     /// Tokens relevant to the question and different from each other.
     ///
-    /// Source: CDPruner (arXiv 2506.10967), with the embeddings of the language model in place of CLIP's text encoder.
+    /// Source: CDPruner (arXiv 2506.10967). Without CLIP's text encoder, the embeddings of the language model take its
+    /// place.
     case cdPruner
     /// Relevance, diversity and coverage, with these weights of the last two.
     ///

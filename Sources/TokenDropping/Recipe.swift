@@ -40,7 +40,7 @@ public struct Recipe: Sendable {
     }
     + [128, 64, 32].map {
       selection(
-        "cdpruner", "arXiv 2506.10967, with embeddings of the language model in place of CLIP's text encoder",
+        "cdpruner", "arXiv 2506.10967; without CLIP's text encoder, with embeddings of the language model",
         .cdPruner,
         $0)
     }

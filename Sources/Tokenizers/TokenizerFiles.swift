@@ -227,6 +227,8 @@ extension Int32 {
 public enum VocabularyError: UserFacingError, Equatable {
   /// Neither `tokenizer.json` nor `tokenizer.model` is there.
   case missing(directory: String)
+  /// A CLIP directory without the files of its tokenizer.
+  case missingCLIP(directory: String)
   case unreadable(file: String, reason: String)
   case notFetched(file: String)
   case tooLarge(file: String, byteCount: Int, limit: Int)
@@ -261,6 +263,8 @@ extension VocabularyError {
     switch self {
     case .missing(let directory):
       "\(directory): expected tokenizer.json or tokenizer.model, found neither"
+    case .missingCLIP(let directory):
+      "\(directory): expected CLIP's tokenizer.json, or vocab.json and merges.txt, found none; is the download complete?"
     case .unreadable(let file, let reason):
       "\(file): cannot be read: \(reason.excerpt)"
     case .notFetched(let file):

@@ -18,7 +18,7 @@ extension Vocabulary {
     let root = try TokenizerFile.json(file, bytes)
     let model = root["model"]
     try checkModel(model)
-    let table = try tokenTable(model)
+    let table = try tokenTable(model["vocab"], file: file)
     var added = AddedTokenTable(table)
     for entry in root["added_tokens"].array ?? [] {
       let id = try Int32(entry["id"], token: entry["content"].kind, file: file)
@@ -34,7 +34,7 @@ extension Vocabulary {
     if ignoresMerges, !normalizer.isByteLevel { throw unsupported("ignore_merges", "true") }
     let bosName = templateBOS(root["post_processor"])
     return Vocabulary(
-      tokens: table.tokens, merges: try merges(model["merges"], table), addedTokens: added.sorted,
+      tokens: table.tokens, merges: try merges(model["merges"], table, file: file), addedTokens: added.sorted,
       byteTokens: byteTokens, normalizer: normalizer,
       specialTokens: try configuration.specialTokens(
         in: added, unk: unkToken, bosName: bosName, addsBOS: bosName != nil),
@@ -58,8 +58,9 @@ extension Vocabulary {
     }
   }
 
-  private static func tokenTable(_ model: JSONValue) throws(VocabularyError) -> TokenTable {
-    guard let members = model["vocab"].members else {
+  /// Reads an object of ids by token.
+  static func tokenTable(_ vocabulary: JSONValue, file: String) throws(VocabularyError) -> TokenTable {
+    guard let members = vocabulary.members else {
       throw .missingField(file: file, field: "model.vocab", expected: "an object of ids")
     }
     var entries: [(token: String, id: Int)] = []
@@ -71,12 +72,14 @@ extension Vocabulary {
   }
 
   /// Reads merges written as `"left right"` or as `["left", "right"]`; the index of a merge is its rank.
-  private static func merges(_ value: JSONValue, _ table: TokenTable) throws(VocabularyError) -> [Pair: Merge] {
+  static func merges(
+    _ value: JSONValue, _ table: TokenTable, file: String
+  ) throws(VocabularyError) -> [Pair: Merge] {
     guard let lines = value.array else { throw .missingField(file: file, field: "model.merges", expected: "a list") }
     var merges: [Pair: Merge] = [:]
     merges.reserveCapacity(lines.count)
     for (rank, line) in lines.enumerated() {
-      let (left, right) = try mergeParts(line, rank)
+      let (left, right) = try mergeParts(line, rank, file: file)
       guard let leftID = table[left], let rightID = table[right], let merged = table[left + right] else {
         let missing = [left, right, left + right].first { table[$0] == nil } ?? []
         throw .unknownToken(
@@ -88,7 +91,7 @@ extension Vocabulary {
   }
 
   private static func mergeParts(
-    _ line: JSONValue, _ rank: Int
+    _ line: JSONValue, _ rank: Int, file: String
   ) throws(VocabularyError) -> (ArraySlice<UInt8>, ArraySlice<UInt8>) {
     if let text = line.string {
       let bytes = Array(text.utf8)

@@ -124,6 +124,7 @@ enum VerboseLog {
     Log.write("compute: \(model.precision.reason)")
     for line in model.eosDescription { Log.write(line) }
     if let visionTower = model.visionTower { Log.write("vision encoder: weights from \(visionTower)") }
+    if let clip = model.clipDirectory { Log.write("CLIP's text encoder, for cdpruner: \(clip)") }
     if let report = model.weightsCache, !report.hasFailed { Log.write("weights cache: \(report)") }
     notes(of: model)
   }

@@ -94,7 +94,7 @@ import Testing
   }
 
   /// The reference's 8-bit pixels of an image, normalized like CLIP's.
-  private static func pixelValues(_ image: String, of model: String = "llava15") throws -> [Float] {
+  static func pixelValues(_ image: String, of model: String = "llava15") throws -> [Float] {
     let bytes = try Goldens.tensors("preprocess/\(model)/\(image).safetensors").bytes("pixels_u8")
     let mean: [Float] = [0.48145466, 0.4578275, 0.40821073]
     let deviation: [Float] = [0.26862954, 0.26130258, 0.27577711]

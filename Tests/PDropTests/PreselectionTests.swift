@@ -100,7 +100,7 @@ import TokenDropping
     let expected =
       2
       * model.llava.configuration.selectionMultiplyAdds(
-        selection, prepared.images.map(\.layout), question: prepared.questionTokens.count)
+        selection, prepared.images.map(\.layout), question: prepared.question)
     let report = try report(model, prepared.request)
     #expect(report.flops.rank == expected)
     #expect(report.baselineFlops > 10 * report.flops.prefill)
