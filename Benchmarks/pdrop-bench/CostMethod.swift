@@ -50,7 +50,7 @@ struct CostMethod: Hashable {
   func schedule(_ share: Double, for model: VisionLanguageModel, textTokens: Int) throws -> PaperSchedule? {
     let schedule = PaperSchedule.method(self, share: share)
     let configuration = model.llava.configuration
-    let image = configuration.imageForMeasuring
+    let image = configuration.imageForMeasuring()
     var prompt = PrefillCost(
       configuration.text, textTokens: textTokens, visualTokenCounts: [image.tokens], viewCount: image.views,
       cacheType: model.precision.cacheType)

@@ -169,19 +169,21 @@ struct Fidelity {
     self.threads = threads
   }
 
-  /// Answers a question with all subjects in turn. Each model encodes the image once.
+  /// Answers a question with all subjects in turn. Each model encodes the image once for subjects of one packing.
   mutating func ask(_ question: LabelledQuestion, images folder: String) throws {
     let path = URL(filePath: folder).appending(path: question.image).path
     var reference: Agreement.Answer?
-    var image: (model: Int, EncodedImage)?
+    var image: (model: Int, packing: Preselection.Packing, EncodedImage)?
     let forSelection = subjects.contains { $0.policy.preselection != nil }
     for index in subjects.indices {
       let subject = subjects[index]
+      let packing = subject.policy.preselection?.packing ?? .unpadded
       let encoded =
-        try image?.model == subject.model
-        ? image?.1 : models[subject.model].encode(.file(path), forSelection: forSelection, threads: threads)
-      guard let encoded else { continue }
-      image = (subject.model, encoded)
+        if let image, image.model == subject.model, image.packing == packing { image.2 } else {
+          try models[subject.model].encode(
+            .file(path), forSelection: forSelection, packing: packing, threads: threads)
+        }
+      image = (subject.model, packing, encoded)
       let (answer, report, time) = try answer(question, encoded, subject)
       let first = reference ?? answer
       reference = first

@@ -65,7 +65,7 @@ struct LayerCost {
     self.model = model
     self.textTokens = textTokens
     self.threads = threads
-    visualTokens = model.llava.configuration.imageForMeasuring.tokens
+    visualTokens = model.llava.configuration.imageForMeasuring().tokens
     plan = try DropPlan(PyramidDrop(), layerCount: model.layerCount, visualTokenCounts: [visualTokens])
     let full = textTokens + visualTokens
     let stages = plan.drops.map { textTokens + $0.keepCounts[0] }

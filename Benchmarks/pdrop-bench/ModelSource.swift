@@ -118,11 +118,16 @@ struct ModelSourceOptions: ParsableArguments {
 
 extension LLaVAConfiguration {
   /// The visual tokens and views of the measured image: one square view, or 640 x 480 for models with image tiles.
-  var imageForMeasuring: (tokens: Int, views: Int, layout: ViewLayout) {
-    let layout =
+  func imageForMeasuring(
+    _ packing: Preselection.Packing = .unpadded
+  ) -> (tokens: Int, views: Int, layout: ViewLayout) {
+    var layout =
       anyResolution.map { rules in
         ViewLayout.tiled(AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles)
       } ?? .single
+    if packing == .patches, let vision, anyResolution?.merge == .spatialUnpad {
+      layout = layout.keepingAllPatches(side: vision.patchesPerSide)
+    }
     return (visualTokenCount(layout), layout.viewCount, layout)
   }
 }

@@ -173,8 +173,10 @@ struct Pipeline {
   private func encode(_ subject: Subject) throws -> VisionRun {
     let model = subject.model
     _ = ThreadTrace.shared.takeWaitingShare()
+    let selections = subject.policies.compactMap(\.preselection)
+    // The policies of a command have one packing.
     let image = try model.encode(
-      .decoded(image(for: subject)), forSelection: subject.policies.contains { $0.preselection != nil },
+      .decoded(image(for: subject)), forSelection: !selections.isEmpty, packing: selections.first?.packing ?? .unpadded,
       threads: threads)
     let waiting = ThreadTrace.shared.takeWaitingShare()
     guard let preprocessor = model.preprocessor, preprocessor.mode == .anyres else {

@@ -46,23 +46,34 @@ struct PlanCommand: ParsableCommand {
     var rows: [TableRow] = []
     for source in try modelOptions.sources() {
       let (name, configuration) = try modelOptions.shape(source)
-      let image = configuration.imageForMeasuring
-      var prompt = PrefillCost(
-        configuration.text, textTokens: textTokens, visualTokenCounts: [visualTokens ?? image.tokens],
-        viewCount: image.views, cacheType: cacheType)
-      prompt.selectionMultiplyAdds = { [layout = image.layout] in
-        // The question is short beside the image.
-        configuration.selectionMultiplyAdds(
-          $0, [layout], question: SelectionQuestion(ofLength: 16, for: $0.method, configuration))
+      func promptCost(_ policy: any TokenDroppingPolicy) -> PrefillCost {
+        let image = configuration.imageForMeasuring(policy.preselection?.packing ?? .unpadded)
+        var prompt = PrefillCost(
+          configuration.text, textTokens: textTokens, visualTokenCounts: [visualTokens ?? image.tokens],
+          viewCount: image.views, cacheType: cacheType)
+        prompt.selectionMultiplyAdds = { [layout = image.layout] in
+          // The question is short beside the image.
+          configuration.selectionMultiplyAdds(
+            $0, [layout], question: SelectionQuestion(ofLength: 16, for: $0.method, configuration))
+        }
+        return prompt
       }
       let timing = try timing(source)
-      for recipe in policyOptions.recipe?.recipes ?? [] {
-        let planned = try SchedulePlanner(prompt).resolved(recipe.policy)
+      let recipes = policyOptions.recipe?.recipes ?? []
+      for recipe in recipes {
+        // Of all recipes, some have no selection or no packing of their paper; the table says which packing it is.
+        let repacked =
+          recipes.count == 1
+          ? try policyOptions.preselect.repacked(recipe)
+          : (try? policyOptions.preselect.repacked(recipe)) ?? recipe.policy
+        let prompt = promptCost(repacked)
+        let planned = try SchedulePlanner(prompt).resolved(repacked)
         rows.append(try PlanRow(name, prompt, planned, nil, recipe).tableRow)
       }
       for policyName in policyOptions.recipe == nil ? policy.names : [] {
         var policy = try policyOptions.forPolicy(policyName).policy(policyName, seed: 0)
         policy = policy.timed(by: timing)
+        let prompt = promptCost(policy)
         let planned = try SchedulePlanner(prompt).resolved(policy)
         rows.append(try PlanRow(name, prompt, planned, timing).tableRow)
       }
@@ -101,6 +112,7 @@ private struct PlanRow {
           [
             Field("recipe", .text($0.name), heading: "recipe"),
             Field("published", .text($0.published), heading: "published as"),
+            Field("packing", .text(policy.preselection?.packing.rawValue ?? ""), heading: "packing"),
           ]
         } ?? []) + [
           Field("policy", .text(policy.name), heading: "policy"),

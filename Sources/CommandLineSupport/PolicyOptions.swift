@@ -18,11 +18,11 @@ public struct RecipeName: ExpressibleByArgument, Sendable {
   /// The recipe.
   ///
   /// - Throws: `ValidationError` for all of them.
-  func policy() throws -> any TokenDroppingPolicy {
+  func recipe() throws -> Recipe {
     guard recipes.count == 1 else {
       throw ValidationError("--recipe all is for pdrop-bench plan; expected one recipe")
     }
-    return recipes[0].policy
+    return recipes[0]
   }
 }
 
@@ -135,7 +135,7 @@ public struct PolicyOptions: ParsableArguments {
   /// - Parameter seed: The seed of random drops and rankings.
   /// - Throws: `ValidationError` if an option belongs to another policy.
   public func policy(_ name: PolicyName, seed: UInt64) throws -> any TokenDroppingPolicy {
-    if let recipe { return try recipe.policy() }
+    if let recipe { return try preselect.repacked(recipe.recipe()) }
     return try preselect.preselected(target.target) { try dropping(name, for: $0, seed: seed) }
   }
 

@@ -17,6 +17,26 @@ public struct PreselectionName: ExpressibleByArgument, Sendable {
   public static var allValueStrings: [String] { ["none"] + Preselection.Method.all.map(\.name) }
 }
 
+/// A packing by its command-line name.
+public struct PackingName: ExpressibleByArgument, Sendable {
+  /// `nil` for that of the method's code.
+  private let packing: Preselection.Packing?
+
+  public init?(argument: String) {
+    packing = Preselection.Packing(rawValue: argument)
+    guard packing != nil || argument == "paper" else { return nil }
+  }
+
+  public static var allValueStrings: [String] { Preselection.Packing.allCases.map(\.rawValue) + ["paper"] }
+
+  /// The packing for a method; `nil` if its code has none.
+  func packing(of method: Preselection.Method?) -> Preselection.Packing? {
+    if let packing { return packing }
+    guard let method else { return .unpadded }
+    return method.paperPacking
+  }
+}
+
 /// The selection of visual tokens before the language model.
 public struct PreselectOptions: ParsableArguments {
   @Option(
@@ -38,6 +58,15 @@ public struct PreselectOptions: ParsableArguments {
     help: "Selection from each view of an image, with equal parts, or from all: view or image. (default: view)")
   public var budget: Preselection.Budget?
 
+  @Option(
+    name: .customLong("preselect-packing"),
+    help: """
+      Tiles of LLaVA-NeXT: unpadded (padding removed first, a row's newline stays with its first token), patches (padding \
+      stays, no newlines), sequence (newlines are tokens like others; divprune) or paper (that of the method's code). \
+      (default: unpadded)
+      """)
+  public var packing: PackingName?
+
   public init() {}
 
   public func validate() throws {
@@ -47,6 +76,7 @@ public struct PreselectOptions: ParsableArguments {
     guard tokens.map({ $0 >= 0 }) ?? true else {
       throw ValidationError("--preselect-tokens must be 0 or more, found \(tokens ?? 0)")
     }
+    if method != nil { _ = try packing(of: method?.method) }
     guard method?.method != nil || (tokens == nil && share == nil && budget == nil) else {
       throw ValidationError(
         "--preselect-tokens, --preselect-share and --preselect-budget require --preselect with a method")
@@ -62,14 +92,52 @@ public struct PreselectOptions: ParsableArguments {
   func preselected(
     _ target: CostTarget?, _ policy: (_ target: CostTarget?) throws -> any TokenDroppingPolicy
   ) throws -> any TokenDroppingPolicy {
-    guard let method = method?.method else { return try policy(target) }
+    guard let method = method?.method else {
+      guard packing == nil else { throw ValidationError("--preselect-packing requires --preselect with a method") }
+      return try policy(target)
+    }
+    let packing = try packing(of: method)
     if let size = share.map({ .share($0.value) }) ?? tokens.map({ Preselection.Size.tokens($0) }) {
-      return Preselected(Preselection(method, size, budget: budget ?? .view), then: try policy(target))
+      return Preselected(
+        Preselection(method, size, budget: budget ?? .view, packing: packing), then: try policy(target))
     }
     guard let target else {
       throw ValidationError("--preselect needs --preselect-tokens, --preselect-share or a target")
     }
-    return TargetedPreselection(method, budget: budget ?? .view, then: try policy(nil), target)
+    return TargetedPreselection(
+      method, budget: budget ?? .view, packing: packing, then: try policy(nil), target)
+  }
+
+  /// The packing of a method.
+  ///
+  /// - Throws: `ValidationError` for `paper` where the method has no such packing.
+  func packing(of method: Preselection.Method?) throws -> Preselection.Packing {
+    guard let packing else { return .unpadded }
+    guard let own = packing.packing(of: method) else {
+      let reason =
+        method == .localGlobal
+        ? "VScan removes padding after the selection, so its number of tokens depends on the image"
+        : "TOPS has published no code"
+      throw ValidationError(
+        "--preselect-packing paper is not available with \(method?.name ?? "none"): \(reason); use unpadded or patches")
+    }
+    guard own != .sequence || method == .divPrune else {
+      throw ValidationError(
+        "--preselect-packing sequence requires --preselect divprune; use unpadded, patches or paper")
+    }
+    return own
+  }
+
+  /// The recipe's policy with the packing that is given.
+  ///
+  /// - Throws: `ValidationError` for a recipe that cannot have it.
+  public func repacked(_ recipe: Recipe) throws -> any TokenDroppingPolicy {
+    guard packing != nil else { return recipe.policy }
+    guard var policy = recipe.policy as? Preselected else {
+      throw ValidationError("--preselect-packing requires a selection; --recipe \(recipe.name) has none")
+    }
+    policy.selection.packing = try packing(of: policy.selection.method)
+    return policy
   }
 
   /// Whether a target determines the number of selected tokens.

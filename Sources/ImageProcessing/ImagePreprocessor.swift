@@ -180,6 +180,13 @@ public struct ImageViews: Sendable, Equatable {
       frames.flatMap(\.pixels), size: frames[0].size, layout: .video(frames: frames.count), frames[0].normalization)
   }
 
+  /// The same views with all patches of all tiles as tokens, those of padding too, and without newlines.
+  ///
+  /// - Parameter side: Patches along the side of a view.
+  package func keepingAllPatches(side: Int) -> ImageViews {
+    ImageViews(pixels, size: size, layout: layout.keepingAllPatches(side: side), normalization)
+  }
+
   /// The rescaled and normalised samples, `[count, 3, S, S]`; computed on access, because they are four times as large.
   public var pixelValues: [Float] { normalization(pixels, plane: size * size) }
 }

@@ -13,7 +13,8 @@ package enum VisualTokenPlace: Sendable, Equatable {
 
   /// The places of the visual tokens of an image or a video, in the order of the decoder's sequence.
   ///
-  /// The base view comes first, then the tiles as one grid without its padding, with a newline after each row. An image
+  /// The base view comes first, then the tiles as one grid without its padding, with a newline after each row unless the
+  /// layout leaves newlines out. An image
   /// in one view has one newline, and so has a video after its last frame. Models without a newline use all views
   /// unchanged.
   ///
@@ -47,7 +48,7 @@ package enum VisualTokenPlace: Sendable, Equatable {
     return tiles.keptRows.flatMap { y in
       tiles.keptColumns.map { x in
         patch(view: 1 + y / side * tiles.columns + x / side, row: y % side, column: x % side)
-      } + [.newline(row: y)]
+      } + (tiles.endsRows ? [.newline(row: y)] : [])
     }
   }
 

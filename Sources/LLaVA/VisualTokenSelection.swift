@@ -11,7 +11,7 @@ package import TokenSelection
 struct VisualTokenSelection {
   private let selection: Preselection
   private let places: [VisualTokenPlace]
-  /// Indices of the patches of each view, or of all views together.
+  /// Indices of the patches of each view, or of all views together; of all tokens, if newlines are among them.
   private let groups: [[Int]]
   private let layout: ViewLayout
   private let vision: VisionConfiguration
@@ -41,7 +41,9 @@ struct VisualTokenSelection {
       if let row { views[row / patchCount].append(index) }
     }
     let isByView = selection.budget == .view || selection.method == .localGlobal
-    groups = isByView ? views.filter { !$0.isEmpty } : [views.flatMap(\.self)]
+    groups =
+      selection.packing == .sequence
+      ? [Array(places.indices)] : isByView ? views.filter { !$0.isEmpty } : [views.flatMap(\.self)]
   }
 
   private var count: Int { selection.tokenCount(of: places.count) }
@@ -83,7 +85,7 @@ struct VisualTokenSelection {
       (count + question.rowCount + count * question.rowCount) * columns
     }
     let attention = (1 + vision.patchCount) * vision.hiddenSize
-    let viewCount = groups.map { group in Set(group.map { inputRow($0) / vision.patchCount }).count }
+    let viewCount = groups.map { group in Set(group.compactMap { inputRows[$0].map { $0 / vision.patchCount } }).count }
     var total = 0
     if selection.method == .cdPruner {
       if case .clip(let pieces) = question, let clip {
@@ -178,8 +180,8 @@ struct VisualTokenSelection {
     _ group: [Int], _ share: Int, _ features: borrowing Matrix, _ inputs: SelectionInputs, padding: Set<Int>,
     question: borrowing Matrix, relevance: [Float], on compute: ComputeContext
   ) throws(SelectionError) -> [Int] {
-    let inputRows = group.map(inputRow)
     func attention() -> [Float] {
+      let inputRows = group.map(inputRow)
       chargeAttention(views: Set(inputRows.map { $0 / vision.patchCount }).count, layers: 1, on: compute)
       return inputRows.map { inputs.classAttention[$0] }
     }
@@ -265,6 +267,7 @@ struct VisualTokenSelection {
 
   /// Exactly `count` tokens: class tokens, then the groups' tokens in turns, each with the newline of its row.
   private func completed(_ orders: [[Int]]) -> [Int] {
+    if selection.packing == .sequence { return orders.joined().sorted() }
     var newlines: [Int?: Int] = [:]
     for (index, place) in places.enumerated() {
       if case .newline(let row) = place { newlines.updateValue(index, forKey: row) }

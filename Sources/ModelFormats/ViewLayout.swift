@@ -19,6 +19,16 @@ package enum ViewLayout: Sendable, Hashable {
   package var tiles: TileGrid? {
     if case .tiled(let tiles) = self { tiles } else { nil }
   }
+
+  /// The same views with all features of all tiles, those of padding too, and without newlines.
+  ///
+  /// - Parameter side: Patches along the side of a view.
+  package func keepingAllPatches(side: Int) -> ViewLayout {
+    guard case .tiled(var tiles) = self else { return self }
+    (tiles.keptRows, tiles.keptColumns) = (0..<tiles.rows * side, 0..<tiles.columns * side)
+    (tiles.reduced, tiles.endsRows) = (nil, false)
+    return .tiled(tiles)
+  }
 }
 
 /// The grid of tiles of an image, and the part of their feature map without padding.
@@ -34,14 +44,16 @@ package struct TileGrid: Sendable, Hashable {
   package var keptColumns: Range<Int>
   /// The size of the map after it has been reduced, as LLaVA-OneVision does with large ones; `nil` if it has not.
   package var reduced: MapSize?
+  /// Whether each row of the map ends in a newline token, in models that have one.
+  package var endsRows = true
 
   package var tileCount: Int { rows * columns }
 
   /// The size of the map of tokens.
   package var map: MapSize { reduced ?? MapSize(rows: keptRows.count, columns: keptColumns.count) }
 
-  /// The number of visual tokens of the tiles: their map and a newline token after each row.
-  package var tokenCount: Int { map.rows * (map.columns + 1) }
+  /// The number of visual tokens of the tiles: their map and the newline tokens of its rows.
+  package var tokenCount: Int { map.rows * (map.columns + (endsRows ? 1 : 0)) }
 
   package init(
     rows: Int, columns: Int, keptRows: Range<Int>, keptColumns: Range<Int>, reduced: MapSize? = nil

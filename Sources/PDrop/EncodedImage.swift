@@ -2,6 +2,7 @@ import ImageProcessing
 import Kernels
 import LLaVA
 import ModelFormats
+public import TokenDropping
 
 /// The features of an image, for several questions about it.
 ///
@@ -39,18 +40,20 @@ extension VisionLanguageModel {
   ///   - appliesOrientation: Whether a photo is rotated upright by its Exif orientation.
   ///   - isOneOfSeveral: Whether the image is for prompts with several images, for which LLaVA-OneVision uses one view.
   ///   - forSelection: Whether the image is for policies with a `Preselection` too. Takes a quarter more memory.
+  ///   - packing: The packing of the selection, for the tiles of LLaVA-NeXT.
   ///   - threads: Number of threads; the features do not depend on it.
   /// - Throws: `RequestError.image`, or `.generation(.foreignImage)` for one that another model has encoded.
   public func encode(
     _ image: Request.Image, appliesOrientation: Bool = false, isOneOfSeveral: Bool = false,
-    forSelection: Bool = false, threads: Int
+    forSelection: Bool = false, packing: Preselection.Packing = .unpadded, threads: Int
   ) throws(RequestError) -> EncodedImage {
     let start = ContinuousClock.now
     let compute = ComputeContext(workers: Workers(count: threads))
     var timings = RunReport.Timings()
     let handling = ImageHandling(
       appliesOrientation: appliesOrientation,
-      isOneOfSeveral: isOneOfSeveral && preprocessor?.tilesOnlySingleImages ?? false)
+      isOneOfSeveral: isOneOfSeveral && preprocessor?.tilesOnlySingleImages ?? false,
+      keepsAllPatches: keepsAllPatches(packing))
     let input = try input(of: image, handling, forSelection: forSelection, &timings)
     let encoding = input.encoding(by: self, forSelection: forSelection, on: compute)
     timings.add(compute.durations)

@@ -5,6 +5,7 @@ import LLaVA
 import ModelFormats
 import Storage
 import Synchronization
+package import TokenDropping
 
 /// A folder of encoded images that later runs reuse; see `FeatureCacheOptions`.
 ///
@@ -224,24 +225,33 @@ package struct ImageHandling: Hashable, Sendable {
   /// Whether the image has the views of one of several in a prompt, in models where these differ from those of a single
   /// one.
   package var isOneOfSeveral = false
+  /// Whether all patches of all tiles are tokens, those of padding too, without newlines.
+  package var keepsAllPatches = false
 
-  package init(appliesOrientation: Bool = false, isOneOfSeveral: Bool = false) {
+  package init(appliesOrientation: Bool = false, isOneOfSeveral: Bool = false, keepsAllPatches: Bool = false) {
     (self.appliesOrientation, self.isOneOfSeveral) = (appliesOrientation, isOneOfSeveral)
+    self.keepsAllPatches = keepsAllPatches
   }
 
   /// The end of the names of images in caches; `nil` for single images as they are stored.
   package var mark: String? {
-    switch (appliesOrientation, isOneOfSeveral) {
-    case (false, false): nil
-    case (true, false): "upright"
-    case (false, true): "several"
-    case (true, true): "upright_several"
-    }
+    let marks = [(appliesOrientation, "upright"), (isOneOfSeveral, "several"), (keepsAllPatches, "patches")]
+    let present = marks.filter(\.0).map(\.1)
+    return present.isEmpty ? nil : present.joined(separator: "_")
   }
 
   /// All marks.
-  package static let marks = [true, false].flatMap { upright in
-    [true, false].compactMap { ImageHandling(appliesOrientation: upright, isOneOfSeveral: $0).mark }
+  package static let marks = (1..<8).compactMap { bits in
+    ImageHandling(
+      appliesOrientation: bits & 1 > 0, isOneOfSeveral: bits & 2 > 0, keepsAllPatches: bits & 4 > 0
+    ).mark
+  }
+}
+
+extension VisionLanguageModel {
+  /// Whether a packing keeps padding and leaves out newlines, which only the tiles of LLaVA-NeXT have.
+  package func keepsAllPatches(_ packing: Preselection.Packing) -> Bool {
+    packing == .patches && llava.configuration.anyResolution?.merge == .spatialUnpad
   }
 }
 
@@ -250,7 +260,8 @@ extension Request {
   package func handling(by model: VisionLanguageModel) -> ImageHandling {
     ImageHandling(
       appliesOrientation: appliesOrientation,
-      isOneOfSeveral: images.count { !$0.isVideo } > 1 && model.preprocessor?.tilesOnlySingleImages ?? false)
+      isOneOfSeveral: images.count { !$0.isVideo } > 1 && model.preprocessor?.tilesOnlySingleImages ?? false,
+      keepsAllPatches: model.keepsAllPatches(policy.preselection?.packing ?? .unpadded))
   }
 }
 

@@ -27,6 +27,8 @@ package struct FeatureFile: Sendable, Equatable {
   private enum Field {
     static let padding = "padding_tokens"
     static let tiles = "tiles"
+    /// `none` for tiles without newlines.
+    static let newlines = "newlines"
     static let encodeFlops = "flops_encode"
     static let projectFlops = "flops_project"
   }
@@ -106,10 +108,11 @@ package struct FeatureFile: Sendable, Equatable {
       numbers[1] > 0,
       numbers[2] <= numbers[3], numbers[4] <= numbers[5]
     else { throw .unusable("\(file.path): its tiles are damaged") }
-    return .tiled(
-      TileGrid(
-        rows: numbers[0], columns: numbers[1], keptRows: numbers[2]..<numbers[3], keptColumns: numbers[4]..<numbers[5],
-        reduced: numbers.count == 8 ? MapSize(rows: numbers[6], columns: numbers[7]) : nil))
+    var tiles = TileGrid(
+      rows: numbers[0], columns: numbers[1], keptRows: numbers[2]..<numbers[3], keptColumns: numbers[4]..<numbers[5],
+      reduced: numbers.count == 8 ? MapSize(rows: numbers[6], columns: numbers[7]) : nil)
+    tiles.endsRows = file.metadata[Field.newlines] != "none"
+    return .tiled(tiles)
   }
 
   private static func selectionInputs(_ file: SafetensorsFile) throws(CacheFileError) -> SelectionInputs? {
@@ -154,6 +157,7 @@ package struct FeatureFile: Sendable, Equatable {
       ]
       metadata[Field.tiles] = (numbers + (tiles.reduced.map { [$0.rows, $0.columns] } ?? [])).map(String.init).joined(
         separator: " ")
+      if !tiles.endsRows { metadata[Field.newlines] = "none" }
     }
     var tensors = [(Self.featuresName, Tensor(features, shape: [features.count / columns, columns]))]
     if let inputs = selectionInputs {

@@ -171,6 +171,9 @@ extension VisionLanguageModel: ImageSource {
     if case .features(let encoded) = image {
       guard encoded.model === identity else { throw .generation(.foreignImage) }
       guard !forSelection || encoded.selectionInputs != nil else { throw .generation(.notEncodedForSelection) }
+      guard encoded.layout.tiles.map({ $0.endsRows != handling.keepsAllPatches }) ?? true else {
+        throw .generation(.otherPacking(handling.keepsAllPatches ? .patches : .unpadded))
+      }
       return ImageInput(
         tokenCount: encoded.tokenCount, paddingTokens: encoded.paddingTokens,
         views: encoded.views, layout: encoded.layout, digest: encoded.digest,
@@ -289,7 +292,8 @@ extension VisionLanguageModel {
     let views = handling.isOneOfSeveral ? preprocessor.views(ofOneOfSeveral: pixels) : preprocessor(pixels)
     timings.decodeImage += (decoded - start).milliseconds
     timings.preprocess += (ContinuousClock.now - decoded).milliseconds
-    return views
+    guard handling.keepsAllPatches, let side = llava.configuration.vision?.patchesPerSide else { return views }
+    return views.keepingAllPatches(side: side)
   }
 
   /// The features of images, or of their selected tokens, one after the other, `[V, D]`.

@@ -52,6 +52,11 @@ package struct PreparedRequest: Sendable {
     } catch { throw .generation(error) }
     let prompt = try model.prompt(of: request)
     report.promptTokens = prompt.tokens
+    if model.keepsAllPatches(request.policy.preselection?.packing ?? .unpadded),
+      configuration.anyResolution?.maxMapViews != nil
+    {
+      throw .generation(.noPacking(modelType: configuration.modelType))
+    }
     var images: [ImageInput] = []
     for image in prompt.images { images.append(try source.input(of: image, in: request, &report.timings)) }
 

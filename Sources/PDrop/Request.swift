@@ -89,6 +89,10 @@ public enum GenerationError: UserFacingError, Equatable {
   case foreignImage
   /// An image that was encoded without what a selection of its tokens needs.
   case notEncodedForSelection
+  /// An image that was encoded for another packing of its tiles.
+  case otherPacking(Preselection.Packing)
+  /// A packing of LLaVA-NeXT's tiles for a model that reduces them.
+  case noPacking(modelType: String)
   /// An image for a model without a vision encoder.
   case noVisionEncoder
   /// A selection by the attention of the class token in a vision encoder that has none.
@@ -104,7 +108,7 @@ public enum GenerationError: UserFacingError, Equatable {
 
   public var category: ErrorCategory {
     switch self {
-    case .noVisionEncoder, .noVideos, .noClassToken: .usage
+    case .noVisionEncoder, .noVideos, .noClassToken, .noPacking: .usage
     case .noFrames, .videoMismatch: .input
     case .indistinctChoices: .input
     default: .internal
@@ -124,6 +128,11 @@ public enum GenerationError: UserFacingError, Equatable {
       "the image was encoded by another model; encode it with the model of this session"
     case .notEncodedForSelection:
       "the image was encoded without what the selection of its tokens needs; encode it with forSelection: true"
+    case .otherPacking(let packing):
+      "the image was encoded for another packing of its tiles; encode it with packing: .\(packing.rawValue)"
+    case .noPacking(let modelType):
+      "the packing patches is for the tiles of LLaVA-NeXT, found the model type \(modelType.excerpt), which reduces its "
+        + "map of tiles; use the packing unpadded"
     case .noVisionEncoder:
       "the model takes no images: there is no vision encoder (mmproj) next to the language model"
     case .noClassToken(let method):

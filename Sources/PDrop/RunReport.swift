@@ -284,6 +284,7 @@ extension Preselection {
     default: break
     }
     if budget != .view { parts.append("of the \(budget.rawValue)") }
+    if packing != .unpadded { parts.append("packing \(packing.rawValue)") }
     return parts.joined(separator: " ")
   }
 }

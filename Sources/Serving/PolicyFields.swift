@@ -10,8 +10,7 @@ struct PolicyFields {
   private static let names = [
     "policy", "lambda", "stages", "layer_list", "image_token_ratio_list", "fastv_k", "fastv_r", "rank", "select",
     "positions", "mask_padding", "target_tokens", "target_flops", "target_kv", "preselect", "preselect_tokens",
-    "preselect_share",
-    "preselect_budget", "recipe",
+    "preselect_share", "preselect_budget", "preselect_packing", "recipe",
   ]
 
   private let fields: JSONValue
@@ -68,6 +67,8 @@ struct PolicyFields {
     options.preselect.tokens = try value("preselect_tokens", "an integer")
     options.preselect.share = try value("preselect_share", "a ratio such as 0.33 or \"33%\"")
     options.preselect.budget = try value("preselect_budget", "view or image")
+    options.preselect.packing = try value(
+      "preselect_packing", "one of " + PackingName.allValueStrings.joined(separator: ", "))
   }
 
   private func name() throws(APIError) -> PolicyName {

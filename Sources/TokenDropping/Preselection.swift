@@ -55,12 +55,27 @@ public struct Preselection: Sendable, Hashable {
     case image
   }
 
+  /// What the selection sees of the tiles of LLaVA-NeXT. Images without tiles are the same in all packings.
+  public enum Packing: String, Sendable, Hashable, CaseIterable {
+    /// Padding is removed first. The newline of a row enters with the first token of the row.
+    case unpadded
+    /// All patches, those of padding too, and no newlines.
+    ///
+    /// Source: the codes of FasterVLM, VisPruner, VisionZip, SCOPE, MMTok and CDPruner.
+    case patches
+    /// The packed sequence without padding, whose newlines are tokens like others.
+    ///
+    /// Source: the code of DivPrune.
+    case sequence
+  }
+
   public var method: Method
   public var size: Size
   public var budget: Budget
+  public var packing: Packing
 
-  public init(_ method: Method, _ size: Size, budget: Budget = .view) {
-    (self.method, self.size, self.budget) = (method, size, budget)
+  public init(_ method: Method, _ size: Size, budget: Budget = .view, packing: Packing = .unpadded) {
+    (self.method, self.size, self.budget, self.packing) = (method, size, budget, packing)
   }
 
   /// The number of tokens selected from `count` tokens of an image, newline tokens included.
@@ -102,6 +117,18 @@ extension Preselection.Method {
     }
   }
 
+  /// The packing of the method's own code; `nil` if there is none, or none whose number of tokens is known before the
+  /// image is encoded.
+  ///
+  /// VScan removes padding after its selection, so its number depends on the image. TOPS has published no code.
+  public var paperPacking: Preselection.Packing? {
+    switch self {
+    case .classAttention, .scope, .mmTok, .cdPruner: .patches
+    case .divPrune: .sequence
+    case .localGlobal, .tops: nil
+    }
+  }
+
   /// All methods with their published settings.
   public static let all: [Preselection.Method] = [
     .classAttention, .scope(), .divPrune, .localGlobal, .mmTok, .cdPruner, .tops(),
@@ -132,6 +159,13 @@ extension Preselection.Method {
   }
 }
 
+extension Preselection {
+  /// Checks that the method can choose newlines, if they are tokens like others.
+  fileprivate func checkPacking() throws(DropPolicyError) {
+    guard packing != .sequence || method == .divPrune else { throw .packing(method: method.name) }
+  }
+}
+
 /// A policy after a selection whose number of tokens is solved per prompt: the largest within the cost target.
 public struct TargetedPreselection: TokenDroppingPolicy {
   /// The selection; its size is not used.
@@ -143,10 +177,10 @@ public struct TargetedPreselection: TokenDroppingPolicy {
 
   /// - Parameter policy: The drops after the selection, without a target of their own.
   public init(
-    _ method: Preselection.Method, budget: Preselection.Budget = .view, then policy: any TokenDroppingPolicy,
-    _ target: CostTarget, timing: PrefillTiming? = nil
+    _ method: Preselection.Method, budget: Preselection.Budget = .view, packing: Preselection.Packing = .unpadded,
+    then policy: any TokenDroppingPolicy, _ target: CostTarget, timing: PrefillTiming? = nil
   ) {
-    selection = Preselection(method, .share(1), budget: budget)
+    selection = Preselection(method, .share(1), budget: budget, packing: packing)
     (self.policy, self.target, self.timing) = (policy, target, timing)
   }
 
@@ -155,7 +189,8 @@ public struct TargetedPreselection: TokenDroppingPolicy {
 
   /// The policy's stages for all tokens, because the number is solved later, per prompt.
   public func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage] {
-    try policy.stages(layerCount: layerCount, visualTokenCount: visualTokenCount)
+    try selection.checkPacking()
+    return try policy.stages(layerCount: layerCount, visualTokenCount: visualTokenCount)
   }
 }
 
@@ -174,6 +209,7 @@ public struct Preselected: TokenDroppingPolicy {
   public var preselection: Preselection? { selection }
 
   public func stages(layerCount: Int, visualTokenCount: Int) throws(DropPolicyError) -> [DropStage] {
+    try selection.checkPacking()
     switch selection.size {
     case .tokens(let tokens) where tokens < 0: throw .selectionOutOfRange(tokens: tokens)
     case .share(let share) where !(0...1).contains(share): throw .ratioOutOfRange(ratio: share)

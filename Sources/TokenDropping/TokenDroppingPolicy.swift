@@ -65,6 +65,8 @@ public enum DropPolicyError: Error, Hashable, CustomStringConvertible {
   case ratiosIncreasing(ratios: [Double])
   case stageCountOutOfRange(stages: Int, layerCount: Int)
   case selectionOutOfRange(tokens: Int)
+  /// A selection of patches only, from a sequence with newlines.
+  case packing(method: String)
 
   public var description: String {
     switch self {
@@ -80,6 +82,8 @@ public enum DropPolicyError: Error, Hashable, CustomStringConvertible {
       "the ratio list \(ratios) must not rise: each ratio is relative to the original tokens"
     case .selectionOutOfRange(let tokens):
       "cannot select \(tokens) tokens; use 0 or more"
+    case .packing(let method):
+      "\(method) cannot select newlines, as the packing sequence asks for; use it with divprune, or the packing unpadded or patches"
     case .stageCountOutOfRange(let stages, let layerCount):
       "\(stages) stages do not fit the model's \(layerCount) layers; use 1 to \(layerCount)"
     }

@@ -95,7 +95,8 @@ struct InteractiveRun {
   private mutating func add(_ image: Request.Image, isOneOfSeveral: Bool = false) throws {
     let encoded = try model.encode(
       image, appliesOrientation: base.appliesOrientation, isOneOfSeveral: isOneOfSeveral,
-      forSelection: base.policy.preselection != nil, threads: threads)
+      forSelection: base.policy.preselection != nil, packing: base.policy.preselection?.packing ?? .unpadded,
+      threads: threads)
     chat.add(encoded)
     terminal.note("added an image of \(encoded.tokenCount) tokens to the next question")
   }

@@ -19,7 +19,8 @@ import Testing
     (["-p", "a", "--top-k=-1"], "--top-k"), (["-p", "a", "-s=-1"], "-1"),
     (["-p", "a", "--policy", "best"], "pyramiddrop"),
     (["-p", "a", "--format", "xml"], "json"), (["-p", "a", "--chat-template", "none_such"], "vicuna_v1"),
-    (["-p", "a", "--precision", "f8"], "f8"), (["-p", "a", "--positions", "new"], "compact"),
+    (["-p", "a", "--precision", "f8"], "f8"), (["-p", "a", "--clip-model"], "Missing value"),
+    (["-p", "a", "--positions", "new"], "compact"),
     (["-p", "a", "--input", "b"], "--input supplies"), (["-p", "a", "--output", "b"], "require --input"),
     (["--raw", "-p", "a", "--system", "b"], "--system"), (["-i", "--raw"], "--interactive reads turns"),
     (["-i", "--chat", "a"], "--interactive reads turns"), (["-i", "-f", "-"], "--interactive reads turns"),
@@ -57,6 +58,18 @@ import Testing
     (["--rank", "best"], "value-weighted"), (["--policy", "none", "--rank", "attention"], "--rank requires"),
     (["--policy", "uniform", "--rank", "key-norm"], "--rank requires"),
     (["--policy", "none", "--mask-padding"], "--mask-padding"),
+    (["--preselect-packing", "patches"], "requires --preselect"),
+    (["--preselect", "scope", "--preselect-tokens", "8", "--preselect-packing", "rows"], "'sequence' or 'paper'"),
+    (
+      ["--preselect", "scope", "--preselect-tokens", "8", "--preselect-packing", "sequence"],
+      "requires --preselect divprune"
+    ),
+    (
+      ["--preselect", "local-global", "--preselect-tokens", "8", "--preselect-packing", "paper"],
+      "VScan removes padding"
+    ),
+    (["--recipe", "tops-64", "--preselect-packing", "paper"], "TOPS has published no code"),
+    (["--recipe", "pdrop", "--preselect-packing", "paper"], "--recipe pdrop has none"),
     (["--preselect", "best", "--preselect-tokens", "8"], "divprune"), (["--preselect", "scope"], "or a target"),
     (["--preselect-tokens", "8"], "require --preselect"), (["--preselect-share", "25%"], "require --preselect"),
     (["--preselect", "none", "--preselect-tokens", "8"], "require --preselect"),

@@ -81,7 +81,7 @@ import Testing
   }
 
   /// The views of a golden image.
-  private static func layout(_ image: String, _ llava: LLaVAModel) throws -> ViewLayout {
+  static func layout(_ image: String, _ llava: LLaVAModel) throws -> ViewLayout {
     struct Image: Decodable {
       var file: String
       var width: Int
