@@ -23,13 +23,7 @@ public struct Recipe: Sendable {
       Recipe("pdrop", "270 tokens", "arXiv 2410.17247, its default schedule", PyramidDrop()),
       Recipe("fastv", "K=2, R=50%", "arXiv 2403.06764", FastV()),
     ] + [(192, [300, 200, 110]), (128, [303, 110, 36]), (64, [66, 30, 17])].map(sparseVLM)
-    + [
-      Recipe(
-        "vscan-64", "64 tokens", "arXiv 2505.22654, without merging",
-        Preselected(
-          Preselection(.localGlobal, .tokens(96)),
-          then: PyramidDrop(.scaled(layers: [16], ofLayers: 32, ratios: [1.0 / 3]))))
-    ] + [128, 64, 32].map(tops)
+    + [192, 128, 64].map(vscan) + [128, 64, 32].map(tops)
     + [192, 128, 64].flatMap { tokens in
       [
         selection("fastervlm", "arXiv 2412.01818", .classAttention, tokens),
@@ -60,6 +54,15 @@ public struct Recipe: Sendable {
       "arXiv 2410.04417, token lists of its code, without merging; drops before the layers that rank",
       PyramidDrop(
         .scaled(layers: [2, 6, 15], ofLayers: 32, ratios: kept.map { Double($0) / 576 }), ranking: .textRaters))
+  }
+
+  /// A third of the tokens from the middle layer on, which its paper fixes; before it as many as give the average.
+  private static func vscan(_ tokens: Int) -> Recipe {
+    Recipe(
+      "vscan-\(tokens)", "\(tokens) tokens", "arXiv 2505.22654, without merging",
+      Preselected(
+        Preselection(.localGlobal, .tokens(tokens * 3 / 2)),
+        then: PyramidDrop(.scaled(layers: [16], ofLayers: 32, ratios: [1.0 / 3]))))
   }
 
   /// Twice the tokens before the decoder, then all and a quarter of them. Inside the decoder `lambda` is 1 for 64 and 32.
