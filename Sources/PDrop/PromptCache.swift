@@ -1,9 +1,9 @@
 import ImageProcessing
 import Kernels
-package import LLaVA
+import LLaVA
 import ModelFormats
 import Storage
-package import TokenDropping
+import TokenDropping
 
 /// A folder of prefilled prompts and prefixes that later runs reuse; see `PromptCacheOptions`.
 ///
@@ -62,7 +62,7 @@ package final class PromptCache: Sendable {
   /// Maximum bytes of the file of a prompt.
   package func byteCount(_ request: PreparedRequest, _ model: VisionLanguageModel) -> Int {
     Self.layout(request, model).byteCount(
-      key: fullKey(Key(prompt: request, clipKey: clipKey)), fields: Self.fieldBytes(request))
+      key: fullKey(PromptCacheKey(prompt: request, clipKey: clipKey)), fields: Self.fieldBytes(request))
   }
 
   // The methods below take only requests that `VisionLanguageModel.promptCache(for:)` accepts.
@@ -71,7 +71,7 @@ package final class PromptCache: Sendable {
   func prompt(
     of request: PreparedRequest, for model: VisionLanguageModel, reservedRows: Int, _ workers: Workers
   ) -> Prompt? {
-    let key = Key(prompt: request, clipKey: clipKey)
+    let key = PromptCacheKey(prompt: request, clipKey: clipKey)
     let (path, layout) = (path(.prompt, key), Self.layout(request, model))
     let limit = byteCount(request, model)
     var bytes = 0
@@ -136,7 +136,8 @@ package final class PromptCache: Sendable {
       Field.images: Self.text(prompt.imageFlops),
     ].merging(prompt.selected.map { [Field.selected: Self.text($0)] } ?? [:]) { $1 }
     write(
-      .prompt, Key(prompt: request, clipKey: clipKey), Self.layout(request, model), prompt.cache, fields: fields,
+      .prompt, PromptCacheKey(prompt: request, clipKey: clipKey), Self.layout(request, model), prompt.cache,
+      fields: fields,
       fieldBytes: Self.fieldBytes(request)
     ) { SharedBytes(copying: prompt.logits) }
   }
@@ -162,14 +163,14 @@ package final class PromptCache: Sendable {
 
   /// Maximum bytes of the file of a prefix.
   package func byteCount(_ prefix: PrefixKey, _ model: VisionLanguageModel) -> Int {
-    Self.layout(prefix, model).byteCount(key: fullKey(Key(prefix: prefix)), fields: Self.fieldBytes(prefix))
+    Self.layout(prefix, model).byteCount(key: fullKey(PromptCacheKey(prefix: prefix)), fields: Self.fieldBytes(prefix))
   }
 
   /// A request's prefix; `nil` if it is not in the cache.
   func prefix(_ prefix: PrefixKey, of request: PreparedRequest, for model: VisionLanguageModel, _ workers: Workers)
     -> CachedPrefix?
   {
-    let key = Key(prefix: prefix)
+    let key = PromptCacheKey(prefix: prefix)
     let (path, layout) = (path(.prefix, key), Self.layout(prefix, model))
     let limit = byteCount(prefix, model)
     var bytes = 0
@@ -211,7 +212,7 @@ package final class PromptCache: Sendable {
       fields[Field.selectionFlops] = "\(selected.reduce(0) { $0 + $1.flops })"
     }
     write(
-      .prefix, Key(prefix: prefix.key), Self.layout(prefix.key, model), prefix.entry.cache,
+      .prefix, PromptCacheKey(prefix: prefix.key), Self.layout(prefix.key, model), prefix.entry.cache,
       fields: fields, fieldBytes: Self.fieldBytes(prefix.key)
     ) { prefix.entry.hidden.storedValues() }
   }
@@ -224,7 +225,7 @@ package final class PromptCache: Sendable {
   // MARK: - Files
 
   private func write(
-    _ kind: Kind, _ key: Key, _ layout: PromptFile.Layout, _ cache: KVCache, fields: [String: String],
+    _ kind: Kind, _ key: PromptCacheKey, _ layout: PromptFile.Layout, _ cache: KVCache, fields: [String: String],
     fieldBytes: Int, floats: () -> SharedBytes
   ) {
     let path = path(kind, key)
@@ -235,12 +236,12 @@ package final class PromptCache: Sendable {
     }
   }
 
-  private func path(_ kind: Kind, _ key: Key) -> String {
+  private func path(_ kind: Kind, _ key: PromptCacheKey) -> String {
     folder.path(of: CacheFileName(kind.rawValue, content: key.digest, modelKey: modelKey))
   }
 
   /// The key in the file's metadata, which is more specific than its name.
-  private func fullKey(_ key: Key) -> String { "\(key.text), \(modelKey)" }
+  private func fullKey(_ key: PromptCacheKey) -> String { "\(key.text), \(modelKey)" }
 
   /// Operations of images that a request would have to encode.
   private static func saved(_ flops: [RunReport.Flops], _ images: [ImageInput]) -> Int {
@@ -276,90 +277,6 @@ package final class PromptCache: Sendable {
     guard flops.count == count else { throw file.unusable("its cost of encoding is missing or damaged") }
     return flops
   }
-
-  /// The tokens, images and drops that a file depends on.
-  private struct Key {
-    let text: String
-
-    init(prompt request: PreparedRequest, clipKey: String?) {
-      let drops = request.plan.drops.map { drop in
-        let padding = drop.droppedFirst.map { TokenRuns($0).text }.joined(separator: ";")
-        return "drop \(drop.afterLayer) \(drop.scoringLayer) \(drop.positions.rawValue) \(drop.ranking) \(drop.choice) "
-          + "\(drop.keepCounts) after \(padding)"
-      }
-      self.init(
-        "prompt", request.report.promptTokens, request.images,
-        Self.text(request.plan.selection?.preselection, Self.text(request.question, clipKey)) + drops)
-    }
-
-    init(prefix: PrefixKey) {
-      self.init(
-        "prefix before layer \(prefix.depth)", prefix.tokens, prefix.images, Self.text(prefix.preselection, "[]"))
-    }
-
-    private static func text(_ question: SelectionQuestion, _ clipKey: String?) -> String {
-      switch question {
-      case .languageModel(let tokens): "\(tokens)"
-      case .clip(let pieces): "\(pieces) by CLIP \(clipKey ?? "")"
-      }
-    }
-
-    private static func text(_ selection: Preselection?, _ question: String) -> [String] {
-      selection.map { ["select \($0.label) for \(question)"] } ?? []
-    }
-
-    private init(_ title: String, _ tokens: [Int], _ images: [ImageInput], _ more: [String]) {
-      let contents = images.map { image in
-        guard let digest = image.digest else { preconditionFailure("PromptCache: an image without a digest") }
-        return "image \(digest.byteCount) \(digest.name) \(image.tokenCount)"
-      }
-      text = ([title, "tokens \(tokens.map(String.init).joined(separator: " "))"] + contents + more)
-        .joined(separator: ", ")
-    }
-
-    /// 32 hexadecimal digits.
-    var digest: String { SharedBytes(copying: Array(text.utf8)).twoChecksums.hexadecimal }
-  }
-}
-
-/// The identity of a prompt prefix: the beginning of a prompt, up to and including its last image.
-package struct PrefixKey: Equatable {
-  package let tokens: [Int]
-  package let images: [ImageInput]
-  /// The selection of visual tokens; `nil` for all.
-  package let preselection: Preselection?
-  /// Number of layers before the first drop, which see all of it.
-  package let depth: Int
-  /// Rows of tokens and images.
-  package let rowCount: Int
-
-  /// `nil` for a prompt without images, for one that cannot be computed in two parts, and for one whose visual tokens
-  /// depend on the question.
-  package init?(_ request: PreparedRequest, _ model: VisionLanguageModel) {
-    preselection = request.plan.selection?.preselection
-    guard preselection?.method.usesQuestion != true,
-      let last = request.report.promptTokens.lastIndex(of: model.imageToken),
-      let rows = request.layout(for: model)?.prefixRowCount
-    else { return nil }
-    tokens = Array(request.report.promptTokens[...last])
-    images = request.images
-    depth = request.plan.depth(layerCount: model.layerCount)
-    rowCount = rows
-  }
-
-  package static func == (left: Self, right: Self) -> Bool {
-    left.depth == right.depth && left.preselection == right.preselection && left.tokens == right.tokens
-      && left.images.elementsEqual(right.images, by: ===)
-  }
-}
-
-/// A prefix that has been computed, and the cost of encoding its images.
-package struct CachedPrefix {
-  package let key: PrefixKey
-  package let entry: PrefixCacheEntry
-  package let imageFlops: [RunReport.Flops]
-  /// The tokens of each image that entered the decoder; `nil` for all.
-  package let selected: [ImageInput.Selected]?
 }
 
 extension VisionLanguageModel {
@@ -378,77 +295,5 @@ extension PreparedRequest {
   func layout(for model: VisionLanguageModel, selected: [[Int]]? = nil) -> SequenceLayout? {
     SequenceLayout(
       report.promptTokens, placeholder: model.imageToken, visualTokenCounts: visualTokenCounts, selected: selected)
-  }
-}
-
-/// Settings of the prompt cache: a folder of prefilled prompts, so that later requests and runs about the same images
-/// need not compute them again.
-///
-///     var options = VisionLanguageModel.Options()
-///     options.promptCache = PromptCacheOptions(directory: folder + "/prompts", byteLimit: 1 << 30)
-///     let model = try VisionLanguageModel(directory: "Models/tiny-textvqa", options: options)
-///     let image = Request.Image.file("Models/samples/bike.png")
-///     _ = try Session(model, Request(question: "What colour is the bike?", images: [image]), threads: 4)
-///     print(model.promptCacheStatistics?.hits ?? 0)  // 0 in the first run, 1 in later ones
-///
-/// A file has the keys and values of a whole prompt and the logits of the first token, for the same question with the
-/// same policy; or those of the prefix that ends with the last image, up to the first drop, for other questions. With
-/// either, the vision encoder does not run. Answers and reports are the same byte for byte, apart from times.
-///
-/// A file is used only with the same tokens, image bytes and drops, and with everything that a feature cache depends
-/// on, the compute type of the decoder and the data type of the KV cache. Prefixes are stored where prompts give the
-/// same bits in two parts as in one, which f32 does not.
-///
-/// Files are checked in full when they are read, and a damaged file is replaced. The checks detect damage, not
-/// deliberate manipulation by a user with write access to the folder.
-///
-/// Several processes may share a folder, also from several machines.
-public struct PromptCacheOptions: Sendable {
-  public static let defaultByteLimit = 10 << 30
-
-  /// Path of the folder, which is created when the first file is stored.
-  public var directory: String
-  /// Maximum size of all files. The least recently used ones are removed; other files in the folder are not touched.
-  /// Every process that writes at the same time may exceed it by a twentieth.
-  public var byteLimit: Int
-  /// Callback for warnings of one line, from any thread: once for damaged files, and once when storing fails.
-  public var warn: @Sendable (String) -> Void
-
-  public init(
-    directory: String, byteLimit: Int = defaultByteLimit, warn: @escaping @Sendable (String) -> Void = { _ in }
-  ) {
-    self.directory = directory
-    self.byteLimit = byteLimit
-    self.warn = warn
-  }
-}
-
-/// Counts of a prompt cache since its model was loaded.
-public struct PromptCacheStatistics: CacheStatistics, Codable, Sendable, Equatable {
-  /// Requests whose whole prompt was in the cache.
-  public var hits = 0
-  /// Requests whose whole prompt was not.
-  public var misses = 0
-  /// Misses whose prefix was read from the cache.
-  public var prefixHits = 0
-  /// Files that were damaged or did not match their name.
-  public var damaged = 0
-  /// Files written, of prompts and of prefixes.
-  public var written = 0
-  /// Files removed to free space.
-  public var removed = 0
-  public var bytesRead = 0
-  public var bytesWritten = 0
-  /// Operations of vision encoder, projector and decoder that hits saved.
-  public var flopsSaved = 0
-
-  public init() {}
-
-  enum CodingKeys: String, CodingKey {
-    case hits, misses, damaged, written, removed
-    case prefixHits = "prefix_hits"
-    case bytesRead = "bytes_read"
-    case bytesWritten = "bytes_written"
-    case flopsSaved = "flops_saved"
   }
 }

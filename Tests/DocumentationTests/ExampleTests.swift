@@ -38,7 +38,7 @@ import TokenDropping
   @Test(arguments: [
     "Sources/PDrop/VisionLanguageModel.swift", "Sources/PDrop/Session.swift", "Sources/PDrop/Request.swift",
     "Sources/PDrop/GenerationOptions.swift", "Sources/PDrop/OutputConstraint.swift", "Sources/PDrop/FeatureCache.swift",
-    "Sources/PDrop/PromptCache.swift", "Sources/PDrop/KeptMap.swift",
+    "Sources/PDrop/PromptCacheOptions.swift", "Sources/PDrop/KeptMap.swift",
     "Sources/PDrop/ChatTemplate.swift", "Sources/PDrop/ModelQuantizer.swift",
     "Sources/TokenDropping/Policies.swift", "Sources/Tokenizers/Tokenizer.swift", "Sources/BatchInference/Batch.swift",
   ])
