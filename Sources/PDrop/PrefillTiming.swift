@@ -7,19 +7,7 @@ public import TokenDropping
 extension VisionLanguageModel {
   /// The policy with measured times of this machine if its target is in seconds, otherwise the policy unchanged.
   public func timed(_ policy: any TokenDroppingPolicy, threads: Int) -> any TokenDroppingPolicy {
-    if var preselected = policy as? Preselected {
-      preselected.policy = timed(preselected.policy, threads: threads)
-      return preselected
-    }
-    if var targeted = policy as? TargetedPreselection, case .firstToken = targeted.target, targeted.timing == nil {
-      targeted.timing = prefillTiming(threads: threads)
-      return targeted
-    }
-    guard var targeted = policy as? TargetedDrop, case .firstToken = targeted.target, targeted.timing == nil else {
-      return policy
-    }
-    targeted.timing = prefillTiming(threads: threads)
-    return targeted
+    policy.timed(by: prefillTiming(threads: threads))
   }
 
   /// Measured times of the vision encoder on one view, of two decoder layers over four prompt lengths, and of the head.

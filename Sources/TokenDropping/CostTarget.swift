@@ -62,17 +62,21 @@ public struct TargetedDrop: TokenDroppingPolicy {
 }
 
 extension TokenDroppingPolicy {
-  /// The policy with the timing for a target in seconds; unchanged if it needs none.
-  public func timed(by timing: PrefillTiming?) -> any TokenDroppingPolicy {
+  /// The policy with the timing for a target in seconds; unchanged if it needs none or has one.
+  ///
+  /// - Parameter timing: Evaluated only if it is needed.
+  public func timed(by timing: @autoclosure () -> PrefillTiming?) -> any TokenDroppingPolicy {
     switch self {
     case var policy as TargetedDrop:
-      policy.timing = timing
+      guard case .firstToken = policy.target, policy.timing == nil else { return self }
+      policy.timing = timing()
       return policy
     case var policy as TargetedPreselection:
-      policy.timing = timing
+      guard case .firstToken = policy.target, policy.timing == nil else { return self }
+      policy.timing = timing()
       return policy
     case var policy as Preselected:
-      policy.policy = policy.policy.timed(by: timing)
+      policy.policy = policy.policy.timed(by: timing())
       return policy
     default: return self
     }
