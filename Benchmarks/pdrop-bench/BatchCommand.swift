@@ -50,8 +50,8 @@ struct BatchCommand: ParsableCommand {
     for source in try modelOptions.sources() {
       for precision in modelOptions.precision.names {
         let model = try modelOptions.load(source, precision, threads: threads)
-        for name in policy.names {
-          let policy = model.timed(try policyOptions.forPolicy(name).policy(name, seed: 0), threads: threads)
+        for policy in try policyOptions.policies(policy.names, seed: 0).map(\.policy) {
+          let policy = model.timed(policy, threads: threads)
           for batchSize in batchSizes.numbers {
             let options = EngineOptions(threads: threads, batchSize: batchSize)
             rows.append(try measure(model, policy, options))

@@ -124,8 +124,8 @@ struct FidelityCommand: ParsableCommand {
       let hasReference = schedule.first?.policy is NoDropping
       return (hasReference ? [] : [NamedSchedule(.none, NoDropping())]) + schedule
     }
-    return try (policy?.names ?? [.none, .fastv, .pyramiddrop]).map {
-      NamedSchedule($0, try policyOptions.forPolicy($0).policy($0, seed: 0))
+    return try policyOptions.policies(policy?.names ?? [.none, .fastv, .pyramiddrop], seed: 0).map {
+      NamedSchedule($0.name, $0.policy)
     }
   }
 }

@@ -144,7 +144,7 @@ extension TokenDroppingPolicy {
     case let policy as Preselected:
       return "\(policy.selection.label)" + (policy.policy is NoDropping ? "" : " + \(policy.policy.title)")
     case let policy as FastV: return "\(method) K=\(policy.k) R=\(policy.r)"
-    case let policy as TargetedDrop: return "\(method) \(policy.target.title)"
+    case let policy as TargetedDrop: return "\(method) \(policy.layersTitle)\(policy.target.title)"
     case let policy as any StagedPolicy:
       switch policy.schedule {
       case .geometric(let lambda, let stages): return "\(method) λ=\(lambda)" + (stages == 4 ? "" : " S=\(stages)")
@@ -163,6 +163,18 @@ extension TokenDroppingPolicy {
     case "pyramiddrop": "PyramidDrop"
     case "fastv": "FastV"
     default: name
+    }
+  }
+}
+
+extension TargetedDrop {
+  /// The layers of the drops, or their number if it is not the default, before the target: `layer 2,10,20 `.
+  fileprivate var layersTitle: String {
+    switch (policy as? any StagedPolicy)?.schedule {
+    case .listed(let layers, _), .scaled(let layers, _, _):
+      "layer \(layers.map(String.init).joined(separator: ",")) "
+    case .geometric(_, let stages) where stages != 4: "S=\(stages) "
+    default: ""
     }
   }
 }

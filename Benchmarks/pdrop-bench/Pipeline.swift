@@ -43,7 +43,7 @@ struct PipelineCommand: ParsableCommand {
 
   func run() throws {
     try report.check()
-    let policies = try policy.names.map { try policyOptions.forPolicy($0).policy($0, seed: 0) }
+    let policies = try policyOptions.policies(policy.names, seed: 0).map(\.policy)
     var subjects: [Pipeline.Subject] = []
     for source in try modelOptions.sources() {
       for precision in modelOptions.precision.names {

@@ -139,6 +139,18 @@ public struct PolicyOptions: ParsableArguments {
     return try preselect.preselected(target.target) { try dropping(name, for: $0, seed: seed) }
   }
 
+  /// The policies of these names with the options that apply to each. A recipe takes the place of all but `none`.
+  ///
+  /// - Throws: `ValidationError` if an option belongs to none of them.
+  public func policies(_ names: [PolicyName], seed: UInt64) throws -> [(name: PolicyName, policy: any TokenDroppingPolicy)]
+  {
+    guard recipe == nil else {
+      let recipe = (name: PolicyName.pyramiddrop, policy: try policy(.pyramiddrop, seed: seed))
+      return (names.contains(.none) ? [(.none, NoDropping())] : []) + [recipe]
+    }
+    return try names.map { ($0, try forPolicy($0).policy($0, seed: seed)) }
+  }
+
   /// The policy without the selection before the language model.
   private func dropping(
     _ name: PolicyName, for target: CostTarget?, seed: UInt64

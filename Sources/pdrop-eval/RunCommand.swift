@@ -61,7 +61,7 @@ struct RunCommand: ParsableCommand {
   }
 
   private func policies() throws -> [any TokenDroppingPolicy] {
-    try policy.names.map { try policyOptions.forPolicy($0).policy($0, seed: 0) }
+    try policyOptions.policies(policy.names, seed: 0).map(\.policy)
   }
 
   func run() throws {
@@ -116,7 +116,12 @@ struct RunCommand: ParsableCommand {
   ) throws {
     var base = Request(prompt: .messages([]), policy: policy)
     base.options.maxTokens = maxNewTokens ?? benchmark.maxNewTokens
-    let name = "\(name ?? model.name)-\(policy.name)-\(model.precision.name)"
+    // A policy after a selection, such as that of a recipe, has answers of its own.
+    let selection = policy.preselection.map { selection in
+      let label = policy is TargetedPreselection ? selection.labelWithoutSize : selection.label
+      return label.replacing(" ", with: "-") + "-"
+    }
+    let name = "\(name ?? model.name)-\(selection ?? "")\(policy.name)-\(model.precision.name)"
     let path = "\(output)/\(benchmark.answerFolder)/\(name).jsonl"
     Log.write("\(benchmark.name): \(name)")
     try RunManifest(model, base, limit: limit, scoresChoices: scoring == .likelihood).write(

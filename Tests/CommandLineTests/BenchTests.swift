@@ -79,6 +79,34 @@ import Testing
     #expect(rows[1]["layers"] as? [Int] == [8, 16, 24] && rows[2]["layers"] as? [Int] == [2])
   }
 
+  @Test func `plans recipes in our packing or that of their papers`() throws {
+    let plan = ["plan", "--synthetic", "llava-next-7b", "-o", "jsonl", "--recipe"]
+    func packings(_ recipe: String, _ more: [String] = []) throws -> [String: [Any]] {
+      let run = try ProgramRun(plan + [recipe] + more, program: "pdrop-bench")
+      #expect(run.status == 0, "\(run.errors)")
+      return Dictionary(
+        uniqueKeysWithValues: try rows(run).map {
+          ($0["recipe"] as? String ?? "", [$0["packing"] as? String ?? "", $0["visual_tokens"] as? [Int] ?? []])
+        })
+    }
+    let ours = try packings("all")
+    #expect(ours["scope-64"]?[0] as? String == "unpadded" && ours["pdrop"]?[0] as? String == "")
+    #expect(ours["pdrop"]?[1] as? [Int] == [2340, 1170, 585, 292])
+    let papers = try packings("all", ["--preselect-packing", "paper"])
+    #expect(papers["scope-64"]?[0] as? String == "patches" && papers["divprune-64"]?[0] as? String == "sequence")
+    #expect(papers["vscan-64"]?[0] as? String == "unpadded" && papers["tops-64"]?[0] as? String == "unpadded")
+    let one = try packings("cdpruner-64", ["--preselect-packing", "paper"])
+    #expect(one["cdpruner-64"]?[0] as? String == "patches" && one["cdpruner-64"]?[1] as? [Int] == [64])
+  }
+
+  @Test func `a recipe takes the place of all policies but none`() throws {
+    let run = try ProgramRun(
+      ["--recipe", "divprune-64", "-p", "20", "-n", "0", "-r", "1", "-t", "2", "-o", "jsonl"], program: "pdrop-bench")
+    #expect(run.status == 0, "\(run.errors)")
+    let tokens = try rows(run).filter { $0["tokens"] is Int }.map { $0["visual_tokens"] as? [Int] }
+    #expect(tokens == [[576], [64]])
+  }
+
   @Test(arguments: [
     (["plan", "--synthetic", "llava-1.5-7b", "--policy", "pyramiddrop", "--target-tokens", "128"], "--layer-list"),
     (["plan", "--kv", "int4"], "--kv"), (["--target-tokens", "128", "--target-kv", "1MiB"], "give one"),
