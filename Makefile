@@ -104,14 +104,17 @@ bench: build
 
 # The comparisons of the paper: cost at the shapes of LLaVA-1.5-7B and LLaVA-NeXT-7B, or of the directories MODEL_15
 # and MODEL_NEXT, and accuracy of the bundled model. With DATA also the benchmarks in that folder, answered by MODEL_15
-# or the bundled model.
+# or the bundled model. All methods at equal cost: the bundled model, and MODEL_15 and DATA with EQUAL_COST_FLAGS.
 REPORT ?= report
+EQUAL_COST_FLAGS ?= --limit 20 --shares 0.5,0.25,0.1
 # A variable, because a comma ends an argument of $(if).
 REPRODUCE_POLICIES = none,fastv,pyramiddrop
 reproduce: build
 	$(RELEASE)/pdrop-bench reproduce --report-folder $(REPORT) $(if $(MODEL_15),--model-15 $(MODEL_15)) \
 	  $(if $(MODEL_NEXT),--model-next $(MODEL_NEXT)) $(REPRODUCE_FLAGS)
 	$(RELEASE)/pdrop-bench equal-cost --report-folder $(REPORT)
+	$(if $(MODEL_15)$(DATA),$(RELEASE)/pdrop-bench equal-cost --report-folder $(REPORT) --name equal-cost-yours \
+	  $(if $(MODEL_15),-m $(MODEL_15)) $(if $(DATA),--data $(DATA)) $(EQUAL_COST_FLAGS))
 	$(if $(DATA),$(RELEASE)/pdrop-eval list --data $(DATA))
 	$(if $(DATA),$(RELEASE)/pdrop-eval run --data $(DATA) $(if $(MODEL_15),-m $(MODEL_15)) \
 	  --policy $(REPRODUCE_POLICIES) --output $(REPORT)/answers --report $(REPORT)/benchmarks.json)

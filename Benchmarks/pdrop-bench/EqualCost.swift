@@ -25,15 +25,25 @@ struct QuestionArguments: ParsableArguments {
   @Option(help: "Compute precision of the language model.")
   var precision = Precision.auto
 
-  @Option(name: [.customShort("n"), .customLong("n-gen")], help: "Maximum number of new tokens.")
-  var generatedTokens = 12
+  @Option(
+    name: .customLong("clip-model"),
+    help: "CLIP directory with a text encoder, for CDPruner; none for the language model's embeddings. (default: found)"
+  )
+  var clipModel: String?
+
+  @Option(
+    name: [.customShort("n"), .customLong("n-gen")],
+    help: "Maximum number of new tokens. (default: 12; for a benchmark as in LLaVA's scripts)")
+  var generatedTokens: Int?
 
   @Option(name: [.short, .long], help: "Threads to compute on. (default: all cores)")
   var threads: Int?
 
   func validate() throws {
     guard limit.map({ $0 >= 1 }) ?? true else { throw ValidationError("--limit must be at least 1") }
-    guard generatedTokens >= 1 else { throw ValidationError("--n-gen must be at least 1, found \(generatedTokens)") }
+    guard generatedTokens.map({ $0 >= 1 }) ?? true else {
+      throw ValidationError("--n-gen must be at least 1, found \(generatedTokens ?? 0)")
+    }
     guard threads.map({ (1...1024).contains($0) }) ?? true else {
       throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
     }
@@ -44,6 +54,7 @@ struct QuestionArguments: ParsableArguments {
   func loadModel() throws -> VisionLanguageModel {
     var options = VisionLanguageModel.Options()
     (options.threads, options.precision) = (threadCount, precision)
+    options.clipModel = CLIPSource(option: clipModel)
     return try VisionLanguageModel(directory: try model ?? BundledModel.directory(), options: options)
   }
 
@@ -55,9 +66,11 @@ struct QuestionArguments: ParsableArguments {
       imageFolder ?? (input == nil ? bundled + "/images" : URL(filePath: path).deletingLastPathComponent().path)
     let all = try LabelledQuestion.read(path)
     guard !all.isEmpty else { throw FileArgumentError("\(path): no questions") }
-    let count = min(all.count, limit ?? all.count)
-    return ((0..<count).map { all[$0 * all.count / count] }, folder)
+    return (all.evenlySpaced(limit), folder)
   }
+
+  /// Maximum number of new tokens of the bundled questions and of a file.
+  var answerTokens: Int { generatedTokens ?? 12 }
 
   /// Text tokens of the longest prompt, besides its image.
   func longestText(_ questions: [LabelledQuestion], _ model: VisionLanguageModel) throws -> Int {
@@ -67,25 +80,96 @@ struct QuestionArguments: ParsableArguments {
   }
 }
 
+extension Array {
+  /// As many evenly spaced elements, or all of them.
+  func evenlySpaced(_ limit: Int?) -> [Element] {
+    let count = Swift.min(self.count, limit ?? self.count)
+    return (0..<count).map { self[$0 * self.count / count] }
+  }
+}
+
 /// `pdrop-bench equal-cost`: accuracy of all methods at the same counted FLOPs.
 struct EqualCostCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "equal-cost",
-    abstract: "Compares selections and drops at the same counted prefill FLOPs, and writes a report.")
+    abstract: "Compares selections and drops at the same counted prefill FLOPs, and writes a report.",
+    discussion: """
+      With --data, each benchmark of a folder is scored by its own metric, in a report of its own. A question is answered \
+      by every method at every cost, more than 80 times, so 20 questions of each benchmark are asked by default.
+      """)
 
   @OptionGroup var arguments: QuestionArguments
 
-  @Option(help: "Prefill FLOPs relative to no dropping, such as 50%,25%.")
+  @Option(help: "Prefill FLOPs relative to no dropping, such as 0.5,0.25.")
   var shares: NumberList<Double>?
 
-  @Option(
-    name: .customLong("report-folder"), help: "Folder for equal-cost.html, equal-cost.md and equal-cost.json.")
+  @Option(help: "In place of --input: folder of benchmarks, laid out as in LLaVA's playground/data/eval.")
+  var data: String?
+
+  @Option(help: ArgumentHelp("With --data: benchmarks, separated by commas. (default: all that are there)"))
+  var benchmark: String?
+
+  @Option(name: .customLong("report-folder"), help: "Folder for NAME.html, NAME.md and NAME.json.")
   var reportFolder: String
 
+  @Option(help: "Name of the files of the report; with --data followed by the name of the benchmark.")
+  var name = "equal-cost"
+
+  /// Questions of each benchmark without `--limit`.
+  private static let benchmarkLimit = 20
+
+  func validate() throws {
+    guard shares?.numbers.allSatisfy({ $0 > 0 && $0 <= 1 }) ?? true else {
+      throw ValidationError("--shares must be above 0 and at most 1, found \(shares?.defaultValueDescription ?? "")")
+    }
+    guard data == nil || arguments.input == nil && arguments.imageFolder == nil else {
+      throw ValidationError("--data has questions and images of its own; leave out --input and --image-folder")
+    }
+    guard data != nil || benchmark == nil else { throw ValidationError("--benchmark requires --data") }
+    _ = try benchmarks()
+  }
+
+  private func benchmarks() throws -> [any Benchmark] {
+    guard let benchmark else { return Benchmarks.all }
+    return try benchmark.split(separator: ",").map { name in
+      guard let known = Benchmarks.named(String(name)) else {
+        let names = Benchmarks.all.map(\.name).joined(separator: ", ")
+        throw ValidationError("--benchmark '\(name)' does not exist; use one or more of \(names)")
+      }
+      return known
+    }
+  }
+
   func run() throws {
-    let start = ContinuousClock.now
+    // Before a long measurement, so that a folder that cannot be made is reported first.
+    try FileManager.default.createDirectory(atPath: reportFolder, withIntermediateDirectories: true)
+    guard let data else {
+      let model = try arguments.loadModel()
+      let (questions, folder) = try arguments.questions()
+      try compare(model, questions, images: folder, answerTokens: arguments.answerTokens, nil, name: name)
+      return
+    }
+    let folder = DataFolder(data)
+    let present = try benchmarks().filter { $0.missing([.questions, .images], in: folder).isEmpty }
+    guard !present.isEmpty else {
+      throw FileArgumentError("\(data): no benchmark to answer; pdrop-eval list shows the expected files")
+    }
     let model = try arguments.loadModel()
-    let (questions, folder) = try arguments.questions()
+    for benchmark in present {
+      let sample = try BenchmarkSample(benchmark, in: folder, limit: arguments.limit ?? Self.benchmarkLimit)
+      guard !sample.questions.isEmpty else { continue }
+      try compare(
+        model, sample.labelled, images: data, answerTokens: arguments.generatedTokens ?? benchmark.maxNewTokens, sample,
+        name: "\(name)-\(benchmark.name)")
+    }
+  }
+
+  /// Compares all methods on some questions, and writes the report.
+  private func compare(
+    _ model: VisionLanguageModel, _ questions: [LabelledQuestion], images folder: String, answerTokens: Int,
+    _ sample: BenchmarkSample?, name: String
+  ) throws {
+    let start = ContinuousClock.now
     let textTokens = try arguments.longestText(questions, model)
     let shares = shares?.numbers ?? CostMethod.shares
     var schedules = [PaperSchedule.none]
@@ -94,98 +178,47 @@ struct EqualCostCommand: ParsableCommand {
         if let schedule = try method.schedule(share, for: model, textTokens: textTokens) { schedules.append(schedule) }
       }
     }
-    let comparison = try AccuracyComparison(
-      model, schedules, questions, images: folder, generatedTokens: arguments.generatedTokens,
-      threads: arguments.threadCount)
-    let report = EqualCostReport(comparison: comparison, shares: shares).report(
+    Log.write("\(name): \(questions.count) questions, \(schedules.count) schedules")
+    var comparison = try AccuracyComparison(
+      model, schedules, questions, images: folder, generatedTokens: answerTokens, threads: arguments.threadCount)
+    if let sample { try comparison.score { try sample.score($0) } }
+    let report = EqualCostReport(comparison: comparison, shares: shares, benchmark: sample?.benchmark).report(
       seconds: (ContinuousClock.now - start).milliseconds / 1e3)
-    let directory = URL(filePath: reportFolder, directoryHint: .isDirectory)
-    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-    for (name, text) in [
-      ("html", try report.html), ("md", report.markdown), ("json", String(decoding: try report.json, as: UTF8.self)),
-    ] {
-      let path = directory.appending(path: "equal-cost.\(name)").path
-      try Output.write(Data(text.utf8), toFile: path)
-      Log.write("written: \(path)")
-    }
+    try report.write(to: reportFolder, name: name)
   }
 }
 
-/// The report of a comparison at equal cost.
-struct EqualCostReport {
-  let comparison: AccuracyComparison
-  let shares: [Double]
+/// Evenly spaced questions of a benchmark that have an image, and their score.
+struct BenchmarkSample {
+  let benchmark: any Benchmark
+  let questions: [Question]
+  private let data: DataFolder
 
-  func report(seconds: Double) -> Report {
-    let accuracy = comparison[.none]?.agreement.accuracy.map { percent($0.share) } ?? "unknown"
-    return Report(
-      "Selection and dropping at the same cost",
-      summary:
-        "\(comparison.questionCount) questions to \(comparison.model.name). Without dropping, \(accuracy) are answered "
-        + "correctly. The cost is that of the prefill, selection and ranking included, counted in the kernels and "
-        + "relative to no dropping. For each method, the number of tokens is the largest within the cost.",
-      sections: [chart] + shares.map(section) + [families],
-      metadata: Report.Metadata.measured() + [Report.Metadata("duration", "\(seconds.formatted(0)) s")])
+  init(_ benchmark: any Benchmark, in data: DataFolder, limit: Int) throws {
+    (self.benchmark, self.data) = (benchmark, data)
+    var all: [Question] = []
+    try benchmark.questions(in: data) { if $0.image != .none { all.append($0) } }
+    questions = all.evenlySpaced(limit)
   }
 
-  private var chart: Report.Section {
-    let series = CostMethod.all.map { method in
-      Plot.Series(
-        method.title,
-        shares.compactMap { share -> Plot.Point? in
-          let schedule = PaperSchedule.method(method, share: share)
-          guard let accuracy = comparison[schedule]?.agreement.accuracy,
-            let flops = comparison.flopsOfBaseline(schedule)
-          else { return nil }
-          return Plot.Point(flops, accuracy.share, low: accuracy.low, high: accuracy.high)
-        })
+  /// The questions without labels, which only the benchmark's own scoring has.
+  var labelled: [LabelledQuestion] {
+    questions.map { question in
+      var labelled = LabelledQuestion(image: question.id.description, text: question.text, category: question.category)
+      switch question.image {
+      case .none: break
+      case .file(let path): labelled.image = path
+      case .base64(let text):
+        labelled.bytes = Data(base64Encoded: text, options: .ignoreUnknownCharacters).map { [UInt8]($0) } ?? []
+      }
+      return labelled
     }
-    return Report.Section(
-      "Accuracy by cost",
-      [
-        .plot(
-          Plot(
-            "Accuracy by prefill FLOPs", x: Axis("prefill FLOPs (% of baseline)", unit: .percent),
-            y: Axis("accuracy", unit: .percent), series: series))
-      ])
   }
 
-  private func section(_ share: Double) -> Report.Section {
-    let schedules = CostMethod.all.map { PaperSchedule.method($0, share: share) }.filter { comparison[$0] != nil }
-    return Report.Section(
-      "At \(percent(share)) of the prefill FLOPs",
-      [.text(verdict(schedules, share)), .table(Table(comparison.tableRows([.none] + schedules)))])
-  }
-
-  /// The best method, and its difference from PyramidDrop at the same cost.
-  private func verdict(_ schedules: [PaperSchedule], _ share: Double) -> String {
-    func accuracy(_ schedule: PaperSchedule) -> Double { comparison[schedule]?.agreement.accuracy?.share ?? 0 }
-    func title(_ schedule: PaperSchedule) -> String {
-      if case .method(let method, _) = schedule { method.title } else { schedule.words }
-    }
-    guard let best = schedules.max(by: { accuracy($0) < accuracy($1) }) else {
-      return "No method costs as little with these prompts."
-    }
-    let text = "Most accurate: \(title(best)), \(percent(accuracy(best)))."
-    let pyramids = CostMethod.drops.dropFirst().map { PaperSchedule.method($0, share: share) }
-      .filter { comparison[$0] != nil }
-    guard let pyramid = pyramids.max(by: { accuracy($0) < accuracy($1) }) else {
-      return text + " PyramidDrop alone cannot cost as little."
-    }
-    guard pyramid != best, let difference = comparison.difference(best, from: pyramid),
-      let interval = difference.interval
-    else { return text }
-    let (low, high) = (interval.low, interval.high)
-    return text + " Paired difference from \(title(pyramid)), the best drop inside the decoder: "
-      + "\(points(interval.difference, low, high)), 95% CI, "
-      + (difference.isSignificant ? "significant." : "not significant.")
-  }
-
-  private var families: Report.Section {
-    let share = shares.min { abs($0 - 0.25) < abs($1 - 0.25) } ?? 0.25
-    let schedules = CostMethod.all.map { PaperSchedule.method($0, share: share) }.filter { comparison[$0] != nil }
-    return Report.Section(
-      "Accuracy by question family at \(percent(share))",
-      [.table(Table(comparison.familyRows([.none] + schedules), title: "Accuracy (95% CI)"))])
+  /// The main metric of answers to the questions; `nil` if the benchmark has no labels here.
+  func score(_ texts: [String]) throws -> Metric? {
+    guard benchmark.hasGroundTruth, benchmark.missing([.groundTruth], in: data).isEmpty else { return nil }
+    let answers = zip(questions, texts).map { Answer(id: $0.id, prompt: $0.text, text: $1) }
+    return try benchmark.score(AnswerSet(answers, countsMissing: false), in: data).metrics.first(where: \.isMain)
   }
 }

@@ -144,6 +144,8 @@ struct Fidelity {
     var families: [String: Agreement] = [:]
     /// Whether each question with a label was answered correctly.
     var correct: [Bool] = []
+    /// The answers, in the order of the questions.
+    var texts: [String] = []
     /// The time per question, from the image to the end of the answer.
     var milliseconds = Sample()
     /// FLOPs of prefill, ranking included, counted in the kernels.
@@ -171,7 +173,9 @@ struct Fidelity {
 
   /// Answers a question with all subjects in turn. Each model encodes the image once for subjects of one packing.
   mutating func ask(_ question: LabelledQuestion, images folder: String) throws {
-    let path = URL(filePath: folder).appending(path: question.image).path
+    let source =
+      question.bytes.map { Request.Image.encoded($0, name: question.image) }
+      ?? .file(URL(filePath: folder).appending(path: question.image).path)
     var reference: Agreement.Answer?
     var image: (model: Int, packing: Preselection.Packing, EncodedImage)?
     let forSelection = subjects.contains { $0.policy.preselection != nil }
@@ -181,7 +185,7 @@ struct Fidelity {
       let encoded =
         if let image, image.model == subject.model, image.packing == packing { image.2 } else {
           try models[subject.model].encode(
-            .file(path), forSelection: forSelection, packing: packing, threads: threads)
+            source, forSelection: forSelection, packing: packing, threads: threads)
         }
       image = (subject.model, packing, encoded)
       let (answer, report, time) = try answer(question, encoded, subject)
@@ -191,6 +195,7 @@ struct Fidelity {
       if let family = question.category {
         subjects[index].families[family, default: Agreement()].add(answer, reference: first, label: question.answer)
       }
+      subjects[index].texts.append(answer.text)
       if let label = question.answer { subjects[index].correct.append(isExactMatch(answer.text, label)) }
       subjects[index].milliseconds.append(time + encoded.timings.total)
       subjects[index].prefillFlops.append(Double(report.flops.prefill + report.flops.rank))
@@ -224,6 +229,10 @@ struct LabelledQuestion: Decodable {
   var answer: String?
   /// The family of the question.
   var category: String?
+  /// The image file, if it is not one of the folder; `image` is then its name in errors.
+  var bytes: [UInt8]?
+
+  private enum CodingKeys: String, CodingKey { case image, text, answer, category }
 
   /// Reads a file with one JSON object per line.
   static func read(_ path: String) throws -> [LabelledQuestion] {

@@ -86,6 +86,21 @@ struct ReportOptions: ParsableArguments {
   }
 }
 
+extension Report {
+  /// Writes `NAME.html`, `NAME.md` and `NAME.json` to a folder, which is created if it does not exist.
+  func write(to folder: String, name: String) throws {
+    let directory = URL(filePath: folder, directoryHint: .isDirectory)
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    for (type, text) in [
+      ("html", try html), ("md", markdown), ("json", String(decoding: try json, as: UTF8.self)),
+    ] {
+      let path = directory.appending(path: "\(name).\(type)").path
+      try Output.write(Data(text.utf8), toFile: path)
+      Log.write("written: \(path)")
+    }
+  }
+}
+
 extension Report.Metadata {
   /// The processor, commit and command of a measurement.
   static func measured(on machine: Machine = .current) -> [Report.Metadata] {

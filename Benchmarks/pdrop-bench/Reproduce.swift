@@ -68,27 +68,24 @@ struct ReproduceCommand: ParsableCommand {
   private var threadCount: Int { ThreadCount(requested: threads).count }
 
   func run() throws {
-    let folder = URL(filePath: reportFolder, directoryHint: .isDirectory)
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    // Before a long measurement, so that a folder that cannot be made is reported first.
+    try FileManager.default.createDirectory(atPath: reportFolder, withIntermediateDirectories: true)
     let start = ContinuousClock.now
     let costs = try quick ? [bundledCost()] : PaperModel.allCases.flatMap(costs)
+    let selectionCosts = try quick ? [] : selectionCosts(besides: costs)
     let accuracy = try accuracy()
     let conclusions = Conclusions(costs: costs, accuracy: accuracy)
     let report = Report(
       "PyramidDrop and FastV: measured cost and accuracy",
       summary: conclusions.summary,
-      sections: [conclusions.section] + CostReport(comparisons: costs).sections
-        + AccuracyReport(comparison: accuracy).sections + [scheduleOptions(costs, accuracy)],
+      sections: [conclusions.section] + CostReport(comparisons: costs, selections: selectionCosts).sections
+        + AccuracyReport(comparison: accuracy).sections + [scheduleOptions(costs + selectionCosts, accuracy)],
       metadata: Report.Metadata.measured()
-        + costs.map { Report.Metadata("peaks, \($0.name)", $0.peaks.description) }
+        + (costs + selectionCosts.filter { !costs.map(\.name).contains($0.name) }).map {
+          Report.Metadata("peaks, \($0.name)", $0.peaks.description)
+        }
         + [Report.Metadata("duration", "\(((ContinuousClock.now - start).milliseconds / 1e3).formatted(0)) s")])
-    for (name, text) in [
-      ("html", try report.html), ("md", report.markdown), ("json", String(decoding: try report.json, as: UTF8.self)),
-    ] {
-      let path = folder.appending(path: "reproduce.\(name)").path
-      try Output.write(Data(text.utf8), toFile: path)
-      Log.write("written: \(path)")
-    }
+    try report.write(to: reportFolder, name: "reproduce")
   }
 
   /// The command-line options of all schedules in the report.
@@ -118,13 +115,28 @@ struct ReproduceCommand: ParsableCommand {
       if paper == .llavaNext, precision == self.precision.names.last {
         schedules += PaperSchedule.operatingPoints(["fastv", "pyramiddrop"])
       }
-      let model = try model(paper, precision)
-      Log.write("\(paper.title): \(model.precision.reason)")
-      return try compare(
-        .init(
-          title: paper.title, model: model, paper: paper, nominalTokens: paper.nominalTokens, image: paper.image),
-        schedules)
+      // Selections, as the following rows in 4 bits.
+      if precision == self.precision.names.last { schedules += paper.selections }
+      return try compare(paper, precision, schedules)
     }
+  }
+
+  private func compare(
+    _ paper: PaperModel, _ precision: Precision, _ schedules: [PaperSchedule]
+  ) throws -> CostComparison {
+    let model = try model(paper, precision)
+    Log.write("\(paper.title): \(model.precision.reason)")
+    return try compare(
+      .init(title: paper.title, model: model, paper: paper, nominalTokens: paper.nominalTokens, image: paper.image),
+      schedules)
+  }
+
+  /// The comparisons of selections before the decoder: those measured already, and the same models in 4 bits.
+  private func selectionCosts(besides costs: [CostComparison]) throws -> [CostComparison] {
+    let models = PaperModel.allCases.filter { !$0.selections.isEmpty }
+    let fourBit = precision.names.contains(.int4) ? [] : models
+    return try costs.filter(\.hasSelections)
+      + fourBit.map { try compare($0, .int4, [.none, .pyramidDrop] + $0.selections) }
   }
 
   private func model(_ paper: PaperModel, _ precision: Precision) throws -> VisionLanguageModel {
@@ -295,6 +307,17 @@ enum PaperModel: CaseIterable {
     }
   }
 
+  /// The selections whose cost is measured: 192, 128 and 64 tokens of each view, then PyramidDrop.
+  var selections: [PaperSchedule] {
+    let views =
+      switch self {
+      case .llava15: 1
+      case .llavaNext: 5
+      case .llavaNextP9: 0
+      }
+    return views == 0 ? [] : [192, 128, 64].map { .selection(tokens: views * $0) }
+  }
+
   /// TFLOPs of the decoder as printed in table 5: visual tokens only, one per multiply-add.
   func teraflops(_ schedule: PaperSchedule) -> String? {
     switch (self, schedule) {
@@ -318,6 +341,8 @@ enum PaperSchedule: Hashable {
   case single(layer: Int, kept: Double)
   /// Figure 4: a policy with a target for prefill FLOPs.
   case share(PolicyShare)
+  /// SCOPE's selection before the decoder, then PyramidDrop.
+  case selection(tokens: Int)
   /// A method with a target for prefill FLOPs, by its options.
   case method(CostMethod, share: Double)
 
@@ -351,6 +376,7 @@ enum PaperSchedule: Hashable {
     case .pyramidDrop: "pyramiddrop --lambda 0.5"
     case .lambda(let lambda): "pyramiddrop --lambda \(lambda)"
     case .single(let layer, let kept): "pyramiddrop --layer-list \(layer) --image-token-ratio-list \(kept)"
+    case .selection(let tokens): "pyramiddrop --preselect scope --preselect-tokens \(tokens)"
     case .share(let point): "\(point.policy) --target-flops \(percent(point.share))"
     case .method(let method, let share): "\(method.words) --target-flops \(percent(share))"
     }

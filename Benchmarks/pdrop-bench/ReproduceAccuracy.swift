@@ -9,6 +9,8 @@ struct AccuracyComparison {
   private let fidelity: Fidelity
   private let indices: [PaperSchedule: Int]
   let model: VisionLanguageModel
+  /// The score of each schedule by the metric of a benchmark; empty for labelled questions.
+  private var scores: [PaperSchedule: Metric] = [:]
 
   /// Answers all questions under all schedules.
   ///
@@ -32,6 +34,25 @@ struct AccuracyComparison {
     }
     self.fidelity = fidelity
     indices = Dictionary(uniqueKeysWithValues: schedules.enumerated().map { ($1, $0) })
+  }
+
+  /// Scores the answers of each schedule by the metric of their benchmark.
+  ///
+  /// - Parameter score: The metric of answers in the order of the questions; `nil` without labels.
+  mutating func score(_ score: ([String]) throws -> Metric?) throws {
+    for (schedule, index) in indices { scores[schedule] = try score(fidelity.subjects[index].texts) }
+  }
+
+  /// Whether quality is the metric of a benchmark, in its own unit.
+  var isScored: Bool { !scores.isEmpty }
+
+  /// The name of the quality: that of the benchmark's metric, or accuracy.
+  var qualityName: String { scores[.none]?.name ?? "accuracy" }
+
+  /// The metric of the benchmark, or accuracy from 0 to 1, with its 95% confidence interval; `nil` without labels.
+  func quality(_ schedule: PaperSchedule) -> (value: Double, low: Double?, high: Double?)? {
+    if let score = scores[schedule] { return (score.value, score.interval?.low, score.interval?.high) }
+    return self[schedule]?.agreement.accuracy.map { ($0.share, $0.low, $0.high) }
   }
 
   subscript(schedule: PaperSchedule) -> Fidelity.Subject? { indices[schedule].map { fidelity.subjects[$0] } }
@@ -65,30 +86,53 @@ struct AccuracyComparison {
   func tableRows(_ schedules: [PaperSchedule]) -> [TableRow] {
     schedules.compactMap { schedule in
       guard let subject = self[schedule], let flops = flopsOfBaseline(schedule) else { return nil }
-      let (agreement, accuracy) = (subject.agreement, subject.agreement.accuracy)
-      let difference = difference(schedule, from: .none)?.interval
-      return TableRow([
-        Field("schedule", .text(subject.schedule.title), heading: "schedule"),
-        Field("cost_share", .number(flops), heading: "prefill FLOPs (% of baseline)", text: percent(flops)),
-        Field(
-          "accuracy", accuracy.map { .number($0.share) } ?? .none, heading: "accuracy (95% CI)",
-          text: accuracy.map(intervalText) ?? ""),
-        Field("accuracy_low", accuracy.map { .number($0.low) } ?? .none),
-        Field("accuracy_high", accuracy.map { .number($0.high) } ?? .none),
-        Field(
-          "accuracy_of_baseline", accuracyOfBaseline(schedule).map(Value.number) ?? .none,
-          heading: "accuracy (% of baseline)", text: accuracyOfBaseline(schedule).map(percent) ?? ""),
-        Field(
-          "difference", difference.map { .number($0.difference) } ?? .none,
-          heading: "points from baseline (95% CI, paired)",
-          text: schedule == .none ? "" : difference.map { pointsText($0.difference, $0.low, $0.high) } ?? ""),
-        Field(
-          "first_token_agreement", agreement.firstTokenAgreement.map { .number($0.share) } ?? .none,
-          heading: "first-token agreement", text: agreement.firstTokenAgreement.map { percent($0.share) } ?? ""),
-        Field("mean_kl", agreement.meanDivergence, heading: "KL (nats)", decimals: 4),
-        Field("milliseconds", subject.milliseconds.median, heading: "ms/question", decimals: 1),
-      ])
+      let agreement = subject.agreement
+      return TableRow(
+        [
+          Field("schedule", .text(subject.schedule.title), heading: "schedule"),
+          Field("cost_share", .number(flops), heading: "prefill FLOPs (% of baseline)", text: percent(flops)),
+        ] + (isScored ? scoreFields(schedule) : accuracyFields(schedule, subject)) + [
+          Field(
+            "first_token_agreement", agreement.firstTokenAgreement.map { .number($0.share) } ?? .none,
+            heading: "first-token agreement", text: agreement.firstTokenAgreement.map { percent($0.share) } ?? ""),
+          Field("mean_kl", agreement.meanDivergence, heading: "KL (nats)", decimals: 4),
+          Field("milliseconds", subject.milliseconds.median, heading: "ms/question", decimals: 1),
+        ])
     }
+  }
+
+  private func scoreFields(_ schedule: PaperSchedule) -> [Field] {
+    let score = scores[schedule]
+    let interval = score?.interval
+    let text = score.map { score in
+      score.value.formatted(1)
+        + (interval.map { " (\($0.low.formatted(1)) to \($0.high.formatted(1)))" } ?? "")
+    }
+    return [
+      Field(
+        "score", score.map { .number($0.value) } ?? .none, heading: "\(qualityName) (95% CI)", text: text ?? ""),
+      Field("score_low", interval.map { .number($0.low) } ?? .none),
+      Field("score_high", interval.map { .number($0.high) } ?? .none),
+    ]
+  }
+
+  private func accuracyFields(_ schedule: PaperSchedule, _ subject: Fidelity.Subject) -> [Field] {
+    let accuracy = subject.agreement.accuracy
+    let difference = difference(schedule, from: .none)?.interval
+    return [
+      Field(
+        "accuracy", accuracy.map { .number($0.share) } ?? .none, heading: "accuracy (95% CI)",
+        text: accuracy.map(intervalText) ?? ""),
+      Field("accuracy_low", accuracy.map { .number($0.low) } ?? .none),
+      Field("accuracy_high", accuracy.map { .number($0.high) } ?? .none),
+      Field(
+        "accuracy_of_baseline", accuracyOfBaseline(schedule).map(Value.number) ?? .none,
+        heading: "accuracy (% of baseline)", text: accuracyOfBaseline(schedule).map(percent) ?? ""),
+      Field(
+        "difference", difference.map { .number($0.difference) } ?? .none,
+        heading: "points from baseline (95% CI, paired)",
+        text: schedule == .none ? "" : difference.map { pointsText($0.difference, $0.low, $0.high) } ?? ""),
+    ]
   }
 
   /// A row for each question family, a column for each schedule.

@@ -60,6 +60,9 @@ struct CostComparison {
 
   subscript(schedule: PaperSchedule) -> CostRow? { rows[schedule] }
 
+  /// Whether selections before the decoder were measured.
+  var hasSelections: Bool { rows.keys.contains { if case .selection = $0 { true } else { false } } }
+
   /// The cost of a schedule relative to no dropping; `nil` if one of them was not measured.
   func fractionsOfBaseline(_ schedule: PaperSchedule) -> (firstToken: Double, prefillFlops: Double)? {
     guard let row = rows[schedule], let baseline = rows[.none] else { return nil }
@@ -242,9 +245,27 @@ func milliseconds(_ value: Double) -> String { value.formatted(value < 100 ? 1 :
 /// The cost of the paper's schedules as sections of a report.
 struct CostReport {
   let comparisons: [CostComparison]
+  /// The comparisons with selections before the decoder.
+  var selections: [CostComparison] = []
 
   var sections: [Report.Section] {
-    [methods, upperBound, lambdas, operatingPoints].compactMap(\.self)
+    [methods, upperBound, lambdas, operatingPoints, selection].compactMap(\.self)
+  }
+
+  /// Selections before the decoder, which are not in the paper.
+  private var selection: Report.Section? {
+    guard !selections.isEmpty else { return nil }
+    return Report.Section(
+      "Cost of a selection before the decoder",
+      [
+        .text(
+          "SCOPE selects 192, 128 or 64 tokens of each view before the first layer, in the five views of LLaVA-NeXT 960, "
+            + "640 or 320 of an image, and PyramidDrop λ=0.5 drops from these. The selection is counted and timed.")
+      ]
+        + selections.flatMap { comparison in
+          CostReport(comparisons: [comparison]).tables(
+            [.none, .pyramidDrop] + (comparison.subject.paper?.selections ?? []))
+        })
   }
 
   /// Table 5.

@@ -48,7 +48,7 @@ struct TuneCommand: ParsableCommand {
       throw ValidationError("--target-flops \(percent(target.value)): no schedule costs as little with these prompts")
     }
     let comparison = try AccuracyComparison(
-      model, schedules, questions, images: folder, generatedTokens: arguments.generatedTokens,
+      model, schedules, questions, images: folder, generatedTokens: arguments.answerTokens,
       threads: arguments.threadCount)
     let tried = Array(schedules.dropFirst())
     let shown = printsAll ? tried : front(of: tried, comparison)
