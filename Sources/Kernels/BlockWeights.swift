@@ -4,7 +4,7 @@ package import Storage
 /// A block-quantized weight, `[outputs, inputs]`, packed for the kernels: groups of 16 rows, interleaved.
 ///
 /// Packing moves codes and scales and changes no weight. Matmuls multiply the codes by int8 activations, with one scale for
-/// every 256 values of a row.
+/// the values that meet a block: 32 or 256.
 package struct BlockWeights: Sendable {
   /// The type of the blocks, one of `types`.
   package let type: BlockType

@@ -45,6 +45,14 @@ package struct Linear: Sendable {
     }
   }
 
+  /// Whether the matmuls of two layers convert their input in the same way, so that it can be converted once for both.
+  func sharesInput(with other: Linear) -> Bool {
+    if case .blocks(let a) = weight, case .blocks(let b) = other.weight {
+      return a.type.valuesPerBlock == b.type.valuesPerBlock
+    }
+    return computeType == other.computeType
+  }
+
   /// Bytes of the weight in its current form.
   package var weightByteCount: Int {
     switch weight {

@@ -16,7 +16,7 @@ extension ComputeContext {
     activation: Activation? = nil, forcesLargeKernels: Bool = false
   ) {
     y.resize(rows: x.rows)
-    matmul([MatmulOutput(linear, y, activation: activation, operation)], x, forcesLargeKernels)
+    matmul([MatmulOutput(linear, y, activation: activation, operation, processor)], x, forcesLargeKernels)
   }
 
   /// Two matmuls of the same input in one parallel run: the input is converted once, without a barrier between the two.
@@ -28,7 +28,9 @@ extension ComputeContext {
   ) {
     y.resize(rows: x.rows)
     z.resize(rows: x.rows)
-    matmul([MatmulOutput(first, y, operations.0), MatmulOutput(second, z, operations.1)], x, forcesLargeKernels)
+    matmul(
+      [MatmulOutput(first, y, operations.0, processor), MatmulOutput(second, z, operations.1, processor)], x,
+      forcesLargeKernels)
   }
 
   /// Three matmuls of the same input in one parallel run, as with two.
@@ -41,8 +43,8 @@ extension ComputeContext {
     w.resize(rows: x.rows)
     matmul(
       [
-        MatmulOutput(first, y, operations.0), MatmulOutput(second, z, operations.1),
-        MatmulOutput(third, w, operations.2),
+        MatmulOutput(first, y, operations.0, processor), MatmulOutput(second, z, operations.1, processor),
+        MatmulOutput(third, w, operations.2, processor),
       ], x, forcesLargeKernels)
   }
 
@@ -53,7 +55,7 @@ extension ComputeContext {
     to y: inout Matrix, _ x: borrowing Matrix, by linear: Linear, _ operation: Operation,
     forcesLargeKernels: Bool = false
   ) {
-    matmul([MatmulOutput(linear, y, accumulates: true, operation)], x, forcesLargeKernels)
+    matmul([MatmulOutput(linear, y, accumulates: true, operation, processor)], x, forcesLargeKernels)
   }
 
   /// Matmuls of the same input; each task computes one panel of outputs. All matmuls go through this function.
@@ -67,11 +69,15 @@ extension ComputeContext {
   private func matmul<let count: Int>(
     _ outputs: [count of MatmulOutput], _ x: borrowing Matrix, _ forcesLargeKernels: Bool
   ) {
+    guard outputs.indices.allSatisfy({ outputs[$0].linear.sharesInput(with: outputs[0].linear) }) else {
+      for i in outputs.indices { matmul([outputs[i]], x, forcesLargeKernels) }
+      return
+    }
     var panelCount = 0
     for i in outputs.indices {
       let (linear, output) = (outputs[i].linear, outputs[i])
       precondition(
-        x.columns == linear.inputSize && output.rows == x.rows && linear.computeType == outputs[0].linear.computeType,
+        x.columns == linear.inputSize && output.rows == x.rows,
         "matmul: x \(x.rows)×\(x.columns), weight \(linear.outputSize)×\(linear.inputSize), y of \(output.rows) rows")
       ledger.add(output.operation, x.rows * linear.inputSize * linear.outputSize)
       panelCount += output.panelCount
@@ -96,7 +102,7 @@ extension ComputeContext {
     case .bf16(let tensor): matmulBF16(panel, input, tensor, worker)
     // Finished with the scaling of its sums.
     case .int8(let weights): return matmulInt8(panel, input, weights, worker)
-    case .blocks(let weights): matmulBlocks(panel, input, weights)
+    case .blocks(let weights): matmulBlocks(panel, input, weights, worker)
     }
     panel.finish()
   }
@@ -115,7 +121,7 @@ extension ComputeContext {
 
   init(
     _ linear: Linear, _ y: borrowing Matrix, accumulates: Bool = false, activation: Activation? = nil,
-    _ operation: Operation
+    _ operation: Operation, _ processor: Processor
   ) {
     precondition(y.columns == linear.outputSize, "matmul: \(linear.outputSize) outputs to \(y.columns) columns")
     (self.linear, self.operation, self.accumulates, rows) = (linear, operation, accumulates, y.rows)
@@ -123,7 +129,7 @@ extension ComputeContext {
     unsafe base = y.base
     panelWidth =
       switch linear.computeType {
-      case .blocks: Self.blockPanelWidth(linear, rows: y.rows)
+      case .blocks: Self.blockPanelWidth(linear, rows: y.rows, processor.instructions)
       // With more outputs, the 32-bit sums of many rows would not stay in the second level cache.
       case .int8: min(Self.panelWidth(outputs: linear.outputSize, rows: y.rows), 128)
       case .f32, .bf16: Self.panelWidth(outputs: linear.outputSize, rows: y.rows)
@@ -140,9 +146,10 @@ extension ComputeContext {
   }
 
   /// Outputs per panel of packed blocks: with many rows, few enough that the weights of a panel stay in the second
-  /// level cache, since every 16 rows read them again.
-  private static func blockPanelWidth(_ linear: Linear, rows: Int) -> Int {
+  /// level cache, since every 16 rows read them again. Kernels in tiles read them once for up to 512 rows.
+  private static func blockPanelWidth(_ linear: Linear, rows: Int, _ instructions: InstructionSet) -> Int {
     guard rows > ComputeContext.maxPackedRows else { return panelWidth(outputs: linear.outputSize, rows: rows) }
+    if instructions == .avx512AMX { return 256 }
     let rowBytes = max(linear.weightByteCount / max(linear.outputSize, 1), 1)
     return min(max(blockPanelBytes / rowBytes / 16 * 16, 16), 256)
   }
@@ -217,14 +224,16 @@ extension ComputeContext {
   func matmulInput(_ x: borrowing Matrix, for linear: Linear, forcesLargeKernels: Bool) -> MatmulInput {
     let (rows, columns) = (x.rows, x.columns)
     let source = unsafe x.base
-    let isPacked = rows <= Self.maxPackedRows && !forcesLargeKernels
-    let elementBytes: Int
-    switch linear.computeType {
-    case .f32: elementBytes = 4
-    case .bf16: elementBytes = 2
-    case .int8: elementBytes = 1
-    case .blocks: return unsafe blockInput(source, rows: rows, columns: columns)
+    if case .blocks(let weight) = linear.weight {
+      return unsafe blockInput(source, rows: rows, columns: columns, for: weight.type)
     }
+    let isPacked = rows <= Self.maxPackedRows && !forcesLargeKernels
+    let elementBytes =
+      switch linear.computeType {
+      case .f32: 4
+      case .bf16: 2
+      case .int8, .blocks: 1
+      }
     let rowBytes = columns * elementBytes
     // Scales, converted rows and packed rows, each 64-byte aligned.
     let scaleBytes = (rows * 4 + 63) / 64 * 64
@@ -251,11 +260,13 @@ extension ComputeContext {
   }
 
   /// Activations for blocks: the quantized rows, 16 at a time.
-  private func blockInput(_ source: UnsafePointer<Float>, rows: Int, columns: Int) -> MatmulInput {
+  private func blockInput(
+    _ source: UnsafePointer<Float>, rows: Int, columns: Int, for type: BlockType
+  ) -> MatmulInput {
     let rowBytes = pdrop_block_input_bytes(1, columns)
     let memory = unsafe sharedScratch(byteCount: rows * rowBytes)
     let quantization = unsafe BlockQuantization(
-      code: processor.instructions.code, source: source, target: memory, rows: rows, columns: columns)
+      isa: processor.instructions.code, type: type.code, source: source, target: memory, rows: rows, columns: columns)
     workers.run(tasks: quantization.taskCount, quantization) { quantization, task, _ in quantization.run(task) }
     return unsafe MatmulInput(
       rows: rows, base: UnsafeRawPointer(memory), rowBytes: rowBytes, isPacked: true, forcesLargeKernels: false,
@@ -265,7 +276,8 @@ extension ComputeContext {
 
 /// The quantization of activations for blocks: up to 16 rows and some of their columns per task.
 @safe private struct BlockQuantization {
-  let code: pdrop_isa
+  let isa: pdrop_isa
+  let type: pdrop_block_type
   /// `[rows, columns]`.
   let source: UnsafePointer<Float>
   /// For each group of rows the spans of all columns, and for each span the rows of the group.
@@ -274,7 +286,7 @@ extension ComputeContext {
   let columns: Int
 
   private static let groupRows = ComputeContext.maxPackedRows
-  /// Columns with a scale of their own.
+  /// Columns that are quantized together.
   private static let spanColumns = 256
 
   /// Columns of a task: about 16,384 values in all of its rows.
@@ -288,7 +300,7 @@ extension ComputeContext {
     let (row, column) = (task / tasksPerGroup * Self.groupRows, task % tasksPerGroup * taskColumns)
     let count = min(Self.groupRows, rows - row)
     unsafe pdrop_quantize_block_input(
-      code, source + row * columns + column, columns, Int32(count), min(taskColumns, columns - column),
+      isa, type, source + row * columns + column, columns, Int32(count), min(taskColumns, columns - column),
       target + row * pdrop_block_input_bytes(1, columns) + pdrop_block_input_bytes(Int32(count), column))
   }
 }

@@ -70,15 +70,14 @@ extension ComputeContext {
         values: UnsafePointer(sums), weight_sums: weightSums, scales: scales, row_scales: rowScales))
   }
 
-  /// A panel over packed blocks, for any number of rows, 16 at a time.
-  func matmulBlocks(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: BlockWeights) {
-    let groups = unsafe weight.address(ofGroupAt: panel.columns.lowerBound)
-    for first in stride(from: 0, to: input.rows, by: Self.maxPackedRows) {
-      unsafe pdrop_gemm_blocks(
-        processor.instructions.code, weight.type.code, input.base + first * input.rowBytes,
-        Int32(min(Self.maxPackedRows, input.rows - first)), groups, weight.inputs, panel.columns.count,
-        panel.base + first * panel.stride, panel.stride, panel.accumulates)
-    }
+  /// A panel over packed blocks, for any number of rows.
+  func matmulBlocks(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: BlockWeights, _ worker: Int) {
+    let (isa, outputs) = (processor.instructions.code, panel.columns.count)
+    let scratchBytes = pdrop_block_scratch_bytes(isa, Int32(input.rows), outputs)
+    unsafe pdrop_gemm_blocks(
+      isa, weight.type.code, input.base, Int32(input.rows), weight.address(ofGroupAt: panel.columns.lowerBound),
+      weight.inputs, outputs, panel.base, panel.stride, panel.accumulates,
+      weightScratch(worker, byteCount: scratchBytes))
   }
 
   /// The small-M kernels with f32 results, by element types.

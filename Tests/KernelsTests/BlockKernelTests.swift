@@ -48,7 +48,9 @@ import Testing
       for i in inputs..<2 * inputs { x[i] = -1 }
       for i in 2 * inputs..<3 * inputs { x[i] *= 1e-20 }
       for i in 3 * inputs..<4 * inputs { x[i] *= 1e20 }
-      let expected = (0..<rows).map { definition(x[$0 * inputs..<($0 + 1) * inputs], weights, outputs: outputs) }
+      let expected = (0..<rows).map {
+        definition(x[$0 * inputs..<($0 + 1) * inputs], weights, blockSize: type.size, outputs: outputs)
+      }
       for level in levels {
         let all = product(level, x, rows: rows, groups, type, inputs: inputs, outputs: outputs)
         for row in 0..<rows {
@@ -72,6 +74,25 @@ import Testing
         }
         let twice = product(level, x, rows: rows, groups, type, inputs: inputs, outputs: outputs, addingTo: all)
         #expect(twice == all.map { 2 * $0 })
+      }
+    }
+  }
+
+  /// More rows than share the unpacked weights, and a rest of each size that is computed in another way.
+  @Test(arguments: StoredBlocks.packed, [17, 24, 47, 529, 535])
+  func `many rows have the bits of a few, with every instruction set`(type: StoredBlocks.Kind, rows: Int) {
+    var numbers = SeededGenerator(7)
+    let (inputs, outputs) = (type.widths.last!, 53)
+    let groups = StoredBlocks(type, rows: outputs, inputs: inputs, &numbers).groups()
+    let x = numbers.floats(rows * inputs, in: -2...2)
+    for level in levels {
+      let all = product(level, x, rows: rows, groups, type, inputs: inputs, outputs: outputs)
+      let twice = product(level, x, rows: rows, groups, type, inputs: inputs, outputs: outputs, addingTo: all)
+      #expect(twice == all.map { 2 * $0 })
+      for row in [0, 1, 15, 16, rows - 2, rows - 1] {
+        let alone = product(
+          level, Array(x[row * inputs..<(row + 1) * inputs]), rows: 1, groups, type, inputs: inputs, outputs: outputs)
+        #expect(alone == Array(all[row * outputs..<(row + 1) * outputs]), "level \(level), row \(row)")
       }
     }
   }
@@ -201,11 +222,13 @@ import Testing
     }
   }
 
-  /// Products of one row with activations in int8, scaled by the largest of each 256, and sums of magnitudes.
-  private func definition(_ x: ArraySlice<Float>, _ weights: [Float], outputs: Int) -> [(value: Double, size: Double)] {
+  /// Products of one row with activations in int8, scaled by the largest of each block of weights, and sums of magnitudes.
+  private func definition(
+    _ x: ArraySlice<Float>, _ weights: [Float], blockSize: Int, outputs: Int
+  ) -> [(value: Double, size: Double)] {
     var rounded: [Double] = []
-    for start in stride(from: x.startIndex, to: x.endIndex, by: 256) {
-      let part = x[start..<min(start + 256, x.endIndex)]
+    for start in stride(from: x.startIndex, to: x.endIndex, by: blockSize) {
+      let part = x[start..<start + blockSize]
       let largest = part.map(abs).max()!
       let inverse = largest == 0 ? 0 : 127 / largest
       rounded += part.map { Double(($0 * inverse).rounded(.toNearestOrEven)) * Double(largest / 127) }
@@ -225,12 +248,19 @@ import Testing
   ) -> [Float] {
     let isa = pdrop_isa(rawValue: level)
     let input = AlignedBytes(count: pdrop_block_input_bytes(Int32(rows), inputs))
+    let scratch = AlignedBytes(count: pdrop_block_scratch_bytes(isa, Int32(rows), outputs))
     var y = y ?? [Float](repeating: 7, count: rows * outputs)
     let add = y.first != 7
-    unsafe pdrop_quantize_block_input(isa, x, inputs, Int32(rows), inputs, input.start)
+    for first in stride(from: 0, to: rows, by: Int(PDROP_MAX_SMALL_ROWS)) {
+      unsafe x.withUnsafeBufferPointer {
+        unsafe pdrop_quantize_block_input(
+          isa, type.code, $0.baseAddress! + first * inputs, inputs, min(PDROP_MAX_SMALL_ROWS, Int32(rows - first)),
+          inputs, input.start + pdrop_block_input_bytes(Int32(first), inputs))
+      }
+    }
     unsafe pdrop_gemm_blocks(
       isa, type.code, input.start, Int32(rows), groups.start + firstGroup * pdrop_group_bytes(type.code, inputs),
-      inputs, outputs, &y, outputs, add)
+      inputs, outputs, &y, outputs, add, scratch.start)
     return y
   }
 }

@@ -31,7 +31,7 @@ import Testing
     return y.values
   }
 
-  /// Activations are rounded to 1/127 of the largest of 256 values, for any number of rows.
+  /// Activations are rounded to 1/127 of the largest of a block, for any number of rows.
   @Test(
     arguments: BlockWeights.types,
     [(1, 256, 16), (1, 512, 33), (5, 768, 130), (16, 256, 65), (17, 512, 200), (70, 256, 97)])
@@ -64,6 +64,19 @@ import Testing
       #expect(
         Self.values(linear, Array(x.prefix(rows * inputs))) == Array(alone.prefix(rows * outputs)), "\(rows) rows")
     }
+  }
+
+  /// Their activations have scales for different numbers of values.
+  @Test func `layers of different block sizes take the same input`() {
+    let (q4K, q8) = (Self.linear(.q4K, inputs: 512, outputs: 40), Self.linear(.q8zero, inputs: 512, outputs: 24))
+    var numbers = SeededGenerator(11)
+    let x = numbers.floats(3 * 512)
+    let compute = ComputeContext(workers: Workers(count: 2))
+    var y = Matrix(rows: 0, columns: 40)
+    var z = Matrix(rows: 0, columns: 24)
+    compute.matmul(&y, &z, Matrix(x, columns: 512), by: q4K, q8, (.queries, .keys))
+    #expect(y.values == Self.values(q4K, x) && z.values == Self.values(q8, x))
+    #expect(compute.ledger.total(.encode) == 3 * 512 * 64)
   }
 
   @Test(arguments: InstructionSet.allCases.filter(\.isAvailable), BlockWeights.types)

@@ -1,13 +1,9 @@
 // The two matmuls in AMX tiles. Sums are transposed, [result_columns(dimension), PANEL], so that probabilities are the right
 // operand as they are stored.
 
-/// The configuration of eight tiles of 16 rows of 64 bytes.
-typedef struct {
-  uint8_t palette, start_row, reserved[14];
-  uint16_t row_bytes[16];
-  uint8_t rows[16];
-} tile_configuration;
+#include "../tiles.h"
 
+/// Sets all tiles to 16 rows of 64 bytes.
 INLINE void begin_products(void) {
   tile_configuration configuration = {.palette = 1};
   for (int t = 0; t < 8; t++) configuration.row_bytes[t] = 64, configuration.rows[t] = 16;

@@ -22,11 +22,30 @@ size_t pdrop_block_input_bytes(int rows, size_t inputs) {
   return (inputs + SPAN - 1) / SPAN * (size_t)rows * sizeof(input_row);
 }
 
-void pdrop_quantize_block_input(pdrop_isa isa, const float *x, size_t stride, int rows, size_t inputs, void *input) {
-  kernels(isa)->quantize_input(x, stride, rows, inputs, input);
+void pdrop_quantize_block_input(pdrop_isa isa, pdrop_block_type type, const float *x, size_t stride, int rows, size_t inputs, void *input) {
+  kernels(isa)->quantize_input(type, x, stride, rows, inputs, input);
+}
+
+size_t pdrop_block_scratch_bytes(pdrop_isa isa, int rows, size_t outputs) {
+#if defined(__x86_64__)
+  if (isa == pdrop_isa_avx512_amx) return pdrop_block_tiles_scratch_bytes(rows, outputs);
+#endif
+  (void)isa, (void)rows, (void)outputs;
+  return 0;
 }
 
 void pdrop_gemm_blocks(pdrop_isa isa, pdrop_block_type type, const void *input, int rows, const void *groups,
-                       size_t inputs, size_t outputs, float *y, size_t stride, bool add) {
-  kernels(isa)->gemm(type, input, rows, groups, inputs, outputs, y, stride, add);
+                       size_t inputs, size_t outputs, float *y, size_t stride, bool add, void *scratch) {
+#if defined(__x86_64__)
+  if (isa == pdrop_isa_avx512_amx) {
+    pdrop_gemm_block_tiles(type, input, rows, groups, inputs, outputs, y, stride, add, scratch);
+    return;
+  }
+#endif
+  (void)scratch;
+  for (int first = 0; first < rows; first += PDROP_MAX_SMALL_ROWS) {
+    const int count = rows - first < PDROP_MAX_SMALL_ROWS ? rows - first : PDROP_MAX_SMALL_ROWS;
+    kernels(isa)->gemm(type, (const char *)input + pdrop_block_input_bytes(first, inputs), count, groups, inputs,
+                       outputs, y + (size_t)first * stride, stride, add);
+  }
 }

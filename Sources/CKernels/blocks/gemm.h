@@ -13,6 +13,8 @@
 // Sums within a span are integers and exact for types with scales of scales; in Q4_0 and Q8_0 that holds for a block.
 // Each output of each row is computed by the same operations in the same order whatever the number of rows.
 
+#include "scales.h"
+
 #define HALVES (ROWS / LANES)
 #define UNROLL _Pragma("clang loop unroll(full)")
 // Prefetches lines of a span, `distance` bytes ahead of one of its equal parts. For one or two rows, Q4_K and Q5_K need
@@ -26,12 +28,6 @@
   } while (0)
 
 INLINE vec_i32 splat_i32(int32_t x) { return x - (vec_i32){}; }
-
-INLINE vec_u32 load_tile(const uint8_t *from) {
-  vec_u32 tile;
-  memcpy(&tile, from, sizeof tile);
-  return tile;
-}
 
 INLINE vec_f32 to_f32(vec_i32 x) { return __builtin_convertvector(x, vec_f32); }
 
@@ -84,34 +80,31 @@ INLINE void span_k(const int bits, const int rows, const uint8_t *w, const int h
                    vec_f32 *sums) {
   const uint8_t *const scale_words = w + TILE + half * 4 * LANES, *const high = scale_words + 3 * TILE,
                        *const low = high + (bits == 5 ? 8 * TILE : 0);
-  const vec_u32 a = load_tile(scale_words), b = load_tile(scale_words + TILE), c = load_tile(scale_words + 2 * TILE);
-  vec_u32 scales[2] = {a & 0x3F3F3F3F, (c & 0x0F0F0F0F) | (a >> 2 & 0x30303030)};
-  const vec_u32 minima[2] = {b & 0x3F3F3F3F, (c >> 4 & 0x0F0F0F0F) | (b >> 2 & 0x30303030)};
+  const k_scales s = unpack_k_scales(scale_words);
   vec_i32 total[ROW_TILE], offset[ROW_TILE];
   UNROLL
   for (int r = 0; r < rows; r++) {
     int32_t pairs[4];
     memcpy(pairs, x[r].sums, sizeof pairs);
-    vec_i32 s = {};
+    offset[r] = splat_i32(0);
     UNROLL
-    for (int p = 0; p < 4; p++) s = dot_pairs(s, (vec_i32)(minima[p / 2] >> 8 * (p % 2) & 0x00FF00FF), pairs[p]);
-    offset[r] = s;
+    for (int p = 0; p < 4; p++) offset[r] = dot_pairs(offset[r], (vec_i32)pair_of_minima(&s, p), pairs[p]);
     total[r] = splat_i32(0);
   }
   const int in_place = HIGH_IN_PLACE && bits == 4;
   if (bits == 5 && rows > 2) {
     // With constant shifts of the high bits; a single row is faster with less code.
     UNROLL
-    for (int g = 0; g < 4; g++) pair_k(bits, rows, low, high, scales[g / 2] >> 16 * (g % 2), g, x, total);
+    for (int g = 0; g < 4; g++) pair_k(bits, rows, low, high, s.scales[g / 2] >> 16 * (g % 2), g, x, total);
   } else {
-    for (int g = 0; g < 4; g++) pair_k(bits, rows, low, high, scales[g / 2] >> 16 * (g % 2), g, x, total);
+    for (int g = 0; g < 4; g++) pair_k(bits, rows, low, high, s.scales[g / 2] >> 16 * (g % 2), g, x, total);
   }
   w += half * 2 * LANES;
   const vec_f32 d = load_f16(w) * (in_place ? 0.0625f : 1), dmin = load_f16(w + 2 * ROWS);
   UNROLL
   for (int r = 0; r < rows; r++) {
     const vec_f32 sum = multiply_add(to_f32(offset[r]), -dmin, to_f32(total[r]) * d);
-    sums[r] = multiply_add(sum, splat(x[r].scale), sums[r]);
+    sums[r] = multiply_add(sum, splat(x[r].scales[0]), sums[r]);
   }
 }
 
@@ -146,16 +139,13 @@ INLINE void span_q6_k(const int rows, const uint8_t *w, const uint8_t *d, const 
   }
   const vec_f32 scale = load_f16(d + half * 2 * LANES);
   UNROLL
-  for (int r = 0; r < rows; r++) sums[r] = multiply_add(to_f32(total[r]) * scale, splat(x[r].scale), sums[r]);
+  for (int r = 0; r < rows; r++) sums[r] = multiply_add(to_f32(total[r]) * scale, splat(x[r].scales[0]), sums[r]);
 }
 
 /// One span of Q4_0 or Q8_0 with `blocks` blocks; `d` is the place of its scales.
 INLINE void span_0(const int bits, const int rows, const uint8_t *w, const uint8_t *d, int blocks, const int half,
                    const input_row *x, vec_f32 *sums) {
   w += scale_bytes((size_t)blocks) + half * 4 * LANES, d += half * 2 * LANES;
-  vec_f32 total[ROW_TILE];
-  UNROLL
-  for (int r = 0; r < rows; r++) total[r] = splat(0);
   for (int j = 0; j < blocks; j++) {
     codes u;
     PREFETCH(w, (bits == 8 ? 68 : 36) * TILE, 4096, j, 8, 2);
@@ -179,11 +169,10 @@ INLINE void span_0(const int bits, const int rows, const uint8_t *w, const uint8
         if (bits == 4 || !SIGNED_BYTES) s[i] = splat_i32(bits == 4 ? x[r + i].sums_8[j] : x[r + i].sums_128[j]);
       dots(s, count, u.tiles, 8, x[r].values + 32 * j, bits);
       UNROLL
-      for (int i = 0; i < count; i++) total[r + i] = multiply_add(to_f32(s[i]), scale, total[r + i]);
+      for (int i = 0; i < count; i++)
+        sums[r + i] = multiply_add(to_f32(s[i]) * scale, splat(x[r + i].scales[j]), sums[r + i]);
     }
   }
-  UNROLL
-  for (int r = 0; r < rows; r++) sums[r] = multiply_add(total[r], splat(x[r].scale), sums[r]);
 }
 
 /// One span, of any type; `half` selects LANES of the rows of the group.

@@ -1,7 +1,7 @@
 // Quantization of activations. Included once per instruction set; plain loops that the compiler vectorizes.
 
-/// Quantizes one row of a span; `count` is a multiple of 32.
-INLINE void quantize_row(const float *x, int count, input_row *row) {
+/// Quantizes values with one scale, which it returns; `count` is a multiple of 32.
+INLINE float quantize_values(const float *x, int count, int8_t *values) {
   uint32_t largest_bits = 0;
   for (int i = 0; i < count; i++) {
     uint32_t bits;
@@ -11,15 +11,10 @@ INLINE void quantize_row(const float *x, int count, input_row *row) {
   }
   float largest;
   memcpy(&largest, &largest_bits, sizeof largest);
-  memset(row, 0, sizeof *row);
-  if (largest_bits >= 0x7F800000) {
-    // Infinity or NaN: so are all results.
-    row->scale = __builtin_nanf("");
-    return;
-  }
+  // Infinity or NaN: so are all results.
+  if (largest_bits >= 0x7F800000) return __builtin_nanf("");
   // Below, 127 / largest could overflow.
-  if (largest < 0x1p-119f) return;
-  row->scale = largest / 127;
+  if (largest < 0x1p-119f) return 0;
   const float inverse = 127 / largest;
   for (int i = 0; i < count; i++) {
     // Adding 1.5 * 2^23 rounds to an integer, which then occupies the low mantissa bits.
@@ -27,8 +22,17 @@ INLINE void quantize_row(const float *x, int count, input_row *row) {
     const float rounded = scaled + 12582912.0f;
     int32_t bits;
     memcpy(&bits, &rounded, sizeof bits);
-    row->values[i] = (int8_t)(bits - 0x4B400000);
+    values[i] = (int8_t)(bits - 0x4B400000);
   }
+  return largest / 127;
+}
+
+/// Quantizes one row of a span; `count` is a multiple of 32.
+INLINE void quantize_row(const float *x, int count, const int per_scale, input_row *row) {
+  memset(row, 0, sizeof *row);
+  for (int j = 0; j < count; j += per_scale)
+    row->scales[j / per_scale] =
+        quantize_values(x + j, count - j < per_scale ? count - j : per_scale, row->values + j);
   int32_t sums[SPAN / 16];
   for (int j = 0; j < SPAN / 16; j++) {
     int32_t sum = 0;
@@ -45,9 +49,16 @@ INLINE void quantize_row(const float *x, int count, input_row *row) {
   }
 }
 
-static void quantize_input(const float *x, size_t stride, int rows, size_t inputs, void *input) {
+static void quantize_input(pdrop_block_type type, const float *x, size_t stride, int rows, size_t inputs, void *input) {
   input_row *to = input;
   for (size_t k = 0; k < inputs; k += SPAN)
-    for (int r = 0; r < rows; r++)
-      quantize_row(x + (size_t)r * stride + k, inputs - k < SPAN ? (int)(inputs - k) : SPAN, to++);
+    for (int r = 0; r < rows; r++) {
+      const float *const from = x + (size_t)r * stride + k;
+      const int count = inputs - k < SPAN ? (int)(inputs - k) : SPAN;
+      // Constants, so that the loops over 32 values unroll.
+      if (pdrop_block_values(type) == 32)
+        quantize_row(from, count, 32, to++);
+      else
+        quantize_row(from, count, SPAN, to++);
+    }
 }

@@ -60,8 +60,9 @@ typedef struct {
   int32_t sums_8[SPAN / 32], sums_128[SPAN / 32];
   /// The sums of each 32 values, in the order 0 2, 1 3, 4 6, 5 7: pairs for the minima of Q4_K and Q5_K.
   int16_t sums[SPAN / 32];
-  float scale;
-  int32_t unused[11];
+  /// The scale of each block of weights: of 32 values, or of all of them in the first place.
+  float scales[SPAN / 32];
+  int32_t unused[4];
 } input_row;
 
 _Static_assert(sizeof(input_row) == 7 * 64, "rows are aligned to 64");

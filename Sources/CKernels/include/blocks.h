@@ -77,20 +77,27 @@ void pdrop_unpack_group(pdrop_block_type type, const void *group, int count, siz
 /// The size in bytes of `rows` quantized activation rows.
 size_t pdrop_block_input_bytes(int rows, size_t inputs);
 
-/// Quantizes activation rows to int8, with one scale per 256 values of a row. Sums of values are stored beside them, for
-/// the minima of blocks and for codes with an offset.
+/// Quantizes activation rows to int8, with one scale for the values that meet a block of weights: 32 or 256. Sums of values
+/// are stored beside them, for the minima of blocks and for codes with an offset.
 ///
+/// - type: The type of the weights, one that can be packed.
 /// - x: [rows, inputs]; rows are `stride` floats apart; 1 to `PDROP_MAX_SMALL_ROWS` rows.
 /// - input: `pdrop_block_input_bytes` bytes, aligned to 64. Each row's values depend on that row alone.
-void pdrop_quantize_block_input(pdrop_isa isa, const float *x, size_t stride, int rows, size_t inputs, void *input);
+void pdrop_quantize_block_input(pdrop_isa isa, pdrop_block_type type, const float *x, size_t stride, int rows,
+                                size_t inputs, void *input);
+
+/// The size in bytes of the working memory of `pdrop_gemm_blocks`; may be 0.
+size_t pdrop_block_scratch_bytes(pdrop_isa isa, int rows, size_t outputs);
 
 /// `y = x · wᵀ`, or `y += x · wᵀ` with `add`: int8 activations, packed block weights.
 ///
-/// - input: From `pdrop_quantize_block_input` with the same `rows` and `inputs`.
+/// - input: From `pdrop_quantize_block_input` with the same `type` and `inputs`. More than `PDROP_MAX_SMALL_ROWS` rows
+///   are so many at a time, one after the other.
 /// - groups: Consecutive packed groups of `outputs` rows; the last group may have fewer than 16.
 /// - y: The result, [rows, outputs]; rows are `stride` floats apart.
+/// - scratch: `pdrop_block_scratch_bytes` bytes, aligned to 64.
 ///
 /// Sums within a block are exact integers, and blocks are added in f32 in a fixed order. The bits of a result depend
 /// neither on the other rows nor on the range of outputs.
 void pdrop_gemm_blocks(pdrop_isa isa, pdrop_block_type type, const void *input, int rows, const void *groups,
-                       size_t inputs, size_t outputs, float *y, size_t stride, bool add);
+                       size_t inputs, size_t outputs, float *y, size_t stride, bool add, void *scratch);

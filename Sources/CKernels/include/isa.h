@@ -14,7 +14,7 @@ typedef enum {
   pdrop_isa_avx512_vnni,
   /// AVX-512 with VNNI and BF16.
   pdrop_isa_avx512_bf16,
-  /// AVX-512 with VNNI and BF16, and AMX with BF16.
+  /// AVX-512 with VNNI and BF16, and AMX with int8 and BF16.
   pdrop_isa_avx512_amx,
 } pdrop_isa;
 

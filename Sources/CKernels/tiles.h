@@ -1,0 +1,12 @@
+#pragma once
+
+#include <stdint.h>
+
+// The tiles of AMX: eight registers of up to 16 rows of 64 bytes.
+
+/// What `_tile_loadconfig` reads: the rows of each tile, and the bytes of each row.
+typedef struct {
+  uint8_t palette, start_row, reserved[14];
+  uint16_t row_bytes[16];
+  uint8_t rows[16];
+} tile_configuration;
