@@ -111,6 +111,16 @@ package struct Linear: Sendable {
     return with(.native(tensor.reordered(rows: source)))
   }
 
+  /// The same layer with the columns of its weight multiplied by factors, `[inputs]`, as a copy in f32; the pages of a
+  /// mapped file are given back.
+  ///
+  /// - Precondition: The weight is as stored.
+  package func multiplied(columns factors: [Float], workers: Workers) -> Linear {
+    guard case .native(let tensor) = weight else { preconditionFailure("Linear: columns of \(computeType)") }
+    defer { tensor.releasePages() }
+    return with(.native(tensor.multiplied(columns: factors, workers: workers)))
+  }
+
   /// Whether matmuls in a compute type need the weight in another form.
   package func needsConversion(to computeType: ComputeType) -> Bool {
     guard case .native(let tensor) = weight else { return false }

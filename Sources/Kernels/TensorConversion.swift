@@ -31,6 +31,19 @@ extension Tensor {
     }
     return Tensor(bytes, shape: shape, type: target)
   }
+
+  /// The tensor with its columns multiplied by factors, `[columns]`, in f32, in parallel.
+  package func multiplied(columns factors: [Float], workers: Workers) -> Tensor {
+    let columns = self.columns
+    precondition(factors.count == columns, "multiplied: \(factors.count) factors, \(columns) columns")
+    let bytes = unsafe SharedBytes(count: rows * columns * ElementType.f32.byteCount) { result in
+      let products = unsafe result.bindMemory(to: Float.self, capacity: rows * columns)
+      unsafe forEachRow(workers: workers) { row, values in
+        for i in 0..<columns { unsafe products[row * columns + i] = values[i] * factors[i] }
+      }
+    }
+    return Tensor(bytes, shape: shape, type: .floats(.f32))
+  }
 }
 
 /// The bits of a value rounded to f16, to nearest, ties to even; too large magnitudes become infinite.

@@ -1,17 +1,6 @@
 import Kernels
 import ModelFormats
 
-/// Weight and bias of a LayerNorm, `[D]` each.
-struct LayerNorm: Sendable {
-  let weight: [Float]
-  let bias: [Float]
-
-  init(_ scope: CheckpointScope, size: Int) throws(CheckpointError) {
-    weight = try scope.vector("weight", count: size)
-    bias = try scope.vector("bias", count: size)
-  }
-}
-
 /// One layer of the vision encoder or of CLIP's text encoder: `x += attention(norm(x))`, then `x += mlp(norm(x))`.
 ///
 /// In this file `D` and `F` are the hidden and the intermediate size of the encoder.
@@ -31,13 +20,14 @@ struct EncoderLayer: Sendable {
   init(_ scope: CheckpointScope, _ configuration: EncoderLayerConfiguration) throws(CheckpointError) {
     let (size, inner) = (configuration.hiddenSize, configuration.intermediateSize)
     let attention = scope.scope("self_attn")
-    attentionNorm = try LayerNorm(scope.scope("layer_norm1"), size: size)
-    queries = try attention.linear("q_proj", inputs: size, outputs: size, bias: true)
-    keys = try attention.linear("k_proj", inputs: size, outputs: size, bias: true)
-    values = try attention.linear("v_proj", inputs: size, outputs: size, bias: true)
+    let balance1, balance2: [Float]?
+    (attentionNorm, balance1) = try LayerNorm(scope.scope("layer_norm1"), size: size).balanced(for: scope.computeType)
+    queries = try attention.linear("q_proj", inputs: size, outputs: size, bias: true, columnFactors: balance1)
+    keys = try attention.linear("k_proj", inputs: size, outputs: size, bias: true, columnFactors: balance1)
+    values = try attention.linear("v_proj", inputs: size, outputs: size, bias: true, columnFactors: balance1)
     output = try attention.linear("out_proj", inputs: size, outputs: size, bias: true)
-    mlpNorm = try LayerNorm(scope.scope("layer_norm2"), size: size)
-    expand = try scope.scope("mlp").linear("fc1", inputs: size, outputs: inner, bias: true)
+    (mlpNorm, balance2) = try LayerNorm(scope.scope("layer_norm2"), size: size).balanced(for: scope.computeType)
+    expand = try scope.scope("mlp").linear("fc1", inputs: size, outputs: inner, bias: true, columnFactors: balance2)
     contract = try scope.scope("mlp").linear("fc2", inputs: inner, outputs: size, bias: true)
   }
 

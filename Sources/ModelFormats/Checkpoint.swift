@@ -182,14 +182,21 @@ package struct CheckpointScope {
     try tensor(name, shape: [count]).floats()
   }
 
+  /// The compute type of the linear layers in the scope.
+  package var computeType: ComputeType { conversion.computeType }
+
   /// A linear layer with a weight of `[outputs, inputs]`, converted to the compute type of the scope.
-  package func linear(_ name: String, inputs: Int, outputs: Int, bias: Bool = false) throws(CheckpointError) -> Linear {
+  ///
+  /// - Parameter columnFactors: What the columns of the weight are multiplied by before, `[inputs]`; `nil` for 1.
+  package func linear(
+    _ name: String, inputs: Int, outputs: Int, bias: Bool = false, columnFactors: [Float]? = nil
+  ) throws(CheckpointError) -> Linear {
     let layer = scope(name)
     return try checkpoint.linear(prefix + name) { () throws(CheckpointError) -> Linear in
       let name = layer.prefix + "weight"
       let (weight, rows) = try checkpoint.storedTensor(name, shape: [outputs, inputs])
       let stored = Linear(weight: weight, bias: bias ? try layer.vector("bias", count: outputs) : nil)
-      return conversion(stored, named: name, rows: rows)
+      return conversion(stored, named: name, rows: rows, columnFactors: columnFactors)
     }
   }
 
@@ -236,9 +243,14 @@ package struct LinearConversion {
   /// - Parameters:
   ///   - name: The unique name of its weight.
   ///   - rows: The stored row that is each row of the weight; `nil` for the stored order.
-  package func callAsFunction(_ stored: Linear, named name: String, rows: [Int]? = nil) -> Linear {
+  ///   - columnFactors: What the columns of the weight are multiplied by; `nil` for 1.
+  package func callAsFunction(
+    _ stored: Linear, named name: String, rows: [Int]? = nil, columnFactors: [Float]? = nil
+  ) -> Linear {
     func convert() -> Linear {
-      (rows.map(stored.reordered) ?? stored).converted(to: computeType, blockType: blockType, workers: workers)
+      let ordered = rows.map(stored.reordered) ?? stored
+      let scaled = columnFactors.map { ordered.multiplied(columns: $0, workers: workers) } ?? ordered
+      return scaled.converted(to: computeType, blockType: blockType, workers: workers)
     }
     guard let cache, stored.needsConversion(to: computeType) else { return convert() }
     return cache.weight(of: stored, named: name, for: computeType, orElse: convert)

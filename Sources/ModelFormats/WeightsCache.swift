@@ -132,7 +132,7 @@ package enum WeightsCacheError: UserFacingError, Equatable {
 ///   checkpoint.
 package struct WeightsCacheFile {
   /// The version of the layout; increment it with every change. The quantization scheme has its own version.
-  static let version = "pdrop-weights 1; \(Int8Weights.scheme); \(BlockWeights.scheme)"
+  static let version = "pdrop-weights 2; \(Int8Weights.scheme); \(BlockWeights.scheme)"
   static let alignment = 64
   static let paddingElement = "U8"
   /// The size in bytes below which tensors are always checked.

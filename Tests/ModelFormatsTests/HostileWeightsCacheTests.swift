@@ -53,7 +53,7 @@ import Testing
     } catch let fault as WeightsCacheError { throw fault } catch { throw .damaged("no test file: \(error)") }
   }
 
-  private static let version = "pdrop-weights 1; \(Int8Weights.scheme); \(BlockWeights.scheme)"
+  private static let version = "pdrop-weights 2; \(Int8Weights.scheme); \(BlockWeights.scheme)"
 
   @Test func `accepts any values`() throws {
     let file = try open(Self.weight)

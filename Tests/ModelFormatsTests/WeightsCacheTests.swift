@@ -118,7 +118,7 @@ import Testing
     _ = try model.load()
     let path = try model.cachePath()
     var bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
-    let version = try #require(bytes.firstRange(of: Array("pdrop-weights 1".utf8)))
+    let version = try #require(bytes.firstRange(of: Array("pdrop-weights 2".utf8)))
     bytes[version.upperBound - 1] = UInt8(ascii: "0")
     try Data(bytes).write(to: URL(filePath: path))
     try expectRebuilt(model, .otherVersion)
