@@ -91,7 +91,7 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     let top = Self.cropOrigin(resized.height, size)
     let columns = max(0, left)..<min(resized.width, left + size)
     let rows = max(0, top)..<min(resized.height, top + size)
-    let samples = resizedBicubic(
+    let samples = resampled(
       canvas, width: resized.width, height: resized.height, columns: columns, rows: rows)
     var view = ViewPixels(size: size)
     view.paste(samples, columns: columns.count, left: columns.lowerBound - left, top: rows.lowerBound - top)

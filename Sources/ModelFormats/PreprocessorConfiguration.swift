@@ -103,6 +103,12 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
   }
 }
 
+/// The filter of a resize; raw values are those of Pillow.
+package enum ResampleFilter: Int, Sendable {
+  case lanczos = 1
+  case bicubic = 3
+}
+
 extension ConfigurationSection {
   /// Three numbers, one for each color; `nil` if the key is absent or null.
   fileprivate func numbers(_ key: String, in range: ClosedRange<Double>) throws(CheckpointError) -> [Double]? {
