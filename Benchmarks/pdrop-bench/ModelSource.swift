@@ -113,7 +113,7 @@ extension LLaVAConfiguration {
     let layout =
       anyResolution.map { rules in
         ViewLayout.tiled(AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles)
-      } ?? .single
+      } ?? imageSplitting?.geometry(PixelSize(height: 480, width: 640)).layout ?? .single
     return (visualTokenCount(layout), layout.viewCount, layout)
   }
 }

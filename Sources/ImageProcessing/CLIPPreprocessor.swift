@@ -72,6 +72,9 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     guard configuration.resizes else { return PreprocessorConfiguration.Size(height: height, width: width) }
     switch configuration.resizesTo {
     case .exact(let size): return size
+    case .longestEdge(let edge):
+      return ImageSplitting(longestEdge: edge, viewSize: size, splits: false)
+        .geometry(PixelSize(height: height, width: width)).resized
     case .shortestEdge(let edge):
       // In Double, not in integers: the reference truncates a rounded quotient.
       let long = Int(Double(edge * max(width, height)) / Double(min(width, height)))

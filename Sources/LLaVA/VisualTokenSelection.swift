@@ -18,13 +18,17 @@ struct VisualTokenSelection {
   /// The row of each token's patch in `SelectionInputs`, in a map that is reduced the nearest patch; `nil` for other
   /// tokens.
   private let inputRows: [Int?]
+  /// The number of patches of a view, or of tokens after a pixel shuffle.
+  private let patchCount: Int
 
   /// - Parameter layout: The views of the image or the video.
   init(
     _ selection: Preselection, _ layout: ViewLayout, _ configuration: LLaVAConfiguration, _ vision: VisionConfiguration
   ) {
     (self.selection, self.layout, self.vision) = (selection, layout, vision)
-    let (patchCount, side) = (vision.patchCount, vision.patchesPerSide)
+    let side = configuration.tokensPerSide
+    let patchCount = side * side
+    self.patchCount = patchCount
     let places = configuration.visualTokenPlaces(layout)
     let maps = configuration.reducedMaps(layout) { view, patch in view * patchCount + patch }
     let inputRows: [Int?] = places.map { place in
@@ -78,7 +82,7 @@ struct VisualTokenSelection {
     func cosines(_ count: Int, _ columns: Int) -> Int { count * (count + 1) * columns }
     func withQuestion(_ count: Int) -> Int { (count + question + count * question) * columns }
     let attention = (1 + vision.patchCount) * vision.hiddenSize
-    let viewCount = groups.map { group in Set(group.map { inputRow($0) / vision.patchCount }).count }
+    let viewCount = groups.map { group in Set(group.map { inputRow($0) / patchCount }).count }
     let total = selection.method == .cdPruner ? withQuestion(groups.reduce(0) { $0 + $1.count }) : 0
     return groups.indices.reduce(total) { total, index in
       let count = groups[index].count
@@ -148,7 +152,7 @@ struct VisualTokenSelection {
   ) throws(SelectionError) -> [Int] {
     let inputRows = group.map(inputRow)
     func attention() -> [Float] {
-      chargeAttention(views: Set(inputRows.map { $0 / vision.patchCount }).count, layers: 1, on: compute)
+      chargeAttention(views: Set(inputRows.map { $0 / patchCount }).count, layers: 1, on: compute)
       return inputRows.map { inputs.classAttention[$0] }
     }
     func patchFeatures() -> Matrix {

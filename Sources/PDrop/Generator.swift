@@ -57,7 +57,7 @@ package struct Generator: ~Copyable {
     compute.ledger = CostLedger()
     let layout = try model.llava.languageModel.splice(
       &state.hidden, tokens: prepared.report.promptTokens, placeholder: model.imageToken, features: features,
-      featureCounts: prepared.visualTokenCounts, selected: selected?.map(\.tokens),
+      featureCounts: prepared.visualTokenCounts, spans: prepared.visualSpans, selected: selected?.map(\.tokens),
       limit: prepared.report.sequenceLength)
     if let prefix { skipPrefix(rows: prefix.key.rowCount) }
     return EmbeddedPrompt(
