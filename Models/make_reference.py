@@ -2,8 +2,8 @@
 
     python make_reference.py MODEL_DIR --image cat.jpg --prompt "What is on the mat?" [--out DIR]
 
-Works on any LLaVA-1.5, LLaVA-NeXT or LLaVA-OneVision directory in the Hugging Face layout whose language model is Llama,
-Mistral or Qwen2. Everything is computed in float32 on the CPU: a 7B model takes 28 GB of memory. Without --out the files go to
+Works on any LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, SmolVLM or Idefics3 directory in the Hugging Face layout whose language
+model is Llama, Mistral or Qwen2. Everything is computed in float32 on the CPU: a 7B model takes 28 GB of memory. Without --out the files go to
 MODEL_DIR/reference, where `pdrop-run check -m MODEL_DIR` looks first; several runs add their cases there.
 
 The files have the format of Tests/Goldens (see its README): cases, features and preprocess, with copies of the images.
@@ -13,7 +13,8 @@ The script uses the modules of transformers' model. It implements attention, KV 
 library does not drop. The run without dropping is compared with the library's forward pass and generation before it is
 stored.
 
-Needs torch, transformers 4.57, safetensors and Pillow, and for LLaVA-OneVision torchvision.
+Needs torch, transformers 4.57, safetensors and Pillow, for LLaVA-OneVision and SmolVLM torchvision, and for SmolVLM
+num2words.
 """
 import argparse
 import filecmp
@@ -35,7 +36,7 @@ class Decoder:
     """The language model of a transformers LLaVA, one sequence at a time, with visual tokens dropped between layers."""
 
     def __init__(self, model):
-        self.lm, self.head = model.model.language_model, model.lm_head
+        self.lm, self.head = language_model(model), model.lm_head
         cfg = self.lm.config
         if cfg.model_type not in ("llama", "mistral", "qwen2"):
             sys.exit(f"the language model is a {cfg.model_type}; expected llama, mistral or qwen2")
@@ -78,15 +79,16 @@ class Decoder:
         return self.head(self.lm.norm(h))
 
     def prefill(self, embeds, spans, policy):
-        """Runs a prompt. embeds [T,D]; spans: start and length of each image. Returns stages and outputs as a dict."""
+        """Runs a prompt. embeds [T,D]; spans: those of each image, start and length each. Returns stages and outputs."""
         h, positions = embeds, torch.arange(len(embeds))
-        blocks = [(start, torch.arange(n)) for start, n in spans]
+        rows = [rows_of(image) for image in spans]
+        blocks, counts = [(r, torch.arange(len(r))) for r in rows], list(map(len, rows))
         run = {"policy": policy, "hidden": [h[-1]], "caches": [], "stages": [], "next": len(embeds)}
         keep = {}  # layer -> number of tokens kept of each image from there on
         if policy["method"] == "pyramiddrop":
-            keep = {l: [int(n * share) for _, n in spans] for l, share in zip(policy["layers"], policy["keep"])}
+            keep = {l: [int(n * share) for n in counts] for l, share in zip(policy["layers"], policy["keep"])}
         if policy["method"] == "fastv":
-            keep = {policy["k"]: [round(n * (1 - policy["r"])) for _, n in spans]}
+            keep = {policy["k"]: [round(n * (1 - policy["r"])) for n in counts]}
         before = None
         for i in range(len(self.layers)):
             q, k, v = self.project(i, h, positions)
@@ -107,24 +109,25 @@ class Decoder:
 
     @staticmethod
     def drop(run, layer, scores, blocks, counts):
-        """Keeps each image's best tokens in order. Returns the kept rows and the new spans of the images."""
+        """Keeps each image's best tokens in order. Returns the kept rows, and rows and tokens of the images after that."""
         stage = {"layer": layer, "tokens_before": len(scores), "images": []}
-        rows, left, end = [], [], 0
-        for (start, tokens), count in zip(blocks, counts):
-            own = scores[start:start + len(tokens)]
+        remains, left = torch.ones(len(scores), dtype=torch.bool), []
+        for (rows, tokens), count in zip(blocks, counts):
+            own = scores[rows]
             order = own.argsort(descending=True, stable=True)
             kept = order[:count].sort().values
             inside = 0 < count < len(tokens)
             margin = float(1 - own[order[count]] / own[order[count - 1]]) if inside else None
+            start = int(rows[0]) if len(rows) else 0
             stage["images"].append({"start": start, "count": len(tokens), "kept": count, "margin": margin,
                                     "scores": own, "tokens": tokens[kept]})
-            rows += [torch.arange(end, start), start + kept]
-            left.append((sum(map(len, rows)) - count, tokens[kept]))
-            end = start + len(tokens)
-        rows = torch.cat(rows + [torch.arange(end, len(scores))])
-        stage["tokens_after"] = len(rows)
+            remains[rows] = False
+            remains[rows[kept]] = True
+            left.append((rows[kept], tokens[kept]))
+        place = remains.cumsum(0) - 1
+        stage["tokens_after"] = int(remains.sum())
         run["stages"].append(stage)
-        return rows, left
+        return remains.nonzero()[:, 0], [(place[rows], tokens) for rows, tokens in left]
 
     def generate(self, run, count):
         """The most likely tokens, EOS included, and the smallest lead over the runner-up in standard deviations."""
@@ -148,22 +151,34 @@ class Decoder:
 
 
 # --- The model and its inputs ---------------------------------------------------------------------
+CLASSES = {"llava": "Llava", "llava_next": "LlavaNext", "llava_onevision": "LlavaOnevision", "smolvlm": "SmolVLM",
+           "idefics3": "Idefics3"}
+
+
+def splits_images(model):
+    return model.config.model_type in ("smolvlm", "idefics3")
+
+
+def language_model(model):
+    return model.model.text_model if splits_images(model) else model.model.language_model
+
+
 def load(directory):
     """The model and its processor; stops if a weight is missing."""
-    from transformers import (AutoConfig, AutoImageProcessor, AutoProcessor, LlavaForConditionalGeneration,
-                              LlavaNextForConditionalGeneration, LlavaOnevisionForConditionalGeneration)
+    import transformers
+    from transformers import AutoConfig, AutoImageProcessor, AutoProcessor
     config = AutoConfig.from_pretrained(directory)
-    classes = {"llava": LlavaForConditionalGeneration, "llava_next": LlavaNextForConditionalGeneration,
-               "llava_onevision": LlavaOnevisionForConditionalGeneration}
-    if config.model_type not in classes:
-        sys.exit(f"{directory}: a model of the type {config.model_type}; expected {', '.join(classes)}")
-    model, found = classes[config.model_type].from_pretrained(
+    if config.model_type not in CLASSES:
+        sys.exit(f"{directory}: a model of the type {config.model_type}; expected {', '.join(CLASSES)}")
+    model, found = getattr(transformers, CLASSES[config.model_type] + "ForConditionalGeneration").from_pretrained(
         directory, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
     if found["missing_keys"] or found["mismatched_keys"]:
         sys.exit(f"{directory}: weights are missing: {sorted(found['missing_keys'])[:5]}")
     processor = AutoProcessor.from_pretrained(directory)
     processor.image_processor = AutoImageProcessor.from_pretrained(directory, use_fast=False)
-    if config.model_type != "llava_onevision":
+    if splits_images(model) and config.dtype != torch.float32:
+        place_patches(model.model.vision_model.embeddings)
+    elif config.model_type.startswith("llava") and config.model_type != "llava_onevision":
         # Older directories leave these to the library, which then counts image tokens wrongly.
         processor.patch_size = processor.patch_size or config.vision_config.patch_size
         processor.vision_feature_select_strategy = (
@@ -172,6 +187,13 @@ def load(directory):
             processor.num_additional_image_tokens = int(config.vision_config.model_type == "clip_vision_model")
     model.generation_config.eos_token_id = None
     return model.eval(), processor
+
+
+def place_patches(embeddings):
+    """Gives patches the positions of the training, which transformers 4.57 uses in 16 bits but not in float32."""
+    def forward(pixel_values, patch_attention_mask):
+        return embeddings.patch_embedding(pixel_values).flatten(2).transpose(1, 2) + embeddings.position_embedding.weight
+    embeddings.forward = forward
 
 
 def rendered(processor, question, pictures):
@@ -183,22 +205,32 @@ def rendered(processor, question, pictures):
     return processor.apply_chat_template([message], add_generation_prompt=True)
 
 
-def image_features(model, inputs):
-    """The embeddings of each image, [tokens, D] each."""
+def image_features(model, inputs, views=None):
+    """The embeddings of each image, [tokens, D] each; of SmolVLM for each view, [views, tokens, D]."""
+    if splits_images(model):
+        features = model.model.get_image_features(inputs["pixel_values"], inputs["pixel_attention_mask"])
+        return list(features.split(views))
     sizes = [inputs["image_sizes"]] if "image_sizes" in inputs else []
     # LLaVA-OneVision uses one view for each of several images.
     counts = {"batch_num_images": inputs["batch_num_images"]} if "batch_num_images" in inputs else {}
     return list(model.model.get_image_features(inputs["pixel_values"], *sizes, **counts))
 
 
-def spans_of(ids, image_token, counts):
-    """Start and length of each image in the expanded ids."""
+def spans_of(ids, image_token, images):
+    """The spans of each image in the expanded ids, start and length each: one for each view in SmolVLM."""
     spans, row = [], 0
-    for count in counts:
-        row += ids[row:].tolist().index(image_token)
-        spans.append([row, count])
-        row += count
+    for features in images:
+        spans.append([])
+        for view in features if features.dim() == 3 else [features]:
+            row += ids[row:].tolist().index(image_token)
+            spans[-1].append([row, len(view)])
+            row += len(view)
     return spans
+
+
+def rows_of(image):
+    """The rows of an image's spans."""
+    return torch.cat([torch.arange(start, start + count) for start, count in image])
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -235,10 +267,13 @@ def copy_picture(out, picture):
 def write_picture(out, model_name, model, processor, picture, small, several):
     """Writes one image's pixels, hidden states of the vision encoder, and features."""
     is_onevision = model.config.model_type == "llava_onevision"
+    is_nested = is_onevision or splits_images(model)
     name = os.path.basename(picture) + (".several" if is_onevision and several else "") + ".safetensors"
     images = processor.image_processor
     image = Image.open(picture)
-    inputs = images(images=[[image, image] if several else [image]] if is_onevision else [image], return_tensors="pt")
+    image = image.convert("RGB") if splits_images(model) else image
+    inputs = images(images=[[image, image] if is_onevision and several else [image]] if is_nested else [image],
+                    return_tensors="pt")
     values = inputs["pixel_values"][0]
     mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (images.image_mean, images.image_std))
     levels = ((values.double() * std + mean) / images.rescale_factor).round()
@@ -247,11 +282,18 @@ def write_picture(out, model_name, model, processor, picture, small, several):
     tensors = {"pixels_u8": levels.to(torch.uint8)}
     if not small:
         tensors["pixel_values"] = values
-    kind = model.config.model_type if model.config.model_type != "llava" else "llava15"
+    kind = {"llava": "llava15", "idefics3": "smolvlm"}.get(model.config.model_type, model.config.model_type)
+    if splits_images(model) and not images.do_image_splitting:
+        kind = "smolvlm_whole"
     write(out, os.path.join("preprocess", kind, name), tensors)
 
-    tensors = {"features": image_features(model, inputs)[0]}
-    layer = model.config.vision_feature_layer
+    tensors = {"features": image_features(model, inputs, [len(values)])[0].flatten(0, -2)}
+    layer = getattr(model.config, "vision_feature_layer", None)
+    if not small and splits_images(model):
+        encoder = model.model.vision_model
+        mask = torch.ones(1, *[s // encoder.patch_size for s in values.shape[-2:]], dtype=torch.bool)
+        tensors |= {"vision_hidden_0": encoder.embeddings(values[:1], mask)[0],
+                    "vision_hidden_select": encoder(values[:1], patch_attention_mask=mask).last_hidden_state[0]}
     if not small and isinstance(layer, int):
         first = values.view(-1, *values.shape[-3:])[:1]
         states = model.model.vision_tower(first, output_hidden_states=True).hidden_states
@@ -321,16 +363,20 @@ def main():
     model, processor = load(args.model)
     prompt = args.prompt if args.raw else rendered(processor, args.prompt, len(args.image))
     pictures = [Image.open(path) for path in args.image]
+    views = None
+    if splits_images(model):
+        pictures = [picture.convert("RGB") for picture in pictures]
+        views = [processor.image_processor([[p]], return_tensors="pt")["pixel_values"].shape[1] for p in pictures]
     # The images of one prompt are a list of their own, from which LLaVA-OneVision counts them.
-    nested = [pictures] if model.config.model_type == "llava_onevision" else pictures
+    nested = [pictures] if model.config.model_type == "llava_onevision" or splits_images(model) else pictures
     inputs = (processor(images=nested, text=prompt, return_tensors="pt") if pictures
               else processor.tokenizer(prompt, return_tensors="pt"))
-    features = image_features(model, inputs) if pictures else []
+    features = image_features(model, inputs, views) if pictures else []
     ids = inputs["input_ids"][0]
-    spans = spans_of(ids, model.config.image_token_id, [len(f) for f in features])
-    embeds = model.model.language_model.embed_tokens(ids)
-    for (start, count), f in zip(spans, features):
-        embeds[start:start + count] = f
+    spans = spans_of(ids, model.config.image_token_id, features)
+    embeds = language_model(model).embed_tokens(ids)
+    for image, f in zip(spans, features):
+        embeds[rows_of(image)] = f.flatten(0, -2)
 
     decoder, tensors, runs = Decoder(model), {}, []
     for name, policy in policies(len(decoder.layers)).items():
@@ -343,9 +389,14 @@ def main():
 
     for picture in dict.fromkeys(args.image):
         write_picture(out, model_name, model, processor, picture, args.small, len(args.image) > 1)
+    flat = [span for image in spans for span in image]
+    # One image token for each span.
+    inside = {row for start, count in flat for row in range(start + 1, start + count)}
     case = {"images": [copy_picture(out, path) for path in args.image], "prompt": prompt,
-            "prompt_ids": processor.tokenizer(prompt)["input_ids"], "sequence_length": len(ids),
-            "image_spans": spans, "num_image_tokens": [n for _, n in spans], "new_tokens": args.n, "runs": runs}
+            "prompt_ids": [token for row, token in enumerate(ids.tolist()) if row not in inside],
+            "sequence_length": len(ids), "image_spans": flat,
+            "num_image_tokens": [sum(count for _, count in image) for image in spans], "new_tokens": args.n,
+            "runs": runs}
     if not args.raw:
         case["question"] = args.prompt
     path = os.path.join("cases", model_name, case_name)

@@ -124,7 +124,7 @@ extension LLaVAConfiguration {
     var layout =
       anyResolution.map { rules in
         ViewLayout.tiled(AnyResolutionGeometry(PixelSize(height: 480, width: 640), rules).tiles)
-      } ?? .single
+      } ?? imageSplitting?.geometry(PixelSize(height: 480, width: 640)).layout ?? .single
     if packing == .patches, let vision, anyResolution?.merge == .spatialUnpad {
       layout = layout.keepingAllPatches(side: vision.patchesPerSide)
     }

@@ -72,7 +72,7 @@ public struct AnyResolutionPreprocessor: ImagePreprocessor {
 
   /// The image resized, `[height, width, 3]`.
   private func scaled(_ image: Image, to size: PixelSize) -> [UInt8] {
-    resizedBicubic(
+    resampled(
       Canvas(image), width: size.width, height: size.height, columns: 0..<size.width, rows: 0..<size.height)
   }
 

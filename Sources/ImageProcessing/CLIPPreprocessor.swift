@@ -72,6 +72,9 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     guard configuration.resizes else { return PreprocessorConfiguration.Size(height: height, width: width) }
     switch configuration.resizesTo {
     case .exact(let size): return size
+    case .longestEdge(let edge):
+      return ImageSplitting(longestEdge: edge, viewSize: size, splits: false)
+        .geometry(PixelSize(height: height, width: width)).resized
     case .shortestEdge(let edge):
       // In Double, not in integers: the reference truncates a rounded quotient.
       let long = Int(Double(edge * max(width, height)) / Double(min(width, height)))
@@ -91,7 +94,7 @@ public struct CLIPPreprocessor: ImagePreprocessor {
     let top = Self.cropOrigin(resized.height, size)
     let columns = max(0, left)..<min(resized.width, left + size)
     let rows = max(0, top)..<min(resized.height, top + size)
-    let samples = resizedBicubic(
+    let samples = resampled(
       canvas, width: resized.width, height: resized.height, columns: columns, rows: rows)
     var view = ViewPixels(size: size)
     view.paste(samples, columns: columns.count, left: columns.lowerBound - left, top: rows.lowerBound - top)

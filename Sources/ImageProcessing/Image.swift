@@ -1,4 +1,5 @@
 import CImageCodecs
+package import ModelFormats
 public import Storage
 
 /// An image in memory: 8-bit RGB, three bytes per pixel, rows from top to bottom.
@@ -32,14 +33,15 @@ public struct Image: Sendable, Equatable {
     self.pixels = pixels
   }
 
-  /// The image in another size, by bicubic interpolation.
+  /// The image in another size.
   ///
   /// - Parameters:
   ///   - width: The number of columns, at least 1.
   ///   - height: The number of rows, at least 1.
-  package func resized(width: Int, height: Int) -> Image {
-    let samples = resizedBicubic(
-      Canvas(self), width: width, height: height, columns: 0..<width, rows: 0..<height)
+  ///   - filter: The filter of the resize.
+  package func resized(width: Int, height: Int, filter: ResampleFilter = .bicubic) -> Image {
+    let samples = resampled(
+      Canvas(self), width: width, height: height, columns: 0..<width, rows: 0..<height, filter: filter)
     guard let image = try? Image(width: width, height: height, pixels: samples) else {
       preconditionFailure("resized: \(width) x \(height)")
     }

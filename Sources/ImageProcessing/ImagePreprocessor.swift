@@ -49,6 +49,12 @@ extension LLaVAConfiguration {
   package func preprocessor(_ file: PreprocessorConfiguration?, mode: ImageMode) throws -> (any ImagePreprocessor)? {
     guard let vision else { return nil }
     let configuration = file ?? PreprocessorConfiguration(for: vision)
+    if let imageSplitting {
+      guard mode == .auto || mode == .anyres else {
+        throw ImageModeError(mode: mode, modelType: modelType, isSplit: true)
+      }
+      return SplitPreprocessor(configuration, imageSplitting)
+    }
     if let anyResolution, mode == .auto || mode == .anyres {
       return try AnyResolutionPreprocessor(configuration, anyResolution)
     }
@@ -72,9 +78,13 @@ extension LLaVAConfiguration {
   /// - Throws: ``TileLimitError`` for a model without tiles, or if no canvas has as few.
   package mutating func limitTiles(to limit: Int?) throws(TileLimitError) {
     guard let limit else { return }
+    if imageSplitting?.splits == true, limit >= 1 {
+      imageSplitting?.tileLimit = limit
+      return
+    }
     guard let smallest = anyResolution?.minTileCount, smallest <= limit else {
       throw TileLimitError(
-        limit: limit, smallest: anyResolution?.minTileCount,
+        limit: limit, smallest: imageSplitting?.splits == true ? 1 : anyResolution?.minTileCount,
         reason: "models of type \(modelType) have one view per image")
     }
     anyResolution?.tileLimit = limit
@@ -100,13 +110,18 @@ public struct TileLimitError: UserFacingError, Equatable {
 public struct ImageModeError: UserFacingError, Equatable {
   public let mode: ImageMode
   public let modelType: String
+  /// Whether images are split into tiles whatever the mode, as in SmolVLM.
+  public var isSplit = false
 
   public var category: ErrorCategory { .model }
   public var problem: String {
-    "image mode \(mode.rawValue): models of type \(modelType) have one view per image"
+    "image mode \(mode.rawValue): "
+      + (isSplit
+        ? "models of type \(modelType) split images; a limit of 1 tile gives one view"
+        : "models of type \(modelType) have one view per image")
   }
 
-  public var remedies: [Remedy] { [.imageMode(["pad", "crop", "auto"])] }
+  public var remedies: [Remedy] { [.imageMode(isSplit ? ["auto"] : ["pad", "crop", "auto"])] }
 }
 
 /// The image mode: the way an image becomes the square view or views of the vision encoder.
@@ -117,7 +132,7 @@ public enum ImageMode: String, Sendable, CaseIterable {
   /// A center crop, the default of Hugging Face's processor of LLaVA-1.5.
   case crop
 
-  /// A base view resized to a square, and tiles, as in LLaVA-NeXT and LLaVA-OneVision.
+  /// A view of the whole image resized to a square, and tiles, as in LLaVA-NeXT, LLaVA-OneVision and SmolVLM.
   case anyres
 
   /// The mode of the checkpoint's files.

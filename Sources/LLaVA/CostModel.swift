@@ -235,7 +235,12 @@ package struct WorkingMemory: Sendable, Equatable {
       converted(encoder.layers.first?.queries.computeType ?? .f32)
       * max(vision.hiddenSize, vision.intermediateSize)
     let embedding = float * (views + batch) * 3 * side * side
-    let projector = float * (visionRows + views * vision.rowsPerView) * text.hiddenSize
+    // A pixel shuffle copies the features instead of expanding them, and leaves fewer rows.
+    let isShuffled = model.configuration.pixelShuffle != nil
+    let tokensPerView = isShuffled ? model.configuration.visualTokensPerView : vision.rowsPerView
+    let projector =
+      float
+      * (visionRows * (isShuffled ? vision.hiddenSize : text.hiddenSize) + views * tokensPerView * text.hiddenSize)
     visionEncoder =
       visionRows * (float * visionColumns + visionEncoderInput) + embedding + projector
       + 2 * float * visualTokens * text.hiddenSize

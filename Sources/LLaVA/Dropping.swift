@@ -77,19 +77,19 @@ extension Tops {
   ///
   /// - Parameters:
   ///   - hidden: Hidden states of all rows.
-  ///   - rows: Those of the tokens.
+  ///   - rows: Those of the tokens, ascending.
   ///   - scores: The scores of the tokens.
   ///   - last: Tokens that are kept after all others.
   fileprivate func choice(
-    _ hidden: borrowing Matrix, _ rows: Range<Int>, _ scores: [Float], count: Int, last: [Int],
+    _ hidden: borrowing Matrix, _ rows: [Int], _ scores: [Float], count: Int, last: [Int],
     on compute: ComputeContext
   ) -> [Int] {
     let isLast = Set(last)
     let candidates = scores.indices.filter { !isLast.contains($0) }
     guard count < candidates.count else { return topIndices(scores, count: count, last: last) }
     var states = Matrix(rows: 0, columns: hidden.columns)
-    states.assign(hidden, rows: rows)
-    states.keepRows(candidates)
+    states.assign(hidden, rows: rows[0]..<rows[rows.count - 1] + 1)
+    states.keepRows(candidates.map { rows[$0] - rows[0] })
     let least = min(0, candidates.map { scores[$0] }.min() ?? 0)
     let relevance = candidates.map { scores[$0] - least }
     // States that are not numbers give logits that are not, which end the answer.
@@ -219,78 +219,4 @@ package struct DropResult: Sendable, Equatable {
   package var tokensBefore: Int
   package var tokensAfter: Int
   package var images: [Image]
-}
-
-/// Rows of the visual tokens and positions of all rows of a sequence, updated by every drop.
-package struct SequenceLayout: Sendable, Equatable {
-  /// The remaining tokens of one image.
-  package struct VisualBlock: Sendable, Equatable {
-    /// Row of the first remaining token.
-    package var start: Int
-    /// Indices of the remaining tokens, ascending, among all tokens of the image.
-    package var tokens: [Int]
-
-    package var rows: Range<Int> { start..<start + tokens.count }
-  }
-
-  package private(set) var visualBlocks: [VisualBlock]
-  /// Position of each row for RoPE, relative to the first row of the sequence, `[T]`.
-  package private(set) var positions: [Int]
-
-  /// - Parameters:
-  ///   - rowCount: Number of text and visual tokens.
-  ///   - visualSpans: The rows of each image, in order.
-  package init(rowCount: Int, visualSpans: [Range<Int>] = []) {
-    positions = Array(0..<rowCount)
-    visualBlocks = visualSpans.map { VisualBlock(start: $0.lowerBound, tokens: Array(0..<$0.count)) }
-  }
-
-  /// The layout of a prompt before any drop; `nil` unless it has one placeholder for each image.
-  ///
-  /// - Parameter selected: Indices of the tokens of each image that enter the decoder, ascending; `nil` for all.
-  package init?(_ tokens: [Int], placeholder: Int, visualTokenCounts: [Int], selected: [[Int]]? = nil) {
-    let places = tokens.indices.filter { tokens[$0] == placeholder }
-    guard places.count == visualTokenCounts.count else { return nil }
-    var (spans, visualTokens): ([Range<Int>], Int) = ([], 0)
-    for (index, place) in places.enumerated() {
-      let start = place - index + visualTokens
-      spans.append(start..<start + visualTokenCounts[index])
-      visualTokens += visualTokenCounts[index]
-    }
-    self.init(rowCount: tokens.count - places.count + visualTokens, visualSpans: spans)
-    guard let selected else { return }
-    guard selected.map(\.count) == visualTokenCounts else { return nil }
-    for index in selected.indices { visualBlocks[index].tokens = selected[index] }
-  }
-
-  package var rowCount: Int { positions.count }
-
-  /// The position of the token after the last row.
-  package var nextPosition: Int { (positions.last ?? -1) + 1 }
-
-  /// Drops visual tokens.
-  ///
-  /// - Parameters:
-  ///   - kept: Indices of each image's tokens to keep, ascending, among its remaining tokens.
-  ///   - rule: Whether the kept rows are renumbered.
-  /// - Returns: The kept rows, ascending.
-  package mutating func keep(_ kept: [[Int]], positions rule: PositionRule) -> [Int] {
-    precondition(kept.count == visualBlocks.count, "keep: \(kept.count) lists for \(visualBlocks.count) images")
-    var rows: [Int] = []
-    var next = 0
-    for index in visualBlocks.indices {
-      let block = visualBlocks[index]
-      rows.append(contentsOf: next..<block.start)
-      visualBlocks[index].start = rows.count
-      visualBlocks[index].tokens = kept[index].map { block.tokens[$0] }
-      rows.append(contentsOf: kept[index].map { block.start + $0 })
-      next = block.rows.upperBound
-    }
-    rows.append(contentsOf: next..<rowCount)
-    switch rule {
-    case .compact: positions = Array(0..<rows.count)
-    case .original: positions = rows.map { positions[$0] }
-    }
-    return rows
-  }
 }

@@ -11,6 +11,7 @@ extension LLaVAModel {
   /// Smallest and largest number of visual tokens of an image.
   package var visualTokenCounts: ClosedRange<Int> {
     let one = visualTokenCount(.single)
+    if let splitting = configuration.imageSplitting { return one...one * (1 + splitting.maxTileCount) }
     guard let rules = configuration.anyResolution else { return one...one }
     // The largest number: all features of all tiles on the canvas with the most tiles.
     let largest = rules.usableCanvases.map { canvas in
@@ -35,8 +36,8 @@ extension LLaVAModel {
     let perView = configuration.visualTokensPerView
     precondition(
       features.rows == layout.viewCount * perView, "packed: \(features.rows) features of \(layout.viewCount) views")
-    guard let vision = configuration.vision, let imageNewline = imageEncoder?.newline else { return features }
-    let (side, firstPatch) = (vision.patchesPerSide, perView - vision.patchCount)
+    guard let imageNewline = imageEncoder?.newline else { return features }
+    let (side, firstPatch) = (configuration.tokensPerSide, configuration.keepsClassToken ? 1 : 0)
     let places = visualTokenPlaces(layout)
     let maps = configuration.reducedMaps(layout) { view, patch in perView * view + firstPatch + patch }
 
@@ -76,6 +77,7 @@ extension LLaVAConfiguration {
     case .single: visualTokensPerView + (hasNewline ? 1 : 0)
     case .tiled(let tiles):
       hasNewline ? visualTokensPerView + tiles.tokenCount : visualTokensPerView * (1 + tiles.tileCount)
+    case .split: visualTokensPerView * layout.viewCount
     case .video(let frames):
       vision.map { vision in
         let map = MapSize.ofFrame(side: vision.patchesPerSide)
@@ -84,13 +86,19 @@ extension LLaVAConfiguration {
     }
   }
 
+  /// The numbers of visual tokens that follow each other without text between them, of an image or a video.
+  package func visualSpans(_ layout: ViewLayout) -> [Int] {
+    if case .split = layout { return Array(repeating: visualTokensPerView, count: layout.viewCount) }
+    return [visualTokenCount(layout)]
+  }
+
   /// The maps of which `VisualTokenPlace.reduced` takes features: that of all tiles, or one for each frame.
   ///
   /// - Parameter row: The row of a feature in its matrix, by view and patch.
   func reducedMaps(_ layout: ViewLayout, row: (_ view: Int, _ patch: Int) -> Int) -> [ReducedMap] {
     guard let side = vision?.patchesPerSide else { return [] }
     switch layout {
-    case .single: return []
+    case .single, .split: return []
     case .tiled(let tiles):
       guard let reduced = tiles.reduced else { return [] }
       let rows = tiles.keptRows.flatMap { y in
@@ -108,10 +116,9 @@ extension LLaVAConfiguration {
 
   /// The places of the visual tokens of an image or a video, `visualTokenCount(layout)` of them.
   package func visualTokenPlaces(_ layout: ViewLayout) -> [VisualTokenPlace] {
-    guard let vision else { return [] }
+    guard vision != nil else { return [] }
     return VisualTokenPlace.all(
-      of: layout, side: vision.patchesPerSide, hasClassToken: visualTokensPerView > vision.patchCount,
-      hasNewline: hasNewline)
+      of: layout, side: tokensPerSide, hasClassToken: keepsClassToken, hasNewline: hasNewline)
   }
 }
 

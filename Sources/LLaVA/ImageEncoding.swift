@@ -67,10 +67,10 @@ extension LLaVAModel {
       }
       features.append(compute.during(.project) { imageEncoder.projector(encoded, on: compute) })
       if patches != nil {
-        let firstPatch = perView - vision.patchCount
+        let classRows = configuration.keepsClassToken ? 1 : 0
         var part = Matrix(rows: 0, columns: encoded.columns)
         part.assign(encoded, rows: 0..<encoded.rows)
-        if firstPatch > 0 { part.keepRows((0..<encoded.rows).filter { $0 % perView >= firstPatch }) }
+        if classRows > 0 { part.keepRows((0..<encoded.rows).filter { $0 % vision.rowsPerView >= classRows }) }
         patches?.append(part)
       }
     }

@@ -53,7 +53,7 @@ package struct LLaVAModel: Sendable {
       return ImageEncoder(
         vision: try VisionEncoder(scope, vision, configuration),
         projector: try Projector(
-          checkpoint.scope("multi_modal_projector", visionConversion), inputs: vision.hiddenSize, configuration),
+          checkpoint.scope("multi_modal_projector", visionConversion), vision, configuration),
         newline: configuration.anyResolution?.merge != .spatialUnpad
           ? nil : try checkpoint.tensor("image_newline", shape: [configuration.text.hiddenSize]).floats())
     }
@@ -111,7 +111,7 @@ package struct ImageEncoder: Sendable {
   /// Newline embedding, which ends each row of a LLaVA-NeXT image, `[D]`; `nil` for models without one.
   let newline: [Float]?
 
-  var linears: [Linear] { vision.linears + [projector.expand, projector.contract] }
+  var linears: [Linear] { vision.linears + projector.linears }
 }
 
 /// Compute types of the parts of a model.

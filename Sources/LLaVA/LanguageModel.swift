@@ -116,23 +116,25 @@ public enum SequenceError: UserFacingError, Equatable {
 }
 
 extension LanguageModel {
-  /// Writes a prompt's embeddings to `hidden`, with each placeholder replaced by the features of its image.
+  /// Writes a prompt's embeddings to `hidden`, with placeholders replaced by the features of their image.
   ///
   /// - Parameters:
   ///   - hidden: The result, resized to `[T, D]`.
-  ///   - tokens: Text tokens and one placeholder per image.
+  ///   - tokens: Text tokens, and one placeholder for each span of an image's tokens.
   ///   - placeholder: The image token.
   ///   - features: The features of all images, in order, `[V, D]`.
   ///   - featureCounts: Number of rows of `features` for each image.
+  ///   - spans: Number of tokens at each placeholder of each image before any is selected; `nil` for one placeholder for
+  ///     each image.
   ///   - selected: Indices of these rows among the tokens of each image; `nil` for all.
   ///   - limit: Maximum length of the sequence.
   package func splice(
     _ hidden: inout Matrix, tokens: [Int], placeholder: Int, features: borrowing Matrix, featureCounts: [Int],
-    selected: [[Int]]? = nil, limit: Int
+    spans: [[Int]]? = nil, selected: [[Int]]? = nil, limit: Int
   ) throws(SequenceError) -> SequenceLayout {
     guard
       let layout = SequenceLayout(
-        tokens, placeholder: placeholder, visualTokenCounts: featureCounts, selected: selected)
+        tokens, placeholder: placeholder, visualTokenCounts: featureCounts, spans: spans, selected: selected)
     else {
       throw .placeholderMismatch(
         placeholders: tokens.count { $0 == placeholder }, images: featureCounts.count)
@@ -143,22 +145,18 @@ extension LanguageModel {
     guard length <= limit else { throw .tooLong(length: length, limit: limit) }
     hidden.resize(rows: length)
 
-    var (row, feature) = (0, 0)
-    var counts = featureCounts[...]
-    var image = Matrix(rows: 0, columns: hidden.columns)
-    for token in tokens {
-      if token == placeholder {
-        let count = counts.removeFirst()
-        image.assign(features, rows: feature..<feature + count)
-        hidden.replaceRows(from: row, with: image)
-        (row, feature) = (row + count, feature + count)
-      } else {
-        guard (0..<embedding.rows).contains(token) else {
-          throw .tokenOutOfRange(token: token, text: nil, vocabularySize: embedding.rows)
-        }
-        hidden.setRow(row, to: embedding, row: token)
-        row += 1
+    var feature = 0
+    var span = Matrix(rows: 0, columns: hidden.columns)
+    for rows in layout.visualSpans where rows[1] > 0 {
+      span.assign(features, rows: feature..<feature + rows[1])
+      hidden.replaceRows(from: rows[0], with: span)
+      feature += rows[1]
+    }
+    for (row, token) in zip(layout.textRows, tokens.lazy.filter { $0 != placeholder }) {
+      guard (0..<embedding.rows).contains(token) else {
+        throw .tokenOutOfRange(token: token, text: nil, vocabularySize: embedding.rows)
       }
+      hidden.setRow(row, to: embedding, row: token)
     }
     return layout
   }

@@ -8,6 +8,11 @@ struct PatchEmbedding: Sendable {
   /// `[D]`, the row before the patches of each view; `nil` for SigLIP.
   let classEmbedding: [Float]?
   /// `[rowsPerView, D]`.
+  ///
+  /// Idefics3's vision encoder finds the position of a patch from its distance to the edge as a fraction of the view.
+  /// In transformers 4.55 to 4.57 the fraction is slightly too small in f32, so all patches but the first of a row or
+  /// column have the position of the patch before. In bf16 and f16, in which the models are published, the fractions are
+  /// rounded to those of the training. Weights stored in f32 have the former positions here, others the latter.
   let positions: [Float]
   let imageSize: Int
   let patchSize: Int
@@ -18,8 +23,17 @@ struct PatchEmbedding: Sendable {
     projection = try scope.convolution(
       "patch_embedding", channels: 3, side: patch, outputs: size, bias: configuration.family == .siglip)
     classEmbedding = isCLIP ? try scope.vector("class_embedding", count: size) : nil
-    positions = try scope.scope("position_embedding")
-      .tensor("weight", shape: [configuration.rowsPerView, size]).floats()
+    let stored = try scope.scope("position_embedding").tensor("weight", shape: [configuration.rowsPerView, size])
+    let table = stored.floats()
+    if configuration.placesPatchesByFractions, stored.element == .f32 {
+      let side = configuration.patchesPerSide
+      positions = (0..<side * side).flatMap { patch in
+        let place = max(0, patch / side - 1) * side + max(0, patch % side - 1)
+        return table[place * size..<(place + 1) * size]
+      }
+    } else {
+      positions = table
+    }
     imageSize = configuration.imageSize
     patchSize = patch
   }

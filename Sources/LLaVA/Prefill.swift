@@ -27,11 +27,11 @@ extension DropPlan {
 }
 
 extension SequenceLayout {
-  /// Rows up to and including those of the last image: the part that other questions about the same images share.
+  /// Rows up to and including those of the last image's place: the part that other questions about the same images share.
   ///
   /// `nil` if this part or the rest has too few rows to be computed by the same kernels as the whole prompt.
   package var prefixRowCount: Int? {
-    guard let end = visualBlocks.last?.rows.upperBound, end > ComputeContext.maxSmallRows,
+    guard let end = visualBlocks.last?.end, end > ComputeContext.maxSmallRows,
       rowCount - end >= ComputeContext.minBlockedQueries
     else { return nil }
     return end

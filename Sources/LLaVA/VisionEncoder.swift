@@ -11,6 +11,8 @@ package struct VisionEncoder: Sendable {
   /// The norm before the first layer; `nil` for SigLIP.
   let inputNorm: LayerNorm?
   let layers: [EncoderLayer]
+  /// The norm after the last layer; `nil` for models that use the residual stream before it.
+  let finalNorm: LayerNorm?
 
   init(
     _ scope: CheckpointScope, _ vision: VisionConfiguration, _ configuration: LLaVAConfiguration
@@ -26,6 +28,7 @@ package struct VisionEncoder: Sendable {
       layers.append(try EncoderLayer(scope.scope("encoder.layers.\(i)"), vision.layer))
     }
     self.layers = layers
+    finalNorm = vision.appliesFinalNorm ? try LayerNorm(scope.scope("post_layernorm"), size: vision.hiddenSize) : nil
   }
 
   /// Views that are encoded together: more rows would need more memory without being faster.
@@ -61,7 +64,8 @@ package struct VisionEncoder: Sendable {
     return hidden
   }
 
-  /// The residual stream after the first `count` layers, class rows included, `[views · rowsPerView, D]`.
+  /// The residual stream after the first `count` layers, class rows included, `[views · rowsPerView, D]`; after all
+  /// layers with the final norm, if there is one.
   package func hidden(_ pixels: [Float], views: Int, layers count: Int, on compute: ComputeContext) -> Matrix {
     var none: ClassAttention?
     var scratch = EncoderScratch(rows: views * configuration.rowsPerView, configuration.layer)
@@ -73,17 +77,20 @@ package struct VisionEncoder: Sendable {
     _ attention: inout ClassAttention?, on compute: ComputeContext
   ) -> Matrix {
     var hidden = embedding(pixels, views: views, on: compute)
-    if let inputNorm {
+    func apply(_ norm: LayerNorm?) {
+      guard let norm else { return }
       var normalized = Matrix(rows: 0, columns: configuration.hiddenSize, capacity: hidden.rows)
       compute.layerNorm(
-        &normalized, hidden, weight: inputNorm.weight, bias: inputNorm.bias, epsilon: configuration.layerNormEpsilon)
+        &normalized, hidden, weight: norm.weight, bias: norm.bias, epsilon: configuration.layerNormEpsilon)
       hidden = normalized
     }
+    apply(inputNorm)
     for (index, layer) in layers.prefix(count).enumerated() {
       guard compute.begins(layer: index) else { break }
       layer(&hidden, &scratch, sequences: views, configuration.layer, on: compute)
       attention?.record(layer: index, of: layers.count, scratch, views: views, configuration, on: compute)
     }
+    if count >= layers.count { apply(finalNorm) }
     return hidden
   }
 }

@@ -2,7 +2,8 @@ package import ModelFormats
 
 /// The part of an image that a visual token represents.
 package enum VisualTokenPlace: Sendable, Equatable {
-  /// A patch of a view. View 0 is the base view or the only one; the tiles follow row by row.
+  /// A patch of a view, or the group of patches of a token after a pixel shuffle. View 0 is the base view or the only
+  /// one, and the tiles follow row by row; in a split image the tiles come first.
   case patch(view: Int, row: Int, column: Int)
   /// A place of a map of smaller size: that of all tiles, number 0, or that of a frame.
   case reduced(map: Int, row: Int, column: Int)
@@ -19,7 +20,7 @@ package enum VisualTokenPlace: Sendable, Equatable {
   /// unchanged.
   ///
   /// - Parameters:
-  ///   - side: Patches along a view's side.
+  ///   - side: Visual tokens along a view's side.
   ///   - hasClassToken: Whether the vision encoder's class token is used too, before its view's patches.
   ///   - hasNewline: Whether the model has a newline embedding.
   ///
@@ -37,6 +38,7 @@ package enum VisualTokenPlace: Sendable, Equatable {
     case .tiled(let tiles):
       guard hasNewline else { return (0...tiles.tileCount).flatMap(places) }
       return places(ofView: 0) + map(of: tiles, side: side)
+    case .split: return (0..<layout.viewCount).flatMap(places)
     case .video(let frames):
       let map = MapSize.ofFrame(side: side)
       return (0..<frames).flatMap { frame in reduced(frame, map) { _ in [] } } + [.newline(row: nil)]

@@ -20,7 +20,7 @@ struct VisualTokenRanker {
       !drop.ranking.needsScoringLayer || drop.scoresWithNextLayer || drop.scoringLayer == drop.afterLayer - 1,
       "cannot score in layer \(drop.scoringLayer) before layer \(drop.afterLayer)")
     let blocks = layout.visualBlocks
-    func byRow(_ scores: [Float]) -> [[Float]] { blocks.map { Array(scores[$0.rows]) } }
+    func byRow(_ scores: [Float]) -> [[Float]] { blocks.map { $0.rows.map { scores[$0] } } }
     func probabilities(rotated: Bool) -> Matrix {
       self.probabilities(drop, &state, cache, layout.positions, rotated: rotated, on: compute)
     }
@@ -85,7 +85,7 @@ struct VisualTokenRanker {
   ) -> [Int] {
     let lastRow = layout.rowCount - 1
     let visualRows = layout.visualBlocks.flatMap(\.rows)
-    let textRows = (layout.visualBlocks.last?.rows.upperBound ?? 0)..<layout.rowCount
+    let textRows = (layout.visualBlocks.last?.end ?? 0)..<layout.rowCount
     guard !visualRows.isEmpty, !textRows.isEmpty else { return [lastRow] }
     var visual = Matrix(rows: 0, columns: hidden.columns)
     var text = Matrix(rows: 0, columns: hidden.columns)

@@ -19,18 +19,22 @@ struct VisualTokenSelection {
   /// The row of each token's patch in `SelectionInputs`, in a map that is reduced the nearest patch; `nil` for other
   /// tokens.
   private let inputRows: [Int?]
+  /// The number of patches of a view, or of tokens after a pixel shuffle.
+  private let tokensPerView: Int
 
   /// - Parameter layout: The views of the image or the video.
   init(
     _ selection: Preselection, _ layout: ViewLayout, _ configuration: LLaVAConfiguration, _ vision: VisionConfiguration
   ) {
     (self.selection, self.layout, self.vision, clip) = (selection, layout, vision, configuration.clip)
-    let (patchCount, side) = (vision.patchCount, vision.patchesPerSide)
+    let side = configuration.tokensPerSide
+    let tokensPerView = side * side
+    self.tokensPerView = tokensPerView
     let places = configuration.visualTokenPlaces(layout)
-    let maps = configuration.reducedMaps(layout) { view, patch in view * patchCount + patch }
+    let maps = configuration.reducedMaps(layout) { view, patch in view * tokensPerView + patch }
     let inputRows: [Int?] = places.map { place in
       switch place {
-      case .patch(let view, let row, let column): view * patchCount + row * side + column
+      case .patch(let view, let row, let column): view * tokensPerView + row * side + column
       case .reduced(let map, let row, let column): maps[map].nearest(row, column)
       case .wholeView, .newline: nil
       }
@@ -38,7 +42,7 @@ struct VisualTokenSelection {
     (self.places, self.inputRows) = (places, inputRows)
     var views = [[Int]](repeating: [], count: layout.viewCount)
     for (index, row) in inputRows.enumerated() {
-      if let row { views[row / patchCount].append(index) }
+      if let row { views[row / tokensPerView].append(index) }
     }
     let isByView = selection.budget == .view || selection.method == .localGlobal
     groups =
@@ -85,7 +89,7 @@ struct VisualTokenSelection {
       (count + question.rowCount + count * question.rowCount) * columns
     }
     let attention = (1 + vision.patchCount) * vision.hiddenSize
-    let viewCount = groups.map { group in Set(group.compactMap { inputRows[$0].map { $0 / vision.patchCount } }).count }
+    let viewCount = groups.map { group in Set(group.compactMap { inputRows[$0].map { $0 / tokensPerView } }).count }
     var total = 0
     if selection.method == .cdPruner {
       if case .clip(let pieces) = question, let clip {
@@ -182,7 +186,7 @@ struct VisualTokenSelection {
   ) throws(SelectionError) -> [Int] {
     func attention() -> [Float] {
       let inputRows = group.map(inputRow)
-      chargeAttention(views: Set(inputRows.map { $0 / vision.patchCount }).count, layers: 1, on: compute)
+      chargeAttention(views: Set(inputRows.map { $0 / tokensPerView }).count, layers: 1, on: compute)
       return inputRows.map { inputs.classAttention[$0] }
     }
     let order: [Int]

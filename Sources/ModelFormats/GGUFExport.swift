@@ -209,6 +209,7 @@ extension GGUFExport {
     plain.imageProcessorType = preprocessor.imageProcessorType
     plain.gridPinpoints = preprocessor.gridPinpoints
     let parts: [(Bool, String)] = [
+      (configuration.pixelShuffle == nil, "the tiles and the projector of a model of type \(configuration.modelType)"),
       (
         configuration.dropsClassToken || !vision.hasClassToken,
         "features with the class token (vision_feature_select_strategy 'full')"

@@ -7,6 +7,10 @@ extension LLaVAConfiguration {
   /// - Parameter vision: The configuration of its vision encoder.
   init(huggingFace file: ConfigurationSection, vision: VisionConfiguration) throws(CheckpointError) {
     let modelType = try ModelType(file)
+    if modelType.splitsImages {
+      try self.init(idefics3: file, modelType, vision: vision)
+      return
+    }
     let textSection = try file.section("text_config")
     let text = try TextConfiguration(
       textSection ?? ConfigurationSection(file: file.file, prefix: "text_config."),
@@ -41,6 +45,41 @@ extension LLaVAConfiguration {
       videoTokenID = try file.integer(key, in: 0...Int(Int32.max), default: 151_647)
       guard videoTokenID != imageTokenID else { throw file.error(key, "another token than the image token") }
     }
+    try readTopLevel(file, modelType, textSection)
+  }
+
+  /// The configuration of SmolVLM or Idefics3.
+  ///
+  /// Source: `Idefics3Config` and `SmolVLMConfig` in transformers.
+  private init(
+    idefics3 file: ConfigurationSection, _ modelType: ModelType, vision: VisionConfiguration
+  ) throws(CheckpointError) {
+    let textSection = try file.section("text_config")
+    var text = try TextConfiguration(
+      textSection ?? ConfigurationSection(file: file.file, prefix: "text_config."))
+    if textSection == nil { text.rmsNormEpsilon = 1e-5 }
+    let factor = try file.integer("scale_factor", in: 1...64, default: 2)
+    guard vision.patchesPerSide.isMultiple(of: factor) else {
+      throw file.error(
+        "scale_factor", "a divisor of the \(vision.patchesPerSide) patches along the side of a view",
+        found: "\(factor)")
+    }
+    var eosTokens = try textSection?.eosTokens()
+    if eosTokens == nil { eosTokens = try file.eosTokens() }
+    self.init(
+      layout: .huggingFace, modelType: modelType.rawValue,
+      imageTokenID: try file.integer("image_token_id", in: 0...Int(Int32.max), default: 128_257),
+      visionFeatureLayer: -1, dropsClassToken: false, projectorActivation: .gelu, projectorHasBias: false,
+      tiesWordEmbeddings: try textSection?.flag("tie_word_embeddings", default: false) ?? false,
+      imageSplitting: ImageSplitting(for: vision), pixelShuffle: factor, eosTokens: eosTokens, text: text,
+      vision: vision)
+    try readTopLevel(file, modelType, textSection)
+  }
+
+  /// Reads the names of the model, and remarks about keys of the top level.
+  private mutating func readTopLevel(
+    _ file: ConfigurationSection, _ modelType: ModelType, _ textSection: ConfigurationSection?
+  ) throws(CheckpointError) {
     readNames(file)
     if textSection?.contains("tie_word_embeddings") != true {
       tiesWordEmbeddingsAtTop = try file.flag("tie_word_embeddings", default: false)
@@ -66,12 +105,16 @@ package enum ModelType: String, Sendable, CaseIterable {
   case llava
   case llavaNext = "llava_next"
   case llavaOneVision = "llava_onevision"
+  case smolVLM = "smolvlm"
+  case idefics3
 
   private var className: String {
     switch self {
     case .llava: "LlavaForConditionalGeneration"
     case .llavaNext: "LlavaNextForConditionalGeneration"
     case .llavaOneVision: "LlavaOnevisionForConditionalGeneration"
+    case .smolVLM: "SmolVLMForConditionalGeneration"
+    case .idefics3: "Idefics3ForConditionalGeneration"
     }
   }
 
@@ -88,11 +131,14 @@ package enum ModelType: String, Sendable, CaseIterable {
     guard let type = named ?? className.flatMap(Self.init(className:)) else {
       throw file.error(
         "model_type",
-        "'llava', 'llava_next' or 'llava_onevision' (LLaVA-1.5, LLaVA-NeXT or LLaVA-OneVision), or an original LLaVA "
-          + "configuration")
+        "'llava', 'llava_next' or 'llava_onevision' (LLaVA-1.5, LLaVA-NeXT or LLaVA-OneVision), 'smolvlm' or "
+          + "'idefics3', or an original LLaVA configuration")
     }
     self = type
   }
+
+  /// Whether the model is SmolVLM or Idefics3, which differ in their names alone.
+  package var splitsImages: Bool { self == .smolVLM || self == .idefics3 }
 
   /// The vision encoder of a file without the section.
   var standardVision: VisionConfiguration { self == .llavaOneVision ? .siglipSo400m384 : .clipLarge336 }

@@ -36,6 +36,11 @@ package struct LLaVAConfiguration: Sendable, Equatable {
   package var imageAspectRatio: String?
   /// The tiling of images; `nil` for models with one view per image.
   package var anyResolution: AnyResolution?
+  /// The tiling of images in SmolVLM and Idefics3; `nil` for other models.
+  package var imageSplitting: ImageSplitting?
+  /// The number of patches along the side of a square that become one visual token, in models with one linear layer as
+  /// projector (SmolVLM); `nil` for one token for each patch and an MLP.
+  package var pixelShuffle: Int?
   /// The longest prompt, images included, that the model was trained on, if shorter than its context.
   package var promptLimit: Int?
   /// EOS tokens, unless `generation_config.json` defines them.
@@ -58,10 +63,17 @@ package struct LLaVAConfiguration: Sendable, Equatable {
     anyResolution.map { $0.tilesOnlySingleImages && $0.merge == .spatialUnpad } ?? false
   }
 
+  /// Whether the class token of each view is a visual token too.
+  package var keepsClassToken: Bool { vision?.hasClassToken == true && !dropsClassToken }
+
+  /// The number of visual tokens along the side of a view.
+  package var tokensPerSide: Int { (vision?.patchesPerSide ?? 0) / (pixelShuffle ?? 1) }
+
+  /// The side in pixels of the part of a view that a visual token shows.
+  package var tokenSize: Int { (vision?.patchSize ?? 0) * (pixelShuffle ?? 1) }
+
   /// The number of visual tokens of one view.
-  package var visualTokensPerView: Int {
-    vision.map { $0.patchCount + ($0.hasClassToken && !dropsClassToken ? 1 : 0) } ?? 0
-  }
+  package var visualTokensPerView: Int { tokensPerSide * tokensPerSide + (keepsClassToken ? 1 : 0) }
 
   /// The number of vision encoder layers up to the feature layer.
   package var visionLayersNeeded: Int {
@@ -112,7 +124,9 @@ extension LLaVAConfiguration {
     let d = text.hiddenSize
     let language = text.parameterCount(tiesWordEmbeddings: tiesWordEmbeddings)
     guard let vision else { return language }
-    let projector = vision.hiddenSize * d + d * d + (projectorHasBias ? 2 * d : 0)
+    let projector =
+      pixelShuffle.map { $0 * $0 * vision.hiddenSize * d }
+      ?? vision.hiddenSize * d + d * d + (projectorHasBias ? 2 * d : 0)
     let newline = anyResolution?.merge == .spatialUnpad ? d : 0
     return vision.parameterCount + projector + newline + language
   }

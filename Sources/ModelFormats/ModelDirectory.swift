@@ -31,7 +31,7 @@ package struct ModelDirectory: ModelFiles {
       visionTower = try VisionTower(of: original, in: checkpoint, given: given)
       configuration = try original.configuration(vision: visionTower.configuration)
     } else {
-      let vision = try VisionConfiguration(ofHuggingFace: file, standard: ModelType(file).standardVision)
+      let vision = try VisionConfiguration(ofHuggingFace: file, ModelType(file))
       var configuration = try LLaVAConfiguration(huggingFace: file, vision: vision)
       try ForeignTensors.refuseQuantization(in: file, directory: path)
       if let given { throw .unneededVisionTower(directory: path, given: given) }
@@ -42,13 +42,21 @@ package struct ModelDirectory: ModelFiles {
         configuration.notes.append(.tiedAtTop(hasHead: hasHead))
       }
       visionTower = VisionTower(ownWeights: vision)
+      if configuration.imageSplitting != nil,
+        let file = try Self.preprocessor(in: path, for: vision, splitsImages: true)
+      {
+        configuration.imageSplitting = try file.imageSplitting(for: vision)
+      }
       self.configuration = configuration
     }
   }
 
   /// The preprocessor configuration of the model's directory or of its vision encoder's; nil if neither has one.
   package func preprocessor() throws(CheckpointError) -> PreprocessorConfiguration? {
-    if let own = try Self.preprocessor(in: path, for: visionTower.configuration) { return own }
+    let splitsImages = configuration.imageSplitting != nil
+    if let own = try Self.preprocessor(in: path, for: visionTower.configuration, splitsImages: splitsImages) {
+      return own
+    }
     guard let directory = visionTower.directory else { return nil }
     return try Self.preprocessor(in: directory, for: visionTower.configuration)
   }
@@ -56,14 +64,14 @@ package struct ModelDirectory: ModelFiles {
   /// The content of `preprocessor_config.json`, or of the section of `processor_config.json` where version 5 of the
   /// reference library keeps it.
   private static func preprocessor(
-    in directory: String, for vision: VisionConfiguration
+    in directory: String, for vision: VisionConfiguration, splitsImages: Bool = false
   ) throws(CheckpointError) -> PreprocessorConfiguration? {
     if let own = try JSONFile.sectionIfPresent(at: directory + "/preprocessor_config.json") {
-      return try PreprocessorConfiguration(own, for: vision)
+      return try PreprocessorConfiguration(own, for: vision, splitsImages: splitsImages)
     }
     let processor = try JSONFile.sectionIfPresent(at: directory + "/processor_config.json")
     guard let section = try processor?.section("image_processor") else { return nil }
-    return try PreprocessorConfiguration(section, for: vision)
+    return try PreprocessorConfiguration(section, for: vision, splitsImages: splitsImages)
   }
 
   /// The EOS tokens of `generation_config.json` or of the configuration, and that file; nil if neither defines them.
@@ -86,6 +94,9 @@ package struct ModelDirectory: ModelFiles {
     var notes: [LoadNote] = []
     let vision = visionTower.configuration
     let strategy = configuration.dropsClassToken ? "default" : "full"
+    func preprocessor(_ section: ConfigurationSection) throws(CheckpointError) -> PreprocessorConfiguration {
+      try PreprocessorConfiguration(section, for: vision, splitsImages: configuration.imageSplitting != nil)
+    }
     for name in ["processor_config.json", "preprocessor_config.json"] {
       guard let file = try JSONFile.sectionIfPresent(at: path + "/" + name) else { continue }
       func compare(_ key: String, _ agrees: (JSONValue) -> Bool, _ used: String) {
@@ -98,6 +109,10 @@ package struct ModelDirectory: ModelFiles {
       compare(
         "image_token", { ($0.string ?? $0["content"].string) == imageToken },
         "\(imageToken.excerpt) of the tokenizer")
+      if configuration.imageSplitting != nil {
+        let count = configuration.visualTokensPerView
+        compare("image_seq_len", { $0.wholeValue == count }, "\(count), the visual tokens of a view by config.json")
+      }
       let classTokens = vision.hasClassToken ? 1 : 0
       compare(
         "num_additional_image_tokens", { $0.wholeValue == classTokens },
@@ -106,8 +121,7 @@ package struct ModelDirectory: ModelFiles {
     if let section = try JSONFile.sectionIfPresent(at: path + "/processor_config.json")?.section("image_processor"),
       let used = try JSONFile.sectionIfPresent(at: path + "/preprocessor_config.json"),
       // A section that is not used may have any values.
-      let followed = try? PreprocessorConfiguration(used, for: vision),
-      (try? PreprocessorConfiguration(section, for: vision)) != followed
+      let followed = try? preprocessor(used), (try? preprocessor(section)) != followed
     {
       notes.append(
         .contradiction(
@@ -134,8 +148,7 @@ extension LLaVAConfiguration {
   /// - Throws: `CheckpointError` with the key, the expected and the found value.
   package init(directory: String) throws(CheckpointError) {
     let file = try JSONFile.section(at: directory + "/config.json")
-    let standard = try ModelType(file).standardVision
-    try self.init(huggingFace: file, vision: VisionConfiguration(ofHuggingFace: file, standard: standard))
+    try self.init(huggingFace: file, vision: VisionConfiguration(ofHuggingFace: file, ModelType(file)))
   }
 }
 

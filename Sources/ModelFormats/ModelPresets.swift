@@ -12,12 +12,23 @@ package enum ModelPreset: String, CaseIterable, Sendable {
   case llavaNext7BWith9Patches = "llava-next-7b-p9"
   case llavaOneVision05B = "llava-onevision-0.5b"
   case llavaOneVision7B = "llava-onevision-7b"
+  case smolVLM256M = "smolvlm-256m"
+  case smolVLM500M = "smolvlm-500m"
 
   package var configuration: LLaVAConfiguration {
-    isOneVision ? oneVision : llava
+    switch self {
+    case .smolVLM256M, .smolVLM500M: smolVLM
+    case .llavaOneVision05B, .llavaOneVision7B: oneVision
+    default: llava
+    }
   }
 
-  private var isOneVision: Bool { self == .llavaOneVision05B || self == .llavaOneVision7B }
+  private var smolVLM: LLaVAConfiguration {
+    LLaVAConfiguration(
+      layout: .huggingFace, modelType: "smolvlm", imageTokenID: 49_190, visionFeatureLayer: -1, dropsClassToken: false,
+      projectorActivation: .gelu, projectorHasBias: false, tiesWordEmbeddings: false,
+      imageSplitting: ImageSplitting(for: .smolVLM512), pixelShuffle: 4, text: text, vision: .smolVLM512)
+  }
 
   private var llava: LLaVAConfiguration {
     let anyResolution: AnyResolution? =
@@ -39,8 +50,8 @@ package enum ModelPreset: String, CaseIterable, Sendable {
       tiesWordEmbeddings: self == .llavaOneVision05B, anyResolution: .oneVision, text: text, vision: .siglipSo400m384)
   }
 
-  /// Source: the `config.json` files of `llava-hf/llava-1.5-{7b,13b}-hf`, `llava-hf/llava-v1.6-{vicuna,mistral}-7b-hf`
-  /// and `llava-hf/llava-onevision-qwen2-{0.5b,7b}-ov-hf`.
+  /// Source: the `config.json` files of `llava-hf/llava-1.5-{7b,13b}-hf`, `llava-hf/llava-v1.6-{vicuna,mistral}-7b-hf`,
+  /// `llava-hf/llava-onevision-qwen2-{0.5b,7b}-ov-hf` and `HuggingFaceTB/SmolVLM-{256M,500M}-Instruct`.
   private var text: TextConfiguration {
     var text = TextConfiguration(
       kind: .llama, hiddenSize: 4096, intermediateSize: 11_008, layerCount: 32, headCount: 32, keyValueHeadCount: 32,
@@ -67,6 +78,16 @@ package enum ModelPreset: String, CaseIterable, Sendable {
         (text.hiddenSize, text.intermediateSize, text.layerCount) = (3584, 18_944, 28)
         (text.headCount, text.keyValueHeadCount, text.headDimension) = (28, 4, 128)
         text.vocabularySize = 152_128
+      }
+    case .smolVLM256M, .smolVLM500M:
+      (text.contextLength, text.ropeTheta, text.vocabularySize) = (8192, 100_000, 49_280)
+      text.headDimension = 64
+      if self == .smolVLM256M {
+        (text.hiddenSize, text.intermediateSize, text.layerCount) = (576, 1536, 30)
+        (text.headCount, text.keyValueHeadCount) = (9, 3)
+      } else {
+        (text.hiddenSize, text.intermediateSize, text.layerCount) = (960, 2560, 32)
+        (text.headCount, text.keyValueHeadCount) = (15, 5)
       }
     }
     return text

@@ -4,6 +4,8 @@ package enum ViewLayout: Sendable, Hashable {
   case single
   /// A base view, then tiles row by row.
   case tiled(TileGrid)
+  /// Tiles row by row, then the whole image, with text before each of them: SmolVLM.
+  case split(rows: Int, columns: Int)
   /// The frames of a video.
   case video(frames: Int)
 
@@ -11,11 +13,12 @@ package enum ViewLayout: Sendable, Hashable {
     switch self {
     case .single: 1
     case .tiled(let tiles): 1 + tiles.tileCount
+    case .split(let rows, let columns): rows * columns + 1
     case .video(let frames): frames
     }
   }
 
-  /// The tiles of an image; `nil` for an image in one view and for a video.
+  /// The tiles of an image that form one map after the base view; `nil` for others.
   package var tiles: TileGrid? {
     if case .tiled(let tiles) = self { tiles } else { nil }
   }

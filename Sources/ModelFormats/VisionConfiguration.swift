@@ -19,6 +19,11 @@ package struct VisionConfiguration: Sendable, Equatable {
   package var patchSize: Int
   package var layerNormEpsilon: Float
   package var activation: Activation
+  /// Whether the norm after the last layer is applied to the features, as in SmolVLM.
+  package var appliesFinalNorm = false
+  /// Whether patches have the positions of the vision encoder of Idefics3 in transformers, which depend on the data type
+  /// of the weights; see `PatchEmbedding`.
+  package var placesPatchesByFractions = false
 
   package var hasClassToken: Bool { family == .clip }
 
@@ -74,6 +79,12 @@ extension VisionConfiguration {
     family: .siglip, hiddenSize: 1152, intermediateSize: 4304, layerCount: 26, headCount: 16, imageSize: 384,
     patchSize: 14, layerNormEpsilon: 1e-6, activation: .tanhGELU)
 
+  /// SigLIP B/16 at 512 pixels, the vision encoder of SmolVLM-256M and -500M.
+  package static let smolVLM512 = VisionConfiguration(
+    family: .siglip, hiddenSize: 768, intermediateSize: 3072, layerCount: 12, headCount: 12, imageSize: 512,
+    patchSize: 16, layerNormEpsilon: 1e-6, activation: .tanhGELU, appliesFinalNorm: true,
+    placesPatchesByFractions: true)
+
   /// The vision encoders of published checkpoints, by the last part of the name, with all of their layers.
   static func published(_ name: String) -> VisionConfiguration? {
     var configuration = clipLarge336
@@ -90,13 +101,25 @@ extension VisionConfiguration {
 
   /// The vision encoder of a `config.json` of the Hugging Face layout.
   ///
-  /// - Parameter standard: The encoder of a file without the section.
-  init(ofHuggingFace file: ConfigurationSection, standard: VisionConfiguration) throws(CheckpointError) {
-    guard let section = try file.section("vision_config") else {
-      self = standard
-      return
+  /// - Parameter type: The type of the model, which has an encoder for files without the section.
+  init(ofHuggingFace file: ConfigurationSection, _ type: ModelType) throws(CheckpointError) {
+    let section = try file.section("vision_config")
+    if type.splitsImages {
+      try self.init(idefics3: section ?? ConfigurationSection(file: file.file, prefix: "vision_config."))
+    } else if let section {
+      try self.init(section, standard: type.standardVision.family)
+    } else {
+      self = type.standardVision
     }
-    try self.init(section, standard: standard.family)
+  }
+
+  /// The vision encoder of SmolVLM and Idefics3, whose section is read by its own class whatever its model type.
+  private init(idefics3 file: ConfigurationSection) throws(CheckpointError) {
+    let standard = Self(
+      family: .siglip, hiddenSize: 1152, intermediateSize: 3072, layerCount: 12, headCount: 16, imageSize: 224,
+      patchSize: 32, layerNormEpsilon: 1e-6, activation: .tanhGELU, appliesFinalNorm: true,
+      placesPatchesByFractions: true)
+    try self.init(file, defaults: standard)
   }
 
   /// Keys that the file omits have the values of the family's smallest model, as in the reference library.
@@ -115,20 +138,29 @@ extension VisionConfiguration {
         "model_type", ["clip_vision_model": .clip, "siglip_vision_model": .siglip],
         default: standard == .siglip ? "siglip_vision_model" : "clip_vision_model")
     }
+    try self.init(
+      file,
+      defaults: Self(
+        family: family, hiddenSize: 768, intermediateSize: 3072, layerCount: 12, headCount: 12, imageSize: 224,
+        patchSize: family == .clip ? 32 : 16, layerNormEpsilon: family == .clip ? 1e-5 : 1e-6,
+        activation: family == .clip ? .quickGELU : .tanhGELU))
+  }
+
+  /// - Parameter defaults: The family, and the values of keys that the file omits.
+  private init(_ file: ConfigurationSection, defaults: VisionConfiguration) throws(CheckpointError) {
     guard !file.contains("num_channels") || file["num_channels"].wholeValue == 3 else {
       throw file.error("num_channels", "3")
     }
-    self.init(
-      family: family,
-      hiddenSize: try file.size("hidden_size", default: 768),
-      intermediateSize: try file.size("intermediate_size", default: 3072),
-      layerCount: try file.integer("num_hidden_layers", in: 1...1024, default: 12),
-      headCount: try file.size("num_attention_heads", default: 12),
-      imageSize: try file.integer("image_size", in: 1...4096, default: 224),
-      patchSize: try file.integer("patch_size", in: 1...4096, default: family == .clip ? 32 : 16),
-      layerNormEpsilon: try file.epsilon("layer_norm_eps", default: family == .clip ? 1e-5 : 1e-6),
-      activation: try file.activation(
-        "hidden_act", default: family == .clip ? "quick_gelu" : "gelu_pytorch_tanh"))
+    self = defaults
+    hiddenSize = try file.size("hidden_size", default: hiddenSize)
+    intermediateSize = try file.size("intermediate_size", default: intermediateSize)
+    layerCount = try file.integer("num_hidden_layers", in: 1...1024, default: layerCount)
+    headCount = try file.size("num_attention_heads", default: headCount)
+    imageSize = try file.integer("image_size", in: 1...4096, default: imageSize)
+    patchSize = try file.integer("patch_size", in: 1...4096, default: patchSize)
+    layerNormEpsilon = try file.epsilon("layer_norm_eps", default: family == .clip ? 1e-5 : 1e-6)
+    activation = try file.activation(
+      "hidden_act", default: activation == .quickGELU ? "quick_gelu" : "gelu_pytorch_tanh")
     guard hiddenSize.isMultiple(of: headCount) else {
       throw file.error("num_attention_heads", "a divisor of \(hiddenSize)", found: "\(headCount)")
     }

@@ -56,11 +56,11 @@ extension WeightFile {
 /// The mapping of published parameter names of LLaVA to canonical names.
 ///
 /// Canonical names are those of the first `llava-hf` checkpoints (`language_model.model.layers.0…`). Newer versions of
-/// the reference library write `model.language_model.layers.0…`, the original LLaVA code `model.layers.0…`. No name has
-/// two meanings, so one table covers all layouts.
+/// the reference library write `model.language_model.layers.0…`, the original LLaVA code `model.layers.0…`, and SmolVLM
+/// `model.text_model.layers.0…`. No name has two meanings, so one table covers all layouts.
 enum ParameterNames {
   /// The naming of a checkpoint.
-  enum Naming { case canonical, newer, original }
+  enum Naming { case canonical, newer, original, smolVLM }
 
   private static let prefixes: [(stored: String, canonical: String, naming: Naming)] = [
     // Newer versions of the reference library.
@@ -68,6 +68,9 @@ enum ParameterNames {
     ("model.multi_modal_projector.", "multi_modal_projector.", .newer),
     ("model.image_newline", "image_newline", .newer),
     ("lm_head.", "language_model.lm_head.", .newer),
+    ("model.text_model.", "language_model.model.", .smolVLM),
+    ("model.vision_model.", "vision_tower.vision_model.", .smolVLM),
+    ("model.connector.modality_projection.proj.", "multi_modal_projector.linear.", .smolVLM),
     // The original code, whose vision encoder is a nested module: the longer prefix comes before the newer library's.
     ("model.vision_tower.vision_tower.", "vision_tower.", .original),
     ("model.vision_tower.", "vision_tower.", .newer),
@@ -93,10 +96,10 @@ enum ParameterNames {
 
   /// The name of a parameter in a naming, for messages.
   static func stored(_ canonical: String, _ naming: Naming) -> String {
-    // Output head and newline have one name in both of the later namings.
+    // Output head and newline have one name in all of the later namings.
     let shared = ["lm_head.", "model.image_newline"]
     for (prefix, name, owner) in prefixes where canonical.hasPrefix(name) {
-      if owner == naming || (naming == .original && shared.contains(prefix)) {
+      if owner == naming || (naming != .canonical && shared.contains(prefix)) {
         return prefix + canonical.dropFirst(name.count)
       }
     }
@@ -108,6 +111,7 @@ enum ParameterNames {
     var naming = Naming.canonical
     for name in names {
       if name.hasPrefix("model.language_model.") { naming = .newer }
+      if name.hasPrefix("model.text_model.") { naming = .smolVLM }
       if ["model.layers.", "model.embed_tokens.", "model.mm_projector."].contains(where: name.hasPrefix) {
         return .original
       }

@@ -28,12 +28,18 @@ package final class FeatureCache: Sendable {
 
     /// Maximum bytes of what a selection needs.
     var selectionBytes: Int {
-      let views = 1 + (configuration.anyResolution?.maxTileCount ?? 0)
+      let tiles = configuration.anyResolution?.maxTileCount ?? configuration.imageSplitting?.maxTileCount ?? 0
+      let views = 1 + tiles
       return views * configuration.selectionInputByteCount(.single)
     }
 
     /// Whether tiles and inputs of a selection have the sizes of an image with the file's number of tokens.
     func fits(_ file: FeatureFile) -> Bool {
+      if case .split(let rows, let columns) = file.layout {
+        guard let splitting = configuration.imageSplitting, rows * columns <= splitting.maxTileCount else {
+          return false
+        }
+      }
       if let tiles = file.layout.tiles {
         let side = configuration.vision?.patchesPerSide ?? 0
         guard tiles.tileCount <= configuration.anyResolution?.maxTileCount ?? 0,

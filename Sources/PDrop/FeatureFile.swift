@@ -14,7 +14,7 @@ package import Storage
 /// cost of encoding.
 package struct FeatureFile: Sendable, Equatable {
   /// Version of the layout; increased with every change to it.
-  static let version = "pdrop-features 4"
+  static let version = "pdrop-features 5"
   private static let featuresName = "features"
   private static let patchFeaturesName = "patch_features"
   private static let attentionName = "class_attention"
@@ -29,6 +29,7 @@ package struct FeatureFile: Sendable, Equatable {
     static let tiles = "tiles"
     /// `none` for tiles without newlines.
     static let newlines = "newlines"
+    static let split = "split"
     static let encodeFlops = "flops_encode"
     static let projectFlops = "flops_project"
   }
@@ -100,14 +101,26 @@ package struct FeatureFile: Sendable, Equatable {
       selectionInputs: try Self.selectionInputs(file), encodeFlops: encode, projectFlops: project)
   }
 
-  /// The tiles of the metadata: rows, columns, the kept rows and columns of the map, and its size if it is reduced.
+  /// The tiles of the metadata: rows, columns, the kept rows and columns of the map, and its size if it is reduced; or
+  /// rows and columns of a split image.
   private static func layout(_ file: SafetensorsFile) throws(CacheFileError) -> ViewLayout {
+    let damaged = CacheFileError.unusable("\(file.path): its tiles are damaged")
+    func numbers(_ text: String) throws(CacheFileError) -> [Int] {
+      let numbers = text.split(separator: " ", omittingEmptySubsequences: false).compactMap { Int($0) }
+      guard numbers.allSatisfy({ (0...1 << 16).contains($0) }), numbers.count >= 2, numbers[0] > 0, numbers[1] > 0
+      else { throw damaged }
+      return numbers
+    }
+    if let text = file.metadata[Field.split] {
+      let numbers = try numbers(text)
+      guard numbers.count == 2 else { throw damaged }
+      return .split(rows: numbers[0], columns: numbers[1])
+    }
     guard let text = file.metadata[Field.tiles] else { return .single }
-    let numbers = text.split(separator: " ", omittingEmptySubsequences: false).compactMap { Int($0) }
-    guard numbers.count == 6 || numbers.count == 8, numbers.allSatisfy({ (0...1 << 16).contains($0) }), numbers[0] > 0,
-      numbers[1] > 0,
-      numbers[2] <= numbers[3], numbers[4] <= numbers[5]
-    else { throw .unusable("\(file.path): its tiles are damaged") }
+    let numbers = try numbers(text)
+    guard numbers.count == 6 || numbers.count == 8, numbers[2] <= numbers[3], numbers[4] <= numbers[5] else {
+      throw damaged
+    }
     var tiles = TileGrid(
       rows: numbers[0], columns: numbers[1], keptRows: numbers[2]..<numbers[3], keptColumns: numbers[4]..<numbers[5],
       reduced: numbers.count == 8 ? MapSize(rows: numbers[6], columns: numbers[7]) : nil)
@@ -159,6 +172,7 @@ package struct FeatureFile: Sendable, Equatable {
         separator: " ")
       if !tiles.endsRows { metadata[Field.newlines] = "none" }
     }
+    if case .split(let rows, let columns) = layout { metadata[Field.split] = "\(rows) \(columns)" }
     var tensors = [(Self.featuresName, Tensor(features, shape: [features.count / columns, columns]))]
     if let inputs = selectionInputs {
       let rows = inputs.patchFeatures.count / inputs.columns

@@ -57,7 +57,7 @@ package struct Generator: ~Copyable {
     compute.ledger = CostLedger()
     let layout = try model.llava.languageModel.splice(
       &state.hidden, tokens: prepared.report.promptTokens, placeholder: model.imageToken, features: features,
-      featureCounts: prepared.visualTokenCounts, selected: selected?.map(\.tokens),
+      featureCounts: prepared.visualTokenCounts, spans: prepared.visualSpans, selected: selected?.map(\.tokens),
       limit: prepared.report.sequenceLength)
     if let prefix { skipPrefix(rows: prefix.key.rowCount) }
     return EmbeddedPrompt(
@@ -87,7 +87,7 @@ package struct Generator: ~Copyable {
     _ prompt: consuming EmbeddedPrompt, after prefix: CachedPrefix? = nil, reservedRows: Int
   ) -> Prefilled {
     let (request, languageModel) = (prompt.request, model.llava.languageModel)
-    let imageSpans = prompt.layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }
+    let imageSpans = prompt.layout.visualSpans
 
     state.recordsLastRows = request.request.recordsTensors
     let cache =
@@ -155,8 +155,7 @@ package struct Generator: ~Copyable {
       cache.prompt(of: request, for: model, reservedRows: reservedRows, compute.workers)
     }
     guard let saved, let layout = request.layout(for: model, selected: saved.selected) else { return nil }
-    return prefilled(
-      saved, of: request, imageSpans: layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] }, nil)
+    return prefilled(saved, of: request, imageSpans: layout.visualSpans, nil)
   }
 
   /// The prefix of a request from the prompt cache.

@@ -23,8 +23,8 @@ public struct KeptMap: Sendable, Equatable {
     public let rows: Int
     /// Number of patches from left to right.
     public let columns: Int
-    /// Side of a patch in pixels. In a map of LLaVA-OneVision that is reduced, a token shows more than a patch of the
-    /// vision encoder.
+    /// Side of a patch in pixels. In a map of LLaVA-OneVision that is reduced, and after the pixel shuffle of SmolVLM,
+    /// a token shows more than a patch of the vision encoder.
     public let patchSize: Int
     /// Whether rows end in a newline token, which shows no patch.
     public let hasNewlines: Bool
@@ -125,6 +125,23 @@ extension KeptMap {
     }
     switch views.layout {
     case .single: return ([whole("image", hasNewlines: hasNewlines)], places.map(inView))
+    case .split(let rows, let columns):
+      let grid = TileGrid(
+        rows: rows, columns: columns, keptRows: 0..<rows * side, keptColumns: 0..<columns * side)
+      let last = rows * columns
+      let base = Region(
+        name: "whole image", image: views.map(ofView: last, patchSize: patchSize), rows: side, columns: side,
+        patchSize: patchSize, hasNewlines: false)
+      let tiles = Region(
+        name: "tiles", views.map(of: grid, first: 0, patchSize: patchSize), grid.map, patchSize: patchSize,
+        isReduced: false, hasNewlines: false)
+      let all = places.map { place -> Place? in
+        guard case .patch(let view, let row, let column) = place else { return nil }
+        return view == last
+          ? Place(region: 0, row: row, column: column)
+          : Place(region: 1, row: view / columns * side + row, column: view % columns * side + column)
+      }
+      return ([base, tiles], all)
     case .tiled(var tiles):
       if !hasNewlines { (tiles.keptRows, tiles.keptColumns) = (0..<tiles.rows * side, 0..<tiles.columns * side) }
       let base = whole("whole image", hasNewlines: false)
@@ -211,8 +228,10 @@ extension ImageViews {
   }
 
   /// The pixels of the kept patches of tiles.
-  fileprivate func map(of tiles: TileGrid, patchSize: Int) -> Image {
-    map(rows: tiles.keptRows, columns: tiles.keptColumns, patchSize: patchSize) { 1 + $0 * tiles.columns + $1 }
+  ///
+  /// - Parameter first: The view of the first tile.
+  fileprivate func map(of tiles: TileGrid, first: Int = 1, patchSize: Int) -> Image {
+    map(rows: tiles.keptRows, columns: tiles.keptColumns, patchSize: patchSize) { first + $0 * tiles.columns + $1 }
   }
 
   /// The pixels of patches of a grid of views.
@@ -246,11 +265,12 @@ extension VisionLanguageModel {
   package func keptMaps(_ request: PreparedRequest, selected: [[Int]]?, _ drops: [DropResult]) -> [KeptMap?] {
     request.images.enumerated().map { index, image in
       let results = drops.map { (layer: $0.layer, $0.images[index]) }
-      guard let views = image.views, let vision = llava.configuration.vision,
+      guard let views = image.views,
         results.allSatisfy({ $0.1.scores.count == $0.1.count })
       else { return nil }
       return KeptMap(
-        views, llava.visualTokenPlaces(views.layout), patchSize: vision.patchSize, selected: selected?[index],
+        views, llava.visualTokenPlaces(views.layout), patchSize: llava.configuration.tokenSize,
+        selected: selected?[index],
         drops: results)
     }
   }
@@ -264,10 +284,9 @@ extension Session {
     get throws(GenerationError) {
       guard let tensors else { throw .tensorsNotRecorded }
       let llava = generator.model.llava
-      guard let vision = llava.configuration.vision else { return [] }
       return tensors.views.enumerated().map { index, views in
         KeptMap(
-          views, llava.visualTokenPlaces(views.layout), patchSize: vision.patchSize,
+          views, llava.visualTokenPlaces(views.layout), patchSize: llava.configuration.tokenSize,
           selected: tensors.selected?[index], drops: tensors.drops.map { (layer: $0.layer, $0.images[index]) })
       }
     }

@@ -44,7 +44,8 @@ extension VisionLanguageModel {
     let tiles = configuration.anyResolution.map { rules in
       rules.canvases.map { $0.width / rules.viewSize * ($0.height / rules.viewSize) }
     }
-    let rows = configuration.visualTokensPerView * (1 + (tiles?.max() ?? 0)) + 64
+    let tileCount = tiles?.max() ?? configuration.imageSplitting?.maxTileCount ?? 0
+    let rows = configuration.visualTokensPerView * (1 + tileCount) + 64
     return min(configuration.text.contextLength, rows)
   }
 

@@ -30,6 +30,8 @@ package struct PreparedRequest: Sendable {
   let grammar: GrammarState?
   /// Tokens of each image that enter the decoder.
   package let visualTokenCounts: [Int]
+  /// Tokens of each image before any is selected, at each image token of the prompt.
+  let visualSpans: [[Int]]
   /// The question, if a selection of visual tokens uses it; otherwise no tokens.
   let question: SelectionQuestion
   /// Rows of each layer after the prompt.
@@ -51,7 +53,6 @@ package struct PreparedRequest: Sendable {
       choices = texts.isEmpty ? nil : try ChoiceScores(texts, model.tokenizer)
     } catch { throw .generation(error) }
     let prompt = try model.prompt(of: request)
-    report.promptTokens = prompt.tokens
     if model.keepsAllPatches(request.policy.preselection?.packing ?? .unpadded),
       configuration.anyResolution?.maxMapViews != nil
     {
@@ -59,15 +60,21 @@ package struct PreparedRequest: Sendable {
     }
     var images: [ImageInput] = []
     for image in prompt.images { images.append(try source.input(of: image, in: request, &report.timings)) }
+    report.promptTokens = model.markingTiles(prompt.tokens, images.map(\.layout))
+    visualSpans = images.map { configuration.visualSpans($0.layout) }
+    let textTokens = report.promptTokens.count - visualSpans.reduce(0) { $0 + $1.count }
 
     let counts = images.map(\.tokenCount)
     let preselection = request.policy.preselection
     if let method = preselection?.method, method.usesClassAttention, configuration.vision?.hasClassToken == false {
       throw .generation(.noClassToken(method: method.name))
     }
+    if let method = preselection?.method, method.usesPatchFeatures, configuration.pixelShuffle != nil {
+      throw .generation(.noPatchFeatures(method: method.name))
+    }
     question = preselection.map { model.question(of: request, for: $0.method) } ?? .languageModel([])
     var cost = PrefillCost(
-      text, textTokens: report.promptTokens.count - counts.count, visualTokenCounts: counts,
+      text, textTokens: textTokens, visualTokenCounts: counts,
       viewCount: images.reduce(0) { $0 + ($1.views?.count ?? 0) }, cacheType: model.precision.cacheType)
     cost.selectionMultiplyAdds = { [layouts = images.map(\.layout), asked = question] in
       configuration.selectionMultiplyAdds($0, layouts, question: asked)
@@ -85,7 +92,7 @@ package struct PreparedRequest: Sendable {
     let contextLength = min(request.options.contextLength ?? text.contextLength, ceiling)
     let promptLimit = request.options.contextLength ?? configuration.promptLimit ?? contextLength
     visualTokenCounts = plan.selection?.counts ?? counts
-    let fullLength = report.promptTokens.count - counts.count + counts.reduce(0, +)
+    let fullLength = textTokens + counts.reduce(0, +)
     let length = fullLength - counts.reduce(0, +) + visualTokenCounts.reduce(0, +)
     guard length > 0 else { throw .sequence(.empty) }
     guard length <= ceiling else { throw .sequence(.beyondModel(length: length, limit: ceiling)) }

@@ -294,6 +294,7 @@ extension PreparedRequest {
   /// - Parameter selected: Indices of the tokens of each image that enter the decoder; `nil` for the first ones.
   func layout(for model: VisionLanguageModel, selected: [[Int]]? = nil) -> SequenceLayout? {
     SequenceLayout(
-      report.promptTokens, placeholder: model.imageToken, visualTokenCounts: visualTokenCounts, selected: selected)
+      report.promptTokens, placeholder: model.imageToken, visualTokenCounts: visualTokenCounts, spans: visualSpans,
+      selected: selected)
   }
 }

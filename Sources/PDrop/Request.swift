@@ -97,6 +97,8 @@ public enum GenerationError: UserFacingError, Equatable {
   case noVisionEncoder
   /// A selection by the attention of the class token in a vision encoder that has none.
   case noClassToken(method: String)
+  /// A selection by the features of single patches in a model that joins several in each token.
+  case noPatchFeatures(method: String)
   case noFrames
   /// Other numbers of `<video>` in the prompt and of videos.
   case videoMismatch(placeholders: Int, videos: Int)
@@ -108,7 +110,7 @@ public enum GenerationError: UserFacingError, Equatable {
 
   public var category: ErrorCategory {
     switch self {
-    case .noVisionEncoder, .noVideos, .noClassToken, .noPacking: .usage
+    case .noVisionEncoder, .noVideos, .noClassToken, .noPacking, .noPatchFeatures: .usage
     case .noFrames, .videoMismatch: .input
     case .indistinctChoices: .input
     default: .internal
@@ -138,6 +140,9 @@ public enum GenerationError: UserFacingError, Equatable {
     case .noClassToken(let method):
       "\(method) selects by the attention of a class token, which the model's vision encoder (SigLIP) does not have; use "
         + "divprune, mmtok or cdpruner"
+    case .noPatchFeatures(let method):
+      "\(method) compares the features of single patches, of which the model joins several in each visual token; use "
+        + "divprune or cdpruner"
     case .noFrames: "the video has no frames; expected at least one image file"
     case .videoMismatch(let placeholders, let videos):
       "\(videos) video(s) given, but the prompt has \(placeholders) <video>; put one where each video belongs"

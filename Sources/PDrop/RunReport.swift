@@ -11,9 +11,10 @@ public struct RunReport: Codable, Sendable {
   /// Compute type of the decoder.
   public var precision: String
   public var threads: Int
-  /// Tokens of the prompt, BOS token included, with one image token per image.
+  /// Tokens of the prompt, BOS token included, with one image token per image; in SmolVLM one per view, between the
+  /// tokens of the tile markers.
   public var promptTokens: [Int] = []
-  /// Start and length of each image in the sequence.
+  /// Start and length of each image in the sequence; in SmolVLM of each view.
   public var imageSpans: [[Int]] = []
   public var sequenceLength = 0
   /// The selection of visual tokens before the decoder; `nil` if all of them enter it.

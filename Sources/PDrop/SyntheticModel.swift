@@ -37,7 +37,10 @@ extension VisionLanguageModel {
       throw ModelError(loading: error, in: name)
     }
     self.name = name
-    tokenizer = Tokenizer(.specialTokensOnly(imageToken: Int32(configuration.imageTokenID)))
+    tokenizer = Tokenizer(
+      .specialTokensOnly(
+        imageToken: Int32(configuration.imageTokenID),
+        before: configuration.imageSplitting == nil ? [] : TileMarkers.published))
     // Every character is a token, so the shortest template gives prompts of a realistic length.
     templateDetection = ChatTemplateDetection(.mistralInstruct, .nothing)
     eosTokens = []
@@ -57,9 +60,15 @@ extension VisionLanguageModel {
 
 extension Vocabulary {
   /// A vocabulary of special tokens and byte tokens only.
-  fileprivate static func specialTokensOnly(imageToken: Int32) -> Vocabulary {
-    Vocabulary(
-      tokens: [], merges: [:], addedTokens: [AddedToken(id: imageToken, content: "<image>", isSpecial: true)],
+  ///
+  /// - Parameter others: Added tokens with the ids before that of the image token.
+  fileprivate static func specialTokensOnly(imageToken: Int32, before others: [String]) -> Vocabulary {
+    let first = imageToken - Int32(others.count)
+    return Vocabulary(
+      tokens: [], merges: [:],
+      addedTokens: (others + ["<image>"]).enumerated().map { index, text in
+        AddedToken(id: first + Int32(index), content: text, isSpecial: true)
+      },
       byteTokens: [], normalizer: Normalizer(prependScheme: .never),
       specialTokens: SpecialTokens(bos: 1, eos: 2, unk: 0, pad: nil, image: imageToken), fusesUNK: false)
   }

@@ -142,6 +142,14 @@ extension Preselection.Method {
     }
   }
 
+  /// Whether the selection compares the vision encoder's features of single patches.
+  public var usesPatchFeatures: Bool {
+    switch self {
+    case .scope, .mmTok: true
+    case .classAttention, .divPrune, .localGlobal, .cdPruner, .tops: false
+    }
+  }
+
   /// Whether the selection depends on the question. Others are the same for all questions about an image.
   public var usesQuestion: Bool {
     switch self {

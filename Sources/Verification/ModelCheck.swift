@@ -27,7 +27,9 @@ package struct ModelCheck: Sendable {
     let expected = try ReferenceCase(name, of: folder, for: model)
     let prompt = prompt(of: expected)
     var checker = CaseChecker()
-    try checker.comparePrompt(expected, text: model.rendered(prompt), tokens: model.tokens(of: prompt))
+    try checker.comparePrompt(
+      expected, text: model.rendered(prompt),
+      tokens: model.markedTokens(of: prompt, images: expected.images.map { .file($0.path) }))
     var end: String?
     for (index, run) in expected.runs.enumerated() {
       do {

@@ -205,7 +205,9 @@ extension ReferenceCase.Image {
     }
     let size = preprocessor.size
     let kind =
-      preprocessor.tilesOnlySingleImages ? "llava_onevision" : preprocessor.mode == .anyres ? "llava_next" : "llava15"
+      configuration.imageSplitting.map { $0.splits ? "smolvlm" : "smolvlm_whole" }
+      ?? (preprocessor.tilesOnlySingleImages
+        ? "llava_onevision" : preprocessor.mode == .anyres ? "llava_next" : "llava15")
     let stored = isOneOfSeveral && preprocessor.tilesOnlySingleImages ? name + ".several" : name
     if let tensors = try ReferenceTensors(ifPresent: "\(folder.path)/preprocess/\(kind)/\(stored).safetensors") {
       // An image with one view may be stored without the axis of views.

@@ -25,14 +25,15 @@ extension CaseChecker {
   ) {
     let hiddenSize = llava.configuration.text.hiddenSize
     var rows = 0
-    for ((image, views), span) in zip(zip(expected.images, tensors.views), report.imageSpans) {
+    for (image, views) in zip(expected.images, tensors.views) {
+      let count = llava.visualTokenCount(views.layout)
       comparePixels(image, views)
       if let encoder = llava.imageEncoder { compareVisionEncoder(image, views, encoder.vision, on: compute) }
-      let features = Array(tensors.features[rows * hiddenSize..<(rows + span[1]) * hiddenSize])
+      let features = Array(tensors.features[rows * hiddenSize..<(rows + count) * hiddenSize])
       add(
         CheckStage(kind: .features, image: image.name), features, image.features, .features,
         .rows(of: hiddenSize))
-      rows += span[1]
+      rows += count
     }
     add(CheckStage(kind: .imageSpans), report.imageSpans, expected.imageSpans, "image")
     add(CheckStage(kind: .sequenceLength), [report.sequenceLength], [expected.sequenceLength], "sequence")

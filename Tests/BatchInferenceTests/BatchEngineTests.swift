@@ -142,7 +142,9 @@ import TokenDropping
 
   @Test(
     arguments: [Precision.f32, .bf16, .int8].flatMap { precision in
-      ["tiny-llava-1.5", "tiny-llava-next-vicuna", "tiny-llava-onevision"].map { (precision, "models/\($0)") }
+      ["tiny-llava-1.5", "tiny-llava-next-vicuna", "tiny-llava-onevision", "tiny-smolvlm"].map {
+        (precision, "models/\($0)")
+      }
     } + blockModels.map { (.int4, $0) })
   func `questions about one image share its features and prefix without a change of answers and costs`(
     precision: Precision, path: String

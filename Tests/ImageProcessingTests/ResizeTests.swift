@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct ResizeTests {
   private func resized(_ image: Image, width: Int, height: Int) -> [UInt8] {
-    resizedBicubic(Canvas(image), width: width, height: height, columns: 0..<width, rows: 0..<height)
+    resampled(Canvas(image), width: width, height: height, columns: 0..<width, rows: 0..<height)
   }
 
   @Test(arguments: 0..<10)
@@ -53,7 +53,7 @@ import Testing
     let whole = resized(image, width: width, height: height)
     let cropped = rows.flatMap { y in whole[3 * (y * width + columns.lowerBound)..<3 * (y * width + columns.upperBound)]
     }
-    let window = resizedBicubic(Canvas(image), width: width, height: height, columns: columns, rows: rows)
+    let window = resampled(Canvas(image), width: width, height: height, columns: columns, rows: rows)
     #expect(window == cropped, "\(image.width)x\(image.height) to \(width)x\(height), \(columns), \(rows)")
   }
 
@@ -70,7 +70,7 @@ import Testing
     }
     let built = try Image(width: canvas.width, height: canvas.height, pixels: pixels)
     let side = random.next(1...50)
-    let result = resizedBicubic(canvas, width: side, height: side, columns: 0..<side, rows: 0..<side)
+    let result = resampled(canvas, width: side, height: side, columns: 0..<side, rows: 0..<side)
     #expect(result == resized(built, width: side, height: side), "\(image.width)x\(image.height) to \(side)")
   }
 
@@ -97,8 +97,8 @@ import Testing
     let (canvas, wideCanvas) = (Canvas(squaring: tall, fill: fill), Canvas(squaring: wide, fill: fill))
     let (columns, rows) = (2..<canvas.width - 3, 1..<canvas.width / 4)
     let (longSide, shortSide) = (canvas.width - 2, canvas.width / 4 + 1)
-    let window = resizedBicubic(canvas, width: longSide, height: shortSide, columns: columns, rows: rows)
-    let wideWindow = resizedBicubic(wideCanvas, width: shortSide, height: longSide, columns: rows, rows: columns)
+    let window = resampled(canvas, width: longSide, height: shortSide, columns: columns, rows: rows)
+    let wideWindow = resampled(wideCanvas, width: shortSide, height: longSide, columns: rows, rows: columns)
     #expect(window == transposed(wideWindow, width: rows.count))
   }
 }

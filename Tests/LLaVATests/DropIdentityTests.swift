@@ -28,7 +28,8 @@ import TokenDropping
     let first = try Self.model(layers: 0..<Self.dropLayer)
     var firstState = DecoderState(first.configuration.text)
     layout = try whole.splice(&firstState.hidden, golden)
-    let image = layout.visualBlocks[0].rows
+    let block = layout.visualBlocks[0]
+    let image = block.start..<block.end
     _ = first.languageModel.prefill(
       &firstState, KVCache(first.configuration.text), &layout, .none, after: nil, on: compute)
 
@@ -45,7 +46,7 @@ import TokenDropping
     var layout = SequenceLayout(rowCount: 7, visualSpans: [1..<3, 4..<6])
     #expect(layout.keep([[], [1]], positions: .original) == [0, 3, 5, 6])
     #expect(layout.positions == [0, 3, 5, 6])
-    #expect(layout.visualBlocks.map(\.rows) == [1..<1, 2..<3])
+    #expect(layout.visualBlocks.map(\.rows) == [[], [2]] && layout.visualBlocks.map(\.start) == [1, 2])
     #expect(layout.keep([[], []], positions: .compact) == [0, 1, 3])
     #expect(layout.positions == [0, 1, 2])
   }

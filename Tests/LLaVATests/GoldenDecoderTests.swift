@@ -25,7 +25,7 @@ import Testing
     state.recordsLastRows = true
     var layout = try llava.splice(&state.hidden, golden)
     #expect(layout.rowCount == golden.sequenceLength, "\(label)")
-    #expect(layout.visualBlocks.map { [$0.rows.lowerBound, $0.rows.count] } == golden.imageSpans, "\(label)")
+    #expect(layout.visualSpans == golden.imageSpans, "\(label)")
 
     let plan = try DropPlan(
       run.policy.policy, layerCount: llava.model.configuration.text.layerCount,

@@ -28,6 +28,6 @@ struct TestModel {
     }
     return try model.languageModel.splice(
       &hidden, tokens: golden.promptIDs, placeholder: model.configuration.imageTokenID, features: features,
-      featureCounts: golden.numImageTokens, limit: model.configuration.text.contextLength)
+      featureCounts: golden.numImageTokens, spans: golden.spansOfImages, limit: model.configuration.text.contextLength)
   }
 }

@@ -53,6 +53,8 @@ import Testing
     (.llavaNextMistral7B, 7_242_256_384 + 303_507_456 + 20_979_712 + 4096),
     // Qwen2-0.5B (494,032,768) with 64 more tokens of 896, and SigLIP so400m without its last layer and head.
     (.llavaOneVision05B, 494_032_768 + 64 * 896 + 397_747_744 + 1152 * 896 + 896 * 896 + 3 * 896),
+    // The sums of the tensors in the published files.
+    (.smolVLM256M, 256_484_928), (.smolVLM500M, 507_482_304),
   ])
   func `presets have the published number of parameters`(preset: ModelPreset, count: Int) {
     #expect(preset.configuration.parameterCount == count)
@@ -60,6 +62,7 @@ import Testing
 
   @Test(arguments: [
     "tiny-llava-1.5", "tiny-llava-next-vicuna", "tiny-llava-next-mistral", "tiny-llava-onevision",
+    "tiny-smolvlm",
   ])
   func `counts the parameters of a checkpoint`(name: String) throws {
     let directory = Goldens.path("models/\(name)")

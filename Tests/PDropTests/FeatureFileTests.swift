@@ -109,7 +109,7 @@ import Testing
     expectRefused(path, "rows of 2 floats") { () throws(CacheFileError) in try read(path, tokenCounts: 4...4) }
     expectRefused(path, "rows of 2 floats") { () throws(CacheFileError) in try read(path, tokenCounts: 1...2) }
     var bytes = [UInt8](try Data(contentsOf: URL(filePath: path)))
-    let version = try #require(bytes.firstRange(of: Array("pdrop-features 4".utf8)))
+    let version = try #require(bytes.firstRange(of: Array("pdrop-features 5".utf8)))
     bytes[version.upperBound - 1] = UInt8(ascii: "0")
     try folder.write("file", bytes)
     expectRefused(path, "another version") { () throws(CacheFileError) in try read(path) }
@@ -156,7 +156,7 @@ import Testing
   ) throws(CacheFileError) -> FeatureFile {
     let end = features.byteCount
     let entries = [
-      #""__metadata__":{"version":"pdrop-features 4","key":"\#(Self.key)","padding_tokens":"\#(padding)","#
+      #""__metadata__":{"version":"pdrop-features 5","key":"\#(Self.key)","padding_tokens":"\#(padding)","#
         + #""flops_encode":"\#(cost)","flops_project":"1"}"#,
       SafetensorsFixtures.entry("features", features.element, features.shape, "[0,\(end)]"),
       SafetensorsFixtures.entry("xxh64", "U64", "[\(checksumCount)]", "[\(end),\(end + 8 * checksumCount)]"),

@@ -41,7 +41,10 @@ import Verification
     var labels = ["prompt_ids"]
     for image in golden.images.map({ URL(filePath: $0).lastPathComponent }) {
       let isOneVision = model.contains("onevision")
-      let kind = isOneVision ? "llava_onevision" : model.contains("next") ? "llava_next" : "llava15"
+      let kind =
+        model.contains("smolvlm")
+        ? (model.hasSuffix("whole") ? "smolvlm_whole" : "smolvlm")
+        : isOneVision ? "llava_onevision" : model.contains("next") ? "llava_next" : "llava15"
       let mark = isOneVision && golden.images.count > 1 ? ".several" : ""
       let stored = try ["preprocess/\(kind)", "features/\(model)"].map { "\($0)/\(image)\(mark).safetensors" }
         .filter { FileManager.default.fileExists(atPath: Goldens.path($0)) }.flatMap { try Goldens.tensors($0).names }

@@ -139,7 +139,7 @@ import TokenDropping
     let plan = try DropPlan(
       PyramidDrop(.listed(layers: [1, 2], ratios: [0.5, 0.25])), layerCount: 3, visualTokenCounts: [4, 8])
     let layout = try #require(SequenceLayout([1, 9, 2, 9, 3], placeholder: 9, visualTokenCounts: [4, 8]))
-    #expect(layout.rowCount == 15 && layout.visualBlocks.map(\.rows) == [1..<5, 6..<14])
+    #expect(layout.rowCount == 15 && layout.visualSpans == [[1, 4], [6, 8]])
     #expect(SequenceLayout([1, 9], placeholder: 9, visualTokenCounts: []) == nil)
     let kept = [[[0, 3], [1, 2, 5, 7]], [[3], [2, 7]]]
     let drops = try #require(plan.replayed(on: layout, keeping: kept))

@@ -54,6 +54,16 @@ public struct GoldenCase: Decodable, Sendable {
   public var newTokens: Int
   public var runs: [Run]
 
+  /// Number of tokens of each span of each image.
+  public var spansOfImages: [[Int]] {
+    var rest = imageSpans[...]
+    return numImageTokens.map { count in
+      var spans: [Int] = []
+      while spans.reduce(0, +) < count, let span = rest.popFirst() { spans.append(span[1]) }
+      return spans
+    }
+  }
+
   /// Loads the case `name` of a model, such as `tiny-llava-1.5`, with its tensors.
   public static func load(_ model: String, _ name: String) throws -> (GoldenCase, GoldenTensors) {
     (

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 import make_cases as C
 import reference as R
 from common import dump_json, load_json, save_tensors, sha256
+from vision_weights import encoder_layers, patch_embedding
 
 NAME = "tiny-llava-onevision"
 VOCAB, IMAGE_ID, PAD_ID, VIDEO_ID = 1216, 1200, 1201, 1202
@@ -42,23 +43,11 @@ def weights(seed):
     gain = lambda d: 1.0 + 0.15 * torch.randn(d, generator=g)
     t = {}
     v = "vision_tower.vision_model."
-    pe = n(VH, 3, PATCH, PATCH, std=0.9 / math.sqrt(3 * PATCH * PATCH))
-    yy, xx = torch.meshgrid(torch.linspace(-1, 1, PATCH), torch.linspace(-1, 1, PATCH), indexing="ij")
-    for basis, k in ((torch.ones_like(xx), 0.7), (xx, 1.5), (yy, 1.5)):
-        pe = pe + k * n(VH, 3, 1, 1) * basis / (PATCH * PATCH)
-    t[v + "embeddings.patch_embedding.weight"] = pe
+    t[v + "embeddings.patch_embedding.weight"] = patch_embedding(n, VH, PATCH)
     t[v + "embeddings.patch_embedding.bias"] = n(VH, std=0.3)
     t[v + "embeddings.position_embedding.weight"] = n(SIDE * SIDE, VH, std=0.8)
     t[v + "post_layernorm.weight"], t[v + "post_layernorm.bias"] = gain(VH), n(VH, std=0.1)
-    for i in range(VLAYERS):
-        p = f"{v}encoder.layers.{i}."
-        for nm in ("layer_norm1", "layer_norm2"):
-            t[p + nm + ".weight"], t[p + nm + ".bias"] = gain(VH), n(VH, std=0.1)
-        for nm, s in (("q_proj", 1.4), ("k_proj", 1.4), ("v_proj", 0.9), ("out_proj", 0.6)):
-            t[p + f"self_attn.{nm}.weight"] = n(VH, VH, std=s / math.sqrt(VH))
-            t[p + f"self_attn.{nm}.bias"] = n(VH, std=0.1)
-        t[p + "mlp.fc1.weight"], t[p + "mlp.fc1.bias"] = n(VFFN, VH, std=1.2 / math.sqrt(VH)), n(VFFN, std=0.2)
-        t[p + "mlp.fc2.weight"], t[p + "mlp.fc2.bias"] = n(VH, VFFN, std=0.8 / math.sqrt(VFFN)), n(VH, std=0.1)
+    t |= encoder_layers(n, gain, v + "encoder.layers.", VLAYERS, VH, VFFN)
     t["multi_modal_projector.linear_1.weight"] = n(HID, VH, std=0.75 / math.sqrt(VH))
     t["multi_modal_projector.linear_1.bias"] = n(HID, std=0.2)
     t["multi_modal_projector.linear_2.weight"] = n(HID, HID, std=2.7 / math.sqrt(HID))
