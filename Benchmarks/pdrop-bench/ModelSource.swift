@@ -196,7 +196,8 @@ extension NamedSchedule {
   var title: String {
     let inTitle: Set<String> = [
       "lambda", "stages", "layer-list", "image-token-ratio-list", "fastv-k", "fastv-r", "target-tokens", "target-flops",
-      "target-kv", "target-ttft",
+      "target-kv", "target-ttft", "preselect", "preselect-tokens", "preselect-share", "preselect-budget",
+      "preselect-packing",
     ]
     let words = name.split(separator: " ").dropFirst().flatMap { $0.split(separator: "=", maxSplits: 1) }
     var title = policy.title

@@ -142,8 +142,9 @@ public struct PolicyOptions: ParsableArguments {
   /// The policies of these names with the options that apply to each. A recipe takes the place of all but `none`.
   ///
   /// - Throws: `ValidationError` if an option belongs to none of them.
-  public func policies(_ names: [PolicyName], seed: UInt64) throws -> [(name: PolicyName, policy: any TokenDroppingPolicy)]
-  {
+  public func policies(
+    _ names: [PolicyName], seed: UInt64
+  ) throws -> [(name: PolicyName, policy: any TokenDroppingPolicy)] {
     guard recipe == nil else {
       let recipe = (name: PolicyName.pyramiddrop, policy: try policy(.pyramiddrop, seed: seed))
       return (names.contains(.none) ? [(.none, NoDropping())] : []) + [recipe]
