@@ -10,8 +10,7 @@
 static bool has_tiles(void) {
   const long request_permission = 0x1023, tile_data = 18;
   return __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
-         __builtin_cpu_supports("amx-int8") &&
-         syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+         __builtin_cpu_supports("amx-int8") && syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 }
 #elif defined(__x86_64__)
 static bool has_tiles(void) { return false; }

@@ -9,11 +9,11 @@
 
 #include <immintrin.h>
 
+#include "../tiles.h"
 #include "kernels.h"
 #include "layout.h"
-#include "../tiles.h"
 
-#pragma clang attribute push(                                                                             \
+#pragma clang attribute push(                                                                           \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,evex512,amx-tile,amx-int8"))), \
     apply_to = function)
 
@@ -88,10 +88,12 @@ INLINE void unpack_q6_k(const uint8_t *w, const uint8_t *d, weights *to) {
     const __m512i factor = in_both_halves((vec_u32)bytes & 0xFFFF);
     for (int i = j % 2 * 4; i < j % 2 * 4 + 4; i++) {
       const vec_u32 l = load_tile(low + (8 * (k % 2) + i) * TILE), h = load_tile(high + i * TILE);
-      const vec_u32 codes =
-          ((k < 2 ? l : l >> 4) & 0x0F0F0F0F) | ((k == 0 ? h << 4 : k == 1 ? h << 2 : k == 2 ? h : h >> 2) & 0x30303030);
-      const __m512i offset = _mm512_set1_epi16(32), low_byte = _mm512_set1_epi16(0xFF),
-                    seven = _mm512_set1_epi8(0x7F);
+      const vec_u32 codes = ((k < 2 ? l : l >> 4) & 0x0F0F0F0F) | ((k == 0   ? h << 4
+                                                                    : k == 1 ? h << 2
+                                                                    : k == 2 ? h
+                                                                             : h >> 2) &
+                                                                   0x30303030);
+      const __m512i offset = _mm512_set1_epi16(32), low_byte = _mm512_set1_epi16(0xFF), seven = _mm512_set1_epi8(0x7F);
       const __m512i even =
           _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_and_si512((__m512i)codes, low_byte), offset), factor);
       const __m512i odd = _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16((__m512i)codes, 8), offset), factor);
@@ -113,9 +115,8 @@ INLINE void unpack_0(const int bits, const uint8_t *w, int blocks, weights *to) 
     uint8_t *const tiles = to->tiles[0][0] + j * 8 * TILE;
     to->scales.blocks[j] = load_f16(w + 2 * ROWS * j);
     for (int i = 0; i < 8; i++) {
-      const vec_u32 tile =
-          bits == 8 ? load_tile(codes + (8 * j + i) * TILE) ^ 0x80808080
-                    : load_tile(codes + (4 * j + i % 4) * TILE) >> (i / 4 * 4) & 0x0F0F0F0F;
+      const vec_u32 tile = bits == 8 ? load_tile(codes + (8 * j + i) * TILE) ^ 0x80808080
+                                     : load_tile(codes + (4 * j + i % 4) * TILE) >> (i / 4 * 4) & 0x0F0F0F0F;
       const __m512i offset = _mm512_set1_epi8(bits == 8 ? 0 : 8);
       store_tile(tiles + i * TILE, (vec_u32)_mm512_sub_epi8((__m512i)tile, offset));
     }
@@ -134,6 +135,12 @@ INLINE void unpack(const pdrop_block_type type, const uint8_t *group, size_t k, 
   }
 }
 
+/// Prefetches a span into the second level cache.
+INLINE void prefetch_span(const pdrop_block_type type, const uint8_t *group, size_t k, size_t inputs) {
+  const uintptr_t w = (uintptr_t)group + first_span(type, inputs) + k / SPAN * span_bytes(type);
+  for (size_t i = 0; i < span_bytes(type); i += TILE) __builtin_prefetch((const void *)(w + i), 0, 2);
+}
+
 // MARK: - Products
 
 /// Sums are in tiles 0 to 3, activations in 4, weights in 5 to 7.
@@ -146,12 +153,12 @@ INLINE void configure_tiles(int rows, int depth) {
   _tile_loadconfig(&configuration);
 }
 
-#define MULTIPLY(sum, right)             \
-  do {                                   \
-    if (has_signs)                       \
-      _tile_dpbssd(sum, 4, right);       \
-    else                                 \
-      _tile_dpbsud(sum, 4, right);       \
+#define MULTIPLY(sum, right)       \
+  do {                             \
+    if (has_signs)                 \
+      _tile_dpbssd(sum, 4, right); \
+    else                           \
+      _tile_dpbsud(sum, 4, right); \
   } while (0)
 
 /// Sums of both parts of two groups over a span, in tiles 0 to 3.
@@ -277,6 +284,10 @@ INLINE void gemm_of(const pdrop_block_type type, const input_row *input, int til
       const int blocks = inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32;
       for (size_t g = 0; g < pass; g += 2) {
         const uint8_t *const group = groups + (n + g) * bytes;
+        // In a pass over many rows, the next groups are needed next; in one over a single tile, the next spans.
+        const size_t distance = tiles > 1 ? 2 * bytes : 2 * span_bytes(type);
+        prefetch_span(type, group + distance, k, inputs);
+        prefetch_span(type, group + bytes + distance, k, inputs);
         unpack(type, group, k, inputs, w);
         // An odd last group is computed twice.
         unpack(type, g + 1 < pass ? group + bytes : group, k, inputs, w + 1);
@@ -312,9 +323,8 @@ static void gemm(pdrop_block_type type, const void *input, int tiles, int rows, 
   _tile_release();
 }
 
-/// Rows below which the kernels without tiles are as fast: unpacking takes as long for any number of rows, and longest for
-/// Q6_K.
-static inline int min_tile_rows(pdrop_block_type type) { return type == pdrop_q6_k ? 16 : 8; }
+/// The number of rows from which tiles are faster: unpacking takes as long for any number of rows, and longest for Q6_K.
+static inline int min_tile_rows(pdrop_block_type type) { return type == pdrop_q6_k ? ROWS + 1 : 12; }
 
 size_t pdrop_block_tiles_scratch_bytes(int rows, size_t outputs) {
   const size_t tiles = ((size_t)(rows < BLOCK_ROWS ? rows : BLOCK_ROWS) + ROWS - 1) / ROWS;
@@ -327,14 +337,13 @@ void pdrop_gemm_block_tiles(pdrop_block_type type, const void *input, int rows, 
   for (int first = 0; first < rows;) {
     const void *const x = (const char *)input + pdrop_block_input_bytes(first, inputs);
     const int rest = rows - first < BLOCK_ROWS ? rows - first : BLOCK_ROWS, tiles = rest / ROWS;
+    const int count = tiles > 0 ? tiles * ROWS : rest;
     float *const to = y + (size_t)first * stride;
-    if (tiles > 0)
-      gemm(type, x, tiles, ROWS, groups, inputs, outputs, to, stride, add, scratch);
-    else if (rest >= min_tile_rows(type))
-      gemm(type, x, 1, rest, groups, inputs, outputs, to, stride, add, scratch);
+    if (count < min_tile_rows(type))
+      pdrop_block_kernels_avx512_vnni.gemm(type, x, count, groups, inputs, outputs, to, stride, add);
     else
-      pdrop_block_kernels_avx512_vnni.gemm(type, x, rest, groups, inputs, outputs, to, stride, add);
-    first += tiles > 0 ? tiles * ROWS : rest;
+      gemm(type, x, tiles > 0 ? tiles : 1, tiles > 0 ? ROWS : rest, groups, inputs, outputs, to, stride, add, scratch);
+    first += count;
   }
 }
 

@@ -22,7 +22,8 @@ size_t pdrop_block_input_bytes(int rows, size_t inputs) {
   return (inputs + SPAN - 1) / SPAN * (size_t)rows * sizeof(input_row);
 }
 
-void pdrop_quantize_block_input(pdrop_isa isa, pdrop_block_type type, const float *x, size_t stride, int rows, size_t inputs, void *input) {
+void pdrop_quantize_block_input(pdrop_isa isa, pdrop_block_type type, const float *x, size_t stride, int rows,
+                                size_t inputs, void *input) {
   kernels(isa)->quantize_input(type, x, stride, rows, inputs, input);
 }
 

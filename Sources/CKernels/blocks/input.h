@@ -31,8 +31,7 @@ INLINE float quantize_values(const float *x, int count, int8_t *values) {
 INLINE void quantize_row(const float *x, int count, const int per_scale, input_row *row) {
   memset(row, 0, sizeof *row);
   for (int j = 0; j < count; j += per_scale)
-    row->scales[j / per_scale] =
-        quantize_values(x + j, count - j < per_scale ? count - j : per_scale, row->values + j);
+    row->scales[j / per_scale] = quantize_values(x + j, count - j < per_scale ? count - j : per_scale, row->values + j);
   int32_t sums[SPAN / 16];
   for (int j = 0; j < SPAN / 16; j++) {
     int32_t sum = 0;
