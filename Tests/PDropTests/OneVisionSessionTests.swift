@@ -230,4 +230,20 @@ import TokenDropping
     #expect(video.regions.map(\.name) == ["frame 1", "frame 2", "frame 3"] && video.newlines == [27])
     #expect(video.places[9] == .some(KeptMap.Place(region: 1, row: 0, column: 0)))
   }
+
+  /// One canvas of 40 tiles, in which the image is a strip two patches wide, and a limit of one view.
+  @Test func `a strip whose map is reduced to no column shows the whole image alone`() throws {
+    let folder = try TemporaryFolder()
+    var layout = try OriginalLayout("tiny-llava-onevision")
+    layout.configuration["image_aspect_ratio"] = "anyres_max_1"
+    layout.configuration["image_grid_pinpoints"] = [[90, 40 * 90]]
+    try layout.writeVisionTowerConfiguration(into: folder.url.appending(path: "siglip-tiny"))
+    let model = try VisionLanguageModel(directory: layout.write(into: folder.url, visionTower: .inside).path)
+    let strip = try Image(width: 1, height: 200, pixels: [UInt8](repeating: 90, count: 600))
+    var asked = request([.decoded(strip)])
+    asked.recordsTensors = true
+    let map = try Session(model, asked, threads: 1).keptMaps[0]
+    #expect(map.regions.map(\.name) == ["whole image"])
+    #expect(map.places.count > 36 && map.places.prefix(36).allSatisfy { $0 != nil })
+  }
 }
