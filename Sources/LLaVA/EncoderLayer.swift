@@ -20,14 +20,15 @@ struct EncoderLayer: Sendable {
   init(_ scope: CheckpointScope, _ configuration: EncoderLayerConfiguration) throws(CheckpointError) {
     let (size, inner) = (configuration.hiddenSize, configuration.intermediateSize)
     let attention = scope.scope("self_attn")
-    let balance1, balance2: [Float]?
-    (attentionNorm, balance1) = try LayerNorm(scope.scope("layer_norm1"), size: size).balanced(for: scope.computeType)
-    queries = try attention.linear("q_proj", inputs: size, outputs: size, bias: true, columnFactors: balance1)
-    keys = try attention.linear("k_proj", inputs: size, outputs: size, bias: true, columnFactors: balance1)
-    values = try attention.linear("v_proj", inputs: size, outputs: size, bias: true, columnFactors: balance1)
+    let attentionFactors, mlpFactors: [Float]?
+    (attentionNorm, attentionFactors) = try LayerNorm(scope.scope("layer_norm1"), size: size).balanced(
+      for: scope.computeType)
+    queries = try attention.linear("q_proj", inputs: size, outputs: size, bias: true, columnFactors: attentionFactors)
+    keys = try attention.linear("k_proj", inputs: size, outputs: size, bias: true, columnFactors: attentionFactors)
+    values = try attention.linear("v_proj", inputs: size, outputs: size, bias: true, columnFactors: attentionFactors)
     output = try attention.linear("out_proj", inputs: size, outputs: size, bias: true)
-    (mlpNorm, balance2) = try LayerNorm(scope.scope("layer_norm2"), size: size).balanced(for: scope.computeType)
-    expand = try scope.scope("mlp").linear("fc1", inputs: size, outputs: inner, bias: true, columnFactors: balance2)
+    (mlpNorm, mlpFactors) = try LayerNorm(scope.scope("layer_norm2"), size: size).balanced(for: scope.computeType)
+    expand = try scope.scope("mlp").linear("fc1", inputs: size, outputs: inner, bias: true, columnFactors: mlpFactors)
     contract = try scope.scope("mlp").linear("fc2", inputs: inner, outputs: size, bias: true)
   }
 

@@ -8,29 +8,12 @@ import TokenSelection
 
 /// CLIP's embeddings, and the relevance of CDPruner, against those of the reference.
 @Suite struct CLIPEmbeddingsTests {
-  struct Cases: Decodable {
-    struct Question: Decodable {
-      var text: String
-      var pieces: [[Int]]
-    }
-    struct Selection: Decodable {
-      var model: String
-      var image: String
-      var question: Int
-      var count: Int
-      var orders: [[Int]]
-    }
-
-    var questions: [Question]
-    var selections: [Selection]
-  }
-
   private let compute = ComputeContext(workers: Workers(count: 2))
-  private let cases: Cases
+  private let cases: CLIPCases
   private let tensors: GoldenTensors
 
   init() throws {
-    cases = try Goldens.json("clip/cases.json", as: Cases.self)
+    cases = try Goldens.json("clip/cases.json", as: CLIPCases.self)
     tensors = try Goldens.tensors("clip/cases.safetensors")
   }
 

@@ -9,20 +9,6 @@ import TokenDropping
 
 /// CDPruner in sessions with CLIP's text encoder.
 @Suite struct CLIPRelevanceTests {
-  private struct Cases: Decodable {
-    struct Question: Decodable { var text: String }
-    struct Selection: Decodable {
-      var model: String
-      var image: String
-      var question: Int
-      var count: Int
-      var orders: [[Int]]
-    }
-
-    var questions: [Question]
-    var selections: [Selection]
-  }
-
   private static let clip = Goldens.path("clip/tiny-clip")
 
   private func load(
@@ -67,7 +53,7 @@ import TokenDropping
   }
 
   @Test(.enabled(if: isOptimized, "slow without optimisation")) func `selects the tokens of the reference`() throws {
-    let cases = try Goldens.json("clip/cases.json", as: Cases.self)
+    let cases = try Goldens.json("clip/cases.json", as: CLIPCases.self)
     let model = try load(.directory(Self.clip))
     #expect(model.clipDirectory == Self.clip)
     for selection in cases.selections where selection.model == "tiny-llava-1.5" {

@@ -7,20 +7,6 @@ import TokenDropping
 
 /// The packings of published codes in sessions, caches and reports.
 @Suite(.enabled(if: isOptimized, "slow without optimisation")) struct PackingSessionTests {
-  private struct Cases: Decodable {
-    struct Question: Decodable { var text: String }
-    struct Selection: Decodable {
-      var model: String
-      var image: String
-      var question: Int
-      var count: Int
-      var orders: [[Int]]
-    }
-
-    var questions: [Question]
-    var selections: [Selection]
-  }
-
   private static let image = Goldens.path("images/wide_1000x200.png")
 
   private func load(_ change: (inout VisionLanguageModel.Options) -> Void = { _ in }) throws -> VisionLanguageModel {
@@ -45,7 +31,7 @@ import TokenDropping
   }
 
   @Test func `CDPruner in its paper's packing selects the tokens of the reference in each view`() throws {
-    let cases = try Goldens.json("clip/cases.json", as: Cases.self)
+    let cases = try Goldens.json("clip/cases.json", as: CLIPCases.self)
     let model = try load { $0.clipModel = .directory(Goldens.path("clip/tiny-clip")) }
     let selections = cases.selections.filter { $0.model == "tiny-llava-next-vicuna" }
     #expect(selections.count >= 3)

@@ -267,8 +267,8 @@ INLINE void add_span(const pdrop_block_type type, const weights *w, int blocks, 
   }
 }
 
-/// The result for `tiles` tiles of `rows` rows each. The rows of a tile are consecutive in a span of the input, and the
-/// tiles are whole inputs.
+/// The result for `tiles` tiles of `rows` rows each. The inputs of the tiles follow each other, each as
+/// `pdrop_quantize_block_input` writes it for `rows` rows.
 INLINE void gemm_of(const pdrop_block_type type, const input_row *input, int tiles, int rows, const uint8_t *groups,
                     size_t inputs, size_t outputs, float *y, size_t stride, bool add, float *sums) {
   const size_t bytes = pdrop_group_bytes(type, inputs), count = (outputs + ROWS - 1) / ROWS;
