@@ -77,20 +77,20 @@ package struct VisionEncoder: Sendable {
     _ attention: inout ClassAttention?, on compute: ComputeContext
   ) -> Matrix {
     var hidden = embedding(pixels, views: views, on: compute)
-    func apply(_ norm: LayerNorm?) {
-      guard let norm else { return }
-      var normalized = Matrix(rows: 0, columns: configuration.hiddenSize, capacity: hidden.rows)
-      compute.layerNorm(
-        &normalized, hidden, weight: norm.weight, bias: norm.bias, epsilon: configuration.layerNormEpsilon)
-      hidden = normalized
-    }
-    apply(inputNorm)
+    if let inputNorm { normalize(&hidden, by: inputNorm, on: compute) }
     for (index, layer) in layers.prefix(count).enumerated() {
       guard compute.begins(layer: index) else { break }
       layer(&hidden, &scratch, sequences: views, configuration.layer, on: compute)
       attention?.record(layer: index, of: layers.count, scratch, views: views, configuration, on: compute)
     }
-    if count >= layers.count { apply(finalNorm) }
+    if count >= layers.count, let finalNorm { normalize(&hidden, by: finalNorm, on: compute) }
     return hidden
+  }
+
+  private func normalize(_ hidden: inout Matrix, by norm: LayerNorm, on compute: ComputeContext) {
+    var normalized = Matrix(rows: 0, columns: configuration.hiddenSize, capacity: hidden.rows)
+    compute.layerNorm(
+      &normalized, hidden, weight: norm.weight, bias: norm.bias, epsilon: configuration.layerNormEpsilon)
+    hidden = normalized
   }
 }
