@@ -259,7 +259,7 @@ extension ComputeContext {
       forcesLargeKernels: forcesLargeKernels, scales: UnsafePointer(scales))
   }
 
-  /// Activations for blocks: the quantized rows, 16 at a time.
+  /// Activations for blocks: the quantized rows.
   private func blockInput(
     _ source: UnsafePointer<Float>, rows: Int, columns: Int, for type: BlockType
   ) -> MatmulInput {
@@ -280,7 +280,7 @@ extension ComputeContext {
   let type: pdrop_block_type
   /// `[rows, columns]`.
   let source: UnsafePointer<Float>
-  /// For each group of rows the spans of all columns, and for each span the rows of the group.
+  /// For each span of columns all rows.
   let target: UnsafeMutableRawPointer
   let rows: Int
   let columns: Int
@@ -301,7 +301,8 @@ extension ComputeContext {
     let count = min(Self.groupRows, rows - row)
     unsafe pdrop_quantize_block_input(
       isa, type, source + row * columns + column, columns, Int32(count), min(taskColumns, columns - column),
-      target + row * pdrop_block_input_bytes(1, columns) + pdrop_block_input_bytes(Int32(count), column))
+      target + pdrop_block_input_bytes(Int32(rows), column) + pdrop_block_input_bytes(Int32(row), Self.spanColumns),
+      Int32(rows))
   }
 }
 

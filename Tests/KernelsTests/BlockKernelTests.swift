@@ -255,7 +255,7 @@ import Testing
       unsafe x.withUnsafeBufferPointer {
         unsafe pdrop_quantize_block_input(
           isa, type.code, $0.baseAddress! + first * inputs, inputs, min(PDROP_MAX_SMALL_ROWS, Int32(rows - first)),
-          inputs, input.start + pdrop_block_input_bytes(Int32(first), inputs))
+          inputs, input.start + pdrop_block_input_bytes(Int32(first), 256), Int32(rows))
       }
     }
     unsafe pdrop_gemm_blocks(

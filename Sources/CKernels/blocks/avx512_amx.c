@@ -20,34 +20,90 @@
 #include "avx512.h"
 #include "scales.h"
 
+#define UNROLL _Pragma("clang loop unroll(full)")
+
 /// Rows that share the unpacked weights: their activations of a span and their sums stay in the second level cache.
 #define BLOCK_ROWS 512
-/// Groups of outputs that share the activations of a span in the cache.
+/// The number of rows from which tiles are faster: unpacking takes as long for any number of rows.
+#define MIN_TILE_ROWS 9
+/// Groups of outputs in a pass, an even number. With many rows, they share the activations of a span in the cache.
 #define PASS_GROUPS 16
-/// Columns of a product, at most.
+/// Columns of a part of a span: of a product, at most.
 #define DEPTH 64
-/// Tiles of codes in a product.
+/// Parts of a span. Vector instructions, which unpack and scale, alternate with the products of a part in tiles, so that
+/// both are under way at the same time.
+#define PARTS (SPAN / DEPTH)
+/// Tiles of codes in a part.
 #define DEPTH_TILES (DEPTH / 4)
 
-/// A span of one group, ready for products.
+/// The codes of a span of one group. Codes times scales have high bits in the first array and low bits in the second, for
+/// the types with scales of scales; the other types have codes in the first.
 typedef struct {
-  /// Codes times scales, in two parts, for the types with scales of scales; the other types have codes in the first.
-  uint8_t tiles[2][SPAN / DEPTH][DEPTH_TILES * TILE];
-  union {
-    /// Scales of blocks.
-    vec_f32 blocks[SPAN / 32];
-    /// Scales of the span.
-    struct {
-      vec_f32 d, dmin;
-      k_scales k;
-    };
-  } scales;
-} weights;
+  uint8_t tiles[2][PARTS][DEPTH_TILES * TILE];
+} span_codes;
+
+/// The scales of a span of one group.
+typedef union {
+  /// Of Q4_0 and Q8_0.
+  vec_f32 blocks[SPAN / 32];
+  /// Of the types with scales of scales.
+  struct {
+    vec_f32 d, minus_dmin;
+    k_scales k;
+    vec_u32 pairs_of_minima[4];
+  };
+} span_scales;
 
 /// The products of one tile of rows and two groups, [product][row][output].
 typedef struct {
   int32_t values[16][ROWS][ROWS];
 } products;
+
+/// A span of two groups.
+typedef struct {
+  const uint8_t *groups[2];
+  /// The first column.
+  size_t k;
+  /// Activations of the first row.
+  const input_row *x;
+  /// Sums of the first group, [row][output].
+  float *sums;
+} step;
+
+/// All spans of up to `PASS_GROUPS` groups.
+typedef struct {
+  const uint8_t *groups;
+  size_t count, bytes_per_group, spans;
+  const input_row *input;
+  int input_rows, tiles;
+  /// [group][tile][row][output].
+  float *sums;
+} pass;
+
+INLINE size_t pairs_of(const pass *p) { return (p->count + 1) / 2; }
+
+/// Sums from one group to the next.
+INLINE size_t group_stride(const pass *p) { return (size_t)p->tiles * ROWS * ROWS; }
+
+/// A step of a pass; the last one for all larger indices.
+INLINE step step_at(const pass *p, size_t index) {
+  const size_t pairs = pairs_of(p), last = pairs * p->spans - 1, i = index < last ? index : last;
+  // A single tile reads the weights in the order of memory; more of them keep the activations of a span.
+  const size_t pair = p->tiles > 1 ? i % pairs : i / p->spans, span = p->tiles > 1 ? i / pairs : i % p->spans;
+  const uint8_t *const group = p->groups + 2 * pair * p->bytes_per_group;
+  return (step){
+      // An odd last group is computed twice.
+      .groups = {group, 2 * pair + 1 < p->count ? group + p->bytes_per_group : group},
+      .k = span * SPAN,
+      .x = p->input + span * (size_t)p->input_rows,
+      .sums = p->sums + 2 * pair * group_stride(p),
+  };
+}
+
+INLINE bool has_blocks(pdrop_block_type type) { return type == pdrop_q4_0 || type == pdrop_q8_0; }
+
+/// Blocks of 32 columns in the span that begins with column k.
+INLINE int blocks_at(size_t k, size_t inputs) { return inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32; }
 
 // MARK: - Weights
 
@@ -61,84 +117,108 @@ INLINE vec_u32 multiply_bytes(vec_u32 codes, __m512i factor) {
 
 INLINE void store_tile(uint8_t *to, vec_u32 tile) { memcpy(to, &tile, sizeof tile); }
 
-/// A span of Q4_K or Q5_K. Scales of 6 bits are divided in two parts of 3 bits: codes times parts are below 256.
-INLINE void unpack_k(const int bits, const uint8_t *w, weights *to) {
+/// A part of a span of Q4_K or Q5_K. Scales of 6 bits are divided in two parts of 3 bits: codes times parts are below 256.
+INLINE void unpack_k(const int bits, const uint8_t *w, const k_scales *scales, int part, span_codes *to) {
   const uint8_t *const high = w + 4 * TILE, *const low = high + (bits == 5 ? 8 * TILE : 0);
-  to->scales.d = load_f16(w), to->scales.dmin = load_f16(w + 2 * ROWS);
-  to->scales.k = unpack_k_scales(w + TILE);
-  for (int j = 0; j < 8; j++) {
-    const vec_u32 scale = to->scales.k.scales[j / 4] >> 8 * (j % 4) & 255;
+  UNROLL
+  for (int half = 0; half < 2; half++) {
+    const int j = 2 * part + half;
+    const vec_u32 scale = scales->scales[part / 2] >> 8 * (j % 4) & 255;
     const __m512i factors[2] = {in_both_halves(scale >> 3), in_both_halves(scale & 7)};
+    UNROLL
     for (int i = 0; i < 8; i++) {
-      vec_u32 codes = load_tile(low + (j / 2 * 8 + i) * TILE) >> (j % 2 * 4) & 0x0F0F0F0F;
+      vec_u32 codes = load_tile(low + (part * 8 + i) * TILE) >> (half * 4) & 0x0F0F0F0F;
       if (bits == 5) codes |= (load_tile(high + i * TILE) >> j & 0x01010101) << 4;
-      for (int part = 0; part < 2; part++)
-        store_tile(to->tiles[part][j / 2] + (j % 2 * 8 + i) * TILE, multiply_bytes(codes, factors[part]));
+      UNROLL
+      for (int n = 0; n < 2; n++)
+        store_tile(to->tiles[n][part] + (half * 8 + i) * TILE, multiply_bytes(codes, factors[n]));
     }
   }
 }
 
-/// A span of Q6_K; `d` is the place of its scales. Products of 14 bits are divided in 7 low bits and the others.
-INLINE void unpack_q6_k(const uint8_t *w, const uint8_t *d, weights *to) {
-  to->scales.d = load_f16(d);
-  for (int j = 0; j < 16; j++) {
-    const int half = j / 8, k = j % 8 / 2;
-    const uint8_t *const high = w + (4 + 24 * half) * TILE, *const low = high + 8 * TILE;
-    const __m512i bytes = _mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(w + j * ROWS)));
-    const __m512i factor = in_both_halves((vec_u32)bytes & 0xFFFF);
+/// The bytes of `b` where a word's byte is odd, those of `a` elsewhere.
+INLINE __m512i interleave_bytes(__m512i a, __m512i b) {
+  return _mm512_ternarylogic_epi32(_mm512_set1_epi16((short)0xFF00), b, a, 0xCA);
+}
+
+/// A part of a span of Q6_K. Products of codes and scales have 13 bits, of which the low 8 have no sign.
+INLINE void unpack_q6_k(const uint8_t *w, int part, span_codes *to) {
+  const uint8_t *const high = w + (4 + 24 * (part / 2)) * TILE, *const low = high + 8 * TILE;
+  UNROLL
+  for (int j = 0; j < 4; j++) {
+    const int top = part % 2 * 2 + j / 2;
+    const vec_u32 scale =
+        (vec_u32)_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(w + (4 * part + j) * ROWS))) & 0xFFFF;
+    const __m512i even_scales = in_both_halves(scale & 0xFF), odd_scales = _mm512_slli_epi16(even_scales, 8);
+    const __m512i offset = _mm512_slli_epi16(in_both_halves(scale), 5);
+    UNROLL
     for (int i = j % 2 * 4; i < j % 2 * 4 + 4; i++) {
-      const vec_u32 l = load_tile(low + (8 * (k % 2) + i) * TILE), h = load_tile(high + i * TILE);
-      const vec_u32 codes = ((k < 2 ? l : l >> 4) & 0x0F0F0F0F) | ((k == 0   ? h << 4
-                                                                    : k == 1 ? h << 2
-                                                                    : k == 2 ? h
-                                                                             : h >> 2) &
-                                                                   0x30303030);
-      const __m512i offset = _mm512_set1_epi16(32), low_byte = _mm512_set1_epi16(0xFF), seven = _mm512_set1_epi8(0x7F);
-      const __m512i even =
-          _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_and_si512((__m512i)codes, low_byte), offset), factor);
-      const __m512i odd = _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16((__m512i)codes, 8), offset), factor);
-      const __mmask64 odd_bytes = 0xAAAAAAAAAAAAAAAA;
-      const __m512i lows = _mm512_mask_blend_epi8(odd_bytes, even, _mm512_slli_epi16(odd, 8));
-      const __m512i highs = _mm512_mask_blend_epi8(odd_bytes, _mm512_srai_epi16(even, 7),
-                                                   _mm512_slli_epi16(_mm512_srai_epi16(odd, 7), 8));
-      uint8_t *const low_part = to->tiles[1][j / 4] + (j % 4 * 4 + i % 4) * TILE;
-      store_tile(to->tiles[0][j / 4] + (j % 4 * 4 + i % 4) * TILE, (vec_u32)highs);
-      store_tile(low_part, (vec_u32)_mm512_and_si512(lows, seven));
+      const vec_u32 l = load_tile(low + (8 * (top % 2) + i) * TILE), h = load_tile(high + i * TILE);
+      const vec_u32 codes = (top < 2 ? l : l >> 4) & 0x0F0F0F0F;
+      const vec_u32 high_bits = (top < 2 ? h << (4 - 2 * top) : h >> (2 * top - 4)) & 0x30303030;
+      const __m512i all = (__m512i)(codes | high_bits);
+      const __m512i even = _mm512_sub_epi16(_mm512_maddubs_epi16(all, even_scales), offset);
+      const __m512i odd = _mm512_sub_epi16(_mm512_maddubs_epi16(all, odd_scales), offset);
+      const int tile = (j / 2 * 8 + i) * TILE;
+      store_tile(to->tiles[0][part] + tile, (vec_u32)interleave_bytes(_mm512_srli_epi16(even, 8), odd));
+      store_tile(to->tiles[1][part] + tile, (vec_u32)interleave_bytes(even, _mm512_slli_epi16(odd, 8)));
     }
   }
 }
 
-/// A span of Q4_0 or Q8_0 with `blocks` blocks: codes without their offset.
-INLINE void unpack_0(const int bits, const uint8_t *w, int blocks, weights *to) {
-  const uint8_t *codes = w + scale_bytes((size_t)blocks);
-  for (int j = 0; j < blocks; j++) {
-    uint8_t *const tiles = to->tiles[0][0] + j * 8 * TILE;
-    to->scales.blocks[j] = load_f16(w + 2 * ROWS * j);
+/// A part of a span of Q4_0 or Q8_0 with `blocks` blocks: codes without their offset.
+INLINE void unpack_0(const int bits, const uint8_t *w, int blocks, int part, span_codes *to) {
+  const uint8_t *const codes = w + scale_bytes((size_t)blocks);
+  UNROLL
+  for (int half = 0; half < 2; half++) {
+    const int j = 2 * part + half;
+    if (j >= blocks) return;
+    UNROLL
     for (int i = 0; i < 8; i++) {
       const vec_u32 tile = bits == 8 ? load_tile(codes + (8 * j + i) * TILE) ^ 0x80808080
                                      : load_tile(codes + (4 * j + i % 4) * TILE) >> (i / 4 * 4) & 0x0F0F0F0F;
       const __m512i offset = _mm512_set1_epi8(bits == 8 ? 0 : 8);
-      store_tile(tiles + i * TILE, (vec_u32)_mm512_sub_epi8((__m512i)tile, offset));
+      store_tile(to->tiles[0][part] + (half * 8 + i) * TILE, (vec_u32)_mm512_sub_epi8((__m512i)tile, offset));
     }
   }
 }
 
-INLINE void unpack(const pdrop_block_type type, const uint8_t *group, size_t k, size_t inputs, weights *to) {
-  const uint8_t *const w = group + first_span(type, inputs) + k / SPAN * span_bytes(type);
-  const int blocks = inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32;
-  switch (type) {
-    case pdrop_q4_0: unpack_0(4, w, blocks, to); break;
-    case pdrop_q8_0: unpack_0(8, w, blocks, to); break;
-    case pdrop_q4_k: unpack_k(4, w, to); break;
-    case pdrop_q5_k: unpack_k(5, w, to); break;
-    default: unpack_q6_k(w, group + k / SPAN * 2 * ROWS, to); break;
+INLINE void unpack_scales(const pdrop_block_type type, const step *s, size_t inputs, span_scales to[2]) {
+  for (int group = 0; group < 2; group++, to++) {
+    const uint8_t *const w = s->groups[group] + first_span(type, inputs) + s->k / SPAN * span_bytes(type);
+    if (has_blocks(type)) {
+      for (int j = 0; j < blocks_at(s->k, inputs); j++) to->blocks[j] = load_f16(w + 2 * ROWS * j);
+    } else if (type == pdrop_q6_k) {
+      to->d = load_f16(s->groups[group] + s->k / SPAN * 2 * ROWS);
+    } else {
+      to->d = load_f16(w), to->minus_dmin = -load_f16(w + 2 * ROWS);
+      to->k = unpack_k_scales(w + TILE);
+      for (int pair = 0; pair < 4; pair++) to->pairs_of_minima[pair] = pair_of_minima(&to->k, pair);
+    }
   }
 }
 
-/// Prefetches a span into the second level cache.
-INLINE void prefetch_span(const pdrop_block_type type, const uint8_t *group, size_t k, size_t inputs) {
-  const uintptr_t w = (uintptr_t)group + first_span(type, inputs) + k / SPAN * span_bytes(type);
-  for (size_t i = 0; i < span_bytes(type); i += TILE) __builtin_prefetch((const void *)(w + i), 0, 2);
+INLINE void unpack(const pdrop_block_type type, const step *s, size_t inputs, const span_scales scales[2], int part,
+                   span_codes to[2]) {
+  for (int group = 0; group < 2; group++, scales++, to++) {
+    const uint8_t *const w = s->groups[group] + first_span(type, inputs) + s->k / SPAN * span_bytes(type);
+    switch (type) {
+      case pdrop_q4_0: unpack_0(4, w, blocks_at(s->k, inputs), part, to); break;
+      case pdrop_q8_0: unpack_0(8, w, blocks_at(s->k, inputs), part, to); break;
+      case pdrop_q4_k: unpack_k(4, w, &scales->k, part, to); break;
+      case pdrop_q5_k: unpack_k(5, w, &scales->k, part, to); break;
+      default: unpack_q6_k(w, part, to); break;
+    }
+  }
+}
+
+/// Prefetches a part of a span of packed weights: a few lines at a time, as processors fetch few at the same time.
+INLINE void prefetch_weights(const pdrop_block_type type, const step *s, size_t inputs, int part) {
+  const size_t lines = (span_bytes(type) / TILE + PARTS - 1) / PARTS;
+  for (int group = 0; group < 2; group++) {
+    const uint8_t *const w = s->groups[group] + first_span(type, inputs) + s->k / SPAN * span_bytes(type);
+    for (size_t i = 0; i < lines; i++) __builtin_prefetch(w + ((size_t)part * lines + i) * TILE, 0, 2);
+  }
 }
 
 // MARK: - Products
@@ -153,31 +233,11 @@ INLINE void configure_tiles(int rows, int depth) {
   _tile_loadconfig(&configuration);
 }
 
-#define MULTIPLY(sum, right)       \
-  do {                             \
-    if (has_signs)                 \
-      _tile_dpbssd(sum, 4, right); \
-    else                           \
-      _tile_dpbsud(sum, 4, right); \
-  } while (0)
-
-/// Sums of both parts of two groups over a span, in tiles 0 to 3.
-INLINE void multiply_span(const bool has_signs, const input_row *x, const weights *w) {
+INLINE void zero_products(void) {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  for (int k = 0; k < SPAN / DEPTH; k++) {
-    _tile_loadd(4, x->values + k * DEPTH, sizeof *x);
-    _tile_loadd(5, w[0].tiles[0][k], TILE);
-    MULTIPLY(0, 5);
-    _tile_loadd(6, w[0].tiles[1][k], TILE);
-    MULTIPLY(1, 6);
-    _tile_loadd(7, w[1].tiles[0][k], TILE);
-    MULTIPLY(2, 7);
-    _tile_loadd(5, w[1].tiles[1][k], TILE);
-    MULTIPLY(3, 5);
-  }
 }
 
 INLINE void store_products(products *p, int first) {
@@ -187,27 +247,52 @@ INLINE void store_products(products *p, int first) {
   _tile_stored(3, p->values[first + 3], TILE);
 }
 
-/// Sums of blocks j and j + 1 of two groups.
-INLINE void multiply_blocks(const input_row *x, const weights *w, int j) {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  for (int i = 0; i < 2; i++) {
-    _tile_loadd(4, x->values + (j + i) * 32, sizeof *x);
-    _tile_loadd(5, w[0].tiles[0][0] + (j + i) * 8 * TILE, TILE);
-    _tile_loadd(6, w[1].tiles[0][0] + (j + i) * 8 * TILE, TILE);
-    if (i == 0) {
-      _tile_dpbssd(0, 4, 5);
-      _tile_dpbssd(1, 4, 6);
-    } else {
-      _tile_dpbssd(2, 4, 5);
-      _tile_dpbssd(3, 4, 6);
-    }
-  }
+/// Adds a part of a span of two groups to the products in tiles: high and low bits of the first, then of the second.
+INLINE void multiply_part(const bool has_signs, const input_row *x, const span_codes w[2], int part) {
+  _tile_loadd(4, x->values + part * DEPTH, sizeof *x);
+  _tile_loadd(5, w[0].tiles[0][part], TILE);
+  if (has_signs)
+    _tile_dpbssd(0, 4, 5);
+  else
+    _tile_dpbsud(0, 4, 5);
+  _tile_loadd(6, w[0].tiles[1][part], TILE);
+  _tile_dpbsud(1, 4, 6);
+  _tile_loadd(7, w[1].tiles[0][part], TILE);
+  if (has_signs)
+    _tile_dpbssd(2, 4, 7);
+  else
+    _tile_dpbsud(2, 4, 7);
+  _tile_loadd(5, w[1].tiles[1][part], TILE);
+  _tile_dpbsud(3, 4, 5);
+}
+
+/// The products of two blocks of two groups.
+INLINE void multiply_blocks(const input_row *x, const span_codes w[2], int part, products *p) {
+  zero_products();
+  _tile_loadd(4, x->values + part * DEPTH, sizeof *x);
+  _tile_loadd(5, w[0].tiles[0][part], TILE);
+  _tile_dpbssd(0, 4, 5);
+  _tile_loadd(6, w[1].tiles[0][part], TILE);
+  _tile_dpbssd(1, 4, 6);
+  _tile_loadd(4, x->values + part * DEPTH + 32, sizeof *x);
+  _tile_loadd(7, w[0].tiles[0][part] + 8 * TILE, TILE);
+  _tile_dpbssd(2, 4, 7);
+  _tile_loadd(5, w[1].tiles[0][part] + 8 * TILE, TILE);
+  _tile_dpbssd(3, 4, 5);
+  store_products(p, 4 * part);
 }
 
 // MARK: - Sums
+
+/// Products that are to be scaled and added to sums.
+typedef struct {
+  const products *products;
+  const span_scales *scales;
+  const input_row *x;
+  /// Of the first group, [row][output]; NULL if there are no products.
+  float *sums;
+  int blocks;
+} unscaled;
 
 INLINE vec_i32 product(const products *p, int index, int row) {
   vec_i32 x;
@@ -217,101 +302,121 @@ INLINE vec_i32 product(const products *p, int index, int row) {
 
 INLINE vec_f32 to_f32(vec_i32 x) { return __builtin_convertvector(x, vec_f32); }
 
-/// Adds the span's products of one group, scaled, to its sums, [row][output].
-INLINE void add_products(const pdrop_block_type type, const products *p, int group, const weights *w, int blocks,
-                         const input_row *x, int rows, float *sums) {
-  for (int r = 0; r < rows; r++, sums += ROWS) {
-    vec_f32 sum = load_f32(sums);
-    if (type == pdrop_q4_0 || type == pdrop_q8_0) {
-      for (int j = 0; j < blocks; j++)
-        sum = multiply_add(to_f32(product(p, 2 * j + group, r)) * w->scales.blocks[j], splat(x[r].scales[j]), sum);
-    } else {
-      const vec_i32 high = product(p, 2 * group, r), low = product(p, 2 * group + 1, r);
-      vec_f32 scaled = to_f32((high << (type == pdrop_q6_k ? 7 : 3)) + low) * w->scales.d;
-      if (type != pdrop_q6_k) {
-        __m512i offset = _mm512_setzero_si512();
-        for (int pair = 0; pair < 4; pair++) {
-          int32_t values;
-          memcpy(&values, x[r].sums + 2 * pair, sizeof values);
-          offset = _mm512_dpwssd_epi32(offset, (__m512i)pair_of_minima(&w->scales.k, pair), _mm512_set1_epi32(values));
+/// Adds the products of a share of the rows, scaled, to their sums.
+INLINE void add_rows(const pdrop_block_type type, const unscaled *u, int first, int end, size_t group_stride) {
+  UNROLL
+  for (int group = 0; group < 2; group++) {
+    const span_scales scales = u->scales[group];
+    float *sums = u->sums + (size_t)group * group_stride + first * ROWS;
+    for (int r = first; r < end; r++, sums += ROWS) {
+      const input_row *const x = u->x + r;
+      vec_f32 sum = load_f32(sums);
+      if (has_blocks(type)) {
+        for (int j = 0; j < u->blocks; j++)
+          sum =
+              multiply_add(to_f32(product(u->products, 2 * j + group, r)) * scales.blocks[j], splat(x->scales[j]), sum);
+      } else {
+        const vec_i32 high = product(u->products, 2 * group, r), low = product(u->products, 2 * group + 1, r);
+        vec_f32 scaled = to_f32((high << (type == pdrop_q6_k ? 8 : 3)) + low) * scales.d;
+        if (type != pdrop_q6_k) {
+          __m512i offset = _mm512_setzero_si512();
+          UNROLL
+          for (int pair = 0; pair < 4; pair++) {
+            int32_t values;
+            memcpy(&values, x->sums + 2 * pair, sizeof values);
+            offset = _mm512_dpwssd_epi32(offset, (__m512i)scales.pairs_of_minima[pair], _mm512_set1_epi32(values));
+          }
+          scaled = multiply_add(to_f32((vec_i32)offset), scales.minus_dmin, scaled);
         }
-        scaled = multiply_add(to_f32((vec_i32)offset), -w->scales.dmin, scaled);
+        sum = multiply_add(scaled, splat(x->scales[0]), sum);
       }
-      sum = multiply_add(scaled, splat(x[r].scales[0]), sum);
+      store_f32(sums, sum);
     }
-    store_f32(sums, sum);
   }
 }
 
-/// The products of a span for tiles of rows that are `tile_stride` rows of activations apart, and for two groups.
-INLINE void add_span(const pdrop_block_type type, const weights *w, int blocks, const input_row *x, size_t tile_stride,
-                     int tiles, int rows, float *sums, size_t group_stride) {
-  products p;
-  const bool has_blocks = type == pdrop_q4_0 || type == pdrop_q8_0;
-  for (int t = 0; t <= tiles; t++, x += tile_stride) {
-    const bool has_tile = t < tiles;
-    if (has_tile && !has_blocks) multiply_span(type == pdrop_q6_k, x, w);
-    // While these products are made, those before them are scaled.
-    if (t > 0)
-      for (int group = 0; group < 2; group++)
-        add_products(type, &p, group, w + group, blocks, x - tile_stride, rows,
-                     sums + group * group_stride + (size_t)(t - 1) * ROWS * ROWS);
-    if (!has_tile) break;
-    if (has_blocks)
-      for (int j = 0; j < blocks; j += 2) {
-        multiply_blocks(x, w, j);
-        store_products(&p, 2 * j);
+/// The sums of a pass, for tiles of `rows` rows.
+INLINE void sum_pass(const pdrop_block_type type, const pass *p, int rows, size_t inputs) {
+  span_codes codes[2];
+  // Of the products before, of these and of the next.
+  span_scales scales[3][2];
+  products buffers[2];
+  step now = step_at(p, 0), next;
+  unpack_scales(type, &now, inputs, scales[0]);
+  for (int part = 0; part < PARTS; part++) unpack(type, &now, inputs, scales[0], part, codes);
+  unscaled before = {};
+  for (size_t i = 0; i < pairs_of(p) * p->spans; i++, now = next) {
+    const step later = step_at(p, i + 2);
+    const int blocks = blocks_at(now.k, inputs);
+    next = step_at(p, i + 1);
+    unpack_scales(type, &next, inputs, scales[(i + 1) % 3]);
+    for (int t = 0; t < p->tiles; t++) {
+      const bool is_last = t == p->tiles - 1;
+      const input_row *const x = now.x + t * rows;
+      products *const to = &buffers[(i * (size_t)p->tiles + (size_t)t) % 2];
+      if (!has_blocks(type)) zero_products();
+      UNROLL
+      for (int part = 0; part < PARTS; part++) {
+        if (!has_blocks(type))
+          multiply_part(type == pdrop_q6_k, x, codes, part);
+        else if (2 * part < blocks)
+          multiply_blocks(x, codes, part, to);
+        // The codes of this part are no longer needed.
+        if (is_last) unpack(type, &next, inputs, scales[(i + 1) % 3], part, codes);
+        if (is_last) prefetch_weights(type, &later, inputs, part);
+        if (before.sums) add_rows(type, &before, part * rows / PARTS, (part + 1) * rows / PARTS, group_stride(p));
       }
-    else
-      store_products(&p, 0);
+      if (!has_blocks(type)) store_products(to, 0);
+      before = (unscaled){to, scales[i % 3], x, now.sums + t * ROWS * ROWS, blocks};
+    }
   }
+  add_rows(type, &before, 0, rows, group_stride(p));
 }
 
-/// The result for `tiles` tiles of `rows` rows each. The inputs of the tiles follow each other, each as
-/// `pdrop_quantize_block_input` writes it for `rows` rows.
-INLINE void gemm_of(const pdrop_block_type type, const input_row *input, int tiles, int rows, const uint8_t *groups,
-                    size_t inputs, size_t outputs, float *y, size_t stride, bool add, float *sums) {
+/// Writes the sums of one group as `width` columns of the result.
+INLINE void store_sums(const float *sums, int tiles, int rows, float *y, size_t stride, size_t width, bool add) {
+  for (int t = 0; t < tiles; t++)
+    for (int r = 0; r < rows; r++) {
+      const float *const from = sums + (t * ROWS + r) * ROWS;
+      float *const to = y + (size_t)(t * rows + r) * stride;
+      for (size_t i = 0; i < width; i++) to[i] = add ? to[i] + from[i] : from[i];
+    }
+}
+
+/// The result for `tiles` tiles of `rows` rows each.
+INLINE void gemm_of(const pdrop_block_type type, const input_row *input, int input_rows, int tiles, int rows,
+                    const uint8_t *groups, size_t inputs, size_t outputs, float *y, size_t stride, bool add,
+                    float *sums) {
   const size_t bytes = pdrop_group_bytes(type, inputs), count = (outputs + ROWS - 1) / ROWS;
-  const size_t tile_stride = (inputs + SPAN - 1) / SPAN * (size_t)rows, group_stride = (size_t)tiles * ROWS * ROWS;
-  // A single tile reads the weights from memory, in their order.
-  const size_t per_pass = tiles > 1 ? PASS_GROUPS : 2;
-  weights w[2];
-  for (size_t n = 0; n < count; n += per_pass) {
-    const size_t pass = count - n < per_pass ? count - n : per_pass;
-    memset(sums, 0, (pass + 1) / 2 * 2 * group_stride * sizeof(float));
-    const input_row *x = input;
-    for (size_t k = 0; k < inputs; k += SPAN, x += rows) {
-      const int blocks = inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32;
-      for (size_t g = 0; g < pass; g += 2) {
-        const uint8_t *const group = groups + (n + g) * bytes;
-        // In a pass over many rows, the next groups are needed next; in one over a single tile, the next spans.
-        const size_t distance = tiles > 1 ? 2 * bytes : 2 * span_bytes(type);
-        prefetch_span(type, group + distance, k, inputs);
-        prefetch_span(type, group + bytes + distance, k, inputs);
-        unpack(type, group, k, inputs, w);
-        // An odd last group is computed twice.
-        unpack(type, g + 1 < pass ? group + bytes : group, k, inputs, w + 1);
-        add_span(type, w, blocks, x, tile_stride, tiles, rows, sums + g * group_stride, group_stride);
-      }
-    }
-    for (size_t g = 0; g < pass; g++) {
-      const size_t first = (n + g) * ROWS, width = outputs - first < ROWS ? outputs - first : ROWS;
-      for (int t = 0; t < tiles; t++)
-        for (int r = 0; r < rows; r++) {
-          const float *const from = sums + g * group_stride + (size_t)(t * ROWS + r) * ROWS;
-          float *const to = y + (size_t)(t * rows + r) * stride + first;
-          for (size_t i = 0; i < width; i++) to[i] = add ? to[i] + from[i] : from[i];
-        }
+  for (size_t n = 0; n < count; n += PASS_GROUPS) {
+    const pass p = {
+        .groups = groups + n * bytes,
+        .count = count - n < PASS_GROUPS ? count - n : PASS_GROUPS,
+        .bytes_per_group = bytes,
+        .spans = (inputs + SPAN - 1) / SPAN,
+        .input = input,
+        .input_rows = input_rows,
+        .tiles = tiles,
+        .sums = sums,
+    };
+    memset(sums, 0, 2 * pairs_of(&p) * group_stride(&p) * sizeof(float));
+    sum_pass(type, &p, rows, inputs);
+    for (size_t g = 0; g < p.count; g++) {
+      const size_t first = (n + g) * ROWS;
+      store_sums(sums + g * group_stride(&p), tiles, rows, y + first, stride,
+                 outputs - first < ROWS ? outputs - first : ROWS, add);
     }
   }
 }
 
-static void gemm(pdrop_block_type type, const void *input, int tiles, int rows, const void *groups, size_t inputs,
-                 size_t outputs, float *y, size_t stride, bool add, void *sums) {
-  configure_tiles(rows, type == pdrop_q4_0 || type == pdrop_q8_0 ? 32 : DEPTH);
+static void gemm(pdrop_block_type type, const void *input, int input_rows, int tiles, int rows, const void *groups,
+                 size_t inputs, size_t outputs, float *y, size_t stride, bool add, void *sums) {
+  configure_tiles(rows, has_blocks(type) ? 32 : DEPTH);
   switch (type) {
-#define TYPE(name) \
-  case pdrop_##name: gemm_of(pdrop_##name, input, tiles, rows, groups, inputs, outputs, y, stride, add, sums); break
+#define TYPE(name)                                                                                        \
+  case pdrop_##name:                                                                                      \
+    gemm_of(pdrop_##name, input, input_rows, tiles, rows, groups, inputs, outputs, y, stride, add, sums); \
+    break
     TYPE(q4_0);
     TYPE(q8_0);
     TYPE(q4_k);
@@ -323,9 +428,6 @@ static void gemm(pdrop_block_type type, const void *input, int tiles, int rows, 
   _tile_release();
 }
 
-/// The number of rows from which tiles are faster: unpacking takes as long for any number of rows, and longest for Q6_K.
-static inline int min_tile_rows(pdrop_block_type type) { return type == pdrop_q6_k ? ROWS + 1 : 12; }
-
 size_t pdrop_block_tiles_scratch_bytes(int rows, size_t outputs) {
   const size_t tiles = ((size_t)(rows < BLOCK_ROWS ? rows : BLOCK_ROWS) + ROWS - 1) / ROWS;
   const size_t groups = (outputs + 2 * ROWS - 1) / (2 * ROWS) * 2;
@@ -335,14 +437,15 @@ size_t pdrop_block_tiles_scratch_bytes(int rows, size_t outputs) {
 void pdrop_gemm_block_tiles(pdrop_block_type type, const void *input, int rows, const void *groups, size_t inputs,
                             size_t outputs, float *y, size_t stride, bool add, void *scratch) {
   for (int first = 0; first < rows;) {
-    const void *const x = (const char *)input + pdrop_block_input_bytes(first, inputs);
+    const input_row *const x = (const input_row *)input + first;
     const int rest = rows - first < BLOCK_ROWS ? rows - first : BLOCK_ROWS, tiles = rest / ROWS;
     const int count = tiles > 0 ? tiles * ROWS : rest;
     float *const to = y + (size_t)first * stride;
-    if (count < min_tile_rows(type))
-      pdrop_block_kernels_avx512_vnni.gemm(type, x, count, groups, inputs, outputs, to, stride, add);
+    if (count < MIN_TILE_ROWS)
+      pdrop_block_kernels_avx512_vnni.gemm(type, x, rows, count, groups, inputs, outputs, to, stride, add);
     else
-      gemm(type, x, tiles > 0 ? tiles : 1, tiles > 0 ? ROWS : rest, groups, inputs, outputs, to, stride, add, scratch);
+      gemm(type, x, rows, tiles > 0 ? tiles : 1, tiles > 0 ? ROWS : rest, groups, inputs, outputs, to, stride, add,
+           scratch);
     first += count;
   }
 }

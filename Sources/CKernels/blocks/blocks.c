@@ -23,8 +23,8 @@ size_t pdrop_block_input_bytes(int rows, size_t inputs) {
 }
 
 void pdrop_quantize_block_input(pdrop_isa isa, pdrop_block_type type, const float *x, size_t stride, int rows,
-                                size_t inputs, void *input) {
-  kernels(isa)->quantize_input(type, x, stride, rows, inputs, input);
+                                size_t inputs, void *input, int input_rows) {
+  kernels(isa)->quantize_input(type, x, stride, rows, inputs, input, input_rows);
 }
 
 size_t pdrop_block_scratch_bytes(pdrop_isa isa, int rows, size_t outputs) {
@@ -46,7 +46,7 @@ void pdrop_gemm_blocks(pdrop_isa isa, pdrop_block_type type, const void *input, 
   (void)scratch;
   for (int first = 0; first < rows; first += PDROP_MAX_SMALL_ROWS) {
     const int count = rows - first < PDROP_MAX_SMALL_ROWS ? rows - first : PDROP_MAX_SMALL_ROWS;
-    kernels(isa)->gemm(type, (const char *)input + pdrop_block_input_bytes(first, inputs), count, groups, inputs,
-                       outputs, y + (size_t)first * stride, stride, add);
+    kernels(isa)->gemm(type, (const input_row *)input + first, rows, count, groups, inputs, outputs,
+                       y + (size_t)first * stride, stride, add);
   }
 }

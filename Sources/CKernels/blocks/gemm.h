@@ -187,8 +187,8 @@ INLINE void span(const pdrop_block_type type, const int rows, const uint8_t *w, 
   }
 }
 
-INLINE void gemm_of(const pdrop_block_type type, const input_row *input, int rows, const uint8_t *groups, size_t inputs,
-                    size_t outputs, float *y, size_t stride, bool add) {
+INLINE void gemm_of(const pdrop_block_type type, const input_row *input, int input_rows, int rows,
+                    const uint8_t *groups, size_t inputs, size_t outputs, float *y, size_t stride, bool add) {
   const size_t bytes = pdrop_group_bytes(type, inputs), span_size = span_bytes(type);
   // Passes of nearly equal numbers of rows.
   const int passes = (rows + ROW_TILE - 1) / ROW_TILE, per_pass = (rows + passes - 1) / passes;
@@ -196,7 +196,7 @@ INLINE void gemm_of(const pdrop_block_type type, const input_row *input, int row
     vec_f32 sums[HALVES][PDROP_MAX_SMALL_ROWS];
     memset(sums, 0, sizeof sums);
     const input_row *x = input;
-    for (size_t k = 0; k < inputs; k += SPAN, x += rows) {
+    for (size_t k = 0; k < inputs; k += SPAN, x += input_rows) {
       const uint8_t *const w = groups + first_span(type, inputs) + k / SPAN * span_size;
       const int blocks = inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32;
       const uint8_t *const d = type == pdrop_q6_k ? groups + k / SPAN * 2 * ROWS : w;
@@ -232,11 +232,11 @@ INLINE void gemm_of(const pdrop_block_type type, const input_row *input, int row
   }
 }
 
-static void gemm(pdrop_block_type type, const void *input, int rows, const void *groups, size_t inputs, size_t outputs,
-                 float *y, size_t stride, bool add) {
+static void gemm(pdrop_block_type type, const void *input, int input_rows, int rows, const void *groups, size_t inputs,
+                 size_t outputs, float *y, size_t stride, bool add) {
   switch (type) {
 #define TYPE(name) \
-  case pdrop_##name: gemm_of(pdrop_##name, input, rows, groups, inputs, outputs, y, stride, add); break
+  case pdrop_##name: gemm_of(pdrop_##name, input, input_rows, rows, groups, inputs, outputs, y, stride, add); break
     TYPE(q4_0);
     TYPE(q8_0);
     TYPE(q4_k);

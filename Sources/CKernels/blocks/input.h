@@ -48,16 +48,18 @@ INLINE void quantize_row(const float *x, int count, const int per_scale, input_r
   }
 }
 
-static void quantize_input(pdrop_block_type type, const float *x, size_t stride, int rows, size_t inputs, void *input) {
-  input_row *to = input;
-  for (size_t k = 0; k < inputs; k += SPAN)
+static void quantize_input(pdrop_block_type type, const float *x, size_t stride, int rows, size_t inputs, void *input,
+                           int input_rows) {
+  for (size_t k = 0; k < inputs; k += SPAN) {
+    input_row *const to = (input_row *)input + k / SPAN * (size_t)input_rows;
     for (int r = 0; r < rows; r++) {
       const float *const from = x + (size_t)r * stride + k;
       const int count = inputs - k < SPAN ? (int)(inputs - k) : SPAN;
       // Constants, so that the loops over 32 values unroll.
       if (pdrop_block_values(type) == 32)
-        quantize_row(from, count, 32, to++);
+        quantize_row(from, count, 32, to + r);
       else
-        quantize_row(from, count, SPAN, to++);
+        quantize_row(from, count, SPAN, to + r);
     }
+  }
 }

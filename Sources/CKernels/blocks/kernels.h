@@ -4,9 +4,10 @@
 
 /// The kernels of one instruction set, for up to `PDROP_MAX_SMALL_ROWS` rows.
 typedef struct {
-  void (*quantize_input)(pdrop_block_type type, const float *x, size_t stride, int rows, size_t inputs, void *input);
-  void (*gemm)(pdrop_block_type type, const void *input, int rows, const void *groups, size_t inputs, size_t outputs,
-               float *y, size_t stride, bool add);
+  void (*quantize_input)(pdrop_block_type type, const float *x, size_t stride, int rows, size_t inputs, void *input,
+                         int input_rows);
+  void (*gemm)(pdrop_block_type type, const void *input, int input_rows, int rows, const void *groups, size_t inputs,
+               size_t outputs, float *y, size_t stride, bool add);
 } pdrop_block_kernels;
 
 extern const pdrop_block_kernels pdrop_block_kernels_portable;

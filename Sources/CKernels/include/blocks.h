@@ -81,18 +81,18 @@ size_t pdrop_block_input_bytes(int rows, size_t inputs);
 /// are stored beside them, for the minima of blocks and for codes with an offset.
 ///
 /// - type: The type of the weights, one that can be packed.
-/// - x: [rows, inputs]; rows are `stride` floats apart; 1 to `PDROP_MAX_SMALL_ROWS` rows.
-/// - input: `pdrop_block_input_bytes` bytes, aligned to 64. Each row's values depend on that row alone.
+/// - x: [rows, inputs]; rows are `stride` floats apart.
+/// - input: The place of these rows and columns in `pdrop_block_input_bytes` bytes for `input_rows` rows, aligned to 64.
+///   For each 256 columns there, the rows follow each other. Each row's values depend on that row alone.
 void pdrop_quantize_block_input(pdrop_isa isa, pdrop_block_type type, const float *x, size_t stride, int rows,
-                                size_t inputs, void *input);
+                                size_t inputs, void *input, int input_rows);
 
 /// The size in bytes of the working memory of `pdrop_gemm_blocks`; may be 0.
 size_t pdrop_block_scratch_bytes(pdrop_isa isa, int rows, size_t outputs);
 
 /// `y = x · wᵀ`, or `y += x · wᵀ` with `add`: int8 activations, packed block weights.
 ///
-/// - input: From `pdrop_quantize_block_input` with the same `type` and `inputs`. More than `PDROP_MAX_SMALL_ROWS` rows
-///   are so many at a time, one after the other.
+/// - input: From `pdrop_quantize_block_input` with the same `type` and `inputs`, and `rows` rows in all.
 /// - groups: Consecutive packed groups of `outputs` rows; the last group may have fewer than 16.
 /// - y: The result, [rows, outputs]; rows are `stride` floats apart.
 /// - scratch: `pdrop_block_scratch_bytes` bytes, aligned to 64.
