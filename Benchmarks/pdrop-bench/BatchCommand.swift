@@ -47,6 +47,7 @@ struct BatchCommand: ParsableCommand {
   func run() throws {
     let threads = ThreadCount(requested: threads).count
     var rows: [TableRow] = []
+    var someFailed = false
     for source in try modelOptions.sources() {
       for precision in modelOptions.precision.names {
         let model = try modelOptions.load(source, precision, threads: threads)
@@ -54,18 +55,24 @@ struct BatchCommand: ParsableCommand {
           let policy = model.timed(policy, threads: threads)
           for batchSize in batchSizes.numbers {
             let options = EngineOptions(threads: threads, batchSize: batchSize)
-            rows.append(try measure(model, policy, options))
+            // The same records fail in each run; they are named once.
+            let observer = rows.isEmpty ? ProgressDisplay(.none, recordName: "line") : nil
+            let (row, isComplete) = try measure(model, policy, options, observer)
+            someFailed = someFailed || !isComplete
+            rows.append(row)
           }
         }
       }
     }
     try Output().write(output.rendered(rows, name: "pdrop_bench_batch"))
+    if someFailed { throw ExitCode(ExitStatus.someFailed.rawValue) }
   }
 
-  /// Runs the batch once.
+  /// Runs the batch once. Without an answer to each record, it is not complete.
   private func measure(
-    _ model: VisionLanguageModel, _ policy: any TokenDroppingPolicy, _ options: EngineOptions
-  ) throws -> TableRow {
+    _ model: VisionLanguageModel, _ policy: any TokenDroppingPolicy, _ options: EngineOptions,
+    _ observer: (any BatchObserver)?
+  ) throws -> (row: TableRow, isComplete: Bool) {
     var base = Request(prompt: .messages([]), policy: policy)
     base.options.maxTokens = generatedTokens
     base.options.ignoresEOS = true
@@ -76,8 +83,8 @@ struct BatchCommand: ParsableCommand {
     let planned = try model.estimate(
       preview.requests, recordCount: preview.recordCount, options, measures: false)?.peakBytes
     resetPeakMemory()
-    let report = try Batch(batchOptions).run(model, like: base, engine: options)
-    return TableRow([
+    let report = try Batch(batchOptions).run(model, like: base, engine: options, observer: observer)
+    let row = TableRow([
       Field("model", .text(model.name), heading: "model"),
       Field("precision", .text(model.precision.name), heading: "precision"),
       Field("policy", .text(policy.name), heading: "policy"),
@@ -96,5 +103,6 @@ struct BatchCommand: ParsableCommand {
       Field("images_encoded", .integer(report.images.encoded), heading: "images encoded"),
       Field("prefix_cache_hits", .integer(report.prefixCacheHits), heading: "prefix cache hits"),
     ])
+    return (row, report.answered == report.records)
   }
 }

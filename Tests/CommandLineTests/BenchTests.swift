@@ -133,6 +133,19 @@ import Testing
     #expect(errors.count == 1 && errors.first?.contains(words) == true, "\(run.errors)")
   }
 
+  @Test func `a batch measures the questions of a file, and names those that fail once`() throws {
+    let folder = try TemporaryFolder()
+    let input = try folder.write(
+      "questions.jsonl", #"{"question_id": 1, "text": "What is this?"}"# + "\n" + #"{"id": 2, "prompt": "a"}"# + "\n")
+    let run = try ProgramRun(
+      ["batch", "--input", input, "--policy", "none", "-b", "1,2", "-n", "2", "-o", "jsonl"], program: "pdrop-bench")
+    #expect(run.status == 1)
+    #expect(run.errorLines == ["error: line 2: the record has no question_id"])
+    let rows = try rows(run)
+    #expect(rows.map { $0["batch_size"] as? Int } == [1, 2])
+    #expect(rows.allSatisfy { $0["records"] as? Int == 1 && $0["tokens_per_second"] as? Double != 0 })
+  }
+
   @Test func `refuses a directory without a model`() throws {
     try ProgramRun(["-m", "/nowhere"], program: "pdrop-bench").expectFailure(3, "/nowhere")
   }
