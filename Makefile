@@ -33,8 +33,9 @@ serve: build-server
 # take minutes to build.
 test: test-debug test-release fuzz-smoke
 
+# With optimised C, as the kernels would take most of the time.
 test-debug: deps
-	$(WITHOUT_SERVER) $(SWIFT) test
+	$(WITHOUT_SERVER) $(SWIFT) test -Xcc -O2
 
 test-release: deps
 	$(SWIFT) build -c release --build-tests $(SWIFT_FLAGS) $(TEST_FLAGS)
