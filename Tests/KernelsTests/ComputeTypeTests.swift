@@ -27,7 +27,8 @@ import Testing
       (ElementType.f32, ComputeType.f32), (.f16, .f32), (.bf16, .f32), (.bf16, .bf16), (.f16, .bf16),
     ] {
       let (linear, weights) = layer.linear(element, computeType)
-      for rows in [1, 2, 3, 7, 16, 17, 65] {
+      // With AMX, 106 rows are computed in two runs.
+      for rows in isOptimized ? [1, 2, 3, 7, 16, 17, 65, 106] : [1, 2, 3, 7, 16, 17, 65] {
         let x = numbers.floats(rows * shape.inputs)
         let compute = ComputeContext(workers: Workers(count: 2), processor: processor)
         var y = Matrix(rows: 0, columns: shape.outputs)
@@ -65,7 +66,8 @@ import Testing
     let layer = StoredLayer(&numbers, shape.inputs, shape.outputs)
     let (linear, weights) = layer.linear(.f32, .int8, biased: false)
     let quantized = weights.chunks(of: shape.inputs).map(quantizedRow)
-    for rows in [1, 3, 16, 17, 40] {
+    // With AMX, 53 and 122 rows are computed in two runs.
+    for rows in [1, 3, 16, 17, 40, 53] + (isOptimized ? [122] : []) {
       let x = numbers.floats(rows * shape.inputs, in: -3...3)
       let compute = ComputeContext(workers: Workers(count: 2), processor: processor)
       var y = Matrix(rows: 0, columns: shape.outputs)
