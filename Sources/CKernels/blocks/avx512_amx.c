@@ -105,6 +105,11 @@ INLINE bool has_blocks(pdrop_block_type type) { return type == pdrop_q4_0 || typ
 /// Blocks of 32 columns in the span that begins with column k.
 INLINE int blocks_at(size_t k, size_t inputs) { return inputs - k < SPAN ? (int)(inputs - k) / 32 : SPAN / 32; }
 
+/// The packed weights of one of the groups.
+INLINE const uint8_t *span_of(pdrop_block_type type, const step *s, int group, size_t inputs) {
+  return s->groups[group] + first_span(type, inputs) + s->k / SPAN * span_bytes(type);
+}
+
 // MARK: - Weights
 
 /// The value in the low byte of each word, in both halves of it.
@@ -185,7 +190,7 @@ INLINE void unpack_0(const int bits, const uint8_t *w, int blocks, int part, spa
 
 INLINE void unpack_scales(const pdrop_block_type type, const step *s, size_t inputs, span_scales to[2]) {
   for (int group = 0; group < 2; group++, to++) {
-    const uint8_t *const w = s->groups[group] + first_span(type, inputs) + s->k / SPAN * span_bytes(type);
+    const uint8_t *const w = span_of(type, s, group, inputs);
     if (has_blocks(type)) {
       for (int j = 0; j < blocks_at(s->k, inputs); j++) to->blocks[j] = load_f16(w + 2 * ROWS * j);
     } else if (type == pdrop_q6_k) {
@@ -201,7 +206,7 @@ INLINE void unpack_scales(const pdrop_block_type type, const step *s, size_t inp
 INLINE void unpack(const pdrop_block_type type, const step *s, size_t inputs, const span_scales scales[2], int part,
                    span_codes to[2]) {
   for (int group = 0; group < 2; group++, scales++, to++) {
-    const uint8_t *const w = s->groups[group] + first_span(type, inputs) + s->k / SPAN * span_bytes(type);
+    const uint8_t *const w = span_of(type, s, group, inputs);
     switch (type) {
       case pdrop_q4_0: unpack_0(4, w, blocks_at(s->k, inputs), part, to); break;
       case pdrop_q8_0: unpack_0(8, w, blocks_at(s->k, inputs), part, to); break;
@@ -216,7 +221,7 @@ INLINE void unpack(const pdrop_block_type type, const step *s, size_t inputs, co
 INLINE void prefetch_weights(const pdrop_block_type type, const step *s, size_t inputs, int part) {
   const size_t lines = (span_bytes(type) / TILE + PARTS - 1) / PARTS;
   for (int group = 0; group < 2; group++) {
-    const uint8_t *const w = s->groups[group] + first_span(type, inputs) + s->k / SPAN * span_bytes(type);
+    const uint8_t *const w = span_of(type, s, group, inputs);
     for (size_t i = 0; i < lines; i++) __builtin_prefetch(w + ((size_t)part * lines + i) * TILE, 0, 2);
   }
 }
