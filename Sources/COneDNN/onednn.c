@@ -273,8 +273,8 @@ static bool execute(const thread_state *state, const matmul *m, const void *x, c
 
 // MARK: - Rows
 //
-// With AMX, oneDNN 2.6 divides rows into blocks of their largest divisor from 32 to 64, and a block into tiles of equal
-// size if it can. Blocks such as 53 = 53 * 1 have tiles of few rows, and take up to six times as long.
+// With AMX, oneDNN 2.6 divides rows into blocks of their largest divisor from 32 to 64. Some of these blocks take up to
+// six times as long as others; which ones was measured.
 
 /// Whether blocks of so many rows are slow.
 static bool is_slow_block(size_t rows) {
@@ -310,7 +310,7 @@ bool pdrop_onednn_gemm(pdrop_onednn_type type, const void *x, size_t rows, const
   if (pdrop_onednn_version() == 0) return false;
   thread_state *state = current_state();
   if (!state) return false;
-  const size_t runs[RUNS] = {first_run(rows), rows - first_run(rows)};
+  const size_t first = first_run(rows), runs[RUNS] = {first, rows - first};
   for (int i = 0; i < RUNS && runs[i] > 0; i++) {
     const gemm_shape shape = {
         .type = type,

@@ -252,21 +252,18 @@ INLINE void store_products(products *p, int first) {
   _tile_stored(3, p->values[first + 3], TILE);
 }
 
+/// Adds to a sum the products with high bits, which have a sign in Q6_K.
+#define MULTIPLY_HIGH(sum, right) (has_signs ? _tile_dpbssd(sum, 4, right) : _tile_dpbsud(sum, 4, right))
+
 /// Adds a part of a span of two groups to the products in tiles: high and low bits of the first, then of the second.
 INLINE void multiply_part(const bool has_signs, const input_row *x, const span_codes w[2], int part) {
   _tile_loadd(4, x->values + part * DEPTH, sizeof *x);
   _tile_loadd(5, w[0].tiles[0][part], TILE);
-  if (has_signs)
-    _tile_dpbssd(0, 4, 5);
-  else
-    _tile_dpbsud(0, 4, 5);
+  MULTIPLY_HIGH(0, 5);
   _tile_loadd(6, w[0].tiles[1][part], TILE);
   _tile_dpbsud(1, 4, 6);
   _tile_loadd(7, w[1].tiles[0][part], TILE);
-  if (has_signs)
-    _tile_dpbssd(2, 4, 7);
-  else
-    _tile_dpbsud(2, 4, 7);
+  MULTIPLY_HIGH(2, 7);
   _tile_loadd(5, w[1].tiles[1][part], TILE);
   _tile_dpbsud(3, 4, 5);
 }
@@ -421,12 +418,8 @@ static void gemm(pdrop_block_type type, const void *input, int input_rows, int t
 #define TYPE(name)                                                                                        \
   case pdrop_##name:                                                                                      \
     gemm_of(pdrop_##name, input, input_rows, tiles, rows, groups, inputs, outputs, y, stride, add, sums); \
-    break
-    TYPE(q4_0);
-    TYPE(q8_0);
-    TYPE(q4_k);
-    TYPE(q5_k);
-    TYPE(q6_k);
+    break;
+    PACKED_TYPES(TYPE)
 #undef TYPE
     default: break;
   }

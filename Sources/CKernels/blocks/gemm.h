@@ -236,12 +236,8 @@ static void gemm(pdrop_block_type type, const void *input, int input_rows, int r
                  size_t outputs, float *y, size_t stride, bool add) {
   switch (type) {
 #define TYPE(name) \
-  case pdrop_##name: gemm_of(pdrop_##name, input, input_rows, rows, groups, inputs, outputs, y, stride, add); break
-    TYPE(q4_0);
-    TYPE(q8_0);
-    TYPE(q4_k);
-    TYPE(q5_k);
-    TYPE(q6_k);
+  case pdrop_##name: gemm_of(pdrop_##name, input, input_rows, rows, groups, inputs, outputs, y, stride, add); break;
+    PACKED_TYPES(TYPE)
 #undef TYPE
     default: break;
   }

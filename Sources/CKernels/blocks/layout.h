@@ -29,6 +29,9 @@
 /// Bytes of a tile.
 #define TILE 64
 
+/// Expands X(name) for each type that can be packed.
+#define PACKED_TYPES(X) X(q4_0) X(q8_0) X(q4_k) X(q5_k) X(q6_k)
+
 /// Bytes of the codes of one block of Q4_0 or Q8_0 in all rows.
 static inline size_t tile_bytes(pdrop_block_type type) { return type == pdrop_q8_0 ? 8 * TILE : 4 * TILE; }
 
