@@ -143,7 +143,8 @@ import Testing
     #expect(run.errorLines == ["error: line 2: the record has no question_id"])
     let rows = try rows(run)
     #expect(rows.map { $0["batch_size"] as? Int } == [1, 2])
-    #expect(rows.allSatisfy { $0["records"] as? Int == 1 && $0["tokens_per_second"] as? Double != 0 })
+    #expect(rows.map { $0["records"] as? Int } == [1, 1])
+    for row in rows { #expect(try #require(row["tokens_per_second"] as? Double) > 0) }
   }
 
   @Test func `refuses a directory without a model`() throws {
