@@ -14,9 +14,7 @@ import TokenDropping
     .map { Goldens.path("images/\($0)") }
 
   private func load(_ change: (inout VisionLanguageModel.Options) -> Void = { _ in }) throws -> VisionLanguageModel {
-    var options = VisionLanguageModel.Options()
-    change(&options)
-    return try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-onevision"), options: options)
+    try .golden("tiny-llava-onevision", change)
   }
 
   private func request(
@@ -28,17 +26,11 @@ import TokenDropping
     return request
   }
 
-  private func report(_ model: VisionLanguageModel, _ request: Request) throws -> RunReport {
-    var session = try Session(model, request, threads: 2)
-    while try session.next() != nil {}
-    return session.report
-  }
-
   @Test func `answers a question about a video like the reference`() throws {
     let model = try load()
     let golden = try Goldens.tensors("features/tiny-llava-onevision/video.safetensors")
     let asked = request([.videoFrames(images)])
-    let report = try report(model, asked)
+    let report = try model.report(asked)
     #expect(report.visualTokensPerStage == [28, 14, 7, 3])
     #expect(try report.tokens == golden.integers("tokens"))
     let logits = try Session(model, asked, threads: 2).logits
@@ -46,7 +38,7 @@ import TokenDropping
     // The same frames, encoded before.
     let encoded = try model.encode(.videoFrames(images), threads: 1)
     #expect(encoded.tokenCount == 28 && encoded.viewCount == 3)
-    #expect(try self.report(model, request([.features(encoded)])).tokens == report.tokens)
+    #expect(try model.report(request([.features(encoded)])).tokens == report.tokens)
     #expect(model.template.name == "chat_template.json")
     #expect(try model.rendered(asked.prompt).contains("<video>\nWhat happens?"))
   }
@@ -55,19 +47,19 @@ import TokenDropping
     let model = try load()
     let mixed: [Request.Image] = [.file(images[0]), .videoFrames(Array(images[1...]))]
     // The template writes images first. Videos do not count, so the image keeps its tiles.
-    #expect(try report(model, request(mixed)).imageSpans.map { $0[1] } == [351, 19])
+    #expect(try model.report(request(mixed)).imageSpans.map { $0[1] } == [351, 19])
     var videoFirst = request(mixed)
     videoFirst.prompt = .rendered("<video> <image> What happens?")
-    #expect(try report(model, videoFirst).imageSpans.map { $0[1] } == [19, 351])
+    #expect(try model.report(videoFirst).imageSpans.map { $0[1] } == [19, 351])
     // Without a video token, image tokens are for both in order, as in other layouts.
     videoFirst.prompt = .rendered("<image> <image> a")
-    #expect(try report(model, videoFirst).imageSpans.map { $0[1] } == [351, 19])
+    #expect(try model.report(videoFirst).imageSpans.map { $0[1] } == [351, 19])
     for (prompt, words) in [
       ("<video> a", "1 image(s) given"), ("<video> <video> <image> a", "1 video(s) given, but the prompt has 2"),
       ("<image> a", "2 image(s)"),
     ] {
       videoFirst.prompt = .rendered(prompt)
-      let error = #expect(throws: RequestError.self) { try report(model, videoFirst) }
+      let error = #expect(throws: RequestError.self) { try model.report(videoFirst) }
       #expect(error?.problem.contains(words) == true, "\(prompt): \(String(describing: error))")
     }
   }
@@ -75,8 +67,8 @@ import TokenDropping
   @Test(arguments: [ImageMode.pad, .crop])
   func `one-view image modes take videos too, and refuse limits of tiles`(mode: ImageMode) throws {
     let model = try load { $0.imageMode = mode }
-    #expect(try report(model, request([.videoFrames(images)])).visualTokensPerStage[0] == 28)
-    #expect(try report(model, request([.file(images[0])])).visualTokensPerStage[0] == 37)
+    #expect(try model.report(request([.videoFrames(images)])).visualTokensPerStage[0] == 28)
+    #expect(try model.report(request([.file(images[0])])).visualTokensPerStage[0] == 37)
     let error = #expect(throws: ModelError.self) {
       try load {
         $0.imageMode = mode
@@ -89,7 +81,7 @@ import TokenDropping
   @Test func `a video needs frames, also before a session`() throws {
     let model = try load()
     for run in [
-      { _ = try model.encode(.videoFrames([]), threads: 1) }, { _ = try report(model, request([.videoFrames([])])) },
+      { _ = try model.encode(.videoFrames([]), threads: 1) }, { _ = try model.report(request([.videoFrames([])])) },
     ] {
       let error = #expect(throws: RequestError.self) { try run() }
       #expect(error?.problem == "the video has no frames; expected at least one image file")
@@ -114,19 +106,19 @@ import TokenDropping
     layout.configuration["mm_patch_merge_type"] = "flat"
     try layout.writeVisionTowerConfiguration(into: folder.url.appending(path: "siglip-tiny"))
     let model = try VisionLanguageModel(directory: layout.write(into: folder.url, visionTower: .inside).path)
-    #expect(throws: RequestError.self) { try report(model, request([.videoFrames(images)])) }
-    #expect(try report(model, request([.file(images[0])], NoDropping())).visualTokensPerStage == [36 * 31])
+    #expect(throws: RequestError.self) { try model.report(request([.videoFrames(images)])) }
+    #expect(try model.report(request([.file(images[0])], NoDropping())).visualTokensPerStage == [36 * 31])
   }
 
   @Test func `other models refuse videos`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
-    let error = #expect(throws: RequestError.self) { try report(model, request([.videoFrames(images)])) }
+    let error = #expect(throws: RequestError.self) { try model.report(request([.videoFrames(images)])) }
     #expect(error?.problem.contains("takes no videos: expected a LLaVA-OneVision model, found \"llava\"") == true)
   }
 
   @Test func `a limit of tiles gives fewer tokens, and has to leave a canvas`() throws {
-    let all = try report(load(), request([.file(images[0])])).visualTokensPerStage[0]
-    let few = try report(load { $0.maxTiles = 2 }, request([.file(images[0])])).visualTokensPerStage[0]
+    let all = try load().report(request([.file(images[0])])).visualTokensPerStage[0]
+    let few = try load({ $0.maxTiles = 2 }).report(request([.file(images[0])])).visualTokensPerStage[0]
     // 90 x 180 pixels: 6 rows of 8 features after unpadding, and newlines.
     #expect(all == 351 && few == 36 + 6 * 9)
     let model = try load { $0.maxTiles = 1 }
@@ -148,7 +140,7 @@ import TokenDropping
     let files: [Request.Image] = [.file(images[0]), .file(images[2])]
     let other = try model.encode(.file(images[2]), isOneOfSeveral: true, threads: 1)
     let encoded: [Request.Image] = [.features(several), .features(other)]
-    #expect(try report(model, request(files)).tokens == report(model, request(encoded)).tokens)
+    #expect(try model.report(request(files)).tokens == model.report(request(encoded)).tokens)
   }
 
   @Test func `the feature cache tells a single image from one of several`() throws {
@@ -158,7 +150,7 @@ import TokenDropping
     for _ in 0..<2 {
       for images in [[images[0]], [images[0], images[2]]] {
         let asked = request(images.map { .file($0) })
-        let (cached, computed) = (try report(model, asked), try report(plain, asked))
+        let (cached, computed) = (try model.report(asked), try plain.report(asked))
         #expect(cached.tokens == computed.tokens && cached.imageSpans == computed.imageSpans)
         #expect(cached.flops == computed.flops)
       }
@@ -178,7 +170,7 @@ import TokenDropping
     ] {
       for count in [1, 2, 20] {
         let selection = Preselection(method, .tokens(count), budget: budget)
-        let report = try report(model, request([image], Preselected(selection, then: NoDropping())))
+        let report = try model.report(request([image], Preselected(selection, then: NoDropping())))
         #expect(report.visualTokensPerStage == [count])
         #expect(report.sequenceLength == report.promptTokens.count + count - 1)
       }
@@ -189,7 +181,7 @@ import TokenDropping
   func `refuses selections that need a class token`(method: Preselection.Method) throws {
     let model = try load()
     let policy = Preselected(Preselection(method, .tokens(20)), then: NoDropping())
-    let error = #expect(throws: RequestError.self) { try report(model, request([.file(images[0])], policy)) }
+    let error = #expect(throws: RequestError.self) { try model.report(request([.file(images[0])], policy)) }
     #expect(error?.problem.contains("use divprune, mmtok or cdpruner") == true)
   }
 

@@ -10,9 +10,7 @@ import TokenDropping
   private static let image = Goldens.path("images/wide_1000x200.png")
 
   private func load(_ change: (inout VisionLanguageModel.Options) -> Void = { _ in }) throws -> VisionLanguageModel {
-    var options = VisionLanguageModel.Options()
-    change(&options)
-    return try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-next-vicuna"), options: options)
+    try .golden("tiny-llava-next-vicuna", change)
   }
 
   private func request(
@@ -24,12 +22,6 @@ import TokenDropping
     return request
   }
 
-  private func report(_ model: VisionLanguageModel, _ request: Request) throws -> RunReport {
-    var session = try Session(model, request, threads: 2)
-    while try session.next() != nil {}
-    return session.report
-  }
-
   @Test func `CDPruner in its paper's packing selects the tokens of the reference in each view`() throws {
     let cases = try Goldens.json("clip/cases.json", as: CLIPCases.self)
     let model = try load { $0.clipModel = .directory(Goldens.path("clip/tiny-clip")) }
@@ -38,7 +30,7 @@ import TokenDropping
     for golden in selections {
       let views = golden.orders.count
       let selection = Preselection(.cdPruner, .tokens(views * golden.count), packing: .patches)
-      let report = try report(model, request(selection, question: cases.questions[golden.question].text))
+      let report = try model.report(request(selection, question: cases.questions[golden.question].text))
       let image = try #require(report.selection?.images.first)
       #expect(image.count == views * 576)
       // The canvas of the golden image has one row of tiles.
@@ -68,7 +60,7 @@ import TokenDropping
     for _ in 0..<2 {
       for selection in selections {
         let asked = request(selection, then: PyramidDrop())
-        let (expected, found) = (try report(plain, asked), try report(cached, asked))
+        let (expected, found) = (try plain.report(asked), try cached.report(asked))
         #expect(found.tokens == expected.tokens && found.selection == expected.selection, "\(selection.label)")
         #expect(found.flops == expected.flops, "\(selection.label)")
         kept.insert(found.selection?.images[0].kept ?? [])
@@ -83,7 +75,7 @@ import TokenDropping
       $0.featureCache = FeatureCacheOptions(directory: folder.path("features"))
     }
     let asked = request(selections[1], question: "What else?")
-    #expect(try report(reopened, asked).selection == report(plain, asked).selection)
+    #expect(try reopened.report(asked).selection == plain.report(asked).selection)
     #expect(reopened.featureCacheStatistics?.hits == 1)
   }
 
@@ -103,7 +95,7 @@ import TokenDropping
     asked.images = [
       .features(try model.encode(.file(Self.image), forSelection: true, packing: .patches, threads: 2))
     ]
-    #expect(try report(model, asked).selection?.images[0].kept.count == 20)
+    #expect(try model.report(asked).selection?.images[0].kept.count == 20)
     asked.policy = PyramidDrop()
     #expect(throws: RequestError.generation(.otherPacking(.unpadded))) { _ = try Session(model, asked, threads: 1) }
   }
@@ -111,7 +103,7 @@ import TokenDropping
   @Test func `the same image without tiles has no other packing`() throws {
     let model = try VisionLanguageModel(directory: Goldens.path("models/tiny-llava-1.5"))
     let reports = try Preselection.Packing.allCases.map {
-      try report(model, request(Preselection(.divPrune, .tokens(20), packing: $0)))
+      try model.report(request(Preselection(.divPrune, .tokens(20), packing: $0)))
     }
     #expect(reports.allSatisfy { $0.selection == reports[0].selection && $0.tokens == reports[0].tokens })
   }

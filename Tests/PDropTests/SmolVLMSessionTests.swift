@@ -15,9 +15,7 @@ import Verification
   private let images = ["shapes_640x480.png", "wide_1000x200.png"].map { Goldens.path("images/\($0)") }
 
   private func load(_ change: (inout VisionLanguageModel.Options) -> Void = { _ in }) throws -> VisionLanguageModel {
-    var options = VisionLanguageModel.Options()
-    change(&options)
-    return try VisionLanguageModel(directory: Goldens.path("models/tiny-smolvlm"), options: options)
+    try .golden("tiny-smolvlm", change)
   }
 
   private func request(
@@ -27,12 +25,6 @@ import Verification
     var request = Request(question: "What happens?", images: images, policy: policy)
     (request.options.maxTokens, request.options.ignoresEOS) = (8, true)
     return request
-  }
-
-  private func report(_ model: VisionLanguageModel, _ request: Request) throws -> RunReport {
-    var session = try Session(model, request, threads: 2)
-    while try session.next() != nil {}
-    return session.report
   }
 
   private struct Prompts: Decodable {
@@ -100,7 +92,7 @@ import Verification
     #expect(
       try model.rendered(asked.prompt) == "<|im_start|>User:<image>What happens?<end_of_utterance>\nAssistant:")
     #expect(model.eosTokens == Set(model.tokenizer.encode("<end_of_utterance>").map(Int.init)))
-    let report = try report(model, asked)
+    let report = try model.report(asked)
     #expect(report.imageSpans.count == 5 && report.imageSpans.allSatisfy { $0[1] == 9 })
     #expect(report.visualTokensPerStage == [45, 22, 11, 5])
     #expect(report.sequenceLength == report.promptTokens.count + 5 * 8)
@@ -129,7 +121,7 @@ import Verification
     }
     let model = try VisionLanguageModel(directory: changed.directory)
     #expect(model.unusedTensors == ["language_model.lm_head.weight"])
-    #expect(try report(model, request([])).tokens != report(load(), request([])).tokens)
+    #expect(try model.report(request([])).tokens != load().report(request([])).tokens)
   }
 
   @Test func `a missing tensor is named as in the file`() throws {
@@ -149,7 +141,7 @@ import Verification
     for (limit, views) in [(16, 13), (12, 13), (11, 10), (9, 10), (8, 5), (4, 5), (3, 1), (1, 1)] {
       let model = try load { $0.maxTiles = limit }
       #expect(model.preprocessor?.tileLimit == limit)
-      let found = try report(model, request([.file(images[0])], NoDropping())).visualTokensPerStage
+      let found = try model.report(request([.file(images[0])], NoDropping())).visualTokensPerStage
       #expect(found[0] == 9 * views, "\(limit): \(found)")
     }
     let error = #expect(throws: ModelError.self) { try load { $0.maxTiles = 0 } }
@@ -163,7 +155,7 @@ import Verification
   }
 
   @Test func `refuses videos`() throws {
-    let error = #expect(throws: RequestError.self) { try report(load(), request([.videoFrames(images)])) }
+    let error = #expect(throws: RequestError.self) { try load().report(request([.videoFrames(images)])) }
     #expect(error?.problem.contains("takes no videos: expected a LLaVA-OneVision model, found \"smolvlm\"") == true)
   }
 
@@ -176,7 +168,7 @@ import Verification
         Preselected(selection, then: NoDropping()),
         Preselected(selection, then: PyramidDrop(.listed(layers: [2], ratios: [0.5]))),
       ] {
-        let report = try report(model, request([.file(images[1])], policy))
+        let report = try model.report(request([.file(images[1])], policy))
         #expect(report.visualTokensPerStage[0] == count)
         #expect(report.sequenceLength == report.promptTokens.count - 5 + count)
       }
@@ -191,7 +183,7 @@ import Verification
       (.tops(), "a class token"), (.mmTok, "the features of single patches"),
     ] {
       let policy = Preselected(Preselection(method, .tokens(20)), then: NoDropping())
-      let error = #expect(throws: RequestError.self) { try report(model, request([.file(images[0])], policy)) }
+      let error = #expect(throws: RequestError.self) { try model.report(request([.file(images[0])], policy)) }
       #expect(error?.problem.contains(words) == true, "\(String(describing: error))")
     }
   }
@@ -204,7 +196,7 @@ import Verification
     ] {
       for choice in [ChoiceRule.top, .coverage()] {
         let policy = PyramidDrop(.listed(layers: [2, 4], ratios: [0.5, 0.1]), ranking: ranking, choice: choice)
-        let report = try report(model, request(images.map { .file($0) }, policy))
+        let report = try model.report(request(images.map { .file($0) }, policy))
         #expect(report.stages.map { $0.images.map(\.kept.count) } == [[58, 22], [11, 4]], "\(ranking)")
       }
     }
@@ -226,7 +218,7 @@ import Verification
         ] {
           var asked = request(images.map { .file($0) }, policy)
           asked.prompt = Request(question: question, images: asked.images).prompt
-          let (cached, computed) = (try report(model, asked), try report(plain, asked))
+          let (cached, computed) = (try model.report(asked), try plain.report(asked))
           #expect(cached.tokens == computed.tokens && cached.imageSpans == computed.imageSpans)
           #expect(cached.promptTokens == computed.promptTokens && cached.flops == computed.flops)
         }
