@@ -12,7 +12,7 @@ package final class InferenceService: Sendable {
   /// Options of a service.
   package struct Options: Sendable {
     package var engine: EngineOptions
-    /// Maximum number of requests that wait, beyond those that the engine has taken.
+    /// Maximum number of requests that wait for others to end, beyond one for each free slot.
     package var queueLimit = 64
 
     package init(engine: EngineOptions) { self.engine = engine }

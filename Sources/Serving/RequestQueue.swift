@@ -23,7 +23,7 @@ final class RequestQueue: Sendable {
   }
 
   private struct State {
-    /// Indices of the requests that wait, in the order of their arrival.
+    /// Indices of the requests that the engine has not taken, in the order of their arrival.
     var waiting: [Int] = []
     var entries: [Int: Entry] = [:]
     var slots: [Slot]
@@ -31,6 +31,12 @@ final class RequestQueue: Sendable {
     var isStopping = false
     /// Seconds of the requests that have ended, for estimates.
     var averageSeconds = 1.0
+
+    /// The number of requests whose prefill has begun.
+    var processingCount: Int { entries.values.count { $0.hasBegun } }
+    /// The number of requests whose prefill has not begun: those in `waiting`, and those that the engine prepares.
+    var waitingCount: Int { entries.count - processingCount }
+    var freeSlotCount: Int { slots.count { $0.request == nil } }
   }
 
   private let limit: Int
@@ -51,7 +57,8 @@ final class RequestQueue: Sendable {
     let (events, continuation) = AsyncStream<InferenceService.Event>.makeStream()
     let added = state.withLock { state -> Result<Int, InferenceService.Refusal> in
       if state.isStopping { return .failure(.stopping) }
-      guard state.waiting.count < limit else {
+      // Those for which a slot is free do not wait for another request to end.
+      guard state.waitingCount < limit + state.freeSlotCount else {
         return .failure(.full(limit: limit, retryAfter: max(1, Int(state.averageSeconds.rounded(.up)))))
       }
       let index = state.nextIndex
@@ -87,11 +94,7 @@ final class RequestQueue: Sendable {
   var slots: [Slot] { state.withLock { $0.slots } }
 
   var load: (processing: Int, waiting: Int) {
-    state.withLock { state in
-      // The engine prepares some that have not begun.
-      let processing = state.entries.values.count { $0.hasBegun }
-      return (processing, state.entries.count - processing)
-    }
+    state.withLock { ($0.processingCount, $0.waitingCount) }
   }
 
   // MARK: - For the engine

@@ -18,7 +18,7 @@ struct ServerOptions: ParsableArguments {
   @Option(name: .customLong("api-key-file"), help: "File with such keys, one on each line.")
   var apiKeyFile: String?
 
-  @Option(help: "Maximum number of requests that wait, beyond four that are prepared; further ones get the status 429.")
+  @Option(help: "Maximum number of requests that wait while all sequences are in use; further ones get the status 429.")
   var queue = 64
 
   @Option(name: .customLong("media-path"), help: "Folder of images that requests may name as file:// URLs.")
