@@ -48,16 +48,23 @@ struct KernelsCommand: ParsableCommand {
     for computeType in ComputeType.allCases {
       guard let choice = choices[computeType] else { continue }
       for shape in shapes { results += kernels.matmuls(shape, computeType).map { ($0, choice.summary()) } }
-      // Attention has no int8 matmuls; it reads an int8 cache in bf16.
+      // Attention in int8 has int8 scores only, so that it is compared with bf16, in which it reads an int8 cache too.
+      let scores: [ScoreType] =
+        computeType == .bf16 && InstructionSet.avx512VNNI.isAvailable ? [.float, .int8] : [.float]
       let caches: [CacheType] = computeType == .f32 ? [.f32] : computeType == .bf16 ? [.bf16, .int8] : []
       for count in positions.numbers {
         for cache in caches {
-          let attention = kernels.attention(configuration.text.heads, positions: count, computeType, cache: cache)
-          results += attention.map { ($0, "own kernels") }
+          for scores in scores {
+            let attention = kernels.attention(
+              configuration.text.heads, positions: count, computeType, scores, cache: cache)
+            results += attention.map { ($0, "own kernels") }
+          }
         }
       }
       if let vision = configuration.vision, computeType != .int8 {
-        results.append((kernels.visionAttention(vision, computeType), "own kernels"))
+        for scores in scores {
+          results.append((kernels.visionAttention(vision, computeType, scores), "own kernels"))
+        }
       }
     }
     let machine = Machine.current
@@ -153,32 +160,32 @@ final class KernelBench {
     }
   }
 
-  /// The results of attention over a number of positions: all queries as in prefill, and the last one as in decode.
+  /// The results of attention over a number of positions: all queries as in prefill, and with float scores the last one
+  /// as in decode.
   func attention(
-    _ heads: HeadLayout, positions: Int, _ computeType: ComputeType, cache type: CacheType
+    _ heads: HeadLayout, positions: Int, _ computeType: ComputeType, _ scores: ScoreType, cache type: CacheType
   ) -> [KernelResult] {
-    let variant = InstructionSet.attention(for: computeType)
     let bytes = 2 * positions * type.rowByteCount(heads)
     var caches = RigidArray<LayerCache>(capacity: Self.copies(of: bytes))
     while !caches.isFull { caches.append(filledCache(heads, positions: positions, type)) }
     let copies = caches.count
     var attentionOutput = Matrix(rows: 0, columns: heads.queryColumns)
-    return [positions, 1].map { rows in
+    return (scores == .float ? [positions, 1] : [positions]).map { rows in
       let queries = Matrix(randomRows: rows, columns: heads.queryColumns, workers: compute.workers)
       let pairs = rows == 1 ? positions : positions * (positions + 1) / 2
       let result = KernelResult(
-        name: "attention", shape: "\(positions) positions", rows: rows, precision: type.rawValue,
+        name: "attention" + scores.suffix, shape: "\(positions) positions", rows: rows, precision: type.rawValue,
         operations: 4 * heads.queryColumns * pairs, bytes: bytes)
       return measure(result, against: computeType, copies: copies) { copy in
         compute.causalAttention(
           &attentionOutput, queries: queries, keys: caches[copy].keys, values: caches[copy].values, heads: heads,
-          with: variant)
+          with: AttentionKernel(for: computeType, scores: scores))
       }
     }
   }
 
   /// The result of the vision encoder's attention over one view; keys and values are f32.
-  func visionAttention(_ vision: VisionConfiguration, _ computeType: ComputeType) -> KernelResult {
+  func visionAttention(_ vision: VisionConfiguration, _ computeType: ComputeType, _ scores: ScoreType) -> KernelResult {
     let (rows, columns) = (vision.rowsPerView, vision.hiddenSize)
     func random() -> Matrix { Matrix(randomRows: rows, columns: columns, workers: compute.workers) }
     let queries = random()
@@ -186,12 +193,13 @@ final class KernelBench {
     let values = random()
     var output = Matrix(rows: 0, columns: columns)
     let result = KernelResult(
-      name: "vision attention", shape: "\(vision.headCount) heads of \(vision.heads.headDimension)", rows: rows,
+      name: "vision attention" + scores.suffix, shape: "\(vision.headCount) heads of \(vision.heads.headDimension)",
+      rows: rows,
       precision: computeType.rawValue, operations: 4 * columns * rows * rows, bytes: 3 * rows * columns * 4)
     return measure(result, against: computeType, copies: 1) { _ in
       compute.fullAttention(
         &output, queries: queries, keys: keys, values: values, heads: vision.heads, sequences: 1,
-        with: .attention(for: computeType))
+        with: AttentionKernel(for: computeType, scores: scores))
     }
   }
 
@@ -234,6 +242,11 @@ final class KernelBench {
       "\(result.name) \(result.rows) rows \(result.precision): \(result.milliseconds.median.formatted(3)) ms")
     return result
   }
+}
+
+extension ScoreType {
+  /// What the name of a kernel ends with.
+  fileprivate var suffix: String { self == .float ? "" : ", \(rawValue) scores" }
 }
 
 /// The shape of a matmul of a model.

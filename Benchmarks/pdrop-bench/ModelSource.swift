@@ -41,6 +41,11 @@ struct ModelSourceOptions: ParsableArguments {
   @Option(name: .customLong("kv"), help: "KV cache data type.")
   var cachePrecision = CachePrecision.auto
 
+  @Option(
+    name: .customLong("attention-scores"),
+    help: "Data type of attention scores in prompts and in the vision encoder.")
+  var scorePrecision = ScorePrecision.auto
+
   @Option(help: "GGUF file of the vision encoder, for a model in GGUF. (default: the only one beside the model)")
   var mmproj: String?
 
@@ -101,6 +106,7 @@ struct ModelSourceOptions: ParsableArguments {
     options.precision = precision
     options.visionPrecision = visionPrecision
     options.cachePrecision = cachePrecision
+    options.scorePrecision = scorePrecision
     options.visionTower = visionTower
     options.mmproj = mmproj
     options.clipModel = CLIPSource(option: clipModel)

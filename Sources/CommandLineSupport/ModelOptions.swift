@@ -9,6 +9,7 @@ public import Tokenizers
 extension ImageMode: ExpressibleByArgument {}
 extension Precision: ExpressibleByArgument {}
 extension CachePrecision: ExpressibleByArgument {}
+extension ScorePrecision: ExpressibleByArgument {}
 extension ModelQuantizer.WeightType: ExpressibleByArgument {}
 
 /// The model to load, its compute precision, image preprocessing, chat template and number of threads.
@@ -97,6 +98,11 @@ public struct LoadingOptions: ParsableArguments {
   public var cachePrecision = CachePrecision.auto
 
   @Option(
+    name: .customLong("attention-scores"),
+    help: "Data type of attention scores in prompts and in the vision encoder: auto, float or int8.")
+  public var scorePrecision = ScorePrecision.auto
+
+  @Option(
     name: .customLong("weights-cache"),
     help: "Folder that caches weights converted to --precision, for a faster next start.")
   public var weightsCache: String?
@@ -145,6 +151,7 @@ public struct LoadingOptions: ParsableArguments {
     options.precision = precision
     options.visionPrecision = visionPrecision
     options.cachePrecision = cachePrecision
+    options.scorePrecision = scorePrecision
     options.weightsCache = weightsCache
     options.featureCache = featureCache
     options.promptCache = promptCache

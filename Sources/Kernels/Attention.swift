@@ -28,23 +28,6 @@ package struct HeadLayout: Hashable, Sendable {
   func keyValueHead(of head: Int) -> Int { head / groupSize }
 }
 
-/// Instruction sets of the attention kernels. The last bits of a result depend on the instruction set.
-extension InstructionSet {
-  /// The fastest attention kernel of this processor that computes in f32 throughout.
-  package static let exactAttention = min(detected, .avx512)
-
-  /// The fastest attention kernel of this processor.
-  ///
-  /// With `avx512BF16` and `avx512AMX`, the operands of both matmuls are rounded to bf16 for blocks of more than two
-  /// queries; scores and sums are not.
-  package static let fastAttention = detected
-
-  /// The attention kernel for a compute type: f32 throughout for f32, otherwise the fastest.
-  package static func attention(for computeType: ComputeType) -> InstructionSet {
-    computeType == .f32 ? exactAttention : fastAttention
-  }
-}
-
 /// Keys or values in memory, of one type: the rows of each key-value head.
 @safe struct StoredRows {
   /// Rows to read, from the first on.
@@ -123,12 +106,12 @@ extension ComputeContext {
   /// Row `t` sees the keys `0...S-T+t`. Cost: 2·heads·d multiply-adds per pair of a query and a visible key.
   package func causalAttention(
     _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing CacheRows, values: borrowing CacheRows,
-    heads: HeadLayout, with variant: InstructionSet = .exactAttention
+    heads: HeadLayout, with kernel: AttentionKernel = .exact
   ) {
     precondition(keys.rows >= queries.rows, "causalAttention: \(queries.rows) queries, \(keys.rows) keys")
     attention(
       &result, queries, StoredKeyValues(keys: StoredRows(keys), values: StoredRows(values)), heads, sequences: 1,
-      isCausal: true, variant)
+      isCausal: true, kernel)
   }
 
   /// Causal attention of every row of one sequence, without a cache.
@@ -142,12 +125,12 @@ extension ComputeContext {
   /// Row `t` sees the keys `0...t`. Cost: heads·d·T·(T+1) multiply-adds.
   package func causalAttention(
     _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing Matrix, values: borrowing Matrix,
-    heads: HeadLayout, with variant: InstructionSet = .exactAttention
+    heads: HeadLayout, with kernel: AttentionKernel = .exact
   ) {
     precondition(keys.rows == queries.rows, "causalAttention: \(queries.rows) queries, \(keys.rows) keys")
     attention(
       &result, queries, StoredKeyValues(keys: StoredRows(keys, heads), values: StoredRows(values, heads)), heads,
-      sequences: 1, isCausal: true, variant)
+      sequences: 1, isCausal: true, kernel)
   }
 
   /// Attention of rows over sequences of their own, as in decode.
@@ -157,10 +140,10 @@ extension ComputeContext {
   ///   - queries: `[T, heads · d]`.
   ///   - cache: Returns the keys and values that a row sees.
   ///
-  /// Batch-invariant: a row's result does not depend on the other rows. Cost: 2·heads·d multiply-adds per key.
+  /// Batch-invariant: a row's result does not depend on the other rows. Scores are never in int8. Cost: 2·heads·d multiply-adds per key.
   package func cachedAttention(
     _ result: inout Matrix, queries: borrowing Matrix, heads: HeadLayout,
-    with variant: InstructionSet = .exactAttention, _ cache: (_ row: Int) -> StoredKeyValues
+    with kernel: AttentionKernel = .exact, _ cache: (_ row: Int) -> StoredKeyValues
   ) {
     result.resize(rows: queries.rows)
     precondition(
@@ -176,8 +159,8 @@ extension ComputeContext {
       ledger.add(.attention, 2 * heads.queryColumns * keys.rows)
     }
     let attention = unsafe AttentionTasks(
-      compute: self, queries: queries.base, result: result.base, heads: heads, variant: variant,
-      isCausal: false, oneByOne: heads.groupSize < Self.minBlockedQueries)
+      compute: self, queries: queries.base, result: result.base, heads: heads,
+      kernel: AttentionKernel(kernel.instructions), isCausal: false, oneByOne: heads.groupSize < Self.minBlockedQueries)
     workers.run(tasks: queries.rows * heads.keyValueHeadCount, attention) { attention, task, worker in
       let heads = attention.heads
       let (row, head) = (task / heads.keyValueHeadCount, task % heads.keyValueHeadCount)
@@ -204,17 +187,17 @@ extension ComputeContext {
   ///   - sequences: The number of sequences, which have equal length and follow each other.
   package func fullAttention(
     _ result: inout Matrix, queries: borrowing Matrix, keys: borrowing Matrix, values: borrowing Matrix,
-    heads: HeadLayout, sequences: Int, with variant: InstructionSet = .exactAttention
+    heads: HeadLayout, sequences: Int, with kernel: AttentionKernel = .exact
   ) {
     attention(
       &result, queries, StoredKeyValues(keys: StoredRows(keys, heads), values: StoredRows(values, heads)), heads,
-      sequences: sequences, isCausal: false, variant)
+      sequences: sequences, isCausal: false, kernel)
   }
 
   /// Attention over whole sequences, in blocks of queries.
   private func attention(
     _ result: inout Matrix, _ queries: borrowing Matrix, _ stored: StoredKeyValues, _ heads: HeadLayout,
-    sequences: Int, isCausal: Bool, _ variant: InstructionSet
+    sequences: Int, isCausal: Bool, _ kernel: AttentionKernel
   ) {
     let (keys, values) = (stored.keys, stored.values)
     precondition(
@@ -231,7 +214,7 @@ extension ComputeContext {
 
     let split = AttentionSplit(heads: heads, sequences: sequences, rows: rows, keyRows: keyRows, isCausal: isCausal)
     let tasks = unsafe AttentionTasks(
-      compute: self, queries: queries.base, result: result.base, heads: heads, variant: variant,
+      compute: self, queries: queries.base, result: result.base, heads: heads, kernel: kernel,
       isCausal: isCausal && rows > 1, oneByOne: split.queryCount < Self.minBlockedQueries)
     workers.run(tasks: split.count, (tasks, split, stored)) { context, task, worker in
       let (tasks, split, stored) = context
@@ -309,7 +292,7 @@ private struct AttentionSplit {
   let queries: UnsafePointer<Float>
   let result: UnsafeMutablePointer<Float>
   let heads: HeadLayout
-  let variant: InstructionSet
+  let kernel: AttentionKernel
   let isCausal: Bool
   /// Whether there are too few queries for a block.
   let oneByOne: Bool
@@ -325,7 +308,8 @@ private struct AttentionSplit {
       values: values.address(head: keyHead, row: firstKey), key_stride: keys.rowStride, type: keys.type.code,
       key_scales: keys.scale(head: keyHead, row: firstKey), value_scales: values.scale(head: keyHead, row: firstKey),
       visible: block.visible, is_causal: isCausal, one_by_one: oneByOne,
+      has_int8_scores: kernel.scores == .int8,
       scratch: compute.scratch(worker, count: pdrop_attention_scratch(panels, dimension)))
-    unsafe pdrop_attention(variant.code, &arguments)
+    unsafe pdrop_attention(kernel.instructions.code, &arguments)
   }
 }

@@ -27,8 +27,13 @@ struct DecoderLayer: Sendable {
   let down: Linear
   let heads: HeadLayout
   let epsilon: Float
+  /// The type of attention scores, unless the layer is computed in f32.
+  let scores: ScoreType
 
-  init(_ scope: CheckpointScope, _ configuration: TextConfiguration) throws(CheckpointError) {
+  init(
+    _ scope: CheckpointScope, _ configuration: TextConfiguration, scores: ScoreType
+  ) throws(CheckpointError) {
+    self.scores = scores
     let (size, inner) = (configuration.hiddenSize, configuration.intermediateSize)
     heads = configuration.heads
     epsilon = configuration.rmsNormEpsilon
@@ -79,7 +84,7 @@ struct DecoderLayer: Sendable {
   private func attend(_ state: inout DecoderState, _ sequences: RowSequences, on compute: ComputeContext) {
     compute.rotate(&state.queries, to: state.positions, &state.rotary)
     compute.rotate(&state.keys, to: state.positions, &state.rotary)
-    let attention = InstructionSet.attention(for: queries.computeType)
+    let kernel = AttentionKernel(for: queries.computeType, scores: scores)
     switch sequences {
     case .one(let cache, let layer):
       cache.append(
@@ -87,7 +92,7 @@ struct DecoderLayer: Sendable {
         lastPosition: state.positions.last ?? -1, workers: compute.workers)
       compute.causalAttention(
         &state.attentionOutput, queries: state.queries, keys: cache.layers[layer].keys,
-        values: cache.layers[layer].values, heads: heads, with: attention)
+        values: cache.layers[layer].values, heads: heads, with: kernel)
     case .each(let caches, let layer):
       for (row, cache) in caches.enumerated() {
         cache.append(
@@ -95,7 +100,7 @@ struct DecoderLayer: Sendable {
           lastPosition: state.positions[row], workers: compute.workers)
       }
       let positions = state.positions
-      compute.cachedAttention(&state.attentionOutput, queries: state.queries, heads: heads, with: attention) {
+      compute.cachedAttention(&state.attentionOutput, queries: state.queries, heads: heads, with: kernel) {
         caches[$0].layers[layer].stored(through: positions[$0])
       }
     }

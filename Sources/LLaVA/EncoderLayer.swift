@@ -16,8 +16,13 @@ struct EncoderLayer: Sendable {
   let expand: Linear
   /// `[D, F]`.
   let contract: Linear
+  /// The type of attention scores, unless the layer is computed in f32.
+  let scores: ScoreType
 
-  init(_ scope: CheckpointScope, _ configuration: EncoderLayerConfiguration) throws(CheckpointError) {
+  init(
+    _ scope: CheckpointScope, _ configuration: EncoderLayerConfiguration, scores: ScoreType = .float
+  ) throws(CheckpointError) {
+    self.scores = scores
     let (size, inner) = (configuration.hiddenSize, configuration.intermediateSize)
     let attention = scope.scope("self_attn")
     let attentionFactors, mlpFactors: [Float]?
@@ -50,7 +55,7 @@ struct EncoderLayer: Sendable {
     compute.matmul(
       &scratch.queries, &scratch.keys, &scratch.values, scratch.normalized, by: queries, keys, values,
       (.queries, .keys, .values))
-    let kernel = InstructionSet.attention(for: queries.computeType)
+    let kernel = AttentionKernel(for: queries.computeType, scores: scores)
     if isCausal {
       precondition(sequences == 1, "EncoderLayer: \(sequences) causal sequences")
       compute.causalAttention(

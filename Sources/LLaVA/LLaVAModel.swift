@@ -51,7 +51,7 @@ package struct LLaVAModel: Sendable {
         visionTower?.scope("vision_model", visionConversion)
         ?? checkpoint.scope("vision_tower.vision_model", visionConversion)
       return ImageEncoder(
-        vision: try VisionEncoder(scope, vision, configuration),
+        vision: try VisionEncoder(scope, vision, configuration, scores: computeType.scores),
         projector: try Projector(
           checkpoint.scope("multi_modal_projector", visionConversion), vision, configuration),
         newline: configuration.anyResolution?.merge != .spatialUnpad
@@ -60,7 +60,7 @@ package struct LLaVAModel: Sendable {
     languageModel = try LanguageModel(
       checkpoint, configuration, layers: conversion(computeType.decoder),
       // Logits are sensitive to rounding.
-      head: conversion(computeType.head, blocks: .q6K))
+      head: conversion(computeType.head, blocks: .q6K), scores: computeType.scores)
     self.clip = if let clip, let part = configuration.clip { try CLIPEmbeddings(clip, part) } else { nil }
   }
 
@@ -127,9 +127,14 @@ package struct ModelComputeTypes: Sendable, Equatable {
   package var head: ComputeType
   /// The type of block that floats of the decoder's layers are quantized to, for blocks.
   package var blocks: BlockType
+  /// The type of attention scores in layers that are not computed in f32.
+  package var scores: ScoreType
 
-  package init(decoder: ComputeType, vision: ComputeType, head: ComputeType, blocks: BlockType = .q4K) {
+  package init(
+    decoder: ComputeType, vision: ComputeType, head: ComputeType, blocks: BlockType = .q4K, scores: ScoreType = .float
+  ) {
     self.blocks = blocks
+    self.scores = scores
     self.decoder = decoder
     self.vision = vision
     self.head = head
@@ -138,7 +143,8 @@ package struct ModelComputeTypes: Sendable, Equatable {
   /// The same compute type for all parts.
   package init(_ computeType: ComputeType) { self.init(decoder: computeType, vision: computeType, head: computeType) }
 
-  /// Compute types of decoder, vision encoder and head as one word, such as `int8-bf16-bf16`.
+  /// The types that weights are converted to, of decoder, vision encoder and head, as one word, such as
+  /// `int8-bf16-bf16`.
   package var label: String {
     [decoder, vision, head].map { $0 == .blocks ? "blocks.\(blocks.rawValue)" : $0.rawValue }.joined(separator: "-")
   }

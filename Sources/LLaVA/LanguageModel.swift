@@ -15,13 +15,15 @@ package struct LanguageModel: Sendable {
 
   init(
     _ checkpoint: Checkpoint, _ configuration: LLaVAConfiguration, layers conversion: LinearConversion,
-    head headConversion: LinearConversion
+    head headConversion: LinearConversion, scores: ScoreType
   ) throws(CheckpointError) {
     let text = configuration.text
     let model = checkpoint.scope("language_model.model", conversion)
     embedding = try model.scope("embed_tokens").tensor("weight", shape: [text.vocabularySize, text.hiddenSize])
     var layers: [DecoderLayer] = []
-    for i in 0..<text.layerCount { layers.append(try DecoderLayer(model.scope("layers.\(i)"), text)) }
+    for i in 0..<text.layerCount {
+      layers.append(try DecoderLayer(model.scope("layers.\(i)"), text, scores: scores))
+    }
     self.layers = layers
     outputNorm = try model.scope("norm").vector("weight", count: text.hiddenSize)
     head =

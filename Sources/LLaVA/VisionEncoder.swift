@@ -15,7 +15,7 @@ package struct VisionEncoder: Sendable {
   let finalNorm: LayerNorm?
 
   init(
-    _ scope: CheckpointScope, _ vision: VisionConfiguration, _ configuration: LLaVAConfiguration
+    _ scope: CheckpointScope, _ vision: VisionConfiguration, _ configuration: LLaVAConfiguration, scores: ScoreType
   ) throws(CheckpointError) {
     self.configuration = vision
     dropsClassToken = configuration.dropsClassToken
@@ -25,7 +25,7 @@ package struct VisionEncoder: Sendable {
       vision.family == .clip ? try LayerNorm(scope.scope("pre_layrnorm"), size: vision.hiddenSize) : nil
     var layers: [EncoderLayer] = []
     for i in 0..<configuration.visionLayersNeeded {
-      layers.append(try EncoderLayer(scope.scope("encoder.layers.\(i)"), vision.layer))
+      layers.append(try EncoderLayer(scope.scope("encoder.layers.\(i)"), vision.layer, scores: scores))
     }
     self.layers = layers
     finalNorm = vision.appliesFinalNorm ? try LayerNorm(scope.scope("post_layernorm"), size: vision.hiddenSize) : nil

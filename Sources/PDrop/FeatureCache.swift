@@ -199,7 +199,8 @@ extension FeatureCache.Model {
     _ files: any ModelFiles, _ llava: LLaVAModel, _ preprocessor: any ImagePreprocessor, _ precision: ModelPrecision
   ) {
     key = ModelKey.checksum(
-      files, ["images \(preprocessor.summary)", "arithmetic \(precision.computeType.vision.rawValue)"])
+      files,
+      ["images \(preprocessor.summary)", "arithmetic \(precision.computeType.vision.rawValue)"] + precision.scoresKey)
     columns = llava.configuration.text.hiddenSize
     tokenCounts = llava.visualTokenCounts
     configuration = llava.configuration

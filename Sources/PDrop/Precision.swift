@@ -35,6 +35,17 @@ public enum CachePrecision: String, CaseIterable, Sendable {
   package var type: CacheType? { CacheType(rawValue: rawValue) }
 }
 
+/// The requested data type of attention scores in prompts and in the vision encoder.
+public enum ScorePrecision: String, CaseIterable, Sendable {
+  /// int8 for int8 and 4-bit weights on processors that compute it faster: with VNNI, but without AMX.
+  case auto
+  /// bf16 on processors with AVX512_BF16 or AMX, otherwise f32.
+  case float
+  /// Queries and keys in int8, with a scale for each row and head, on processors with VNNI. Parts that are computed in
+  /// f32 keep f32 scores.
+  case int8
+}
+
 /// The compute types of a loaded model and the reason for the choice.
 public struct ModelPrecision: Sendable, Equatable {
   /// Compute type of the decoder: `f32`, `bf16`, `int8`, `int4`, or the type of the stored blocks, such as `Q4_K`.
@@ -56,12 +67,14 @@ public struct ModelPrecision: Sendable, Equatable {
   ///   - precision: Requested type of the decoder.
   ///   - vision: Requested type of vision encoder and projector; `auto` follows the decoder, in int8 for blocks.
   ///   - cache: Requested type of the KV cache.
+  ///   - scores: Requested type of attention scores.
   ///   - weights: The weights as stored.
   ///   - memory: Available memory in bytes; `nil` if it cannot be determined.
   ///   - processor: The processor that the types are chosen for.
   package init(
-    _ precision: Precision, vision: Precision = .auto, cache: CachePrecision = .auto, weights: StoredWeights,
-    memory: Int? = SystemMemory().available, on processor: Processor = .current
+    _ precision: Precision, vision: Precision = .auto, cache: CachePrecision = .auto,
+    scores: ScorePrecision = .auto, weights: StoredWeights, memory: Int? = SystemMemory().available,
+    on processor: Processor = .current
   ) {
     let isSmall = precision == .auto && weights.byteCount < Self.largeModelBytes
     // Stored blocks keep their type for int4 too.
@@ -83,7 +96,8 @@ public struct ModelPrecision: Sendable, Equatable {
       decoder: choice.computeType, vision: visionEncoder,
       head: usesBlocks && (!keepsBlocks || precision == .int4 || weights.headHasBlocks) ? .blocks : unquantized,
       // In a file of blocks, weights that are floats are meant to be precise.
-      blocks: keepsBlocks && precision == .auto ? .q8zero : .q4K)
+      blocks: keepsBlocks && precision == .auto ? .q8zero : .q4K,
+      scores: Self.scores(scores, [choice.computeType, visionEncoder], on: processor))
     cacheType =
       cache.type
       ?? (choice.computeType == .f32 ? .f32 : choice.computeType == .blocks ? .int8 : .bf16)
@@ -101,6 +115,7 @@ public struct ModelPrecision: Sendable, Equatable {
       reason += "; vision encoder in \(visionEncoder.rawValue), head in \(head)"
     }
     if cacheType != .f32 { reason += "; KV cache in \(cacheType.rawValue)" }
+    if computeType.scores == .int8 { reason += "; attention scores in int8" }
     self.reason = reason
   }
 
@@ -121,6 +136,24 @@ public struct ModelPrecision: Sendable, Equatable {
         + "\(gigabytes(memory)) are available"
     )
   }
+
+  /// The type of attention scores for a request, and for the compute types of the parts with attention.
+  private static func scores(
+    _ request: ScorePrecision, _ types: [ComputeType], on processor: Processor
+  ) -> ScoreType {
+    let isInt8 =
+      switch request {
+      case .auto:
+        types.allSatisfy { $0 == .int8 || $0 == .blocks }
+          && [.avx512VNNI, .avx512BF16].contains(processor.instructions)
+      case .float: false
+      case .int8: types != [.f32, .f32] && processor.instructions >= .avx512VNNI
+      }
+    return isInt8 ? .int8 : .float
+  }
+
+  /// The type of attention scores as a part of the key of a cache; none for floats.
+  var scoresKey: [String] { computeType.scores == .int8 ? ["attention scores int8"] : [] }
 
   private static func gigabytes(_ bytes: Int) -> String {
     let tenths = bytes / 100_000_000

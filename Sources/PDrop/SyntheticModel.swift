@@ -23,6 +23,7 @@ extension VisionLanguageModel {
     let workers = Workers(count: options.threads)
     precision = ModelPrecision(
       options.precision, vision: options.visionPrecision, cache: options.cachePrecision,
+      scores: options.scorePrecision,
       weights: StoredWeights(
         byteCount: 2 * configuration.parameterCount, valueCount: configuration.parameterCount),
       memory: nil)

@@ -46,6 +46,8 @@ public struct VisionLanguageModel: Sendable {
     public var visionPrecision = Precision.auto
     /// Data type of the KV cache.
     public var cachePrecision = CachePrecision.auto
+    /// Data type of attention scores.
+    public var scorePrecision = ScorePrecision.auto
     /// Folder of converted weights for later loads, created if it does not exist; `nil` to convert weights at every
     /// load.
     public var weightsCache: String?
@@ -126,7 +128,7 @@ public struct VisionLanguageModel: Sendable {
       let checkpoints = [files.checkpoint] + (files.visionCheckpoint.map { [$0] } ?? [])
       precision = ModelPrecision(
         options.precision, vision: options.visionPrecision, cache: options.cachePrecision,
-        weights: StoredWeights(checkpoints))
+        scores: options.scorePrecision, weights: StoredWeights(checkpoints))
       let workers = Workers(count: options.threads)
       let cache = options.weightsCache.map { [computeType = precision.computeType] in
         WeightsCache(
@@ -158,7 +160,7 @@ public struct VisionLanguageModel: Sendable {
             [
               "images \(preprocessor?.summary ?? "none")", "compute types \(precision.computeType.label)",
               "KV cache \(precision.cacheType.rawValue)",
-            ]))
+            ] + precision.scoresKey))
       }
       let configured = try loaded.eosTokens ?? files.eosTokens()
       eosTokens = configured?.tokens ?? Set(tokenizer.eosToken.map { [Int($0)] } ?? [])

@@ -72,6 +72,40 @@ import Testing
     }
   }
 
+  @Test(
+    .enabled(if: InstructionSet.avx512VNNI.isAvailable, "needs VNNI"),
+    arguments: isOptimized
+      ? [(1, 1), (1, 260), (2, 3), (3, 3), (17, 127), (64, 64), (65, 65), (70, 301)] : [(1, 1), (3, 3), (17, 33)],
+    [InstructionSet.avx512VNNI, .avx512BF16, .avx512AMX].filter(\.isAvailable))
+  func `int8 scores are those of quantized queries and keys`(
+    size: (queryRows: Int, keyRows: Int), variant: InstructionSet
+  ) {
+    let (queryRows, keyRows) = size
+    for (keyValueHeads, dimension) in Self.smallLayouts + (isOptimized ? [(4, 72), (2, 96), (1, 128)] : []) {
+      let heads = HeadLayout(headCount: 4, keyValueHeadCount: keyValueHeads, headDimension: dimension)
+      let queryHeads = HeadLayout(headCount: 4, keyValueHeadCount: 4, headDimension: dimension)
+      var numbers = SeededGenerator(UInt64(queryRows * keyRows))
+      var (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
+      // The first row of a head has zeros only, and others are much larger.
+      for i in 0..<dimension { (q[i], k[i]) = (0, 0) }
+      for i in q.indices.dropFirst(heads.queryColumns / 2) { q[i] *= 100 }
+      let isPanel = queryRows > 2 || (queryRows == 1 && heads.headCount / keyValueHeads > 2)
+      for type in CacheType.allCases {
+        let isRounded = isPanel && type == .f32 && variant >= .avx512BF16
+        // A row of an int8 cache is used as it is, and any other is quantized.
+        let queries = isPanel ? stored(q, queryHeads, .int8) : q
+        let keys = isPanel ? stored(stored(k, heads, type), heads, .int8) : stored(k, heads, type)
+        let values = isRounded ? v.map(rounded) : stored(v, heads, type)
+        let expected = plainAttention(queries, keys, values, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
+        let difference = Difference.absolute(causal(q, k, v, heads, type, variant, scores: .int8), expected)
+        // As without int8 scores. The scores of large queries are up to 10,000, so that the rounding of the sums of
+        // their factors counts.
+        let rounding: Double = isPanel && variant >= .avx512BF16 ? (type == .int8 ? 0x1p-8 : 0x1p-9) : 0
+        #expect(difference.largest <= rounding + 2e-3, "\(queryRows) of \(keyRows), \(type) \(difference)")
+      }
+    }
+  }
+
   @Test(arguments: InstructionSet.allCases.filter(\.isAvailable))
   func `agrees with plain loops for extreme scores and many heads of one key head`(variant: InstructionSet) {
     let heads = HeadLayout(headCount: 40, keyValueHeadCount: 2, headDimension: 8)
@@ -108,8 +142,10 @@ import Testing
     for (rows, keyRows) in [(1, 300), (150, 150)] {
       var numbers = SeededGenerator(7)
       let (q, k, v) = inputs(&numbers, heads, rows, keyRows)
-      let alone = causal(q, k, v, heads, .f32, .exactAttention, threads: 1)
-      for threads in [2, 3] { #expect(causal(q, k, v, heads, .f32, .exactAttention, threads: threads) == alone) }
+      let alone = causal(q, k, v, heads, .f32, min(.detected, .avx512), threads: 1)
+      for threads in [2, 3] {
+        #expect(causal(q, k, v, heads, .f32, min(.detected, .avx512), threads: threads) == alone)
+      }
     }
   }
 
@@ -120,10 +156,14 @@ import Testing
       var numbers = SeededGenerator(9)
       var (q, k, v) = inputs(&numbers, heads, rows, 40)
       q[0] = .nan
-      #expect(causal(q, k, v, heads, .f32, variant)[0].isNaN, "\(variant)")
+      for scores in ScoreType.allCases {
+        #expect(causal(q, k, v, heads, .f32, variant, scores: scores)[0].isNaN, "\(variant) \(scores)")
+      }
       q[0] = 1
       (k[0], v[0]) = (.nan, .nan)
-      #expect(causal(q, k, v, heads, .f32, variant)[0].isNaN, "\(variant)")
+      for scores in ScoreType.allCases {
+        #expect(causal(q, k, v, heads, .f32, variant, scores: scores)[0].isNaN, "\(variant) \(scores)")
+      }
     }
   }
 
@@ -147,7 +187,7 @@ import Testing
   /// Causal attention by a kernel, with a cache of a type, `[queryRows, heads · d]`.
   private func causal(
     _ q: [Float], _ k: [Float], _ v: [Float], _ heads: HeadLayout, _ type: CacheType,
-    _ variant: InstructionSet, threads: Int = 2
+    _ variant: InstructionSet, scores: ScoreType = .float, threads: Int = 2
   ) -> [Float] {
     var keys = CacheRows(heads, type: type)
     var values = CacheRows(heads, type: type)
@@ -155,7 +195,8 @@ import Testing
     values.append(Matrix(v, columns: heads.keyValueColumns))
     var result = Matrix(rows: 0, columns: heads.queryColumns)
     ComputeContext(workers: Workers(count: threads, processors: threads)).causalAttention(
-      &result, queries: Matrix(q, columns: heads.queryColumns), keys: keys, values: values, heads: heads, with: variant)
+      &result, queries: Matrix(q, columns: heads.queryColumns), keys: keys, values: values, heads: heads,
+      with: AttentionKernel(variant, scores: scores))
     return result.values
   }
 

@@ -69,7 +69,7 @@ import Testing
     let queries = Matrix(numbers.floats(2 * heads.queryColumns, in: -2...2), columns: heads.queryColumns)
     var result = Matrix(rows: 0, columns: heads.queryColumns)
     ComputeContext(workers: Workers(count: 2)).causalAttention(
-      &result, queries: queries, keys: keys, values: values, heads: heads, with: level)
+      &result, queries: queries, keys: keys, values: values, heads: heads, with: AttentionKernel(level))
     return result.values
   }
 }

@@ -1,6 +1,7 @@
 import BatchInference
 import Foundation
 import ImageProcessing
+import Kernels
 import ModelTestSupport
 import PDrop
 import Synchronization
@@ -150,12 +151,17 @@ import Testing
 
   @Test func `features are not shared between image modes, orientations, precisions or models`() throws {
     let exif = Fixtures.url("images/exif_6.jpg").path
-    let variants: [(name: String, upright: Bool, change: (inout VisionLanguageModel.Options) -> Void)] = [
+    var variants: [(name: String, upright: Bool, change: (inout VisionLanguageModel.Options) -> Void)] = [
       ("tiny-llava-1.5", false, { $0.imageMode = .pad }), ("tiny-llava-1.5", false, { $0.imageMode = .crop }),
       ("tiny-llava-1.5", true, { $0.imageMode = .crop }), ("tiny-llava-1.5", false, { $0.visionPrecision = .int8 }),
       ("tiny-llava-next-vicuna", false, { _ in }), ("tiny-llava-next-vicuna", false, { $0.imageMode = .pad }),
       ("tiny-llava-next-mistral", false, { _ in }), ("tiny-llava-1.5-bf16", false, { _ in }),
     ]
+    if InstructionSet.avx512BF16.isAvailable {
+      for scores in [ScorePrecision.float, .int8] {
+        variants.append(("tiny-llava-1.5", false, { ($0.visionPrecision, $0.scorePrecision) = (.bf16, scores) }))
+      }
+    }
     for (index, variant) in variants.enumerated() {
       let expected = try answer(
         load(variant.name, isCached: false, change: variant.change), [.file(exif)], upright: variant.upright)

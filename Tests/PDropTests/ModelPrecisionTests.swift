@@ -24,9 +24,10 @@ import Testing
 
   private func precision(
     _ request: PDrop.Precision, _ weights: StoredWeights, vision: PDrop.Precision = .auto,
-    cache: CachePrecision = .auto, memory: Int? = nil, on processor: Processor = plain
+    cache: CachePrecision = .auto, scores: ScorePrecision = .auto, memory: Int? = nil, on processor: Processor = plain
   ) -> ModelPrecision {
-    ModelPrecision(request, vision: vision, cache: cache, weights: weights, memory: memory, on: processor)
+    ModelPrecision(
+      request, vision: vision, cache: cache, scores: scores, weights: weights, memory: memory, on: processor)
   }
 
   @Test(arguments: [nil, 1 << 20, 1 << 40])
@@ -122,5 +123,25 @@ import Testing
   @Test func `vision encoder and cache have the types that are requested`() {
     let precision = precision(.int4, Self.large, vision: .f32, cache: .bf16)
     #expect(precision.computeType.vision == .f32 && precision.cacheType == .bf16)
+  }
+
+  @Test(arguments: InstructionSet.allCases.filter(\.isAvailable))
+  func `attention scores are in int8 on request, or where that is faster`(instructions: InstructionSet) {
+    let (processor, hasVNNI) = (Processor.current.limited(to: instructions), instructions >= .avx512VNNI)
+    func scores(
+      _ request: ScorePrecision, _ precision: PDrop.Precision, vision: PDrop.Precision = .auto
+    ) -> ScoreType {
+      let found = self.precision(precision, Self.large, vision: vision, scores: request, on: processor)
+      #expect(found.reason.hasSuffix("; attention scores in int8") == (found.computeType.scores == .int8))
+      return found.computeType.scores
+    }
+    for precision in [PDrop.Precision.int8, .int4] {
+      #expect(scores(.auto, precision) == (hasVNNI && instructions != .avx512AMX ? .int8 : .float))
+      #expect(scores(.float, precision) == .float)
+      #expect(scores(.int8, precision) == (hasVNNI ? .int8 : .float))
+      #expect(scores(.auto, precision, vision: .f32) == .float)
+    }
+    #expect(scores(.auto, .f32) == .float && scores(.int8, .f32) == .float)
+    #expect(scores(.int8, .f32, vision: .int8) == (hasVNNI ? .int8 : .float))
   }
 }

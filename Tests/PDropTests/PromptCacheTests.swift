@@ -1,6 +1,7 @@
 import BatchInference
 import Foundation
 import ImageProcessing
+import Kernels
 import ModelTestSupport
 import PDrop
 import Synchronization
@@ -262,13 +263,18 @@ import TokenDropping
 
   @Test func `prompts are not shared between precisions, modes, orientations, models or images`() throws {
     let exif = Fixtures.url("images/exif_6.jpg").path
-    let variants: [(name: String, upright: Bool, change: (inout VisionLanguageModel.Options) -> Void)] = [
+    var variants: [(name: String, upright: Bool, change: (inout VisionLanguageModel.Options) -> Void)] = [
       ("tiny-llava-1.5", false, { $0.imageMode = .pad }), ("tiny-llava-1.5", false, { $0.imageMode = .crop }),
       ("tiny-llava-1.5", true, { $0.imageMode = .crop }), ("tiny-llava-1.5", false, { $0.visionPrecision = .f32 }),
       ("tiny-llava-1.5", false, { $0.precision = .f32 }), ("tiny-llava-1.5", false, { $0.precision = .int4 }),
       ("tiny-llava-1.5", false, { $0.cachePrecision = .f32 }), ("tiny-llava-next-vicuna", false, { _ in }),
       ("tiny-llava-next-mistral", false, { _ in }), ("tiny-llava-1.5-bf16", false, { _ in }),
     ]
+    if InstructionSet.avx512BF16.isAvailable {
+      for scores in [ScorePrecision.float, .int8] {
+        variants.append(("tiny-llava-1.5", false, { ($0.visionPrecision, $0.scorePrecision) = (.bf16, scores) }))
+      }
+    }
     for (index, variant) in variants.enumerated() {
       var asked = request([.file(exif)])
       asked.appliesOrientation = variant.upright

@@ -4,6 +4,7 @@
 //   TILE_ROWS, TILE_VECTORS    the size of a register tile of accumulators
 //   OPERANDS                   the header that defines the operand format of the two matmuls
 //   PRODUCTS                   the header that defines the two matmuls of a panel and a block of keys
+//   INT8_SCORES                the header that defines the first one for int8; optional
 //
 // A panel holds queries of one head as columns. Scores are stored transposed, [key, query], so that softmax processes a
 // whole vector of queries at a time. Both matmuls have the same form, aᵀ · b: keys times queries gives scores, which as
@@ -11,6 +12,7 @@
 #include <stddef.h>
 
 #include "../simd.h"
+#include "convert.h"
 #include "kernels.h"
 
 /// Columns of a panel: as many as a register tile.
@@ -61,8 +63,12 @@ INLINE void prefetch(const pdrop_attention_block *b, const void *rows, const pdr
 /// Queries of one head and their online softmax: the maximum score so far, the sum of probabilities relative to it,
 /// and the values weighted by them.
 typedef struct {
-  /// [words(dimension), PANEL].
+  /// [words(dimension), PANEL], or as INT8_SCORES says.
   float *queries;
+  /// The factor of the scores of each query, [PANEL].
+  float *factors;
+  /// The sum of the integers of each query, [PANEL]; for int8 scores only.
+  int32_t *integer_sums;
   /// [PANEL, result_columns(dimension)], or as PRODUCTS says.
   float *sums;
   /// [PANEL] each.
@@ -75,17 +81,34 @@ typedef struct {
 
 /// A block of keys and values, packed as operands.
 typedef struct {
-  /// Tiles of keys, [KEY_BLOCK / TILE_ROWS][words(dimension), TILE_ROWS], or as OPERANDS says.
+  /// Tiles of keys, [KEY_BLOCK / TILE_ROWS][words(dimension), TILE_ROWS], or as OPERANDS or INT8_SCORES says.
   float *keys;
   /// [words(KEY_BLOCK), result_columns(dimension)], or as OPERANDS says.
   float *values;
-  /// Factors of keys, [KEY_BLOCK], and of values; for int8 only.
+  /// Factors of keys, [KEY_BLOCK], and of values; for int8 caches, and of keys for int8 scores too.
   float *key_scales;
   const float *value_scales;
   size_t first, count;
 } key_block;
 
 #include PRODUCTS
+
+// MARK: - Scores in int8
+
+#ifdef INT8_SCORES
+#define HAS_INT8_SCORES 1
+#include "int8_scores.h"
+#else
+#define HAS_INT8_SCORES 0
+
+INLINE void pack_int8_keys(const key_block *block, const pdrop_attention_block *b, const pdrop_kv_type type) {}
+INLINE void score_int8_keys(float *scores, const query_panel *panel, const key_block *block, size_t keys,
+                            size_t dimension, const int vectors) {}
+INLINE void transpose_int8_queries(const query_panel *panel, float *buffer, const float *queries, size_t stride,
+                                   size_t dimension) {}
+#endif
+
+// MARK: - Softmax
 
 /// Sets the scores of keys that a query must not see to -infinity: each query sees one key more than the one before it.
 INLINE void mask(float *scores, const query_panel *panel, const key_block *block, size_t keys, const int vectors) {
@@ -111,32 +134,32 @@ INLINE vec_f32 largest_score(const float *column, size_t keys) {
   return vmax(vmax(largest[0], largest[1]), vmax(largest[2], largest[3]));
 }
 
-/// Replaces scores by unnormalized probabilities, 2^(score · scale - maximum), packed as operands and multiplied by the
+/// Replaces scores by unnormalized probabilities, 2^(score · factor - maximum), packed as operands and multiplied by the
 /// scales of the values.
 ///
 /// - rescale: Receives the factors of the sums so far, [PANEL].
-INLINE void online_softmax(float *scores, float scale, const query_panel *panel, const key_block *block, size_t keys,
-                           const int vectors, const bool is_scaled, float *rescale) {
+INLINE void online_softmax(float *scores, const query_panel *panel, const key_block *block, size_t keys,
+                           const int vectors, const bool scales_values, float *rescale) {
   for (int v = 0; v < vectors; v++) {
     float *const column = scores + v * LANES;
-    const vec_f32 previous = load_f32(panel->maximum + v * LANES);
-    const vec_f32 maximum = vmax(largest_score(column, keys) * scale, previous);
+    const vec_f32 factor = load_f32(panel->factors + v * LANES), previous = load_f32(panel->maximum + v * LANES);
+    const vec_f32 maximum = vmax(largest_score(column, keys) * factor, previous);
     const vec_f32 decay = vexp2(previous - maximum);
     store_f32(rescale + v * LANES, decay);
     vec_f32 total = load_f32(panel->total + v * LANES) * decay;
     size_t key = 0;
     for (; key + 2 <= keys; key += 2) {
       vec_f32 pair[2];
-      for (size_t i = 0; i < 2; i++) pair[i] = vexp2(load_f32(column + (key + i) * PANEL) * scale - maximum);
+      for (size_t i = 0; i < 2; i++) pair[i] = vexp2(load_f32(column + (key + i) * PANEL) * factor - maximum);
       total += pair[0] + pair[1];
-      if (is_scaled)
+      if (scales_values)
         for (size_t i = 0; i < 2; i++) pair[i] *= block->value_scales[key + i];
       store_probabilities(column, key, pair);
     }
     if (key < keys) {
-      vec_f32 pair[2] = {vexp2(load_f32(column + key * PANEL) * scale - maximum), splat(0)};
+      vec_f32 pair[2] = {vexp2(load_f32(column + key * PANEL) * factor - maximum), splat(0)};
       total += pair[0];
-      if (is_scaled) pair[0] *= block->value_scales[key];
+      if (scales_values) pair[0] *= block->value_scales[key];
       store_probabilities(column, key, pair);
     }
     store_f32(panel->maximum + v * LANES, maximum);
@@ -145,19 +168,36 @@ INLINE void online_softmax(float *scores, float scale, const query_panel *panel,
 }
 
 /// Attention of a panel to the keys of a block.
-INLINE void attend_block(const query_panel *panel, const key_block *block, float *scores, float scale, size_t dimension,
-                         const int vectors, const bool is_scaled) {
-  const size_t depth = words(dimension), left = panel->last_visible - block->first,
-               keys = left < block->count ? left : block->count;
-  score_keys(scores, panel, block, keys, depth, vectors, is_scaled);
+INLINE void attend_block(const query_panel *panel, const key_block *block, float *scores, size_t dimension,
+                         const int vectors, const bool has_int8_scores, const bool is_int8_cache) {
+  const size_t left = panel->last_visible - block->first, keys = left < block->count ? left : block->count;
+  if (has_int8_scores)
+    score_int8_keys(scores, panel, block, keys, dimension, vectors);
+  else
+    score_keys(scores, panel, block, keys, words(dimension), vectors, is_int8_cache);
   if (block->first + keys > panel->visible) mask(scores, panel, block, keys, vectors);
   float rescale[PANEL];
-  online_softmax(scores, scale, panel, block, keys, vectors, is_scaled, rescale);
+  online_softmax(scores, panel, block, keys, vectors, is_int8_cache, rescale);
   add_values(panel, block, scores, keys, dimension, vectors, rescale);
+}
+
+/// The same for a panel of any number of rows.
+INLINE void attend_block_of(const query_panel *panel, const key_block *block, float *scores, size_t dimension,
+                            const bool has_int8_scores, const bool is_int8_cache) {
+  if (panel->rows > LANES)
+    attend_block(panel, block, scores, dimension, TILE_VECTORS, has_int8_scores, is_int8_cache);
+  else
+    attend_block(panel, block, scores, dimension, 1, has_int8_scores, is_int8_cache);
 }
 
 /// Packs the keys and values of a block, from `b` of a type.
 INLINE void pack_block_of(const pdrop_kv_type type, const key_block *block, const pdrop_attention_block *b) {
+  if (HAS_INT8_SCORES && b->has_int8_scores) {
+    // The memory of the values serves as a buffer.
+    pack_int8_keys(block, b, type);
+    pack_values(block->values, b, type, block->first, block->count);
+    return;
+  }
   pack_keys(block->keys, b, type, block->first, block->count);
   pack_values(block->values, b, type, block->first, block->count);
   // A copy, as whole tiles read more scales than there are.
@@ -177,6 +217,7 @@ static void pack_block(const key_block *block, const pdrop_attention_block *b) {
 static void attend_panels(const pdrop_attention_block *b, float scale) {
   const size_t dimension = b->dimension, depth = words(dimension), columns = result_columns(dimension),
                panels_per_head = (b->rows + PANEL - 1) / PANEL, count = b->heads * panels_per_head;
+  const bool has_int8_scores = HAS_INT8_SCORES && b->has_int8_scores, is_int8_cache = b->type == pdrop_kv_int8;
   float *memory = b->scratch;
   query_panel panels[PDROP_ATTENTION_ROWS / PANEL];
   float *const scores = memory, *const keys = scores + KEY_BLOCK * PANEL,
@@ -190,34 +231,39 @@ static void attend_panels(const pdrop_attention_block *b, float scale) {
     panel->queries = memory, memory += depth * PANEL;
     panel->sums = memory, memory += columns * PANEL;
     panel->maximum = memory, panel->total = memory + PANEL, memory += 2 * PANEL;
+    panel->factors = memory, panel->integer_sums = (int32_t *)(memory + PANEL), memory += 2 * PANEL;
     panel->rows = b->rows - row < PANEL ? b->rows - row : PANEL;
     panel->offset = row * b->query_stride + head * dimension;
     panel->visible = b->visible + (b->is_causal ? row : 0);
     panel->last_visible = panel->visible + (b->is_causal ? panel->rows - 1 : 0);
     for (size_t i = 0; i < depth * PANEL; i++) panel->queries[i] = 0;
     for (size_t i = 0; i < columns * PANEL; i++) panel->sums[i] = 0;
-    for (size_t i = 0; i < PANEL; i++) panel->maximum[i] = -__builtin_inff(), panel->total[i] = 0;
+    for (size_t i = 0; i < PANEL; i++) {
+      panel->maximum[i] = -__builtin_inff(), panel->total[i] = 0;
+      panel->factors[i] = scale, panel->integer_sums[i] = 0;
+    }
     // The memory of the keys serves as a buffer.
-    transpose_queries(panel->queries, keys, b->queries + panel->offset, b->query_stride, panel->rows, dimension);
+    if (has_int8_scores)
+      transpose_int8_queries(panel, keys, b->queries + panel->offset, b->query_stride, dimension);
+    else
+      transpose_queries(panel->queries, keys, b->queries + panel->offset, b->query_stride, panel->rows, dimension);
   }
 
   const size_t visible = panels[count - 1].last_visible;
   for (size_t first = 0; first < visible; first += KEY_BLOCK) {
-    const bool is_scaled = b->type == pdrop_kv_int8;
     const key_block block = {keys,       values,
-                             key_scales, is_scaled ? b->value_scales + first : NULL,
+                             key_scales, is_int8_cache ? b->value_scales + first : NULL,
                              first,      min_of(visible - first, KEY_BLOCK)};
     pack_block(&block, b);
     for (size_t p = 0; p < count; p++) {
       const query_panel *const panel = panels + p;
       if (panel->last_visible <= first) continue;
-      const bool is_wide = panel->rows > LANES;
-      if (is_scaled)
-        is_wide ? attend_block(panel, &block, scores, scale, dimension, TILE_VECTORS, true)
-                : attend_block(panel, &block, scores, scale, dimension, 1, true);
+      if (has_int8_scores)
+        is_int8_cache ? attend_block_of(panel, &block, scores, dimension, true, true)
+                      : attend_block_of(panel, &block, scores, dimension, true, false);
       else
-        is_wide ? attend_block(panel, &block, scores, scale, dimension, TILE_VECTORS, false)
-                : attend_block(panel, &block, scores, scale, dimension, 1, false);
+        is_int8_cache ? attend_block_of(panel, &block, scores, dimension, false, true)
+                      : attend_block_of(panel, &block, scores, dimension, false, false);
     }
   }
   for (size_t p = 0; p < count; p++) {

@@ -12,18 +12,22 @@ INLINE void begin_products(void) {
 
 INLINE void end_products(void) { _tile_release(); }
 
+/// Adds to tile SUMS the product of two tiles of int8 or of bf16.
+#define MULTIPLY_TILE(SUMS, LEFT, RIGHT) is_int8 ? _tile_dpbssd(SUMS, LEFT, RIGHT) : _tile_dpbf16ps(SUMS, LEFT, RIGHT)
+
 /// Adds to tiles 0 to 3, [32, PANEL], the product of `left`, [32, depth], and `right`, [depth, PANEL], in words.
-INLINE void multiply_tiles(const float *left, size_t left_stride, const float *right, size_t depth, const int vectors) {
+INLINE void multiply_tiles(const float *left, size_t left_stride, const float *right, size_t depth, const int vectors,
+                           const bool is_int8) {
   for (size_t k = 0; k < depth; k += TILE_WORDS) {
     _tile_loadd(4, left + k, left_stride * sizeof(float));
     _tile_loadd(5, left + 16 * left_stride + k, left_stride * sizeof(float));
     _tile_loadd(6, right + k * PANEL, PANEL * sizeof(float));
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(2, 5, 6);
+    MULTIPLY_TILE(0, 4, 6);
+    MULTIPLY_TILE(2, 5, 6);
     if (vectors == 1) continue;
     _tile_loadd(7, right + k * PANEL + LANES, PANEL * sizeof(float));
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(3, 5, 7);
+    MULTIPLY_TILE(1, 4, 7);
+    MULTIPLY_TILE(3, 5, 7);
   }
 }
 
@@ -44,7 +48,7 @@ INLINE void score_keys(float *scores, const query_panel *panel, const key_block 
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    multiply_tiles(block->keys + key * depth, depth, panel->queries, depth, vectors);
+    multiply_tiles(block->keys + key * depth, depth, panel->queries, depth, vectors, false);
     store_tiles(scores + key * PANEL, vectors);
   }
   if (!is_scaled) return;
@@ -81,7 +85,7 @@ INLINE void add_values(const query_panel *panel, const key_block *block, float *
     _tile_loadd(1, sums + LANES, PANEL * sizeof(float));
     _tile_loadd(2, sums + 16 * PANEL, PANEL * sizeof(float));
     _tile_loadd(3, sums + 16 * PANEL + LANES, PANEL * sizeof(float));
-    multiply_tiles(block->values + i * stride, stride, probabilities, depth, vectors);
+    multiply_tiles(block->values + i * stride, stride, probabilities, depth, vectors, false);
     store_tiles(sums, vectors);
   }
 }

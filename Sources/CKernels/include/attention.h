@@ -54,6 +54,9 @@ typedef struct {
   /// Whether queries are computed one at a time, for blocks that would leave a panel mostly empty. The last bits of the
   /// result differ.
   bool one_by_one;
+  /// Whether scores are those of queries and keys in int8, with a scale for each row: those of an int8 cache as they are,
+  /// others rounded. Without effect if `one_by_one` is set, or without VNNI.
+  bool has_int8_scores;
   /// `pdrop_attention_scratch` floats, 64-byte aligned.
   float *scratch;
 } pdrop_attention_block;

@@ -1,0 +1,14 @@
+#if defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), \
+                             apply_to = function)
+#define ATTENTION pdrop_attention_avx512_vnni
+#define LANES 16
+#define HAS_AVX512
+#define TILE_ROWS 8
+#define TILE_VECTORS 2
+#define OPERANDS "operands_f32.h"
+#define PRODUCTS "products_registers.h"
+#define INT8_SCORES "int8_scores_vnni.h"
+#include "kernel.h"
+#pragma clang attribute pop
+#endif
