@@ -77,7 +77,7 @@ INLINE void finish_sums(const pdrop_results *results, const pdrop_int8_sums *sum
   for (size_t row = 0; row < results->rows; row++) {
     float *restrict y = results->y + row * results->stride;
     const float *restrict bias = results->bias;
-    const int32_t *restrict s = sums->values + row * results->count;
+    const int32_t *restrict s = sums->values + row * sums->stride;
     const int32_t *restrict weight_sums = sums->weight_sums;
     const float *restrict scales = sums->scales;
     const float row_scale = sums->row_scales[row];

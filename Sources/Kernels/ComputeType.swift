@@ -56,6 +56,9 @@ extension ComputeType {
       return Choice(computeType: .bf16, library: "own kernels", fallbackReason: missing)
     case .blocks: return Choice(computeType: .blocks, library: "own kernels, \(processor.instructions)")
     case .int8:
+      if processor.instructions == .avx512AMX {
+        return Choice(computeType: .int8, library: "own kernels, \(processor.instructions)")
+      }
       if let oneDNN = processor.oneDNN, oneDNN.hasInt8 {
         return Choice(computeType: .int8, library: "oneDNN \(oneDNN.version)")
       }

@@ -185,12 +185,8 @@ extension ComputeContext {
     unsafe withResults { results in unsafe pdrop_finish(results) }
   }
 
-  /// Scales the sums of an int8 matmul into the result, adds the bias, then applies the activation.
-  func finish(sums: pdrop_int8_sums) {
-    unsafe withResults { results in unsafe withUnsafePointer(to: sums) { unsafe pdrop_finish_int8(results, $0) } }
-  }
-
-  private func withResults(_ body: (UnsafePointer<pdrop_results>) -> Void) {
+  /// Calls `body` with the columns of the result, and what is left to do with them.
+  func withResults(_ body: (UnsafePointer<pdrop_results>) -> Void) {
     var results = unsafe pdrop_results(
       y: base, stride: stride, rows: rows, count: columns.count, adds: accumulates, bias: nil,
       activation: activation?.code ?? pdrop_no_activation)
@@ -204,11 +200,19 @@ extension ComputeContext {
 
 /// The activations of a matmul in its compute type, `[rows, inputs]`, converted once for all panels.
 @safe struct MatmulInput {
+  /// The order of the activations in memory.
+  enum Order {
+    case rows
+    /// Packed for the small-M kernels, or quantized for blocks.
+    case packed
+    /// Tiles of int8.
+    case tiles
+  }
+
   let rows: Int
-  /// Row-major, or packed for the small-M kernels.
   let base: UnsafeRawPointer
   let rowBytes: Int
-  let isPacked: Bool
+  let order: Order
   let forcesLargeKernels: Bool
   /// Scale of each row for int8, `[rows]`; rows are stored as u8 with zero point 128. Few rows for blocks have their
   /// scales within `base`.
@@ -227,7 +231,14 @@ extension ComputeContext {
     if case .blocks(let weight) = linear.weight {
       return unsafe blockInput(source, rows: rows, columns: columns, for: weight.type)
     }
-    let isPacked = rows <= Self.maxPackedRows && !forcesLargeKernels
+    let order: MatmulInput.Order =
+      if rows <= Self.maxPackedRows && !forcesLargeKernels {
+        .packed
+      } else if linear.computeType == .int8 && processor.instructions == .avx512AMX {
+        .tiles
+      } else {
+        .rows
+      }
     let elementBytes =
       switch linear.computeType {
       case .f32: 4
@@ -235,27 +246,28 @@ extension ComputeContext {
       case .int8, .blocks: 1
       }
     let rowBytes = columns * elementBytes
-    // Scales, converted rows and packed rows, each 64-byte aligned.
+    // Scales, converted rows, and rows packed or in tiles, each 64-byte aligned.
     let scaleBytes = (rows * 4 + 63) / 64 * 64
     let convertedBytes = elementBytes == 4 ? 0 : (rows * rowBytes + 63) / 64 * 64
-    let packedBytes = isPacked ? pdrop_packed_bytes(Int32(rows), rowBytes) : 0
-    let memory = unsafe sharedScratch(byteCount: scaleBytes + convertedBytes + packedBytes)
+    let orderedBytes =
+      switch order {
+      case .rows: 0
+      case .packed: pdrop_packed_bytes(Int32(rows), rowBytes)
+      case .tiles: pdrop_int8_tile_bytes(rows, columns)
+      }
+    let memory = unsafe sharedScratch(byteCount: scaleBytes + convertedBytes + orderedBytes)
     let scales = unsafe memory.bindMemory(to: Float.self, capacity: rows)
     let converted = unsafe memory + scaleBytes
+    let ordered = unsafe converted + convertedBytes
 
     let conversion = unsafe RowConversion(
-      source: source, target: converted, scales: scales, rows: rows, columns: columns, elementBytes: elementBytes)
+      source: source, target: converted, tiles: order == .tiles ? ordered : nil, scales: scales, rows: rows,
+      columns: columns, elementBytes: elementBytes)
     workers.run(tasks: conversion.taskCount, conversion) { conversion, task, _ in conversion.run(task) }
     let rowMajor = elementBytes == 4 ? UnsafeRawPointer(source) : UnsafeRawPointer(converted)
-    guard isPacked else {
-      return unsafe MatmulInput(
-        rows: rows, base: rowMajor, rowBytes: rowBytes, isPacked: false, forcesLargeKernels: forcesLargeKernels,
-        scales: UnsafePointer(scales))
-    }
-    let packed = unsafe converted + convertedBytes
-    unsafe pdrop_pack_rows(rowMajor, rowBytes, Int32(rows), rowBytes, packed)
+    if order == .packed { unsafe pdrop_pack_rows(rowMajor, rowBytes, Int32(rows), rowBytes, ordered) }
     return unsafe MatmulInput(
-      rows: rows, base: UnsafeRawPointer(packed), rowBytes: rowBytes, isPacked: true,
+      rows: rows, base: order == .rows ? rowMajor : UnsafeRawPointer(ordered), rowBytes: rowBytes, order: order,
       forcesLargeKernels: forcesLargeKernels, scales: UnsafePointer(scales))
   }
 
@@ -269,7 +281,7 @@ extension ComputeContext {
       isa: processor.instructions.code, type: type.code, source: source, target: memory, rows: rows, columns: columns)
     workers.run(tasks: quantization.taskCount, quantization) { quantization, task, _ in quantization.run(task) }
     return unsafe MatmulInput(
-      rows: rows, base: UnsafeRawPointer(memory), rowBytes: rowBytes, isPacked: true, forcesLargeKernels: false,
+      rows: rows, base: UnsafeRawPointer(memory), rowBytes: rowBytes, order: .packed, forcesLargeKernels: false,
       scales: nil)
   }
 }
@@ -312,6 +324,8 @@ extension ComputeContext {
   let source: UnsafePointer<Float>
   /// `[rows, columns]` elements.
   let target: UnsafeMutableRawPointer
+  /// Receives the rows in tiles, for int8; `nil` for none.
+  let tiles: UnsafeMutableRawPointer?
   /// `[rows]`, written for int8.
   let scales: UnsafeMutablePointer<Float>
   let rows: Int
@@ -328,7 +342,11 @@ extension ComputeContext {
       if elementBytes == 2 {
         unsafe pdrop_round_f32_to_bf16(from, columns, to.assumingMemoryBound(to: UInt16.self))
       } else {
-        unsafe scales[row] = pdrop_quantize_u8(from, columns, to.assumingMemoryBound(to: UInt8.self))
+        let bytes = unsafe to.assumingMemoryBound(to: UInt8.self)
+        unsafe scales[row] = pdrop_quantize_u8(from, columns, bytes)
+        if let tiles = unsafe tiles {
+          unsafe pdrop_store_row_in_tiles(bytes, row, rows, columns, tiles.assumingMemoryBound(to: UInt8.self))
+        }
       }
     }
   }

@@ -8,7 +8,7 @@ extension ComputeContext {
   /// A panel in f32, with a weight of any element type.
   func matmulF32(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Tensor, _ worker: Int) {
     let inputs = weight.columns
-    guard !input.isPacked, let openBLAS = processor.openBLAS else {
+    guard input.order == .rows, let openBLAS = processor.openBLAS else {
       // Floats are widened within the kernel, blocks before it.
       let element = weight.element ?? .f32
       let first =
@@ -50,9 +50,23 @@ extension ComputeContext {
   func matmulInt8(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Int8Weights, _ worker: Int) {
     let (inputs, outputs) = (weight.inputs, panel.columns.count)
     let weights = unsafe weight.numbers.address(of: panel.columns.lowerBound * inputs)
+    guard let rowScales = unsafe input.scales else { return }
+    let scales = unsafe weight.scales.address(of: 0).assumingMemoryBound(to: Float.self) + panel.columns.lowerBound
+    let weightSums = unsafe weight.sums.address(of: 0).assumingMemoryBound(to: Int32.self) + panel.columns.lowerBound
+    var scaled = unsafe pdrop_int8_sums(
+      values: nil, stride: outputs, weight_sums: weightSums, scales: scales, row_scales: rowScales)
+    if input.order == .tiles {
+      let scratchBytes = pdrop_int8_tiles_scratch_bytes(panel.rows, inputs, outputs)
+      unsafe panel.withResults { results in
+        unsafe pdrop_gemm_u8_s8_tiles(
+          input.base.assumingMemoryBound(to: UInt8.self), weights.assumingMemoryBound(to: Int8.self), inputs, results,
+          &scaled, weightScratch(worker, byteCount: scratchBytes))
+      }
+      return
+    }
     let sums = unsafe integerScratch(worker, count: panel.rows * outputs)
     let isComputed =
-      !input.isPacked && processor.oneDNN?.hasInt8 == true
+      input.order == .rows && processor.oneDNN?.hasInt8 == true
       && (unsafe pdrop_onednn_gemm(
         pdrop_onednn_u8_s8, input.base, panel.rows, weights, inputs, outputs, sums, outputs, false))
     if !isComputed {
@@ -62,12 +76,8 @@ extension ComputeContext {
           sums + rows.lowerBound * outputs, outputs)
       }
     }
-    guard let rowScales = unsafe input.scales else { return }
-    let scales = unsafe weight.scales.address(of: 0).assumingMemoryBound(to: Float.self) + panel.columns.lowerBound
-    let weightSums = unsafe weight.sums.address(of: 0).assumingMemoryBound(to: Int32.self) + panel.columns.lowerBound
-    unsafe panel.finish(
-      sums: pdrop_int8_sums(
-        values: UnsafePointer(sums), weight_sums: weightSums, scales: scales, row_scales: rowScales))
+    unsafe scaled.values = UnsafePointer(sums)
+    unsafe panel.withResults { results in unsafe pdrop_finish_int8(results, &scaled) }
   }
 
   /// A panel over packed blocks, for any number of rows.
@@ -109,7 +119,7 @@ extension ComputeContext {
   private func forEachPackedGroup(
     of input: MatmulInput, _ worker: Int, _ body: (_ packed: UnsafeRawPointer, _ rows: Range<Int>) -> Void
   ) {
-    if input.isPacked {
+    if input.order == .packed {
       unsafe body(input.base, 0..<input.rows)
       return
     }

@@ -37,6 +37,8 @@ typedef struct {
 typedef struct {
   /// [rows, count].
   const int32_t *values;
+  /// Integers between consecutive rows of values.
+  size_t stride;
   /// The sum of each weight row, [count]; removes the zero point.
   const int32_t *weight_sums;
   /// The scale of each weight row, [count].
