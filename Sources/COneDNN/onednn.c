@@ -94,38 +94,30 @@ static bool is_same_shape(const gemm_shape *a, const gemm_shape *b) {
          a->outputs == b->outputs && a->stride == b->stride;
 }
 
-/// A matmul of the library, ready for operands.
+/// The state of one thread: its stream and its most recent matmul primitive, because the panels of one matmul follow
+/// each other. The library itself caches the code of earlier primitives.
 typedef struct {
   gemm_shape shape;
-  dnnl_primitive_t primitive;
-  dnnl_memory_t x, w, y, scratch;
-} matmul;
-
-/// Runs of rows in a GEMM, at most.
-#define RUNS 2
-
-/// The state of one thread: its stream and its most recent matmul for each run of rows, because the panels of one GEMM
-/// follow each other. The library itself caches the code of earlier primitives.
-typedef struct {
-  matmul matmuls[RUNS];
   dnnl_stream_t stream;
+  dnnl_primitive_t matmul;
+  dnnl_memory_t x, w, y, scratch;
   void *scratch_bytes;
   size_t scratch_size;
 } thread_state;
 
-static void discard_matmul(matmul *m) {
-  if (m->primitive) library.primitive_destroy(m->primitive);
-  dnnl_memory_t *const memories[] = {&m->x, &m->w, &m->y, &m->scratch};
+static void discard_matmul(thread_state *state) {
+  if (state->matmul) library.primitive_destroy(state->matmul);
+  dnnl_memory_t *const memories[] = {&state->x, &state->w, &state->y, &state->scratch};
   for (int i = 0; i < 4; i++) {
     if (*memories[i]) library.memory_destroy(*memories[i]);
     *memories[i] = NULL;
   }
-  m->primitive = NULL;
+  state->matmul = NULL;
 }
 
 static void destroy_state(void *pointer) {
   thread_state *state = pointer;
-  for (int i = 0; i < RUNS; i++) discard_matmul(&state->matmuls[i]);
+  discard_matmul(state);
   if (state->stream) library.stream_destroy(state->stream);
   free(state->scratch_bytes);
   free(state);
@@ -210,23 +202,14 @@ static dnnl_primitive_desc_t describe_matmul(const gemm_shape *shape, layout x, 
   return ok ? result : NULL;
 }
 
-/// Scratch memory for a primitive, shared by all matmuls of the thread.
-static bool reserve_scratch(thread_state *state, size_t size) {
-  if (size <= state->scratch_size) return true;
-  free(state->scratch_bytes);
-  state->scratch_bytes = aligned_alloc(64, (size + 63) / 64 * 64);
-  state->scratch_size = state->scratch_bytes ? size : 0;
-  return state->scratch_bytes != NULL;
-}
-
-/// Makes a matmul of the thread match a shape.
-static bool prepare(thread_state *state, matmul *m, const gemm_shape *shape) {
+/// Makes the matmul primitive of the thread match a shape.
+static bool prepare(thread_state *state, const gemm_shape *shape) {
   const bool is_bf16 = shape->type == pdrop_onednn_bf16;
   const dnnl_data_type_t x_type = is_bf16 ? dnnl_bf16 : dnnl_u8;
   const dnnl_data_type_t w_type = is_bf16 ? dnnl_bf16 : dnnl_s8;
   const dnnl_data_type_t y_type = is_bf16 ? dnnl_f32 : dnnl_s32;
-  if (m->primitive && is_same_shape(&m->shape, shape)) return true;
-  discard_matmul(m);
+  if (state->matmul && is_same_shape(&state->shape, shape)) return true;
+  discard_matmul(state);
 
   layout x, w, y;
   memset(&x, 0, sizeof x);
@@ -237,72 +220,31 @@ static bool prepare(thread_state *state, matmul *m, const gemm_shape *shape) {
             describe(&w, w_type, shape->inputs, shape->outputs, 1, shape->inputs) &&
             describe(&y, y_type, shape->rows, shape->outputs, shape->stride, 1);
   if (ok) described = describe_matmul(shape, x, w, y, y_type);
-  ok = described && library.primitive_create(&m->primitive, described) == dnnl_success &&
-       library.memory_create(&m->x, BY_REFERENCE(x), library.engine, DNNL_MEMORY_NONE) == dnnl_success &&
-       library.memory_create(&m->w, BY_REFERENCE(w), library.engine, DNNL_MEMORY_NONE) == dnnl_success &&
-       library.memory_create(&m->y, BY_REFERENCE(y), library.engine, DNNL_MEMORY_NONE) == dnnl_success;
+  ok = described && library.primitive_create(&state->matmul, described) == dnnl_success &&
+       library.memory_create(&state->x, BY_REFERENCE(x), library.engine, DNNL_MEMORY_NONE) == dnnl_success &&
+       library.memory_create(&state->w, BY_REFERENCE(w), library.engine, DNNL_MEMORY_NONE) == dnnl_success &&
+       library.memory_create(&state->y, BY_REFERENCE(y), library.engine, DNNL_MEMORY_NONE) == dnnl_success;
   if (ok) {
     const_layout scratch = library.primitive_desc_query_md(described, dnnl_query_scratchpad_md, 0);
-    ok = reserve_scratch(state, library.memory_desc_get_size(scratch)) &&
-         library.memory_create(&m->scratch, scratch, library.engine, DNNL_MEMORY_NONE) == dnnl_success;
+    const size_t size = library.memory_desc_get_size(scratch);
+    if (size > state->scratch_size) {
+      free(state->scratch_bytes);
+      state->scratch_bytes = aligned_alloc(64, (size + 63) / 64 * 64);
+      state->scratch_size = state->scratch_bytes ? size : 0;
+      ok = state->scratch_bytes != NULL;
+    }
+    ok = ok && library.memory_create(&state->scratch, scratch, library.engine, state->scratch_bytes) == dnnl_success;
   }
   if (described) library.primitive_desc_destroy(described);
   discard(&x);
   discard(&w);
   discard(&y);
   if (ok) {
-    m->shape = *shape;
+    state->shape = *shape;
   } else {
-    discard_matmul(m);
+    discard_matmul(state);
   }
   return ok;
-}
-
-static bool execute(const thread_state *state, const matmul *m, const void *x, const void *w, void *y) {
-  // The library only reads x and w, although its parameters are not const.
-  if (library.memory_set_data_handle(m->x, (void *)(uintptr_t)x) != dnnl_success ||
-      library.memory_set_data_handle(m->w, (void *)(uintptr_t)w) != dnnl_success ||
-      library.memory_set_data_handle(m->y, y) != dnnl_success ||
-      library.memory_set_data_handle(m->scratch, state->scratch_bytes) != dnnl_success)
-    return false;
-  const dnnl_exec_arg_t arguments[] = {
-      {DNNL_ARG_SRC, m->x}, {DNNL_ARG_WEIGHTS, m->w}, {DNNL_ARG_DST, m->y}, {DNNL_ARG_SCRATCHPAD, m->scratch}};
-  return library.primitive_execute(m->primitive, state->stream, 4, arguments) == dnnl_success &&
-         library.stream_wait(state->stream) == dnnl_success;
-}
-
-// MARK: - Rows
-//
-// With AMX, oneDNN 2.6 divides rows into blocks of their largest divisor from 32 to 64. Some of these blocks take up to
-// six times as long as others; which ones was measured.
-
-/// Whether blocks of so many rows are slow.
-static bool is_slow_block(size_t rows) {
-  switch (rows) {
-    case 49:
-    case 51:
-    case 53:
-    case 57:
-    case 58:
-    case 59:
-    case 61:
-    case 62: return true;
-    default: return false;
-  }
-}
-
-static bool has_slow_blocks(size_t rows) {
-  for (size_t block = 64; block >= 32; block--)
-    if (rows % block == 0) return is_slow_block(block);
-  return false;
-}
-
-/// The rows of a first run, after which both runs are fast: all rows, or a few tiles less.
-static size_t first_run(size_t rows) {
-  if (!has_isa(dnnl_cpu_isa_avx512_core_amx)) return rows;
-  size_t rest = 0;
-  while (rest < rows && (has_slow_blocks(rows - rest) || has_slow_blocks(rest))) rest += 16;
-  return rest < rows ? rows - rest : rows;
 }
 
 bool pdrop_onednn_gemm(pdrop_onednn_type type, const void *x, size_t rows, const void *w, size_t inputs, size_t outputs,
@@ -310,22 +252,26 @@ bool pdrop_onednn_gemm(pdrop_onednn_type type, const void *x, size_t rows, const
   if (pdrop_onednn_version() == 0) return false;
   thread_state *state = current_state();
   if (!state) return false;
-  const size_t first = first_run(rows), runs[RUNS] = {first, rows - first};
-  for (int i = 0; i < RUNS && runs[i] > 0; i++) {
-    const gemm_shape shape = {
-        .type = type,
-        .add = add,
-        .rows = (dnnl_dim_t)runs[i],
-        .inputs = (dnnl_dim_t)inputs,
-        .outputs = (dnnl_dim_t)outputs,
-        .stride = (dnnl_dim_t)stride,
-    };
-    if (!prepare(state, &state->matmuls[i], &shape)) return false;
-  }
-  const size_t input_bytes = type == pdrop_onednn_bf16 ? 2 : 1, output_bytes = 4;
-  return execute(state, &state->matmuls[0], x, w, y) &&
-         (runs[1] == 0 || execute(state, &state->matmuls[1], (const char *)x + runs[0] * inputs * input_bytes, w,
-                                  (char *)y + runs[0] * stride * output_bytes));
+  const gemm_shape shape = {
+      .type = type,
+      .add = add,
+      .rows = (dnnl_dim_t)rows,
+      .inputs = (dnnl_dim_t)inputs,
+      .outputs = (dnnl_dim_t)outputs,
+      .stride = (dnnl_dim_t)stride,
+  };
+  if (!prepare(state, &shape)) return false;
+  // The library only reads x and w, although its parameters are not const.
+  if (library.memory_set_data_handle(state->x, (void *)(uintptr_t)x) != dnnl_success ||
+      library.memory_set_data_handle(state->w, (void *)(uintptr_t)w) != dnnl_success ||
+      library.memory_set_data_handle(state->y, y) != dnnl_success)
+    return false;
+  const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, state->x},
+                                       {DNNL_ARG_WEIGHTS, state->w},
+                                       {DNNL_ARG_DST, state->y},
+                                       {DNNL_ARG_SCRATCHPAD, state->scratch}};
+  return library.primitive_execute(state->matmul, state->stream, 4, arguments) == dnnl_success &&
+         library.stream_wait(state->stream) == dnnl_success;
 }
 
 #else

@@ -48,6 +48,9 @@ extension ComputeType {
           [choice.fallbackReason, "the processor has no AVX512_BF16"].compactMap(\.self).joined(separator: "; ")
         return choice
       }
+      if processor.instructions == .avx512AMX {
+        return Choice(computeType: .bf16, library: "own kernels, \(processor.instructions)")
+      }
       if let oneDNN = processor.oneDNN, oneDNN.hasBF16 {
         return Choice(computeType: .bf16, library: "oneDNN \(oneDNN.version)")
       }

@@ -99,8 +99,9 @@ extension ComputeContext {
   private func compute(_ panel: MatmulPanel, _ input: MatmulInput, _ linear: Linear, _ worker: Int) {
     switch linear.weight {
     case .native(let tensor): matmulF32(panel, input, tensor, worker)
+    // Finished while their sums are in the cache.
+    case .bf16(let tensor) where input.order == .tiles: return matmulBF16Tiles(panel, input, tensor, worker)
     case .bf16(let tensor): matmulBF16(panel, input, tensor, worker)
-    // Finished with the scaling of its sums.
     case .int8(let weights): return matmulInt8(panel, input, weights, worker)
     case .blocks(let weights): matmulBlocks(panel, input, weights, worker)
     }
@@ -132,6 +133,8 @@ extension ComputeContext {
       case .blocks: Self.blockPanelWidth(linear, rows: y.rows, processor.instructions)
       // With more outputs, the 32-bit sums of many rows would not stay in the second level cache.
       case .int8: min(Self.panelWidth(outputs: linear.outputSize, rows: y.rows), 128)
+      case .bf16 where processor.instructions == .avx512AMX:
+        min(Self.panelWidth(outputs: linear.outputSize, rows: y.rows), 128)
       case .f32, .bf16: Self.panelWidth(outputs: linear.outputSize, rows: y.rows)
       }
   }
@@ -205,7 +208,7 @@ extension ComputeContext {
     case rows
     /// Packed for the small-M kernels, or quantized for blocks.
     case packed
-    /// Tiles of int8.
+    /// Tiles of int8 or bf16.
     case tiles
   }
 
@@ -234,7 +237,7 @@ extension ComputeContext {
     let order: MatmulInput.Order =
       if rows <= Self.maxPackedRows && !forcesLargeKernels {
         .packed
-      } else if linear.computeType == .int8 && processor.instructions == .avx512AMX {
+      } else if processor.instructions == .avx512AMX && linear.computeType.usesTiles(rows, forcesLargeKernels) {
         .tiles
       } else {
         .rows
@@ -253,7 +256,7 @@ extension ComputeContext {
       switch order {
       case .rows: 0
       case .packed: pdrop_packed_bytes(Int32(rows), rowBytes)
-      case .tiles: pdrop_int8_tile_bytes(rows, columns)
+      case .tiles: pdrop_tile_bytes(rows, rowBytes)
       }
     let memory = unsafe sharedScratch(byteCount: scaleBytes + convertedBytes + orderedBytes)
     let scales = unsafe memory.bindMemory(to: Float.self, capacity: rows)
@@ -324,7 +327,7 @@ extension ComputeContext {
   let source: UnsafePointer<Float>
   /// `[rows, columns]` elements.
   let target: UnsafeMutableRawPointer
-  /// Receives the rows in tiles, for int8; `nil` for none.
+  /// Receives the rows in tiles; `nil` for none.
   let tiles: UnsafeMutableRawPointer?
   /// `[rows]`, written for int8.
   let scales: UnsafeMutablePointer<Float>
@@ -342,12 +345,9 @@ extension ComputeContext {
       if elementBytes == 2 {
         unsafe pdrop_round_f32_to_bf16(from, columns, to.assumingMemoryBound(to: UInt16.self))
       } else {
-        let bytes = unsafe to.assumingMemoryBound(to: UInt8.self)
-        unsafe scales[row] = pdrop_quantize_u8(from, columns, bytes)
-        if let tiles = unsafe tiles {
-          unsafe pdrop_store_row_in_tiles(bytes, row, rows, columns, tiles.assumingMemoryBound(to: UInt8.self))
-        }
+        unsafe scales[row] = pdrop_quantize_u8(from, columns, to.assumingMemoryBound(to: UInt8.self))
       }
+      if let tiles = unsafe tiles { unsafe pdrop_store_row_in_tiles(to, row, rows, columns * elementBytes, tiles) }
     }
   }
 }

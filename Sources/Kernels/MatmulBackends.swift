@@ -2,6 +2,17 @@ import CKernels
 import COneDNN
 import Storage
 
+extension ComputeType {
+  /// Whether so many rows of activations are multiplied in AMX tiles, if the processor has them.
+  func usesTiles(_ rows: Int, _ forcesLargeKernels: Bool) -> Bool {
+    switch self {
+    case .int8: true
+    case .bf16: rows > ComputeContext.maxSmallRows || forcesLargeKernels
+    case .f32, .blocks: false
+    }
+  }
+}
+
 /// Backends of a matmul panel: our own small-M kernels for few rows, oneDNN or OpenBLAS for many. For compute types
 /// that no available library supports, the small-M kernels process 16 rows at a time.
 extension ComputeContext {
@@ -46,6 +57,17 @@ extension ComputeContext {
     }
   }
 
+  /// A panel in bf16, in tiles: with the bias and the activation.
+  func matmulBF16Tiles(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Tensor, _ worker: Int) {
+    let inputs = weight.columns
+    let scratchBytes = pdrop_tiles_scratch_bytes(panel.rows, 2 * inputs, panel.columns.count)
+    unsafe panel.withResults { results in
+      unsafe pdrop_gemm_bf16_tiles(
+        input.base, weight.address + panel.columns.lowerBound * inputs * 2, inputs, results,
+        weightScratch(worker, byteCount: scratchBytes))
+    }
+  }
+
   /// A panel in int8: exact integer sums, then scaled and finished.
   func matmulInt8(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Int8Weights, _ worker: Int) {
     let (inputs, outputs) = (weight.inputs, panel.columns.count)
@@ -56,11 +78,10 @@ extension ComputeContext {
     var scaled = unsafe pdrop_int8_sums(
       values: nil, stride: outputs, weight_sums: weightSums, scales: scales, row_scales: rowScales)
     if input.order == .tiles {
-      let scratchBytes = pdrop_int8_tiles_scratch_bytes(panel.rows, inputs, outputs)
+      let scratchBytes = pdrop_tiles_scratch_bytes(panel.rows, inputs, outputs)
       unsafe panel.withResults { results in
         unsafe pdrop_gemm_u8_s8_tiles(
-          input.base.assumingMemoryBound(to: UInt8.self), weights.assumingMemoryBound(to: Int8.self), inputs, results,
-          &scaled, weightScratch(worker, byteCount: scratchBytes))
+          input.base, weights, inputs, results, &scaled, weightScratch(worker, byteCount: scratchBytes))
       }
       return
     }

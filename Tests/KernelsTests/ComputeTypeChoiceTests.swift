@@ -28,7 +28,7 @@ import Testing
 
   @Test(.enabled(if: InstructionSet.avx512BF16.isAvailable, "needs AVX512_BF16"))
   func `uses bf16 without oneDNN`() {
-    let without = Processor.current.limited(withoutOneDNN: true)
+    let without = Processor.current.limited(to: .avx512BF16, withoutOneDNN: true)
     for request in [nil, ComputeType.bf16] {
       #expect(ComputeType.best(for: request, on: without).computeType == .bf16)
       #expect(ComputeType.best(for: request, on: without).summary() == "bf16 (own kernels; no oneDNN)")
@@ -41,8 +41,13 @@ import Testing
       "needs AVX512_BF16 and oneDNN with bf16"))
   func `uses bf16 with oneDNN`() throws {
     let oneDNN = try #require(Processor.current.oneDNN)
-    #expect(ComputeType.best(for: nil).computeType == .bf16)
-    #expect(ComputeType.best(for: nil).summary() == "bf16 (oneDNN \(oneDNN.version))")
+    let choice = ComputeType.best(for: nil, on: .current.limited(to: .avx512BF16))
+    #expect(choice.computeType == .bf16 && choice.summary() == "bf16 (oneDNN \(oneDNN.version))")
+  }
+
+  @Test(.enabled(if: InstructionSet.avx512AMX.isAvailable, "needs AMX"), arguments: [ComputeType.bf16, .int8])
+  func `uses own kernels with AMX`(computeType: ComputeType) {
+    #expect(ComputeType.best(for: computeType).summary() == "\(computeType) (own kernels, avx512AMX)")
   }
 
   @Test func `limits never add instructions`() {

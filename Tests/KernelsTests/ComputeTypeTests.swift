@@ -5,11 +5,12 @@ import Testing
 
 /// Matmuls in every compute type, with all kernels available on this machine.
 @Suite struct ComputeTypeTests {
-  /// This processor with all libraries, then every available ISA level without oneDNN.
+  /// This processor with all libraries, with and without AMX, for which they are not used, then every available ISA level
+  /// without oneDNN.
   ///
   /// `InstructionSetTests` records the levels that are missing.
   static let processors =
-    [Processor.current]
+    [Processor.current, .current.limited(to: .avx512BF16)]
     + InstructionSet.allCases.filter { $0 <= Processor.current.instructions }.map {
       Processor.current.limited(to: $0, withoutOneDNN: true)
     }
@@ -27,8 +28,7 @@ import Testing
       (ElementType.f32, ComputeType.f32), (.f16, .f32), (.bf16, .f32), (.bf16, .bf16), (.f16, .bf16),
     ] {
       let (linear, weights) = layer.linear(element, computeType)
-      // With AMX, 106 rows are computed in two runs.
-      for rows in isOptimized ? [1, 2, 3, 7, 16, 17, 65, 106] : [1, 2, 3, 7, 16, 17, 65] {
+      for rows in [1, 2, 3, 7, 16, 17, 65] {
         let x = numbers.floats(rows * shape.inputs)
         let compute = ComputeContext(workers: Workers(count: 2), processor: processor)
         var y = Matrix(rows: 0, columns: shape.outputs)
@@ -66,8 +66,7 @@ import Testing
     let layer = StoredLayer(&numbers, shape.inputs, shape.outputs)
     let (linear, weights) = layer.linear(.f32, .int8, biased: false)
     let quantized = weights.chunks(of: shape.inputs).map(quantizedRow)
-    // With AMX, 53 and 122 rows are computed in two runs.
-    for rows in [1, 3, 16, 17, 40, 53] + (isOptimized ? [122] : []) {
+    for rows in [1, 3, 16, 17, 40, 53] {
       let x = numbers.floats(rows * shape.inputs, in: -3...3)
       let compute = ComputeContext(workers: Workers(count: 2), processor: processor)
       var y = Matrix(rows: 0, columns: shape.outputs)

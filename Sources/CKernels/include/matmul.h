@@ -54,21 +54,27 @@ void pdrop_gemm_bf16_bf16(pdrop_isa isa, const void *x, int rows, const void *w,
 void pdrop_gemm_u8_s8(pdrop_isa isa, const void *x, int rows, const void *w, size_t inputs, size_t outputs, int32_t *y,
                       size_t stride);
 
-// int8 GEMM in tiles, for any number of rows; it needs `pdrop_isa_avx512_amx`. The activations are stored in the order in
-// which tiles are read: for two tiles of 16 rows all inputs, 64 at a time.
+// GEMM in tiles, for any number of rows; it needs `pdrop_isa_avx512_amx`. The activations are stored in the order in which
+// tiles are read: for two tiles of 16 rows all inputs, 64 bytes at a time.
 
 /// The size in bytes of activations in tiles.
-size_t pdrop_int8_tile_bytes(size_t rows, size_t inputs);
+size_t pdrop_tile_bytes(size_t rows, size_t row_bytes);
 
-/// Stores one of `rows` rows of activations, [inputs], in tiles.
-void pdrop_store_row_in_tiles(const uint8_t *x, size_t row, size_t rows, size_t inputs, uint8_t *tiles);
+/// Stores one of `rows` rows of activations, [row_bytes] bytes, in tiles.
+void pdrop_store_row_in_tiles(const void *x, size_t row, size_t rows, size_t row_bytes, void *tiles);
 
-/// The size in bytes of the working memory of `pdrop_gemm_u8_s8_tiles`.
-size_t pdrop_int8_tiles_scratch_bytes(size_t rows, size_t inputs, size_t outputs);
+/// The size in bytes of the working memory of a GEMM in tiles.
+size_t pdrop_tiles_scratch_bytes(size_t rows, size_t row_bytes, size_t outputs);
 
-/// `pdrop_finish_int8` of the sums of activations in tiles and a weight, [outputs, inputs].
+/// `pdrop_finish_int8` of the sums of unsigned activations in tiles and a signed weight, [outputs, inputs].
 ///
 /// - scales: Without `values` and `stride`, which are set here.
-/// - scratch: `pdrop_int8_tiles_scratch_bytes` bytes, aligned to 64.
-void pdrop_gemm_u8_s8_tiles(const uint8_t *tiles, const int8_t *w, size_t inputs, const pdrop_results *results,
+/// - scratch: `pdrop_tiles_scratch_bytes` bytes, aligned to 64.
+void pdrop_gemm_u8_s8_tiles(const void *tiles, const void *w, size_t inputs, const pdrop_results *results,
                             const pdrop_int8_sums *scales, void *scratch);
+
+/// The same in bf16: writes or adds the sums to the results, and finishes these as `pdrop_finish` does.
+///
+/// The summation order of each value depends only on `inputs`. Subnormals are flushed to zero.
+void pdrop_gemm_bf16_tiles(const void *tiles, const void *w, size_t inputs, const pdrop_results *results,
+                           void *scratch);
