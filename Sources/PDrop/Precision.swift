@@ -52,7 +52,7 @@ public struct ModelPrecision: Sendable, Equatable {
   public let name: String
   /// Explanation in one line: the library, and why the requested type is not used.
   public let reason: String
-  /// Library of the prefill matmuls, such as `oneDNN 2.6.3`.
+  /// Library of the prefill matmuls, such as `oneDNN 2.6.3`, or our own kernels.
   public let library: String
   /// Reason why `auto` quantizes weights that are stored as floats; `nil` if it does not.
   public let memoryNote: String?
