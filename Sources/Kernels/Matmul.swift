@@ -64,8 +64,8 @@ extension ComputeContext {
   /// thread. So the result is the same for any number of workers.
   ///
   /// Batch invariance: int8 sums are exact. In f32 (up to 16 rows) and bf16 (up to 64 rows) our own kernels fix the
-  /// summation order. Beyond that the libraries decide it: oneDNN gave a row the same bits among 1 to 625 rows (2.6.3
-  /// and 3.2, AVX-512), although it does not guarantee that; OpenBLAS did not.
+  /// summation order; so do AMX tiles in bf16 for more rows. Otherwise the libraries decide it: oneDNN gave a row the same
+  /// bits among 1 to 625 rows (2.6.3 and 3.2, AVX-512), although it does not guarantee that; OpenBLAS did not.
   private func matmul<let count: Int>(
     _ outputs: [count of MatmulOutput], _ x: borrowing Matrix, _ forcesLargeKernels: Bool
   ) {
