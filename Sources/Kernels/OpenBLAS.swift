@@ -49,11 +49,23 @@ import Storage
   /// The library with its fastest kernels.
   ///
   /// On AMD Zen 4, OpenBLAS selects its Cooperlake kernels, which reach 120 to 190 GFLOP/s; its Haswell kernels reach
-  /// 200 to 209. On Zen 5 its own selection is the fastest (497 against 273, two threads). The kernels decide the last
-  /// bits of results, so the rule is fixed by these measurements and not measured at each start. `OPENBLAS_CORETYPE`,
-  /// if set, takes precedence.
+  /// 200 to 209. On Zen 5 its own selection is the fastest (497 against 273, two threads). On processors that are newer
+  /// than the library, it selects its Prescott kernels, without AVX: 44 to 56 GFLOP/s on an Emerald Rapids, where its
+  /// SkylakeX kernels reach 232 to 322, Cooperlake 247 to 336 and Haswell 162 to 185 (0.3.21, two threads).
+  ///
+  /// The kernels decide the last bits of results, so the rule is fixed by these measurements and not measured at each
+  /// start. `OPENBLAS_CORETYPE`, if set, takes precedence.
   private static func selected(permits: DispatchSemaphore?) -> OpenBLAS {
-    if pdrop_is_zen4() { unsafe _ = pdrop_openblas_choose("Haswell") }
+    let library = OpenBLAS(permits: permits)
+    let core: String? =
+      if pdrop_is_zen4() {
+        "Haswell"
+      } else if library.coreName == "Prescott" {
+        InstructionSet.detected >= .avx512 ? "SkylakeX" : InstructionSet.detected >= .avx2 ? "Haswell" : nil
+      } else {
+        nil
+      }
+    guard let core, unsafe pdrop_openblas_choose(core) else { return library }
     return OpenBLAS(permits: permits)
   }
 

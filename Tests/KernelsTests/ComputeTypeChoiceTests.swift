@@ -1,3 +1,4 @@
+import Foundation
 import Kernels
 import Testing
 
@@ -48,6 +49,15 @@ import Testing
   @Test(.enabled(if: InstructionSet.avx512AMX.isAvailable, "needs AMX"), arguments: [ComputeType.bf16, .int8])
   func `uses own kernels with AMX`(computeType: ComputeType) {
     #expect(ComputeType.best(for: computeType).summary() == "\(computeType) (own kernels, avx512AMX)")
+  }
+
+  @Test(
+    .enabled(
+      if: InstructionSet.avx2.isAvailable && ProcessInfo.processInfo.environment["OPENBLAS_CORETYPE"] == nil,
+      "needs AVX2 and the kernels of our choice"))
+  func `OpenBLAS uses kernels with AVX on processors newer than itself`() throws {
+    let library = try #require(Processor.current.openBLAS)
+    #expect(library.coreName != "Prescott")
   }
 
   @Test func `limits never add instructions`() {
