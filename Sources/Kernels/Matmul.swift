@@ -133,6 +133,7 @@ extension ComputeContext {
       case .blocks: Self.blockPanelWidth(linear, rows: y.rows, processor.instructions)
       // With more outputs, the 32-bit sums of many rows would not stay in the second level cache.
       case .int8: min(Self.panelWidth(outputs: linear.outputSize, rows: y.rows), 128)
+      // Nor would the weights that are packed for tiles.
       case .bf16 where processor.instructions == .avx512AMX:
         min(Self.panelWidth(outputs: linear.outputSize, rows: y.rows), 128)
       case .f32, .bf16: Self.panelWidth(outputs: linear.outputSize, rows: y.rows)
@@ -234,14 +235,7 @@ extension ComputeContext {
     if case .blocks(let weight) = linear.weight {
       return unsafe blockInput(source, rows: rows, columns: columns, for: weight.type)
     }
-    let order: MatmulInput.Order =
-      if rows <= Self.maxPackedRows && !forcesLargeKernels {
-        .packed
-      } else if processor.instructions == .avx512AMX && linear.computeType.usesTiles(rows, forcesLargeKernels) {
-        .tiles
-      } else {
-        .rows
-      }
+    let order = order(rows, linear.computeType, forcesLargeKernels)
     let elementBytes =
       switch linear.computeType {
       case .f32: 4
@@ -249,29 +243,40 @@ extension ComputeContext {
       case .int8, .blocks: 1
       }
     let rowBytes = columns * elementBytes
-    // Scales, converted rows, and rows packed or in tiles, each 64-byte aligned.
+    // Scales, converted rows and packed rows, each 64-byte aligned.
     let scaleBytes = (rows * 4 + 63) / 64 * 64
-    let convertedBytes = elementBytes == 4 ? 0 : (rows * rowBytes + 63) / 64 * 64
-    let orderedBytes =
-      switch order {
-      case .rows: 0
-      case .packed: pdrop_packed_bytes(Int32(rows), rowBytes)
-      case .tiles: pdrop_tile_bytes(rows, rowBytes)
-      }
-    let memory = unsafe sharedScratch(byteCount: scaleBytes + convertedBytes + orderedBytes)
+    let convertedBytes =
+      elementBytes == 4
+      ? 0 : order == .tiles ? pdrop_tile_bytes(rows, rowBytes) : (rows * rowBytes + 63) / 64 * 64
+    let packedBytes = order == .packed ? pdrop_packed_bytes(Int32(rows), rowBytes) : 0
+    let memory = unsafe sharedScratch(byteCount: scaleBytes + convertedBytes + packedBytes)
     let scales = unsafe memory.bindMemory(to: Float.self, capacity: rows)
     let converted = unsafe memory + scaleBytes
-    let ordered = unsafe converted + convertedBytes
 
     let conversion = unsafe RowConversion(
-      source: source, target: converted, tiles: order == .tiles ? ordered : nil, scales: scales, rows: rows,
-      columns: columns, elementBytes: elementBytes)
-    workers.run(tasks: conversion.taskCount, conversion) { conversion, task, _ in conversion.run(task) }
-    let rowMajor = elementBytes == 4 ? UnsafeRawPointer(source) : UnsafeRawPointer(converted)
-    if order == .packed { unsafe pdrop_pack_rows(rowMajor, rowBytes, Int32(rows), rowBytes, ordered) }
+      compute: self, source: source, target: converted, scales: scales, rows: rows, columns: columns,
+      elementBytes: elementBytes, usesTiles: order == .tiles)
+    workers.run(tasks: conversion.taskCount, conversion) { conversion, task, worker in conversion.run(task, worker) }
+    var base = elementBytes == 4 ? UnsafeRawPointer(source) : UnsafeRawPointer(converted)
+    if order == .packed {
+      let packed = unsafe converted + convertedBytes
+      unsafe pdrop_pack_rows(base, rowBytes, Int32(rows), rowBytes, packed)
+      unsafe base = UnsafeRawPointer(packed)
+    }
     return unsafe MatmulInput(
-      rows: rows, base: order == .rows ? rowMajor : UnsafeRawPointer(ordered), rowBytes: rowBytes, order: order,
-      forcesLargeKernels: forcesLargeKernels, scales: UnsafePointer(scales))
+      rows: rows, base: base, rowBytes: rowBytes, order: order, forcesLargeKernels: forcesLargeKernels,
+      scales: UnsafePointer(scales))
+  }
+
+  /// The order in which the kernel for so many rows reads its activations.
+  private func order(_ rows: Int, _ computeType: ComputeType, _ forcesLargeKernels: Bool) -> MatmulInput.Order {
+    if rows <= Self.maxPackedRows && !forcesLargeKernels { return .packed }
+    guard processor.instructions == .avx512AMX else { return .rows }
+    return switch computeType {
+    case .int8: .tiles
+    case .bf16: rows > Self.maxSmallRows || forcesLargeKernels ? .tiles : .rows
+    case .f32, .blocks: .rows
+    }
   }
 
   /// Activations for blocks: the quantized rows.
@@ -323,31 +328,36 @@ extension ComputeContext {
 
 /// The conversion of activations to bf16 or int8, some rows per task.
 @safe private struct RowConversion {
+  let compute: ComputeContext
   /// `[rows, columns]`.
   let source: UnsafePointer<Float>
-  /// `[rows, columns]` elements.
+  /// `[rows, columns]` elements, or tiles.
   let target: UnsafeMutableRawPointer
-  /// Receives the rows in tiles; `nil` for none.
-  let tiles: UnsafeMutableRawPointer?
   /// `[rows]`, written for int8.
   let scales: UnsafeMutablePointer<Float>
   let rows: Int
   let columns: Int
   /// 2 for bf16, 1 for int8, 4 to convert nothing.
   let elementBytes: Int
+  let usesTiles: Bool
 
   private var taskRows: Int { max(1, 32_768 / max(columns, 1)) }
   var taskCount: Int { elementBytes == 4 ? 0 : (rows + taskRows - 1) / taskRows }
 
-  func run(_ task: Int) {
+  func run(_ task: Int, _ worker: Int) {
+    let rowBytes = columns * elementBytes
     for row in task * taskRows..<min((task + 1) * taskRows, rows) {
-      let (from, to) = unsafe (source + row * columns, target + row * columns * elementBytes)
+      let from = unsafe source + row * columns
+      // In tiles a row is not in one piece.
+      let to =
+        unsafe usesTiles
+        ? UnsafeMutableRawPointer(compute.scratch(worker, count: columns)) : target + row * rowBytes
       if elementBytes == 2 {
         unsafe pdrop_round_f32_to_bf16(from, columns, to.assumingMemoryBound(to: UInt16.self))
       } else {
         unsafe scales[row] = pdrop_quantize_u8(from, columns, to.assumingMemoryBound(to: UInt8.self))
       }
-      if let tiles = unsafe tiles { unsafe pdrop_store_row_in_tiles(to, row, rows, columns * elementBytes, tiles) }
+      if usesTiles { unsafe pdrop_store_row_in_tiles(to, row, rows, rowBytes, target) }
     }
   }
 }

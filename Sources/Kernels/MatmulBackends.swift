@@ -2,19 +2,8 @@ import CKernels
 import COneDNN
 import Storage
 
-extension ComputeType {
-  /// Whether so many rows of activations are multiplied in AMX tiles, if the processor has them.
-  func usesTiles(_ rows: Int, _ forcesLargeKernels: Bool) -> Bool {
-    switch self {
-    case .int8: true
-    case .bf16: rows > ComputeContext.maxSmallRows || forcesLargeKernels
-    case .f32, .blocks: false
-    }
-  }
-}
-
-/// Backends of a matmul panel: our own small-M kernels for few rows, oneDNN or OpenBLAS for many. For compute types
-/// that no available library supports, the small-M kernels process 16 rows at a time.
+/// Backends of a matmul panel: our own small-M kernels for few rows; AMX tiles, oneDNN or OpenBLAS for many. For compute
+/// types that neither tiles nor an available library support, the small-M kernels process 16 rows at a time.
 extension ComputeContext {
   /// A panel in f32, with a weight of any element type.
   func matmulF32(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Tensor, _ worker: Int) {
@@ -72,7 +61,7 @@ extension ComputeContext {
   func matmulInt8(_ panel: MatmulPanel, _ input: MatmulInput, _ weight: Int8Weights, _ worker: Int) {
     let (inputs, outputs) = (weight.inputs, panel.columns.count)
     let weights = unsafe weight.numbers.address(of: panel.columns.lowerBound * inputs)
-    guard let rowScales = unsafe input.scales else { return }
+    guard let rowScales = unsafe input.scales else { preconditionFailure("matmulInt8: rows without scales") }
     let scales = unsafe weight.scales.address(of: 0).assumingMemoryBound(to: Float.self) + panel.columns.lowerBound
     let weightSums = unsafe weight.sums.address(of: 0).assumingMemoryBound(to: Int32.self) + panel.columns.lowerBound
     var scaled = unsafe pdrop_int8_sums(
