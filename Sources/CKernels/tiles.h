@@ -10,3 +10,10 @@ typedef struct {
   uint16_t row_bytes[16];
   uint8_t rows[16];
 } tile_configuration;
+
+/// All tiles with 16 rows of 64 bytes.
+static inline tile_configuration whole_tiles(void) {
+  tile_configuration configuration = {.palette = 1};
+  for (int t = 0; t < 8; t++) configuration.rows[t] = 16, configuration.row_bytes[t] = 64;
+  return configuration;
+}

@@ -1,6 +1,6 @@
 // Scores of int8 queries and keys, with a scale for each row; their products are exact. INT8_SCORES has the matmul.
 
-/// Copies a row of keys as int8, or rounds it to int8, with zeros up to a whole number of words.
+/// Copies a row of keys as int8, or rounds it to int8, with zeros up to the end of its last word.
 ///
 /// - buffer: `count` floats.
 /// - Returns: The scale of the row; for an int8 cache, that of the cache.

@@ -195,14 +195,13 @@ INLINE void pack_block_of(const pdrop_kv_type type, const key_block *block, cons
   if (HAS_INT8_SCORES && b->has_int8_scores) {
     // The memory of the values serves as a buffer.
     pack_int8_keys(block, b, type);
-    pack_values(block->values, b, type, block->first, block->count);
-    return;
+  } else {
+    pack_keys(block->keys, b, type, block->first, block->count);
+    // A copy, as whole tiles read more scales than there are.
+    if (type == pdrop_kv_int8)
+      __builtin_memcpy(block->key_scales, b->key_scales + block->first, block->count * sizeof *block->key_scales);
   }
-  pack_keys(block->keys, b, type, block->first, block->count);
   pack_values(block->values, b, type, block->first, block->count);
-  // A copy, as whole tiles read more scales than there are.
-  if (type == pdrop_kv_int8)
-    __builtin_memcpy(block->key_scales, b->key_scales + block->first, block->count * sizeof *block->key_scales);
 }
 
 static void pack_block(const key_block *block, const pdrop_attention_block *b) {

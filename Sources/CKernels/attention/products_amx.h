@@ -3,10 +3,8 @@
 
 #include "../tiles.h"
 
-/// Sets all tiles to 16 rows of 64 bytes.
 INLINE void begin_products(void) {
-  tile_configuration configuration = {.palette = 1};
-  for (int t = 0; t < 8; t++) configuration.row_bytes[t] = 64, configuration.rows[t] = 16;
+  const tile_configuration configuration = whole_tiles();
   _tile_loadconfig(&configuration);
 }
 

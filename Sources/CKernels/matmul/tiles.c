@@ -157,12 +157,6 @@ INLINE void multiply(const bool is_bf16, int32_t *sums, size_t stride, const cha
   if (has_two) _tile_stored(3, lower + ROWS, stride_bytes);
 }
 
-static void begin_products(void) {
-  tile_configuration configuration = {.palette = 1};
-  for (int t = 0; t < 8; t++) configuration.rows[t] = ROWS, configuration.row_bytes[t] = WIDTH;
-  _tile_loadconfig(&configuration);
-}
-
 size_t pdrop_tiles_scratch_bytes(size_t rows, size_t row_bytes, size_t outputs) {
   const size_t columns = tiles(outputs, 2 * ROWS) * 2 * ROWS, depth = tiles(row_bytes, WIDTH);
   return columns * depth * WIDTH +
@@ -214,10 +208,11 @@ INLINE void gemm(const bool is_bf16, const char *x, const char *w, size_t row_by
                  const pdrop_int8_sums *scales, void *scratch) {
   const size_t rows = results->rows, depth = tiles(row_bytes, WIDTH), pairs = tiles(results->count, 2 * ROWS),
                stride = pairs * 2 * ROWS, row_step = block_rows(depth);
+  const tile_configuration configuration = whole_tiles();
   char *const weights = scratch;
   int32_t *const sums = (int32_t *)(void *)(weights + pairs * 2 * depth * TILE);
   pack_weights(w, row_bytes, results->count, weights);
-  begin_products();
+  _tile_loadconfig(&configuration);
   for (size_t first = 0; first < rows; first += row_step)
     for (size_t k = 0; k < depth; k += BLOCK_DEPTH) {
       const size_t steps = min_of(depth - k, BLOCK_DEPTH);
