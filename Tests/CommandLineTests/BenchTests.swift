@@ -109,7 +109,8 @@ import Testing
 
   @Test(arguments: [
     (["plan", "--synthetic", "llava-1.5-7b", "--policy", "pyramiddrop", "--target-tokens", "128"], "--layer-list"),
-    (["plan", "--kv", "int4"], "--kv"), (["--target-tokens", "128", "--target-kv", "1MiB"], "give one"),
+    (["plan", "--kv", "int4"], "--kv"), (["--attention-scores", "bf16"], "--attention-scores"),
+    (["--target-tokens", "128", "--target-kv", "1MiB"], "give one"),
     (["--nonsense"], "nonsense"), (["-r", "0"], "--repetitions"), (["-n", "-1"], "-n"), (["-n=-1"], "-n"),
     (["-p", "1"], "--n-prompt"), (["-t", "0"], "--threads"), (["-o", "xml"], "jsonl"),
     (["--policy", "none,best"], "pyramiddrop"), (["--policy", "none,"], "pyramiddrop"),

@@ -84,24 +84,28 @@ import Testing
     for (keyValueHeads, dimension) in Self.smallLayouts + (isOptimized ? [(4, 72), (2, 96), (1, 128)] : []) {
       let heads = HeadLayout(headCount: 4, keyValueHeadCount: keyValueHeads, headDimension: dimension)
       let queryHeads = HeadLayout(headCount: 4, keyValueHeadCount: 4, headDimension: dimension)
-      var numbers = SeededGenerator(UInt64(queryRows * keyRows))
-      var (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
-      // The first row of a head has zeros only, and others are much larger.
-      for i in 0..<dimension { (q[i], k[i]) = (0, 0) }
-      for i in q.indices.dropFirst(heads.queryColumns / 2) { q[i] *= 100 }
       let isPanel = queryRows > 2 || (queryRows == 1 && heads.headCount / keyValueHeads > 2)
-      for type in CacheType.allCases {
-        let isRounded = isPanel && type == .f32 && variant >= .avx512BF16
-        // A row of an int8 cache is used as it is, and any other is quantized.
-        let queries = isPanel ? stored(q, queryHeads, .int8) : q
-        let keys = isPanel ? stored(stored(k, heads, type), heads, .int8) : stored(k, heads, type)
-        let values = isRounded ? v.map(rounded) : stored(v, heads, type)
-        let expected = plainAttention(queries, keys, values, heads, queryRows, keyRows) { keyRows - queryRows + $0 + 1 }
-        let difference = Difference.absolute(causal(q, k, v, heads, type, variant, scores: .int8), expected)
-        // As without int8 scores. The scores of large queries are up to 10,000, so that the rounding of the sums of
-        // their factors counts.
-        let rounding: Double = isPanel && variant >= .avx512BF16 ? (type == .int8 ? 0x1p-8 : 0x1p-9) : 0
-        #expect(difference.largest <= rounding + 2e-3, "\(queryRows) of \(keyRows), \(type) \(difference)")
+      // Scores of at most 45, and of thousands.
+      for (magnitude, bound) in [(Float(1), 1e-5), (100, 2e-3)] {
+        var numbers = SeededGenerator(UInt64(queryRows * keyRows))
+        var (q, k, v) = inputs(&numbers, heads, queryRows, keyRows)
+        for i in q.indices { q[i] *= magnitude }
+        // The first row of a head has zeros only.
+        for i in 0..<dimension { (q[i], k[i]) = (0, 0) }
+        for type in CacheType.allCases {
+          let isRounded = isPanel && type == .f32 && variant >= .avx512BF16
+          // A row of an int8 cache is used as it is, and any other is quantized.
+          let queries = isPanel ? stored(q, queryHeads, .int8) : q
+          let keys = isPanel ? stored(stored(k, heads, type), heads, .int8) : stored(k, heads, type)
+          let values = isRounded ? v.map(rounded) : stored(v, heads, type)
+          let expected = plainAttention(queries, keys, values, heads, queryRows, keyRows) {
+            keyRows - queryRows + $0 + 1
+          }
+          let difference = Difference.absolute(causal(q, k, v, heads, type, variant, scores: .int8), expected)
+          // Of probabilities, as with float scores. The factors of large scores are rounded, too.
+          let rounding: Double = isPanel && variant >= .avx512BF16 ? (type == .int8 ? 0x1p-8 : 0x1p-9) : 0
+          #expect(difference.largest <= rounding + bound, "\(queryRows) of \(keyRows), \(type) \(difference)")
+        }
       }
     }
   }
