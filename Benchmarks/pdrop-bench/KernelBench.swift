@@ -194,8 +194,7 @@ final class KernelBench {
     var output = Matrix(rows: 0, columns: columns)
     let result = KernelResult(
       name: "vision attention" + scores.suffix, shape: "\(vision.headCount) heads of \(vision.heads.headDimension)",
-      rows: rows,
-      precision: computeType.rawValue, operations: 4 * columns * rows * rows, bytes: 3 * rows * columns * 4)
+      rows: rows, precision: computeType.rawValue, operations: 4 * columns * rows * rows, bytes: 3 * rows * columns * 4)
     return measure(result, against: computeType, copies: 1) { _ in
       compute.fullAttention(
         &output, queries: queries, keys: keys, values: values, heads: vision.heads, sequences: 1,

@@ -140,7 +140,8 @@ extension ComputeContext {
   ///   - queries: `[T, heads · d]`.
   ///   - cache: Returns the keys and values that a row sees.
   ///
-  /// Batch-invariant: a row's result does not depend on the other rows. Scores are never in int8. Cost: 2·heads·d multiply-adds per key.
+  /// Batch-invariant: a row's result does not depend on the other rows. Scores are never in int8. Cost: 2·heads·d
+  /// multiply-adds per key.
   package func cachedAttention(
     _ result: inout Matrix, queries: borrowing Matrix, heads: HeadLayout,
     with kernel: AttentionKernel = .exact, _ cache: (_ row: Int) -> StoredKeyValues

@@ -37,7 +37,8 @@ public enum CachePrecision: String, CaseIterable, Sendable {
 
 /// The requested data type of attention scores in prompts and in the vision encoder.
 public enum ScorePrecision: String, CaseIterable, Sendable {
-  /// int8 for int8 and 4-bit weights on processors that compute it faster: with VNNI, but without AMX.
+  /// int8 if decoder and vision encoder have int8 or 4-bit weights, on processors that compute it faster: with VNNI, but
+  /// without AMX.
   case auto
   /// bf16 on processors with AVX512_BF16 or AMX, otherwise f32.
   case float

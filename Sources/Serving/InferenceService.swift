@@ -12,7 +12,7 @@ package final class InferenceService: Sendable {
   /// Options of a service.
   package struct Options: Sendable {
     package var engine: EngineOptions
-    /// Maximum number of requests that wait for others to end, beyond one for each free slot.
+    /// Maximum number of requests that wait while no slot is free.
     package var queueLimit = 64
 
     package init(engine: EngineOptions) { self.engine = engine }
