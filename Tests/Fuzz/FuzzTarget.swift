@@ -25,6 +25,7 @@ enum FuzzTarget: String, CaseIterable {
   case conversation
   case exif
   case gguf
+  case ggufModel = "gguf-model"
   case ggufTokenizer = "gguf-tokenizer"
   case jinja
   case jpeg
@@ -59,6 +60,7 @@ enum FuzzTarget: String, CaseIterable {
     case .conversation: _ = try Conversation(json: Data(bytes))
     case .exif: try readExif(bytes)
     case .gguf: try readGGUF(bytes)
+    case .ggufModel: try readGGUFModel(bytes)
     case .ggufTokenizer: try readGGUFTokenizer(bytes)
     case .jinja: try renderTemplate(bytes)
     case .jpeg, .webp: _ = try Self.decoder.decode(bytes)
@@ -104,19 +106,30 @@ private func readSafetensors(_ bytes: [UInt8]) throws {
   _ = TensorChecksums.pieces(of: file)
 }
 
-/// A pair of files: the number of bytes of the first in two bytes, then both.
+/// One file: every metadata value as every type, and the values of every tensor.
 private func readGGUF(_ bytes: [UInt8]) throws {
+  let file = try GGUFFile(SharedBytes(copying: bytes), path: "model.gguf")
+  let metadata = file.metadata
+  for key in metadata.keys {
+    _ = try? metadata.string(key)
+    _ = try? metadata.bool(key)
+    _ = try? metadata.integer(key)
+    _ = try? metadata.strings(key)
+    _ = try? metadata.floats(key)
+    _ = try? metadata.integers(key)
+  }
+  for name in file.records.keys {
+    do { _ = try file.tensor(name).floats() } catch { checkMessage(error.description) }
+  }
+}
+
+/// A pair of files: the number of bytes of the first in two bytes, then both.
+private func readGGUFModel(_ bytes: [UInt8]) throws {
   let count = bytes.prefix(2).reversed().reduce(0) { $0 << 8 | Int($1) }
   let (model, mmproj) = (bytes.dropFirst(2).prefix(count), bytes.dropFirst(2 + count))
   let files = try GGUFModel(
     "model.gguf", model: GGUFFile(SharedBytes(copying: Array(model)), path: "model.gguf"),
     mmproj: GGUFFile(SharedBytes(copying: Array(mmproj)), path: "mmproj.gguf"))
-  let metadata = files.metadata
-  for key in metadata?.keys ?? [] {
-    _ = try? metadata?.strings(key)
-    _ = try? metadata?.floats(key)
-    _ = try? metadata?.integers(key)
-  }
   let exports = [
     try GGUFExport.languageModel(files.configuration, name: "a"),
     try GGUFExport.visionEncoder(files.configuration, files.preprocessor(), name: "a"),
@@ -246,17 +259,15 @@ private func readGGUFTokenizer(_ bytes: [UInt8]) throws {
 private let goldenTokenizers = ["Goldens/tokenizer", "Goldens/tokenizer_metaspace", "Fixtures/tokenizers/llama3"]
   .compactMap { try? Tokenizer(directory: Scratch.tests.appending(path: $0)) }
 
-/// Encodes text and decodes bytes as tokens.
+/// Encodes text and decodes bytes as tokens, by a tokenizer that depends on the number of bytes.
 private func readText(_ bytes: [UInt8]) throws {
-  let text = String(decoding: bytes, as: UTF8.self)
   check(goldenTokenizers.count == 3, "a golden tokenizer is missing")
-  for tokenizer in goldenTokenizers {
-    let tokens = tokenizer.encode(text)
-    _ = tokenizer.decode(tokens, skipSpecialTokens: false)
-    var detokenizer = Detokenizer(tokenizer)
-    for byte in bytes { _ = detokenizer.push(Int32(byte)) }
-    _ = detokenizer.finish()
-  }
+  let tokenizer = goldenTokenizers[bytes.count % 3]
+  let tokens = tokenizer.encode(String(decoding: bytes, as: UTF8.self))
+  _ = tokenizer.decode(tokens, skipSpecialTokens: false)
+  var detokenizer = Detokenizer(tokenizer)
+  for byte in bytes { _ = detokenizer.push(Int32(byte)) }
+  _ = detokenizer.finish()
 }
 
 // MARK: - Files of batches and benchmarks

@@ -6,6 +6,7 @@ usage: corpus.py OUT
 
 import hashlib
 import json
+import math
 import pathlib
 import struct
 import sys
@@ -32,7 +33,7 @@ def safetensors(tensors, metadata=None):
 
 
 def gguf(pairs, tensors):
-    """A GGUF file of pairs by key, and of tensors of small numbers as (name, dimensions), the columns first."""
+    """A GGUF file of pairs by key, and of tensors as (name, dimensions, type, bytes), the columns first."""
     def text(value):
         return struct.pack("<Q", len(value)) + value.encode()
 
@@ -52,14 +53,32 @@ def gguf(pairs, tensors):
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs))
     head += b"".join(text(k) + value(v) for k, v in pairs.items())
     data = b""
-    for name, dims in tensors:
-        head += text(name) + struct.pack(f"<I{len(dims)}Q", len(dims), *dims) + struct.pack("<IQ", 0, len(data))
-        count = 1
-        for size in dims:
-            count *= size
-        data += struct.pack(f"<{count}f", *[i % 7 / 8 for i in range(count)])
-        data += bytes(-len(data) % 32)
+    for name, dims, kind, content in tensors:
+        head += text(name) + struct.pack(f"<I{len(dims)}Q", len(dims), *dims) + struct.pack("<IQ", kind, len(data))
+        data += content + bytes(-len(content) % 32)
     return head + bytes(-len(head) % 32) + data
+
+
+def floats(name, dims):
+    """A tensor of small numbers in f32, for `gguf`."""
+    count = math.prod(dims)
+    return name, dims, 0, struct.pack(f"<{count}f", *[i % 7 / 8 for i in range(count)])
+
+
+def gguf_files():
+    """Files of one tensor, of every type that is read and of one that is not, with metadata of several types."""
+    keys = {
+        "general.alignment": 32, "a": "text", "b": True, "c": 0.5, "d": ["x", "yz"], "e": [1, 2], "f": [0.5],
+        "split.count": 1}
+    # The tensor type, the values of a block and its bytes.
+    types = [
+        (0, 1, 4), (1, 1, 2), (30, 1, 2), (2, 32, 18), (3, 32, 20), (6, 32, 22), (7, 32, 24), (8, 32, 34), (10, 256, 84),
+        (11, 256, 110), (12, 256, 144), (13, 256, 176), (14, 256, 210), (20, 32, 18), (23, 256, 136), (24, 1, 1)]
+    for index, (kind, values, size) in enumerate(types):
+        key = list(keys)[index % len(keys)]
+        content = bytes((37 * i + 60) % 256 for i in range(2 * size))
+        yield gguf({key: keys[key]}, [("t", [values, 2], kind, content)])
+    yield gguf(keys, [floats("t", [2, 1, 3]), ("u", [32], 2, bytes(18))])
 
 
 def gguf_pairs():
@@ -73,12 +92,14 @@ def gguf_pairs():
         layer = [
             ("attn_norm", [8]), ("attn_q", [8, 8]), ("attn_k", [8, 8]), ("attn_v", [8, 8]), ("attn_output", [8, 8]),
             ("ffn_norm", [8]), ("ffn_gate", [8, 6]), ("ffn_up", [8, 6]), ("ffn_down", [6, 8])]
-        biases = [] if kind == "llama" else [(f"blk.0.attn_{n}.bias", [8]) for n in "qkv"]
+        tensors = [("token_embd.weight", [8, 5]), ("output_norm.weight", [8]), ("output.weight", [8, 5])]
+        tensors += [(f"blk.0.{n}.weight", d) for n, d in layer]
+        if kind != "llama":
+            tensors += [(f"blk.0.attn_{n}.bias", [8]) for n in "qkv"]
         model = gguf(
             {"general.architecture": kind, **{f"{kind}.{k}": v for k, v in keys.items()},
              "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", "a", "b"], "tokenizer.ggml.scores": [0.0, -1.0]},
-            [("token_embd.weight", [8, 5]), ("output_norm.weight", [8]), ("output.weight", [8, 5])]
-            + [(f"blk.0.{n}.weight", d) for n, d in layer] + biases)
+            [floats(*t) for t in tensors])
         clip = {
             "has_vision_encoder": True, "projector_type": "mlp", "use_gelu": False, "vision.image_size": 4,
             "vision.patch_size": 2, "vision.embedding_length": 4, "vision.feed_forward_length": 12,
@@ -96,7 +117,8 @@ def gguf_pairs():
                 ("ffn_down", [4, 12]), ("ffn_up", [12, 4])]:
             tensors += [(f"v.blk.0.{name}.weight", dims), (f"v.blk.0.{name}.bias", dims[1:])]
         yield struct.pack("<H", len(model)) + model + gguf(
-            {"general.architecture": "clip", **{f"clip.{k}": v for k, v in clip.items()}}, tensors)
+            {"general.architecture": "clip", **{f"clip.{k}": v for k, v in clip.items()}},
+            [floats(*t) for t in tensors])
 
 
 def pickles(archives):
@@ -310,7 +332,8 @@ def seeds():
         "constraint": CONSTRAINTS,
         "conversation": [messages, json.dumps(OPENAI["body"]).encode()],
         "exif": [bytes([place]) + data for image in images["jpg"] + images["png"] for place, data in metadata_blocks(image)],
-        "gguf": list(gguf_pairs()),
+        "gguf": list(gguf_files()),
+        "gguf-model": list(gguf_pairs()),
         "gguf-tokenizer": [
             small for data in files("Fixtures/tokenizers/gguf/*.gguf") for small in gguf_tokenizers(data)],
         "jinja": [*templates(), *expressions()],

@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 # small have more.
 LENGTH = 1024
 LENGTHS = {
-    "config": 2048, "gguf": 12288, "gguf-tokenizer": 8192, "jpeg": 2048, "pickle": 2048, "png": 2048,
+    "config": 2048, "gguf-model": 12288, "gguf-tokenizer": 8192, "jpeg": 2048, "pickle": 2048, "png": 2048,
     "records": 512, "safetensors": 2048, "sentencepiece": 4096, "text": 256, "tokenizer-config": 4096,
     "tokenizer-json": 4096, "torch": 4096, "webp": 2048}
 # Seconds of wall time after which an input counts as a hang: many, as a busy machine stops the fuzzer for a while. MiB of
