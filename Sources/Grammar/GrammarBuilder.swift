@@ -25,17 +25,17 @@ struct GrammarBuilder {
   static func build(
     _ reader: SchemaReader, _ values: [Value], leadingSpace: Bool
   ) throws(GrammarError) -> GrammarBuilder {
-    var reader = reader
+    var terminals = reader.terminals
     // Keys are terminals too.
     var keys: [[Int]] = []
     for container in reader.containers {
       var numbers: [Int] = []
       if case .object(let properties) = container {
-        for property in properties { numbers.append(try reader.terminal(forKey: property.key)) }
+        for property in properties { numbers.append(try terminals.number(ofKey: property.key)) }
       }
       keys.append(numbers)
     }
-    var builder = GrammarBuilder(terminals: reader.terminals)
+    var builder = GrammarBuilder(terminals: terminals.terminals)
     builder.infos = ContainerCosts.infos(of: reader.containers, builder.terminals)
     let punctuation = builder.appendPunctuation()
     for (i, container) in reader.containers.enumerated() where builder.infos[i] != nil {
