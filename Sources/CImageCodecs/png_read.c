@@ -326,6 +326,10 @@ static bool read_header(png_file *file) {
     file->area_height = file->height;
   }
   if (file->area_width == 0 || file->area_height == 0) return fail(file, "a frame without pixels");
+  // A later header may have made the image smaller than its frame.
+  if ((uint64_t)file->left + file->area_width > file->width || (uint64_t)file->top + file->area_height > file->height) {
+    return fail(file, "a frame outside the image");
+  }
   return true;
 }
 

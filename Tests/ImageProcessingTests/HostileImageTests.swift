@@ -66,6 +66,13 @@ import Testing
     }
   }
 
+  /// Its second header has 16 x 16 pixels, the frame before it 64 x 64.
+  @Test func `refuses a PNG that becomes smaller than its frame`() throws {
+    let url = Goldens.folder.deletingLastPathComponent().appending(path: "Fuzz/inputs/png/smaller-second-header")
+    #expect(
+      error([UInt8](try Data(contentsOf: url)))?.description.contains("a frame outside the image") == true)
+  }
+
   @Test func `refuses an empty file`() {
     #expect(error([]) == .emptyFile(name: "test"))
   }
