@@ -22,6 +22,15 @@ indirect enum ByteExpression: Sendable {
   /// - Parameter maximum: nil for any number.
   case repeated(ByteExpression, minimum: Int, maximum: Int?)
 
+  /// The number of byte sets in the expression, repetitions not counted.
+  var byteSetCount: Int {
+    switch self {
+    case .bytes: 1
+    case .sequence(let parts), .choice(let parts): parts.reduce(0) { $0 + $1.byteSetCount }
+    case .repeated(let part, _, _): part.byteSetCount
+    }
+  }
+
   static func byte(_ character: Unicode.Scalar) -> Self { .bytes(ByteSet(CollectionOfOne(UInt8(ascii: character)))) }
 
   static func byte(in range: ClosedRange<UInt8>) -> Self { .bytes(ByteSet(range)) }

@@ -1,7 +1,7 @@
 import Storage
 
 /// A set of code points without surrogates, as disjoint ranges in order.
-struct CodePointSet: Sendable, Equatable {
+struct CodePointSet: Sendable, Hashable {
   private(set) var ranges: [ClosedRange<UInt32>]
 
   init(_ ranges: [ClosedRange<UInt32>]) {

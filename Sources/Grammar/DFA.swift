@@ -33,6 +33,9 @@ final class DFA: Sendable {
 
   var stateCount: Int { isAccepting.count }
 
+  /// The approximate memory, in bytes.
+  var byteCount: Int { 4 * table.count + 10 * stateCount + 1024 }
+
   @inline(__always)
   func next(_ state: Int32, _ byte: UInt8) -> Int32 { table[Int(state) * classCount + Int(classes[Int(byte)])] }
 

@@ -31,6 +31,8 @@ struct DFABuilder {
   private mutating func append(
     _ expression: ByteExpression, before next: Int32, _ budget: inout GrammarBudget
   ) throws(GrammarError) -> Int32 {
+    // Expressions of the empty text alone have no states, but repeating them takes time.
+    try budget.charge(steps: 1)
     switch expression {
     case .bytes(let set):
       let number = setNumbers[set] ?? Int32(sets.count)
@@ -64,10 +66,7 @@ struct DFABuilder {
         states[Int(loop)].alternative = try append(part, before: loop, &budget)
         next = loop
       }
-      for _ in 0..<minimum {
-        try budget.charge(steps: 1)
-        next = try append(part, before: next, &budget)
-      }
+      for _ in 0..<minimum { next = try append(part, before: next, &budget) }
       return next
     }
   }

@@ -64,20 +64,50 @@ struct Head: Hashable {
 
 /// The heads of all readings of a text, and whether it is complete.
 struct Configuration: Hashable {
-  var heads: [Head] = []
+  private(set) var heads: [Head] = []
   var canEnd = false
+  /// The first `indexedCount` heads, if there are many.
+  private var index: Set<Head> = []
+  private var indexedCount = 0
+
+  init(heads: [Head] = [], canEnd: Bool = false) {
+    self.heads = heads
+    self.canEnd = canEnd
+  }
 
   var isDead: Bool { heads.isEmpty && !canEnd }
 
-  mutating func append(_ head: Head) { if !heads.contains(head) { heads.append(head) } }
+  /// Adds a head that is not in the configuration.
+  mutating func append(new head: Head) { heads.append(head) }
+
+  /// Adds a head unless it is in the configuration.
+  mutating func append(_ head: Head) {
+    // A search of few heads is faster than hashing.
+    if heads.count <= 16 {
+      if !heads.contains(head) { heads.append(head) }
+      return
+    }
+    index.formUnion(heads[indexedCount...])
+    indexedCount = heads.count
+    guard index.insert(head).inserted else { return }
+    heads.append(head)
+    indexedCount += 1
+  }
 
   mutating func formUnion(_ other: Configuration) {
-    canEnd = canEnd || other.canEnd
     if heads.isEmpty {
-      heads = other.heads
+      self = Configuration(heads: other.heads, canEnd: canEnd || other.canEnd)
     } else {
+      canEnd = canEnd || other.canEnd
       for head in other.heads { append(head) }
     }
+  }
+
+  static func == (a: Self, b: Self) -> Bool { a.canEnd == b.canEnd && a.heads == b.heads }
+
+  func hash(into hasher: inout Hasher) {
+    hasher.combine(heads)
+    hasher.combine(canEnd)
   }
 }
 
@@ -91,14 +121,14 @@ extension Grammar {
   func initial() -> Configuration {
     var configuration = Configuration()
     expand(start, .root(), into: &configuration)
-    return configuration
+    return limited(configuration)
   }
 
   /// The configuration after the terminal of a head.
   func after(_ head: Head) -> Configuration {
     var configuration = Configuration()
     expand(edges[head.edge].target, head.frame, into: &configuration)
-    return configuration
+    return limited(configuration)
   }
 
   /// Adds the heads of a node.
@@ -125,8 +155,8 @@ extension Grammar {
           let terminal = terminals[terminal]
           let inner = frame.counting(upTo: edge.countLimit)
           // The edges of a node differ, so the head is new.
-          configuration.heads.append(
-            Head(
+          configuration.append(
+            new: Head(
               edge: number, state: DFA.start, needed: terminal.minimum, remaining: terminal.maximum, frame: inner))
           if terminal.dfa.isAccepting[0] { open.append((edge.target, inner)) }
         case .container(let container):
@@ -205,12 +235,11 @@ extension Grammar {
 
   private func limited(_ configuration: Configuration) -> Configuration {
     guard configuration.heads.count > GrammarLimits.heads else { return configuration }
-    var result = configuration
     // The sort is stable. The shortest completion of the answer is kept.
     let costs = configuration.heads.map(completion)
     let order = costs.indices.sorted { (costs[$0], $0) < (costs[$1], $1) }
-    result.heads = order.prefix(GrammarLimits.heads).map { configuration.heads[$0] }
-    return result
+    return Configuration(
+      heads: order.prefix(GrammarLimits.heads).map { configuration.heads[$0] }, canEnd: configuration.canEnd)
   }
 
   // MARK: - Completion

@@ -84,6 +84,12 @@ package final class Grammar: Sendable {
   /// The number of bytes of the shortest answer.
   package var shortestAnswer: Int { nodes[start].cost }
 
+  /// The approximate memory, in bytes; what grammars share is counted in each.
+  package var byteCount: Int {
+    terminals.reduce(0) { $0 + $1.dfa.byteCount } + nodes.count * MemoryLayout<Node>.stride
+      + edges.count * MemoryLayout<Edge>.stride
+  }
+
   private static func dfa(ofChoices choices: [String]) throws(GrammarError) -> DFA {
     guard !choices.isEmpty else { throw .choices("expected at least one") }
     if choices.contains("") { throw .choices("an empty choice") }

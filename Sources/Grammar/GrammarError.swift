@@ -29,6 +29,8 @@ enum GrammarLimits {
   static let sourceBytes = 256 << 10
   /// The maximum nesting of objects and arrays in an answer; `JSONParser` reads 100 levels.
   static let nesting = 64
+  /// The maximum size of the JSON pointers of all subschemas together, in bytes.
+  static let pointerBytes = 16 << 20
   /// The maximum number of references and alternatives on the way to a type.
   static let referenceDepth = 64
   /// The maximum nesting of groups in a regular expression.
@@ -72,6 +74,6 @@ struct GrammarBudget {
     if steps > GrammarLimits.steps { throw Self.tooLarge }
   }
 
-  private static let tooLarge = GrammarError.limit(
+  static let tooLarge = GrammarError.limit(
     "the grammar is too large; lengths, repetitions or alternatives of patterns and bounds must be smaller")
 }

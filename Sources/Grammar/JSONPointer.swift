@@ -11,6 +11,8 @@ struct JSONPointer: Hashable, CustomStringConvertible {
 
   private init(bytes: ByteString) { self.bytes = bytes }
 
+  var byteCount: Int { bytes.bytes.count }
+
   var description: String { String(decoding: bytes.bytes, as: UTF8.self) }
 
   /// The place of a member of an object, or of an item by its index.

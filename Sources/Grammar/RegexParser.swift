@@ -6,9 +6,12 @@ import Storage
 /// `$` at the ends of the expression or of its alternatives. Where the two languages differ, such as `\w` beyond ASCII,
 /// an expression stands for the texts that match in both. Everything else is refused.
 struct RegexParser {
-  /// How a set of characters is written: `CodePointSet.utf8`, or `.json` within a JSON string.
-  private let encode: (CodePointSet) -> ByteExpression
+  /// Writes a set of characters: `CodePointSet.utf8`, or `.json` within a JSON string.
+  private let encoder: (CodePointSet) -> ByteExpression
   private let scalars: [Unicode.Scalar]
+  /// The sets so far, as most expressions have few different ones.
+  private var encoded: [CodePointSet: (expression: ByteExpression, byteSetCount: Int)] = [:]
+  private var byteSetCount = 0
   private var position = 0
   private var depth = 0
 
@@ -21,9 +24,9 @@ struct RegexParser {
     guard pattern.utf8.count <= GrammarLimits.sourceBytes else {
       throw .limit("a regular expression of \(pattern.utf8.count) bytes; expected at most \(GrammarLimits.sourceBytes)")
     }
-    var parser = RegexParser(encode: encode, scalars: Array(pattern.unicodeScalars))
+    var parser = RegexParser(encoder: encode, scalars: Array(pattern.unicodeScalars))
     var alternatives: [ByteExpression] = []
-    let anything = ByteExpression.repeated(encode(.all), minimum: 0, maximum: nil)
+    let anything = ByteExpression.repeated(try parser.encode(.all), minimum: 0, maximum: nil)
     repeat {
       let isStart = parser.take("^")
       let sequence = try parser.sequence()
@@ -36,9 +39,25 @@ struct RegexParser {
     return .choice(alternatives)
   }
 
-  private init(encode: @escaping (CodePointSet) -> ByteExpression, scalars: [Unicode.Scalar]) {
-    self.encode = encode
+  private init(encoder: @escaping (CodePointSet) -> ByteExpression, scalars: [Unicode.Scalar]) {
+    self.encoder = encoder
     self.scalars = scalars
+  }
+
+  /// The texts of one character of a set.
+  private mutating func encode(_ set: CodePointSet) throws(GrammarError) -> ByteExpression {
+    let result: (expression: ByteExpression, byteSetCount: Int)
+    if let known = encoded[set] {
+      result = known
+    } else {
+      let expression = encoder(set)
+      result = (expression, expression.byteSetCount)
+      encoded[set] = result
+    }
+    // Each is a state later; refused here, they do not take memory first.
+    byteSetCount += result.byteSetCount
+    guard byteSetCount <= GrammarLimits.nfaStates else { throw GrammarBudget.tooLarge }
+    return result.expression
   }
 
   private var next: Unicode.Scalar? { position < scalars.count ? scalars[position] : nil }
@@ -85,17 +104,17 @@ struct RegexParser {
     guard let scalar = next else { throw error("an expression is missing") }
     switch scalar {
     case "(": return try group()
-    case "[": return encode(try characterClass())
-    case "\\": return encode(try escape().least)
+    case "[": return try encode(try characterClass())
+    case "\\": return try encode(try escape().least)
     case ".":
       position += 1
-      return encode(CodePointSet("\n", "\r", "\u{2028}", "\u{2029}").complement)
+      return try encode(CodePointSet("\n", "\r", "\u{2028}", "\u{2029}").complement)
     case "^": throw anchorError(at: position)
     case "*", "+", "?": throw error("\(scalar) has nothing to repeat")
     case "{": throw error("{ has nothing to repeat; \\{ is the character")
     default:
       position += 1
-      return encode(CodePointSet(scalar))
+      return try encode(CodePointSet(scalar))
     }
   }
 

@@ -26,24 +26,20 @@ struct Schema {
     guard let members = value.members else {
       throw .schema(pointer: "\(pointer)", problem: "expected a schema, found \(value.kind.excerpt)")
     }
-    var found: Set<String> = []
-    for key in members.map(\.key) {
-      let place = "\(pointer / key)"
-      if key == "$id" {
-        // Below the root it would change what references mean.
-        if pointer != .root { throw .schema(pointer: place, problem: "the keyword $id is supported at the root only") }
-      } else if !Self.annotations.contains(key), !Self.supported.contains(key) {
-        throw .schema(
-          pointer: place,
-          problem:
-            "the keyword \(key.excerpt) is not supported; supported are \(Self.supported.joined(separator: ", "))"
-        )
-      }
-      guard found.insert(key).inserted else { throw .schema(pointer: place, problem: "the keyword appears twice") }
-    }
     self.value = value
     self.pointer = pointer
     keywords = members.map(\.key).filter { !Self.annotations.contains($0) && $0 != "$id" }
+    var found: Set<String> = []
+    for key in members.map(\.key) {
+      if key == "$id" {
+        // Below the root it would change what references mean.
+        if pointer != .root { throw error(key, "the keyword $id is supported at the root only") }
+      } else if !Self.annotations.contains(key), !Self.supported.contains(key) {
+        let supported = Self.supported.joined(separator: ", ")
+        throw error(key, "the keyword \(key.excerpt) is not supported; supported are \(supported)")
+      }
+      guard found.insert(key).inserted else { throw error(key, "the keyword appears twice") }
+    }
   }
 
   func contains(_ keyword: String) -> Bool { keywords.contains(keyword) }

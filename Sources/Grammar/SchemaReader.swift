@@ -26,6 +26,7 @@ struct SchemaReader {
   private(set) var containers: [Container] = []
   private var document: JSONDocument
   private var edgeCount = 0
+  private var pointerBytes = 0
   private var tasks: [Task] = []
   /// The values of the schemas at their places; nil while one is read.
   private var known: [JSONPointer: [Value]?] = [:]
@@ -81,6 +82,10 @@ struct SchemaReader {
   private mutating func values(
     of schema: JSONValue, at pointer: JSONPointer, depth: Int
   ) throws(GrammarError) -> [Value] {
+    pointerBytes += pointer.byteCount
+    guard pointerBytes <= GrammarLimits.pointerBytes else {
+      throw .limit("the keys of a schema with many parts are too long")
+    }
     if let values = known[pointer] {
       guard let values else {
         throw .schema(pointer: "\(pointer)", problem: "the schema refers to itself without a value")

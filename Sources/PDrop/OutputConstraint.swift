@@ -51,10 +51,14 @@ final class GrammarCache: Sendable {
   private struct State {
     var vocabulary: TokenVocabulary?
     var grammars: [OutputConstraint: Grammar] = [:]
+    /// The memory of the grammars.
+    var byteCount = 0
   }
 
-  /// Number of constraints after which the cache starts over; a batch may have another one in each record.
+  /// The number of constraints after which the cache starts over, as a batch may have another one in each record.
   private static let limit = 64
+  /// The memory in bytes after which it does.
+  private static let byteLimit = 64 << 20
   private let state = Mutex(State())
 
   /// The state before the first token of an answer.
@@ -67,8 +71,12 @@ final class GrammarCache: Sendable {
     if let known { return GrammarState(known, vocabulary) }
     let grammar = try Self.compiled(constraint, leadingSpace: tokenizer.stripsLeadingSpace)
     state.withLock { state in
-      if state.grammars.count >= Self.limit { state.grammars.removeAll() }
-      state.grammars[constraint] = grammar
+      if state.grammars.count >= Self.limit || state.byteCount > Self.byteLimit - grammar.byteCount {
+        state.grammars.removeAll()
+        state.byteCount = 0
+      }
+      // Another thread may have compiled the same constraint.
+      if state.grammars.updateValue(grammar, forKey: constraint) == nil { state.byteCount += grammar.byteCount }
     }
     return GrammarState(grammar, vocabulary)
   }
