@@ -92,11 +92,15 @@ package struct GGUFFile: WeightFile {
           reason: "\(info.name.excerpt) is at byte \(info.offset) of \(data.count); is the download complete?")
       }
       let start = Int(info.offset)
+      guard let valueCount = TensorInfo.bitCount(shape: info.shape, width: 1) else {
+        throw .malformed(
+          file: file, reason: "\(info.name.excerpt) has the impossible shape \(info.shape.shapeText)")
+      }
       let next = index + 1 < sorted.count ? sorted[index + 1].offset : UInt64(data.count)
       let end = min(next, UInt64(data.count))
       var size = Int(end) - start
       if let type = info.type.stored {
-        guard let bytes = try byteCount(info, type, file: file), bytes <= data.count - start else {
+        guard let bytes = try byteCount(info, type, valueCount, file: file), bytes <= data.count - start else {
           throw .malformed(
             file: file,
             reason: "\(info.name.excerpt) of \(type.name) \(info.shape.shapeText) at byte \(start) ends after the file "
@@ -119,11 +123,8 @@ package struct GGUFFile: WeightFile {
 
   /// The size of a tensor; `nil` if it overflows.
   private static func byteCount(
-    _ info: GGUFReader.Info, _ type: StoredType, file: String
+    _ info: GGUFReader.Info, _ type: StoredType, _ valueCount: Int, file: String
   ) throws(CheckpointError) -> Int? {
-    guard let count = TensorInfo.bitCount(shape: info.shape, width: 1) else {
-      throw .malformed(file: file, reason: "\(info.name.excerpt) has the impossible shape \(info.shape.shapeText)")
-    }
     let columns = info.shape.last ?? 1
     guard columns.isMultiple(of: type.valuesPerBlock) else {
       throw .malformed(
@@ -131,7 +132,7 @@ package struct GGUFFile: WeightFile {
         reason: "\(info.name.excerpt) of \(type.name) has \(columns) columns, expected a multiple of "
           + "\(type.valuesPerBlock)")
     }
-    let blocks = count / type.valuesPerBlock
+    let blocks = valueCount / type.valuesPerBlock
     let (bytes, overflow) = blocks.multipliedReportingOverflow(by: type.byteCount(type.valuesPerBlock))
     return overflow ? nil : bytes
   }

@@ -82,7 +82,7 @@ package struct GGUFMetadata: Sendable {
     guard let value = values[key] else { return nil }
     guard case .array(.string, let count, let bytes) = value else { throw mismatch(key, "a list of texts") }
     var texts: [String] = []
-    texts.reserveCapacity(count)
+    texts.reserveCapacity(min(count, GGUFReader.reservedCount))
     var offset = bytes.lowerBound
     for _ in 0..<count {
       // Lengths were checked when the file was opened.
@@ -111,7 +111,7 @@ package struct GGUFMetadata: Sendable {
     guard let value = values[key] else { return nil }
     guard case .array(let type, let count, let bytes) = value else { throw mismatch(key, "a list of integers") }
     var integers: [Int] = []
-    integers.reserveCapacity(type.byteCount == nil ? 0 : count)
+    integers.reserveCapacity(min(count, GGUFReader.reservedCount))
     for index in 0..<count {
       guard case .integer(let value) = element(index, type, bytes) else { throw mismatch(key, "a list of integers") }
       integers.append(value)

@@ -16,6 +16,8 @@ struct GGUFReader {
   }
 
   static let magic = Array("GGUF".utf8)
+  /// The maximum number of elements for which memory is reserved before they are read, as their count may be damaged.
+  static let reservedCount = 1 << 16
 
   private let storage: SharedBytes
   private let file: String
@@ -51,7 +53,7 @@ struct GGUFReader {
 
   mutating func pairs(_ count: Int) throws(CheckpointError) -> [String: GGUFValue] {
     var values: [String: GGUFValue] = [:]
-    values.reserveCapacity(count)
+    values.reserveCapacity(min(count, Self.reservedCount))
     for _ in 0..<count {
       let key = try text()
       let value = try self.value(of: key)
@@ -96,7 +98,7 @@ struct GGUFReader {
 
   mutating func tensorInfos(_ count: Int) throws(CheckpointError) -> [Info] {
     var infos: [Info] = []
-    infos.reserveCapacity(count)
+    infos.reserveCapacity(min(count, Self.reservedCount))
     for _ in 0..<count {
       let name = try text()
       let dimensionCount = try integer(UInt32.self)

@@ -24,7 +24,8 @@ package struct StoredWeights: Sendable, Equatable {
       for (name, entry) in checkpoint.tensors {
         guard let info = entry.file.records[entry.storedName] else { continue }
         byteCount += info.bytes.count
-        valueCount += info.shape.reduce(1, *)
+        // A shape may promise more values than there are bits, by strides or in a type that is not read.
+        valueCount += min(TensorInfo.bitCount(shape: info.shape, width: 1) ?? 0, 8 * info.bytes.count)
         guard let type = StoredType(name: info.elementName) else { continue }
         // Norms and biases stay floats in every file.
         if name.hasPrefix("language_model.model.layers."), info.shape.count == 2 {

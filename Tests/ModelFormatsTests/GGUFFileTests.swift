@@ -40,6 +40,16 @@ private typealias F = GGUFFixture
     #expect(metadata.contains("f64") && metadata.keys.count == fixture.pairs.count)
   }
 
+  @Test func `refuses a tensor of an impossible shape, also of a type that is not read`() throws {
+    var fixture = F()
+    for type in [0, 24] as [UInt32] {
+      fixture.tensors = [F.Tensor("a", [1 << 40, 1 << 40], type: type, byteCount: 32)]
+      #expect(throws: CheckpointError.self) { try Self.open(fixture) }
+    }
+    fixture.tensors = [F.Tensor("a", [1 << 40], type: 24, byteCount: 32)]
+    #expect(try Self.open(fixture).records.count == 1)
+  }
+
   @Test(arguments: [
     ("an integer", "text", "\"x\""), ("a text", "integer", "7"), ("a list of texts", "floats", "a list of 1"),
     ("a list of numbers", "texts", "a list of 1"), ("a list of integers", "floats", "a list of 1"),
