@@ -4,6 +4,9 @@ package import Storage
 
 /// The body of a request to `/v1/chat/completions`.
 package struct ChatRequest: Sendable {
+  /// The maximum number of JSON values in the body of a request, which bounds the memory of the parsed body.
+  package static let valueLimit = 1 << 18
+
   package let request: Request
   /// Whether the answer is sent while it is generated.
   package let streams: Bool
@@ -93,14 +96,15 @@ package struct ChatRequest: Sendable {
 
   /// The URLs of images on a network, each once.
   package static func remoteImages(_ body: JSONValue) -> [String] {
-    var found: [String] = []
+    var urls: [String] = []
+    var found: Set<String> = []
     for message in body["messages"].array ?? [] {
       for part in message["content"].array ?? [] {
         let url = part["image_url"].string ?? part["image_url"]["url"].string ?? part["image"].string
-        if let url, ImageAccess.isRemote(url), !found.contains(url) { found.append(url) }
+        if let url, ImageAccess.isRemote(url), found.insert(url).inserted { urls.append(url) }
       }
     }
-    return found
+    return urls
   }
 
   /// - Throws: `APIError` for a body that is not an object.

@@ -86,14 +86,33 @@ package struct ModelRoutes: Sendable {
       })
   }
 
-  /// `POST /tokenize`.
+  /// The maximum text of `tokenize`, in bytes.
+  private static let textLimit = 256 << 10
+
+  /// The bytes that `tokenize` takes for a body, the answer included.
   ///
-  /// - Throws: `APIError` for a body without text.
-  package func tokenize(_ body: JSONValue) throws(APIError) -> JSONValue {
+  /// - Throws: `APIError` for a body without text, or with too much.
+  package static func tokenizingByteCount(_ body: JSONValue) throws(APIError) -> Int {
+    // A token may have one byte. With its piece it is an object.
+    try text(of: body).utf8.count * (ChatRequest.flag(body, "with_pieces") ? 320 : 64)
+  }
+
+  private static func text(of body: JSONValue) throws(APIError) -> String {
     try ChatRequest.checkIsObject(body)
     guard let text = body["content"].string else {
       throw .invalid("content: expected a string, found \(body["content"].excerpt)", parameter: "content")
     }
+    guard text.utf8.count <= textLimit else {
+      throw .invalid("content: \(text.utf8.count) bytes, expected at most \(textLimit)", parameter: "content")
+    }
+    return text
+  }
+
+  /// `POST /tokenize`.
+  ///
+  /// - Throws: `APIError` for a body without text, or with too much.
+  package func tokenize(_ body: JSONValue) throws(APIError) -> JSONValue {
+    let text = try Self.text(of: body)
     let (addsSpecial, hasPieces) = (
       try ChatRequest.flag(body, "add_special"), try ChatRequest.flag(body, "with_pieces")
     )

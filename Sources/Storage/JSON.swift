@@ -77,14 +77,20 @@ package struct JSONParser {
 
   private let bytes: [UInt8]
   private let allowsNonFinite: Bool
+  private let valueLimit: Int
   private var position = 0
+  private var valueCount = 0
 
   /// Parses a UTF-8 document, with or without a byte order mark.
   ///
-  /// - Parameter allowsNonFinite: Whether `NaN`, `Infinity` and `-Infinity` are numbers, as Python writes and reads
-  ///   them, and numbers outside the range of a `Double` are infinite.
-  package static func parse(_ bytes: [UInt8], allowsNonFinite: Bool = false) throws(ParseError) -> JSONValue {
-    var parser = JSONParser(bytes: bytes, allowsNonFinite: allowsNonFinite)
+  /// - Parameters:
+  ///   - allowsNonFinite: Whether `NaN`, `Infinity` and `-Infinity` are numbers, as Python writes and reads them, and
+  ///     numbers outside the range of a `Double` are infinite.
+  ///   - valueLimit: The maximum number of values, nested ones included. Each may take 100 times the memory of its text.
+  package static func parse(
+    _ bytes: [UInt8], allowsNonFinite: Bool = false, valueLimit: Int = .max
+  ) throws(ParseError) -> JSONValue {
+    var parser = JSONParser(bytes: bytes, allowsNonFinite: allowsNonFinite, valueLimit: valueLimit)
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { parser.position = 3 }
     let value = try parser.value(depth: 0)
     parser.skipSpace()
@@ -96,7 +102,7 @@ package struct JSONParser {
   ///
   /// A number at the very end may be cut off, so it is not among them.
   package static func membersBeforeError(_ bytes: [UInt8]) -> [JSONValue.Member] {
-    var parser = JSONParser(bytes: bytes, allowsNonFinite: false)
+    var parser = JSONParser(bytes: bytes, allowsNonFinite: false, valueLimit: .max)
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { parser.position = 3 }
     parser.skipSpace()
     guard parser.take("{") else { return [] }
@@ -109,9 +115,10 @@ package struct JSONParser {
     return members
   }
 
-  private init(bytes: [UInt8], allowsNonFinite: Bool) {
+  private init(bytes: [UInt8], allowsNonFinite: Bool, valueLimit: Int) {
     self.bytes = bytes
     self.allowsNonFinite = allowsNonFinite
+    self.valueLimit = valueLimit
   }
 
   private var next: UInt8? { position < bytes.count ? bytes[position] : nil }
@@ -132,6 +139,8 @@ package struct JSONParser {
 
   private mutating func value(depth: Int) throws(ParseError) -> JSONValue {
     guard depth <= Self.depthLimit else { throw expected("at most \(Self.depthLimit) levels") }
+    guard valueCount < valueLimit else { throw expected("at most \(valueLimit) values") }
+    valueCount += 1
     skipSpace()
     switch next {
     case UInt8(ascii: "{"): return try object(depth: depth)

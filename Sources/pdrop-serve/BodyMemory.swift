@@ -19,6 +19,11 @@ final class BodyMemory: Sendable {
   /// - Parameter limit: Maximum bytes of all bodies.
   init(limit: Int) { self.limit = limit }
 
+  /// Reserves memory, or all that there is if that is less.
+  ///
+  /// - Throws: `APIError` with status 429 if the bodies of other requests leave too little.
+  func reserve(upTo byteCount: Int) throws(APIError) -> Reservation { try reserve(min(byteCount, limit)) }
+
   /// Reserves memory for a body, or for the images of a request.
   ///
   /// - Throws: `APIError` with status 429 if the bodies of other requests leave too little.

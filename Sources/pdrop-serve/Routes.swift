@@ -78,7 +78,9 @@ struct Routes {
     }
     router.post("/tokenize") { request, context in
       let loaded = try state.loaded()
-      return Response(json: try loaded.routes.tokenize(try await body(of: request, context)))
+      let body = try await body(of: request, context)
+      let memory = try state.bodies.reserve(upTo: try ModelRoutes.tokenizingByteCount(body))
+      return Response(json: try loaded.routes.tokenize(body), holding: memory)
     }
     router.post("/detokenize") { request, context in
       let loaded = try state.loaded()
@@ -109,7 +111,10 @@ extension Request {
     let memory = try state.bodies.reserve(byteCount)
     let buffer = try await collect(state.settings, context.channel)
     guard buffer.readableBytes > 0 else { throw APIError.invalid("the body is empty; expected a JSON object") }
-    do throws(JSONParser.ParseError) { return (try JSONParser.parse(Array(buffer.readableBytesView)), memory) } catch {
+    do throws(JSONParser.ParseError) {
+      let value = try JSONParser.parse(Array(buffer.readableBytesView), valueLimit: ChatRequest.valueLimit)
+      return (value, memory)
+    } catch {
       throw APIError.invalid("the body is not JSON: expected \(error.expected) at byte \(error.offset)")
     }
   }
@@ -142,6 +147,16 @@ extension Response {
   /// A JSON document.
   init(json: JSONValue, status: HTTPResponse.Status = .ok) {
     self.init(text: json.text + "\n", type: "application/json; charset=utf-8", status: status)
+  }
+
+  /// A JSON document with the memory that is reserved for it until it is sent.
+  init(json: JSONValue, holding memory: BodyMemory.Reservation) {
+    self.init(json: json)
+    let whole = body
+    body = ResponseBody(contentLength: whole.contentLength) { writer in
+      try await whole.write(writer)
+      withExtendedLifetime(memory) {}
+    }
   }
 
   /// A text that is not to be cached or guessed at.

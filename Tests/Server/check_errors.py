@@ -158,6 +158,31 @@ def damaged_images(server):
     expect_works(server)
 
 
+@check("--metrics")
+def too_much_in_a_body(server):
+    for extra in ({}, {"with_pieces": True}):
+        expect_error(server.post("/tokenize", {"content": "a " * 200_000, **extra}), 400, "at most 262144")
+        answer = server.post("/tokenize", {"content": "a " * 100_000, **extra})
+        assert answer.status == 200 and len(answer.json["tokens"]) >= 100_000, answer
+    # Small values take many times the memory of their text.
+    expect_error(server.post("/tokenize", {"content": "a", "x": [[]] * 300_000}), 400, "at most 262144 values")
+    expect_error(server.chat(short(x=[[]] * 300_000)), 400, "at most 262144 values")
+    expect_works(server)
+
+
+@check("--metrics")
+def forms_that_would_take_long(server):
+    key = "k" * 120_000
+    for options in (
+            {"guided_regex": "(?:" + "()" * 200 + "){999999999}"}, {"guided_regex": "." * 100_000},
+            {"guided_json": {"pattern": "." * 60_000}},
+            {"guided_json": {"properties": {key: {"properties": {f"p{i}": {} for i in range(5000)}}}}}):
+        start = time.monotonic()
+        expect_error(server.chat(short(**options)), 400)
+        assert time.monotonic() - start < 20, options
+    expect_works(server)
+
+
 @check("--metrics", "--body-limit", "200KB")
 def too_large_bodies(server):
     body = json.dumps(short(note="a" * 300_000)).encode()
