@@ -13,7 +13,9 @@ enum RecordFields {
     let hasImage = !MessageFields.isAbsent(question["image"])
     for member in question.members ?? [] where !isRead(member, questionFields) {
       let isImage =
-        hasImage ? MessageFields.isOtherSpellingOfImage(member.key) : MessageFields.isImage(member.key)
+        hasImage
+        ? MessageFields.isOtherSpellingOfImage(member.key)
+        : MessageFields.isImage(member.key) || MessageFields.hasImage(member.value)
       if isImage, !MessageFields.isAbsent(member.value) {
         throw RecordFailure(
           .unsupportedOption, "the field \(member.key.excerpt) is not read; give images as \"image\"")
@@ -74,7 +76,8 @@ enum RecordFields {
     if MessageFields.isAbsent(member.value) || member.value.string == "" { return false }
     if neutralValues[member.key] != nil || refusedNames.contains(member.key) { return true }
     let name = MessageFields.words(of: member.key).joined()
-    return MessageFields.isOtherSpellingOfImage(member.key) || optionNames.contains(name)
+    return MessageFields.isOtherSpellingOfImage(member.key) || MessageFields.hasImage(member.value)
+      || optionNames.contains(name)
   }
 
   /// Options of llama.cpp, vLLM and OpenAI that change an answer, and those of `pdrop` in the wrong place.
@@ -104,7 +107,8 @@ enum RecordFields {
   private static let promptFields: [String] = [
     "messages", "conversation", "conversations", "history", "prompt", "system", "system_prompt", "chat_template",
     "conv_mode", "max_new_tokens", "max_length", "n_predict", "stop_sequences", "stopping_criteria",
-    "generation_config", "sampling_params", "reasoning_effort", "policy",
+    "generation_config", "sampling_params", "reasoning_effort", "policy", "image_mode", "lambda", "layer_list",
+    "image_token_ratio_list", "fastv_k", "fastv_r", "target_tokens", "target_flops", "target_kv", "mask_padding",
   ]
 }
 

@@ -113,13 +113,21 @@ struct VisualTokenSelection {
     }
   }
 
-  /// Bytes of the largest matrix of cosines, and of CLIP's embeddings.
-  var workingByteCount: Int {
+  /// Bytes of the largest matrices of cosines, of the question's embeddings and of CLIP's.
+  ///
+  /// - Parameters:
+  ///   - columns: `D` of the decoder.
+  ///   - question: The question, for methods that use it.
+  func workingByteCount(columns: Int, question: SelectionQuestion) -> Int {
     guard count < places.count else { return 0 }
+    let largest = groups.map(\.count).max() ?? 0
     switch selection.method {
     case .classAttention, .localGlobal: return 0
-    case .scope, .divPrune, .mmTok, .cdPruner, .tops:
-      let largest = groups.map(\.count).max() ?? 0
+    case .mmTok:
+      // The cosines with the image and with the question, and both as columns to cover.
+      let rows = question.rowCount
+      return (2 * largest * (largest + rows) + rows * columns) * ElementType.f32.byteCount
+    case .scope, .divPrune, .cdPruner, .tops:
       let embeddings = selection.method == .cdPruner ? clip?.workingByteCount(patches: patchCount) ?? 0 : 0
       return largest * largest * ElementType.f32.byteCount + embeddings
     }
@@ -305,9 +313,18 @@ struct VisualTokenSelection {
 
 extension LLaVAConfiguration {
   /// Bytes of working memory of selecting tokens of images, which is used for one after the other.
-  package func selectionByteCount(_ selection: Preselection, _ layouts: [ViewLayout]) -> Int {
+  ///
+  /// - Parameters:
+  ///   - layouts: The views of each image.
+  ///   - question: The question, for methods that use it.
+  package func selectionByteCount(
+    _ selection: Preselection, _ layouts: [ViewLayout], question: SelectionQuestion
+  ) -> Int {
     guard let vision else { return 0 }
-    return layouts.map { VisualTokenSelection(selection, $0, self, vision).workingByteCount }.max() ?? 0
+    return layouts.map {
+      VisualTokenSelection(selection, $0, self, vision)
+        .workingByteCount(columns: text.hiddenSize, question: question)
+    }.max() ?? 0
   }
 
   /// Bytes of what a selection needs of an image besides its features.

@@ -55,6 +55,34 @@ package enum MessageFields {
     "mediaurl", "visual", "visuals", "frame", "frames", "jpg", "jpeg", "png", "webp",
   ]
 
+  /// Whether a value is or contains an image: a data URL, a path or URL of an image file, or an encoded image.
+  package static func hasImage(_ value: JSONValue) -> Bool {
+    switch value {
+    case .string(let text): isImageReference(text)
+    case .array(let values): values.contains(where: hasImage)
+    case .object(let members): members.contains { hasImage($0.value) }
+    default: false
+    }
+  }
+
+  private static func isImageReference(_ text: String) -> Bool {
+    let start = text.utf8.prefix(16)
+    if String(start)?.lowercased().hasPrefix("data:image") ?? false { return true }
+    // JPEG, PNG and WebP in base64.
+    if text.utf8.count > 64, ["/9j/", "iVBORw0KGgo", "UklGR"].contains(where: { start.starts(with: $0.utf8) }) {
+      return true
+    }
+    // A path has no line break, and a sentence about a file has spaces after the name.
+    guard text.utf8.count <= 4096, !text.utf8.contains(UInt8(ascii: "\n")) else { return false }
+    let path = text.contains("://") ? text.prefix { $0 != "?" && $0 != "#" } : text[...]
+    guard let dot = path.lastIndex(of: "."), dot > path.startIndex else { return false }
+    return imageExtensions.contains(path[path.index(after: dot)...].lowercased())
+  }
+
+  private static let imageExtensions: Set<String> = [
+    "jpg", "jpeg", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif",
+  ]
+
   /// Whether a field's name is another spelling of `image`, not a note about an image such as `image_id`.
   package static func isOtherSpellingOfImage(_ name: String) -> Bool {
     let name = words(of: name).joined()

@@ -52,6 +52,10 @@ package struct PreparedRequest: Sendable {
       let texts = request.options.scoredChoices
       choices = texts.isEmpty ? nil : try ChoiceScores(texts, model.tokenizer)
     } catch { throw .generation(error) }
+    let vocabulary = 0..<text.vocabularySize
+    if let token = request.options.logitBias.keys.filter({ !vocabulary.contains($0) }).min() {
+      throw .generation(.noTokenToBias(token, vocabularySize: vocabulary.count))
+    }
     let prompt = try model.prompt(of: request)
     if model.keepsAllPatches(request.policy.preselection?.packing ?? .unpadded),
       configuration.anyResolution?.maxMapViews != nil
@@ -109,7 +113,9 @@ package struct PreparedRequest: Sendable {
     report.baselineFlops =
       2 * prefillMultiplyAdds(rowsPerLayer: Array(repeating: fullLength, count: text.layerCount), text)
     selectionByteCount =
-      preselection.map { configuration.selectionByteCount($0, images.map(\.layout)) + model.clipBytes($0.method) } ?? 0
+      preselection.map { [question] in
+        configuration.selectionByteCount($0, images.map(\.layout), question: question) + model.clipBytes($0.method)
+      } ?? 0
     self.request = request
     self.images = images
     self.report = report

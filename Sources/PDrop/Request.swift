@@ -105,6 +105,8 @@ public enum GenerationError: UserFacingError, Equatable {
   /// A video for a model of a kind that takes none.
   case noVideos(modelType: String)
   case tensorsNotRecorded
+  /// A bias of a token that the model does not have.
+  case noTokenToBias(Int, vocabularySize: Int)
   /// A choice to score that has no token of its own, or the same first token as another.
   case indistinctChoices(String, other: String?)
 
@@ -112,7 +114,7 @@ public enum GenerationError: UserFacingError, Equatable {
     switch self {
     case .noVisionEncoder, .noVideos, .noClassToken, .noPacking, .noPatchFeatures: .usage
     case .noFrames, .videoMismatch: .input
-    case .indistinctChoices: .input
+    case .indistinctChoices, .noTokenToBias: .input
     default: .internal
     }
   }
@@ -126,6 +128,8 @@ public enum GenerationError: UserFacingError, Equatable {
         + "tokenizer.json (added_tokens) or take the tokenizer of the model"
     case .notANumber(let tokenCount):
       "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
+    case .noTokenToBias(let id, let size):
+      "logit bias: token \(id) does not exist; the model has the tokens 0 to \(size - 1)"
     case .foreignImage:
       "the image was encoded by another model; encode it with the model of this session"
     case .notEncodedForSelection:

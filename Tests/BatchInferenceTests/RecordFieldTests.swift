@@ -58,6 +58,16 @@ import Testing
     try expect(nil, names.flatMap { [question(#""\#($0)": null"#), question(#""\#($0)": []"#)] })
   }
 
+  @Test func `refuses an image in a field of any name if there is no other`() throws {
+    let values = [
+      #""a.png""#, #""http://a/b.JPG?size=1""#, #""data:image/png;base64,aGk=""#, #"["x", {"y": "c/d.webp"}]"#,
+      #""/9j/\#(String(repeating: "A", count: 80))""#,
+    ]
+    try expect("unsupported_option", values.map { question(#""coco_url": \#($0)"#) })
+    let texts = [#""on a.png there is a dog""#, #""www.a.org""#, #""png""#, #""a.png\nb""#, "5"]
+    try expect(nil, texts.map { question(#""note": \#($0)"#) })
+  }
+
   @Test func `ignores notes about a LLaVA question`() throws {
     let notes = [
       #""category": "c""#, #""answer": "x", "answers": ["x", "y"], "label": 1"#, #""id": 7, "source": "coco""#,
@@ -71,6 +81,7 @@ import Testing
     let fields = [
       #""temperature": 0.5"#, #""top_p": 0.9"#, #""max_tokens": 5"#, #""max_new_tokens": 5"#, #""maxTokens": 5"#,
       #""stop": ["x"]"#, #""n": 2"#, #""seed": 1"#, #""system": "Be brief.""#, #""system_prompt": "Be brief.""#,
+      #""lambda": 0.5"#, #""image_mode": "pad""#, #""fastv_k": 2"#,
       #""conversations": [{"from": "human"}]"#, #""messages": [{}]"#, #""prompt": "c""#, #""stream": true"#,
     ]
     try expect("unsupported_option", fields.map(question))
@@ -103,7 +114,8 @@ import Testing
     let fields = [
       #""n": 0"#, #""n": 129"#, #""stop": [1]"#, #""top_logprobs": 2"#, #""logprobs": 5"#,
       #""logprobs": true, "top_logprobs": 21"#,
-      #""logit_bias": {"5": 101}"#, #""logit_bias": {"x": 1}"#, #""logit_bias": [1]"#, #""min_p": 1.5"#,
+      #""logit_bias": {"5": 101}"#, #""logit_bias": {"x": 1}"#, #""logit_bias": [1]"#,
+      #""min_p": 1.5"#,
       #""presence_penalty": 3"#, #""repetition_penalty": 0"#, #""repeat_last_n": -2"#,
       #""response_format": {"type": "xml"}"#, #""response_format": {"type": "json_schema", "json_schema": {}}"#,
       #""guided_choice": []"#,
