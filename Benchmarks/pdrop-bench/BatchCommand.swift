@@ -38,7 +38,7 @@ struct BatchCommand: ParsableCommand {
   var output = TableFormat.md
 
   func validate() throws {
-    guard generatedTokens >= 1 else { throw ValidationError("--n-gen must be at least 1, found \(generatedTokens)") }
+    try checkRange("--n-gen", generatedTokens, 1...1 << 20)
     guard batchSizes.numbers.allSatisfy((1...EngineOptions.maxBatchSize).contains) else {
       throw ValidationError("--batch-size must be 1 to \(EngineOptions.maxBatchSize), found \(batchSizes.numbers)")
     }

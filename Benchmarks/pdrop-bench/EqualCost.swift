@@ -40,13 +40,9 @@ struct QuestionArguments: ParsableArguments {
   var threads: Int?
 
   func validate() throws {
-    guard limit.map({ $0 >= 1 }) ?? true else { throw ValidationError("--limit must be at least 1") }
-    guard generatedTokens.map({ $0 >= 1 }) ?? true else {
-      throw ValidationError("--n-gen must be at least 1, found \(generatedTokens ?? 0)")
-    }
-    guard threads.map({ (1...1024).contains($0) }) ?? true else {
-      throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
-    }
+    try checkRange("--limit", limit, 1...1_000_000_000_000)
+    try checkRange("--n-gen", generatedTokens, 1...1 << 20)
+    try checkRange("--threads", threads, 1...1024)
   }
 
   var threadCount: Int { ThreadCount(requested: threads).count }

@@ -30,7 +30,7 @@ struct LayerCostCommand: ParsableCommand {
   private static let layerCount = 8
 
   func validate() throws {
-    guard textTokens >= 1 else { throw ValidationError("--n-prompt must be at least 1, found \(textTokens)") }
+    try checkRange("--n-prompt", textTokens, 1...1 << 20)
     guard let rows else { return }
     guard Set(rows.numbers).count >= 3, rows.numbers.allSatisfy({ $0 >= 1 }) else {
       throw ValidationError("--rows must contain at least three different numbers of at least 1, found \(rows.numbers)")

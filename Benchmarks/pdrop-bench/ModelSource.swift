@@ -63,9 +63,7 @@ struct ModelSourceOptions: ParsableArguments {
   var clipModel: String?
 
   func validate() throws {
-    guard layers.map({ (1...1024).contains($0) }) ?? true else {
-      throw ValidationError("--layers must be 1 to 1024, found \(layers ?? 0)")
-    }
+    try checkRange("--layers", layers, 1...1024)
     if synthetic.names.isEmpty, layers != nil || distinctLayers {
       throw ValidationError("--layers and --distinct-layers apply to random weights; add --synthetic")
     }

@@ -52,10 +52,8 @@ struct BenchOptions: ParsableArguments {
   var output = TableFormat.md
 
   func validate() throws {
-    guard repetitions >= 1 else { throw ValidationError("--repetitions must be at least 1, found \(repetitions)") }
-    guard threads.map({ (1...1024).contains($0) }) ?? true else {
-      throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
-    }
+    try checkRange("--repetitions", repetitions, 1...1 << 20)
+    try checkRange("--threads", threads, 1...1024)
   }
 
   var threadCount: Int { ThreadCount(requested: threads).count }

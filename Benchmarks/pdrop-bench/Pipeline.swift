@@ -37,8 +37,8 @@ struct PipelineCommand: ParsableCommand {
   @OptionGroup(title: "Report") var report: ReportOptions
 
   func validate() throws {
-    guard textTokens >= 2 else { throw ValidationError("--n-prompt must be at least 2, found \(textTokens)") }
-    guard generatedTokens >= 0 else { throw ValidationError("--n-gen must be at least 0, found \(generatedTokens)") }
+    try checkRange("--n-prompt", textTokens, 2...1 << 20)
+    try checkRange("--n-gen", generatedTokens, 0...1 << 20)
   }
 
   func run() throws {

@@ -36,8 +36,8 @@ struct PlanCommand: ParsableCommand {
   var output = TableFormat.md
 
   func validate() throws {
-    guard textTokens >= 1 else { throw ValidationError("--n-prompt must be at least 1, found \(textTokens)") }
-    guard visualTokens.map({ $0 >= 1 }) ?? true else { throw ValidationError("--visual-tokens must be at least 1") }
+    try checkRange("--n-prompt", textTokens, 1...1 << 20)
+    try checkRange("--visual-tokens", visualTokens, 1...1 << 20)
   }
 
   func run() throws {

@@ -53,10 +53,10 @@ struct ReproduceCommand: ParsableCommand {
   var threads: Int?
 
   func validate() throws {
-    guard repetitions >= 1 else { throw ValidationError("--repetitions must be at least 1, found \(repetitions)") }
-    guard generatedTokens >= 1 else { throw ValidationError("--n-gen must be at least 1, found \(generatedTokens)") }
-    guard textTokens >= 2 else { throw ValidationError("--n-prompt must be at least 2, found \(textTokens)") }
-    guard questions.map({ $0 >= 1 }) ?? true else { throw ValidationError("--questions must be at least 1") }
+    try checkRange("--repetitions", repetitions, 1...1 << 20)
+    try checkRange("--n-gen", generatedTokens, 1...1 << 20)
+    try checkRange("--n-prompt", textTokens, 2...1 << 20)
+    try checkRange("--questions", questions, 1...1_000_000_000_000)
     guard layers.map({ (25...1024).contains($0) }) ?? true else {
       throw ValidationError("--layers must be at least 25, as figure 1 drops after layer 24; found \(layers ?? 0)")
     }

@@ -2,6 +2,14 @@ public import ArgumentParser
 package import BatchInference
 public import PDrop
 
+/// Checks that the value of an option, if it is given, is in a range.
+///
+/// - Throws: `ValidationError` with the range and the value.
+package func checkRange(_ option: String, _ value: Int?, _ range: ClosedRange<Int>) throws {
+  guard let value, !range.contains(value) else { return }
+  throw ValidationError("\(option) must be \(range.lowerBound) to \(range.upperBound), found \(value)")
+}
+
 /// A number of bytes on the command line: `16GiB`, `16G`, `800 MB`, `1073741824`.
 public struct ByteCount: ExpressibleByArgument, Sendable, Equatable {
   public let bytes: Int

@@ -110,9 +110,8 @@ public struct LoadingOptions: ParsableArguments {
   public init() {}
 
   public func validate() throws {
-    guard threads.map({ (1...1024).contains($0) }) ?? true else {
-      throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
-    }
+    try checkRange("--threads", threads, 1...1024)
+    guard model != "" else { throw ValidationError("--model is empty; give a directory or a GGUF file") }
     if let chatTemplate, ChatTemplate(named: chatTemplate) == nil,
       !FileManager.default.fileExists(atPath: chatTemplate)
     {

@@ -48,6 +48,8 @@ extension ParsableCommand {
   public static func runProgram() -> Never {
     // A closed output pipe ends the process silently, as for any filter.
     _ = signal(SIGPIPE, SIG_DFL)
+    // Ctrl-\ ends the process; Swift's handler prints a backtrace and goes on.
+    _ = signal(SIGQUIT, SIG_DFL)
     ProcessFaults.exit(with: ExitStatus.file.rawValue)
     do {
       var command = try parseAsRoot()

@@ -38,9 +38,7 @@ struct Quantize: ParsableCommand {
   var overwrite = false
 
   func validate() throws {
-    guard threads.map({ (1...1024).contains($0) }) ?? true else {
-      throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
-    }
+    try checkRange("--threads", threads, 1...1024)
     guard output.hasSuffix(".gguf") else {
       throw ValidationError("--output must end in .gguf, found '\(output)'")
     }

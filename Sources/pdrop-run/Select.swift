@@ -65,9 +65,7 @@ struct Select: ParsableCommand {
       throw ValidationError("\(SelectionCaseError.method(method))")
     }
     guard tokens == nil || share == nil else { throw ValidationError("give --tokens or --share, not both") }
-    guard threads.map({ (1...1024).contains($0) }) ?? true else {
-      throw ValidationError("--threads must be 1 to 1024, found \(threads ?? 0)")
-    }
+    try checkRange("--threads", threads, 1...1024)
   }
 
   func run() throws {

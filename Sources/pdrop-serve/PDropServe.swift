@@ -61,7 +61,7 @@ struct PDropServe: ParsableCommand {
     guard prefillShare > 0, prefillShare <= 1 else {
       throw ValidationError("--prefill-share must be above 0 and at most 1, found \(prefillShare)")
     }
-    guard maxNewTokens > 0 else { throw ValidationError("--n-predict must be at least 1, found \(maxNewTokens)") }
+    try checkRange("--n-predict", maxNewTokens, 1...1 << 20)
     guard contextLength.map({ $0 > 0 }) ?? true else { throw ValidationError("--ctx-size must be positive") }
   }
 
