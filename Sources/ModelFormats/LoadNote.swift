@@ -20,6 +20,8 @@ package enum LoadNote: Sendable, Equatable {
   case channelsLast(tensor: String)
   /// An adapter next to weights, which is not applied.
   case adapterNotApplied(file: String)
+  /// An option of `generation_config.json` that changes greedy answers of transformers.
+  case generationOption(key: String, value: String)
   /// Tensors within the decoder's layers that the model does not have.
   case unexpectedTensors(count: Int, first: String)
   /// A CLIP directory that was found but cannot be used, and why.
@@ -44,7 +46,7 @@ package enum LoadNote: Sendable, Equatable {
   /// Whether answers may differ from those that the model's author expects.
   package var isWarning: Bool {
     switch self {
-    case .adapterNotApplied, .unexpectedTensors: true
+    case .adapterNotApplied, .unexpectedTensors, .generationOption: true
     default: false
     }
   }
@@ -71,6 +73,8 @@ extension LoadNote: CustomStringConvertible {
       "\(tensor.excerpt) is stored with channels last, as by MLX, and was turned"
     case .adapterNotApplied(let file):
       "\(file) lies next to the weights and is not applied; merge the adapter if it is not part of them"
+    case .generationOption(let key, let value):
+      "generation_config.json: \(key) \(value), which transformers applies, is not applied; answers may differ"
     case .unexpectedTensors(let count, let first):
       "\(count) tensors of the decoder are not part of this kind of model and not used, such as \(first.excerpt)"
     case .unusedCLIP(let problem):

@@ -86,7 +86,25 @@ package struct ModelDirectory: ModelFiles {
   /// - Parameter imageToken: The text of the tokenizer's image token.
   package func notes(imageToken: String) throws(CheckpointError) -> [LoadNote] {
     configuration.notes + checkpoint.notes + (visionTower.checkpoint?.notes ?? [])
-      + (try contradictions(imageToken: imageToken))
+      + (try contradictions(imageToken: imageToken)) + (try generationOptions())
+  }
+
+  /// The options of `generation_config.json` that change greedy answers of transformers.
+  private func generationOptions() throws(CheckpointError) -> [LoadNote] {
+    guard let file = try JSONFile.sectionIfPresent(at: path + "/generation_config.json") else { return [] }
+    // The options, and the number that has no effect; `nil` if every value has one.
+    let options: [(key: String, neutral: Double?)] = [
+      ("repetition_penalty", 1), ("no_repeat_ngram_size", 0), ("min_length", 0), ("min_new_tokens", 0),
+      ("num_beams", 1), ("bad_words_ids", nil), ("suppress_tokens", nil), ("begin_suppress_tokens", nil),
+      ("sequence_bias", nil), ("forced_bos_token_id", nil), ("forced_eos_token_id", nil),
+    ]
+    return options.compactMap { key, neutral in
+      let value = file[key]
+      guard !value.isNull, value.array?.isEmpty != true, value.double == nil || value.double != neutral else {
+        return nil
+      }
+      return .generationOption(key: key, value: value.double.map { _ in value.text } ?? value.kind)
+    }
   }
 
   /// The values of other files that `config.json` contradicts.

@@ -10,7 +10,7 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
   package typealias Size = PixelSize
 
   /// The target size of a resize.
-  package enum ResizeTarget: Sendable, Equatable {
+  package enum ResizeTarget: Sendable, Equatable, CustomStringConvertible {
     /// The length of the shorter side; the aspect ratio is kept.
     case shortestEdge(Int)
 
@@ -19,6 +19,14 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
 
     /// The length of the longer side; the aspect ratio is kept, up to the rounding to even numbers of pixels.
     case longestEdge(Int)
+
+    package var description: String {
+      switch self {
+      case .shortestEdge(let edge): "shortest_edge \(edge)"
+      case .exact(let size): "\(size.height) x \(size.width)"
+      case .longestEdge(let edge): "longest_edge \(edge)"
+      }
+    }
   }
 
   package var resizesTo = ResizeTarget.shortestEdge(336)
@@ -185,7 +193,7 @@ extension ConfigurationSection {
   fileprivate func longestEdge(_ key: String, default value: Int) throws(CheckpointError) -> Int {
     guard let section = try section(key) else { return value }
     guard let edge = try section.integer("longest_edge", in: sideRange) else {
-      throw error(key, "an object with longest_edge")
+      throw error("\(key).longest_edge", "an integer", found: "none")
     }
     return edge
   }

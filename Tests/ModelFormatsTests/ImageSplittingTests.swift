@@ -123,7 +123,7 @@ import Testing
     (#"{"max_image_size": {"longest_edge": 49}}"#, "max_image_size.longest_edge"),
     ("{}", "max_image_size.longest_edge"),
     (#"{"max_image_size": {"longest_edge": 50}, "size": {"longest_edge": 801}}"#, "size.longest_edge"),
-    (#"{"size": {"height": 50, "width": 50}}"#, "size"), (#"{"max_image_size": 50}"#, "max_image_size"),
+    (#"{"size": {"height": 50, "width": 50}}"#, "size.longest_edge"), (#"{"max_image_size": 50}"#, "max_image_size"),
     (#"{"max_image_size": {"longest_edge": 0}}"#, "max_image_size.longest_edge"),
     (#"{"do_resize": false}"#, "do_resize"), (#"{"resample": 2}"#, "resample"),
     (#"{"image_processor_type": "CLIPImageProcessor"}"#, "image_processor_type"),

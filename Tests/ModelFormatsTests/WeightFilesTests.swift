@@ -251,6 +251,17 @@ private typealias F = SafetensorsFixtures
     #expect(tokens == ["config.json: eos_token_id 2 contradicts 5, 7 of generation_config.json, and is not used"])
   }
 
+  @Test func `notes options of generation that are not applied`() throws {
+    let neutral = #"{"repetition_penalty":1.0,"num_beams":1,"bad_words_ids":null,"suppress_tokens":[],"top_k":5}"#
+    #expect(try notes(["generation_config.json": neutral]) == [])
+    let options = #"{"repetition_penalty":1.05,"min_new_tokens":3,"suppress_tokens":[7]}"#
+    let end = "which transformers applies, is not applied; answers may differ"
+    #expect(
+      try notes(["generation_config.json": options])
+        == ["repetition_penalty 1.05", "min_new_tokens 3", "suppress_tokens a list"]
+        .map { "generation_config.json: \($0), \(end)" })
+  }
+
   @Test func `ties the embeddings of the top level only without an output head`() throws {
     let text = try String(contentsOf: Goldens.url("models/tiny-llava-1.5/config.json"), encoding: .utf8)
     let tied = text.replacing(/"tie_word_embeddings": *false,?/, with: "")
