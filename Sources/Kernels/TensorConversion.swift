@@ -32,6 +32,21 @@ extension Tensor {
     return Tensor(bytes, shape: shape, type: target)
   }
 
+  /// The largest magnitude of the values; not a number if one of them is not.
+  package func largestMagnitude(workers: Workers) -> Float {
+    let bits = unsafe SharedBytes(count: rows * 4) { result in
+      let largest = unsafe result.bindMemory(to: UInt32.self, capacity: rows)
+      let columns = columns
+      unsafe forEachRow(workers: workers) { row, values in
+        // As integers, magnitudes are in the same order, and NaN is above infinity.
+        var bits: UInt32 = 0
+        for i in 0..<columns { bits = max(bits, unsafe values[i].bitPattern & 0x7FFF_FFFF) }
+        unsafe largest[row] = bits
+      }
+    }
+    return Float(bitPattern: (0..<rows).reduce(0) { max($0, bits.littleEndian(4 * $1, as: UInt32.self)) })
+  }
+
   /// The tensor with its columns multiplied by factors, `[columns]`, in f32, in parallel.
   package func multiplied(columns factors: [Float], workers: Workers) -> Tensor {
     let columns = self.columns

@@ -74,7 +74,7 @@ package final class WeightsCache {
     guard let rebuildReason else { return .used(file: path, byteCount: (try? file.get().byteCount) ?? 0) }
     do throws(FileError) {
       do { try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true) } catch {
-        throw .unwritable(path: directory, reason: "the folder does not exist and cannot be created")
+        throw .noFolder(at: directory)
       }
       guard let count = try WeightsCacheFile.write(weights, key: key, to: path, workers: workers) else {
         return .leftToAnother(file: path)

@@ -236,7 +236,7 @@ package struct CappedFolder: Sendable {
   /// Creates the folder if it does not exist.
   package func make() throws(FileError) {
     do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
-      throw .unwritable(path: path, reason: "the folder does not exist and cannot be created")
+      throw .noFolder(at: path)
     }
   }
 

@@ -87,6 +87,11 @@ public struct ModelQuantizer: Sendable {
         configuration.vision == nil
         ? nil : try GGUFExport.visionEncoder(configuration, files.preprocessor(), name: name)
       let mmproj = vision.map { _ in Self.mmprojPath(besideModel: path) }
+      for case let output? in [path, mmproj] {
+        if let source = files.ggufFiles.first(where: { OpenFile.isSame($0, output) }) {
+          throw FileError.unwritable(path: output, reason: "it is \(source) of the model; give another path")
+        }
+      }
       let workers = Workers(count: threads)
       let count = text.parts.count + (vision?.parts.count ?? 0)
       var done = 0
@@ -100,6 +105,7 @@ public struct ModelQuantizer: Sendable {
             done += 1
             progress(done, count)
           }
+          try Self.check(tensor, part.name, type(part), in: files.path, workers)
           return tensor.converted(to: type(part), workers: workers)
         }
       }
@@ -109,6 +115,20 @@ public struct ModelQuantizer: Sendable {
       return Result(model: path, modelBytes: modelBytes, mmproj: mmproj, mmprojBytes: mmprojBytes)
     } catch {
       throw ModelError(loading: error, in: model)
+    }
+  }
+
+  /// Checks that the values of a tensor are numbers which a type can have.
+  private static func check(
+    _ tensor: Tensor, _ name: String, _ type: StoredType, in file: String, _ workers: Workers
+  ) throws(CheckpointError) {
+    let largest = tensor.largestMagnitude(workers: workers)
+    guard largest.isFinite else {
+      throw .malformed(
+        file: file, reason: "\(name) has values that are infinite or not numbers; is the download complete?")
+    }
+    if type == .floats(.f16), largest >= 65_520 {
+      throw .malformed(file: file, reason: "\(name) has values up to \(largest), which F16 cannot have")
     }
   }
 

@@ -14,6 +14,14 @@ package enum FileError: UserFacingError, Equatable {
 
   package var category: ErrorCategory { .resource }
 
+  /// The error that a folder cannot be created.
+  package static func noFolder(at path: String) -> FileError {
+    var status = stat()
+    let exists = unsafe stat(path, &status) == 0
+    return .unwritable(
+      path: path, reason: exists ? "it is not a folder" : "the folder does not exist and cannot be created")
+  }
+
   package var problem: String {
     switch self {
     case .notFound(let path): "\(path.pathExcerpt): no such file"

@@ -10,6 +10,9 @@ package struct SystemError: UserFacingError, Equatable {
 
   package init(code: Int32) { self.code = code }
 
+  /// The error of reading a folder as a file.
+  package static let isFolder = SystemError(code: EISDIR)
+
   /// Whether the disk is full, the user's quota is used up, or the file would exceed the maximum size.
   package var isOutOfSpace: Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
   /// Whether a part of the path does not exist.
@@ -76,6 +79,15 @@ package final class OpenFile: Sendable {
     guard descriptor >= 0 else { throw .last }
   }
 
+  /// Creates a file for appending, with the permissions of another file.
+  ///
+  /// - Throws: `SystemError`, also if there is a file or link at the path.
+  package init(creating path: String, like other: OpenFile) throws(SystemError) {
+    descriptor = unsafe open(path, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw .last }
+    _ = fchmod(descriptor, other.status.st_mode & 0o7777)
+  }
+
   deinit {
     guard descriptor > STDERR_FILENO else { return }
     releaseLock(descriptor)
@@ -110,6 +122,7 @@ package final class OpenFile: Sendable {
   /// All bytes from the current position, at most `limit`.
   package func readAll(limit: Int) throws(SystemError) -> [UInt8] {
     var bytes: [UInt8] = []
+    if isRegular { bytes.reserveCapacity(min(max(0, size), limit)) }
     var chunk = [UInt8](repeating: 0, count: 1 << 16)
     while bytes.count < limit {
       let count = try read(into: &chunk)
@@ -169,6 +182,18 @@ package final class OpenFile: Sendable {
       let result = unsafe Darwin.rename(path, other)
     #endif
     guard result == 0 else { throw .last }
+  }
+
+  /// Whether two paths are of the same regular file.
+  package static func isSame(_ path: String, _ other: String) -> Bool {
+    var (a, b) = (stat(), stat())
+    guard unsafe stat(path, &a) == 0, unsafe stat(other, &b) == 0 else { return false }
+    return a.st_mode & S_IFMT == S_IFREG && Identity(a) == Identity(b)
+  }
+
+  /// Removes a file; nothing happens if there is none.
+  package static func remove(_ path: String) throws(SystemError) {
+    guard unsafe unlink(path) == 0 || errno == ENOENT else { throw .last }
   }
 
   // MARK: Attributes

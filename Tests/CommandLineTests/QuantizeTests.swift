@@ -14,6 +14,20 @@ import Testing
     try ProgramRun(["quantize", "-t", "2"] + arguments)
   }
 
+  /// Replaces the first value of a tensor in bf16.
+  private static func change(_ name: String, to value: Float, in path: String) throws {
+    var bytes = try Data(contentsOf: URL(filePath: path))
+    let count = bytes[0..<8].reversed().reduce(0) { $0 << 8 | Int($1) }
+    let header = try JSONSerialization.jsonObject(with: bytes[8..<8 + count]) as? [String: Any]
+    let tensor = try #require(header?[name] as? [String: Any])
+    let offsets = try #require(tensor["data_offsets"] as? [Int])
+    #expect(tensor["dtype"] as? String == "BF16")
+    let start = 8 + count + offsets[0]
+    bytes[start] = UInt8(value.bitPattern >> 16 & 0xFF)
+    bytes[start + 1] = UInt8(value.bitPattern >> 24)
+    try bytes.write(to: URL(filePath: path))
+  }
+
   private func size(_ path: String) throws -> Int {
     try #require(FileManager.default.attributesOfItem(atPath: path)[.size] as? Int)
   }
@@ -58,10 +72,41 @@ import Testing
     #expect(try Data(contentsOf: URL(filePath: path)) == bytes)
     #expect(try quantize(model + ["--output", path, "--overwrite"]).status == 0)
     #expect(try size(path) < bytes.count)
-    // The output replaces the file that it was made from.
-    let replaced = try quantize(["-m", path, "--output", path, "--type", "q8_0", "--overwrite"])
-    #expect(replaced.status == 0, "\(replaced.errors)")
-    #expect(try ProgramRun(question + ["-m", path]).status == 0)
+    // A model is not replaced by what is made from it, which has less.
+    let small = try Data(contentsOf: URL(filePath: path))
+    try quantize(["-m", path, "--output", path, "--type", "q8_0", "--overwrite"])
+      .expectFailure(3, "small.gguf: cannot be written")
+    try quantize(["-m", path, "--output", folder.path("../\(folder.url.lastPathComponent)/small.gguf"), "--overwrite"])
+      .expectFailure(3, "give another path")
+    #expect(try Data(contentsOf: URL(filePath: path)) == small)
+  }
+
+  @Test func `does not replace the vision encoder of its model`() throws {
+    let folder = try TemporaryFolder()
+    let source = Goldens.path("gguf/models/vicuna-64")
+    for (name, copy) in [("ggml-model-q8_0", "a"), ("mmproj-model-q8_0", "mmproj-b")] {
+      try FileManager.default.copyItem(atPath: "\(source)/\(name).gguf", toPath: folder.path(copy + ".gguf"))
+    }
+    let arguments = ["-m", folder.path("a.gguf"), "--output", folder.path("b.gguf"), "--overwrite"]
+    try quantize(arguments).expectFailure(3, "mmproj-b.gguf")
+    #expect(!FileManager.default.fileExists(atPath: folder.path("b.gguf")))
+  }
+
+  @Test func `refuses weights that are not numbers`() throws {
+    let name = "language_model.model.layers.0.self_attn.q_proj.weight"
+    for value in [Float.nan, .infinity] {
+      let folder = try TemporaryFolder()
+      let model = folder.path("model")
+      try FileManager.default.copyItem(atPath: Self.bundled, toPath: model)
+      try Self.change(name, to: value, in: model + "/model.safetensors")
+      try quantize(["-m", model, "--output", folder.path("a.gguf")])
+        .expectFailure(3, "\(name) has values that are infinite or not numbers")
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["model"])
+      let question = ["-t", "1", "-n", "2", "-p", "a", "-m", model, "--precision"]
+      for precision in ["f32", "int8", "int4"] {
+        try ProgramRun(question + [precision]).expectFailure(1, "is not a number; are the weights damaged?")
+      }
+    }
   }
 
   @Test func `quantizes a GGUF model beside several vision encoders if one is named`() throws {

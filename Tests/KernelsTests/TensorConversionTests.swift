@@ -103,6 +103,21 @@ import Testing
     }
   }
 
+  @Test(arguments: steps)
+  func `a block with a value that is not finite has no numbers`(type: BlockType, step: Double) {
+    var numbers = SeededGenerator(19)
+    let size = type.valuesPerBlock
+    for value in [Float.nan, .infinity, -.infinity] {
+      var values = numbers.floats(4 * size)
+      values[size + 3] = value
+      let tensor = Tensor(values, shape: [2, 2 * size])
+      let converted = tensor.converted(to: .blocks(type), workers: Self.workers).floats()
+      for (i, value) in converted.enumerated() { #expect(value.isNaN == (i / size == 1), "\(i)") }
+      #expect(!tensor.largestMagnitude(workers: Self.workers).isFinite)
+    }
+    #expect(Tensor([1, -3, 2, 0], shape: [2, 2]).largestMagnitude(workers: Self.workers) == 3)
+  }
+
   @Test func `converts blocks to floats and to other blocks`() {
     var numbers = SeededGenerator(13)
     let blocks = Tensor(numbers.floats(3 * 256), shape: [3, 256])
