@@ -71,11 +71,16 @@ final class AnswerFile {
   /// Replaces the file atomically by one without error records.
   private func removeFailures(_ origin: AnswerOrigin) throws(BatchError) -> PreviousAnswers {
     let copyPath = path + ".retry"
-    try? FileManager.default.removeItem(atPath: copyPath)
     var isReplaced = false
-    defer { if !isReplaced { try? FileManager.default.removeItem(atPath: copyPath) } }
+    defer { if !isReplaced { try? OpenFile.remove(copyPath) } }
     let copy: OpenFile
-    do { copy = try OpenFile(appendingTo: copyPath) } catch { throw .output(copyPath, error) }
+    do throws(SystemError) {
+      // One that a killed run has left.
+      try OpenFile.remove(copyPath)
+      copy = try OpenFile(creating: copyPath, like: file)
+    } catch {
+      throw .output(copyPath, error)
+    }
     guard copy.lock() else { throw .outputInUse(path: name) }
     let kept = try PreviousAnswers(of: path, comparedWith: origin, copyingAnswersTo: copy, at: copyPath)
     do throws(SystemError) {
@@ -320,10 +325,13 @@ struct PreviousAnswers {
     }
   }
 
-  /// Whether a line is the beginning of an answer, or of zeros after a system crash.
+  /// Whether a line is the beginning of an answer, with zeros in place of the rest after a system crash.
+  ///
+  /// Answers have no control characters; a file that has them, such as a compressed one, is not ours.
   private static func isPartial(_ line: Line) -> Bool {
     guard !line.isComplete, (try? JSONParser.parse(line.bytes)) == nil else { return false }
-    return line.bytes.starts(with: [UInt8(ascii: "{")]) || line.bytes.contains(0)
+    let written = line.bytes.prefix(1 + (line.bytes.lastIndex { $0 != 0 } ?? -1))
+    return written.isEmpty || written.first == UInt8(ascii: "{") && written.allSatisfy { $0 >= 0x20 }
   }
 }
 

@@ -34,8 +34,13 @@ public struct Output {
   }
 
   /// Checks that an output file can be written, before the work that produces the output.
-  public static func checkWritable(_ path: String) throws(FileArgumentError) {
+  ///
+  /// - Parameter kept: Files of the run that it must not replace.
+  public static func checkWritable(_ path: String, keeping kept: [String] = []) throws(FileArgumentError) {
     if path == "-" { return }
+    guard !kept.contains(where: { OpenFile.isSame(path, $0) }) else {
+      throw FileArgumentError("\(path): is a file of this run, which would be replaced; give another path")
+    }
     let manager = FileManager.default
     let target = URL(filePath: path).resolvingSymlinksInPath().path(percentEncoded: false)
     let kind = try? manager.attributesOfItem(atPath: target)[.type] as? FileAttributeType
@@ -119,19 +124,22 @@ public enum JSONLine {
 
 /// Text files named on the command line.
 package enum TextFile {
+  private static let byteLimit = 64 << 20
+
   /// The text of a file, without a byte order mark; `-` for standard input.
   ///
   /// - Throws: `FileArgumentError` if it cannot be read or is not UTF-8.
   package static func read(_ path: String) throws(FileArgumentError) -> String {
-    let data: Data
-    if path == "-" {
-      data = FileHandle.standardInput.readDataToEndOfFile()
-    } else {
-      do { data = try Data(contentsOf: URL(filePath: path)) } catch {
-        throw FileArgumentError("\(path): cannot be read; does the file exist?")
-      }
+    let bytes: [UInt8]
+    do throws(SystemError) {
+      let file = path == "-" ? .standardInput : try OpenFile(reading: path)
+      guard !file.isFolder else { throw .isFolder }
+      bytes = try file.readAll(limit: byteLimit + 1)
+    } catch {
+      throw FileArgumentError(
+        error.isNotFound ? "\(path): no such file; check the path" : "\(path): cannot be read (\(error.problem))")
     }
-    let bytes = [UInt8](data)
+    guard bytes.count <= byteLimit else { throw FileArgumentError("\(path): is larger than \(byteLimit >> 20) MiB") }
     if let content = ForeignContent(firstBytes: bytes) { throw FileArgumentError("\(path): is \(content.problem)") }
     let isMarked = bytes.starts(with: [0xEF, 0xBB, 0xBF])
     guard let text = String(validating: isMarked ? bytes[3...] : bytes[...], as: UTF8.self) else {

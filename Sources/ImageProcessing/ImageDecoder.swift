@@ -38,28 +38,21 @@ public struct ImageDecoder: Sendable {
   ///
   /// - Throws: ``ImageError``, with the path as name.
   package func bytes(ofFile path: String) throws(ImageError) -> [UInt8] {
-    let url = URL(filePath: path).resolvingSymlinksInPath()
-    let attributes: [FileAttributeKey: Any]
-    do {
-      attributes = try FileManager.default.attributesOfItem(atPath: url.path)
-    } catch {
-      guard FileManager.default.fileExists(atPath: url.path) else { throw .missingFile(name: path) }
-      throw .unreadableFile(name: path, reason: "no access to its attributes")
+    let file: OpenFile
+    do throws(SystemError) { file = try OpenFile(reading: ByteString(path)) } catch {
+      throw error.isNotFound ? .missingFile(name: path) : .unreadableFile(name: path, reason: error.problem)
     }
-    let kind = attributes[.type] as? FileAttributeType
-    // A link to a missing file is not resolved.
-    guard kind != .typeSymbolicLink else { throw .missingFile(name: path) }
-    guard kind == .typeRegular else {
-      throw .notAFile(name: path, found: kind == .typeDirectory ? "folder" : "device or pipe")
+    guard file.isRegular else {
+      throw .notAFile(name: path, found: file.isFolder ? "folder" : "device or pipe")
     }
-    let byteCount = (attributes[.size] as? NSNumber)?.intValue ?? .max
-    guard byteCount <= byteLimit else { throw .fileTooLarge(name: path, byteCount: byteCount, limit: byteLimit) }
-    do throws(SystemError) { _ = try OpenFile(reading: url.path) } catch {
+    guard file.size <= byteLimit else { throw .fileTooLarge(name: path, byteCount: file.size, limit: byteLimit) }
+    let bytes: [UInt8]
+    do throws(SystemError) { bytes = try file.readAll(limit: byteLimit + 1) } catch {
       throw .unreadableFile(name: path, reason: error.problem)
     }
-    do { return [UInt8](try Data(contentsOf: url)) } catch {
-      throw .unreadableFile(name: path, reason: "reading failed")
-    }
+    // It may have grown.
+    guard bytes.count <= byteLimit else { throw .fileTooLarge(name: path, byteCount: bytes.count, limit: byteLimit) }
+    return bytes
   }
 
   /// Decodes the image in the bytes of a file.

@@ -37,7 +37,7 @@ package enum TokenizerFile {
     do { file = try SharedBytes(mapping: directory.appending(path: name).path) } catch {
       switch error {
       case .notFound: return nil
-      case .empty: return []
+      case .empty: throw .unreadable(file: name, reason: "the file is empty")
       case .notAFile: throw .unreadable(file: name, reason: "a directory or device")
       case .unreadable(_, let reason), .unwritable(_, let reason): throw .unreadable(file: name, reason: reason)
       }
@@ -82,10 +82,14 @@ package struct TokenizerConfigurationFiles {
   }
 
   package init(directory: URL) throws(VocabularyError) {
+    func object(_ name: String) throws(VocabularyError) -> JSONValue {
+      guard let value = try TokenizerFile.json(name, in: directory) else { return .null }
+      guard value.members != nil else { throw .malformed(file: name, offset: 0, expected: "an object") }
+      return value
+    }
     self.init(
-      configuration: try TokenizerFile.json(Self.configurationName, in: directory) ?? .null,
-      added: try TokenizerFile.json(Self.addedName, in: directory) ?? .null,
-      map: try TokenizerFile.json(Self.mapName, in: directory) ?? .null)
+      configuration: try object(Self.configurationName), added: try object(Self.addedName),
+      map: try object(Self.mapName))
   }
 
   /// Whether prompts start with the BOS token; nil if the files do not define it.
@@ -266,7 +270,7 @@ extension VocabularyError {
     case .missingCLIP(let directory):
       "\(directory): expected CLIP's tokenizer.json, or vocab.json and merges.txt, found none; is the download complete?"
     case .unreadable(let file, let reason):
-      "\(file): cannot be read: \(reason.excerpt)"
+      "\(file): cannot be read (\(reason.pathExcerpt))"
     case .notFetched(let file):
       "\(file): \(GitLFSPointer.reason)"
     case .tooLarge(let file, let byteCount, let limit):

@@ -20,6 +20,18 @@ struct ResultOptions: ParsableArguments {
 
   @Option(help: "JSON file for all metrics.")
   var report: String?
+
+  /// Checks that the report can be written, and replaces no file of the benchmarks and no answers.
+  ///
+  /// - Parameter answers: The folder of the answers.
+  func checkReport(_ options: DataOptions, answers: String) throws {
+    guard let report else { return }
+    let files = options.benchmarks.flatMap { benchmark in
+      benchmark.files.map { options.data + "/" + $0.path }
+        + AnswerFiles.find(in: answers + "/" + benchmark.answerFolder).map(\.path)
+    }
+    try Output.checkWritable(report, keeping: files)
+  }
 }
 
 /// The results of a run: table rows, notes and whether there were errors.
@@ -217,7 +229,8 @@ enum OutputFile {
   static func makeFolder(of path: String) throws(FileArgumentError) {
     let folder = URL(filePath: path).deletingLastPathComponent()
     do { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) } catch {
-      throw FileArgumentError("\(folder.path): the folder cannot be created (\(error.localizedDescription))")
+      throw FileArgumentError(
+        "\(folder.path): the folder cannot be created; is a part of the path a file, or not writable?")
     }
   }
 }

@@ -55,8 +55,8 @@ struct RunCommand: ParsableCommand {
   @OptionGroup(title: "Results") var results: ResultOptions
 
   func validate() throws {
-    guard limit.map({ $0 >= 1 }) ?? true else { throw ValidationError("--limit must be at least 1") }
-    guard maxNewTokens.map({ $0 >= 1 }) ?? true else { throw ValidationError("--n-predict must be at least 1") }
+    try checkRange("--limit", limit, 1...1_000_000_000_000)
+    try checkRange("--n-predict", maxNewTokens, 1...1 << 20)
     _ = try policies()
   }
 
@@ -66,6 +66,7 @@ struct RunCommand: ParsableCommand {
 
   func run() throws {
     let data = try options.folder()
+    try results.checkReport(options, answers: output)
     var collected = Results()
     let benchmarks = try prepared(in: data, &collected)
     // With SIGXFSZ ignored, exceeding the file size limit is a write error, like a full disk.
@@ -170,25 +171,42 @@ enum QuestionWriter {
     _ benchmark: any Benchmark, in data: DataFolder, to path: String, limit: Int?, scoresChoices: Bool
   ) throws -> Int {
     var fraction = 1.0
+    // Written if no other group is: a limit may be less than the questions about an image.
+    var onlyGroup: Int?
     if let limit {
-      var count = 0
-      try benchmark.questions(in: data) { _ in count += 1 }
+      var (count, groups) = (0, GroupCounter())
+      try benchmark.questions(in: data) { question in
+        count += 1
+        groups.count(question)
+      }
       fraction = min(1, Double(limit) / Double(max(1, count)))
+      if Int(Double(groups.last + 1) * fraction) == 0 { onlyGroup = 0 }
     }
     try OutputFile.makeFolder(of: path)
     let output = try Output(path: path)
     var written = 0
-    var group = -1
-    var last: Question.Image?
+    var groups = GroupCounter()
     try benchmark.questions(in: data) { question in
-      if last != question.image || question.image == .none { group += 1 }
-      last = question.image
-      guard Int(Double(group + 1) * fraction) > Int(Double(group) * fraction) else { return }
+      groups.count(question)
+      let group = groups.last
+      guard group == onlyGroup || Int(Double(group + 1) * fraction) > Int(Double(group) * fraction) else { return }
       var asked = question
       if scoresChoices { asked.choices = benchmark.choices(of: question) }
       try output.write(try JSONLine.encode(QuestionLine(asked)))
       written += 1
     }
     return written
+  }
+
+  /// Counts groups of consecutive questions about the same image.
+  private struct GroupCounter {
+    /// The number of the group of the last question.
+    private(set) var last = -1
+    private var image: Question.Image?
+
+    mutating func count(_ question: Question) {
+      if image != question.image || question.image == .none { last += 1 }
+      image = question.image
+    }
   }
 }

@@ -25,6 +25,7 @@ struct ScoreCommand: ParsableCommand {
 
   func run() throws {
     let data = try options.folder()
+    try results.checkReport(options, answers: answers ?? options.data)
     var collected = Results()
     for benchmark in options.benchmarks {
       let files = AnswerFiles.find(in: (answers ?? options.data) + "/" + benchmark.answerFolder)

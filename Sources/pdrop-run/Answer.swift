@@ -63,7 +63,8 @@ struct Answer: ParsableCommand {
     var base = question.base(policy, try generation.options())
     // Files are checked before the model is loaded.
     let batchRun = try batch.run(asking: question)
-    try keptMap.check()
+    try keptMap.check(
+      keeping: question.files + [modelOptions.loading.model, modelOptions.loading.mmproj].compactMap(\.self))
     question.noteLiteralEscapes()
     // A dry run uses no cache: it writes no files, and it measures images that are not cached.
     let model = try modelOptions.load(

@@ -93,7 +93,7 @@ struct BatchOptions: ParsableArguments {
       throw ValidationError(
         "--num-chunks requires the number of lines; give --input a file instead of standard input")
     }
-    guard firstLine ?? 1 > 0 else { throw ValidationError("--first-line must be at least 1, found \(firstLine ?? 0)") }
+    try checkRange("--first-line", firstLine, 1...1_000_000_000_000)
   }
 
   /// Whether existing answers are kept.
@@ -148,7 +148,7 @@ struct BatchOptions: ParsableArguments {
       return nil
     }
     // Before hours of work, so that they do not end with an unwritable report.
-    if let report { try Output.checkWritable(report) }
+    if let report { try Output.checkWritable(report, keeping: [input, output].compactMap(\.self)) }
     var options = Batch.Options(input: source)
     options.spelling = { $0.option }
     // A dry run does not touch the answer file.

@@ -2,6 +2,7 @@ import ArgumentParser
 import CommandLineSupport
 import Foundation
 import PDrop
+import Storage
 
 /// Options of generation and sampling.
 struct GenerationArguments: ParsableArguments {
@@ -133,7 +134,13 @@ struct GenerationArguments: ParsableArguments {
   }
 
   private func constraint() throws -> OutputConstraint? {
-    if let jsonSchema { return .jsonSchema(try TextFile.read(jsonSchema)) }
+    if let jsonSchema {
+      let text = try TextFile.read(jsonSchema)
+      do throws(JSONParser.ParseError) { _ = try JSONParser.parse(Array(text.utf8)) } catch {
+        throw FileArgumentError("\(jsonSchema): not JSON: expected \(error.expected) at byte \(error.offset)")
+      }
+      return .jsonSchema(text)
+    }
     if let choices {
       return .choices(choices.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
     }

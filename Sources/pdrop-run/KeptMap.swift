@@ -40,8 +40,10 @@ struct KeptMapOptions: ParsableArguments {
   }
 
   /// Checks that the file is writable; call before the model is loaded.
-  func check() throws {
-    if let path { try Output.checkWritable(path) }
+  ///
+  /// - Parameter inputs: Files of the run that it must not replace.
+  func check(keeping inputs: [String]) throws {
+    if let path { try Output.checkWritable(path, keeping: inputs) }
   }
 
   /// Draws the maps of all images of a question.

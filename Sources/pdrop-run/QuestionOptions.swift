@@ -121,6 +121,14 @@ struct QuestionOptions: ParsableArguments {
   /// More frames than any context has room for.
   private static let frameLimit = 1024
 
+  /// The files of question and images; among them may be names that are not files.
+  var files: [String] {
+    let frames = videoFrames.map { folder in
+      ((try? VisionLanguageModel.images(inFolder: folder)) ?? []).map { folder + "/" + $0 }
+    }
+    return [file, chat].compactMap(\.self) + image.flatMap(references) + (frames ?? [])
+  }
+
   /// The image references of one `--image`, separated by commas.
   private func references(_ text: String) -> [String] {
     let isOne = text.lowercased().hasPrefix("data:") || FileManager.default.fileExists(atPath: text)

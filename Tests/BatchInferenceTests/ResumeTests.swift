@@ -102,6 +102,26 @@ import TokenDropping
 
   @Test(
     arguments: [
+      [0x1F, 0x8B, 8, 0, 0, 0, 0x51, 0xFF], Array("{\"question_id\": 1}\r{\"question_id\": 2}\r".utf8),
+      Array("{\"a\":\u{1}".utf8), Array("notes".utf8),
+    ] as [[UInt8]])
+  func `a file of one unfinished line that is not an answer is left as it is`(bytes: [UInt8]) throws {
+    try fixture.folder.write("answers.jsonl", bytes)
+    #expect(throws: BatchError.self) {
+      try fixture.run([Self.question("a", "b")], existingOutput: .resume(retriesFailures: false))
+    }
+    #expect(try fixture.bytes() == bytes)
+  }
+
+  @Test(arguments: ["", "{", "{\"question_id\":\"a\",\"te", "{\"question_id\":\"a\"\0\0\0", "\0\0"])
+  func `an unfinished answer of a killed run is answered again`(text: String) throws {
+    try fixture.folder.write("answers.jsonl", text)
+    try fixture.run([Self.question("a", "b")], existingOutput: .resume(retriesFailures: false))
+    #expect(try fixture.lines().count == 1)
+  }
+
+  @Test(
+    arguments: [
       (Array("[\n{\"question_id\": 1}\n]\n".utf8), "a JSON list"),
       (Array("\u{FEFF}[{\"question_id\": 1, \"text\": \"a\"}]".utf8), "a JSON list"),
       ([0xFF, 0xFE, 0x7B, 0, 0x22, 0, 0x0A, 0], "UTF-16"), ([0x7B, 0, 0x22, 0, 0x0A, 0], "UTF-16"),

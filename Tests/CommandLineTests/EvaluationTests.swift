@@ -66,6 +66,20 @@ import Testing
     #expect(try EvaluationFolder.rows(run.output)[0]["count"] as? Int == 2)
     let score = try folder.score(["--answers", folder.output, "--benchmark", "pope", "-o", "jsonl"])
     #expect(try EvaluationFolder.rows(score.output)[0]["count"] as? Int == 2)
+    // All of its questions are about two images.
+    let one = try folder.run(["--benchmark", "textvqa", "--limit", "1", "-o", "jsonl"])
+    #expect(one.status == 0 && one.errors.contains("textvqa: 1 question"), "\(one.errors)")
+  }
+
+  @Test func `the report replaces neither benchmarks nor answers`() throws {
+    let folder = try EvaluationFolder()
+    #expect(try folder.run(["--benchmark", "pope", "--policy", "none"]).status == 0)
+    let file = folder.folder.path("data/pope/llava_pope_test.jsonl")
+    for path in [file, folder.folder.path(Self.answers)] {
+      let bytes = try Data(contentsOf: URL(filePath: path))
+      try folder.score(["--answers", folder.output, "--report", path]).expectFailure(3, "is a file of this run")
+      #expect(try Data(contentsOf: URL(filePath: path)) == bytes)
+    }
   }
 
   @Test func `a missing image fails its question, which a later run answers`() throws {

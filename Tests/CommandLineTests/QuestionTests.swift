@@ -144,6 +144,18 @@ import Testing
     #expect(html.contains("layers 8, 16, 24 keep 0.5, 0.25, 0.125") && html.contains("Kept by row, image"))
   }
 
+  @Test func `does not draw a map over the image`() throws {
+    let folder = try TemporaryFolder()
+    let bytes = [UInt8](try Data(contentsOf: URL(filePath: image)))
+    let copy = try folder.write("a.png", bytes)
+    try ask("-p", "a", "--image", copy, "--kept-map", copy).expectFailure(3, "a.png: is a file of this run")
+    #expect([UInt8](try Data(contentsOf: URL(filePath: copy))) == bytes)
+  }
+
+  @Test func `names a biased token that does not exist`() throws {
+    try ask("-p", "a", "--logit-bias", "99999999:5").expectFailure(1, "token 99999999 does not exist")
+  }
+
   @Test func `refuses to draw a map without an image or a folder`() throws {
     let folder = try TemporaryFolder()
     let run = try ask("-p", "a", "--kept-map", folder.path("map.png"))
