@@ -325,13 +325,12 @@ struct PreviousAnswers {
     }
   }
 
-  /// Whether a line is the beginning of an answer, with zeros in place of the rest after a system crash.
+  /// Whether a line is the beginning of an answer, with zeros in place of parts after a system crash.
   ///
-  /// Answers have no control characters; a file that has them, such as a compressed one, is not ours.
+  /// Answers have no control characters; a file that has others, such as a compressed one, is not ours.
   private static func isPartial(_ line: Line) -> Bool {
     guard !line.isComplete, (try? JSONParser.parse(line.bytes)) == nil else { return false }
-    let written = line.bytes.prefix(1 + (line.bytes.lastIndex { $0 != 0 } ?? -1))
-    return written.isEmpty || written.first == UInt8(ascii: "{") && written.allSatisfy { $0 >= 0x20 }
+    return [0, UInt8(ascii: "{")].contains(line.bytes.first ?? 0) && line.bytes.allSatisfy { $0 == 0 || $0 >= 0x20 }
   }
 }
 

@@ -15,10 +15,11 @@ enum RecordFields {
       let isImage =
         hasImage
         ? MessageFields.isOtherSpellingOfImage(member.key)
-        : MessageFields.isImage(member.key) || MessageFields.hasImage(member.value)
+        : MessageFields.isImage(member.key) || !isRead(member, questionNotes) && MessageFields.hasImage(member.value)
       if isImage, !MessageFields.isAbsent(member.value) {
         throw RecordFailure(
-          .unsupportedOption, "the field \(member.key.excerpt) is not read; give images as \"image\"")
+          .unsupportedOption,
+          "the field \(member.key.excerpt) may have an image, and is not read; give images as \"image\"")
       }
       if changesAnswer(member) {
         throw RecordFailure(
@@ -31,9 +32,12 @@ enum RecordFields {
   ///
   /// - Throws: `RecordFailure`.
   static func checkEnvelope(_ request: JSONValue) throws(RecordFailure) {
+    let readsImages = MessageFields.readsImages(request["body"])
     for member in request.members ?? [] where !isRead(member, ["custom_id", "method", "url", "body"]) {
-      let isImage = MessageFields.isImage(member.key) && !MessageFields.isAbsent(member.value)
-      guard isImage || changesAnswer(member) else { continue }
+      let isImage =
+        MessageFields.isImage(member.key)
+        || !isRead(member, questionNotes) && !readsImages && MessageFields.hasImage(member.value)
+      guard isImage && !MessageFields.isAbsent(member.value) || changesAnswer(member) else { continue }
       throw RecordFailure(
         .unsupportedOption, "the field \(member.key.excerpt) is not read next to body; move it into body")
     }
@@ -46,14 +50,23 @@ enum RecordFields {
   ///   - ignoresUnknown: Whether fields that are not known to change an answer are ignored.
   /// - Throws: `RecordFailure`.
   static func checkBody(_ body: JSONValue, place: String?, ignoresUnknown: Bool) throws(RecordFailure) {
+    let readsImages = MessageFields.readsImages(body)
     for member in body.members ?? [] where !isRead(member, ["messages"]) && !isRead(member, bodyOptions) {
       guard !member.value.isNull, !isRead(member, bodyNotes) else { continue }
       if let neutral = neutralValues[member.key], neutral.matches(member.value) { continue }
-      if ignoresUnknown, !isKnownToChangeAnswer(member) { continue }
+      if ignoresUnknown, !isKnownToChangeAnswer(member) {
+        guard !readsImages, MessageFields.hasEncodedImage(member.value) else { continue }
+      }
       let field = "the field \(member.key.excerpt) is not supported; leave it out"
       throw RecordFailure(.unsupportedOption, place.map { "\($0): \(field)" } ?? field)
     }
   }
+
+  /// Notes of questions that may name an image without meaning it.
+  private static let questionNotes: [String] = [
+    "id", "answer", "answers", "label", "labels", "gt", "ground_truth", "source", "split", "options", "choices",
+    "metadata",
+  ]
 
   private static let questionFields: [String] = ["question_id", "image", "text", "category", "score_choices"]
 
@@ -76,8 +89,7 @@ enum RecordFields {
     if MessageFields.isAbsent(member.value) || member.value.string == "" { return false }
     if neutralValues[member.key] != nil || refusedNames.contains(member.key) { return true }
     let name = MessageFields.words(of: member.key).joined()
-    return MessageFields.isOtherSpellingOfImage(member.key) || MessageFields.hasImage(member.value)
-      || optionNames.contains(name)
+    return MessageFields.isOtherSpellingOfImage(member.key) || optionNames.contains(name)
   }
 
   /// Options of llama.cpp, vLLM and OpenAI that change an answer, and those of `pdrop` in the wrong place.

@@ -4,10 +4,14 @@ public import PDrop
 
 /// Checks that the value of an option, if it is given, is in a range.
 ///
-/// - Throws: `ValidationError` with the range and the value.
+/// - Throws: `ValidationError` with the range and the value; of a range up to large numbers, with the end that is passed.
 package func checkRange(_ option: String, _ value: Int?, _ range: ClosedRange<Int>) throws {
   guard let value, !range.contains(value) else { return }
-  throw ValidationError("\(option) must be \(range.lowerBound) to \(range.upperBound), found \(value)")
+  let expected =
+    range.upperBound < 1 << 20
+    ? "\(range.lowerBound) to \(range.upperBound)"
+    : value < range.lowerBound ? "at least \(range.lowerBound)" : "at most \(range.upperBound)"
+  throw ValidationError("\(option) must be \(expected), found \(value)")
 }
 
 /// A number of bytes on the command line: `16GiB`, `16G`, `800 MB`, `1073741824`.

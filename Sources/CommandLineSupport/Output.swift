@@ -35,11 +35,11 @@ public struct Output {
 
   /// Checks that an output file can be written, before the work that produces the output.
   ///
-  /// - Parameter kept: Files of the run that it must not replace.
+  /// - Parameter kept: Files of the run that the output must not replace.
   public static func checkWritable(_ path: String, keeping kept: [String] = []) throws(FileArgumentError) {
     if path == "-" { return }
     guard !kept.contains(where: { OpenFile.isSame(path, $0) }) else {
-      throw FileArgumentError("\(path): is a file of this run, which would be replaced; give another path")
+      throw FileArgumentError("\(path): is read or written by this run; give another path")
     }
     let manager = FileManager.default
     let target = URL(filePath: path).resolvingSymlinksInPath().path(percentEncoded: false)

@@ -121,14 +121,14 @@ extension Grammar {
   func initial() -> Configuration {
     var configuration = Configuration()
     expand(start, .root(), into: &configuration)
-    return limited(configuration)
+    return configuration
   }
 
   /// The configuration after the terminal of a head.
   func after(_ head: Head) -> Configuration {
     var configuration = Configuration()
     expand(edges[head.edge].target, head.frame, into: &configuration)
-    return limited(configuration)
+    return configuration
   }
 
   /// Adds the heads of a node.

@@ -40,7 +40,9 @@ public struct ImageDecoder: Sendable {
   package func bytes(ofFile path: String) throws(ImageError) -> [UInt8] {
     let file: OpenFile
     do throws(SystemError) { file = try OpenFile(reading: ByteString(path)) } catch {
-      throw error.isNotFound ? .missingFile(name: path) : .unreadableFile(name: path, reason: error.problem)
+      if error.isNotFound { throw .missingFile(name: path) }
+      if error.isNoFile { throw .notAFile(name: path, found: "device or pipe") }
+      throw .unreadableFile(name: path, reason: error.problem)
     }
     guard file.isRegular else {
       throw .notAFile(name: path, found: file.isFolder ? "folder" : "device or pipe")

@@ -9,11 +9,12 @@ package enum MessageFields {
 
   /// Whether a member of a part has an image that is not read, as in a part of type `text` with an `image`.
   static func isUnreadInPart(_ member: JSONValue.Member, of part: JSONValue) -> Bool {
-    guard isImage(member.key), !isAbsent(member.value) else { return false }
+    let isText = ["text", "type"].contains { ByteString($0) == ByteString(member.key) }
+    guard isImage(member.key) || !isText && hasImage(member.value), !isAbsent(member.value) else { return false }
     let isRead = ["image", "image_url"].contains { ByteString($0) == ByteString(member.key) }
     // A text part of OpenAI has a type; one without is read by its text.
-    let isText = part["type"].string.map { !$0.contains("image") } ?? !part["text"].isNull
-    return !isRead || isText && !part["text"].isNull
+    let isTextPart = part["type"].string.map { !$0.contains("image") } ?? !part["text"].isNull
+    return !isRead || isTextPart && !part["text"].isNull
   }
 
   /// The fields of a message that are read.
@@ -55,28 +56,46 @@ package enum MessageFields {
     "mediaurl", "visual", "visuals", "frame", "frames", "jpg", "jpeg", "png", "webp",
   ]
 
-  /// Whether a value is or contains an image: a data URL, a path or URL of an image file, or an encoded image.
+  /// Whether the messages of a body have an image that is read.
+  package static func readsImages(_ body: JSONValue) -> Bool {
+    (body["messages"].array ?? []).contains { message in
+      (message["content"].array ?? []).contains { !$0["image_url"].isNull || !$0["image"].isNull }
+    }
+  }
+
+  /// Whether a value is or contains an image: a data URL, an encoded image, or a path or URL of an image file.
   package static func hasImage(_ value: JSONValue) -> Bool {
+    contains(value) { isEncodedImage($0) || isImageFile($0) }
+  }
+
+  /// Whether a value is or contains a data URL of an image, or an encoded image.
+  package static func hasEncodedImage(_ value: JSONValue) -> Bool { contains(value, isEncodedImage) }
+
+  private static func contains(_ value: JSONValue, _ isMatch: (String) -> Bool) -> Bool {
     switch value {
-    case .string(let text): isImageReference(text)
-    case .array(let values): values.contains(where: hasImage)
-    case .object(let members): members.contains { hasImage($0.value) }
+    case .string(let text): isMatch(text)
+    case .array(let values): values.contains { contains($0, isMatch) }
+    case .object(let members): members.contains { contains($0.value, isMatch) }
     default: false
     }
   }
 
-  private static func isImageReference(_ text: String) -> Bool {
-    let start = text.utf8.prefix(16)
-    if String(start)?.lowercased().hasPrefix("data:image") ?? false { return true }
+  private static func isEncodedImage(_ text: String) -> Bool {
+    let start = String(text.unicodeScalars.drop { $0.properties.isWhitespace }.prefix(16))
     // JPEG, PNG and WebP in base64.
-    if text.utf8.count > 64, ["/9j/", "iVBORw0KGgo", "UklGR"].contains(where: { start.starts(with: $0.utf8) }) {
-      return true
-    }
-    // A path has no line break, and a sentence about a file has spaces after the name.
-    guard text.utf8.count <= 4096, !text.utf8.contains(UInt8(ascii: "\n")) else { return false }
-    let path = text.contains("://") ? text.prefix { $0 != "?" && $0 != "#" } : text[...]
-    guard let dot = path.lastIndex(of: "."), dot > path.startIndex else { return false }
-    return imageExtensions.contains(path[path.index(after: dot)...].lowercased())
+    return start.lowercased().hasPrefix("data:image")
+      || text.utf8.count > 64 && ["/9j/", "iVBORw0KGgo", "UklGR"].contains { start.hasPrefix($0) }
+  }
+
+  /// Whether a text is a path or URL of an image file, and not a sentence that ends with one.
+  private static func isImageFile(_ text: String) -> Bool {
+    guard text.utf8.count <= 4096 else { return false }
+    let words = text.split { $0.isWhitespace }
+    guard words.count == 1 || text.contains("/"), !text.contains(where: \.isNewline) else { return false }
+    let name = words.joined(separator: " ").prefix { $0 != "?" && $0 != "#" }.split(separator: "/").last ?? ""
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    guard parts.count > 1, parts[0].contains(where: { $0.isLetter || $0.isNumber }) else { return false }
+    return imageExtensions.contains(parts[parts.count - 1].lowercased())
   }
 
   private static let imageExtensions: Set<String> = [

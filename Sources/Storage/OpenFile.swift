@@ -17,6 +17,8 @@ package struct SystemError: UserFacingError, Equatable {
   package var isOutOfSpace: Bool { [ENOSPC, EDQUOT, EFBIG].contains(code) }
   /// Whether a part of the path does not exist.
   package var isNotFound: Bool { [ENOENT, ENOTDIR].contains(code) }
+  /// Whether the path is of a socket, or of a device that is not there.
+  package var isNoFile: Bool { code == ENXIO }
   package var category: ErrorCategory { .resource }
   package var problem: String { unsafe String(cString: strerror(code)) }
 
@@ -63,7 +65,7 @@ package final class OpenFile: Sendable {
   /// Opens a file for reading whose path may not be UTF-8; a pipe without a writer is not waited for.
   package init(reading path: ByteString) throws(SystemError) {
     guard let cPath = path.bytes.cString else { throw .last(orInvalid: path) }
-    descriptor = unsafe open(cPath, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    descriptor = unsafe open(cPath, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
     guard descriptor >= 0 else { throw .last }
   }
 
@@ -184,11 +186,22 @@ package final class OpenFile: Sendable {
     guard result == 0 else { throw .last }
   }
 
-  /// Whether two paths are of the same regular file.
+  /// Whether two paths are of the same regular file, or of one name in the same folder if there are no files yet.
   package static func isSame(_ path: String, _ other: String) -> Bool {
     var (a, b) = (stat(), stat())
-    guard unsafe stat(path, &a) == 0, unsafe stat(other, &b) == 0 else { return false }
-    return a.st_mode & S_IFMT == S_IFREG && Identity(a) == Identity(b)
+    switch (unsafe stat(path, &a) == 0, unsafe stat(other, &b) == 0) {
+    case (true, true): return a.st_mode & S_IFMT == S_IFREG && Identity(a) == Identity(b)
+    case (false, false):
+      let (first, second) = (parts(of: path), parts(of: other))
+      return unsafe first.name == second.name && stat(first.folder, &a) == 0 && stat(second.folder, &b) == 0
+        && Identity(a) == Identity(b)
+    default: return false
+    }
+  }
+
+  private static func parts(of path: String) -> (folder: String, name: ByteString) {
+    guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return (".", ByteString(path)) }
+    return (String(path[...slash]), ByteString(path[path.utf8.index(after: slash)...]))
   }
 
   /// Removes a file; nothing happens if there is none.

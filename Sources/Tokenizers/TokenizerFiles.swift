@@ -37,7 +37,7 @@ package enum TokenizerFile {
     do { file = try SharedBytes(mapping: directory.appending(path: name).path) } catch {
       switch error {
       case .notFound: return nil
-      case .empty: throw .unreadable(file: name, reason: "the file is empty")
+      case .empty: return []
       case .notAFile: throw .unreadable(file: name, reason: "a directory or device")
       case .unreadable(_, let reason), .unwritable(_, let reason): throw .unreadable(file: name, reason: reason)
       }
@@ -57,6 +57,7 @@ package enum TokenizerFile {
   }
 
   static func json(_ name: String, _ bytes: [UInt8]) throws(VocabularyError) -> JSONValue {
+    guard !bytes.isEmpty else { throw .unreadable(file: name, reason: "the file is empty") }
     do throws(JSONParser.ParseError) {
       return try JSONParser.parse(bytes)
     } catch {

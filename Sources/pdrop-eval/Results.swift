@@ -26,9 +26,13 @@ struct ResultOptions: ParsableArguments {
   /// - Parameter answers: The folder of the answers.
   func checkReport(_ options: DataOptions, answers: String) throws {
     guard let report else { return }
-    let files = options.benchmarks.flatMap { benchmark in
-      benchmark.files.map { options.data + "/" + $0.path }
-        + AnswerFiles.find(in: answers + "/" + benchmark.answerFolder).map(\.path)
+    if report != "-" { try OutputFile.makeFolder(of: report) }
+    var files: [String] = []
+    for benchmark in options.benchmarks {
+      let answerFiles = AnswerFiles.find(in: answers + "/" + benchmark.answerFolder).map(\.path)
+      files += benchmark.files.map { options.data + "/" + $0.path }
+      files += answerFiles + answerFiles.map(RunManifest.path)
+      files.append(answers + "/questions/\(benchmark.name).jsonl")
     }
     try Output.checkWritable(report, keeping: files)
   }
@@ -196,7 +200,7 @@ struct RunManifest: Codable, Equatable {
     }
   }
 
-  private static func path(_ answers: String) -> String {
+  static func path(_ answers: String) -> String {
     URL(filePath: answers).deletingPathExtension().path(percentEncoded: false) + ".run.json"
   }
 

@@ -82,6 +82,8 @@ struct RunCommand: ParsableCommand {
         for policy in try policies() { try evaluate(benchmark, in: data, with: model, policy, &collected) }
       }
     }
+    // Once more with the answers of this run.
+    try results.checkReport(options, answers: output)
     try collected.finish(
       results, emptyMessage: "\(options.data): no benchmark to answer; pdrop-eval list shows the expected files")
   }

@@ -62,9 +62,10 @@ struct Answer: ParsableCommand {
     let policy = try policyOptions.policy(policy, seed: generation.seed)
     var base = question.base(policy, try generation.options())
     // Files are checked before the model is loaded.
-    let batchRun = try batch.run(asking: question)
+    let modelFiles = [modelOptions.loading.model, modelOptions.loading.mmproj].compactMap(\.self)
+    let batchRun = try batch.run(asking: question, of: modelFiles)
     try keptMap.check(
-      keeping: question.files + [modelOptions.loading.model, modelOptions.loading.mmproj].compactMap(\.self))
+      keeping: question.files + modelFiles)
     question.noteLiteralEscapes()
     // A dry run uses no cache: it writes no files, and it measures images that are not cached.
     let model = try modelOptions.load(

@@ -138,7 +138,9 @@ struct BatchOptions: ParsableArguments {
   }
 
   /// The batch with its files open; `nil` without `--input` and `--image-folder`.
-  func run(asking question: QuestionOptions) throws -> BatchRun? {
+  ///
+  /// - Parameter model: The files of the model, which the report must not replace.
+  func run(asking question: QuestionOptions, of model: [String]) throws -> BatchRun? {
     let source: Batch.Input
     if let input {
       source = .lines(path: input, folder: imageFolder)
@@ -148,7 +150,7 @@ struct BatchOptions: ParsableArguments {
       return nil
     }
     // Before hours of work, so that they do not end with an unwritable report.
-    if let report { try Output.checkWritable(report, keeping: [input, output].compactMap(\.self)) }
+    if let report { try Output.checkWritable(report, keeping: [input, output].compactMap(\.self) + model) }
     var options = Batch.Options(input: source)
     options.spelling = { $0.option }
     // A dry run does not touch the answer file.

@@ -49,6 +49,8 @@ struct KeptMapOptions: ParsableArguments {
   /// Draws the maps of all images of a question.
   func write(_ session: borrowing Session, _ request: Request, prompt: String) throws {
     guard let path, let form else { return }
+    // Also the images of a conversation.
+    try Output.checkWritable(path, keeping: request.images.flatMap(\.files))
     let (maps, report) = (try session.keptMaps, session.report)
     guard !maps.isEmpty else { throw FileArgumentError("\(path): nothing to draw; the question has no image") }
     let policy = report.policy.summary
@@ -69,6 +71,15 @@ struct KeptMapOptions: ParsableArguments {
 }
 
 extension Request.Image {
+  /// The paths of its files.
+  fileprivate var files: [String] {
+    switch self {
+    case .file(let path): [path]
+    case .videoFrames(let paths): paths
+    case .encoded, .decoded, .features: []
+    }
+  }
+
   /// The file name or given name; `nil` for none.
   fileprivate var name: String? {
     switch self {

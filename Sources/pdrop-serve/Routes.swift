@@ -115,7 +115,7 @@ extension Request {
       let value = try JSONParser.parse(Array(buffer.readableBytesView), valueLimit: ChatRequest.valueLimit)
       return (value, memory)
     } catch {
-      throw APIError.invalid("the body is not JSON: expected \(error.expected) at byte \(error.offset)")
+      throw APIError.invalid("the body cannot be read as JSON: expected \(error.expected) at byte \(error.offset)")
     }
   }
 

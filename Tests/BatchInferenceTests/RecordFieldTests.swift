@@ -64,8 +64,26 @@ import Testing
       #""/9j/\#(String(repeating: "A", count: 80))""#,
     ]
     try expect("unsupported_option", values.map { question(#""coco_url": \#($0)"#) })
-    let texts = [#""on a.png there is a dog""#, #""www.a.org""#, #""png""#, #""a.png\nb""#, "5"]
+    try expect(
+      "unsupported_option",
+      [#""a.png?x=1""#, #"" a.png ""#, #""my pictures/a b.png""#].map {
+        question(#""coco_url": \#($0)"#)
+      })
+    let texts = [
+      #""on a.png there is a dog""#, #""the dog is on a.png""#, #""www.a.org""#, #""png""#, #""a.png\nb""#,
+      #""...bmp""#,
+      "5",
+    ]
     try expect(nil, texts.map { question(#""note": \#($0)"#) })
+    let notes = [#""answer": "a.png""#, #""id": "0001.jpg""#, #""options": ["a.gif", "b.jpg"]"#, #""source": "a.jpg""#]
+    try expect(nil, notes.map(question))
+    let message = #""messages": [{"role": "user", "content": "#
+    try expect(
+      "unsupported_option",
+      [
+        #"{"custom_id": "a", "coco_url": "http://x/a.jpg", "body": {\#(message)"b"}]}}"#,
+        #"{"custom_id": "a", "body": {\#(message)[{"type": "text", "text": "b", "coco_url": "a.png"}]}]}}"#,
+      ])
   }
 
   @Test func `ignores notes about a LLaVA question`() throws {

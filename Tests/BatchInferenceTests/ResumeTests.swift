@@ -113,7 +113,7 @@ import TokenDropping
     #expect(try fixture.bytes() == bytes)
   }
 
-  @Test(arguments: ["", "{", "{\"question_id\":\"a\",\"te", "{\"question_id\":\"a\"\0\0\0", "\0\0"])
+  @Test(arguments: ["", "{", "{\"question_id\":\"a\",\"te", "{\"question_id\":\"a\"\0\0\0", "\0\0", "{\"a\":\0\0x"])
   func `an unfinished answer of a killed run is answered again`(text: String) throws {
     try fixture.folder.write("answers.jsonl", text)
     try fixture.run([Self.question("a", "b")], existingOutput: .resume(retriesFailures: false))

@@ -83,13 +83,14 @@ import Testing
     let questions = try batch.bytes(batch.input)
     let link = batch.folder.path("link.jsonl")
     try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: batch.input)
-    for path in [batch.input, link] {
-      try ProgramRun(batch.arguments(["--report", path])).expectFailure(3, "is a file of this run")
+    for path in [batch.input, link, batch.output, batch.folder.path + "/./answers.jsonl"] {
+      try ProgramRun(batch.arguments(["--report", path])).expectFailure(3, "is read or written by this run")
     }
     #expect(try batch.bytes(batch.input) == questions)
     #expect(try ProgramRun(batch.arguments()).status == 0)
     let answers = try batch.bytes()
-    try ProgramRun(batch.arguments(["--report", batch.output, "--resume"])).expectFailure(3, "is a file of this run")
+    try ProgramRun(batch.arguments(["--report", batch.output, "--resume"])).expectFailure(
+      3, "is read or written by this run")
     #expect(try batch.bytes() == answers)
   }
 
@@ -105,7 +106,7 @@ import Testing
     (["--input", "a", "--resume"], "--output"), (["--input", "a", "--output", "-", "--resume"], "--output"),
     (["--input", "a", "--output", "b", "--resume", "--overwrite"], "one of them"),
     (["--first-line", "2", "--image-folder", "a", "-p", "b"], "lines of --input"),
-    (["--input", "a", "--first-line", "0"], "must be 1 to 1000000000000, found 0"),
+    (["--input", "a", "--first-line", "0"], "must be at least 1, found 0"),
     (["--input", "a", "--shard", "3/2"], "1/n to n/n"),
     (["--input", "a", "--progress", "loud"], "plain"),
     (["--input", "a", "-b", "0"], "1 to 16"), (["--input", "a", "-b", "17"], "1 to 16"),

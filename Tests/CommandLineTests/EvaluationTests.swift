@@ -66,18 +66,29 @@ import Testing
     #expect(try EvaluationFolder.rows(run.output)[0]["count"] as? Int == 2)
     let score = try folder.score(["--answers", folder.output, "--benchmark", "pope", "-o", "jsonl"])
     #expect(try EvaluationFolder.rows(score.output)[0]["count"] as? Int == 2)
-    // All of its questions are about two images.
-    let one = try folder.run(["--benchmark", "textvqa", "--limit", "1", "-o", "jsonl"])
-    #expect(one.status == 0 && one.errors.contains("textvqa: 1 question"), "\(one.errors)")
+    // Four questions about one image stay together.
+    let line = #"{"question_id": "b", "image": "bike.png", "text": "What number is at the top right?"}"# + "\n"
+    try folder.folder.write(
+      "data/textvqa/llava_textvqa_val_v051_ocr.jsonl", String(repeating: line, count: 4))
+    let four = try folder.run(["--benchmark", "textvqa", "--limit", "1", "-o", "jsonl"])
+    #expect(four.errors.contains("textvqa: 4 questions"), "\(four.errors)")
   }
 
   @Test func `the report replaces neither benchmarks nor answers`() throws {
     let folder = try EvaluationFolder()
-    #expect(try folder.run(["--benchmark", "pope", "--policy", "none"]).status == 0)
+    let options = ["--benchmark", "pope", "--policy", "none", "--report"]
+    // The answers do not exist yet.
+    let refused = try folder.run(options + [folder.folder.path(Self.answers)])
+    #expect(refused.status == 3 && refused.errors.contains("is read or written by this run"), "\(refused.errors)")
+    #expect(try folder.bytes(Self.answers).split(separator: 0x0A).count == 4)
+    let report = folder.folder.path("output/new/report.json")
+    #expect(try folder.run(options + [report]).status == 0)
+    #expect(FileManager.default.fileExists(atPath: report))
     let file = folder.folder.path("data/pope/llava_pope_test.jsonl")
     for path in [file, folder.folder.path(Self.answers)] {
       let bytes = try Data(contentsOf: URL(filePath: path))
-      try folder.score(["--answers", folder.output, "--report", path]).expectFailure(3, "is a file of this run")
+      try folder.score(["--answers", folder.output, "--report", path]).expectFailure(
+        3, "is read or written by this run")
       #expect(try Data(contentsOf: URL(filePath: path)) == bytes)
     }
   }

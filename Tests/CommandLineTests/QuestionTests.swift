@@ -148,7 +148,7 @@ import Testing
     let folder = try TemporaryFolder()
     let bytes = [UInt8](try Data(contentsOf: URL(filePath: image)))
     let copy = try folder.write("a.png", bytes)
-    try ask("-p", "a", "--image", copy, "--kept-map", copy).expectFailure(3, "a.png: is a file of this run")
+    try ask("-p", "a", "--image", copy, "--kept-map", copy).expectFailure(3, "a.png: is read or written by this run")
     #expect([UInt8](try Data(contentsOf: URL(filePath: copy))) == bytes)
   }
 

@@ -80,8 +80,8 @@ import Testing
 
   @Test(arguments: [
     (["--quick", "--model-15", "a"], "leave out --model-15"),
-    (["-r", "0"], "--repetitions must be 1 to 1048576, found 0"),
-    (["--questions", "0"], "--questions must be 1 to 1000000000000, found 0"),
+    (["-r", "0"], "--repetitions must be at least 1, found 0"),
+    (["--questions", "0"], "--questions must be at least 1, found 0"),
     (["--layers", "4"], "--layers must be at least 25"),
   ])
   func `refuses invalid options`(arguments: [String], words: String) throws {

@@ -158,7 +158,7 @@ import Testing
   }
 
   @Test(arguments: StoredBlocks.packed)
-  func `quantization of extreme weights is finite, and of those that are no numbers is none`(type: StoredBlocks.Kind) {
+  func `blocks of extreme weights are finite, and of infinite or missing ones not numbers`(type: StoredBlocks.Kind) {
     for value: Float in [0, 1e-38, 1e-7, 1e6, .greatestFiniteMagnitude, .infinity, -.infinity, .nan] {
       var values = [Float](repeating: value, count: type.size)
       values[1] = -value

@@ -310,10 +310,10 @@ static bool are_finite(const float *values, size_t count) {
 void pdrop_quantize_blocks(pdrop_block_type type, const float *values, const float *importance, size_t count,
                            void *blocks) {
   quantize(type, values, importance, count, blocks);
-  // Codes of other values are arbitrary; a scale that is not a number keeps them from being used unnoticed.
+  // Codes of a block with infinite or missing values are arbitrary. Its scale becomes NaN, so that they are noticed.
   const uint16_t not_a_number = 0x7E00;
   const size_t size = (size_t)pdrop_block_values(type), bytes = pdrop_block_bytes(type);
   uint8_t *scale = (uint8_t *)blocks + (type == pdrop_q6_k ? 208 : 0);
-  for (size_t first = 0; first < count; first += size, scale += bytes)
+  for (size_t first = 0; first + size <= count; first += size, scale += bytes)
     if (!are_finite(values + first, size)) memcpy(scale, &not_a_number, sizeof not_a_number);
 }
