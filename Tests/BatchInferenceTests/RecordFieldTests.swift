@@ -66,7 +66,7 @@ import Testing
     try expect("unsupported_option", values.map { question(#""coco_url": \#($0)"#) })
     try expect(
       "unsupported_option",
-      [#""a.png?x=1""#, #"" a.png ""#, #""my pictures/a b.png""#].map {
+      [#""a.png?x=1""#, #"" a.png ""#, #""my folder/a b.png""#].map {
         question(#""coco_url": \#($0)"#)
       })
     let texts = [
