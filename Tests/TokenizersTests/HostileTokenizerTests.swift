@@ -27,7 +27,8 @@ private struct InvalidFile: CustomTestStringConvertible, Sendable {
 
   /// Words of the description of each case.
   private static let words = [
-    "malformed": "at byte", "missingField": "expected", "unsupported": "is not supported",
+    "unreadable": "the file is empty", "malformed": "at byte", "missingField": "expected",
+    "unsupported": "is not supported",
     "idOutOfRange": "expected the id of", "duplicateID": "is used by", "duplicateToken": "listed twice",
     "unknownToken": "not in the vocabulary", "tokenTooLong": "expected tokens of at most 512 bytes",
   ]
@@ -35,7 +36,7 @@ private struct InvalidFile: CustomTestStringConvertible, Sendable {
 
 @Suite struct HostileTokenizerTests {
   private static let invalidJSON = [
-    InvalidFile("empty", "malformed", []),
+    InvalidFile("empty", "unreadable", []),
     InvalidFile("not UTF-8", "malformed", [0x7B, 0x22, 0xFF, 0x22, 0x3A, 0x31, 0x7D]),
     InvalidFile("a list", "missingField", Array("[]".utf8)),
     InvalidFile("no model", "missingField", Array("{}".utf8)),
