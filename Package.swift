@@ -168,7 +168,7 @@ let package = Package(
     .testTarget(
       name: "TokenizersTests", dependencies: ["Storage", "TestSupport", "Tokenizers"], swiftSettings: settings),
     .testTarget(
-      name: "JinjaTests", dependencies: ["Jinja", "Storage"],
+      name: "JinjaTests", dependencies: ["Jinja", "Storage", "TestSupport"],
       exclude: ["Fixtures", "expressions.py", "families.py", "generate.py"],
       swiftSettings: settings),
     .testTarget(

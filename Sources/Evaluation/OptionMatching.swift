@@ -76,7 +76,8 @@ package enum OptionMatching {
   /// `(b) two`, `B. two` or `Answer: b`, if the answer names no other letter.
   private static func leadingLetter(of answer: String, among options: [ChoiceOption]) -> Unicode.Scalar? {
     guard
-      let match = answer.wholeMatch(of: /\s*(?i:(?:option|answer)\b\s*:?\s*)?[(\[]?([A-Za-z])(?:[.)\]:](?s:.*)|\s*)/),
+      let match = answer.wholeMatch(
+        of: /\s*(?i:(?:option|answer)\b\s*(?::\s*)?)?[(\[]?([A-Za-z])(?:[.)\]:](?s:.*)|\s*)/),
       let letter = match.1.uppercased().unicodeScalars.first, options.contains(where: { $0.letter == letter })
     else { return nil }
     let words = words(of: answer)

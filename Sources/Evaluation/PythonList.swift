@@ -42,12 +42,15 @@ package struct PythonList {
   /// One string literal, or several in a row, which Python joins.
   private mutating func strings() -> String? {
     let start = position
-    var joined: String?
+    guard var joined = string() else {
+      position = start
+      return nil
+    }
+    skipSpace()
     while let literal = string() {
-      joined = (joined ?? "") + literal
+      joined += literal
       skipSpace()
     }
-    if joined == nil { position = start }
     return joined
   }
 

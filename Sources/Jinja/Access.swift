@@ -85,10 +85,7 @@ extension Renderer {
     switch object {
     case .transient(.undefined(let reason)): throw .undefined(reason, line: meter.line)
     case .dict(let dict):
-      if let key = JinjaKey(index) {
-        try meter.charge(text: key.byteCount)
-        if let value = dict[key] { return value }
-      }
+      if let key = try JinjaKey.metered(index, meter), let value = dict[key] { return value }
     case .transient(.namespace), .transient(.loop):
       if let name = index.text { return try attribute(name, of: object) }
     default:

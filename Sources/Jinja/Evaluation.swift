@@ -64,18 +64,23 @@ extension Renderer {
     }
     if let unpacked = arguments.unpackedNamed {
       guard case .dict(let dict) = try evaluate(unpacked) else { throw meter.evaluation("'**' expects a dictionary") }
+      guard values.named.count + dict.entries.count <= 1000 else { throw tooManyArguments }
+      var names = Set(values.named.map { JinjaKey.string($0.name) })
       for entry in dict.entries {
-        guard let name = entry.key.text, !values.named.contains(where: { $0.name.hasSameCodePoints(as: name) }) else {
+        try meter.charge(text: entry.key.text?.utf8.count ?? 0)
+        guard let name = entry.key.text, names.insert(.string(name)).inserted else {
           throw meter.evaluation("an argument of '**' that is no name, or a second one of its name")
         }
         values.named.append((name, entry.value))
       }
     }
     guard values.positional.count <= 1000, values.named.count <= 1000 else {
-      throw .limit("more than 1000 arguments", line: meter.line)
+      throw tooManyArguments
     }
     return values
   }
+
+  private var tooManyArguments: JinjaError { .limit("more than 1000 arguments", line: meter.line) }
 
   /// The value, if it does not nest too deep. Its elements count as steps, so that shared ones cannot multiply.
   func checked(_ value: JinjaValue) throws(JinjaError) -> JinjaValue {
@@ -84,8 +89,9 @@ extension Renderer {
   }
 
   func key(_ value: JinjaValue) throws(JinjaError) -> JinjaKey {
-    guard let key = JinjaKey(value) else { throw meter.evaluation("a key of type \(value.typeName)") }
-    try meter.charge(text: key.byteCount)
+    guard let key = try JinjaKey.metered(value, meter) else {
+      throw meter.evaluation("a key of type \(value.typeName)")
+    }
     return key
   }
 
@@ -176,6 +182,7 @@ extension Renderer {
   private func logical(_ operands: [Expression], stopsAt stop: Bool) throws(JinjaError) -> JinjaValue {
     var value = JinjaValue.none
     for operand in operands {
+      try meter.charge(1)
       value = try evaluate(operand)
       if value.isTrue == stop { break }
     }
@@ -187,6 +194,7 @@ extension Renderer {
   ) throws(JinjaError) -> JinjaValue {
     var value = try evaluate(first)
     for (operation, operand) in operations {
+      try meter.charge(1)
       let right = try evaluate(operand)
       meter.line = line
       value = try Operators.apply(operation, value, right, meter)

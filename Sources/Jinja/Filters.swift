@@ -137,6 +137,7 @@ extension Renderer {
       let fallback = try bind(arguments, ["default"], filter)[0] ?? .double(0)
       if case .transient(.undefined(let reason)) = value { throw .undefined(reason, line: meter.line) }
       if let number = value.number { return .double(number) }
+      try meter.charge(value.text?.utf8.count ?? 0)
       guard let number = value.text.flatMap(PythonNumber.double) else { return fallback }
       return try Operators.finite(number, meter)
     case .abs:

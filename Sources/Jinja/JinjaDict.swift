@@ -95,6 +95,22 @@ enum JinjaKey: Hashable {
     }
   }
 
+  /// The key of a value, whose elements are counted before the key is made: shared ones may multiply.
+  static func metered(_ value: JinjaValue, _ meter: Meter) throws(JinjaError) -> JinjaKey? {
+    try charge(value, meter)
+    return JinjaKey(value)
+  }
+
+  private static func charge(_ value: JinjaValue, _ meter: Meter) throws(JinjaError) {
+    switch value {
+    case .string(let text), .transient(.markup(let text)): try meter.charge(text: text.utf8.count)
+    case .transient(.tuple(let items)):
+      try meter.charge(1 + items.count)
+      for item in items { try charge(item, meter) }
+    default: break
+    }
+  }
+
   var byteCount: Int {
     switch self {
     case .string(let text): text.utf8.count

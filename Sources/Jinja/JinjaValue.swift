@@ -141,7 +141,10 @@ package struct IntegerRange: Sendable, Equatable {
 
   func index(of value: Int) -> Int? {
     let (distance, overflow) = value.subtractingReportingOverflow(start)
-    guard !overflow, distance % step == 0, (0..<count).contains(distance / step) else { return nil }
+    // The quotient of the smallest number and -1 has no room.
+    guard !overflow, distance != .min || step != -1, distance % step == 0, (0..<count).contains(distance / step) else {
+      return nil
+    }
     return distance / step
   }
 }

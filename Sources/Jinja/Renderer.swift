@@ -39,7 +39,7 @@ final class Renderer {
 
   func render() throws(JinjaError) -> String {
     for value in variables.values { try value.checkNesting(meter) }
-    enter(scope: 0)
+    try enter(scope: 0)
     _ = try execute(template.parsed.body)
     return output
   }
@@ -78,7 +78,8 @@ final class Renderer {
     frame(place.hops).slots[place.slot] = value
   }
 
-  private func enter(scope: Int) {
+  private func enter(scope: Int) throws(JinjaError) {
+    try meter.charge(template.names.loads[scope].count)
     for (slot, load) in template.names.loads[scope] {
       switch load {
       case .undefined: frame.slots[slot] = nil
@@ -147,13 +148,13 @@ final class Renderer {
     case .filterBlock(let filters, let block, let line): return try execute(block, filters, line, nil)
     case .with(let bindings, let block, let line):
       meter.line = line
-      enter(scope: block.scope)
+      try enter(scope: block.scope)
       for binding in bindings { try assign(try evaluate(binding.value), to: binding.target) }
       return try execute(block.body)
     case .macro(let macro): try define(macro)
     case .callBlock(let call, let macro, let line): try execute(call, caller: macro, line)
     case .scope(let block):
-      enter(scope: block.scope)
+      try enter(scope: block.scope)
       return try execute(block.body)
     case .breakLoop: return .breakLoop
     case .continueLoop: return .continueLoop
@@ -176,7 +177,7 @@ final class Renderer {
   private func execute(
     _ block: Block, _ filters: Expression?, _ line: Int, _ target: Target?
   ) throws(JinjaError) -> Flow {
-    enter(scope: block.scope)
+    try enter(scope: block.scope)
     var flow = Flow.next
     let text = try capture { () throws(JinjaError) in flow = try execute(block.body) }
     // As in jinja2, a loop that is left inside of the block drops the block.
@@ -233,7 +234,7 @@ final class Renderer {
         "the macro takes at most \(macro.parameters.count) arguments, found \(arguments.positional.count)")
     }
     frame = inner
-    enter(scope: macro.block.scope)
+    try enter(scope: macro.block.scope)
     if let place = macro.caller, let caller { store(caller, place) }
     if let place = macro.kwargs {
       store(try checked(.dict(JinjaDict(named.map { ($0.name, $0.value) }))), place)
@@ -292,11 +293,11 @@ final class Renderer {
     loopIdentity += 1
     let place = loops.count
     loops.append(LoopState(loop: loop, items: items, depth: depth, identity: loopIdentity, definition: definition))
-    if let test = loop.test { enter(scope: test.scope) }
+    if let test = loop.test { try enter(scope: test.scope) }
     var hasFinishedBody = false
     while let item = try nextItem(place) {
       loops[place].advance(to: item)
-      enter(scope: loop.body.scope)
+      try enter(scope: loop.body.scope)
       store(.transient(.loop(index: place, identity: loops[place].identity)), loop.loopName)
       try assign(item, to: loop.target)
       let flow = try execute(loop.body.body)
@@ -309,7 +310,7 @@ final class Renderer {
     }
     // As in jinja2, `else` runs unless an iteration reached the end of the body.
     if hasFinishedBody { return .next }
-    enter(scope: loop.otherwise.scope)
+    try enter(scope: loop.otherwise.scope)
     return try execute(loop.otherwise.body)
   }
 

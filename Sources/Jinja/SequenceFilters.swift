@@ -181,6 +181,7 @@ extension Renderer {
     if let path = values[2], !path.isNone {
       if let text = path.text {
         paths = []
+        try meter.charge(text.utf8.count)
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
           paths.append(try parts(of: .string(String(part))))
         }
@@ -251,6 +252,7 @@ extension Renderer {
     if let path = values[0], !path.isNone { items = try attributes(path, of: items) }
     var total = values[1] ?? .int(0)
     if total.text != nil { throw meter.evaluation("'sum' of strings") }
+    try meter.charge(items.count)
     for item in items { total = try Operators.apply(.add, total, item, meter) }
     return total
   }

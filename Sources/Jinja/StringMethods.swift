@@ -77,8 +77,9 @@ extension Renderer {
     var bytes = Array(text.utf8)[...]
     if let characters, case .none = characters {
     } else if let characters {
-      let set = Set(try characters.requireText(of: name, meter).unicodeScalars)
-      try meter.charge(set.count)
+      let listed = try characters.requireText(of: name, meter)
+      try meter.charge(listed.utf8.count)
+      let set = Set(listed.unicodeScalars)
       var scalars = text.unicodeScalars[...]
       while left, let first = scalars.first, set.contains(first) { scalars.removeFirst() }
       while right, let last = scalars.last, set.contains(last) { scalars.removeLast() }

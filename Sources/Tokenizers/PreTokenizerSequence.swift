@@ -224,7 +224,10 @@ extension PreTokenizerSequence {
     case "Split":
       let inverts = step["invert"].bool ?? false
       if let text = step["pattern"]["String"].string {
-        guard !text.isEmpty else { throw unsupported("pre_tokenizer pattern", "an empty text") }
+        guard (1...512).contains(text.utf8.count) else {
+          throw unsupported(
+            "pre_tokenizer pattern", text.isEmpty ? "an empty text" : "a text of \(text.utf8.count) bytes")
+        }
         return .text(Array(text.unicodeScalars), try behavior(), inverts: inverts)
       }
       let expression = step["pattern"]["Regex"].string ?? ""

@@ -97,7 +97,7 @@ struct Results {
     return TableRow([
       Field("benchmark", .text(benchmark.name), heading: "benchmark"),
       Field("answers", .text(name), heading: "answers"),
-      Field("metric", .text(metric?.name ?? "no ground truth"), heading: "metric"),
+      Field("metric", .text(metric?.name.pathExcerpt ?? "no ground truth"), heading: "metric"),
       Field("score", metric.map { .number($0.value) } ?? .none, heading: "score (95% CI)", text: text ?? ""),
       Field("ci_low", interval.map { .number($0.low) } ?? .none),
       Field("ci_high", interval.map { .number($0.high) } ?? .none),

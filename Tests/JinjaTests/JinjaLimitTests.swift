@@ -1,5 +1,6 @@
 import Jinja
 import Storage
+import TestSupport
 import Testing
 
 private func error(_ source: String, _ variables: [String: JinjaValue] = [:]) -> JinjaError? {
@@ -48,6 +49,32 @@ private func nested(_ open: String, _ middle: String, _ close: String, _ count: 
     #expect(error("{{ 1 + 'a' }}") == .evaluation("+ of values of types int and str", line: 1))
     #expect(error("a\n{% if x %}") == .syntax("expected 'endif', found the end of the template", line: 2))
     #expect(error("{{ 'a' * 10000000 }}") == .limit("the template makes a text above 4194304 bytes", line: 1))
+  }
+
+  @Test func `the smallest integer is in no range`() throws {
+    let source = "{{ (-9223372036854775807 - 1) in range(0, -5, -1) }}"
+    #expect(try JinjaTemplate(source).render([:]) == "False")
+  }
+
+  @Test(
+    .enabled(if: isOptimized, "slow without optimisation"),
+    arguments: [
+      "{% set t=(1,)*1000 %}{% set u=(t,)*1000 %}{% set v=(u,)*1000 %}{% set w={}[v] %}",
+      "{% set x='a'*4000000 %}{% for i in range(100000) %}{% set y=''.strip(x) %}{% endfor %}",
+      "{% set x='0'*4000000 %}{% for i in range(100000) %}{% set y=x|float %}{% endfor %}",
+      "{% set x=','*4000000 %}{% for i in range(100000) %}{% set y=[]|sort(attribute=x) %}{% endfor %}",
+      "{% set x=[1]*1000000 %}{% for i in range(100000) %}{% set y=x|sum %}{% endfor %}",
+      "{% for i in range(100000) %}{% set y=\(nested("0 or ", "0", "", 50_000)) %}{% endfor %}",
+      "{% for i in range(100000) %}{% set y=\(nested("1+", "1", "", 50_000)) %}{% endfor %}",
+      "{% for i in range(100000) %}{% if false %}{{ [\((0..<20_000).map { "a\($0)" }.joined(separator: ","))] }}{% endif %}{% endfor %}",
+    ])
+  func `work that repeats is counted`(source: String) {
+    let start = ContinuousClock.now
+    guard case .limit = error(source) else {
+      Issue.record("not refused: \(source.prefix(80))")
+      return
+    }
+    #expect(ContinuousClock.now - start < .seconds(60))
   }
 
   @Test func `messages quote at most 60 characters of a template or conversation`() {
