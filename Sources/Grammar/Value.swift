@@ -1,5 +1,27 @@
 import Storage
 
+/// A value of an answer: a terminal, or an object or array.
+enum Value: Hashable {
+  case terminal(Int)
+  case container(Int)
+}
+
+/// An object or array with the values that its members or items may have.
+enum Container {
+  struct Property {
+    var key: String
+    var isRequired: Bool
+    var values: [Value]
+  }
+
+  /// Members in this order.
+  case object([Property])
+  /// Members with any keys.
+  case map([Value])
+  /// - Parameter maximum: nil for no limit.
+  case array([Value], minimum: Int, maximum: Int?)
+}
+
 /// A text of a value without structure: a DFA, and limits on the number of characters if it is a JSON string.
 struct Terminal: Sendable {
   var dfa: DFA
