@@ -127,6 +127,7 @@ public struct ModelQuantizer: Sendable {
       throw .malformed(
         file: file, reason: "\(name) has values that are infinite or not numbers; is the download complete?")
     }
+    // From here on, F16 rounds to infinity.
     if type == .floats(.f16), largest >= 65_520 {
       throw .malformed(file: file, reason: "\(name) has values up to \(largest), which F16 cannot have")
     }

@@ -224,7 +224,7 @@ extension PreTokenizerSequence {
     case "Split":
       let inverts = step["invert"].bool ?? false
       if let text = step["pattern"]["String"].string {
-        guard (1...512).contains(text.utf8.count) else {
+        guard (1...AddedToken.lengthLimit).contains(text.utf8.count) else {
           throw unsupported(
             "pre_tokenizer pattern", text.isEmpty ? "an empty text" : "a text of \(text.utf8.count) bytes")
         }

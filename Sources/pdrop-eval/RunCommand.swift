@@ -56,7 +56,7 @@ struct RunCommand: ParsableCommand {
 
   func validate() throws {
     try checkRange("--limit", limit, 1...1_000_000_000_000)
-    try checkRange("--n-predict", maxNewTokens, 1...1 << 20)
+    try checkRange("--n-predict", maxNewTokens, 1...Int.max)
     _ = try policies()
   }
 

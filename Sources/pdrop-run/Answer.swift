@@ -64,8 +64,7 @@ struct Answer: ParsableCommand {
     // Files are checked before the model is loaded.
     let modelFiles = [modelOptions.loading.model, modelOptions.loading.mmproj].compactMap(\.self)
     let batchRun = try batch.run(asking: question, of: modelFiles)
-    try keptMap.check(
-      keeping: question.files + modelFiles)
+    try keptMap.check(keeping: question.files + modelFiles)
     question.noteLiteralEscapes()
     // A dry run uses no cache: it writes no files, and it measures images that are not cached.
     let model = try modelOptions.load(

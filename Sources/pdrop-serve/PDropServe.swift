@@ -61,7 +61,7 @@ struct PDropServe: ParsableCommand {
     guard prefillShare > 0, prefillShare <= 1 else {
       throw ValidationError("--prefill-share must be above 0 and at most 1, found \(prefillShare)")
     }
-    try checkRange("--n-predict", maxNewTokens, 1...1 << 20)
+    try checkRange("--n-predict", maxNewTokens, 1...Int.max)
     guard contextLength.map({ $0 > 0 }) ?? true else { throw ValidationError("--ctx-size must be positive") }
   }
 
