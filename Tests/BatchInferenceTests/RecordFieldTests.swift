@@ -132,8 +132,7 @@ import Testing
     let fields = [
       #""n": 0"#, #""n": 129"#, #""stop": [1]"#, #""top_logprobs": 2"#, #""logprobs": 5"#,
       #""logprobs": true, "top_logprobs": 21"#,
-      #""logit_bias": {"5": 101}"#, #""logit_bias": {"x": 1}"#, #""logit_bias": [1]"#,
-      #""min_p": 1.5"#,
+      #""logit_bias": {"5": 101}"#, #""logit_bias": {"x": 1}"#, #""logit_bias": [1]"#, #""min_p": 1.5"#,
       #""presence_penalty": 3"#, #""repetition_penalty": 0"#, #""repeat_last_n": -2"#,
       #""response_format": {"type": "xml"}"#, #""response_format": {"type": "json_schema", "json_schema": {}}"#,
       #""guided_choice": []"#,
