@@ -1,3 +1,5 @@
+import Storage
+
 /// The answer normalization of the VQA benchmarks.
 ///
 /// It keeps the quirks of the published code, because published scores depend on them.
@@ -17,7 +19,7 @@ package enum AnswerNormalizer {
 
   /// The normalized answer: `"The two dogs, don't bark!"` becomes `"2 dogs don't bark"`.
   package static func normalized(_ answer: String) -> String {
-    var text = Array(answer.lowercased().unicodeScalars).filter { $0 != "," && $0 != "?" }
+    var text = Array(answer.pythonLower.unicodeScalars).filter { $0 != "," && $0 != "?" }
     text = PythonText.stripped(separatingGenitives(text))
     text = PythonText.stripped(text.map { $0 == "\n" || $0 == "\t" ? " " : $0 })
     return withNumbersAndContractions(withoutPeriods(withoutPunctuation(text)))
@@ -35,7 +37,7 @@ package enum AnswerNormalizer {
 
   /// The words in lower case without articles, with digits for numbers, and with the apostrophes of contractions.
   private static func withNumbersAndContractions(_ text: [Unicode.Scalar]) -> String {
-    PythonText.words(PythonText.string(text).lowercased().unicodeScalars).map { numbers[$0] ?? $0 }
+    PythonText.words(PythonText.string(text).pythonLower.unicodeScalars).map { numbers[$0] ?? $0 }
       .filter { !articles.contains($0) }.map { Contractions.table[$0] ?? $0 }.joined(separator: " ")
   }
 

@@ -33,9 +33,9 @@ extension Answer {
   fileprivate init(_ entry: DataValue) throws(DataError) {
     let isFailure = entry.has("error")
     self.init(
-      id: try entry.identifier("question_id"), prompt: entry.json["prompt"].string ?? "",
-      text: isFailure ? nil : try entry.string("text"), cost: Cost(entry.json["metadata"]), place: entry.place)
-    guard let choices = entry.json["choice_logprobs"].members, !isFailure else { return }
+      id: try entry.identifier("question_id"), prompt: entry["prompt"].string ?? "",
+      text: isFailure ? nil : try entry.string("text"), cost: Cost(entry["metadata"]), place: entry.place)
+    guard let choices = entry["choice_logprobs"].members, !isFailure else { return }
     choiceLogprobs = [:]
     for choice in choices {
       guard let logprob = choice.value.double, logprob.isFinite else {

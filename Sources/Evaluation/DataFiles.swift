@@ -10,25 +10,41 @@ struct DataValue {
 
   func error(_ reason: String) -> DataError { DataError(path, at: place, reason) }
 
-  func has(_ key: String) -> Bool { !json[key].isNull }
+  /// The value at a key; null if there is none. A key that occurs twice has its last value, as in Python.
+  subscript(key: String) -> JSONValue {
+    json.members?.last { $0.key.utf8.elementsEqual(key.utf8) }?.value ?? .null
+  }
+
+  func has(_ key: String) -> Bool { !self[key].isNull }
 
   func string(_ key: String) throws(DataError) -> String {
-    guard let text = json[key].string else { throw expected("a string", at: key) }
+    guard let text = self[key].string else { throw expected("a string", at: key) }
     return text
   }
 
   /// The string at a key; `nil` if there is none.
-  func optionalString(_ key: String) -> String? { json[key].string }
+  func optionalString(_ key: String) -> String? { self[key].string }
+
+  /// The value of 0 or 1, or of a Boolean; `nil` if there is none.
+  func optionalFlag(_ key: String) throws(DataError) -> Bool? {
+    switch self[key] {
+    case .null: return nil
+    case .bool(let flag): return flag
+    case .integer(0), .number(0): return false
+    case .integer(1), .number(1): return true
+    default: throw expected("0 or 1", at: key)
+    }
+  }
 
   /// The integer at a key, or the value itself.
   func integer(_ key: String? = nil) throws(DataError) -> Int {
-    guard let integer = (key.map { json[$0] } ?? json).integer else { throw expected("an integer", at: key) }
+    guard let integer = (key.map { self[$0] } ?? json).integer else { throw expected("an integer", at: key) }
     return integer
   }
 
   /// The identifier of a question: a string or an integer.
   func identifier(_ key: String) throws(DataError) -> QuestionID {
-    switch json[key] {
+    switch self[key] {
     case .string(let text): return QuestionID(text)
     case .integer(let number): return QuestionID(number)
     default: throw expected("a string or an integer", at: key)
@@ -36,7 +52,7 @@ struct DataValue {
   }
 
   func strings(_ key: String) throws(DataError) -> [String] {
-    guard let strings = json[key].array?.map(\.string), !strings.contains(nil) else {
+    guard let strings = self[key].array?.map(\.string), !strings.contains(nil) else {
       throw expected("a list of strings", at: key)
     }
     return strings.compactMap(\.self)
@@ -44,7 +60,7 @@ struct DataValue {
 
   /// The elements of the list at a key, or of the value itself.
   func list(_ key: String? = nil) throws(DataError) -> [DataValue] {
-    guard let elements = (key.map { json[$0] } ?? json).array else { throw expected("a list", at: key) }
+    guard let elements = (key.map { self[$0] } ?? json).array else { throw expected("a list", at: key) }
     return elements.enumerated().map { index, element in
       DataValue(json: element, path: path, place: joined("\(key ?? "")[\(index)]"))
     }
@@ -52,14 +68,14 @@ struct DataValue {
 
   /// The members of the object at a key, or of the value itself, in file order.
   func members(_ key: String? = nil) throws(DataError) -> [(key: String, entry: DataValue)] {
-    guard let members = (key.map { json[$0] } ?? json).members else { throw expected("an object", at: key) }
+    guard let members = (key.map { self[$0] } ?? json).members else { throw expected("an object", at: key) }
     return members.map { ($0.key, DataValue(json: $0.value, path: path, place: joined($0.key.excerpt))) }
   }
 
   private func joined(_ step: String) -> String { place.map { $0 + "." + step } ?? step }
 
   private func expected(_ what: String, at key: String?) -> DataError {
-    let found = key.map { json[$0] } ?? json
+    let found = key.map { self[$0] } ?? json
     return error(
       (key.map { "\($0): " } ?? "")
         + "expected \(what), found \(found.isNull ? "none" : found.string?.excerpt ?? found.kind)")
@@ -70,7 +86,7 @@ extension DataValue {
   /// The value of a JSON file.
   static func read(_ path: String) throws(DataError) -> DataValue {
     let bytes = try contents(of: path)
-    do { return DataValue(json: try JSONParser.parse(bytes), path: path, place: nil) } catch {
+    do { return DataValue(json: try JSONParser.parse(bytes, allowsNonFinite: true), path: path, place: nil) } catch {
       let line = bytes.prefix(error.offset).count { $0 == UInt8(ascii: "\n") } + 1
       throw DataError(path, at: "line \(line)", "not JSON: expected \(error.expected) at byte \(error.offset)")
     }
@@ -82,7 +98,7 @@ extension DataValue {
     for (index, line) in lines.enumerated() where !line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) {
       let place = "line \(index + 1)"
       let json: JSONValue
-      do throws(JSONParser.ParseError) { json = try JSONParser.parse(Array(line)) } catch {
+      do throws(JSONParser.ParseError) { json = try JSONParser.parse(Array(line), allowsNonFinite: true) } catch {
         throw DataError(path, at: place, "not JSON: expected \(error.expected) at byte \(error.offset) of the line")
       }
       guard json.members != nil else {
@@ -92,17 +108,24 @@ extension DataValue {
     }
   }
 
-  /// Checks that a file does not begin with the byte order mark of UTF-16, as some spreadsheets and shells write it.
-  static func checkUTF8(_ beginning: [UInt8], _ path: String) throws(DataError) {
-    guard beginning != [0xFF, 0xFE], beginning != [0xFE, 0xFF] else {
-      throw DataError(path, "expected UTF-8, found UTF-16; save it as UTF-8")
+  /// Checks that a file does not begin like another kind of file: UTF-16, as some spreadsheets and shells write it, a
+  /// compressed file, a pointer of Git LFS or a web page.
+  static func checkText(_ bytes: SharedBytes, _ path: String) throws(DataError) {
+    let beginning = bytes.copy(0..<min(64, bytes.count))
+    if let content = ForeignContent(firstBytes: beginning) {
+      throw DataError(path, "expected UTF-8, found \(content.name); \(content.remedy)")
+    }
+    if GitLFSPointer.isFound(beginning) { throw DataError(path, GitLFSPointer.reason) }
+    let text = PythonText.stripped(String(decoding: beginning, as: UTF8.self)).lowercased()
+    if text.hasPrefix("<!doctype html") || text.hasPrefix("<html") {
+      throw DataError(path, "is a web page (HTML) instead of data; download the file itself")
     }
   }
 
   private static func contents(of path: String) throws(DataError) -> [UInt8] {
     let bytes: SharedBytes
     do { bytes = try SharedBytes(mapping: path) } catch { throw DataError(path, reading: error) }
-    try checkUTF8(bytes.copy(0..<min(2, bytes.count)), path)
+    try checkText(bytes, path)
     return bytes.copy(0..<bytes.count)
   }
 }

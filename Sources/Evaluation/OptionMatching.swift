@@ -1,3 +1,5 @@
+import Storage
+
 /// An option of a multiple-choice question.
 package struct ChoiceOption: Sendable, Equatable {
   /// A letter from A to Z.
@@ -65,10 +67,10 @@ package enum OptionMatching {
   ///
   /// Source: `can_infer_text` in VLMEvalKit's `vlmeval/utils/matching_util.py`.
   private static func text(in answer: String, among options: [ChoiceOption]) -> Unicode.Scalar? {
-    let answer = Array(answer.lowercased().utf8)
+    let answer = Array(answer.pythonLower.utf8)
     let scalarCount = answer.count { $0 & 0xC0 != 0x80 }
     guard scalarCount <= 2 * options.reduce(0, { $0 + $1.text.unicodeScalars.count }) else { return nil }
-    let found = options.filter { answer.contains(Array($0.text.lowercased().utf8)) }
+    let found = options.filter { answer.contains(Array($0.text.pythonLower.utf8)) }
     return found.count == 1 ? found[0].letter : nil
   }
 
@@ -115,11 +117,15 @@ package enum OptionLetter {
       return first
     }
     let phrase = Array("The answer is ".unicodeScalars)
-    let found = answer.indices.filter { start in
+    // As by `re.findall`: the character after the letter belongs to the match, so it begins no other.
+    var (letters, start) = ([Unicode.Scalar](), 0)
+    while start + phrase.count + 1 < answer.count {
       let end = start + phrase.count
-      return end + 1 < answer.count && ("A"..."Z").contains(answer[end]) && answer[end + 1] != "\n"
-        && answer[start..<end].elementsEqual(phrase)
+      let isMatch =
+        ("A"..."Z").contains(answer[end]) && answer[end + 1] != "\n" && answer[start..<end].elementsEqual(phrase)
+      if isMatch { letters.append(answer[end]) }
+      start = isMatch ? end + 2 : start + 1
     }
-    return found.count == 1 ? answer[found[0] + phrase.count] : nil
+    return letters.count == 1 ? letters[0] : nil
   }
 }

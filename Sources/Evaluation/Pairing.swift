@@ -21,7 +21,8 @@ extension AnswerSet {
   /// - Parameters:
   ///   - file: The file of the references, for error messages.
   ///   - requiresPrompts: Whether no prompt may be another question's; otherwise, most must not.
-  /// - Throws: `DataError` for a repeated reference, an answer to another question, and prompts of other questions.
+  /// - Throws: `DataError` for a repeated reference, an answer to another question, prompts of other questions, and
+  ///   several answers to a question of which only some have its prompt.
   func paired<Value>(
     _ references: [Reference<Value>], of file: String, requiresPrompts: Bool = false
   ) throws(DataError) -> [(answer: Answer, reference: Value)] {
@@ -32,8 +33,11 @@ extension AnswerSet {
       }
     }
     var answers: [Answer?] = Array(repeating: nil, count: references.count)
+    // Of each question, whether a prompt of its answers was its own.
+    var isOwnPrompt: [Bool?] = Array(repeating: nil, count: references.count)
     var (ownPrompts, otherPrompts) = (0, 0)
     var firstOther: DataError?
+    var firstReplaced: DataError?
     for answer in items {
       guard let index = indices[answer.id] else {
         throw error(answer, "question_id: \(answer.id.description.excerpt) is not a question of \(file)")
@@ -48,8 +52,16 @@ extension AnswerSet {
           "prompt: expected the question \(answer.id.description.excerpt) of \(file), \(question.excerpt), found "
             + answer.prompt.excerpt)
       }
+      if let other = isOwnPrompt[index], other != isOwn, firstReplaced == nil {
+        firstReplaced = error(
+          answer,
+          "prompt: another answer to the question \(answer.id.description.excerpt) has another prompt, found "
+            + "\(answer.prompt.excerpt); one of them belongs to another benchmark or question")
+      }
+      isOwnPrompt[index] = isOwn
     }
     if let firstOther, requiresPrompts || otherPrompts > ownPrompts { throw firstOther }
+    if let firstReplaced { throw firstReplaced }
     return zip(references, answers).compactMap { reference, answer in
       guard let answer else { return countsMissing ? (Answer(id: reference.id, text: nil), reference.value) : nil }
       return (answer, reference.value)
@@ -76,6 +88,6 @@ enum PromptMatch {
 
   private static func letters(_ text: String) -> String {
     PythonText.string(
-      text.lowercased().unicodeScalars.filter { $0.properties.isAlphabetic || $0.properties.numericType != nil })
+      text.pythonLower.unicodeScalars.filter { $0.properties.isAlphabetic || $0.properties.numericType != nil })
   }
 }

@@ -6,7 +6,7 @@ import Storage
 package struct TSVReader {
   /// A row of the table, with fields by column name.
   package struct Row {
-    fileprivate let fields: [[UInt8]]
+    fileprivate let fields: [String]
     fileprivate let columns: [String: Int]
     let path: String
     /// The 1-based line where the row begins.
@@ -19,7 +19,7 @@ package struct TSVReader {
     }
 
     /// The unmodified text of a field; `nil` if there is no such column.
-    func raw(_ column: String) -> String? { columns[column].map { String(decoding: fields[$0], as: UTF8.self) } }
+    func raw(_ column: String) -> String? { columns[column].map { fields[$0] } }
 
     func error(_ reason: String) -> DataError { DataError(path, at: "line \(line)", reason) }
 
@@ -51,10 +51,10 @@ package struct TSVReader {
     do { bytes = try SharedBytes(mapping: path) } catch {
       throw DataError(path, reading: error)
     }
-    try DataValue.checkUTF8(bytes.copy(0..<min(2, bytes.count)), path)
+    try DataValue.checkText(bytes, path)
     var header = try nextFields() ?? []
     if header.first?.starts(with: [0xEF, 0xBB, 0xBF]) ?? false { header[0].removeFirst(3) }
-    columns = header.map { String(decoding: $0, as: UTF8.self) }
+    columns = try texts(header, line: 1)
     indices = Dictionary(columns.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
     for name in required where indices[name] == nil {
       throw DataError(path, at: "line 1", "expected a column '\(name)' in a TSV file")
@@ -77,8 +77,26 @@ package struct TSVReader {
       guard fields.count == columns.count else {
         throw DataError(path, at: "line \(startLine)", "expected \(columns.count) fields, found \(fields.count)")
       }
-      return (Row(fields: fields, columns: indices, path: path, line: startLine), start)
+      let row = Row(fields: try texts(fields, line: startLine), columns: indices, path: path, line: startLine)
+      return (row, start)
     }
+  }
+
+  /// The texts of the fields of a row.
+  ///
+  /// - Throws: `DataError` for bytes that are not UTF-8, as pandas does.
+  private func texts(_ fields: [[UInt8]], line: Int) throws(DataError) -> [String] {
+    var texts: [String] = []
+    for field in fields {
+      guard let text = String(validating: field, as: UTF8.self) else {
+        let column = texts.count < columns.count ? columns[texts.count] : "column \(texts.count + 1)"
+        throw DataError(
+          path, at: "line \(line)",
+          "\(column): expected UTF-8, found other bytes; convert the file, as with 'iconv -f LATIN1 -t UTF-8'")
+      }
+      texts.append(text)
+    }
+    return texts
   }
 
   private var byte: UInt8? {

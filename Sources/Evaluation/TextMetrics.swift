@@ -21,7 +21,7 @@ package func anls(_ answer: String, _ references: [String], countsHalf: Bool = t
 
 /// The text in lower case, with each run of white space as one space.
 private func collapsed(_ text: String) -> [Unicode.Scalar] {
-  Array(PythonText.words(text.lowercased().unicodeScalars).joined(separator: " ").unicodeScalars)
+  Array(PythonText.words(text.pythonLower.unicodeScalars).joined(separator: " ").unicodeScalars)
 }
 
 /// The Levenshtein distance: the minimum number of insertions, deletions and substitutions.
@@ -47,7 +47,7 @@ package func isExactMatch(_ answer: String, _ label: String) -> Bool {
 }
 
 /// The text in lower case, without surrounding white space.
-func trimmedLowercase(_ text: String) -> String { PythonText.stripped(text).lowercased() }
+func trimmedLowercase(_ text: String) -> String { PythonText.stripped(text).pythonLower }
 
 /// ChartQA's relaxed match: a number within 5% of the reference, or the same text ignoring case.
 ///
@@ -61,7 +61,7 @@ package func isRelaxedMatch(_ answer: String, _ reference: String) -> Bool {
   if let found = number(answer), let expected = number(reference), expected != 0 {
     return abs(found - expected) / abs(expected) <= 0.05
   }
-  return answer.lowercased().hasBytes(of: reference.lowercased())
+  return answer.pythonLower.hasBytes(of: reference.pythonLower)
 }
 
 /// The number in a text, divided by 100 if a percent sign follows; `nil` for any other text.

@@ -9,9 +9,6 @@ struct VLMEvalKitTable {
   /// Whether `nan` in the last options stands for no option, as pandas writes an empty cell of a text column.
   var endsOptionsWithNaN = false
 
-  /// The minimum length of an image in base64; a shorter text is the `index` of the row with the image.
-  private static let minImageLength = 65
-
   var files: [DataFile] { [DataFile(file, .questions, .images, .groundTruth)] }
 
   /// Calls `body` with each question.
@@ -21,22 +18,10 @@ struct VLMEvalKitTable {
     in data: DataFolder, prompt: (TSVReader.Row) throws -> String, _ body: (Question) throws -> Void
   ) throws {
     var table = try TSVReader(data.path(file), required: ["index", "question", "image"])
-    // Rows with an image, which later rows may reference.
-    var places: [ByteString: (offset: Int, line: Int)] = [:]
-    var images = table
+    var images = TableImages(table)
     while let (row, offset) = try table.next() {
-      let index = try row.string("index")
-      var image = try row.string("image")
-      if image.utf8.count >= Self.minImageLength {
-        places[ByteString(index)] = (offset, row.line)
-      } else {
-        guard let place = places[ByteString(image)], let other = try images.row(at: place.offset, line: place.line)
-        else {
-          throw row.error("image: expected base64 or the index of a row above, found \(image.excerpt)")
-        }
-        image = try other.string("image")
-      }
-      try body(Question(id: Self.identifier(index), image: .base64(image), text: try prompt(row)))
+      let image = try images.image(of: row, at: offset)
+      try body(Question(id: Self.identifier(try row.string("index")), image: .base64(image), text: try prompt(row)))
     }
   }
 
@@ -52,11 +37,81 @@ struct VLMEvalKitTable {
       guard seen.insert(id).inserted else { throw row.error("index: \(id.description.excerpt) occurs twice") }
       references.append(Reference(id, question: row.raw("question"), try value(row)))
     }
+    guard !references.isEmpty else { throw DataError(data.path(file), "has no rows") }
     return references
   }
 
   private static func identifier(_ index: String) -> QuestionID {
     Int(index).map { QuestionID($0) } ?? QuestionID(index)
+  }
+}
+
+/// The images of a table, which rows may take from other rows.
+///
+/// Source: `ImageBaseDataset.__init__` of VLMEvalKit.
+private struct TableImages {
+  /// The minimum length of an image in base64; a shorter text is the `index` of the row with the image.
+  private static let minLength = 65
+
+  private typealias Place = (offset: Int, line: Int)
+
+  private var table: TSVReader
+  /// The rows with an image, and the rows with the index of another, by their indices.
+  private var places: [ByteString: Place] = [:]
+  private var references: [ByteString: ByteString] = [:]
+  private var isComplete = false
+
+  /// - Parameter table: The table before its first row.
+  init(_ table: TSVReader) { self.table = table }
+
+  /// The image of a row in base64. The whole table is read once for a reference to a later row.
+  mutating func image(of row: TSVReader.Row, at offset: Int) throws(DataError) -> String {
+    let image = try row.string("image")
+    try add(row, image, at: offset)
+    if image.utf8.count >= Self.minLength { return try Self.single(image, row) }
+    var place = place(of: ByteString(image))
+    if place == nil, !isComplete {
+      isComplete = true
+      var rows = table
+      while let (row, offset) = try rows.next() { try add(row, try row.string("image"), at: offset) }
+      place = self.place(of: ByteString(image))
+    }
+    guard let place, let other = try table.row(at: place.offset, line: place.line) else {
+      throw row.error("image: expected base64 or the index of a row with an image, found \(image.excerpt)")
+    }
+    places[ByteString(image)] = place
+    return try Self.single(try other.string("image"), other)
+  }
+
+  /// The image of a field with base64, a data URL or a Python list of one image.
+  private static func single(_ field: String, _ row: TSVReader.Row) throws(DataError) -> String {
+    var image = field
+    if field.utf8.first == UInt8(ascii: "["), let images = PythonList.strings(field) {
+      guard images.count == 1 else { throw row.error("image: expected one image, found a list of \(images.count)") }
+      image = images[0]
+    }
+    guard image.hasPrefix("data:"), let comma = image.utf8.firstIndex(of: UInt8(ascii: ",")) else { return image }
+    return String(image[image.utf8.index(after: comma)...])
+  }
+
+  private mutating func add(_ row: TSVReader.Row, _ image: String, at offset: Int) throws(DataError) {
+    let index = ByteString(try row.string("index"))
+    if image.utf8.count >= Self.minLength {
+      places[index] = (offset, row.line)
+    } else {
+      references[index] = ByteString(image)
+    }
+  }
+
+  /// The row with the image of an index; `nil` if there is none, or the references have a cycle.
+  private func place(of index: ByteString) -> Place? {
+    var index = index
+    for _ in 0...references.count {
+      if let place = places[index] { return place }
+      guard let next = references[index] else { return nil }
+      index = next
+    }
+    return nil
   }
 }
 

@@ -1,30 +1,8 @@
-/// Python's case mappings, which are those of Unicode without locale.
+import Storage
+
+/// Python's other case mappings, which are those of Unicode without locale.
 extension String {
   var pythonUpper: String { uppercaseMapping { $0.properties.uppercaseMapping } }
-
-  var pythonLower: String {
-    guard unicodeScalars.contains("Σ") else { return uppercaseMapping { $0.properties.lowercaseMapping } }
-    let scalars = Array(unicodeScalars)
-    var result = ""
-    // Whether the last scalar that is not case-ignorable is cased.
-    var followsCased = false
-    // For each scalar, whether the next one that is not case-ignorable is cased.
-    var precedesCased = Array(repeating: false, count: scalars.count)
-    var isCased = false
-    for i in scalars.indices.reversed() {
-      precedesCased[i] = isCased
-      if !scalars[i].properties.isCaseIgnorable { isCased = scalars[i].properties.isCased }
-    }
-    for (i, scalar) in scalars.enumerated() {
-      if scalar == "Σ" {
-        result += followsCased && !precedesCased[i] ? "ς" : "σ"
-      } else {
-        result += scalar.properties.lowercaseMapping
-      }
-      if !scalar.properties.isCaseIgnorable { followsCased = scalar.properties.isCased }
-    }
-    return result
-  }
 
   private func uppercaseMapping(_ mapping: (Unicode.Scalar) -> String) -> String {
     var result = ""

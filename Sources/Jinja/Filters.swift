@@ -1,3 +1,5 @@
+import Storage
+
 /// The filters after `|`.
 enum Filter: String, Sendable {
   case abs, capitalize, center, count, d, `default`, dictsort, first, float, format, indent, int, items, join, last

@@ -145,7 +145,7 @@ package struct JinjaTime: Sendable, Equatable {
       case "n": result += "\n"
       case "%": result += "%"
       default:
-        throw meter.unsupported(.operation, "%\(directive.map { String(Character($0)) } ?? "") in 'strftime_now'")
+        throw meter.unsupported(.operation, "%\(directive.map { String(Character($0)) } ?? "") of strftime_now")
       }
     }
     return result

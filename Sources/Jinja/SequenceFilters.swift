@@ -1,3 +1,5 @@
+import Storage
+
 // MARK: - Filters of sequences and mappings
 
 extension Renderer {

@@ -1,3 +1,5 @@
+import Storage
+
 // MARK: - Methods of strings
 
 extension Renderer {

@@ -44,13 +44,25 @@ package enum ForeignContent: Equatable, Sendable {
   ]
 
   /// The content and its remedy, for messages: `gzip data instead of UTF-8 text; …`.
-  package var problem: String {
+  package var problem: String { "\(name) instead of UTF-8 text; \(remedy)" }
+
+  /// The content, for messages: `gzip data`.
+  package var name: String {
     switch self {
-    case .utf16: "UTF-16 instead of UTF-8 text; convert it, as with 'iconv -f UTF-16 -t UTF-8'"
-    case .utf32: "UTF-32 instead of UTF-8 text; convert it, as with 'iconv -f UTF-32 -t UTF-8'"
-    case .compressed(let format, let program):
-      "\(format) data instead of UTF-8 text; decompress it, as with '\(program)'"
-    case .parquet: "Parquet data instead of UTF-8 text; convert it"
+    case .utf16: "UTF-16"
+    case .utf32: "UTF-32"
+    case .compressed(let format, _): "\(format) data"
+    case .parquet: "Parquet data"
+    }
+  }
+
+  /// What makes text of the content: `decompress it, as with 'gzip -d'`.
+  package var remedy: String {
+    switch self {
+    case .utf16: "convert it, as with 'iconv -f UTF-16 -t UTF-8'"
+    case .utf32: "convert it, as with 'iconv -f UTF-32 -t UTF-8'"
+    case .compressed(_, let program): "decompress it, as with '\(program)'"
+    case .parquet: "convert it"
     }
   }
 }

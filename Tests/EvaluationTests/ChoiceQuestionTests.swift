@@ -165,7 +165,7 @@ import Testing
         {"id": "5", "conversations": [{"from": "human", "value": "Which?"}]}]
         """,
         "scienceqa/problems.json": """
-        {"4": {"answer": 1, "choices": ["a", "b"]}, "5": {"answer": 2, "choices": ["a", "b"]},
+        {"4": {"answer": 1, "choices": ["a", "b"]}, "5": {"answer": 1, "choices": ["a", "b"]},
         "6": {"answer": 0, "choices": ["a", "b"]}, "9": {}}
         """,
         "scienceqa/pid_splits.json": #"{"test": ["4", "5", "6"], "train": ["9"]}"#,

@@ -125,7 +125,7 @@ import Testing
     // 1 - 1/2 and 0.
     #expect(try folder.score([llavaLine("1", "xb"), llavaLine("2", "far off")]).value("ANLS") == 25)
     let broken = try BenchmarkFolder("docvqa", ["docvqa/DocVQA_VAL.tsv": table.replacing("\t1\t", with: "\t9\t")])
-    try broken.expectError("DocVQA_VAL.tsv, line 3: image: expected base64 or the index of a row above")
+    try broken.expectError("DocVQA_VAL.tsv, line 3: image: expected base64 or the index of a row with an image")
   }
 
   @Test func `ChartQA uses relaxed match, OCRVQA exact match`() throws {

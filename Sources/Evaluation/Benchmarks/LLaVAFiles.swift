@@ -55,7 +55,7 @@ struct GQA: Benchmark {
   private static func prediction(_ answer: String) -> String {
     var text = answer.unicodeScalars[...]
     while text.last == "." { text.removeLast() }
-    return PythonText.string(text).lowercased()
+    return PythonText.string(text).pythonLower
   }
 
   private static func withoutPunctuation(_ text: String) -> String {
@@ -113,12 +113,13 @@ struct ScienceQA: Benchmark {
       guard let problem = problems[ByteString(id)] else {
         throw splits.error("test: \(id.excerpt) is not in \(Self.problemFile)")
       }
+      let (index, choices) = (try problem.integer("answer"), try problem.strings("choices").count)
+      guard (0..<choices).contains(index) else {
+        throw problem.error("answer: expected the index of one of \(choices) choices, found \(index)")
+      }
       return Reference(
         QuestionID(id), question: problem.optionalString("question"),
-        (
-          index: try problem.integer("answer"), choices: try problem.strings("choices").count,
-          hasImage: problem.has("image")
-        ))
+        (index: index, choices: choices, hasImage: problem.has("image")))
     }
     let results = try answers.paired(references, of: data.path(Self.splitFile)).map { answer, reference in
       let index = answer.text.flatMap { OptionLetter.parsedForScienceQA($0, choices: reference.choices) }
@@ -161,9 +162,13 @@ struct SEEDBench: Benchmark {
       try groundTruth.members("question_type").map { (try $0.entry.integer(), $0.key) }, uniquingKeysWith: { $1 })
     let references = try groundTruth.list("questions").map { entry in
       let type = try entry.integer("question_type_id")
+      let answer = try entry.string("answer")
+      guard ["A", "B", "C", "D"].contains(answer) else {
+        throw entry.error("answer: expected A, B, C or D, found \(answer.excerpt)")
+      }
       return Reference(
         try entry.identifier("question_id"), question: entry.optionalString("question"),
-        (answer: try entry.string("answer"), kind: try entry.string("data_type"), type: types[type] ?? "type \(type)"))
+        (answer: answer, kind: try entry.string("data_type"), type: types[type] ?? "type \(type)"))
     }
     let results = try answers.paired(references, of: data.path(Self.groundTruthFile)).map { answer, reference in
       let isCorrect = answer.text?.hasBytes(of: reference.answer) ?? false

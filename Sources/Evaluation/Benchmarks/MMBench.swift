@@ -1,3 +1,5 @@
+import Storage
+
 /// MMBench: the questions of the development split, in English or Chinese.
 struct MMBench: Benchmark {
   enum Language: Sendable { case english, chinese }
@@ -35,7 +37,9 @@ struct MMBench: Benchmark {
 
   func score(_ answers: AnswerSet, in data: DataFolder) throws -> Score {
     let choices = try table.choices(in: data) { row in
-      guard let index = Int(try row.string("index")) else { throw row.error("index: expected an integer") }
+      guard let index = Int(try row.string("index")) else {
+        throw row.error("index: expected an integer, found \(row.raw("index")?.excerpt ?? "none")")
+      }
       return (question: index % Self.rotation, isFirst: index < Self.rotation, category: row["category"] ?? "other")
     }
     let matches = ChoiceResults(try answers.paired(choices, of: data.path(table.file)))
@@ -44,7 +48,7 @@ struct MMBench: Benchmark {
     let orders = grouped(results, by: \.value.question).map(\.items)
     let circular = Metric.percentage("circular", orders.map { $0.allSatisfy(\.isCorrect) })
     return Score(
-      [.percentage("accuracy", first.map(\.isCorrect))] + (orders.count < results.count ? [circular] : [])
+      [.percentage("accuracy", first.map(\.isCorrect))].ofAnyQuestions + (first.count < results.count ? [circular] : [])
         + grouped(first, by: \.value.category).map { .percentage($0.key, $0.items.map(\.isCorrect), isMain: false) },
       notes: matches.notes(name), outcomes: matches.outcomes)
   }

@@ -146,7 +146,9 @@ struct MMEGroundTruth {
       let file = try SharedBytes(mapping: path)
       bytes = file.copy(0..<file.count)
     } catch { throw DataError(path, reading: error) }
-    guard var text = String(validating: bytes, as: UTF8.self) else { throw DataError(path, "expected UTF-8 text") }
+    guard var text = String(validating: bytes, as: UTF8.self) else {
+      throw DataError(path, "expected UTF-8, found other bytes; convert the file, as with 'iconv -f LATIN1 -t UTF-8'")
+    }
     if text.unicodeScalars.first == "\u{FEFF}" { text.unicodeScalars.removeFirst() }
     var image = Image(category: category, questions: [])
     for (index, line) in PythonText.lines(text.replacing("\r\n", with: "\n")).enumerated() {
@@ -159,7 +161,9 @@ struct MMEGroundTruth {
       }
       let key = Key(category: category, file: name, question: parts[0])
       image.questions.append((key, isYes))
-      answers[key] = isYes
+      if let other = answers.updateValue(isYes, forKey: key), other != isYes {
+        throw DataError(path, at: "line \(index + 1)", "the question occurs with Yes and with No: \(parts[0].excerpt)")
+      }
     }
     images.append(image)
   }

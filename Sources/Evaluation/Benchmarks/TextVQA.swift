@@ -59,7 +59,7 @@ struct TextVQA: Benchmark {
     var question: ByteString
 
     init(_ image: QuestionID, _ question: String) {
-      (self.image, self.question) = (image, ByteString(question.lowercased()))
+      (self.image, self.question) = (image, ByteString(question.pythonLower))
     }
   }
 

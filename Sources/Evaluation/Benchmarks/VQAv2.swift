@@ -162,9 +162,10 @@ struct VizWizValidation: Benchmark {
       let answers = try entry.list("answers").map { try $0.string("answer") }
       guard !answers.isEmpty else { throw entry.error("answers: expected those of the annotators, found none") }
       let refusals = answers.count { AnswerNormalizer.normalized($0) == Self.unanswerable }
+      let isAnswerable = try entry.optionalFlag("answerable") ?? true
       return Reference(
         QuestionID(try entry.string("image")), question: entry.optionalString("question"),
-        (answers: answers, isAnswerable: entry.json["answerable"].integer != 0 && 2 * refusals <= answers.count))
+        (answers: answers, isAnswerable: isAnswerable && 2 * refusals <= answers.count))
     }
     let scores = try answers.paired(references, of: data.path(Self.groundTruthFile)).map { answer, reference in
       (
