@@ -96,7 +96,9 @@ package struct ModelDirectory: ModelFiles {
     let options: [(key: String, neutral: Double?)] = [
       ("repetition_penalty", 1), ("no_repeat_ngram_size", 0), ("min_length", 0), ("min_new_tokens", 0),
       ("num_beams", 1), ("bad_words_ids", nil), ("suppress_tokens", nil), ("begin_suppress_tokens", nil),
-      ("sequence_bias", nil), ("forced_bos_token_id", nil), ("forced_eos_token_id", nil),
+      ("sequence_bias", nil), ("forced_bos_token_id", nil), ("forced_eos_token_id", nil), ("guidance_scale", 1),
+      ("encoder_repetition_penalty", 1), ("encoder_no_repeat_ngram_size", 0), ("exponential_decay_length_penalty", nil),
+      ("force_words_ids", nil), ("stop_strings", nil),
     ]
     return options.compactMap { key, neutral in
       let value = file[key]

@@ -42,8 +42,8 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
   package var normalizes = true
   package var convertsToRGB = true
 
-  /// Whether images are padded to squares. In the processors of LLaVA-NeXT and LLaVA-OneVision the
-  /// same key is about batches and is ignored.
+  /// Whether images are padded to squares, which only LLaVA's own processor does. In the processors of LLaVA-NeXT and
+  /// LLaVA-OneVision the same key is about batches, and those of CLIP and SigLIP do not read it.
   package var padsToSquare = false
   package var imageProcessorType: String?
 
@@ -115,8 +115,8 @@ package struct PreprocessorConfiguration: Sendable, Equatable {
     rescales = try flag("do_rescale", default: rescales)
     normalizes = try flag("do_normalize", default: normalizes)
     convertsToRGB = try flag("do_convert_rgb", default: convertsToRGB)
-    let padsBatch = ["LlavaNext", "LlavaOnevision"].contains { imageProcessorType?.hasPrefix($0) ?? false }
-    padsToSquare = try flag("do_pad", default: false) && !padsBatch
+    let isLLaVA = imageProcessorType?.hasPrefix("LlavaImageProcessor") ?? true
+    padsToSquare = try flag("do_pad", default: false) && isLLaVA
     gridPinpoints = try file.gridPinpoints(side: side)?.map { Size(height: $0, width: $1) } ?? []
     guard !splitsImages else { return }
     guard file["resample"].isNull || file["resample"].wholeValue == 3 else {

@@ -59,6 +59,8 @@ struct WeightFiles {
     for name in file.records.keys.sorted() { tensors.append((name, file)) }
   }
 
+  /// Adds the tensors of the files of an index. As in transformers, it names the files, and each has what it has: a tensor
+  /// may be in another of them than the index says, or not in the index.
   private mutating func addShards(
     of indexName: String, in directory: String, _ type: any WeightFile.Type
   ) throws(CheckpointError) {
@@ -67,6 +69,7 @@ struct WeightFiles {
     guard let members = section["weight_map"].members else { throw section.error("weight_map", "an object") }
     let map = Dictionary(members.map { ($0.key, $0.value) }, uniquingKeysWith: { $1 })
     var files: [String: any WeightFile] = [:]
+    var misplaced: [(name: String, path: String)] = []
     for (name, value) in map.sorted(by: { $0.key < $1.key }) {
       // Checked by bytes: a slash with a combining accent is another character, but still a slash in a path.
       guard let fileName = value.string, !fileName.utf8.contains(where: { $0 == UInt8(ascii: "/") || $0 == 0 }),
@@ -79,8 +82,16 @@ struct WeightFiles {
       let file: any WeightFile
       if let open = files[path] { file = open } else { file = try type.init(path) }
       files[path] = file
-      guard file.records[name] != nil else { throw .missingTensor(name: name, directory: path) }
-      tensors.append((name, file))
+      if file.records[name] != nil { tensors.append((name, file)) } else { misplaced.append((name, path)) }
+    }
+    var names = Set(tensors.map(\.name))
+    for (_, file) in files.sorted(by: { $0.key < $1.key }) {
+      for name in file.records.keys.sorted() where names.insert(name).inserted {
+        tensors.append((name, file))
+      }
+    }
+    if let (name, path) = misplaced.first(where: { !names.contains($0.name) }) {
+      throw .missingTensor(name: name, directory: path)
     }
   }
 }

@@ -22,8 +22,15 @@ public struct ChatTemplate: Sendable {
   /// The text of the special tokens by their variable.
   private var specialTokens = ["bos_token": "<s>", "eos_token": "</s>"]
   private let jinja: JinjaTemplate
-  /// The text that stands for an image in a message whose content is one text; `nil` for a list of parts.
-  private var imageText: String?
+  private var content = Content.parts
+
+  /// The form in which a template takes the content of messages.
+  enum Content: Equatable {
+    /// A list of parts.
+    case parts
+    /// One text, in which this text stands for an image; empty for a template that writes images itself.
+    case text(image: String)
+  }
 
   /// A template from its Jinja source.
   ///
@@ -36,19 +43,15 @@ public struct ChatTemplate: Sendable {
     self.source = source
   }
 
-  /// Sets the variables `bos_token`, `eos_token`, `pad_token` and `unk_token` to a tokenizer's special tokens.
+  /// Sets the variables of the special tokens, such as `bos_token` and `image_token`, to those of a tokenizer.
   mutating func useSpecialTokens(of tokenizer: Tokenizer) {
     let tokens = [
       "bos_token": tokenizer.bosToken, "eos_token": tokenizer.eosToken, "pad_token": tokenizer.padToken,
       "unk_token": tokenizer.unkToken,
     ]
     specialTokens = tokens.compactMapValues { $0.flatMap { tokenizer.pieces(of: [$0])[0] } }
+    specialTokens.merge(tokenizer.otherSpecialTokens) { own, _ in own }
   }
-
-  /// Renders the content of messages as one text, with each image as a text on a line of its own.
-  ///
-  /// Language models in GGUF files have templates for text alone.
-  mutating func useTextContent(imageText: String) { self.imageText = imageText + "\n" }
 
   /// Renders a conversation.
   ///
@@ -88,24 +91,20 @@ public struct ChatTemplate: Sendable {
 
   /// The text of exactly these messages.
   private func text(of messages: some Sequence<ChatMessage>, addGenerationPrompt: Bool) throws(PromptError) -> String {
-    var variables = specialTokens.mapValues { JinjaValue.string($0) }
-    variables["messages"] = .list(messages.map { $0.jinjaValue(imageText: imageText) })
-    variables["add_generation_prompt"] = .bool(addGenerationPrompt)
-    variables["tools"] = JinjaValue.none
-    variables["documents"] = JinjaValue.none
-    do { return try jinja.render(variables) } catch {
+    do { return try rendered(messages, content, addGenerationPrompt: addGenerationPrompt) } catch {
       throw .notRendered(template: name, reason: error.problem)
     }
   }
 
-  /// Whether an image part of a message becomes this text, exactly once.
-  func writesImages(as placeholder: String) -> Bool {
-    func count(_ parts: [ChatMessage.Part]) -> Int? {
-      let message = ChatMessage(role: .user, parts: parts + [.text("Q")])
-      return try? text(of: [message], addGenerationPrompt: true).ranges(of: placeholder).count
-    }
-    guard let without = count([]), let with = count([.image]) else { return false }
-    return with == without + 1
+  private func rendered(
+    _ messages: some Sequence<ChatMessage>, _ content: Content, addGenerationPrompt: Bool
+  ) throws(JinjaError) -> String {
+    var variables = specialTokens.mapValues { JinjaValue.string($0) }
+    variables["messages"] = .list(messages.map { $0.jinjaValue(content) })
+    variables["add_generation_prompt"] = .bool(addGenerationPrompt)
+    variables["tools"] = JinjaValue.none
+    variables["documents"] = JinjaValue.none
+    return try jinja.render(variables)
   }
 
   /// The literal text before the first statement, without the white space around it: a system prompt that no message
@@ -122,32 +121,96 @@ public struct ChatTemplate: Sendable {
 extension ChatTemplate: Equatable {
   public static func == (a: ChatTemplate, b: ChatTemplate) -> Bool {
     a.name == b.name && a.source.utf8.elementsEqual(b.source.utf8) && a.specialTokens == b.specialTokens
-      && a.imageText == b.imageText
+      && a.content == b.content
+  }
+}
+
+extension ChatTemplate {
+  /// The template with the form of content in which each image of a message becomes a text, or, for a template that
+  /// writes images itself, the message gets one; `nil` for a template without a place for images.
+  ///
+  /// - Parameters:
+  ///   - placeholder: The text of the image token.
+  ///   - takesImageText: Whether images are written into the text of a template for text alone, as those of language
+  ///     models in GGUF files are.
+  /// - Throws: `PromptError.invalidTemplate` for a template that cannot be rendered, unless it is one for text alone.
+  package func placingImages(as placeholder: String, takesImageText: Bool = false) throws(PromptError) -> ChatTemplate?
+  {
+    var template = self
+    func count(_ content: Content, _ parts: [ChatMessage.Part]) throws(JinjaError) -> Int {
+      let question = ChatMessage(role: .user, parts: parts + [.text("Q")])
+      do {
+        return try rendered([question], content, addGenerationPrompt: true).ranges(of: placeholder).count
+      } catch {
+        // Some templates require a system message.
+        let system = ChatMessage(role: .system, parts: [.text("S")])
+        guard case .raised = error,
+          let text = try? rendered([system, question], content, addGenerationPrompt: true)
+        else { throw error }
+        return text.ranges(of: placeholder).count
+      }
+    }
+    var failure: JinjaError?
+    do throws(JinjaError) {
+      let without = try count(.parts, [])
+      do throws(JinjaError) {
+        if try count(.parts, [.image]) == without + 1 { return self }
+      } catch {
+        // A template may refuse images.
+        if case .raised = error {} else { failure = error }
+      }
+    } catch {
+      failure = error
+    }
+    template.content = .text(image: "")
+    if (try? count(template.content, [])) == 1 { return template }
+    if takesImageText {
+      template.content = .text(image: placeholder + "\n")
+      if (try? count(template.content, [.image])) == 1, (try? count(template.content, [])) == 0 { return template }
+    }
+    guard let failure else { return nil }
+    // A template for text alone fails with a list of parts, and has no word about images.
+    if source.contains("image") || failure.isLimit {
+      throw .invalidTemplate(name: name, reason: failure.problem)
+    }
+    return nil
+  }
+}
+
+extension JinjaError {
+  /// Whether the template may be valid Jinja beyond what the interpreter has or allows.
+  fileprivate var isLimit: Bool {
+    switch self {
+    case .unsupported, .limit: true
+    case .syntax, .undefined, .evaluation, .raised: false
+    }
   }
 }
 
 extension ChatMessage {
   /// The message as a template sees it.
-  ///
-  /// - Parameter imageText: The text of an image in a content that is one text; `nil` for a list of parts.
-  fileprivate func jinjaValue(imageText: String?) -> JinjaValue {
-    if let imageText {
-      let text = parts.map { part in
-        switch part {
-        case .image, .video: imageText
-        case .text(let text): text
-        }
+  fileprivate func jinjaValue(_ content: ChatTemplate.Content) -> JinjaValue {
+    let value: JinjaValue =
+      switch content {
+      case .text(let image):
+        .string(
+          parts.map { part in
+            switch part {
+            case .image, .video: image
+            case .text(let text): text
+            }
+          }.joined())
+      case .parts:
+        .list(
+          parts.map { part in
+            switch part {
+            case .image: .dict(JinjaDict([("type", .string("image"))]))
+            case .video: .dict(JinjaDict([("type", .string("video"))]))
+            case .text(let text): .dict(JinjaDict([("type", .string("text")), ("text", .string(text))]))
+            }
+          })
       }
-      return .dict(JinjaDict([("role", .string(role.rawValue)), ("content", .string(text.joined()))]))
-    }
-    let parts = parts.map { part in
-      switch part {
-      case .image: JinjaValue.dict(JinjaDict([("type", .string("image"))]))
-      case .video: JinjaValue.dict(JinjaDict([("type", .string("video"))]))
-      case .text(let text): JinjaValue.dict(JinjaDict([("type", .string("text")), ("text", .string(text))]))
-      }
-    }
-    return .dict(JinjaDict([("role", .string(role.rawValue)), ("content", .list(parts))]))
+    return .dict(JinjaDict([("role", .string(role.rawValue)), ("content", value)]))
   }
 }
 

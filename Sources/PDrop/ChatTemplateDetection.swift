@@ -40,8 +40,8 @@ package struct ChatTemplateFiles {
       guard let source = try Self.source(file, in: directory) else { continue }
       var template = try ChatTemplate(name: file, source: source)
       template.useSpecialTokens(of: tokenizer)
-      if template.writesImages(as: placeholder) {
-        self.template = template
+      if let placing = try template.placingImages(as: placeholder) {
+        self.template = placing
         return
       }
       passedOver.append(file)
@@ -54,8 +54,8 @@ package struct ChatTemplateFiles {
     let placeholder = tokenizer.imageToken.flatMap { tokenizer.pieces(of: [$0])[0] } ?? "<image>"
     var template = try ChatTemplate(name: file, source: source)
     template.useSpecialTokens(of: tokenizer)
-    if !template.writesImages(as: placeholder) { template.useTextContent(imageText: placeholder) }
-    if template.writesImages(as: placeholder) { self.template = template } else { passedOver = [file] }
+    self.template = try template.placingImages(as: placeholder, takesImageText: true)
+    if self.template == nil { passedOver = [file] }
   }
 
   /// The Jinja source in a file, or `nil` if there is no such file or it has no template.

@@ -84,7 +84,8 @@ public struct Request: Sendable {
 /// An error of generation, with a valid model and valid images.
 public enum GenerationError: UserFacingError, Equatable {
   case imageTokenMismatch(tokenizer: Int, configuration: Int)
-  case noImageToken(configuration: Int)
+  /// A tokenizer without the image token, and the text of its token with the id of the configuration, if any.
+  case noImageToken(configuration: Int, text: String?)
   case notANumber(tokenCount: Int)
   case foreignImage
   /// An image that was encoded without what a selection of its tokens needs.
@@ -123,9 +124,12 @@ public enum GenerationError: UserFacingError, Equatable {
     switch self {
     case .imageTokenMismatch(let tokenizer, let configuration):
       "<image> is token \(tokenizer) of the tokenizer but \(configuration) in config.json; the files do not belong together"
-    case .noImageToken(let configuration):
-      "the tokenizer has no <image>, expected the token \(configuration) of config.json; add the token to "
-        + "tokenizer.json (added_tokens) or take the tokenizer of the model"
+    case .noImageToken(let configuration, let text):
+      "the tokenizer has no <image>, expected the token \(configuration) of config.json; "
+        + (text.map {
+          "its token \(configuration) is \($0.excerpt): name it as image_token in processor_config.json, or take the "
+            + "tokenizer of the model"
+        } ?? "add the token to tokenizer.json (added_tokens) or take the tokenizer of the model")
     case .notANumber(let tokenCount):
       "the model's output after \(tokenCount) tokens is not a number; are the weights damaged?"
     case .noTokenToBias(let id, let size):

@@ -112,7 +112,9 @@ public struct VisionLanguageModel: Sendable {
       var vocabulary = loaded.vocabulary
       if configuration.layout == .huggingFace {
         guard let token = vocabulary.specialTokens.image else {
-          throw GenerationError.noImageToken(configuration: configuration.imageTokenID)
+          throw GenerationError.noImageToken(
+            configuration: configuration.imageTokenID,
+            text: Int32(exactly: configuration.imageTokenID).flatMap { Tokenizer(vocabulary).pieces(of: [$0])[0] })
         }
         guard Int(token) == configuration.imageTokenID else {
           throw GenerationError.imageTokenMismatch(tokenizer: Int(token), configuration: configuration.imageTokenID)

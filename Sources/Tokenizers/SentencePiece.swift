@@ -125,7 +125,7 @@ extension Vocabulary {
     }
     var added = AddedTokenTable(table)
     try configuration.addTokens(to: &added)
-    try configuration.addSpecialTokens(to: &added)
+    try configuration.addSpecialTokens(to: &added, hasUsualNames: true)
     let rules = SentencePieceRules(
       ranks: ranks(model),
       userDefined: model.ids(of: SentencePieceModel.Kind.userDefined),
@@ -133,13 +133,15 @@ extension Vocabulary {
       collapsesSpaces: model.removesExtraSpaces,
       isLegacy: configuration.isLegacy, addsPrefixSpace: configuration.addsPrefixSpace,
       unkText: configuration.name("unk_token") ?? "<unk>", specialTokens: configuration.namedSpecialTokens(in: added))
-    return Vocabulary(
+    var vocabulary = Vocabulary(
       tokens: table.tokens, merges: [:], addedTokens: added.sorted,
       byteTokens: model.hasByteFallback ? try table.byteTokens() : [],
       normalizer: Normalizer(
         prependScheme: .never, stripsLeadingSpace: rules.addsPrefixSpace || (rules.isLegacy && rules.addsDummyPrefix)),
       specialTokens: try configuration.specialTokens(in: added, unk: model.unkID, addsBOS: true), fusesUNK: true,
       sentencePiece: rules)
+    vocabulary.otherSpecialTokens = configuration.otherSpecialTokens
+    return vocabulary
   }
 
   private static func check(_ model: SentencePieceModel) throws(VocabularyError) {

@@ -56,6 +56,9 @@ public struct Tokenizer: Sendable {
   /// The token that stands for an image, often `<image>`; nil unless the tokenizer encodes that text as one token.
   public var imageToken: Int32? { vocabulary.specialTokens.image }
 
+  /// The texts of further special tokens by the names of `tokenizer_config.json`, such as `image_token`.
+  package var otherSpecialTokens: [String: String] { vocabulary.otherSpecialTokens }
+
   /// Whether `encodePrompt` starts with the BOS token.
   public var addsBOSToken: Bool { vocabulary.specialTokens.addsBOS }
 

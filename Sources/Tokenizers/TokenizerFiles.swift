@@ -66,20 +66,26 @@ package enum TokenizerFile {
   }
 }
 
-/// The added and special tokens of `tokenizer_config.json`, `added_tokens.json` and `special_tokens_map.json`.
+/// The added and special tokens of `tokenizer_config.json`, `added_tokens.json`, `special_tokens_map.json` and
+/// `processor_config.json`.
 package struct TokenizerConfigurationFiles {
   private static let configurationName = "tokenizer_config.json"
   private static let addedName = "added_tokens.json"
   private static let mapName = "special_tokens_map.json"
+  private static let processorName = "processor_config.json"
 
   private let configuration: JSONValue
   private let added: JSONValue
   private let map: JSONValue
+  private let processor: JSONValue
 
-  package init(configuration: JSONValue = .null, added: JSONValue = .null, map: JSONValue = .null) {
+  package init(
+    configuration: JSONValue = .null, added: JSONValue = .null, map: JSONValue = .null, processor: JSONValue = .null
+  ) {
     self.configuration = configuration
     self.added = added
     self.map = map
+    self.processor = processor
   }
 
   package init(directory: URL) throws(VocabularyError) {
@@ -90,11 +96,24 @@ package struct TokenizerConfigurationFiles {
     }
     self.init(
       configuration: try object(Self.configurationName), added: try object(Self.addedName),
-      map: try object(Self.mapName))
+      map: try object(Self.mapName), processor: try object(Self.processorName))
   }
 
   /// Whether prompts start with the BOS token; nil if the files do not define it.
-  var addsBOS: Bool? { configuration["add_bos_token"].bool }
+  var addsBOS: Bool? { configuration["add_bos_token"].bool ?? (isLlamaTokenizer ? true : nil) }
+
+  /// Whether the class is Llama's, whose defaults differ from those of other classes.
+  private var isLlamaTokenizer: Bool {
+    ["LlamaTokenizer", "LlamaTokenizerFast"].contains(configuration["tokenizer_class"].string)
+  }
+
+  /// Whether a pre-tokenizer of one `ByteLevel` step adds a space before a text; nil for the step's own value.
+  ///
+  /// Source: `PreTrainedTokenizerFast.__init__` of transformers; Llama's class passes null, which changes nothing.
+  var byteLevelAddsSpace: Bool? {
+    guard configuration["tokenizer_class"].string != nil else { return nil }
+    return configuration["add_prefix_space"].bool ?? (isLlamaTokenizer ? nil : false)
+  }
 
   /// Whether each segment of text between added tokens is a text of its own; the default of transformers' tokenizer.
   var isLegacy: Bool { configuration["legacy"].bool ?? true }
@@ -119,13 +138,16 @@ package struct TokenizerConfigurationFiles {
   }
 
   /// Adds the tokens that the files list with ids.
+  ///
+  /// The flags of `tokenizer_config.json` have precedence over those of tokens that the table has already.
   func addTokens(to table: inout AddedTokenTable) throws(VocabularyError) {
-    for member in configuration["added_tokens_decoder"].members ?? [] {
-      let token = try AddedToken(
-        member.value, id: .init(member.key, file: Self.configurationName), file: Self.configurationName)
-      try table.add(token, file: Self.configurationName)
-    }
     let special = Set(specialNames.map { Array($0.utf8) })
+    for member in configuration["added_tokens_decoder"].members ?? [] {
+      var token = try AddedToken(
+        member.value, id: .init(member.key, file: Self.configurationName), file: Self.configurationName)
+      if special.contains(Array(token.content.utf8)) { token.isSpecial = true }
+      try table.add(token, replacesFlags: true, file: Self.configurationName)
+    }
     for member in added.members ?? [] {
       let token = AddedToken(
         id: try .init(member.value, token: member.key, file: Self.addedName), content: member.key,
@@ -134,15 +156,21 @@ package struct TokenizerConfigurationFiles {
     }
   }
 
-  /// Adds the special tokens of a tokenizer that has no list of its own.
+  /// Adds the special tokens that the files name without an id.
   ///
   /// A token that is not in the vocabulary gets the next free id, except for the BOS, EOS and UNK tokens.
-  func addSpecialTokens(to table: inout AddedTokenTable) throws(VocabularyError) {
-    let usual = Self.usualNames.compactMap { key, name in entry(key) ?? (isNull(key) ? nil : .string(name)) }
+  ///
+  /// - Parameter hasUsualNames: Whether BOS, EOS and UNK tokens that are not named have their usual names.
+  func addSpecialTokens(to table: inout AddedTokenTable, hasUsualNames: Bool) throws(VocabularyError) {
+    let usual = Self.usualNames.compactMap { key, name in
+      entry(key) ?? (isNull(key) || !hasUsualNames ? nil : .string(name))
+    }
     let others = ["sep_token", "pad_token", "cls_token", "mask_token"].compactMap(entry) + additionalTokens
     for (index, value) in (usual + others).enumerated() {
       guard let text = Self.text(value), !text.isEmpty else { continue }
-      guard let id = table[text] ?? (index < usual.count ? nil : table.nextID) else { continue }
+      guard table.addedID(text) == nil, let id = table[text] ?? (index < usual.count ? nil : table.nextID) else {
+        continue
+      }
       try table.add(AddedToken(special: value, text: text, id: id), file: Self.configurationName)
     }
   }
@@ -167,12 +195,30 @@ package struct TokenizerConfigurationFiles {
     let bosName = name("bos_token") ?? bosName ?? "<s>"
     let specialTokens = SpecialTokens(
       bos: table[bosName], eos: table[name("eos_token") ?? "</s>"], unk: unk,
-      pad: name("pad_token").flatMap { table[$0] }, image: table.addedID(name("image_token") ?? "<image>"),
+      pad: name("pad_token").flatMap { table[$0] }, image: imageToken(in: table),
       addsBOS: self.addsBOS ?? addsBOS)
     if specialTokens.addsBOS, specialTokens.bos == nil {
       throw .unknownToken(file: Self.configurationName, token: bosName, neededFor: "the start of a prompt")
     }
     return specialTokens
+  }
+
+  /// The image token: that of the tokenizer, else that of the processor if it is an added token, else `<image>`.
+  ///
+  /// Source: `LlavaProcessor.__init__` of transformers.
+  private func imageToken(in table: AddedTokenTable) -> Int32? {
+    if let text = Self.text(configuration["extra_special_tokens"]["image_token"]) ?? name("image_token") {
+      return table.addedID(text)
+    }
+    return Self.text(processor["image_token"]).flatMap(table.addedID) ?? table.addedID("<image>")
+  }
+
+  /// The texts of special tokens that chat templates get besides BOS, EOS, PAD and UNK, by their names.
+  var otherSpecialTokens: [String: String] {
+    var texts: [String: String] = [:]
+    for key in ["sep_token", "cls_token", "mask_token"] { texts[key] = name(key) }
+    for member in configuration["extra_special_tokens"].members ?? [] { texts[member.key] = Self.text(member.value) }
+    return texts
   }
 
   private var specialNames: [String] {
@@ -245,6 +291,8 @@ public enum VocabularyError: UserFacingError, Equatable {
   case idOutOfRange(file: String, token: String, id: String, limit: Int)
   case duplicateID(file: String, id: Int, tokens: [String])
   case duplicateToken(file: String, token: String)
+  /// A token of a file with an id that is not its id in another place.
+  case twoIDs(file: String, token: String, ids: [Int])
   case unknownToken(file: String, token: String, neededFor: String)
   case tokenTooLong(file: String, token: String, byteCount: Int, limit: Int)
 
@@ -288,6 +336,9 @@ extension VocabularyError {
       "\(file): id \(id) is used by \(tokens.map(\.excerpt).joined(separator: " and "))"
     case .duplicateToken(let file, let token):
       "\(file): token \(token.excerpt) is listed twice"
+    case .twoIDs(let file, let token, let ids):
+      "\(file): token \(token.excerpt) has the id \(ids[1]), and \(ids[0]) in the vocabulary or another list; take all "
+        + "files of the tokenizer from one model"
     case .unknownToken(let file, let token, let use):
       "\(file): \(use) needs token \(token.excerpt), which is not in the vocabulary"
     case .tokenTooLong(let file, let token, let byteCount, let limit):

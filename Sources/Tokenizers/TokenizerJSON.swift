@@ -25,20 +25,27 @@ extension Vocabulary {
       try added.add(AddedToken(entry, id: id, file: file), file: file)
     }
     try configuration.addTokens(to: &added)
+    try configuration.addSpecialTokens(to: &added, hasUsualNames: false)
     var unkToken: Int32? = nil
     if let name = model["unk_token"].string { unkToken = try table.id(of: name, neededFor: "unk_token") }
     let byteTokens = model["byte_fallback"].bool == true ? try table.byteTokens() : []
     let normalizer =
-      if let byteLevel = try Normalizer(byteLevel: root, file: file) { byteLevel } else { try normalizer(root) }
+      if let byteLevel = try Normalizer(byteLevel: root, addsSpace: configuration.byteLevelAddsSpace, file: file) {
+        byteLevel
+      } else {
+        try normalizer(root)
+      }
     let ignoresMerges = model["ignore_merges"].bool ?? false
     if ignoresMerges, !normalizer.isByteLevel { throw unsupported("ignore_merges", "true") }
     let bosName = templateBOS(root["post_processor"])
-    return Vocabulary(
+    var vocabulary = Vocabulary(
       tokens: table.tokens, merges: try merges(model["merges"], table, file: file), addedTokens: added.sorted,
       byteTokens: byteTokens, normalizer: normalizer,
       specialTokens: try configuration.specialTokens(
         in: added, unk: unkToken, bosName: bosName, addsBOS: bosName != nil),
       fusesUNK: model["fuse_unk"].bool ?? false, ignoresMerges: ignoresMerges)
+    vocabulary.otherSpecialTokens = configuration.otherSpecialTokens
+    return vocabulary
   }
 
   private static func unsupported(_ part: String, _ found: String) -> VocabularyError {
@@ -163,7 +170,7 @@ extension Vocabulary {
       kinds.append(kind)
     }
     guard ["Replace", "ByteFallback", "Fuse", "Strip"].starts(with: kinds), kinds.count >= 3 else {
-      throw unsupported("decoder", kinds.joined(separator: ", "))
+      throw unsupported("decoder", kinds.isEmpty ? "none" : kinds.joined(separator: ", "))
     }
   }
 }
@@ -183,8 +190,10 @@ extension Normalizer {
 
   /// The normalizer of a byte-level `tokenizer.json`; nil for other tokenizers.
   ///
+  /// - Parameter addsSpace: The value of `add_prefix_space` for a pre-tokenizer of one `ByteLevel` step; nil for the
+  ///   step's own.
   /// - Throws: `VocabularyError.unsupported` with the name of the unsupported step.
-  init?(byteLevel root: JSONValue, file: String) throws(VocabularyError) {
+  init?(byteLevel root: JSONValue, addsSpace: Bool?, file: String) throws(VocabularyError) {
     func unsupported(_ part: String, _ found: String) -> VocabularyError {
       .unsupported(file: file, part: part, found: found)
     }
@@ -195,9 +204,12 @@ extension Normalizer {
       throw unsupported("normalizer", normalizer["type"].kind)
     }
     let decoders = root["decoder"].steps("decoders").map { $0["type"].kind }
-    guard decoders == ["ByteLevel"] else { throw unsupported("decoder", decoders.joined(separator: ", ")) }
+    guard decoders == ["ByteLevel"] else {
+      throw unsupported("decoder", decoders.isEmpty ? "none" : decoders.joined(separator: ", "))
+    }
     let sequence = try PreTokenizerSequence(steps, file: file)
-    let (pattern, addsSpace) = Self.published(sequence.steps) ?? (nil, false)
+    let (pattern, ownAddsSpace) = Self.published(sequence.steps) ?? (nil, false)
+    let addsSpace = root["pre_tokenizer"]["type"].string == "ByteLevel" ? addsSpace ?? ownAddsSpace : ownAddsSpace
     self.init(
       prependScheme: addsSpace ? .unlessPresent : .never, isNormalizer: !normalizers.isEmpty,
       preTokenizer: pattern.map(PreTokenizer.byteLevel) ?? .steps(sequence), stripsLeadingSpace: false)

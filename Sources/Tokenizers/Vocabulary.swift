@@ -39,6 +39,9 @@ package struct Vocabulary: Sendable {
   package var normalizer: Normalizer
   package var specialTokens: SpecialTokens
 
+  /// The texts of further special tokens by the names of `tokenizer_config.json`, such as `image_token`.
+  package internal(set) var otherSpecialTokens: [String: String] = [:]
+
   /// Whether a run of unknown characters becomes one UNK token.
   package var fusesUNK: Bool
 
@@ -185,10 +188,13 @@ struct AddedTokenTable {
   /// The id of the token with this text, added or not.
   subscript(text: String) -> Int32? { ids[Array(text.utf8)] ?? table[text] }
 
-  /// Adds a token unless it is present; the flags of the first file that lists a token are used.
+  /// Adds a token unless it is present.
   ///
+  /// - Parameter replacesFlags: Whether a token that is present gets the flags of this one.
   /// - Throws: `VocabularyError` if its id or its text belongs to another token.
-  mutating func add(_ token: AddedToken, file: String) throws(VocabularyError) {
+  mutating func add(
+    _ token: AddedToken, replacesFlags: Bool = false, file: String
+  ) throws(VocabularyError) {
     let id = Int(token.id)
     guard !token.content.isEmpty else {
       throw .missingField(file: file, field: "content", expected: "text for id \(id)")
@@ -198,8 +204,11 @@ struct AddedTokenTable {
     if let owner, !owner.utf8.elementsEqual(token.content.utf8) {
       throw .duplicateID(file: file, id: id, tokens: [owner, token.content])
     }
-    if let other = self[token.content], other != token.id { throw .duplicateToken(file: file, token: token.content) }
-    guard added[token.id] == nil else { return }
+    if let other = self[token.content], other != token.id {
+      guard file != table.file else { throw .duplicateToken(file: file, token: token.content) }
+      throw .twoIDs(file: file, token: token.content, ids: [Int(other), id])
+    }
+    guard replacesFlags || added[token.id] == nil else { return }
     added[token.id] = token
     ids[Array(token.content.utf8)] = token.id
     nextID = max(nextID, token.id + 1)

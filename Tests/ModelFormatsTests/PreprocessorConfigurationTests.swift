@@ -63,10 +63,12 @@ import Testing
     #expect(pinpoints == [.init(height: 336, width: 672), .init(height: 672, width: 336)])
   }
 
-  @Test func `reads do_pad as padding to a square except for LLaVA-NeXT`() throws {
+  @Test func `reads do_pad as padding to a square in LLaVA's own processor`() throws {
     #expect(try decoded(#"{"do_pad": true}"#).padsToSquare)
     #expect(try decoded(#"{"do_pad": true, "image_processor_type": "LlavaImageProcessor"}"#).padsToSquare)
-    #expect(try !decoded(#"{"do_pad": true, "image_processor_type": "LlavaNextImageProcessor"}"#).padsToSquare)
+    for type in ["LlavaNextImageProcessor", "CLIPImageProcessor", "CLIPImageProcessorFast", "SiglipImageProcessor"] {
+      #expect(try !decoded(#"{"do_pad": true, "image_processor_type": "\#(type)"}"#).padsToSquare)
+    }
   }
 
   @Test(arguments: [

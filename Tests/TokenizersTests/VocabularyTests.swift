@@ -94,6 +94,63 @@ import Tokenizers
       ])
   }
 
+  private func vocabulary(_ configuration: String, processor: String = "{}", added: String? = nil) throws -> Vocabulary
+  {
+    typealias F = TokenizerFixtures
+    return try Vocabulary.read(
+      tokenizerJSON: added.map { F.json(added: $0) } ?? F.json(),
+      configuration: TokenizerConfigurationFiles(
+        configuration: try JSONParser.parse(Array(configuration.utf8)),
+        processor: try JSONParser.parse(Array(processor.utf8))))
+  }
+
+  @Test func `flags of tokenizer_config.json have precedence`() throws {
+    let added = #"[{"id": 8, "content": "<image>", "lstrip": true, "special": false, "normalized": true}]"#
+    let configuration =
+      #"{"image_token": "<image>", "added_tokens_decoder": {"8": {"content": "<image>", "rstrip": true}}}"#
+    #expect(
+      try vocabulary(configuration, added: added).addedTokens == [
+        AddedToken(id: 8, content: "<image>", isSpecial: true, stripsRight: true, isNormalized: true)
+      ])
+    #expect(
+      throws: VocabularyError.twoIDs(file: "tokenizer_config.json", token: "<image>", ids: [8, 9])
+    ) { try vocabulary(#"{"added_tokens_decoder": {"9": {"content": "<image>"}}}"#, added: added) }
+  }
+
+  @Test func `special tokens without an id get one, as in transformers`() throws {
+    let vocabulary = try vocabulary(
+      #"{"pad_token": "<pad>", "additional_special_tokens": ["ab", "<x>"], "extra_special_tokens": {"video_token": "<v>"}}"#
+    )
+    #expect(
+      vocabulary.addedTokens.dropFirst(2).map { [$0.content, "\($0.id)"] }
+        == [["<image>", "8"], ["<pad>", "9"], ["<x>", "10"], ["<v>", "11"]])
+    #expect(vocabulary.addedTokens.contains { $0.content == "ab" && $0.id == 6 } && vocabulary.specialTokens.pad == 9)
+    #expect(vocabulary.otherSpecialTokens == ["video_token": "<v>"])
+    #expect(Tokenizer(vocabulary).encode("<x>ab") == [10, 6])
+  }
+
+  @Test(
+    arguments: [
+      ("{}", "{}", Int32(8)), (#"{"image_token": "</s>"}"#, #"{"image_token": "<s>"}"#, nil),
+      ("{}", #"{"image_token": "<s>"}"#, 1), ("{}", #"{"image_token": {"content": "<s>"}}"#, 1),
+      ("{}", #"{"image_token": "<img>"}"#, 8),
+      (#"{"extra_special_tokens": {"image_token": "<s>"}}"#, #"{"image_token": "<image>"}"#, 1),
+    ] as [(String, String, Int32?)])
+  func `the image token is the tokenizer's, else the processor's`(
+    configuration: String, processor: String, image: Int32?
+  ) throws {
+    #expect(try vocabulary(configuration, processor: processor).specialTokens.image == image)
+  }
+
+  @Test(arguments: [
+    (#"{"tokenizer_class": "LlamaTokenizer"}"#, true), (#"{"tokenizer_class": "LlamaTokenizerFast"}"#, true),
+    (#"{"tokenizer_class": "LlamaTokenizer", "add_bos_token": false}"#, false),
+    (#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#, false), ("{}", false),
+  ])
+  func `Llama's tokenizer adds BOS by default`(configuration: String, addsBOS: Bool) throws {
+    #expect(try vocabulary(configuration).specialTokens.addsBOS == addsBOS)
+  }
+
   @Test func `names a folder without a tokenizer`() {
     #expect(throws: VocabularyError.missing(directory: Goldens.url("ops").path)) {
       try Vocabulary.load(directory: Goldens.url("ops"))
@@ -107,7 +164,9 @@ import Tokenizers
       .malformed(file: "f", offset: 3, expected: "':'"), .missingField(file: "f", field: "x", expected: "a list"),
       .unsupported(file: "f", part: "normalizer", found: "NFKC"),
       .idOutOfRange(file: "f", token: token, id: "-1", limit: 9), .duplicateID(file: "f", id: 1, tokens: [token, "b"]),
-      .duplicateToken(file: "f", token: token), .unknownToken(file: "f", token: token, neededFor: "merge 3"),
+      .duplicateToken(file: "f", token: token),
+      .twoIDs(file: "f", token: String(token.prefix(20)), ids: [1, 2]),
+      .unknownToken(file: "f", token: token, neededFor: "merge 3"),
       .tokenTooLong(file: "f", token: token, byteCount: 600, limit: 512),
       .countMismatch(file: "f", field: "k", expected: 3, found: 2),
       .unknownName(file: "f", field: "k", found: token, known: ["a", "b"]),
