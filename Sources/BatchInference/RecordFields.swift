@@ -96,7 +96,7 @@ enum RecordFields {
   private static let refusedNames: Set<String> = [
     "grammar", "guided_grammar", "guided_decoding_backend", "mirostat", "dry_multiplier", "xtc_probability",
     "top_n_sigma", "dynatemp_range", "typ_p", "tfs_z", "truncate_prompt_tokens", "lora", "samplers", "n_keep",
-    "t_max_predict_ms",
+    "t_max_predict_ms", "num_predict",
     "prediction", "verbosity", "web_search_options", "lambda", "stages", "layer_list", "image_token_ratio_list",
     "fastv_k", "fastv_r", "rank", "target_tokens", "target_flops", "target_kv", "mask_padding",
   ]
@@ -108,7 +108,7 @@ enum RecordFields {
   /// Whether a field outside of a body is an option of generation, or a part of the prompt, in any spelling.
   private static func changesAnswer(_ member: JSONValue.Member) -> Bool {
     let name = MessageFields.words(of: member.key).joined()
-    guard !member.value.isNull, optionNames.contains(name) else { return false }
+    guard !member.value.isNull, optionNames.contains(name) || name == "pdrop" else { return false }
     return !(neutralValues[member.key] ?? .empty).matches(member.value)
   }
 
@@ -120,7 +120,9 @@ enum RecordFields {
     "messages", "conversation", "conversations", "history", "prompt", "system", "system_prompt", "chat_template",
     "conv_mode", "max_new_tokens", "max_length", "n_predict", "stop_sequences", "stopping_criteria",
     "generation_config", "sampling_params", "reasoning_effort", "policy", "image_mode", "lambda", "layer_list",
-    "image_token_ratio_list", "fastv_k", "fastv_r", "target_tokens", "target_flops", "target_kv", "mask_padding",
+    "image_token_ratio_list", "fastv_k", "fastv_r", "target_tokens", "target_flops", "target_kv", "target_ttft",
+    "mask_padding", "stages", "recipe", "preselect", "preselect_tokens", "preselect_share", "preselect_budget",
+    "preselect_packing", "num_return_sequences", "num_predict", "max_tiles",
   ]
 }
 

@@ -67,28 +67,9 @@ struct RecordParser: Sendable {
     default: throw RecordFailure(.badRecord, "\(key): expected a string or a 64-bit integer")
     }
     // JSON readers differ in which of two members they use.
-    if let repeated = members.repeatedKey {
+    if let repeated = value.repeatedKey {
       if members.count(where: { ByteString($0.key) == ByteString(key) }) > 1 { record.identifier = nil }
       throw RecordFailure(.badRecord, "the key \(repeated.excerpt) occurs twice")
-    }
-  }
-}
-
-extension [JSONValue.Member] {
-  /// The first key that occurs twice in an object, or in one inside it.
-  fileprivate var repeatedKey: String? {
-    var keys: Set<ByteString> = []
-    for member in self where !keys.insert(ByteString(member.key)).inserted { return member.key }
-    return lazy.compactMap(\.value.repeatedKey).first
-  }
-}
-
-extension JSONValue {
-  fileprivate var repeatedKey: String? {
-    switch self {
-    case .object(let members): members.repeatedKey
-    case .array(let values): values.lazy.compactMap(\.repeatedKey).first
-    default: nil
     }
   }
 }

@@ -184,15 +184,27 @@ struct QuestionLines: RecordSource {
 
   /// Checks that an input is UTF-8 text with an object on each line, by its first bytes.
   ///
-  /// A line that is a JSON list is no record, but a file that begins with one is a list of records.
+  /// A line that is a JSON list is no record, but a file that begins with one is a list of records. One damaged line is an
+  /// error of its record, but a file of which no line begins an object has another format.
   ///
   /// - Throws: `BatchError.foreignInput`.
   static func check(firstBytes bytes: [UInt8], of name: String) throws(BatchError) {
-    if let content = ForeignContent(firstBytes: bytes) { throw .foreignInput(path: name, found: content.problem) }
+    func refuse(_ found: String) throws(BatchError) { throw .foreignInput(path: name, found: found) }
+    if let content = ForeignContent(firstBytes: bytes) { try refuse(content.problem) }
     let text = bytes.starts(with: Line.byteOrderMark) ? bytes[Line.byteOrderMark.count...] : bytes[...]
-    if text.first(where: { ![0x20, 0x09, 0x0D, 0x0A].contains($0) }) == UInt8(ascii: "[") {
-      throw .foreignInput(
-        path: name, found: "a JSON list instead of an object on each line; convert it, as with 'jq -c .[]'")
+    let isSpace: (UInt8) -> Bool = { [0x20, 0x09, 0x0D].contains($0) }
+    let lines = text.split(separator: UInt8(ascii: "\n")).map { $0.drop(while: isSpace) }.filter { !$0.isEmpty }
+    guard let first = lines.first else { return }
+    if first.first == UInt8(ascii: "[") {
+      try refuse("a JSON list instead of an object on each line; convert it, as with 'jq -c .[]'")
+    }
+    guard lines.count > 1, lines.dropFirst().allSatisfy({ $0.first != UInt8(ascii: "{") }) else { return }
+    if first.first != UInt8(ascii: "{") {
+      let line = String(decoding: first.prefix(4 * 61), as: UTF8.self).excerpt
+      try refuse("text such as \(line) instead of a JSON object on each line; convert it to JSON Lines")
+    }
+    if first.dropFirst().allSatisfy(isSpace) {
+      try refuse("JSON in several lines instead of an object on each line; convert it, as with 'jq -c .'")
     }
   }
 

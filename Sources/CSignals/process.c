@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "process.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +28,14 @@ int pdrop_processor_affinity(void) {
   }
 #endif
   return 0;
+}
+
+void pdrop_fill_standard_files(void) {
+  // Opened so that reads and writes fail, as on a closed file; only messages are dropped.
+  static const int flags[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+  for (int file = 0; file < 3; file++) {
+    if (fcntl(file, F_GETFD) < 0 && errno == EBADF) open("/dev/null", flags[file]);
+  }
 }
 
 static int abort_status;

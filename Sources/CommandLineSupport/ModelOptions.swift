@@ -124,6 +124,22 @@ public struct LoadingOptions: ParsableArguments {
   /// The model directory, by default that of the bundled model.
   public func directory() throws -> String { try model ?? BundledModel.directory() }
 
+  /// The files of the model, which no output may replace.
+  public var files: [String] {
+    let folder = (try? directory()) ?? ""
+    let names = ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).filter { name in
+      Self.fileNames.contains(name) || Self.fileEndings.contains { name.hasSuffix($0) }
+    }
+    return [model, mmproj, chatTemplate].compactMap(\.self) + names.map { folder + "/" + $0 }
+  }
+
+  private static let fileNames: Set<String> = [
+    "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+    "chat_template.json", "chat_template.jinja",
+  ]
+  private static let fileEndings = [".safetensors", ".gguf", ".bin", ".model", ".index.json"]
+
   /// The number of threads that can run: fewer than requested if there are fewer processors.
   public var threadCount: Int { ThreadCount(requested: threads).count }
 

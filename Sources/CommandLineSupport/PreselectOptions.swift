@@ -73,9 +73,10 @@ public struct PreselectOptions: ParsableArguments {
     guard tokens == nil || share == nil else {
       throw ValidationError("--preselect-tokens and --preselect-share exclude each other; give one")
     }
-    guard tokens.map({ $0 >= 0 }) ?? true else {
-      throw ValidationError("--preselect-tokens must be 0 or more, found \(tokens ?? 0)")
+    guard tokens.map({ $0 > 0 }) ?? true else {
+      throw ValidationError("--preselect-tokens must be 1 or more, found \(tokens ?? 0)")
     }
+    guard share.map({ $0.value > 0 }) ?? true else { throw ValidationError("--preselect-share must be above 0%") }
     if method != nil { _ = try packing(of: method?.method) }
     guard method?.method != nil || (tokens == nil && share == nil && budget == nil) else {
       throw ValidationError(

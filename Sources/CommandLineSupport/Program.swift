@@ -46,6 +46,7 @@ public struct FileArgumentError: UserFacingError {
 extension ParsableCommand {
   /// Runs the program: output on stdout, one error line on stderr, and an `ExitStatus`.
   public static func runProgram() -> Never {
+    ProcessFaults.fillStandardFiles()
     // A closed output pipe ends the process silently, as for any filter.
     _ = signal(SIGPIPE, SIG_DFL)
     // Ctrl-\ ends the process; Swift's handler prints a backtrace and goes on.

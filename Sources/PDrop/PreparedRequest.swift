@@ -52,10 +52,7 @@ package struct PreparedRequest: Sendable {
       let texts = request.options.scoredChoices
       choices = texts.isEmpty ? nil : try ChoiceScores(texts, model.tokenizer)
     } catch { throw .generation(error) }
-    let vocabulary = 0..<text.vocabularySize
-    if let token = request.options.logitBias.keys.filter({ !vocabulary.contains($0) }).min() {
-      throw .generation(.noTokenToBias(token, vocabularySize: vocabulary.count))
-    }
+    try model.checkBiases(request.options)
     let prompt = try model.prompt(of: request)
     if model.keepsAllPatches(request.policy.preselection?.packing ?? .unpadded),
       configuration.anyResolution?.maxMapViews != nil
@@ -121,7 +118,7 @@ package struct PreparedRequest: Sendable {
     self.report = report
   }
 
-  /// The constraint of the answer.
+  /// The grammar of the answer.
   ///
   /// - Parameter limit: Maximum number of new tokens, which the shortest answer must not exceed.
   private static func grammar(
@@ -160,6 +157,24 @@ extension RunReport.Policy {
   fileprivate init(described policy: any TokenDroppingPolicy, layerCount: Int) throws(RequestError) {
     self = try RequestError.wrapping(RequestError.policy) { () throws(DropPolicyError) in
       try RunReport.Policy(policy, layerCount: layerCount)
+    }
+  }
+}
+
+extension VisionLanguageModel {
+  /// Checks options that all requests share, before any of them is prepared.
+  ///
+  /// - Throws: `RequestError` for a bias of a token that does not exist, and for a constraint that is not supported.
+  package func check(_ options: GenerationOptions) throws(RequestError) {
+    try checkBiases(options)
+    guard let constraint = options.constraint else { return }
+    do { _ = try grammars.start(constraint, tokenizer) } catch { throw .constraint(error) }
+  }
+
+  fileprivate func checkBiases(_ options: GenerationOptions) throws(RequestError) {
+    let size = llava.configuration.text.vocabularySize
+    if let token = options.logitBias.keys.filter({ !(0..<size).contains($0) }).min() {
+      throw .generation(.noTokenToBias(token, vocabularySize: size))
     }
   }
 }

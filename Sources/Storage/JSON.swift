@@ -41,6 +41,18 @@ package enum JSONValue: Sendable {
   package var members: [Member]? { if case .object(let value) = self { value } else { nil } }
   package var isNull: Bool { if case .null = self { true } else { false } }
 
+  /// The first key that occurs twice in an object, this one or one inside it; readers differ in which value they use.
+  package var repeatedKey: String? {
+    switch self {
+    case .object(let members):
+      var keys: Set<ByteString> = []
+      for member in members where !keys.insert(ByteString(member.key)).inserted { return member.key }
+      return members.lazy.compactMap(\.value.repeatedKey).first
+    case .array(let values): return values.lazy.compactMap(\.repeatedKey).first
+    default: return nil
+    }
+  }
+
   /// A short description of the value, for error messages.
   package var kind: String {
     switch self {

@@ -15,6 +15,10 @@ package enum ProcessFaults {
   private static let none: Int32 = -1
   private static let exitStatus = Atomic(none)
 
+  /// Opens standard input, output and error if they are closed, so that no file of the run takes their place and gets
+  /// the messages. Called once by a program, before it opens a file.
+  package static func fillStandardFiles() { pdrop_fill_standard_files() }
+
   /// Ends the process with one line on stderr and this status from now on. Called once by a program, before its work.
   package static func exit(with status: Int32) {
     exitStatus.store(status, ordering: .relaxed)

@@ -43,7 +43,7 @@ public struct Preselection: Sendable, Hashable {
   /// The number of tokens to select.
   public enum Size: Sendable, Hashable {
     case tokens(Int)
-    /// A share of the image's tokens, rounded to nearest, halves to even.
+    /// A share of the image's tokens, rounded to nearest, halves to even; at least one token, unless the share is 0.
     case share(Double)
   }
 
@@ -86,7 +86,8 @@ public struct Preselection: Sendable, Hashable {
     let wanted =
       switch size {
       case .tokens(let tokens): max(0, min(tokens, count))
-      case .share(let share): Int((Double(count) * min(max(share, 0), 1)).rounded(.toNearestOrEven))
+      case .share(let share):
+        max(share > 0 ? min(1, count) : 0, Int((Double(count) * min(max(share, 0), 1)).rounded(.toNearestOrEven)))
       }
     guard method == .localGlobal, wanted < count else { return wanted }
     return wanted / 2 / Self.windowCount * Self.windowCount + wanted - wanted / 2

@@ -62,7 +62,7 @@ struct Answer: ParsableCommand {
     let policy = try policyOptions.policy(policy, seed: generation.seed)
     var base = question.base(policy, try generation.options())
     // Files are checked before the model is loaded.
-    let modelFiles = [modelOptions.loading.model, modelOptions.loading.mmproj].compactMap(\.self)
+    let modelFiles = modelOptions.loading.files
     let batchRun = try batch.run(asking: question, of: modelFiles)
     try keptMap.check(keeping: question.files + modelFiles)
     question.noteLiteralEscapes()
@@ -73,6 +73,10 @@ struct Answer: ParsableCommand {
     _ = try policy.stages(layerCount: model.layerCount, visualTokenCount: 1)
     if !question.raw, let system = base.systemPrompt {
       _ = try model.rendered(.messages([ChatMessage(question: "Q", imageCount: 0)]), systemPrompt: system)
+    }
+    if batchRun != nil {
+      // Before answers of earlier runs are removed.
+      do { try model.check(base.options) } catch { throw ValidationError(error.problem) }
     }
     base.policy = model.timed(policy, threads: modelOptions.threadCount)
     if verbose { VerboseLog.model(model, modelOptions) }
@@ -97,6 +101,11 @@ struct Answer: ParsableCommand {
     if verbosePrompt { try VerboseLog.prompt(request, model) }
     var session = try Session(
       model, request, threads: modelOptions.threadCount, speculation: batch.engineArguments.speculate)
+    if session.report.sequenceLength > model.contextLength {
+      Log.warning(
+        "the prompt has \(session.report.sequenceLength) tokens, more than the \(model.contextLength) that the model was "
+          + "trained for; its answer may be worse")
+    }
     let output = Output()
     repeat {
       while let text = try session.next() {

@@ -3,6 +3,7 @@ import BatchInference
 import CommandLineSupport
 import Foundation
 import PDrop
+import Storage
 
 /// Options of a batch: a file of questions, or one question about every image in a folder.
 struct BatchOptions: ParsableArguments {
@@ -139,7 +140,7 @@ struct BatchOptions: ParsableArguments {
 
   /// The batch with its files open; `nil` without `--input` and `--image-folder`.
   ///
-  /// - Parameter model: The files of the model, which the report must not replace.
+  /// - Parameter model: The files of the model, which no output may replace.
   func run(asking question: QuestionOptions, of model: [String]) throws -> BatchRun? {
     let source: Batch.Input
     if let input {
@@ -150,6 +151,9 @@ struct BatchOptions: ParsableArguments {
       return nil
     }
     // Before hours of work, so that they do not end with an unwritable report.
+    if !dryRun, let output, output != "-", model.contains(where: { OpenFile.isSame(output, $0) }) {
+      throw FileArgumentError("\(output): is a file of the model; give another path")
+    }
     if let report { try Output.checkWritable(report, keeping: [input, output].compactMap(\.self) + model) }
     var options = Batch.Options(input: source)
     options.spelling = { $0.option }

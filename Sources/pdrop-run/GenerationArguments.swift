@@ -6,7 +6,8 @@ import Storage
 
 /// Options of generation and sampling.
 struct GenerationArguments: ParsableArguments {
-  @Option(name: [.customShort("n"), .customLong("n-predict")], help: "Maximum number of new tokens.")
+  @Option(
+    name: [.customShort("n"), .customLong("n-predict")], parsing: .unconditional, help: "Maximum number of new tokens.")
   var maxNewTokens = 128
 
   @Flag(name: .customLong("ignore-eos"), help: "Continue generating after the EOS token.")
@@ -16,50 +17,54 @@ struct GenerationArguments: ParsableArguments {
   var stop: [String] = []
 
   @Option(
-    name: [.customShort("c"), .customLong("ctx-size")],
+    name: [.customShort("c"), .customLong("ctx-size")], parsing: .unconditional,
     help: "Context length in tokens, images included. (default: the maximum of the model)")
   var contextLength: Int?
 
   @Option(
-    name: [.customLong("temp"), .customLong("temperature")],
+    name: [.customLong("temp"), .customLong("temperature")], parsing: .unconditional,
     help: "Sampling temperature; 0 for greedy decoding.")
   var temperature = 0.0
 
-  @Option(name: .customLong("top-k"), help: "Sample from the k most likely tokens; 0 disables.")
+  @Option(
+    name: .customLong("top-k"), parsing: .unconditional, help: "Sample from the k most likely tokens; 0 disables.")
   var topK = 50
 
   @Option(
-    name: .customLong("top-p"), help: "Sample from the most likely tokens up to this total probability; 1 disables.")
+    name: .customLong("top-p"), parsing: .unconditional,
+    help: "Sample from the most likely tokens up to this total probability; 1 disables.")
   var topP = 1.0
 
   @Option(
-    name: .customLong("min-p"),
+    name: .customLong("min-p"), parsing: .unconditional,
     help: "Sample from tokens with at least this fraction of the highest probability; 0 disables.")
   var minP = 0.0
 
-  @Option(name: [.short, .long], help: "Random seed for sampling.")
+  @Option(name: [.short, .long], parsing: .unconditional, help: "Random seed for sampling.")
   var seed: UInt64 = 0
 
   @Option(
-    name: .customLong("num-return-sequences"),
+    name: .customLong("num-return-sequences"), parsing: .unconditional,
     help: "Number of answers, with seeds from --seed on; the prompt is prefilled once.")
   var answerCount = 1
 
   @Option(
-    name: .customLong("repeat-penalty"),
+    name: .customLong("repeat-penalty"), parsing: .unconditional,
     help: "Divisor of positive and factor of negative logits of the last tokens; 1 disables.")
   var repeatPenalty = 1.0
 
   @Option(
-    name: .customLong("repeat-last-n"),
+    name: .customLong("repeat-last-n"), parsing: .unconditional,
     help: "Number of last tokens of prompt and answer for --repeat-penalty; -1 for all.")
   var repeatLastN = 64
 
-  @Option(name: .customLong("presence-penalty"), help: "Subtracted from the logits of tokens in the answer.")
+  @Option(
+    name: .customLong("presence-penalty"), parsing: .unconditional,
+    help: "Subtracted from the logits of tokens in the answer.")
   var presencePenalty = 0.0
 
   @Option(
-    name: .customLong("frequency-penalty"),
+    name: .customLong("frequency-penalty"), parsing: .unconditional,
     help: "Subtracted from the logits of tokens once for each occurrence in the answer.")
   var frequencyPenalty = 0.0
 

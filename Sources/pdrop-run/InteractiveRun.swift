@@ -2,6 +2,7 @@ import ArgumentParser
 import CommandLineSupport
 import Foundation
 import PDrop
+import Storage
 import TokenDropping
 
 /// An interactive chat about images: every line of input is a turn, and its answer is written to stdout.
@@ -52,11 +53,17 @@ struct InteractiveRun {
     for image in images { try add(image, isOneOfSeveral: isOneOfSeveral) }
     terminal.note("chat with \(model.name); /help lists commands, /exit ends")
     if let first { try ask(first) }
-    loop: while let line = terminal.readLine() {
+    var isFirstLine = true
+    loop: while var line = terminal.readLine() {
+      if isFirstLine, line.unicodeScalars.first == "\u{FEFF}" { line.unicodeScalars.removeFirst() }
+      isFirstLine = false
       switch ChatLine(line) {
       case .empty: continue
       case .question where lacksImage:
         fail("not answered: the image before the question is missing; give it with /image, or start again with /clear")
+      case .question(let text) where ChatLine.namesFile(text):
+        lacksImage = true
+        fail("\(text.pathExcerpt): a file instead of a question; give an image with /image PATH")
       case .question(let text): try ask(text)
       case .image(let typed): readImage(typed)
       case .clear:
@@ -65,7 +72,10 @@ struct InteractiveRun {
         terminal.note("conversation and images cleared")
       case .help: for line in ChatLine.helpText { Log.write(line) }
       case .exit: break loop
-      case .invalid(let reason): fail(reason)
+      case .invalid(let reason):
+        // The next question may be about the image.
+        if ChatLine.namesFile(line) || ChatLine.namesFile(line.drop { !$0.isWhitespace }) { lacksImage = true }
+        fail(reason)
       }
     }
     // A user at a terminal has seen the error.
@@ -176,8 +186,19 @@ enum ChatLine: Equatable {
     case ("/clear", nil): self = .clear
     case ("/help", nil): self = .help
     case ("/exit", nil), ("/quit", nil): self = .exit
+    case ("/clear", _), ("/help", _), ("/exit", _), ("/quit", _):
+      self = .invalid("\(words[0]) takes nothing after it, found \(words[1].excerpt)")
+    case _ where Self.namesFile(text):
+      self = .invalid("\(text.pathExcerpt): a file instead of a command; give an image with /image PATH")
     default: self = .invalid("\(words[0].prefix(60)): no such command; /help lists them")
     }
+  }
+
+  /// Whether a text is the path of a file, as it is typed or pasted.
+  static func namesFile(_ text: some StringProtocol) -> Bool {
+    func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
+    let text = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    return !text.isEmpty && exists(PastedPath.path(text, exists: exists))
   }
 }
 

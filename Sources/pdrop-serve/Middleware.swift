@@ -1,6 +1,7 @@
 import CommandLineSupport
 import HTTPTypes
 import Hummingbird
+import NIOHTTP1
 import PDrop
 import Serving
 import Storage
@@ -41,6 +42,7 @@ struct ErrorMiddleware: RouterMiddleware {
       .notFound("there is no \(request.method.rawValue) \(request.uri.path.excerpt)")
     case let error as any HTTPResponseError:
       APIError(error.status.code, error.status.reasonPhrase, type: "invalid_request_error")
+    case let error as HTTPParserError: .invalid("the request is not HTTP/1.1: \(error)")
     case is CancellationError: APIError(499, "the client left", type: "cancelled", code: "cancelled")
     default: APIError(500, "\(type(of: error))", type: "server_error", code: "internal_error")
     }

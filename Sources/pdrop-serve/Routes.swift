@@ -111,10 +111,11 @@ extension Request {
     let memory = try state.bodies.reserve(byteCount)
     let buffer = try await collect(state.settings, context.channel)
     guard buffer.readableBytes > 0 else { throw APIError.invalid("the body is empty; expected a JSON object") }
-    do throws(JSONParser.ParseError) {
+    do {
       let value = try JSONParser.parse(Array(buffer.readableBytesView), valueLimit: ChatRequest.valueLimit)
+      if let key = value.repeatedKey { throw APIError.invalid("the key \(key.excerpt) occurs twice in the body") }
       return (value, memory)
-    } catch {
+    } catch let error as JSONParser.ParseError {
       throw APIError.invalid("the body cannot be read as JSON: expected \(error.expected) at byte \(error.offset)")
     }
   }

@@ -100,6 +100,8 @@ import Testing
       #""temperature": 0.5"#, #""top_p": 0.9"#, #""max_tokens": 5"#, #""max_new_tokens": 5"#, #""maxTokens": 5"#,
       #""stop": ["x"]"#, #""n": 2"#, #""seed": 1"#, #""system": "Be brief.""#, #""system_prompt": "Be brief.""#,
       #""lambda": 0.5"#, #""image_mode": "pad""#, #""fastv_k": 2"#,
+      #""recipe": "pdrop""#, #""stages": 3"#, #""preselect": "scope""#, #""pdrop": {"policy": "none"}"#,
+      #""num_predict": 5"#, #""num_return_sequences": 2"#,
       #""conversations": [{"from": "human"}]"#, #""messages": [{}]"#, #""prompt": "c""#, #""stream": true"#,
     ]
     try expect("unsupported_option", fields.map(question))

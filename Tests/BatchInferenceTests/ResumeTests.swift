@@ -124,6 +124,9 @@ import TokenDropping
     arguments: [
       (Array("[\n{\"question_id\": 1}\n]\n".utf8), "a JSON list"),
       (Array("\u{FEFF}[{\"question_id\": 1, \"text\": \"a\"}]".utf8), "a JSON list"),
+      (Array("\n{\r\n  \"question_id\": 1,\r\n  \"text\": \"a\"\r\n}\r\n".utf8), "JSON in several lines"),
+      (Array("question_id,text\n1,\"What?\"\n".utf8), "text such as \"question_id,text\""),
+      (Array("- question_id: 1\n  text: a\n".utf8), "text such as \"- question_id: 1\""),
       ([0xFF, 0xFE, 0x7B, 0, 0x22, 0, 0x0A, 0], "UTF-16"), ([0x7B, 0, 0x22, 0, 0x0A, 0], "UTF-16"),
       ([0x1F, 0x8B, 8, 0, 0, 0], "gzip"), ([0x28, 0xB5, 0x2F, 0xFD, 0], "zstd"),
     ] as [([UInt8], String)])

@@ -94,6 +94,40 @@ import Testing
     #expect(try batch.bytes() == answers)
   }
 
+  @Test func `no output replaces a file of the model`() throws {
+    let batch = try BatchFolder(count: 1)
+    let model = batch.folder.path("model")
+    let bundled = URL(filePath: BatchFolder.samples).deletingLastPathComponent().appending(path: "tiny-textvqa").path
+    try FileManager.default.copyItem(atPath: bundled, toPath: model)
+    for name in ["config.json", "tokenizer.json"] {
+      let before = try batch.bytes(model + "/" + name)
+      try ProgramRun(batch.arguments(["-m", model, "--report", model + "/" + name])).expectFailure(3, "by this run")
+      try ProgramRun(batch.arguments(["-m", model, "--overwrite"], output: model + "/" + name)).expectFailure(
+        3, "is a file of the model")
+      #expect(try batch.bytes(model + "/" + name) == before)
+    }
+  }
+
+  @Test func `answers stay if an option of all questions is wrong`() throws {
+    let batch = try BatchFolder(count: 1)
+    #expect(try ProgramRun(batch.arguments()).status == 0)
+    let answers = try batch.bytes()
+    for (option, value, words) in [("--regex", "(", "regular expression"), ("--logit-bias", "99999:1", "99999")] {
+      try ProgramRun(batch.arguments(["--overwrite", option, value])).expectFailure(2, words)
+      #expect(try batch.bytes() == answers)
+    }
+  }
+
+  @Test func `messages do not get into the answers if stdout and stderr are closed`() throws {
+    let batch = try BatchFolder(count: 2)
+    let run = try ProgramRun(batch.arguments(["-v"]), before: "exec 0<&- >&- 2>&-")
+    #expect(run.status == 0 && run.output.isEmpty && run.errors.isEmpty, "\(run)")
+    let lines = try batch.lines()
+    #expect(lines.count == 2 && lines.allSatisfy { $0.hasPrefix("{") && $0.hasSuffix("}") }, "\(lines)")
+    let question = ["-t", "1", "-n", "1", "-p", "a"]
+    try ProgramRun(question, before: "exec >&-").expectFailure(3, "standard output")
+  }
+
   @Test func `refuses an unwritable report before any work`() throws {
     let batch = try BatchFolder(count: 1)
     let path = batch.folder.path("none/report.json")

@@ -177,4 +177,18 @@ import Testing
     #expect(prompts.last?.contains("USER: A ASSISTANT: ") == true, "\(log)")
     #expect(prompts.last?.hasSuffix(" USER: B ASSISTANT:\"") == true, "\(log)")
   }
+
+  @Test func `a pasted path is no question, and the next one is not answered without its image`() throws {
+    for line in [image, "'\(image)'", "/img \(image)", "/IMG '\(image)'"] {
+      let run = try chat(input: "\(line)\nWhat?\n/image \(image)\nWhat?\n")
+      #expect(run.status == 1 && run.outputLines.count == 1 && run.errors.contains("not answered"), "\(line): \(run)")
+    }
+    try chat(input: "\(image)\n").expectFailure(1, "give an image with /image PATH")
+    try chat(input: "/clear all\n").expectFailure(1, "/clear takes nothing after it")
+  }
+
+  @Test func `a byte order mark is no part of the first line`() throws {
+    let run = try chat(input: "\u{FEFF}/image \(image)\nWhat number is at the top right?\n")
+    #expect(run.status == 0 && run.outputLines.count == 1 && run.errors.isEmpty, "\(run)")
+  }
 }

@@ -54,6 +54,8 @@ import TokenDropping
     method: Preselection.Method, name: String
   ) throws {
     let model = try load(name)
+    let share = Preselection(method, .share(1e-6))
+    #expect(share.tokenCount(of: 576) == 1 && share.tokenCount(of: 0) == 0)
     for (tokens, budget) in [(96, Preselection.Budget.view), (77, .view), (50, .image), (1, .view), (0, .view)] {
       let selection = Preselection(method, .tokens(tokens), budget: budget)
       let asked = request(Preselected(selection, then: PyramidDrop()))

@@ -13,7 +13,7 @@ def bodies_that_are_no_requests(server):
     body = json.dumps(short()).encode()
     for path in ("/v1/chat/completions", "/tokenize", "/detokenize", "/apply-template"):
         for wrong in (b"", b"{", b"nonsense", b"[1]", b'"text"', b"\x00", b"\xff\xfe{}", b"[" * 10000,
-                      b'{"messages": "\xff"}', b'{"a": 1e', b"{} {}", body[:len(body) // 2], body + b"}"):
+                      b'{"messages": "\xff"}', b'{"a": {"b": 1, "b": 2}}', b'{"a": 1e', b"{} {}", body[:len(body) // 2], body + b"}"):
             expect_error(server.post(path, wrong), 400)
     expect_works(server)
 
