@@ -152,11 +152,11 @@ struct AnsweredRecords {
   mutating func match(_ record: BatchRecord) -> Match {
     guard !keys.isEmpty else { return .unanswered }
     let candidates = unmatched(Self.hash(record.key))
-    let question = record.questionHash
+    let hashes = record.answerHashes
     let best =
-      candidates.first { questions[$0] == question && states[$0] == .answered }
-      ?? candidates.first { questions[$0] == question }
-      ?? candidates.first { questions[$0] == 0 || question == nil }
+      candidates.first { hashes.contains(questions[$0]) && states[$0] == .answered }
+      ?? candidates.first { hashes.contains(questions[$0]) }
+      ?? candidates.first { questions[$0] == 0 || hashes.isEmpty }
       ?? candidates.first { states[$0] == .removed }
     guard let best else {
       return candidates.isEmpty ? .unanswered : .otherQuestion(Set(candidates.map { questions[$0] }))
@@ -290,10 +290,13 @@ struct PreviousAnswers {
     answered = AnsweredRecords(entries)
   }
 
-  /// The hash of the question that a line of output answers; `nil` if it does not contain it.
+  /// The hash of the question that a line of output answers, with its images if it tells them; `nil` if it does not
+  /// contain the question.
   private static func questionHash(_ answer: JSONValue) -> UInt64? {
-    if let prompt = answer["prompt"].string { return QuestionHash(prompt).value }
-    return answer["response"]["body"]["metadata"]["prompt_hash"].string.flatMap { UInt64($0, radix: 16) }
+    let metadata = answer["metadata"].isNull ? answer["response"]["body"]["metadata"] : answer["metadata"]
+    func hash(_ key: String) -> UInt64? { metadata[key].string.flatMap { UInt64($0, radix: 16) } }
+    guard let texts = answer["prompt"].string.map({ QuestionHash($0).value }) ?? hash("prompt_hash") else { return nil }
+    return hash("image_hash").map { QuestionHash.combined(texts, images: $0) } ?? texts
   }
 
   private static func nextLine(_ lines: inout LineReader, of path: String) throws(BatchError) -> Line? {

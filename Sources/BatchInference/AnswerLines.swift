@@ -26,13 +26,13 @@ struct AnswerLines: Sendable {
     }
   }
 
-  func metadata(_ report: RunReport) -> AnswerMetadata {
+  func metadata(_ report: RunReport, _ record: BatchRecord) -> AnswerMetadata {
     AnswerMetadata(
       policy: report.policy, timings: keepsTimes ? report.timings : nil, flops: report.flops,
       paperFlops: report.paperFlops,
       baselineFlops: report.baselineFlops, sequenceLength: report.sequenceLength,
       generatedTokens: report.generatedTokenCount, visualTokens: report.visualTokensPerStage,
-      finishReason: report.finishReason)
+      finishReason: report.finishReason, imageHash: record.imageHash.map { String($0, radix: 16) })
   }
 }
 
@@ -48,12 +48,15 @@ struct AnswerMetadata: Encodable {
   var generatedTokens: Int
   var visualTokens: [Int]
   var finishReason: RunReport.FinishReason?
-  /// The hash of the question, in an answer that does not contain the question itself.
+  /// The hash of the question's texts, in an answer that does not contain them.
   var promptHash: String?
+  /// The hash of the names of the question's images.
+  var imageHash: String?
 
   enum CodingKeys: String, CodingKey {
     case policy, flops
     case promptHash = "prompt_hash"
+    case imageHash = "image_hash"
     case timings = "timings_ms"
     case paperFlops = "flops_paper"
     case baselineFlops = "flops_prefill_without_dropping"
@@ -120,7 +123,7 @@ private struct AnswerLine: Encodable {
     switch outcome {
     case .success(let report):
       let answers = RecordAnswer.answers(report)
-      (text, logprobs, metadata) = (answers[0].text, answers[0].logprobs, lines.metadata(report))
+      (text, logprobs, metadata) = (answers[0].text, answers[0].logprobs, lines.metadata(report, record))
       choiceLogprobs = report.choiceLogprobs
       if answers.count > 1 { alternatives = answers.dropFirst().map(\.text) }
     case .failure(let failure):
@@ -272,7 +275,7 @@ private struct Completion: Encodable {
     }
     let (prompt, generated) = (report.sequenceLength, report.generatedTokenCount)
     usage = Usage(promptTokens: prompt, completionTokens: generated, totalTokens: prompt + generated)
-    metadata = lines.metadata(report)
+    metadata = lines.metadata(report, record)
     metadata.promptHash = record.questionHash.map { String($0, radix: 16) }
   }
 }

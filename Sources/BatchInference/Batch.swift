@@ -360,8 +360,8 @@ public enum BatchError: UserFacingError, Equatable {
       "\(path): line \(line) is not an answer of a batch, so the file is left as it is; is it the right one?"
     case .foreignInput(let path, let found): "\(path): is \(found)"
     case .questionChanged(let path, let record, let id):
-      "\(path): the answer to record \(record)\(id.map { " (id \($0.excerpt))" } ?? "") is to another question than "
-        + "the input has now; restore the question"
+      "\(path): the answer to record \(record)\(id.map { " (id \($0.excerpt))" } ?? "") is to another question "
+        + "or image than the input has now; restore it"
     case .policy(let error): error.problem
     }
   }

@@ -62,8 +62,15 @@ public struct BatchRecord: Sendable {
   public var question: String?
   /// The category of a LLaVA question.
   public var category: String?
-  /// The hash of the question, by which a resumed run recognizes it; `nil` if it cannot be read.
+  /// The hash of the question's texts, by which a resumed run recognizes it; `nil` if it cannot be read.
   var questionHash: UInt64?
+  /// The hash of the names of its images; `nil` for none, and for an image in a folder, whose path is its identifier.
+  var imageHash: UInt64?
+  /// The hashes of an answer to this question: with its images, and of one that does not tell them.
+  var answerHashes: [UInt64] {
+    guard let questionHash else { return [] }
+    return [imageHash.map { QuestionHash.combined(questionHash, images: $0) }, questionHash].compactMap(\.self)
+  }
 
   /// The key by which a resumed run finds the answer to this record.
   var key: RecordKey { RecordKey(identifier, number: number) }
@@ -79,16 +86,30 @@ enum RecordKey: Hashable {
   }
 }
 
-/// The hash of a question's texts, equal in all runs of the program.
-///
-/// Images are not included: a batch may be moved to another folder between two runs.
+/// The hash of a question, equal in all runs of the program.
 struct QuestionHash {
   let value: UInt64
+
+  /// The names of images without their folders, as a batch may be moved between two runs; `nil` for none.
+  ///
+  /// - Parameter references: The images as a question gives them: paths, URLs or data URLs.
+  init?(images references: [String]) {
+    guard !references.isEmpty else { return nil }
+    let names = references.map { reference in
+      reference.hasPrefix("data:") ? reference : reference.split(separator: "/").last.map(String.init) ?? ""
+    }
+    self.init(names.joined(separator: "\u{1F}"))
+  }
+
+  /// The hash of texts and images.
+  static func combined(_ question: UInt64, images: UInt64) -> UInt64 {
+    QuestionHash("\(question) \(images)").value
+  }
 
   /// A LLaVA question.
   init(_ text: String) { value = SharedBytes(copying: Array(text.utf8)).checksum }
 
-  /// The messages of a completion request.
+  /// The texts of the messages of a completion request.
   init(messages: JSONValue) {
     var text = ""
     for message in messages.array ?? [] {

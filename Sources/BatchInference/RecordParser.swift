@@ -101,7 +101,9 @@ extension RecordParser {
     record.category = value["category"].string
     try RecordFields.checkQuestion(value)
     var request = base
-    request.images = try references(value["image"]).map { try Request.Image(reference: $0, folder: folder) }
+    let references = try references(value["image"])
+    record.imageHash = QuestionHash(images: references)?.value
+    request.images = try references.map { try Request.Image(reference: $0, folder: folder) }
     request.prompt = .messages([ChatMessage(question: text, imageCount: request.images.count)])
     if !value["score_choices"].isNull {
       let choices = value["score_choices"].array ?? []
@@ -127,6 +129,13 @@ extension RecordParser {
 }
 
 extension RecordParser {
+  /// The images of messages, as their parts give them.
+  private static func imageReferences(_ messages: JSONValue) -> [String] {
+    (messages.array ?? []).flatMap { $0["content"].array ?? [] }.compactMap { part in
+      ["image_url", "image", "video_url", "video"].lazy.compactMap { part[$0].string ?? part[$0]["url"].string }.first
+    }
+  }
+
   /// The request of a line of OpenAI's batch files.
   func completion(_ value: JSONValue, _ record: inout BatchRecord) throws -> Request {
     try Self.identify(value, by: "custom_id", &record)
@@ -140,6 +149,7 @@ extension RecordParser {
     try RecordFields.checkEnvelope(value)
     guard body.members != nil else { throw RecordFailure(.badRecord, "body: expected an object with messages") }
     record.questionHash = QuestionHash(messages: body["messages"]).value
+    record.imageHash = QuestionHash(images: Self.imageReferences(body["messages"]))?.value
     let conversation = try Conversation(body["messages"], folder: folder)
     var request = base
     request.prompt = .messages(conversation.messages)

@@ -218,7 +218,7 @@ struct QuestionLines: RecordSource {
         guard !line.isBlank else { continue }
         let record = parser.record(line, orElse: family ?? .llava).record
         family = family ?? record.family
-        isFound = record.key == key && record.questionHash.map(hashes.contains) ?? false
+        isFound = record.key == key && record.answerHashes.contains(where: hashes.contains)
       }
     }
     return isFound

@@ -22,7 +22,7 @@ import TokenDropping
   }
 
   @Test func `retries the failed one of two identifiers that are equal as strings`() throws {
-    for line in [Self.question, Self.completion] {
+    for line in [Self.question(_:_:), Self.completion(_:_:)] {
       let ids = ["\u{E9}", "e\u{301}"]
       try fixture.run([line(ids[0], "fail"), line(ids[1], "b")], existingOutput: .overwrite)
       let report = try fixture.run(
@@ -35,7 +35,7 @@ import TokenDropping
   }
 
   @Test func `refuses an answer to another question`() throws {
-    for line in [Self.question, Self.completion] {
+    for line in [Self.question(_:_:), Self.completion(_:_:)] {
       let questions = [line("a", "What?"), line("b", "Where?")]
       try fixture.run(questions, existingOutput: .overwrite)
       let before = try fixture.bytes()
@@ -50,6 +50,40 @@ import TokenDropping
       }
       let report = try fixture.run(questions + [line("c", "New?")], existingOutput: .resume(retriesFailures: false))
       #expect(report.records == 1 && report.resumed == 2)
+    }
+  }
+
+  private static func question(_ id: String, images: [String]) -> String {
+    #"{"question_id": "\#(id)", "text": "What?", "image": \#(images)}"#
+  }
+
+  private static func completion(_ id: String, images: [String]) -> String {
+    let parts =
+      images.map { #"{"type": "image_url", "image_url": {"url": "\#($0)"}}"# } + [#"{"type": "text", "text": "What?"}"#]
+    return
+      #"{"custom_id": "\#(id)", "body": {"messages": [{"role": "user", "content": [\#(parts.joined(separator: ","))]}]}}"#
+  }
+
+  @Test func `refuses an answer about another image`() throws {
+    let (data, other) = ("data:image/png;base64,QQ==", "data:image/png;base64,Qg==")
+    for line in [Self.question(_:images:), Self.completion(_:images:)] {
+      let questions = [line("a", ["x/1.png"]), line("b", [data]), line("c", ["1.png", "2.png"])]
+      try fixture.run(questions, existingOutput: .overwrite)
+      #expect(try fixture.lines().allSatisfy { $0.contains("\"image_hash\":") })
+      let before = try fixture.bytes()
+      for changed in [
+        [line("a", ["x/2.png"]), questions[1], questions[2]], [questions[0], line("b", [other]), questions[2]],
+        [questions[0], questions[1], line("c", ["2.png", "1.png"])],
+      ] {
+        #expect(throws: BatchError.self) { try fixture.run(changed, existingOutput: .resume(retriesFailures: false)) }
+        #expect(try fixture.bytes() == before)
+      }
+      // A batch may be moved, and answers of earlier versions do not tell their images.
+      let moved = [line("a", ["y/1.png"])] + questions[1...]
+      #expect(try fixture.run(moved, existingOutput: .resume(retriesFailures: false)).resumed == 3)
+      let old = try fixture.lines().map { $0.replacing(/"image_hash":"[0-9a-f]+",/, with: "") }
+      try fixture.folder.write("answers.jsonl", old.joined(separator: "\n") + "\n")
+      #expect(try fixture.run(moved, existingOutput: .resume(retriesFailures: false)).resumed == 3)
     }
   }
 
