@@ -89,7 +89,7 @@ package struct TSVReader {
     var texts: [String] = []
     for field in fields {
       guard let text = String(validating: field, as: UTF8.self) else {
-        let column = texts.count < columns.count ? columns[texts.count] : "column \(texts.count + 1)"
+        let column = texts.count < columns.count ? columns[texts.count].excerpt : "column \(texts.count + 1)"
         throw DataError(
           path, at: "line \(line)",
           "\(column): expected UTF-8, found other bytes; convert the file, as with 'iconv -f LATIN1 -t UTF-8'")
