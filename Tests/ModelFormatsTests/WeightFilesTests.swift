@@ -54,6 +54,21 @@ private typealias F = SafetensorsFixtures
     #expect(try Checkpoint(directory: folder.path).notes.isEmpty)
   }
 
+  @Test func `reads a tensor from another shard than the index says`() throws {
+    let folder = try TemporaryFolder()
+    try folder.write("1.safetensors", F.tensors(["a", "b"]))
+    try folder.write("2.safetensors", F.tensors(["c"]))
+    func write(_ map: String) throws { try folder.write("model.safetensors.index.json", #"{"weight_map": \#(map)}"#) }
+    // `b` is in the first file, and `c` is not in the index.
+    try write(#"{"a": "1.safetensors", "b": "2.safetensors"}"#)
+    let checkpoint = try Checkpoint(directory: folder.path)
+    #expect(["a", "b", "c"].allSatisfy(checkpoint.contains))
+    try write(#"{"a": "1.safetensors", "d": "2.safetensors"}"#)
+    #expect(throws: CheckpointError.missingTensor(name: "d", directory: folder.path("2.safetensors"))) {
+      try Checkpoint(directory: folder.path)
+    }
+  }
+
   @Test(arguments: ["LORA", "IA3"])
   func `refuses an adapter without its base model, with or without config.json`(kind: String) throws {
     let folder = try TemporaryFolder()

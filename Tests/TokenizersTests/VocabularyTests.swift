@@ -151,6 +151,22 @@ import Tokenizers
     #expect(try vocabulary(configuration).specialTokens.addsBOS == addsBOS)
   }
 
+  /// As `PreTrainedTokenizerFast.__init__` of transformers sets the step.
+  @Test(arguments: [
+    (#"{"tokenizer_class": "GPT2Tokenizer"}"#, true, false), (#"{"tokenizer_class": "LlamaTokenizer"}"#, true, true),
+    (#"{"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": true}"#, false, true), ("{}", true, true),
+  ])
+  func `a lone ByteLevel step has the prefix space of the configuration`(
+    configuration: String, ownSpace: Bool, addsSpace: Bool
+  ) throws {
+    typealias F = TokenizerFixtures
+    let step = #"{"type": "ByteLevel", "add_prefix_space": \#(ownSpace)}"#
+    let vocabulary = try Vocabulary.read(
+      tokenizerJSON: F.json(normalizer: "null", preTokenizer: step, decoder: #"{"type": "ByteLevel"}"#),
+      configuration: TokenizerConfigurationFiles(configuration: try JSONParser.parse(Array(configuration.utf8))))
+    #expect(vocabulary.normalizer.prependScheme == (addsSpace ? .unlessPresent : .never))
+  }
+
   @Test func `names a folder without a tokenizer`() {
     #expect(throws: VocabularyError.missing(directory: Goldens.url("ops").path)) {
       try Vocabulary.load(directory: Goldens.url("ops"))
