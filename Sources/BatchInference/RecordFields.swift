@@ -96,16 +96,15 @@ enum RecordFields {
   private static let refusedNames: Set<String> = [
     "grammar", "guided_grammar", "guided_decoding_backend", "mirostat", "dry_multiplier", "xtc_probability",
     "top_n_sigma", "dynatemp_range", "typ_p", "tfs_z", "truncate_prompt_tokens", "lora", "samplers", "n_keep",
-    "t_max_predict_ms", "num_predict",
-    "prediction", "verbosity", "web_search_options", "lambda", "stages", "layer_list", "image_token_ratio_list",
-    "fastv_k", "fastv_r", "rank", "target_tokens", "target_flops", "target_kv", "mask_padding",
+    "t_max_predict_ms", "prediction", "verbosity", "web_search_options", "rank",
   ]
 
   private static func isRead(_ member: JSONValue.Member, _ names: [String]) -> Bool {
     names.contains { $0.utf8.elementsEqual(member.key.utf8) }
   }
 
-  /// Whether a field outside of a body is an option of generation, or a part of the prompt, in any spelling.
+  /// Whether a field outside of a body is an option of generation, or a part of the prompt, in any spelling; `pdrop`, the
+  /// policy in a body of the server, is one too.
   private static func changesAnswer(_ member: JSONValue.Member) -> Bool {
     let name = MessageFields.words(of: member.key).joined()
     guard !member.value.isNull, optionNames.contains(name) || name == "pdrop" else { return false }

@@ -61,9 +61,6 @@ struct InteractiveRun {
       case .empty: continue
       case .question where lacksImage:
         fail("not answered: the image before the question is missing; give it with /image, or start again with /clear")
-      case .question(let text) where ChatLine.namesFile(text):
-        lacksImage = true
-        fail("\(text.pathExcerpt): a file instead of a question; give an image with /image PATH")
       case .question(let text): try ask(text)
       case .image(let typed): readImage(typed)
       case .clear:
@@ -72,10 +69,11 @@ struct InteractiveRun {
         terminal.note("conversation and images cleared")
       case .help: for line in ChatLine.helpText { Log.write(line) }
       case .exit: break loop
-      case .invalid(let reason):
+      case .file(let reason):
         // The next question may be about the image.
-        if ChatLine.namesFile(line) || ChatLine.namesFile(line.drop { !$0.isWhitespace }) { lacksImage = true }
+        lacksImage = true
         fail(reason)
+      case .invalid(let reason): fail(reason)
       }
     }
     // A user at a terminal has seen the error.
@@ -163,6 +161,8 @@ enum ChatLine: Equatable {
   /// The path as it was typed or pasted.
   case image(path: String)
   case clear, help, exit
+  /// A file without `/image`, with the error message.
+  case file(String)
   /// An invalid command, with the error message.
   case invalid(String)
 
@@ -177,7 +177,7 @@ enum ChatLine: Equatable {
   init(_ line: String) {
     let text = line.trimmingCharacters(in: .whitespacesAndNewlines)
     guard text.hasPrefix("/") else {
-      self = text.isEmpty ? .empty : .question(text)
+      self = text.isEmpty ? .empty : Self.namesFile(text) ? Self.file(named: text) : .question(text)
       return
     }
     let words = text.split(maxSplits: 1, whereSeparator: \.isWhitespace).map(String.init)
@@ -188,17 +188,24 @@ enum ChatLine: Equatable {
     case ("/exit", nil), ("/quit", nil): self = .exit
     case ("/clear", _), ("/help", _), ("/exit", _), ("/quit", _):
       self = .invalid("\(words[0]) takes nothing after it, found \(words[1].excerpt)")
-    case _ where Self.namesFile(text):
-      self = .invalid("\(text.pathExcerpt): a file instead of a command; give an image with /image PATH")
+    case _ where Self.namesFile(text): self = Self.file(named: text)
+    case (_, let path?) where Self.namesFile(path):
+      self = .file("\(words[0].prefix(60)): no such command; give an image with /image PATH")
     default: self = .invalid("\(words[0].prefix(60)): no such command; /help lists them")
     }
   }
 
+  private static func file(named text: String) -> ChatLine {
+    .file("\(text.pathExcerpt): a file instead of a question; give an image with /image PATH")
+  }
+
   /// Whether a text is the path of a file, as it is typed or pasted.
-  static func namesFile(_ text: some StringProtocol) -> Bool {
-    func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
-    let text = text.trimmingCharacters(in: .whitespacesAndNewlines)
-    return !text.isEmpty && exists(PastedPath.path(text, exists: exists))
+  private static func namesFile(_ text: String) -> Bool {
+    func exists(_ path: String) -> Bool {
+      let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+      return attributes.map { $0[.type] as? FileAttributeType != .typeDirectory } ?? false
+    }
+    return exists(PastedPath.path(text, exists: exists))
   }
 }
 
