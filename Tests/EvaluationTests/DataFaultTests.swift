@@ -36,6 +36,7 @@ import Testing
 
   @Test(
     arguments: [
+      ("\u{FEFF}{}".utf16.flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] }, "expected UTF-8, found UTF-16"),
       ([0x1F, 0x8B, 8, 0], "expected UTF-8, found gzip data; decompress it"),
       (
         Array("version https://git-lfs.github.com/spec/v1\noid sha256:0\n".utf8),

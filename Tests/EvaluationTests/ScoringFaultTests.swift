@@ -54,16 +54,6 @@ import Testing
     #expect(score.value("accuracy") == 100)
   }
 
-  @Test func `UTF-16 is named`() throws {
-    let bytes = [UInt8]("\u{FEFF}{}".utf16.flatMap { [UInt8($0 & 0xFF), UInt8($0 >> 8)] })
-    let folder = try Self.gqa()
-    try folder.folder.write("gqa/data/testdev_balanced_questions.json", bytes)
-    try folder.expectError("expected UTF-8, found UTF-16", scoring: [llavaLine("1", "cat")])
-    let table = try BenchmarkFolder("docvqa")
-    try table.folder.write("docvqa/DocVQA_VAL.tsv", bytes)
-    try table.expectError("DocVQA_VAL.tsv: expected UTF-8, found UTF-16")
-  }
-
   @Test func `a file without answers is an error`() throws {
     try Self.gqa().expectError("answers.jsonl: has no answers", scoring: ["", " "])
   }
