@@ -111,13 +111,14 @@ extension Request {
     let memory = try state.bodies.reserve(byteCount)
     let buffer = try await collect(state.settings, context.channel)
     guard buffer.readableBytes > 0 else { throw APIError.invalid("the body is empty; expected a JSON object") }
-    do {
-      let value = try JSONParser.parse(Array(buffer.readableBytesView), valueLimit: ChatRequest.valueLimit)
-      if let key = value.repeatedKey { throw APIError.invalid("the key \(key.excerpt) occurs twice in the body") }
-      return (value, memory)
-    } catch let error as JSONParser.ParseError {
+    let value: JSONValue
+    do throws(JSONParser.ParseError) {
+      value = try JSONParser.parse(Array(buffer.readableBytesView), valueLimit: ChatRequest.valueLimit)
+    } catch {
       throw APIError.invalid("the body cannot be read as JSON: expected \(error.expected) at byte \(error.offset)")
     }
+    if let key = value.repeatedKey { throw APIError.invalid("the key \(key.excerpt) occurs twice in the body") }
+    return (value, memory)
   }
 
   /// The body. The connection is closed if it does not arrive in time, and if the server stops before it has arrived.
